@@ -1,0 +1,148 @@
+"""Every error wxbot raises, in one tree.
+
+::
+
+    WxbotError
+    ├── ConfigError            settings that cannot work, all problems in one report
+    ├── PluginError            a plugin broke its contract; names plugin and function
+    ├── PushRefused            a push that must not be believed; becomes a 4xx
+    ├── StoreUnavailable       the store cannot promise anything now; becomes a 500
+    ├── LeaseLost              another process owns this conversation by now
+    └── WeChatError            a call to WeChat's API did not end well
+        ├── NotReached         WeChat never saw the call: safe to repeat
+        ├── AnswerLost         WeChat may have acted on the call: never repeat a send
+        └── ApiError           WeChat answered with an errcode
+            ├── SystemBusy         -1, 45011: worth another try
+            ├── TokenRefused       40001, 40014, 41001, 42001
+            ├── TypingWindowShut   45080: no interaction in the last 30 seconds
+            ├── AlreadyTyping      45081: Typing is showing
+            ├── AccountNotAllowed  40101, 40200, 48001, 48004: this account or address has no such call
+            ├── ReplyWindowShut    45015: the user must write first
+            └── ReplyQuotaSpent    45047: no messages left until the user writes
+
+No text here ever holds a secret or a URL with a token in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class WxbotError(Exception):
+    """Base of everything wxbot raises on purpose."""
+
+
+class ConfigError(WxbotError):
+    """The settings cannot work. Carries every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(f"the configuration has {len(self.problems)} problem(s):{lines}")
+
+
+class PluginError(WxbotError):
+    """A plugin or one of its handlers broke the contract of docs/plugins.md."""
+
+
+class PushRefused(WxbotError):
+    """A push that is not to be believed or cannot be read: answered with ``status`` and ``reason``.
+
+    ``reason`` is one line, safe to log and to answer with.
+    """
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class StoreUnavailable(WxbotError):
+    """The store cannot keep a promise now (locked, full, gone). WeChat gets a 500 and delivers again."""
+
+
+class LeaseLost(WxbotError):
+    """This process no longer owns the conversation; whoever does will answer."""
+
+
+class WeChatError(WxbotError):
+    """A call to WeChat's API did not end well."""
+
+    retryable: ClassVar[bool] = False
+
+
+class NotReached(WeChatError):
+    """The call never reached WeChat (no connection, no token): repeating it cannot double anything."""
+
+    retryable = True
+
+
+class AnswerLost(WeChatError):
+    """The call was written but its answer never came: WeChat may have acted on it."""
+
+
+class ApiError(WeChatError):
+    """WeChat answered with an errcode other than 0.
+
+    ``call`` is the path of the call, ``errmsg`` WeChat's own words (with its ``rid``, good for support requests).
+    """
+
+    def __init__(self, call: str, errcode: int, errmsg: str) -> None:
+        super().__init__(f"WeChat refused {call}: errcode {errcode}, {errmsg}")
+        self.call = call
+        self.errcode = errcode
+        self.errmsg = errmsg
+
+
+class SystemBusy(ApiError):
+    """-1 or 45011: WeChat did not do it and asks for another try later."""
+
+    retryable = True
+
+
+class TokenRefused(ApiError):
+    """40001, 40014, 41001, 42001: the access token is not, or no longer, the right one."""
+
+
+class TypingWindowShut(ApiError):
+    """45080: no message from or to this user in the last 30 seconds."""
+
+
+class AlreadyTyping(ApiError):
+    """45081: Typing is showing already."""
+
+
+class AccountNotAllowed(ApiError):
+    """40101, 40200, 48001, 48004: this account, or this address, does not offer the call."""
+
+
+class ReplyWindowShut(ApiError):
+    """45015: outside the time in which this user may be answered, or the user has left."""
+
+
+class ReplyQuotaSpent(ApiError):
+    """45047: every message the user's last action allowed has been sent."""
+
+
+_BY_ERRCODE: dict[int, type[ApiError]] = {
+    -1: SystemBusy,
+    45011: SystemBusy,
+    40001: TokenRefused,
+    40014: TokenRefused,
+    41001: TokenRefused,
+    42001: TokenRefused,
+    45080: TypingWindowShut,
+    45081: AlreadyTyping,
+    40101: AccountNotAllowed,
+    40200: AccountNotAllowed,
+    48001: AccountNotAllowed,
+    48004: AccountNotAllowed,
+    45015: ReplyWindowShut,
+    45047: ReplyQuotaSpent,
+}
+
+
+def api_error(call: str, errcode: int, errmsg: str) -> ApiError:
+    """The error type that fits ``errcode`` (docs/wechat.md, section "Error codes")."""
+    return _BY_ERRCODE.get(errcode, ApiError)(call, errcode, errmsg)

@@ -1,0 +1,3 @@
+"""The version of wxbot (semantic versioning, see CHANGELOG.md)."""
+
+__version__ = "0.1.0"

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(1, gt=0, description="How often forgotten conversations are looked for, in seconds")
     drain_seconds: float = Field(25, ge=0, description="Time to finish running handlers at shutdown, in seconds")
     dedup_seconds: float = Field(86_400, ge=60, description="How long a push is remembered as seen, in seconds")
+    dead_letter_seconds: float = Field(2_592_000, ge=60, description="How long a dead letter is kept, in seconds")
 
     # Plugins
     plugin_folders: _Paths = Field((Path("plugins"),), description="Folders with plugins, separated by commas")

@@ -84,6 +84,16 @@ Reply = TextReply
 """Everything a handler may answer with besides a plain ``str``."""
 
 
+def reply_to_json(reply: Reply) -> dict[str, Any]:
+    """``reply`` as JSON values, for the store."""
+    return {"kind": "text", "text": reply.text}
+
+
+def reply_from_json(value: Mapping[str, Any]) -> Reply:
+    """The reply that ``reply_to_json`` wrote down."""
+    return TextReply(value["text"])
+
+
 def message_from(appid: str, fields: Mapping[str, Any], received_at: float) -> Message:
     """The typed message in a push's ``fields``, which the codec has checked (wxbot/wechat/codec.py).
 

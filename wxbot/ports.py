@@ -62,13 +62,18 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """The next message of a conversation. ``attempts`` counts this one too; ``sent`` messages went out before."""
+    """The next message of a conversation.
+
+    ``attempts`` counts this one too; ``sent`` messages of the answer went out before. ``unsent`` are replies (as
+    ``messages.reply_to_json`` makes them) of a handler that is through: they are sent and it is not run again.
+    """
 
     seq: int
     fields: Mapping[str, Any]
     received_at: float
     attempts: int
     sent: int
+    unsent: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class Outcome:
     typing_until: float = 0.0
     sent: int = 0
     sent_at: float | None = None
+    unsent: tuple[Mapping[str, Any], ...] = ()
     reason: str = ""
     retry_at: float = 0.0
     state: dict[str, Any] | None = None
@@ -114,6 +120,7 @@ class DeadLetter:
     attempts: int
     sent: int
     reason: str
+    unsent: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +168,8 @@ class Inbox(Protocol):
         """
         ...
 
-    async def purge(self, before: float) -> int:
-        """Forget messages that were answered before ``before`` (redeliveries end after seconds)."""
+    async def purge(self, answered_before: float, died_before: float) -> int:
+        """Forget some of the messages that came and were answered, or died, before; returns how many."""
         ...
 
 

@@ -1,0 +1,392 @@
+"""The embedded store: one SQLite file in WAL mode, shared by all gunicorn workers of a machine.
+
+Acknowledged messages survive a power loss (``synchronous=FULL`` where a promise is given); leases and typing notes only
+need to survive the process and skip the fsync.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wxbot.backends.sqlite_writer import SqliteWriter
+from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.ports import (
+    Arrival,
+    Claim,
+    ConversationKey,
+    DeadLetter,
+    Lease,
+    Outcome,
+    Pending,
+    StoredToken,
+)
+
+SCHEMA_VERSION = 1
+WAITING, DEAD = 0, 2  # 1: answered
+PURGE_LIMIT = 5000
+
+_SCHEMA = """
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    appid TEXT NOT NULL,
+    openid TEXT NOT NULL,
+    dedup_key TEXT NOT NULL,
+    fields TEXT NOT NULL,           -- JSON; emptied once the message is answered
+    received_at REAL NOT NULL,
+    status INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    sent INTEGER NOT NULL DEFAULT 0,
+    unsent TEXT NOT NULL DEFAULT '[]',  -- replies that were made but are not out, as JSON
+    died_at REAL,
+    reason TEXT,
+    UNIQUE (appid, openid, dedup_key)
+);
+CREATE INDEX inbox_waiting ON inbox (appid, openid, seq) WHERE status = 0;
+CREATE INDEX inbox_dead ON inbox (seq) WHERE status = 2;
+CREATE TABLE conversations (
+    appid TEXT NOT NULL,
+    openid TEXT NOT NULL,
+    owner TEXT,
+    fence INTEGER NOT NULL DEFAULT 0,
+    lease_until REAL NOT NULL DEFAULT 0,
+    next_at REAL,                   -- when the next message may be worked; NULL: nothing waits
+    interacted_at REAL NOT NULL,    -- last message from or to the user
+    typing_until REAL NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (appid, openid)
+) WITHOUT ROWID;
+CREATE INDEX conversations_waiting ON conversations (next_at) WHERE next_at IS NOT NULL;
+CREATE INDEX conversations_owned ON conversations (owner) WHERE owner IS NOT NULL;
+CREATE TABLE tokens (
+    appid TEXT PRIMARY KEY,
+    value TEXT,
+    expires_at REAL NOT NULL DEFAULT 0,
+    fetching_until REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+"""
+
+
+class SqliteStore:
+    """wxbot.ports.Store on one SQLite file. Open it after gunicorn has forked, never before."""
+
+    def __init__(self, path: Path, *, full_sync: bool = True) -> None:
+        self._writer = SqliteWriter(path, full_sync=full_sync)
+
+    def open(self) -> None:
+        self._writer.start(_prepare)
+
+    def close(self) -> None:
+        self._writer.stop()
+
+    async def ping(self) -> None:
+        await self._writer.submit(lambda db: db.execute("UPDATE tokens SET value = value WHERE appid = ''").rowcount)
+
+    # Inbox
+
+    def accept(self, arrival: Arrival) -> bool:
+        fields = _to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
+        return self._writer.run(lambda db: _accept(db, arrival, fields))
+
+    async def waiting(self, now: float, limit: int) -> Sequence[ConversationKey]:
+        return await self._writer.submit(lambda db: _waiting(db, now, limit), durable=False)
+
+    async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
+        return await self._writer.submit(lambda db: _claim(db, key, owner, now, lease_seconds), durable=False)
+
+    async def renew(self, owner: str, now: float, lease_seconds: float) -> Mapping[ConversationKey, tuple[int, float]]:
+        return await self._writer.submit(lambda db: _renew(db, owner, now + lease_seconds), durable=False)
+
+    async def save_typing(self, lease: Lease, typing_until: float) -> float:
+        return await self._writer.submit(lambda db: _save_typing(db, lease, typing_until), durable=False)
+
+    async def record_sent(self, lease: Lease, seq: int, sent: int, sent_at: float) -> None:
+        await self._writer.submit(lambda db: _record_sent(db, lease, seq, sent, sent_at))
+
+    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
+        state = None if outcome.state is None else _to_json(outcome.state)
+        return await self._writer.submit(lambda db: _settle(db, lease, outcome, state, now, go_on))
+
+    async def purge(self, answered_before: float, died_before: float) -> int:
+        return await self._writer.submit(lambda db: _purge(db, answered_before, died_before), durable=False)
+
+    # Tokens
+
+    async def load_token(self, appid: str) -> StoredToken | None:
+        return await self._writer.submit(lambda db: _load_token(db, appid), durable=False)
+
+    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
+        return await self._writer.submit(lambda db: _begin_token_fetch(db, appid, refused, now, seconds), durable=False)
+
+    async def save_token(self, appid: str, token: StoredToken | None) -> None:
+        await self._writer.submit(lambda db: _save_token(db, appid, token), durable=False)
+
+    # Dead letters
+
+    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
+        return await self._writer.submit(lambda db: _dead_letters(db, limit), durable=False)
+
+    async def retry_dead_letter(self, seq: int, now: float) -> bool:
+        return await self._writer.submit(lambda db: _retry_dead_letter(db, seq, now))
+
+    async def drop_dead_letter(self, seq: int) -> bool:
+        return await self._writer.submit(
+            lambda db: db.execute("DELETE FROM inbox WHERE seq = ? AND status = 2", (seq,)).rowcount == 1
+        )
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    # Several workers may start on a new file at once: look and create under one lock.
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        for statement in _SCHEMA.split(";\n"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.execute("COMMIT")
+    if version > SCHEMA_VERSION:
+        raise StoreUnavailable(f"the store was written by a newer wxbot (its version {version}, ours {SCHEMA_VERSION})")
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _accept(db: sqlite3.Connection, arrival: Arrival, fields: str) -> bool:
+    appid, openid = arrival.key
+    added = db.execute(
+        "INSERT INTO inbox (appid, openid, dedup_key, fields, received_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (appid, openid, arrival.dedup_key, fields, arrival.received_at),
+    ).rowcount
+    if not added:
+        return False
+    db.execute(
+        "INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET next_at = coalesce(next_at, excluded.next_at),"
+        " interacted_at = max(interacted_at, excluded.interacted_at)",
+        (appid, openid, arrival.received_at, arrival.interacted_at),
+    )
+    return True
+
+
+def _waiting(db: sqlite3.Connection, now: float, limit: int) -> list[ConversationKey]:
+    rows = db.execute(
+        "SELECT appid, openid FROM conversations WHERE next_at <= ? AND (owner IS NULL OR lease_until <= ?)"
+        " ORDER BY next_at LIMIT ?",
+        (now, now, limit),
+    )
+    return [ConversationKey(*row) for row in rows]
+
+
+def _claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, seconds: float) -> Claim | None:
+    row = db.execute(
+        "UPDATE conversations SET owner = ?, fence = fence + 1, lease_until = ?"
+        " WHERE appid = ? AND openid = ? AND next_at <= ? AND (owner IS NULL OR lease_until <= ?)"
+        " RETURNING fence, interacted_at, typing_until, state",
+        (owner, now + seconds, *key, now, now),
+    ).fetchone()
+    if row is None:
+        return None
+    fence, interacted_at, typing_until, state = row
+    pending = _next_pending(db, key)
+    if pending is None:  # next_at promised one: mend it rather than hold an empty conversation
+        db.execute("UPDATE conversations SET owner = NULL, next_at = NULL WHERE appid = ? AND openid = ?", key)
+        return None
+    lease = Lease(key, owner, fence, now + seconds)
+    return Claim(lease, pending, interacted_at, typing_until, json.loads(state))
+
+
+def _next_pending(db: sqlite3.Connection, key: ConversationKey) -> Pending | None:
+    row = db.execute(
+        "SELECT seq, fields, received_at, attempts, sent, unsent FROM inbox"
+        " WHERE appid = ? AND openid = ? AND status = 0 ORDER BY seq LIMIT 1",
+        key,
+    ).fetchone()
+    if row is None:
+        return None
+    seq, fields, received_at, attempts, sent, unsent = row
+    db.execute("UPDATE inbox SET attempts = attempts + 1 WHERE seq = ?", (seq,))
+    return Pending(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)))
+
+
+def _renew(db: sqlite3.Connection, owner: str, until: float) -> dict[ConversationKey, tuple[int, float]]:
+    rows = db.execute(
+        "UPDATE conversations SET lease_until = ? WHERE owner = ? RETURNING appid, openid, fence, interacted_at",
+        (until, owner),
+    )
+    return {ConversationKey(appid, openid): (fence, interacted) for appid, openid, fence, interacted in rows}
+
+
+def _check_lease(db: sqlite3.Connection, lease: Lease) -> None:
+    held = db.execute(
+        "SELECT 1 FROM conversations WHERE appid = ? AND openid = ? AND owner = ? AND fence = ?",
+        (*lease.key, lease.owner, lease.fence),
+    ).fetchone()
+    if held is None:
+        raise LeaseLost("another process took over this conversation")
+
+
+def _save_typing(db: sqlite3.Connection, lease: Lease, typing_until: float) -> float:
+    row = db.execute(
+        "UPDATE conversations SET typing_until = ? WHERE appid = ? AND openid = ? AND owner = ? AND fence = ?"
+        " RETURNING interacted_at",
+        (typing_until, *lease.key, lease.owner, lease.fence),
+    ).fetchone()
+    if row is None:
+        raise LeaseLost("another process took over this conversation")
+    return float(row[0])
+
+
+def _record_sent(db: sqlite3.Connection, lease: Lease, seq: int, sent: int, sent_at: float) -> None:
+    _check_lease(db, lease)
+    db.execute("UPDATE inbox SET sent = ? WHERE seq = ?", (sent, seq))
+    db.execute(
+        "UPDATE conversations SET typing_until = 0, interacted_at = max(interacted_at, ?)"
+        " WHERE appid = ? AND openid = ?",
+        (sent_at, *lease.key),
+    )
+
+
+def _settle(
+    db: sqlite3.Connection, lease: Lease, outcome: Outcome, state: str | None, now: float, go_on: bool
+) -> Pending | None:
+    _check_lease(db, lease)
+    _close(db, outcome, now)
+    pending = _next_pending(db, lease.key) if go_on and outcome.verdict in ("answered", "dead") else None
+    db.execute(
+        "UPDATE conversations SET typing_until = ?, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
+        " owner = CASE WHEN ? THEN owner END, next_at = CASE WHEN ? THEN next_at ELSE ? END"
+        " WHERE appid = ? AND openid = ?",
+        (
+            outcome.typing_until,
+            outcome.sent_at or 0.0,
+            state,
+            pending is not None,
+            pending is not None,
+            _next_at(db, lease.key, outcome, now),
+            *lease.key,
+        ),
+    )
+    return pending
+
+
+def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
+    if outcome.verdict == "answered":
+        # The row stays for a while, so that a redelivery is known; what the user wrote does not.
+        db.execute(
+            "UPDATE inbox SET status = 1, fields = '', unsent = '[]', sent = ? WHERE seq = ?",
+            (outcome.sent, outcome.seq),
+        )
+        return
+    died_at = now if outcome.verdict == "dead" else None
+    db.execute(
+        "UPDATE inbox SET status = ?, attempts = attempts - ?, sent = ?, unsent = ?, reason = ?, died_at = ?"
+        " WHERE seq = ?",
+        (
+            WAITING if died_at is None else DEAD,
+            1 if outcome.verdict == "back" else 0,
+            outcome.sent,
+            _to_json(outcome.unsent),
+            outcome.reason,
+            died_at,
+            outcome.seq,
+        ),
+    )
+
+
+def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now: float) -> float | None:
+    if outcome.verdict == "later":
+        return outcome.retry_at
+    waits = db.execute("SELECT 1 FROM inbox WHERE appid = ? AND openid = ? AND status = 0 LIMIT 1", key).fetchone()
+    return now if waits else None
+
+
+def _purge(db: sqlite3.Connection, answered_before: float, died_before: float) -> int:
+    # Oldest first by seq, so no index is paid for on the hot path.
+    gone = db.execute(
+        "DELETE FROM inbox WHERE seq IN"
+        " (SELECT seq FROM inbox WHERE status = 1 AND received_at < ? ORDER BY seq LIMIT ?)",
+        (answered_before, PURGE_LIMIT),
+    ).rowcount
+    gone += db.execute("DELETE FROM inbox WHERE status = 2 AND died_at < ?", (died_before,)).rowcount
+    db.execute(
+        "DELETE FROM conversations WHERE next_at IS NULL AND owner IS NULL AND state = '{}' AND interacted_at < ?",
+        (answered_before,),
+    )
+    return gone
+
+
+def _load_token(db: sqlite3.Connection, appid: str) -> StoredToken | None:
+    row = db.execute("SELECT value, expires_at FROM tokens WHERE appid = ? AND value IS NOT NULL", (appid,)).fetchone()
+    return None if row is None else StoredToken(*row)
+
+
+def _begin_token_fetch(db: sqlite3.Connection, appid: str, refused: str | None, now: float, seconds: float) -> bool:
+    row = db.execute("SELECT value, expires_at, fetching_until FROM tokens WHERE appid = ?", (appid,)).fetchone()
+    if row is not None:
+        value, expires_at, fetching_until = row
+        replaced_meanwhile = value is not None and refused is not None and value != refused and expires_at > now
+        if replaced_meanwhile or fetching_until > now:
+            return False
+    db.execute(
+        "INSERT INTO tokens (appid, fetching_until) VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET fetching_until = excluded.fetching_until",
+        (appid, now + seconds),
+    )
+    return True
+
+
+def _save_token(db: sqlite3.Connection, appid: str, token: StoredToken | None) -> None:
+    if token is None:
+        db.execute("UPDATE tokens SET fetching_until = 0 WHERE appid = ?", (appid,))
+        return
+    db.execute(
+        "INSERT INTO tokens (appid, value, expires_at) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET value = excluded.value, expires_at = excluded.expires_at, fetching_until = 0",
+        (appid, token.value, token.expires_at),
+    )
+
+
+def _dead_letters(db: sqlite3.Connection, limit: int) -> list[DeadLetter]:
+    rows = db.execute(
+        "SELECT seq, appid, openid, fields, received_at, died_at, attempts, sent, reason, unsent FROM inbox"
+        " WHERE status = 2 ORDER BY seq LIMIT ?",
+        (limit,),
+    )
+    return [_dead_letter(*row) for row in rows]
+
+
+def _dead_letter(seq: int, appid: str, openid: str, fields: str, *facts: Any) -> DeadLetter:
+    received_at, died_at, attempts, sent, reason, unsent = facts
+    return DeadLetter(
+        seq=seq,
+        key=ConversationKey(appid, openid),
+        fields=json.loads(fields),
+        received_at=received_at,
+        died_at=died_at,
+        attempts=attempts,
+        sent=sent,
+        reason=reason,
+        unsent=tuple(json.loads(unsent)),
+    )
+
+
+def _retry_dead_letter(db: sqlite3.Connection, seq: int, now: float) -> bool:
+    row = db.execute(
+        "UPDATE inbox SET status = 0, attempts = 0, reason = NULL WHERE seq = ? AND status = 2"
+        " RETURNING appid, openid, received_at",
+        (seq,),
+    ).fetchone()
+    if row is None:
+        return False
+    appid, openid, received_at = row
+    db.execute(
+        "INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET next_at = min(coalesce(next_at, excluded.next_at), excluded.next_at)",
+        (appid, openid, now, received_at),
+    )
+    return True

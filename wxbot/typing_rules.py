@@ -1,0 +1,86 @@
+"""The rules of the typing indicator, and no others: pure functions on what we believe one user sees.
+
+WeChat's rules (docs/wechat.md, section "Typing"): Typing is accepted within 30 seconds of the last message from or to
+the user; it shows for 15 seconds; a second Typing meanwhile is refused; a message we send ends it. What we believe is
+kept on the careful side: ``interacted_at`` is never later than the truth, ``showing_until`` never earlier.
+All times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+WINDOW = 30.0
+"""Seconds after the last message from or to the user in which typing calls are accepted."""
+
+SHOWN = 15.0
+"""Seconds for which one Typing shows."""
+
+RETRY_PAUSE = 2.0
+"""Seconds to leave WeChat alone after a typing call that failed for no reason of these rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypingState:
+    """What we believe about one user's indicator."""
+
+    interacted_at: float
+    showing_until: float = 0.0
+    shut: bool = False
+    """WeChat said the window is shut: believed until the next interaction."""
+    not_before: float = 0.0
+
+
+def interaction_time(created_at: int, received_at: float) -> float:
+    """When the user acted: the arrival, or CreateTime (whole seconds) where a push comes late or comes again."""
+    return received_at if received_at < created_at + 1 else float(created_at)
+
+
+def next_typing(state: TypingState, now: float, margin: float) -> float | None:
+    """When the next Typing may go out, now at the earliest; None while only a new interaction could allow one."""
+    at = max(now, state.showing_until, state.not_before)
+    return at if _window_open(state, at, margin) else None
+
+
+def cancel_needed(state: TypingState, now: float, margin: float) -> bool:
+    """Whether CancelTyping has something to end and would be accepted."""
+    return now < state.showing_until and _window_open(state, now, margin)
+
+
+def _window_open(state: TypingState, at: float, margin: float) -> bool:
+    return not state.shut and at < state.interacted_at + WINDOW - margin
+
+
+def interacted(state: TypingState, at: float) -> TypingState:
+    """The user acted at ``at``. An interaction that is known already changes nothing."""
+    return replace(state, interacted_at=at, shut=False) if at > state.interacted_at else state
+
+
+def message_sent(state: TypingState, called_at: float) -> TypingState:
+    """A message of ours that was called for at ``called_at`` is out: the indicator is gone, the window open again."""
+    return replace(interacted(state, called_at), showing_until=0.0)
+
+
+def typing_called(state: TypingState, now: float, longest_call: float) -> TypingState:
+    """A Typing is about to be called; until its answer is known it may show from any moment of the call."""
+    return replace(state, showing_until=now + longest_call + SHOWN)
+
+
+def typing_shows(state: TypingState, now: float) -> TypingState:
+    """WeChat accepted Typing, or said that one is showing (45081), or its answer was lost: all end 15 s from now."""
+    return replace(state, showing_until=now + SHOWN)
+
+
+def typing_failed(state: TypingState, now: float) -> TypingState:
+    """WeChat did not show it, for a reason that may pass."""
+    return replace(state, showing_until=0.0, not_before=now + RETRY_PAUSE)
+
+
+def typing_refused(state: TypingState) -> TypingState:
+    """WeChat will not show it before the next interaction (45080, or the user may not be written to)."""
+    return replace(state, showing_until=0.0, shut=True)
+
+
+def typing_cancelled(state: TypingState) -> TypingState:
+    """WeChat accepted CancelTyping."""
+    return replace(state, showing_until=0.0)

@@ -1,0 +1,250 @@
+"""Who is answering whom: owns conversations by lease, works their messages in order, gives them back.
+
+The inbox in the store is the truth and a wake-up only a hint: what no hint reached (another process died, the hint was
+lost) is found by the sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.firmly import firmly
+from wxbot.pipeline import Pipeline
+from wxbot.ports import Clock, ConversationKey, Inbox, Lease, Outcome, Pending
+from wxbot.time_limit import pause
+from wxbot.turn import Turn, begin_turn
+from wxbot.typing_indicator import TypingIndicator
+from wxbot.typing_rules import TypingState
+
+log = logging.getLogger("wxbot.conversation")
+
+RENEWALS_PER_LEASE = 4
+PURGE_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationOptions:
+    """What a deployment chooses about owning conversations (wxbot.config has the meaning of each)."""
+
+    lease_seconds: float = 8.0
+    sweep_seconds: float = 1.0
+    max_conversations: int = 10_000
+    dedup_seconds: float = 86_400.0
+    dead_letter_seconds: float = 2_592_000.0
+
+
+class Conversation:
+    """One conversation that this process owns or is about to claim."""
+
+    __slots__ = ("again", "indicator", "lease", "lost", "task", "turn")
+
+    def __init__(self) -> None:
+        self.lease: Lease | None = None
+        self.indicator: TypingIndicator | None = None
+        self.turn: Turn | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.again = False
+        self.lost = False
+
+    def interrupt(self) -> None:
+        """Stop the work, though never between a send and its record."""
+        if self.turn is not None:
+            self.turn.interrupt()
+
+
+class Conversations:
+    """All conversations of one process. Lives on the event loop's thread."""
+
+    def __init__(
+        self,
+        owner: str,
+        inbox: Inbox,
+        clock: Clock,
+        options: ConversationOptions,
+        make_indicator: Callable[[Lease, TypingState], TypingIndicator],
+    ) -> None:
+        self._owner = owner
+        self._inbox = inbox
+        self._clock = clock
+        self._options = options
+        self._make_indicator = make_indicator
+        self._pipeline: Pipeline | None = None
+        self._active: dict[ConversationKey, Conversation] = {}
+        self._upkeep: list[asyncio.Task[None]] = []
+        self._draining = False
+        self._purged_at = clock.now()
+
+    @property
+    def active(self) -> int:
+        """How many users are being answered."""
+        return len(self._active)
+
+    def start(self, pipeline: Pipeline) -> None:
+        """Begin to look after the inbox."""
+        self._pipeline = pipeline
+        self._upkeep = [
+            asyncio.create_task(self._every(self._options.sweep_seconds, self._sweep)),
+            asyncio.create_task(self._every(self._options.lease_seconds / RENEWALS_PER_LEASE, self._renew)),
+        ]
+
+    def wake(self, key: ConversationKey, interacted_at: float) -> None:
+        """There may be news for ``key``: its user acted at ``interacted_at``."""
+        conversation = self._active.get(key)
+        if conversation is None:
+            self._begin(key)
+            return
+        conversation.again = True
+        if conversation.indicator is not None:
+            conversation.indicator.interacted(interacted_at)
+
+    async def hold(self, lease: Lease) -> None:
+        """Make sure that ``lease`` is still ours before something is sent. Raises LeaseLost, StoreUnavailable."""
+        if self._clock.now() < lease.expires_at:
+            return
+        # We were away (a stopped process, a blocked event loop, a store outage): somebody else may have taken over.
+        log.warning("a lease ran out while its conversation was worked; asking the store")
+        await self._renew()
+        if self._clock.now() >= lease.expires_at:
+            raise LeaseLost("the lease ran out and another process took over this conversation")
+
+    async def drain(self, seconds: float) -> None:
+        """Take nothing new, finish within ``seconds`` what is running, hand the rest back to the store."""
+        self._draining = True
+        tasks = self._tasks()
+        if tasks:
+            log.info("finishing %d conversations, %g s at most", len(tasks), seconds)
+            deadline = asyncio.create_task(pause(self._clock, seconds))
+            finished = asyncio.create_task(asyncio.wait(tasks))
+            await asyncio.wait({deadline, finished}, return_when=asyncio.FIRST_COMPLETED)
+            deadline.cancel()
+            finished.cancel()
+        for conversation in list(self._active.values()):
+            conversation.interrupt()
+        if remaining := self._tasks():
+            log.info("handing back %d conversations", len(remaining))
+            await asyncio.wait(remaining)
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [conversation.task for conversation in self._active.values() if conversation.task is not None]
+
+    # Work
+
+    def _begin(self, key: ConversationKey) -> None:
+        if self._draining or len(self._active) >= self._options.max_conversations:
+            return  # it stays in the inbox, and the sweep finds it
+        conversation = self._active[key] = Conversation()
+        conversation.task = asyncio.create_task(self._run(key, conversation))
+
+    async def _run(self, key: ConversationKey, conversation: Conversation) -> None:
+        try:
+            await self._own(key, conversation)
+        except LeaseLost as error:
+            log.warning("left a conversation to its new owner: %s", error)
+        except StoreUnavailable as error:
+            log.error("left a conversation until its lease runs out: %s", error)
+        except asyncio.CancelledError:
+            if not (self._draining or conversation.lost):
+                raise
+        except Exception:
+            log.exception("a conversation failed; its lease runs out and it is tried again")
+        finally:
+            del self._active[key]
+            if conversation.again:
+                self._begin(key)
+
+    async def _own(self, key: ConversationKey, conversation: Conversation) -> None:
+        conversation.again = False
+        claim = await self._inbox.claim(key, self._owner, self._clock.now(), self._options.lease_seconds)
+        if claim is None:
+            return
+        conversation.lease = claim.lease
+        shown = TypingState(claim.interacted_at, claim.typing_until)
+        conversation.indicator = self._make_indicator(claim.lease, shown)
+        state, pending = claim.state, claim.pending
+        while True:
+            outcome = await self._work(conversation, claim.lease, pending, state)
+            state = state if outcome.state is None else outcome.state
+            conversation.turn, conversation.again = None, False
+            following = await self._settle(claim.lease, outcome)
+            if following is None:
+                return
+            pending = following
+
+    async def _work(self, conversation: Conversation, lease: Lease, pending: Pending, state: dict[str, Any]) -> Outcome:
+        assert self._pipeline is not None  # noqa: S101 - set by start(), before anything can be claimed
+        assert conversation.indicator is not None  # noqa: S101 - made with the lease
+        try:
+            turn = conversation.turn = begin_turn(lease, pending, conversation.indicator, state)
+        except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
+            reason = f"the stored message cannot be read: {error!r}"
+            return Outcome(pending.seq, "dead", sent=pending.sent, unsent=pending.unsent, reason=reason)
+        try:
+            outcome = turn.outcome("back") if self._draining else await self._pipeline.answer(turn)
+        except asyncio.CancelledError:
+            if not self._draining or conversation.lost:
+                raise
+            outcome = turn.outcome("back")
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except Exception as error:  # a fault of ours: keep the message, do not try it for ever
+            log.exception("a message could not be worked")
+            outcome = turn.outcome("dead", f"wxbot failed: {error!r}")
+        await turn.indicator.end_turn()
+        return outcome
+
+    async def _settle(self, lease: Lease, outcome: Outcome) -> Pending | None:
+        return await firmly(
+            self._clock,
+            lambda: self._inbox.settle(lease, outcome, self._clock.now(), go_on=not self._draining),
+        )
+
+    # Upkeep
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except StoreUnavailable as error:
+                log.error("the store is out: %s", error)
+            except Exception:
+                log.exception("upkeep of the conversations failed")
+            await pause(self._clock, seconds)
+
+    async def _sweep(self) -> None:
+        """Take up what nobody works: forgotten hints, the conversations of a dead process, tries that are due."""
+        now = self._clock.now()
+        free = self._options.max_conversations - len(self._active)
+        if free > 0 and not self._draining:
+            for key in await self._inbox.waiting(now, free):
+                if key not in self._active:
+                    self._begin(key)
+        if now - self._purged_at >= PURGE_SECONDS:
+            self._purged_at = now
+            await self._inbox.purge(now - self._options.dedup_seconds, now - self._options.dead_letter_seconds)
+
+    async def _renew(self) -> None:
+        """Extend our leases, learn of interactions that came in through other processes, drop what is lost."""
+        if not self._active:
+            return
+        now = self._clock.now()
+        held = await self._inbox.renew(self._owner, now, self._options.lease_seconds)
+        for key, conversation in list(self._active.items()):
+            lease = conversation.lease
+            if lease is None:
+                continue
+            fence, interacted_at = held.get(key, (-1, 0.0))
+            if fence == lease.fence:
+                lease.expires_at = now + self._options.lease_seconds
+                if conversation.indicator is not None:
+                    conversation.indicator.interacted(interacted_at)
+            elif conversation.turn is not None:
+                conversation.lost = True
+                conversation.interrupt()

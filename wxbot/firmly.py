@@ -1,0 +1,27 @@
+"""Keeps at it when the store is out for a moment: a sent reply that is not recorded would be sent again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from wxbot.errors import StoreUnavailable
+from wxbot.ports import Clock
+from wxbot.time_limit import pause
+
+log = logging.getLogger("wxbot.store")
+
+Result = TypeVar("Result")
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+
+
+async def firmly(clock: Clock, operation: Callable[[], Awaitable[Result]]) -> Result:
+    """Run ``operation`` until the store takes it, some seconds at most. Raises what it raises in the end."""
+    for wait in PAUSES:
+        try:
+            return await operation()
+        except StoreUnavailable as error:
+            log.warning("the store did not take a record, again in %g s: %s", wait, error)
+            await pause(clock, wait)
+    return await operation()

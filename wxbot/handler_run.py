@@ -1,0 +1,125 @@
+"""Runs one handler, of whatever kind, as a sequence of replies.
+
+``async def`` and async generators run on the event loop; ``def`` and generators in a thread, one step at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+from wxbot.errors import PluginError
+from wxbot.messages import Reply, TextReply
+from wxbot.plugin import Context, Handler
+from wxbot.ports import Clock
+from wxbot.time_limit import time_limit
+
+log = logging.getLogger("wxbot.handlers")
+
+CLOSING_SECONDS = 1.0
+_END = object()
+
+
+class Step(NamedTuple):
+    """What a handler said next: a reply or silence; ``last`` if it is through."""
+
+    reply: Reply | None
+    last: bool
+
+
+class HandlerRun:
+    """One handler at work on one message, ``limit`` seconds of its own time at most."""
+
+    def __init__(self, handler: Handler, context: Context, threads: Executor, clock: Clock, limit: float) -> None:
+        self._handler = handler
+        self._context = context
+        self._threads = threads
+        self._clock = clock
+        self._left = limit
+        self._steps: AsyncIterator[Any] | Iterator[Any] | None = None
+        self._abandoned = False
+
+    async def next(self) -> Step:
+        """The next step. Raises TimeoutError, PluginError for a wrong kind of answer, or what the handler raised."""
+        began = self._clock.now()
+        try:
+            async with time_limit(self._clock, self._left):
+                return await (self._first_step() if self._steps is None else self._next_step())
+        except TimeoutError:
+            self._abandoned = True
+            raise
+        except (asyncio.CancelledError, SystemExit, KeyboardInterrupt) as error:
+            self._abandoned = True
+            if isinstance(error, asyncio.CancelledError) and _being_cancelled():
+                raise
+            problem = type(error).__name__
+        finally:
+            self._left = max(0.0, self._left - (self._clock.now() - began))
+        # Its own doing, and nobody else's conversation may suffer from it.
+        raise PluginError(f"handler {self._handler.name} raised {problem}")
+
+    async def close(self) -> None:
+        """Let a generator that is not through run its ``finally``."""
+        try:
+            async with time_limit(self._clock, max(self._left, CLOSING_SECONDS)):
+                if isinstance(self._steps, AsyncGenerator):
+                    await self._steps.aclose()
+                elif inspect.isgenerator(self._steps) and not self._abandoned:
+                    await self._in_thread(self._steps.close)
+        except Exception:
+            log.exception("handler %s failed while it was closed", self._handler.name)
+
+    async def _first_step(self) -> Step:
+        function = self._handler.function
+        if inspect.iscoroutinefunction(function):
+            return Step(self._reply(await function(self._context)), last=True)
+        if inspect.isasyncgenfunction(function):
+            answer = function(self._context)
+        else:
+            answer = await self._in_thread(function, self._context)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if isinstance(answer, AsyncIterator) or inspect.isgenerator(answer):
+            self._steps = answer
+            return await self._next_step()
+        return Step(self._reply(answer), last=True)
+
+    async def _next_step(self) -> Step:
+        if isinstance(self._steps, AsyncIterator):
+            value = await anext(self._steps, _END)
+        else:
+            value = await self._in_thread(next, self._steps, _END)
+        return Step(None, last=True) if value is _END else Step(self._reply(value), last=False)
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _call, function, *arguments)
+
+    def _reply(self, value: Any) -> Reply | None:
+        if isinstance(value, str):
+            return TextReply(value)
+        if value is None or isinstance(value, Reply):
+            return value
+        hint = ""
+        if inspect.iscoroutine(value):
+            value.close()
+            hint = "; was an await forgotten?"
+        raise PluginError(
+            f"handler {self._handler.name} answered with {type(value).__name__},"
+            f" which is neither str, a reply nor None{hint}"
+        )
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except StopIteration as error:  # no future can carry this one: whoever waits would wait for ever
+        raise RuntimeError("the handler raised StopIteration") from error
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

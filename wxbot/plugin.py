@@ -1,0 +1,210 @@
+"""What a plugin author touches: ``Plugin`` to register handlers on, ``Context`` to read from.
+
+A handler takes the context and returns its answer: a ``str`` or a reply, or None for deliberate silence; or it yields
+several. It may be ``async def`` or plain ``def`` (then it runs in a thread). It never talks to WeChat itself, so the
+typing indicator, order, retries and errors are wxbot's business alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from wxbot.errors import PluginError
+from wxbot.messages import EventMessage, ImageMessage, Message, MiniProgramPageMessage, Reply, TextMessage
+
+Answer = str | Reply | None
+HandlerFunction = (
+    Callable[["Context"], Awaitable[Answer]]
+    | Callable[["Context"], AsyncIterator[Answer]]
+    | Callable[["Context"], Iterator[Answer]]
+    | Callable[["Context"], Answer]
+)
+HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
+SetupT = TypeVar("SetupT", bound=Callable[[Any], Any])
+
+Matcher = Callable[["Context"], "re.Match[str] | bool | None"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+@dataclass(slots=True)
+class Context:
+    """One message and everything a handler may know about it."""
+
+    message: Message
+    plugin: str
+    state: dict[str, Any] = field(default_factory=dict)
+    """This plugin's memory of this user: JSON values, kept with the answer in one transaction."""
+    settings: Any = None
+    """The plugin's settings, an instance of the class given to ``Plugin(settings=…)``."""
+    resource: Any = None
+    """What the plugin's ``setup`` returned."""
+    attempt: int = 1
+    """1, or more if this message was begun before and the process died."""
+    found: re.Match[str] | None = None
+    get_wechatpy: Callable[[], Any] | None = None
+
+    @property
+    def openid(self) -> str:
+        """The user."""
+        return self.message.openid
+
+    @property
+    def text(self) -> str:
+        """The text as written; empty for other kinds."""
+        return self.message.text if isinstance(self.message, TextMessage) else ""
+
+    @property
+    def match(self) -> re.Match[str]:
+        """The match of the handler's pattern. Raises PluginError in a handler that was registered without one."""
+        if self.found is None:
+            raise PluginError(f"plugin {self.plugin!r} reads ctx.match in a handler that has no compiled pattern")
+        return self.found
+
+    @property
+    def log(self) -> logging.Logger:
+        """The plugin's own logger."""
+        return logging.getLogger(f"wxbot.plugins.{self.plugin}")
+
+    @property
+    def wechatpy(self) -> Any:
+        """wechatpy's client for the rest of WeChat's API, on the bot's own token, with a timeout.
+
+        It blocks: use it in a plain ``def`` handler or through ``asyncio.to_thread``.
+        """
+        if self.get_wechatpy is None:
+            raise PluginError("ctx.wechatpy needs a running bot")
+        return self.get_wechatpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A registered function and the messages it is for."""
+
+    plugin: str
+    function: Callable[[Context], Any]
+    matches: Matcher
+    purpose: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.plugin}.{getattr(self.function, '__name__', repr(self.function))}"
+
+
+class Plugin:
+    """A named set of handlers; the bot collects them from the plugin folder and from installed packages.
+
+    ``settings`` is a pydantic model or dataclass: its fields are read from ``WXBOT_PLUGIN_<NAME>_<FIELD>`` and checked
+    at the start. Raises PluginError for a name that is not lower-case letters, digits, ``-`` and ``_``.
+    """
+
+    def __init__(self, name: str, *, description: str = "", settings: type[Any] | None = None) -> None:
+        if not _NAME.fullmatch(str(name)):
+            raise PluginError(f"a plugin's name is lower-case letters, digits, - and _, not {name!r}")
+        self.name = name
+        self.description = description
+        self.settings = settings
+        self.handlers: list[Handler] = []
+        self.fallback_handler: Handler | None = None
+        self.setup_function: Callable[[Any], Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"Plugin({self.name!r})"
+
+    def text(self, *wanted: str | re.Pattern[str]) -> Callable[[HandlerT], HandlerT]:
+        """Handle text: any of ``wanted``, or every text if none is given.
+
+        A ``str`` must be the whole text, blanks around it and case aside; a compiled pattern is searched for, and its
+        match is ``ctx.match``.
+        """
+        for item in wanted:
+            if not isinstance(item, str | re.Pattern):
+                raise PluginError(
+                    f"plugin {self.name!r}: text() takes words and compiled patterns, not {item!r};"
+                    " write @plugin.text() with parentheses"
+                )
+        purpose = "text " + (" | ".join(_shown(item) for item in wanted) if wanted else "(any)")
+        return self._registering(_text_matcher(wanted), purpose)
+
+    def image(self, handler: HandlerT) -> HandlerT:
+        """Handle pictures."""
+        return self._registering(lambda ctx: isinstance(ctx.message, ImageMessage), "image")(handler)
+
+    def mini_program_page(self, handler: HandlerT) -> HandlerT:
+        """Handle mini-program cards."""
+        return self._registering(lambda ctx: isinstance(ctx.message, MiniProgramPageMessage), "mini_program_page")(
+            handler
+        )
+
+    def event(self, *names: str) -> Callable[[HandlerT], HandlerT]:
+        """Handle events by WeChat's names, such as ``user_enter_tempsession``; case does not matter."""
+        if not names or not all(isinstance(name, str) for name in names):
+            raise PluginError(f"plugin {self.name!r}: event() takes the names of events, such as 'subscribe'")
+        wanted = {name.lower() for name in names}
+        return self._registering(
+            lambda ctx: isinstance(ctx.message, EventMessage) and ctx.message.event in wanted,
+            "event " + " | ".join(sorted(wanted)),
+        )
+
+    def on(self, predicate: Callable[[Context], bool]) -> Callable[[HandlerT], HandlerT]:
+        """Handle every message for which ``predicate(ctx)`` is true: by kind, by the user's state, by a resource."""
+        if not callable(predicate):
+            raise PluginError(f"plugin {self.name!r}: on() takes a function of the context, not {predicate!r}")
+        return self._registering(predicate, f"on {getattr(predicate, '__name__', 'predicate')}")
+
+    def fallback(self, handler: HandlerT) -> HandlerT:
+        """Handle every message, known kind or not, that no handler of any plugin wants. Events do not come here."""
+        if self.fallback_handler is not None:
+            raise PluginError(
+                f"plugin {self.name!r} has two fallbacks: {self.fallback_handler.name} and {self._checked(handler)}"
+            )
+        self._checked(handler)
+        self.fallback_handler = Handler(self.name, handler, lambda _: True, "fallback")
+        return handler
+
+    def setup(self, function: SetupT) -> SetupT:
+        """Run ``function(settings)`` once at the start; what it returns is ``ctx.resource``. Errors stop the start."""
+        self.setup_function = function
+        return function
+
+    def _registering(self, matcher: Matcher, purpose: str) -> Callable[[HandlerT], HandlerT]:
+        def register(handler: HandlerT) -> HandlerT:
+            self._checked(handler)
+            self.handlers.append(Handler(self.name, handler, matcher, purpose))
+            return handler
+
+        return register
+
+    def _checked(self, function: Any) -> str:
+        """The function's name. Raises PluginError if it cannot be called with the context alone."""
+        name = f"{self.name}.{getattr(function, '__name__', repr(function))}"
+        if not callable(function):
+            raise PluginError(f"{name} is not a function; is there a pair of parentheses too many?")
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError:
+            raise PluginError(f"handler {name} must take exactly one argument, the context") from None
+        return name
+
+
+def _shown(item: str | re.Pattern[str]) -> str:
+    return repr(item) if isinstance(item, str) else f"/{item.pattern}/"
+
+
+def _text_matcher(wanted: tuple[str | re.Pattern[str], ...]) -> Matcher:
+    words = {item.strip().casefold() for item in wanted if isinstance(item, str)}
+    patterns = [item for item in wanted if isinstance(item, re.Pattern)]
+
+    def matches(ctx: Context) -> re.Match[str] | bool | None:
+        if not isinstance(ctx.message, TextMessage):
+            return None
+        if not wanted or ctx.text.strip().casefold() in words:
+            return True
+        return next((found for pattern in patterns if (found := pattern.search(ctx.text))), None)
+
+    return matches

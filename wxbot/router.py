@@ -1,0 +1,136 @@
+"""Finds the plugins and chooses the handler of a message: the first that matches, in the order of the plugins."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from wxbot.errors import ConfigError, PluginError
+from wxbot.messages import EventMessage
+from wxbot.plugin import Context, Handler, Plugin
+
+ENTRY_POINT_GROUP = "wxbot.plugins"
+
+
+class Choice(NamedTuple):
+    """The handler of a message, and the context it will get."""
+
+    handler: Handler
+    context: Context
+
+
+class Router:
+    """Chooses handlers. Raises PluginError if two plugins share a name or more than one has a fallback."""
+
+    def __init__(self, plugins: Sequence[Plugin]) -> None:
+        _refuse_clashes(plugins)
+        self.plugins = tuple(plugins)
+        self._fallback = next((plugin.fallback_handler for plugin in plugins if plugin.fallback_handler), None)
+
+    def choose(self, context_for: Callable[[str], Context]) -> Choice | None:
+        """The first handler that wants the message, else the fallback, which gets no events. None: nobody.
+
+        ``context_for`` makes the context of a plugin, by its name. Raises what a plugin's predicate raises.
+        """
+        for plugin in self.plugins:
+            context = context_for(plugin.name)
+            for handler in plugin.handlers:
+                found = handler.matches(context)
+                if found:
+                    context.found = found if isinstance(found, re.Match) else None
+                    return Choice(handler, context)
+        return self._fall_back(context_for)
+
+    def _fall_back(self, context_for: Callable[[str], Context]) -> Choice | None:
+        if self._fallback is None:
+            return None
+        context = context_for(self._fallback.plugin)
+        return None if isinstance(context.message, EventMessage) else Choice(self._fallback, context)
+
+
+def find_plugins(folders: Iterable[Path]) -> list[Plugin]:
+    """Every plugin in ``folders``, by file name, then those of installed packages. Raises PluginError."""
+    found = [plugin for folder in folders for module in _modules(folder) for plugin in _plugins_in(module)]
+    for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+        found += _plugins_of_entry_point(entry_point)
+    return found
+
+
+def select_plugins(found: Sequence[Plugin], names: Sequence[str]) -> list[Plugin]:
+    """The plugins called ``names``, in that order; all if there are no names. Raises ConfigError for unknown ones."""
+    if not names:
+        return list(found)
+    by_name = {plugin.name: plugin for plugin in found}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        known = ", ".join(sorted(by_name)) or "none"
+        raise ConfigError([f"WXBOT_PLUGINS names {name!r}, which is not there (found: {known})" for name in unknown])
+    return [by_name[name] for name in names]
+
+
+def _refuse_clashes(plugins: Sequence[Plugin]) -> None:
+    seen: dict[str, Plugin] = {}
+    fallbacks = [plugin.fallback_handler.name for plugin in plugins if plugin.fallback_handler]
+    for plugin in plugins:
+        if plugin.name in seen:
+            raise PluginError(f"two plugins are called {plugin.name!r}; rename one or choose with WXBOT_PLUGINS")
+        seen[plugin.name] = plugin
+    if len(fallbacks) > 1:
+        raise PluginError(f"more than one fallback: {', '.join(fallbacks)}; choose plugins with WXBOT_PLUGINS")
+
+
+def _modules(folder: Path) -> list[ModuleType]:
+    if not folder.is_dir():
+        raise PluginError(f"the plugin folder {folder} is not there; set WXBOT_PLUGIN_FOLDERS")
+    files = [path for path in folder.glob("*.py") if not path.name.startswith("_")]
+    packages = [path / "__init__.py" for path in folder.iterdir() if (path / "__init__.py").is_file()]
+    return [_import(path) for path in sorted(files + packages)]
+
+
+def _import(path: Path) -> ModuleType:
+    """The module in ``path``, under a name of its own so that a plugin called ``json`` harms nobody."""
+    is_package = path.name == "__init__.py"
+    stem = path.parent.name if is_package else path.stem
+    name = f"wxbot_plugins_{stem}"
+    locations = [str(path.parent)] if is_package else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=locations)
+    assert spec is not None  # noqa: S101 - only None for unknown file endings
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # relative imports inside a package look here
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise PluginError(f"the plugin {path} fails to import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _plugins_in(module: ModuleType) -> list[Plugin]:
+    plugins = [item for item in vars(module).values() if isinstance(item, Plugin)]
+    if not plugins:
+        raise PluginError(
+            f"{module.__file__} defines no Plugin; write plugin = Plugin('name'),"
+            " or start the file's name with _ if it is not one"
+        )
+    return list(dict.fromkeys(plugins))
+
+
+def _plugins_of_entry_point(entry_point: importlib.metadata.EntryPoint) -> list[Plugin]:
+    try:
+        loaded = entry_point.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"the installed plugin {entry_point.value} fails to import: {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(loaded, Plugin):
+        return [loaded]
+    if isinstance(loaded, ModuleType):
+        return _plugins_in(loaded)
+    raise PluginError(f"the entry point {entry_point.name} = {entry_point.value} is neither a Plugin nor a module")

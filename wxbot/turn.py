@@ -1,0 +1,88 @@
+"""One message being worked: what has gone out, what is left, and when it must not be interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from wxbot.messages import Message, Reply, message_from, reply_from_json, reply_to_json
+from wxbot.ports import Lease, Outcome, Pending
+from wxbot.typing_indicator import TypingIndicator
+
+
+@dataclass(slots=True)
+class Turn:
+    """The progress of one message; ``outcome`` tells the store how it ended, whenever that is asked."""
+
+    lease: Lease
+    pending: Pending
+    message: Message
+    indicator: TypingIndicator
+    state: dict[str, Any]
+    sent: int = 0
+    sent_at: float | None = None
+    skip: int = 0
+    """Messages of this answer that went out before this process took over, and are not sent again."""
+    through: bool = False
+    """The handler has said all it will say: from here on it is not run again."""
+    unsent: list[Reply] = field(default_factory=list)
+    doubtful: list[Reply] = field(default_factory=list)
+    """Sent, but WeChat's answer was lost: never repeated but by an operator's command."""
+    new_state: dict[str, Any] | None = None
+    _task: asyncio.Task[Any] | None = None
+    _sending: bool = False
+    _interrupted: bool = False
+
+    def outcome(
+        self, verdict: Literal["answered", "dead", "later", "back"], reason: str = "", retry_at: float = 0.0
+    ) -> Outcome:
+        """How this message ended. A lost answer makes a dead letter of it, which holds just the doubtful replies."""
+        if self.doubtful and verdict != "back":
+            verdict, reason = "dead", "; ".join(filter(None, (reason, "WeChat's answer to a reply was lost")))
+        kept = [*self.doubtful, *self.unsent] if self.through else []
+        return Outcome(
+            seq=self.pending.seq,
+            verdict=verdict,
+            typing_until=self.indicator.state.showing_until,
+            sent=self.sent,
+            sent_at=self.sent_at,
+            unsent=tuple(reply_to_json(reply) for reply in kept),
+            reason=reason,
+            retry_at=retry_at,
+            state=self.new_state if self.through else None,
+        )
+
+    def begin(self) -> None:
+        """The current task works this turn."""
+        self._task = asyncio.current_task()
+
+    def interrupt(self) -> None:
+        """Cancel the work, but not between a send and its record: that would answer the user twice."""
+        if self._sending:
+            self._interrupted = True
+        elif self._task is not None:
+            self._task.cancel()
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """A send and its record. An interruption asked for meanwhile comes afterwards."""
+        self._sending = True
+        try:
+            yield
+        finally:
+            self._sending = False
+        if self._interrupted:
+            self._interrupted = False
+            raise asyncio.CancelledError
+
+
+def begin_turn(lease: Lease, pending: Pending, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:
+    """The turn of ``pending``; what an earlier attempt left unsent is taken up where it stopped."""
+    unsent = [reply_from_json(value) for value in pending.unsent]
+    message = message_from(lease.key.appid, pending.fields, pending.received_at)
+    return Turn(
+        lease, pending, message, indicator, state, sent=pending.sent, unsent=unsent, through=bool(pending.unsent)
+    )

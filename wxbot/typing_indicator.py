@@ -1,0 +1,237 @@
+"""Shows a user that the bot is working: calls Typing and CancelTyping by the rules of ``wxbot.typing_rules``.
+
+Best effort, and off the critical path: a failing, slow or hanging typing call never delays, reorders or breaks a reply.
+On a healthy wire (an answer within ``PATIENCE``) the platform sees Typing, CancelTyping, reply, in that order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from wxbot import typing_rules as rules
+from wxbot.errors import (
+    AccountNotAllowed,
+    AlreadyTyping,
+    AnswerLost,
+    ApiError,
+    LeaseLost,
+    NotReached,
+    StoreUnavailable,
+    SystemBusy,
+    TokenRefused,
+    WeChatError,
+)
+from wxbot.ports import Channel, Clock, Inbox, Lease
+from wxbot.typing_rules import TypingState
+
+log = logging.getLogger("wxbot.typing")
+
+PATIENCE = 0.3
+"""Seconds that a reply waits for a typing call under way, so that the two cannot overtake each other. A handler that
+takes longer than this costs its reply nothing; a call that takes longer is sick, and nothing waits for it."""
+
+LONGEST_CALL = 3.0
+"""Seconds after which the channel gives up on a typing call."""
+
+
+@dataclass(slots=True)
+class TypingOptions:
+    """One account's choices, shared by its conversations; ``enabled`` goes off when WeChat says there is no typing."""
+
+    enabled: bool = True
+    delay: float = 0.0
+    margin: float = 1.5
+
+
+class _Call:
+    """A typing call under way, and who waits for its answer."""
+
+    __slots__ = ("answered", "began_at", "waiter")
+
+    def __init__(self, began_at: float) -> None:
+        self.began_at = began_at
+        self.answered = False
+        self.waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end(self) -> None:
+        self.answered = True
+        self.wake()
+
+    def wake(self) -> None:
+        if not self.waiter.done():
+            self.waiter.set_result(None)
+
+
+class TypingIndicator:
+    """The indicator of one conversation, for as long as its lease is held."""
+
+    def __init__(
+        self, channel: Channel, inbox: Inbox, lease: Lease, clock: Clock, options: TypingOptions, state: TypingState
+    ) -> None:
+        self.state = state
+        self._channel = channel
+        self._inbox = inbox
+        self._lease = lease
+        self._clock = clock
+        self._options = options
+        self._work: asyncio.Task[None] | None = None
+        self._typing_call: _Call | None = None
+        self._cancel: asyncio.Task[None] | None = None
+        self._cancel_call: _Call | None = None
+        self._nudge: asyncio.Future[None] | None = None
+
+    # What happens in the conversation
+
+    def start(self) -> None:
+        """A handler starts. If nothing stands against it, Typing is called before the handler's first reply."""
+        if self._options.enabled:
+            if self._options.delay == 0 and not self.calling and self._due_now():
+                self._typing_call = _Call(self._clock.now())
+            self._work = asyncio.create_task(self._keep_showing())
+
+    def resume(self) -> None:
+        """A part of the answer is out and the handler goes on. One that ends at once causes no call."""
+        if self._options.enabled:
+            self._work = asyncio.create_task(self._keep_showing())
+
+    async def pause(self) -> None:
+        """A part of the answer is about to go out, which will end what shows: make no call meanwhile."""
+        work, self._work = self._work, None
+        if work is None:
+            return
+        call, self._typing_call = self._typing_call, None
+        if call is not None:
+            await self._be_patient(call)
+        work.cancel()
+        if call is not None and not call.answered:  # a sick call: see it gone before anything else happens
+            await asyncio.wait({work})
+
+    async def stop(self) -> None:
+        """The handler is through, however it ended: CancelTyping, if there is something to cancel."""
+        await self.pause()
+        now = self._clock.now()
+        if self._options.enabled and rules.cancel_needed(self.state, now, self._options.margin):
+            self._cancel_call = _Call(now)
+            self._cancel = asyncio.create_task(self._call_cancel(self._cancel_call))
+            await asyncio.sleep(0)  # it is written now; the reply follows it on the wire
+
+    @property
+    def calling(self) -> bool:
+        """Whether a CancelTyping still waits for its answer."""
+        return self._cancel_call is not None and not self._cancel_call.answered
+
+    async def end_turn(self) -> None:
+        """Nothing of a turn goes on after it: an answer that is still missing gets the rest of ``PATIENCE``."""
+        cancel, call = self._cancel, self._cancel_call
+        if cancel is not None and call is not None and not call.answered:
+            await self._be_patient(call)
+            cancel.cancel()
+            await asyncio.wait({cancel})
+        self._cancel = self._cancel_call = None
+
+    def interacted(self, at: float) -> None:
+        """The user acted at ``at``, maybe while a handler works: the window may be open again."""
+        before, self.state = self.state, rules.interacted(self.state, at)
+        if self.state is not before:
+            self._look_again()
+
+    def message_sent(self, called_at: float) -> None:
+        """A message to the user, called for at ``called_at``, was accepted."""
+        self.state = rules.message_sent(self.state, called_at)
+
+    # The work
+
+    async def _keep_showing(self) -> None:
+        first = self._clock.now() + self._options.delay
+        while self._clock.now() < first:
+            await self._wait_until(first)
+        while self._options.enabled:
+            now = self._clock.now()
+            due = rules.next_typing(self.state, now, self._options.margin)
+            if due is not None and due <= now:
+                await self._call_typing(now)
+            else:
+                await self._wait_until(due)
+
+    def _due_now(self) -> bool:
+        now = self._clock.now()
+        return rules.next_typing(self.state, now, self._options.margin) == now
+
+    async def _call_typing(self, now: float) -> None:
+        call = self._typing_call = self._typing_call or _Call(now)
+        before, self.state = self.state, rules.typing_called(self.state, now, LONGEST_CALL)
+        try:
+            # Noted before it is called: should this process die meanwhile, its successor does not call twice.
+            self.interacted(await self._inbox.save_typing(self._lease, self.state.showing_until))
+        except LeaseLost:
+            self.state = rules.typing_refused(before)
+        except StoreUnavailable:
+            self.state = rules.typing_failed(before, self._clock.now())
+        except asyncio.CancelledError:
+            self.state = before
+            raise
+        else:
+            self.state = await self._outcome_of_typing()
+        self._typing_call = None
+        call.end()
+
+    async def _outcome_of_typing(self) -> TypingState:
+        try:
+            await self._channel.typing(self._lease.key.openid, "Typing")
+        except (AlreadyTyping, AnswerLost) as error:
+            log.info("typing may be showing already: %s", error)
+        except (NotReached, SystemBusy, TokenRefused) as error:
+            log.info("typing not shown: %s", error)
+            return rules.typing_failed(self.state, self._clock.now())
+        except WeChatError as error:
+            self._note_refusal(error)
+            return rules.typing_refused(self.state)
+        return rules.typing_shows(self.state, self._clock.now())
+
+    async def _call_cancel(self, call: _Call) -> None:
+        try:
+            await self._channel.typing(self._lease.key.openid, "CancelTyping")
+        except WeChatError as error:
+            if isinstance(error, ApiError):
+                self._note_refusal(error)
+            else:
+                log.info("typing not cancelled, it ends by itself: %s", error)
+        else:
+            self.state = rules.typing_cancelled(self.state)
+        call.end()
+
+    def _note_refusal(self, error: WeChatError) -> None:
+        log.info("typing refused: %s", error)
+        if isinstance(error, AccountNotAllowed):
+            self._options.enabled = False
+
+    # Waiting by the clock
+
+    async def _wait_until(self, at: float | None) -> None:
+        """Until ``at`` (None: for ever), or until there is something new to consider."""
+        self._nudge = asyncio.get_running_loop().create_future()
+        if at is None:
+            await self._nudge
+            return
+        timer = self._clock.call_later(at - self._clock.now(), self._look_again)
+        try:
+            await self._nudge
+        finally:
+            timer.cancel()
+
+    def _look_again(self) -> None:
+        if self._nudge is not None and not self._nudge.done():
+            self._nudge.set_result(None)
+
+    async def _be_patient(self, call: _Call) -> None:
+        """Wait for the answer to ``call``, ``PATIENCE`` seconds from its beginning at most."""
+        left = call.began_at + PATIENCE - self._clock.now()
+        if call.answered or left <= 0:
+            return
+        timer = self._clock.call_later(left, call.wake)
+        try:
+            await call.waiter
+        finally:
+            timer.cancel()

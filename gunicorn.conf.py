@@ -7,6 +7,7 @@ bind = os.environ.get("WXBOT_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
 threads = 8
+control_socket_disable = True
 
 # A stopping worker first finishes its handlers (WXBOT_DRAIN_SECONDS), so it needs longer than gunicorn's usual 30 s.
 graceful_timeout = int(float(os.environ.get("WXBOT_DRAIN_SECONDS", "25"))) + 5

@@ -101,12 +101,13 @@ class TypingIndicator:
         work, self._work = self._work, None
         if work is None:
             return
-        call, self._typing_call = self._typing_call, None
+        call = self._typing_call
         if call is not None:
             await self._be_patient(call)
         work.cancel()
         if call is not None and not call.answered:  # a sick call: see it gone before anything else happens
             await asyncio.wait({work})
+        self._typing_call = None
 
     async def stop(self) -> None:
         """The handler is through, however it ended: CancelTyping, if there is something to cancel."""

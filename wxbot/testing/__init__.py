@@ -1,0 +1,36 @@
+"""Test doubles for bots and their plugins.
+
+``chat`` tries a plugin in two lines (wxbot/testing/chat.py). ``FakeWeChat`` plays WeChat's platform over real HTTP, ``User`` one of its users, ``ManualClock`` the time::
+
+    with FakeWeChat(clock, callback_url="http://127.0.0.1:8000/wechat") as wechat:
+        alice = wechat.user("alice")
+        alice.says("hi").wait()
+        alice.waits_for("Hello!")
+        assert alice.saw == ["Typing", "CancelTyping", "Hello!"]
+"""
+
+from __future__ import annotations
+
+from wxbot.testing.chat import chat, context, serve, settings_for
+from wxbot.testing.clock import ManualClock, RealClock
+from wxbot.testing.fake import FakeWeChat
+from wxbot.testing.push import Attempt, Push
+from wxbot.testing.records import Record, Saw
+from wxbot.testing.rules import Allowance
+from wxbot.testing.user import User
+
+__all__ = [
+    "Allowance",
+    "Attempt",
+    "FakeWeChat",
+    "ManualClock",
+    "Push",
+    "RealClock",
+    "Record",
+    "Saw",
+    "User",
+    "chat",
+    "context",
+    "serve",
+    "settings_for",
+]

@@ -1,0 +1,109 @@
+"""Runs a bot the way it is deployed: gunicorn, real workers, a port of its own on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from wxbot.errors import WxbotError
+
+READY_SECONDS = 20.0
+STOP_SECONDS = 60.0
+
+
+class BotDidNotStart(WxbotError):
+    """The bot under gunicorn ended, or was not ready in time; the text has the end of its log."""
+
+
+class BotProcess:
+    """``gunicorn wsgi:app`` in ``project`` with ``settings`` as its environment, logging to ``log_file``."""
+
+    def __init__(self, settings: Mapping[str, str], log_file: Path, project: Path | None = None) -> None:
+        self.port = free_port()
+        self._environment = {**os.environ, **settings, "WXBOT_BIND": f"127.0.0.1:{self.port}"}
+        self._log_file = log_file
+        self._project = project or Path.cwd()
+        self._log: IO[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it listens, such as ``http://127.0.0.1:8000``."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it can take pushes. Raises BotDidNotStart."""
+        self._log = self._log_file.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            cwd=self._project,
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C at the console is ours: the bot is stopped in order
+        )
+        try:
+            self._wait_until_ready(self._process)
+        except BotDidNotStart:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Let it finish what is running, then end it."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+            self._process = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise BotDidNotStart(f"the bot ended while it started:\n{self._end_of_log()}")
+            if self._is_ready():
+                return
+            time.sleep(0.05)
+        raise BotDidNotStart(f"the bot was not ready within {READY_SECONDS:g} s:\n{self._end_of_log()}")
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - loopback
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _end_of_log(self) -> str:
+        return "\n".join(self._log_file.read_text(errors="replace").splitlines()[-15:])
+
+
+def free_port() -> int:
+    """A TCP port that is free on loopback now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,91 @@
+"""Try a plugin: ``chat`` talks to it through a real bot and a fake WeChat, ``context`` calls one handler directly.
+
+::
+
+    def test_order_status():
+        with chat(plugin) as user:
+            user.says("order 42")
+            user.waits_for("Order 42 is on its way.")
+            assert user.saw == ["Typing", "CancelTyping", "Order 42 is on its way."]
+
+    async def test_handler():
+        assert await status(context("order 42", plugin=plugin)) == "Order 42 is on its way."
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from wxbot.bot import Bot
+from wxbot.config import Settings
+from wxbot.messages import Message, TextMessage
+from wxbot.plugin import Context, Plugin
+from wxbot.plugin_setup import load_plugins
+from wxbot.ports import Clock
+from wxbot.testing.fake import FakeWeChat
+from wxbot.testing.user import User
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's own name
+        """FakeWeChat remembers every exchange already."""
+
+
+@contextmanager
+def serve(bot: Bot) -> Iterator[str]:
+    """``bot`` on a free port of loopback, started and in the end stopped; gives the address of its callback."""
+    server = make_server("127.0.0.1", 0, bot.wsgi(), threaded=True, request_handler=_QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, name="chat-server", daemon=True)
+    thread.start()
+    try:
+        bot.start()
+        yield f"http://127.0.0.1:{server.server_port}{bot.settings.callback_path}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        bot.stop(seconds=0)
+
+
+def settings_for(wechat: FakeWeChat, store: Path, **choices: Any) -> Settings:
+    """Settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings."""
+    given = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
+    return Settings(_env_file=None, **{**given, "store_url": f"sqlite:///{store}", **choices})
+
+
+@contextmanager
+def chat(*plugins: Plugin, name: str = "user", clock: Clock | None = None, **choices: Any) -> Iterator[User]:
+    """A user in front of a bot with ``plugins``: real webhook, real store, real HTTP, and FakeWeChat in between.
+
+    ``clock`` may be a ManualClock; ``choices`` are fields of Settings, such as ``handler_timeout=5``.
+    """
+    with tempfile.TemporaryDirectory(prefix="wxbot-chat-") as folder, FakeWeChat(clock) as wechat:
+        bot = Bot(settings_for(wechat, Path(folder) / "chat.db", **choices), plugins=plugins, clock=clock)
+        with serve(bot) as address:
+            wechat.callback_url = address
+            yield wechat.user(name)
+
+
+def context(message: str | Message, *, plugin: Plugin | None = None, state: dict[str, Any] | None = None) -> Context:
+    """What a handler would get for ``message`` (a ``str`` is text), for a unit test that needs nothing else.
+
+    With ``plugin`` the context is the one its router makes: with the match, the settings and the resource.
+    """
+    if isinstance(message, str):
+        message = TextMessage(
+            appid="wx0", openid="oUSER", account="gh_0", created_at=0, received_at=0.0, msg_id="1", text=message
+        )
+    made = Context(message=message, plugin=plugin.name if plugin else "test", state=state or {})
+    if plugin is None:
+        return made
+    chosen = load_plugins(Settings(_env_file=None, appid="wx0", secret="-", token="-"), [plugin])  # type: ignore[arg-type]  # noqa: S106
+    made.settings, made.resource = chosen.settings.get(plugin.name), chosen.resources[plugin.name]
+    choice = chosen.router.choose(lambda _: made)
+    return made if choice is None else choice.context

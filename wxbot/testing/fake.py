@@ -1,0 +1,290 @@
+"""FakeWeChat: the double of WeChat's platform, with real HTTP in both directions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from wxbot.testing import envelope
+from wxbot.testing.background import Background
+from wxbot.testing.clock import Clock, Handle, RealClock
+from wxbot.testing.envelope import Format, Keys, Mode
+from wxbot.testing.platform import Account, Platform
+from wxbot.testing.push import Delivery, Push, content_type
+from wxbot.testing.records import Record
+from wxbot.testing.rules import AccountKind, Quota
+from wxbot.testing.server import Server
+from wxbot.testing.user import User
+
+_OPENID_LENGTH = 28
+_RAW_TIMEOUT = 30.0
+
+
+class FakeWeChat:
+    """WeChat's platform for one account: it serves the API, pushes to the bot and keeps WeChat's rules.
+
+    It listens from the moment it is made until ``close`` (or the end of the ``with`` block), in one thread of its own,
+    and may be used from every thread. Several may run side by side. Rules and errcodes: docs/wechat.md.
+
+    ``clock``: RealClock or ManualClock. ``mode``: "safe", "compatible" or "plain" pushes. ``format``: of pushes and
+    answers; Official Accounts have XML only. ``account_kind``: "unverified" is an Official Account without
+    customer-service API. ``quota``: another table of allowances. ``events_open_window``: whether what the user does
+    besides writing (entering, clicking a menu) opens the 30 s window; WeChat does not say.
+
+    Plain attributes, to be changed at any time: ``callback_url``; ``tries`` in all per push; ``patience``, seconds by
+    the clock until a try is given up; ``retry_pause``, seconds by the clock after an answer WeChat does not take (None:
+    what is left of ``patience``); ``in_order``, whether a user's push waits until the one before was answered or has
+    failed once; ``deliver_twice_at_once``, whether the first try is made twice at the same moment.
+    """
+
+    patience = 5.0
+    in_order = True
+    deliver_twice_at_once = False
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        appid: str = "wx0123456789abcdef",
+        secret: str | None = None,
+        token: str | None = None,
+        aes_key: str | None = None,
+        mode: Mode = "safe",
+        format: Format = "xml",  # noqa: A002 (the field's word)
+        account_kind: AccountKind = "miniprogram",
+        callback_url: str = "",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        original_id: str = "gh_0123456789ab",
+        quota: Quota | None = None,
+        events_open_window: bool = True,
+        token_lifetime: float = 7200.0,
+        token_overlap: float = 300.0,
+        tries: int = 3,
+        retry_pause: float | None = None,
+    ) -> None:
+        if account_kind != "miniprogram" and format != "xml":
+            raise ValueError("Official Accounts push XML only")
+        self.mode: Mode = mode
+        self.format: Format = format
+        self.callback_url = callback_url
+        self.tries = tries
+        self.retry_pause = retry_pause
+        self.keys = Keys(appid, token or secrets.token_hex(16), aes_key or envelope.new_aes_key())
+        self.clock: Clock = clock or RealClock()
+        account = Account(appid, secret or secrets.token_hex(16), original_id, account_kind)
+        self.platform = Platform(self.clock, account, quota, events_open_window)
+        self.memory = self.platform.memory
+        self.token_lifetime = token_lifetime
+        self.token_overlap = token_overlap
+        self.faults = self.platform.faults
+        self._users: dict[str, User] = {}
+        self._start(host, port)
+
+    def _start(self, host: str, port: int) -> None:
+        self._closed = False
+        self._background = Background("fake-wechat")
+        self._delivery = Delivery(self, self.platform, self._background)
+        self._server = Server(self.platform)
+        try:
+            self._background.run(self._server.start(host, port))
+            self._background.run(self._delivery.start())
+        except BaseException:
+            self.close()
+            raise
+        self.api_base = f"http://{host}:{self._server.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop delivering and serving. Nothing is left: no thread, no socket, no task."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._background.run(self._delivery.close())
+            self._background.run(self._server.close())
+        finally:
+            self._background.close()
+
+    # -- the account
+
+    @property
+    def appid(self) -> str:
+        return self.platform.account.appid
+
+    def settings(self) -> dict[str, str]:
+        """The environment variables with which a bot finds this platform."""
+        settings = {
+            "WXBOT_APPID": self.appid,
+            "WXBOT_SECRET": self.platform.account.secret,
+            "WXBOT_TOKEN": self.keys.token,
+            "WXBOT_API_BASE": self.api_base,
+        }
+        return settings if self.mode == "plain" else {**settings, "WXBOT_AES_KEY": self.keys.aes_key}
+
+    @property
+    def token_lifetime(self) -> float:
+        """``expires_in`` of the next access token, in seconds."""
+        return self.platform.tokens.lifetime
+
+    @token_lifetime.setter
+    def token_lifetime(self, seconds: float) -> None:
+        self.platform.tokens.lifetime = seconds
+
+    @property
+    def token_overlap(self) -> float:
+        """Seconds a classic access token works on after the next one was fetched."""
+        return self.platform.tokens.overlap
+
+    @token_overlap.setter
+    def token_overlap(self, seconds: float) -> None:
+        self.platform.tokens.overlap = seconds
+
+    @property
+    def token_fetches(self) -> int:
+        """How many access tokens were handed out, by both calls."""
+        return self.platform.tokens.fetches
+
+    # -- users
+
+    def user(self, name: str, openid: str = "") -> User:
+        """The user of this name; made on first mention, with an openid derived from the name unless given."""
+        with self.memory.changed:
+            if name not in self._users:
+                chosen = openid or _openid_of(name)
+                self.platform.add_user(name, chosen)
+                self._users[name] = User(self, name, chosen)
+            return self._users[name]
+
+    @property
+    def users(self) -> list[User]:
+        """All users so far."""
+        with self.memory.changed:
+            return list(self._users.values())
+
+    def act(self, user: User, msg_type: str, fields: Mapping[str, Any]) -> Push:
+        """``user`` does something now; the push is delivered in the background (``User`` has handier names)."""
+        if self._closed:
+            raise RuntimeError("FakeWeChat is closed")
+        with self.memory.changed:
+            return self._delivery.dispatch(Push(self.platform.user_acts(user.openid, msg_type, fields), self._delivery))
+
+    # -- pushes by hand
+
+    def hold(self) -> None:
+        """Keep back all pushes until ``release``. The users' deeds count from the moment they do them."""
+        self._delivery.hold()
+
+    def release(self, order: Sequence[Push] | Literal["reversed"] | None = None) -> None:
+        """Deliver what was kept back: each user's in their order or, one after the other, in the ``order`` given."""
+        self._delivery.release(order)
+
+    def verify(self) -> bool:
+        """Save the callback URL in WeChat's console: does the bot answer the GET with the echostr?"""
+        echostr = str(10**18 + secrets.randbelow(9 * 10**18))
+        timestamp, nonce = str(int(self.clock.now())), str(secrets.randbelow(10**9))
+        query = {"signature": envelope.sign(self.keys.token, timestamp, nonce), "echostr": echostr}
+        query |= {"timestamp": timestamp, "nonce": nonce}
+        return self.push_raw(query, b"", method="GET") == (200, echostr.encode())
+
+    def envelope(
+        self,
+        fields: Mapping[str, Any],
+        *,
+        mode: Mode | None = None,
+        format: Format | None = None,  # noqa: A002
+        timestamp: str | None = None,
+        nonce: str | None = None,
+        keys: Keys | None = None,
+    ) -> tuple[dict[str, str], bytes]:
+        """Query and body of a push with these fields, signed now with this account's keys unless told otherwise."""
+        timestamp = timestamp or str(int(self.clock.now()))
+        nonce = nonce or str(secrets.randbelow(10**9))
+        return envelope.push(fields, keys or self.keys, mode or self.mode, format or self.format, timestamp, nonce)
+
+    def push_raw(
+        self,
+        query: Mapping[str, str],
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        method: str = "POST",
+    ) -> tuple[int, bytes]:
+        """One request to the callback URL as it stands, outside of all records: its status and body."""
+        headers = {"Content-Type": content_type(self.format), **(headers or {})}
+        return self._background.run(self._delivery.request(method, query, body, headers), _RAW_TIMEOUT)
+
+    # -- what happened
+
+    @property
+    def timeline(self) -> list[Record]:
+        """All records, in order."""
+        with self.memory.changed:
+            return list(self.memory.records)
+
+    @property
+    def violations(self) -> list[Record]:
+        """Calls refused because of timing or quota (45015, 45047, 45072, 45080, 45081) and needless CancelTypings."""
+        with self.memory.changed:
+            return list(self.memory.violations)
+
+    @property
+    def needless_cancels(self) -> list[Record]:
+        """The CancelTypings that came while nothing was showing (WeChat accepts them; they are also violations)."""
+        return [record for record in self.violations if record.needless]
+
+    def on_record(self, callback: Callable[[Record], None]) -> Callable[[], None]:
+        """Call ``callback`` with each record as it is made, under the lock: be quick, do not raise.
+
+        Returns a function that ends it.
+        """
+        with self.memory.changed:
+            self.memory.listeners.append(callback)
+        return lambda: self.memory.listeners.remove(callback)
+
+    def waits_until(self, predicate: Callable[[], bool], timeout: float = 10.0, why: str = "what was asked") -> None:
+        """Block until ``predicate`` holds, looking at it with every record; at most ``timeout`` real seconds.
+
+        Raises AssertionError with the whole timeline.
+        """
+        self.memory.wait_until(predicate, timeout, why)
+
+    @contextmanager
+    def waking_when_typing_ends(self, openid: str) -> Iterator[None]:
+        """While this is open, waiting threads look again at the moment the indicator ends by time."""
+        timers: list[Handle] = []
+
+        def arm() -> None:
+            left = self.platform.typing_left(openid)
+            if left > 0:
+                timers.append(self.clock.call_later(left, self.memory.wake))
+            self.memory.wake()
+
+        def disarm() -> None:
+            for timer in timers:
+                timer.cancel()
+            self.memory.wake()
+
+        self._background.call(arm)
+        try:
+            yield
+        finally:
+            self._background.call(disarm)
+
+
+def _openid_of(name: str) -> str:
+    """ "o" and the name, filled up to 28 characters; a name that does not fit is replaced by its hash."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,27}", name):
+        return ("o" + name).ljust(_OPENID_LENGTH, "_")
+    return ("o" + hashlib.sha256(name.encode()).hexdigest())[:_OPENID_LENGTH]

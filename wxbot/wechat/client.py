@@ -1,0 +1,177 @@
+"""The way to the user: WeChat's customer-service calls over aiohttp. Implements ``ports.Channel``.
+
+This is the hot path (three calls per message), so URLs and timeouts are built once per token and not per call.
+Sources: docs/wechat.md, sections "Typing" and "Sending".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from wxbot.config import Settings
+from wxbot.errors import AccountNotAllowed, AnswerLost, NotReached, TokenRefused
+from wxbot.messages import Reply
+from wxbot.ports import Clock, TokenShelf, TypingCommand
+from wxbot.wechat.token import TokenProvider, Tokens
+from wxbot.wechat.token_call import TokenCall
+from wxbot.wechat.transport import Transport, answer_of, limits
+from wxbot.wechat.wechatpy_bridge import ThreadTokens, wechatpy_client
+
+SEND_PATH = "/cgi-bin/message/custom/send"
+TYPING_PATH = "/cgi-bin/message/custom/typing"
+BUSINESS_TYPING_PATH = "/cgi-bin/message/custom/business/typing"
+
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+"""Raw UTF-8, because users have seen \\uXXXX escapes as text (docs/wechat.md, "Known traps")."""
+
+_log = logging.getLogger(__name__)
+
+
+class WeChatClient:
+    """WeChat's API for one account. ``open`` it inside the running loop; every call raises only WeChatError.
+
+    ``timeout`` and ``typing_timeout`` bound a whole call, in seconds. A refused token is replaced once per call.
+    """
+
+    def __init__(
+        self,
+        *,
+        appid: str,
+        transport: Transport,
+        tokens: Tokens,
+        api_base: str = "https://api.weixin.qq.com",
+        timeout: float = 10.0,
+        typing_timeout: float = 3.0,
+        typing_path: str = "",
+        business_id: str = "",
+    ) -> None:
+        self._appid = appid
+        self._transport = transport
+        self._tokens = tokens
+        self._api_base = api_base
+        self._timeout = timeout
+        self._limits = limits(timeout)
+        self._typing_limits = limits(typing_timeout)
+        self._typing_path = typing_path or (BUSINESS_TYPING_PATH if business_id else TYPING_PATH)
+        self._typing_extra = {"businessid": business_id} if business_id else {}
+        self._urls: dict[str, URL] = {}
+        self._urls_token = ""
+        self._hint_given = False
+        self._wechatpy: Any = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, shelf: TokenShelf, clock: Clock) -> WeChatClient:
+        """A client with its own transport and token provider. Nothing is opened yet."""
+        transport = Transport()
+        fetch = TokenCall(
+            transport,
+            appid=settings.appid,
+            secret=settings.secret.get_secret_value(),
+            api_base=settings.api_base,
+            kind=settings.token_call,
+            seconds=settings.api_timeout,
+        )
+        return cls(
+            appid=settings.appid,
+            transport=transport,
+            tokens=TokenProvider(settings.appid, fetch, shelf, clock, settings.api_timeout),
+            api_base=settings.api_base,
+            timeout=settings.api_timeout,
+            typing_path=settings.typing_path,
+            business_id=settings.business_id,
+        )
+
+    async def open(self) -> None:
+        """Create the connection pool on the running loop (after any fork); no connection is made yet."""
+        await self._transport.open()
+        tokens = ThreadTokens(self._tokens, asyncio.get_running_loop(), self._timeout * 2)
+        self._wechatpy = wechatpy_client(self._appid, tokens, self._api_base, self._timeout)
+
+    async def close(self) -> None:
+        """Close every connection and give up a token fetch that is under way."""
+        bridge, self._wechatpy = self._wechatpy, None
+        if bridge is not None:
+            bridge._http.close()  # noqa: SLF001 - ours: wechatpy_client put it there
+        if isinstance(self._tokens, TokenProvider):
+            await self._tokens.close()
+        await self._transport.close()
+
+    async def send(self, openid: str, reply: Reply) -> None:
+        """Send one message. Raises WeChatError; only what is ``retryable`` was certainly not delivered."""
+        message = {"touser": openid, "msgtype": "text", "text": {"content": reply.text}}
+        await self._order(SEND_PATH, message, self._limits)
+
+    async def typing(self, openid: str, command: TypingCommand) -> None:
+        """Show (``Typing``) or end (``CancelTyping``) the typing indicator. Raises WeChatError."""
+        body = {"touser": openid, "command": command, **self._typing_extra}
+        try:
+            await self._order(self._typing_path, body, self._typing_limits)
+        except AccountNotAllowed as error:
+            self._hint(error)
+            raise
+
+    async def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST ``body`` as JSON to any other call of the API and return WeChat's answer. Raises WeChatError."""
+        return await self._authorised(path, body, self._limits)
+
+    def wechatpy(self) -> Any:
+        """wechatpy's own client on the same token, for plain ``def`` handlers (it blocks)."""
+        if self._wechatpy is None:
+            raise NotReached("wechatpy's client is there only while the bot runs")
+        return self._wechatpy
+
+    async def _order(self, path: str, body: Mapping[str, Any], timeout: aiohttp.ClientTimeout) -> None:
+        """A call whose success WeChat states; ``{}`` from something in between is no success."""
+        answer = await self._authorised(path, body, timeout)
+        if "errcode" not in answer and "errCode" not in answer:
+            raise AnswerLost(f"{path} was sent, but the answer has no errcode")
+
+    async def _authorised(self, path: str, body: Mapping[str, Any], timeout: aiohttp.ClientTimeout) -> dict[str, Any]:
+        data = _JSON.encode(body).encode("utf-8", "replace")  # half a surrogate pair has no UTF-8: it becomes "?"
+        token = await self._tokens.get()
+        try:
+            return await self._post(path, data, token, timeout)
+        except TokenRefused:
+            pass
+        return await self._post(path, data, await self._tokens.replace(token), timeout)
+
+    async def _post(self, path: str, data: bytes, token: str, timeout: aiohttp.ClientTimeout) -> dict[str, Any]:
+        status, answer = await self._transport.exchange("POST", self._url(path, token), data, timeout, path)
+        return answer_of(path, status, answer, (token,))
+
+    def _url(self, path: str, token: str) -> URL:
+        if token != self._urls_token:
+            self._urls, self._urls_token = {}, token
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(self._api_base + path).with_query(access_token=token)
+        return url
+
+    def _hint(self, error: AccountNotAllowed) -> None:
+        if self._hint_given:
+            return
+        self._hint_given = True
+        _log.warning(
+            "WeChat offers this account no typing indicator at %s (errcode %d: %s). %s Replies are not affected.",
+            self._typing_path,
+            error.errcode,
+            error.errmsg,
+            _TYPING_HINTS.get(error.errcode, _TYPING_HINTS[40200]),
+        )
+
+
+_TYPING_HINTS: Mapping[int, str] = {
+    40101: "A parameter is missing: this address wants a businessid. Set WXBOT_BUSINESS_ID if the account is a "
+    "customer-service sub-merchant, or leave WXBOT_BUSINESS_ID and WXBOT_TYPING_PATH empty if it is not.",
+    40200: "This kind of account has none (an Official Account must be verified). If yours should have one, try the "
+    "other address with WXBOT_TYPING_PATH; WXBOT_TYPING=false stops the calls.",
+    48001: "The account lacks the customer-service permission: see the account's permissions in WeChat's console; "
+    "WXBOT_TYPING=false stops the calls.",
+}

@@ -1,0 +1,236 @@
+"""The two formats of WeChat's message push, XML and JSON, and the door check of what everything else relies on. Pure.
+
+The format is told by the first byte of the body, because WeChat has pushed JSON labelled ``text/xml``
+(docs/wechat.md, section "Message push"). Every kind of bad input raises PushRefused and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NoReturn
+from xml.parsers import expat
+
+from wxbot.errors import PushRefused
+
+Format = Literal["xml", "json"]
+
+MAX_DEPTH = 16
+"""Deepest nesting read. WeChat's deepest push has four levels (SendPicsInfo)."""
+
+MAX_ELEMENTS = 1000
+"""Most XML elements read: an encrypted push is parsed before its signature can be checked, so it must stay cheap."""
+
+MAX_JSON_MARKS = 20_000
+"""Most ``{``, ``[`` and ``:`` in a JSON body, for the same reason; a text holds some thousands of them at most."""
+
+MAX_ID_CHARS = 128
+
+_BOM = b"\xef\xbb\xbf"
+_KEYED = frozenset(
+    ("ToUserName", "FromUserName", "CreateTime", "MsgType", "MsgId", "Event", "EventKey", "SessionFrom", "Encrypt")
+)
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_LATEST_CREATE_TIME = 2**32
+
+
+def format_of(body: bytes) -> Format:
+    """Which format ``body`` is in, by its first byte that is not blank. Raises PushRefused."""
+    first = body.removeprefix(_BOM).lstrip()[:1]
+    if first == b"<":
+        return "xml"
+    if first in (b"{", b"["):
+        return "json"
+    raise PushRefused("the body is neither XML nor JSON" if first else "the body is empty")
+
+
+def fields_of(body: bytes) -> dict[str, Any]:
+    """The fields of a push, under WeChat's own names.
+
+    XML: text exactly as written, nested elements as dicts, repeated ones as lists. JSON: numbers stay numbers.
+    Raises PushRefused on whatever cannot be read, stored and passed on safely.
+    """
+    kind = format_of(body)
+    text = _text_of(body.removeprefix(_BOM))
+    return _xml_fields(text) if kind == "xml" else _json_fields(text)
+
+
+def check_message(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``fields`` in which the fields that wxbot relies on have the right types, or PushRefused.
+
+    After it FromUserName, MsgType (and Event of an event) are non-empty texts, ToUserName is a text, CreateTime an
+    int, and MsgId, if there is one, a non-empty text or an int. A MsgType nobody knows is fine.
+    """
+    checked = dict(fields)
+    checked["FromUserName"] = _identifier(fields, "FromUserName")
+    checked["ToUserName"] = _identifier(fields, "ToUserName") if fields.get("ToUserName") else ""
+    checked["CreateTime"] = _create_time(fields.get("CreateTime"))
+    checked["MsgType"] = _identifier(fields, "MsgType")
+    if checked["MsgType"].lower() == "event":
+        checked["Event"] = _identifier(fields, "Event")
+    if _has_no_msg_id(fields):
+        checked.pop("MsgId", None)
+    return checked
+
+
+def _text_of(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    raise PushRefused("the body is not UTF-8")
+
+
+# --- the door check ---
+
+
+def _identifier(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise PushRefused(f"{name} is missing or is not a single text")
+    if len(value) > MAX_ID_CHARS or not value.isprintable():
+        raise PushRefused(f"{name} is longer than {MAX_ID_CHARS} characters or holds control characters")
+    return value
+
+
+def _create_time(value: Any) -> int:
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,12}\s*", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LATEST_CREATE_TIME:
+        raise PushRefused("CreateTime is missing or is not a time in seconds")
+    return value
+
+
+def _has_no_msg_id(fields: Mapping[str, Any]) -> bool:
+    value = fields.get("MsgId")
+    if value is None or value == "":
+        return True
+    if isinstance(value, bool) or not isinstance(value, int):
+        _identifier(fields, "MsgId")
+    elif not 0 <= value < 10**MAX_ID_CHARS:
+        raise PushRefused("MsgId is not a usable number")
+    return False
+
+
+# --- JSON ---
+
+
+def _json_fields(text: str) -> dict[str, Any]:
+    problem = "the body is not valid JSON"
+    if sum(map(text.count, "{[:")) > MAX_JSON_MARKS:
+        raise PushRefused("the JSON has too many parts")
+    try:
+        fields = _JSON.decode(text.strip())
+        # Only an escape can make a lone surrogate; such text could not be stored or sent on as UTF-8.
+        if "\\u" in text:
+            json.dumps(fields, ensure_ascii=False).encode()
+        if isinstance(fields, dict):
+            _check_depth(fields, 1)
+            return fields
+        problem = "the body is JSON, but not an object"
+    except RecursionError:
+        problem = "the JSON is nested too deeply"
+    except UnicodeEncodeError:
+        problem = "the JSON holds half of a surrogate pair"
+    except ValueError:
+        pass  # besides JSONDecodeError: a number of thousands of digits
+    raise PushRefused(problem)
+
+
+def _check_depth(value: dict[str, Any] | list[Any], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise PushRefused("the JSON is nested too deeply")
+    for child in value.values() if isinstance(value, dict) else value:
+        if isinstance(child, (dict, list)):
+            _check_depth(child, depth + 1)
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        for name in _KEYED.intersection(names):
+            if names.count(name) > 1:
+                raise PushRefused(f"{name} appears more than once")
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise PushRefused(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise PushRefused("a number in the JSON is too large")
+    return number
+
+
+# strict=False: users can write control characters, and some senders do not escape them.
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_object_of, parse_constant=_refuse_constant, parse_float=_finite, strict=False
+)
+
+
+# --- XML ---
+
+
+def _xml_fields(text: str) -> dict[str, Any]:
+    if _NOT_IN_XML.search(text):
+        # Users can write characters that XML has no form for. Losing them is better than losing the message.
+        text = _NOT_IN_XML.sub("\ufffd", text)
+    reader = _XmlReader()
+    try:
+        return reader.read(text.lstrip())
+    except (expat.ExpatError, ValueError):
+        pass
+    raise PushRefused("the body is not well-formed XML")
+
+
+class _XmlReader:
+    """Expat events to nested dicts. Any DOCTYPE is refused, and with it every entity but XML's own five."""
+
+    def __init__(self) -> None:
+        self._stack: list[dict[str, Any]] = []
+        self._text: list[str] = []
+        self._elements = 0
+
+    def read(self, text: str) -> dict[str, Any]:
+        # The encoding given here wins over the one the document may claim: the text is decoded already.
+        parser = expat.ParserCreate("utf-8")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text.append
+        parser.StartDoctypeDeclHandler = _refuse_doctype
+        self._root: dict[str, Any] = {}
+        self._stack.append(self._root)
+        parser.Parse(text, True)
+        top = next(iter(self._root.values()))
+        return top if isinstance(top, dict) else {}
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._elements += 1
+        if len(self._stack) > MAX_DEPTH:
+            raise PushRefused("the XML is nested too deeply")
+        if self._elements > MAX_ELEMENTS:
+            raise PushRefused(f"the XML has more than {MAX_ELEMENTS} elements")
+        self._text.clear()
+        self._stack.append({})
+
+    def _end(self, name: str) -> None:
+        children = self._stack.pop()
+        value: Any = children or "".join(self._text)
+        self._text.clear()
+        parent = self._stack[-1]
+        if name not in parent:
+            parent[name] = value
+        elif isinstance(parent[name], list):
+            parent[name].append(value)
+        else:
+            parent[name] = [parent[name], value]
+
+
+def _refuse_doctype(*_: Any) -> NoReturn:
+    raise PushRefused("the XML has a DOCTYPE, which WeChat never sends")

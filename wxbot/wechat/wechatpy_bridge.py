@@ -1,0 +1,224 @@
+"""wechatpy's own client for plugin authors, on our token, with what is broken in it held at bay.
+
+Composed, not inherited: wechatpy repeats a refused token without bound, has no timeouts, and puts the access token
+into its errors. Here it never fetches a token by itself, and all its requests go through ``_Session``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import logging
+import threading
+import time
+from concurrent.futures import TimeoutError as FutureTimeout
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+import wechatpy
+from requests.adapters import HTTPAdapter
+from wechatpy.session import SessionStorage
+
+from wxbot.errors import NotReached, PluginError
+from wxbot.wechat.token import Tokens
+
+_OFFICIAL_BASE = "https://api.weixin.qq.com"
+_REFUSED_TOKEN = frozenset((40001, 40014, 42001))
+_FAR_AHEAD = 10 * 365 * 86_400.0
+_CONNECT_SECONDS = 5.0
+_POOL_CONNECTIONS = 32
+
+
+class BlockingTokens(Protocol):
+    """The access token for code that may wait in its thread."""
+
+    def get(self) -> str: ...
+
+    def replace(self, refused: str) -> str: ...
+
+
+class ThreadTokens:
+    """``tokens`` of the bot's event loop, for use in any other thread. A wait ends after ``seconds`` (NotReached)."""
+
+    def __init__(self, tokens: Tokens, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._tokens = tokens
+        self._loop = loop
+        self._seconds = seconds
+
+    def get(self) -> str:
+        """A token that should work now. Raises WeChatError; PluginError when called on the event loop."""
+        self._refuse_loop_thread()
+        return self._wait_for(self._tokens.get())
+
+    def replace(self, refused: str) -> str:
+        """Another token than ``refused``. Raises as ``get`` does."""
+        self._refuse_loop_thread()
+        return self._wait_for(self._tokens.replace(refused))
+
+    def _refuse_loop_thread(self) -> None:
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if running is self._loop:
+            raise PluginError(
+                "ctx.wechatpy blocks, so it must not be used in an async handler: make the handler a plain def, "
+                "or wrap the call in asyncio.to_thread"
+            )
+
+    def _wait_for(self, request: Any) -> str:
+        try:
+            future = asyncio.run_coroutine_threadsafe(request, self._loop)
+        except RuntimeError:  # the loop has closed
+            request.close()
+            raise NotReached("no access token: the bot is stopping") from None
+        try:
+            token: str = future.result(self._seconds)
+        except FutureTimeout:
+            future.cancel()
+            raise NotReached("no access token in time") from None
+        return token
+
+
+def wechatpy_client(appid: str, tokens: BlockingTokens, api_base: str, timeout: float) -> Any:
+    """A ``wechatpy.WeChatClient`` that takes its token from ``tokens`` and calls ``api_base``.
+
+    ``timeout`` in seconds is for each wait of a request. It may be shared by threads; make it after any fork. Its
+    errors stay wechatpy's and requests' own types, without URL or token in text, traceback and attributes.
+    """
+    client = wechatpy.WeChatClient(appid, "", session=_TokenStorage(appid, tokens), timeout=timeout, auto_retry=False)
+    client._http.close()  # noqa: SLF001 - wechatpy has no other way to set timeouts for every call
+    client._http = _Session(tokens, api_base, timeout)  # noqa: SLF001
+    client.fetch_access_token = _refuse_fetch
+    logging.getLogger("urllib3.connectionpool").addFilter(_urls_without_query)
+    return client
+
+
+def _refuse_fetch() -> None:
+    raise PluginError("wxbot fetches the access token itself; use client.access_token")
+
+
+def _urls_without_query(record: logging.LogRecord) -> bool:
+    """A log filter: at level DEBUG urllib3 logs the path of each request, with the access token in it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_without_query(arg) if isinstance(arg, str) else arg for arg in record.args)
+    return True
+
+
+class _TokenStorage(SessionStorage):  # type: ignore[misc]  # wechatpy has no types
+    """wechatpy's session: the access token is ours and never ends; the rest (tickets) is kept here with its TTL."""
+
+    def __init__(self, appid: str, tokens: BlockingTokens) -> None:
+        self._token_key = f"{appid}_access_token"
+        self._tokens = tokens
+        self._kept: dict[str, tuple[Any, float]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == self._token_key:
+            return self._tokens.get()
+        if key == self._token_key + "_expires_at":
+            return time.time() + _FAR_AHEAD  # so that wechatpy never fetches one
+        with self._lock:
+            value, ends = self._kept.get(key, (default, 0.0))
+        return value if ends > time.monotonic() else default
+
+    def set(self, key: str, value: Any, ttl: float | None = None) -> None:
+        if value is not None and not key.startswith(self._token_key):
+            with self._lock:
+                self._kept[key] = value, time.monotonic() + (ttl or _FAR_AHEAD)
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._kept.pop(key, None)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.get(key)
+
+
+class _Session(requests.Session):
+    """A requests session with timeouts, our API address, one new token when it is refused, and silent errors."""
+
+    def __init__(self, tokens: BlockingTokens, api_base: str, timeout: float) -> None:
+        super().__init__()
+        self._tokens = tokens
+        self._api_base = api_base
+        self._limits = (min(_CONNECT_SECONDS, timeout), timeout)
+        self.trust_env = False  # no .netrc credentials, and the same route as the bot's own calls
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, HTTPAdapter(pool_maxsize=_POOL_CONNECTIONS))
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """As requests' own, once more with a new token if WeChat refuses the one in ``params``."""
+        address = url.decode() if isinstance(url, bytes) else url
+        if address.startswith(_OFFICIAL_BASE + "/"):
+            address = self._api_base + address.removeprefix(_OFFICIAL_BASE)
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self._limits
+        answer = self._quietly(method, address, *args, **kwargs)
+        params = kwargs.get("params")
+        if not isinstance(params, dict) or "access_token" not in params or not _token_was_refused(answer, kwargs):
+            return answer
+        params["access_token"] = self._tokens.replace(params["access_token"])
+        return self._quietly(method, address, *args, **kwargs) if _can_be_sent_again(kwargs) else answer
+
+    def _quietly(self, method: str | bytes, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        try:
+            return _without_secrets(super().request(method, url, *args, **kwargs))
+        except requests.RequestException as error:
+            failure = _silent(error)
+        # Outside of the except block: what is chained is printed with a traceback, and has the URL in its text.
+        raise failure
+
+
+def _silent(error: requests.RequestException) -> requests.RequestException:
+    if isinstance(error, requests.ConnectTimeout):
+        return requests.ConnectTimeout("no connection to WeChat in time")
+    if isinstance(error, requests.Timeout):
+        return requests.ReadTimeout("WeChat did not answer in time")
+    if isinstance(error, requests.exceptions.SSLError):
+        return requests.exceptions.SSLError("the TLS connection to WeChat failed")
+    if isinstance(error, requests.ConnectionError):
+        return requests.ConnectionError("no connection to WeChat, or it broke")
+    return requests.RequestException(f"the call to WeChat failed ({type(error).__name__})")
+
+
+def _without_secrets(answer: requests.Response) -> requests.Response:
+    """``answer`` without queries in its URLs: ``raise_for_status`` and repr would print them."""
+    if _is_page(answer):
+        raise requests.RequestException("a web page came instead of WeChat's answer")
+    for response in (answer, *answer.history):
+        response.url = _without_query(response.url)
+        response.headers.pop("Location", None)
+        response.request = copy.copy(response.request)
+        response.request.url = _without_query(response.request.url or "")
+    return answer
+
+
+def _is_page(answer: requests.Response) -> bool:
+    """wechatpy would return a proxy's page as if the call had gone well."""
+    is_html = answer.headers.get("Content-Type", "").startswith("text/html")
+    return answer.status_code == requests.codes.ok and is_html and answer.content.lstrip().startswith(b"<")
+
+
+def _without_query(url: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+
+
+def _token_was_refused(answer: requests.Response, kwargs: dict[str, Any]) -> bool:
+    if kwargs.get("stream") or not answer.content.lstrip().startswith(b"{"):
+        return False
+    try:
+        fields = json.loads(answer.content)
+    except (ValueError, RecursionError):
+        return False
+    return str(fields.get("errcode")) in {str(code) for code in _REFUSED_TOKEN}
+
+
+def _can_be_sent_again(kwargs: dict[str, Any]) -> bool:
+    """A file or a generator has been read by now: sent again it would be empty, and WeChat would take it."""
+    return not kwargs.get("files") and isinstance(kwargs.get("data"), (bytes, str, dict, type(None)))

@@ -31,7 +31,7 @@ def load(settings: FaqSettings) -> dict[str, str]:
         entries = yaml.safe_load(settings.file.read_text(encoding="utf-8"))
     except OSError as error:
         raise PluginError(f"faq: cannot read {settings.file}: {error.strerror}; set WXBOT_PLUGIN_FAQ_FILE") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no date such as 2024-13-45
         raise PluginError(f"faq: {settings.file} is not YAML: {error}") from None
     if not isinstance(entries, list):
         raise PluginError(f"faq: {settings.file} must be a list of entries with `questions` and `answer`")
@@ -49,11 +49,13 @@ def _read(entry: Any, where: str) -> list[tuple[str, str]]:
     texts = isinstance(questions, list) and all(isinstance(question, str) for question in questions)
     if not texts or not isinstance(answer, str):
         raise PluginError(f"{where}: `questions` is a list of texts and `answer` one text (quote numbers and yes/no)")
+    if not all(map(_normal, questions)):
+        raise PluginError(f"{where}: a question needs more than blanks and marks")
     return [(question, answer) for question in questions]
 
 
 def _normal(text: str) -> str:
-    return text.strip().rstrip("?？!！。.").casefold()
+    return text.strip().rstrip("?？!！。. \u3000").casefold()
 
 
 @plugin.on(lambda ctx: _normal(ctx.text) in ctx.resource)

@@ -94,6 +94,9 @@ class Bot:
         """See ``wxbot.web.Desk``. When this returns, the message will be answered, whatever happens."""
         now = self.clock.now()
         push = self._callback.open(single_values(query), body, now, now)
+        if push is None:
+            log.info("acknowledged a push that names no user")
+            return
         key = ConversationKey(self.settings.appid, push.fields["FromUserName"])
         engine = self._running()
         if engine.store.accept(Arrival(key, push.dedup_key, push.fields, now, push.interacted_at)):

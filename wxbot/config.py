@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
+import difflib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,6 +24,11 @@ from wxbot.errors import ConfigError
 
 PREFIX = "WXBOT_"
 PLUGIN_PREFIX = "WXBOT_PLUGIN_"
+READ_ELSEWHERE = frozenset({"WXBOT_BIND"})
+"""Variables that are none of these settings and yet no mistake: gunicorn.conf.py reads them."""
+
+_OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)")
+"""What Kubernetes puts into every container beside a service whose name begins with ``wxbot``."""
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Paths = Annotated[tuple[Path, ...], NoDecode]
@@ -33,7 +41,7 @@ class Settings(BaseSettings):
     """Everything a deployment can choose. Build it with ``load_settings`` to get all problems in one ConfigError."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
     )
 
     # The account
@@ -155,23 +163,27 @@ def decode_aes_key(encoded: str) -> bytes:
         raise ValueError("is not base64") from None
 
 
-def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment, ``.env`` and ``overrides``. Raises ConfigError that lists every problem."""
+def load_settings(*, env_file: str | None = ".env", **overrides: Any) -> Settings:
+    """Settings from the environment, ``.env`` and ``overrides``. Raises ConfigError that lists every problem.
+
+    A ``WXBOT_`` variable that means nothing is a problem too: most likely it is a setting misspelt.
+    """
+    problems = _misspelt(_environment(env_file), overrides)
     try:
-        return Settings(**overrides)
+        settings = Settings(**{"_env_file": env_file, **overrides})
     except ValidationError as error:
-        problems = [_problem(PREFIX, details["loc"], details["msg"]) for details in error.errors()]
+        problems += [_problem(PREFIX, details["loc"], details["msg"]) for details in error.errors()]
+    else:
+        if not problems:
+            return settings
     raise ConfigError(problems)
 
 
 def load_plugin_settings(plugin: str, model: type[_Model], environ: Mapping[str, str] | None = None) -> _Model:
     """A plugin's own settings: fields of ``model`` from ``WXBOT_PLUGIN_<PLUGIN>_<FIELD>``. Raises ConfigError."""
-    prefix = f"{PLUGIN_PREFIX}{plugin.upper().replace('-', '_')}_"
-    values = {
-        name.removeprefix(prefix).lower(): value
-        for name, value in (_environment() if environ is None else environ).items()
-        if name.startswith(prefix)
-    }
+    prefix = _plugin_prefix(plugin)
+    environ = _environment() if environ is None else environ
+    values = {field: environ[prefix + field.upper()] for field in _fields(model) if prefix + field.upper() in environ}
     try:
         return TypeAdapter(model).validate_python(values)
     except ValidationError as error:
@@ -179,10 +191,65 @@ def load_plugin_settings(plugin: str, model: type[_Model], environ: Mapping[str,
     raise ConfigError(problems)
 
 
-def _environment() -> dict[str, str]:
-    """The environment laid over ``.env``, as Settings itself reads them."""
-    in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-    return in_file | dict(os.environ)
+def misspelt_plugin_settings(
+    plugins: Mapping[str, type[Any] | None], environ: Mapping[str, str] | None = None
+) -> list[str]:
+    """A problem for each ``WXBOT_PLUGIN_…`` variable that no plugin reads. ``plugins``: settings class by name."""
+    known = [
+        _plugin_prefix(plugin) + field.upper()
+        for plugin, model in plugins.items()
+        if model is not None
+        for field in _fields(model)
+    ]
+    given = [name for name in (_environment() if environ is None else environ) if name.startswith(PLUGIN_PREFIX)]
+    return _unknown(given, [*known, *_names_of_settings()], "is a setting of no plugin that was found")
+
+
+def _misspelt(environ: Mapping[str, str], overrides: Iterable[str]) -> list[str]:
+    names = [
+        name
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and not name.startswith(PLUGIN_PREFIX) and not _is_of_kubernetes(name, value)
+    ]
+    names += [PREFIX + name.upper() for name in overrides if not name.startswith("_")]
+    return _unknown(names, [*_names_of_settings(), *READ_ELSEWHERE], "is not a setting")
+
+
+def _unknown(names: Iterable[str], known: list[str], problem: str) -> list[str]:
+    problems = []
+    for name in sorted(set(names).difference(known)):
+        similar = difflib.get_close_matches(name, known, 1, cutoff=0.8)
+        problems.append(f"{name} {problem}" + "".join(f"; did you mean {other}?" for other in similar))
+    return problems
+
+
+def _names_of_settings() -> list[str]:
+    return [PREFIX + name.upper() for name in Settings.model_fields]
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    if not _OF_KUBERNETES.fullmatch(name.removeprefix(PREFIX)):
+        return False
+    return name != "WXBOT_PORT" or "://" in value  # a mere number there is somebody who means WXBOT_BIND
+
+
+def _plugin_prefix(plugin: str) -> str:
+    return f"{PLUGIN_PREFIX}{plugin.upper().replace('-', '_')}_"
+
+
+def _fields(model: type[Any]) -> list[str]:
+    """The names by which ``model``, a pydantic model or a dataclass, takes its fields."""
+    fields = getattr(model, "model_fields", None)
+    if fields is None:
+        return [field.name for field in dataclasses.fields(model) if field.init]
+    return [field.alias or name for name, field in fields.items()]
+
+
+def _environment(env_file: str | None = ".env") -> dict[str, str]:
+    """The environment laid over ``.env``, as Settings itself reads them: case does not matter in names."""
+    in_file = dotenv_values(env_file) if env_file else {}
+    given = {name.upper(): value for name, value in in_file.items() if value is not None}
+    return given | {name.upper(): value for name, value in os.environ.items()}
 
 
 def _problem(prefix: str, place: tuple[int | str, ...], message: str) -> str:

@@ -10,6 +10,7 @@
     ├── LeaseLost              another process owns this conversation by now
     └── WeChatError            a call to WeChat's API did not end well
         ├── NotReached         WeChat never saw the call: safe to repeat
+        ├── TokenUnavailable   no access token until a person mends something; nothing was sent
         ├── AnswerLost         WeChat may have acted on the call: never repeat a send
         └── ApiError           WeChat answered with an errcode
             ├── SystemBusy         -1, 45011: worth another try
@@ -76,6 +77,10 @@ class NotReached(WeChatError):
     """The call never reached WeChat (no connection, no token): repeating it cannot double anything."""
 
     retryable = True
+
+
+class TokenUnavailable(WeChatError):
+    """WeChat gives this account no token until a person mends something; the text says what. Nothing was sent."""
 
 
 class AnswerLost(WeChatError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ log = logging.getLogger("wxbot.handlers")
 
 CLOSING_SECONDS = 1.0
 _END = object()
+_NOT_TO_SPREAD = (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
+"""Raised by a handler, these would end more than the handler."""
 
 
 class Step(NamedTuple):
@@ -44,17 +46,25 @@ class HandlerRun:
         self._abandoned = False
 
     async def next(self) -> Step:
-        """The next step. Raises TimeoutError, PluginError for a wrong kind of answer, or what the handler raised."""
+        """The next step. Raises PluginError for a wrong kind of answer, or what the handler raised.
+
+        TimeoutError means the handler's time is up; one of its own making becomes a PluginError.
+        """
         began = self._clock.now()
         try:
-            async with time_limit(self._clock, self._left):
-                return await (self._first_step() if self._steps is None else self._next_step())
+            async with time_limit(self._clock, self._left) as limit:
+                try:
+                    return await (self._first_step() if self._steps is None else self._next_step())
+                except TimeoutError as error:
+                    if limit.expired():
+                        raise
+                    raise PluginError(f"handler {self._handler.name} raised {error!r}") from error
         except TimeoutError:
             self._abandoned = True
             raise
-        except (asyncio.CancelledError, SystemExit, KeyboardInterrupt) as error:
+        except _NOT_TO_SPREAD as error:
             self._abandoned = True
-            if isinstance(error, asyncio.CancelledError) and _being_cancelled():
+            if _is_for_us(error):
                 raise
             problem = type(error).__name__
         finally:
@@ -68,9 +78,11 @@ class HandlerRun:
             async with time_limit(self._clock, max(self._left, CLOSING_SECONDS)):
                 if isinstance(self._steps, AsyncGenerator):
                     await self._steps.aclose()
-                elif inspect.isgenerator(self._steps) and not self._abandoned:
+                elif isinstance(self._steps, Generator) and not self._abandoned:
                     await self._in_thread(self._steps.close)
-        except Exception:
+        except (Exception, *_NOT_TO_SPREAD) as error:
+            if _is_for_us(error):
+                raise
             log.exception("handler %s failed while it was closed", self._handler.name)
 
     async def _first_step(self) -> Step:
@@ -83,7 +95,7 @@ class HandlerRun:
             answer = await self._in_thread(function, self._context)
         if inspect.isawaitable(answer):
             answer = await answer
-        if isinstance(answer, AsyncIterator) or inspect.isgenerator(answer):
+        if isinstance(answer, AsyncIterator | Iterator):
             self._steps = answer
             return await self._next_step()
         return Step(self._reply(answer), last=True)
@@ -120,6 +132,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
         raise RuntimeError("the handler raised StopIteration") from error
 
 
-def _being_cancelled() -> bool:
+def _is_for_us(error: BaseException) -> bool:
+    """Whether ``error`` is somebody's cancelling of this task, and not the handler's own doing."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

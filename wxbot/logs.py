@@ -1,4 +1,8 @@
-"""Log lines for people, without secrets: every line, tracebacks included, is redacted as the last step."""
+"""Log lines for people, without secrets: every line, tracebacks included, is redacted as the last step.
+
+What strangers write may be in a line (in a traceback, for one): it can neither begin a line of its own nor move the
+cursor of a terminal.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,11 @@ from collections.abc import Iterable
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-_CREDENTIALS = re.compile(r"""((?:access_token|secret|corpsecret)["']?\s*[=:]\s*["']?)[^&\s"',}]+""", re.IGNORECASE)
+_QUOTE = r"""(?:\\*["'])?"""
+_CREDENTIALS = re.compile(
+    rf"""((?:access_token|secret){_QUOTE}(?:\s*[=:]\s*|%3D){_QUOTE})[^&\s"',}}\\]+""", re.IGNORECASE
+)
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\t")}
 
 
 class RedactingFormatter(logging.Formatter):
@@ -21,8 +29,16 @@ class RedactingFormatter(logging.Formatter):
         self._secrets = re.compile("|".join(map(re.escape, held))) if held else None
 
     def format(self, record: logging.LogRecord) -> str:
-        line = _CREDENTIALS.sub(r"\1***", super().format(record))
-        return line if self._secrets is None else self._secrets.sub("***", line)
+        line = _CREDENTIALS.sub(r"\1***", self._formatted(record))
+        line = line if self._secrets is None else self._secrets.sub("***", line)
+        return "\n    ".join(each.translate(_CONTROLS) for each in line.splitlines())
+
+    def _formatted(self, record: logging.LogRecord) -> str:
+        try:
+            return super().format(record)
+        except (TypeError, ValueError, KeyError):  # logging itself would print the arguments, secrets and all
+            told = f"{record.msg!r} does not fit its arguments {record.args!r}"
+            return super().format(logging.makeLogRecord({**vars(record), "msg": told, "args": None}))
 
 
 def configure_logging(level: str, secrets: Iterable[str]) -> None:

@@ -7,12 +7,14 @@ typing indicator, order, retries and errors are wxbot's business alone.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wxbot.errors import PluginError
 from wxbot.messages import EventMessage, ImageMessage, Message, MiniProgramPageMessage, Reply, TextMessage
@@ -26,6 +28,8 @@ HandlerFunction = (
 )
 HandlerT = TypeVar("HandlerT", bound=HandlerFunction)
 SetupT = TypeVar("SetupT", bound=Callable[[Any], Any])
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 Matcher = Callable[["Context"], "re.Match[str] | bool | None"]
 
@@ -96,6 +100,18 @@ class Handler:
         return f"{self.plugin}.{getattr(self.function, '__name__', repr(self.function))}"
 
 
+def _bare(method: Callable[Concatenate[Plugin, _P], _R]) -> Callable[Concatenate[Plugin, _P], _R]:
+    """A decorator that is written without parentheses says so to who writes them."""
+
+    @functools.wraps(method)
+    def checked(self: Plugin, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if not args and not kwargs:
+            raise PluginError(f"plugin {self.name!r}: write @plugin.{method.__name__} without parentheses")
+        return method(self, *args, **kwargs)
+
+    return checked
+
+
 class Plugin:
     """A named set of handlers; the bot collects them from the plugin folder and from installed packages.
 
@@ -106,12 +122,16 @@ class Plugin:
     def __init__(self, name: str, *, description: str = "", settings: type[Any] | None = None) -> None:
         if not _NAME.fullmatch(str(name)):
             raise PluginError(f"a plugin's name is lower-case letters, digits, - and _, not {name!r}")
+        if settings is not None and not _has_fields(settings):
+            raise PluginError(f"plugin {name!r}: settings= takes a pydantic model or dataclass, not {settings!r}")
         self.name = name
         self.description = description
         self.settings = settings
         self.handlers: list[Handler] = []
         self.fallback_handler: Handler | None = None
         self.setup_function: Callable[[Any], Any] | None = None
+        self.unfinished: list[str] = []
+        """Registrations that no handler has followed yet."""
 
     def __repr__(self) -> str:
         return f"Plugin({self.name!r})"
@@ -123,7 +143,7 @@ class Plugin:
         match is ``ctx.match``.
         """
         for item in wanted:
-            if not isinstance(item, str | re.Pattern):
+            if not isinstance(item.pattern if isinstance(item, re.Pattern) else item, str):
                 raise PluginError(
                     f"plugin {self.name!r}: text() takes words and compiled patterns, not {item!r};"
                     " write @plugin.text() with parentheses"
@@ -131,10 +151,12 @@ class Plugin:
         purpose = "text " + (" | ".join(_shown(item) for item in wanted) if wanted else "(any)")
         return self._registering(_text_matcher(wanted), purpose)
 
+    @_bare
     def image(self, handler: HandlerT) -> HandlerT:
         """Handle pictures."""
         return self._registering(lambda ctx: isinstance(ctx.message, ImageMessage), "image")(handler)
 
+    @_bare
     def mini_program_page(self, handler: HandlerT) -> HandlerT:
         """Handle mini-program cards."""
         return self._registering(lambda ctx: isinstance(ctx.message, MiniProgramPageMessage), "mini_program_page")(
@@ -144,7 +166,9 @@ class Plugin:
     def event(self, *names: str) -> Callable[[HandlerT], HandlerT]:
         """Handle events by WeChat's names, such as ``user_enter_tempsession``; case does not matter."""
         if not names or not all(isinstance(name, str) for name in names):
-            raise PluginError(f"plugin {self.name!r}: event() takes the names of events, such as 'subscribe'")
+            raise PluginError(
+                f"plugin {self.name!r}: event() takes the names of events, such as 'subscribe', not {_listed(names)}"
+            )
         wanted = {name.lower() for name in names}
         return self._registering(
             lambda ctx: isinstance(ctx.message, EventMessage) and ctx.message.event in wanted,
@@ -153,10 +177,15 @@ class Plugin:
 
     def on(self, predicate: Callable[[Context], bool]) -> Callable[[HandlerT], HandlerT]:
         """Handle every message for which ``predicate(ctx)`` is true: by kind, by the user's state, by a resource."""
-        if not callable(predicate):
-            raise PluginError(f"plugin {self.name!r}: on() takes a function of the context, not {predicate!r}")
+        if inspect.iscoroutinefunction(predicate) or inspect.isasyncgenfunction(predicate):
+            raise PluginError(
+                f"plugin {self.name!r}: the predicate {predicate.__name__} of on() must be a plain function;"
+                " if it is the handler, write @plugin.on(predicate) above it"
+            )
+        self._checked(predicate, "predicate")
         return self._registering(predicate, f"on {getattr(predicate, '__name__', 'predicate')}")
 
+    @_bare
     def fallback(self, handler: HandlerT) -> HandlerT:
         """Handle every message, known kind or not, that no handler of any plugin wants. Events do not come here."""
         if self.fallback_handler is not None:
@@ -167,29 +196,52 @@ class Plugin:
         self.fallback_handler = Handler(self.name, handler, lambda _: True, "fallback")
         return handler
 
+    @_bare
     def setup(self, function: SetupT) -> SetupT:
-        """Run ``function(settings)`` once at the start; what it returns is ``ctx.resource``. Errors stop the start."""
+        """Run ``function(settings)`` once at the start; what it returns is ``ctx.resource``. Errors stop the start.
+
+        It is a plain ``def``: there is no event loop yet.
+        """
+        name = self._checked(function, "setup", "the settings")
+        if inspect.iscoroutinefunction(function):
+            raise PluginError(f"setup {name} must be a plain def: there is no event loop at the start")
+        if self.setup_function is not None:
+            raise PluginError(f"plugin {self.name!r} has two setups; the second is {name}")
         self.setup_function = function
         return function
 
     def _registering(self, matcher: Matcher, purpose: str) -> Callable[[HandlerT], HandlerT]:
+        self.unfinished.append(purpose)
+
         def register(handler: HandlerT) -> HandlerT:
             self._checked(handler)
+            if purpose in self.unfinished:
+                self.unfinished.remove(purpose)
             self.handlers.append(Handler(self.name, handler, matcher, purpose))
             return handler
 
         return register
 
-    def _checked(self, function: Any) -> str:
-        """The function's name. Raises PluginError if it cannot be called with the context alone."""
+    def _checked(self, function: Any, role: str = "handler", argument: str = "the context") -> str:
+        """The function's name. Raises PluginError if it cannot be called with one argument."""
         name = f"{self.name}.{getattr(function, '__name__', repr(function))}"
         if not callable(function):
-            raise PluginError(f"{name} is not a function; is there a pair of parentheses too many?")
+            raise PluginError(f"{role} {name} is not a function; is there a pair of parentheses too many?")
         try:
             inspect.signature(function).bind(None)
         except TypeError:
-            raise PluginError(f"handler {name} must take exactly one argument, the context") from None
+            raise PluginError(f"{role} {name} must take exactly one argument, {argument}") from None
+        except ValueError:  # written in C, and does not say what it takes
+            return name
         return name
+
+
+def _has_fields(settings: Any) -> bool:
+    return isinstance(settings, type) and (dataclasses.is_dataclass(settings) or hasattr(settings, "model_fields"))
+
+
+def _listed(names: tuple[Any, ...]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
 
 
 def _shown(item: str | re.Pattern[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wxbot.config import Settings, load_plugin_settings
+from wxbot.config import Settings, load_plugin_settings, misspelt_plugin_settings
 from wxbot.errors import ConfigError, PluginError
 from wxbot.plugin import Plugin
 from wxbot.router import Router, find_plugins, select_plugins
@@ -25,13 +25,15 @@ def load_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) ->
     """The plugins that ``settings`` asks for, or ``plugins``; set up. Raises ConfigError, PluginError."""
     found = find_plugins(settings.plugin_folders) if plugins is None else plugins
     router = Router(select_plugins(found, settings.plugins))
-    chosen = _configure(router.plugins)
+    # Plugins given by a program are part of a whole, and what else is set may be meant for the others.
+    misspelt = misspelt_plugin_settings({plugin.name: plugin.settings for plugin in found}) if plugins is None else []
+    chosen = _configure(router.plugins, misspelt)
     return PluginSet(router, chosen, {plugin.name: _set_up(plugin, chosen) for plugin in router.plugins})
 
 
-def _configure(plugins: Sequence[Plugin]) -> dict[str, Any]:
+def _configure(plugins: Sequence[Plugin], problems: Sequence[str]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
-    problems: list[str] = []
+    problems = list(problems)
     for plugin in plugins:
         if plugin.settings is not None:
             try:
@@ -50,5 +52,5 @@ def _set_up(plugin: Plugin, chosen: Mapping[str, Any]) -> Any:
         return plugin.setup_function(chosen.get(plugin.name))
     except PluginError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"the setup of plugin {plugin.name!r} failed: {error!r}") from error

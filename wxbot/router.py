@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +31,7 @@ class Router:
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
         _refuse_clashes(plugins)
+        _refuse_unfinished(plugins)
         self.plugins = tuple(plugins)
         self._fallback = next((plugin.fallback_handler for plugin in plugins if plugin.fallback_handler), None)
 
@@ -66,12 +68,12 @@ def select_plugins(found: Sequence[Plugin], names: Sequence[str]) -> list[Plugin
     """The plugins called ``names``, in that order; all if there are no names. Raises ConfigError for unknown ones."""
     if not names:
         return list(found)
-    by_name = {plugin.name: plugin for plugin in found}
-    unknown = [name for name in names if name not in by_name]
+    found_names = {plugin.name for plugin in found}
+    unknown = [name for name in names if name not in found_names]
     if unknown:
-        known = ", ".join(sorted(by_name)) or "none"
+        known = ", ".join(sorted(found_names)) or "none"
         raise ConfigError([f"WXBOT_PLUGINS names {name!r}, which is not there (found: {known})" for name in unknown])
-    return [by_name[name] for name in names]
+    return [plugin for name in dict.fromkeys(names) for plugin in found if plugin.name == name]
 
 
 def _refuse_clashes(plugins: Sequence[Plugin]) -> None:
@@ -79,25 +81,36 @@ def _refuse_clashes(plugins: Sequence[Plugin]) -> None:
     fallbacks = [plugin.fallback_handler.name for plugin in plugins if plugin.fallback_handler]
     for plugin in plugins:
         if plugin.name in seen:
-            raise PluginError(f"two plugins are called {plugin.name!r}; rename one or choose with WXBOT_PLUGINS")
+            raise PluginError(f"two plugins are called {plugin.name!r}; rename one, or use neither (WXBOT_PLUGINS)")
         seen[plugin.name] = plugin
     if len(fallbacks) > 1:
         raise PluginError(f"more than one fallback: {', '.join(fallbacks)}; choose plugins with WXBOT_PLUGINS")
 
 
+def _refuse_unfinished(plugins: Sequence[Plugin]) -> None:
+    for plugin in plugins:
+        if plugin.unfinished:
+            raise PluginError(
+                f"plugin {plugin.name!r}: {plugin.unfinished[0]} is above no handler;"
+                " does @plugin.on lack its parentheses and predicate?"
+            )
+
+
 def _modules(folder: Path) -> list[ModuleType]:
     if not folder.is_dir():
         raise PluginError(f"the plugin folder {folder} is not there; set WXBOT_PLUGIN_FOLDERS")
-    files = [path for path in folder.glob("*.py") if not path.name.startswith("_")]
-    packages = [path / "__init__.py" for path in folder.iterdir() if (path / "__init__.py").is_file()]
-    return [_import(path) for path in sorted(files + packages)]
+    paths = [path for path in folder.iterdir() if not path.name.startswith(("_", "."))]
+    files = [path for path in paths if path.suffix == ".py" and path.is_file()]
+    packages = [path / "__init__.py" for path in paths if (path / "__init__.py").is_file()]
+    return [_import(path.absolute()) for path in sorted(files + packages)]
 
 
 def _import(path: Path) -> ModuleType:
     """The module in ``path``, under a name of its own so that a plugin called ``json`` harms nobody."""
     is_package = path.name == "__init__.py"
     stem = path.parent.name if is_package else path.stem
-    name = f"wxbot_plugins_{stem}"
+    name = f"wxbot_plugins_{stem}_{zlib.crc32(bytes(path)):08x}"  # two folders may have files of one name
+    _forget(name)
     locations = [str(path.parent)] if is_package else None
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=locations)
     assert spec is not None  # noqa: S101 - only None for unknown file endings
@@ -107,9 +120,14 @@ def _import(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
+        _forget(name)
         raise PluginError(f"the plugin {path} fails to import: {type(error).__name__}: {error}") from error
     return module
+
+
+def _forget(name: str) -> None:
+    for known in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+        del sys.modules[known]
 
 
 def _plugins_in(module: ModuleType) -> list[Plugin]:

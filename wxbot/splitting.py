@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+
+_CLOSING = "”’」』）》】"
+_OPENING = "“‘「『（《【"
+_CLOSERS = rf"[{_CLOSING})\]\"']*+"
+# In 3.14, 12:30, 1,000 and https://x/?a=1 nothing ends: an ASCII mark counts only before a blank or Chinese text.
+_APART = r"(?=\s|[^\x00-\x7f])"
 
 _PLACES_TO_BREAK = (
-    re.compile(r"\n+"),
-    re.compile(r"[。！？!?…；;]+[”’」』）)\"']*\s*|\.[”’)\"']*\s+"),
-    re.compile(r"[，、,：:]\s*|\s+"),
+    re.compile(r"(?=\n)"),
+    re.compile(rf"[。！？…；]++[!?]*+{_CLOSERS}|(?<![!?;])[!?;]++{_CLOSERS}{_APART}|\.{_CLOSERS}(?=\s)"),
+    re.compile(rf"[，、：]|[,:]{_APART}|(?=\s)"),
+    re.compile(rf"(?:(?<=[^\x00-\x7f])|(?=[^\x00-\x7f]))(?<![{_OPENING}])(?![。！？…；，、：{_CLOSING}])"),
 )
-"""Best first: after a line, after a sentence, after a clause or word."""
+"""Best first: before a new line, after a sentence, after a clause or word, at least not in a number or foreign word."""
 
 
 def split_text(text: str, limit: int) -> list[str]:
@@ -18,35 +26,66 @@ def split_text(text: str, limit: int) -> list[str]:
     Nothing is dropped except blanks and line ends around a break. Text that fits comes back as it is.
     """
     pieces = []
-    while len(text.encode()) > limit:
-        cut = _place_to_cut(text, limit)
-        piece, text = text[:cut].rstrip(), text[cut:].lstrip()
+    start = 0
+    while len(text[start : start + limit + 1].encode()) > limit:
+        cut = _place_to_cut(text, start, limit)
+        piece = text[start:cut].rstrip()
         if piece:
             pieces.append(piece)
-    if text or not pieces:
-        pieces.append(text)
+        start = _after_blanks(text, cut)
+    if start < len(text) or not pieces:
+        pieces.append(text[start:])
     return pieces
 
 
-def _place_to_cut(text: str, limit: int) -> int:
-    head = text.encode()[:limit].decode(errors="ignore")
+def _after_blanks(text: str, place: int) -> int:
+    while place < len(text) and text[place].isspace():
+        place += 1
+    return place
+
+
+def _place_to_cut(text: str, start: int, limit: int) -> int:
+    head = text[start : start + limit].encode()[:limit].decode(errors="ignore")
+    end = start + len(head)
+    # A break in the first third would leave a stub: rather break a sentence than that.
+    earliest = start + len(head) / 3
     for pattern in _PLACES_TO_BREAK:
-        ends = [match.end() for match in pattern.finditer(head)]
-        # A break in the first third would leave a stub: rather break a sentence than that.
-        if ends and ends[-1] > len(head) / 3:
-            return ends[-1]
-    return _between_characters(text, len(head))
+        # One character more is looked at: a mark at the very end may go on, and a blank there is a place to break.
+        places = [match.end() for match in pattern.finditer(text, start, end + 1)]
+        for place in reversed(places):
+            if earliest < place <= end and not _joined(text, start, place):
+                return place
+    return _between_characters(text, start, end)
 
 
-def _between_characters(text: str, cut: int) -> int:
+def _between_characters(text: str, start: int, cut: int) -> int:
     """``cut``, moved back so that joined emoji and combining marks stay whole, if that is possible."""
     moved = cut
-    while moved > 1 and _joins(text[moved - 1], text[moved : moved + 1]):
+    while moved > start and _joined(text, start, moved):
         moved -= 1
-    return moved if moved > 1 else cut
+    return moved if moved > start else cut
 
 
-def _joins(before: str, after: str) -> bool:
-    joiner, variation, keycap = "\u200d", "\ufe0f", "\u20e3"
-    skin_tone = "\U0001f3fb" <= after <= "\U0001f3ff"
-    return before == joiner or after in (joiner, variation, keycap) or skin_tone
+def _joined(text: str, start: int, place: int) -> bool:
+    """Whether the characters before and after ``place`` are seen as one."""
+    before, after = text[place - 1], text[place]
+    if _is_flag_letter(before) and _is_flag_letter(after):
+        return _flag_letters_before(text, start, place) % 2 == 1
+    joiner, tags, skin_tones = "\u200d", ("\U000e0020", "\U000e007f"), ("\U0001f3fb", "\U0001f3ff")
+    return (
+        joiner in (before, after)
+        or unicodedata.category(after) in ("Mn", "Me", "Mc")
+        or skin_tones[0] <= after <= skin_tones[1]
+        or tags[0] <= after <= tags[1]
+    )
+
+
+def _is_flag_letter(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _flag_letters_before(text: str, start: int, place: int) -> int:
+    first = place
+    while first > start and _is_flag_letter(text[first - 1]):
+        first -= 1
+    return place - first

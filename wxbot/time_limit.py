@@ -10,8 +10,11 @@ from wxbot.ports import Clock
 
 
 @asynccontextmanager
-async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[None]:
-    """Cancel the body after ``seconds`` and raise TimeoutError. ``asyncio.timeout`` does the hard part."""
+async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Cancel the body after ``seconds`` and raise TimeoutError. ``asyncio.timeout`` does the hard part.
+
+    What it gives knows whether it has ``expired()``: a body may raise a TimeoutError of its own.
+    """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
 
@@ -21,7 +24,7 @@ async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[None]:
 
         timer = clock.call_later(seconds, expire)
         try:
-            yield
+            yield limit
         finally:
             timer.cancel()
 

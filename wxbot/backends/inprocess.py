@@ -19,14 +19,16 @@ class InProcessWaker:
         self._loop = loop
         self._wake = wake
         self._hints: deque[tuple[ConversationKey, float]] = deque()
+        self._asked = False
 
     def wake(self, key: ConversationKey, interacted_at: float) -> None:
-        first = not self._hints
         self._hints.append((key, interacted_at))
-        if first:
+        if not self._asked:
+            self._asked = True
             with suppress(RuntimeError):  # the loop is closing: the next owner sweeps the inbox
                 self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
+        self._asked = False  # before looking: a hint that just misses this look asks for another one
         while self._hints:
             self._wake(*self._hints.popleft())

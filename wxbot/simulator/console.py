@@ -29,6 +29,7 @@ class Console:
         self._say = say
         self._user: User = wechat.user("you")
         self._last: Push | None = None
+        self._pushes: list[Push] = []
         self._commands: dict[str, Callable[[str], None]] = {
             "user": self._switch,
             "image": lambda _: self._did(self._user.sends_image()),
@@ -61,8 +62,14 @@ class Console:
             command(argument.strip())
         return True
 
+    def finish(self) -> None:
+        """Let every push arrive, so that the stopping bot still answers it."""
+        if self._last is not None:
+            self._wechat.waits_until(lambda: all(push.done for push in self._pushes), why="every push acknowledged")
+
     def _did(self, push: Push) -> None:
         self._last = push
+        self._pushes.append(push)
 
     def _switch(self, name: str) -> None:
         self._user = self._wechat.user(name or "you")
@@ -97,9 +104,8 @@ def simulate(say: Callable[[str], None], written: Iterable[str], plugin_folders:
         }
         bot = stack.enter_context(BotProcess(settings, folder / "bot.log"))
         wechat.callback_url = f"{bot.address}/wechat"
-        say(
-            f"A WeChat on your desk. The bot listens at {wechat.callback_url}; its log is {folder / 'bot.log'}.\n{HELP}\n"
-        )
+        say(f"A WeChat on your desk. The bot listens at {wechat.callback_url}")
+        say(f"and writes its log to {folder / 'bot.log'}.\n{HELP}\n")
         say(HEADER)
         began = clock.now()
 
@@ -113,3 +119,4 @@ def simulate(say: Callable[[str], None], written: Iterable[str], plugin_folders:
         for text in written:
             if not console.obey(text):
                 break
+        console.finish()

@@ -1,6 +1,7 @@
 """Test doubles for bots and their plugins.
 
-``chat`` tries a plugin in two lines (wxbot/testing/chat.py). ``FakeWeChat`` plays WeChat's platform over real HTTP, ``User`` one of its users, ``ManualClock`` the time::
+``chat`` tries a plugin in a few lines (wxbot/testing/chat.py). Below it, ``FakeWeChat`` plays
+WeChat's platform over real HTTP, ``User`` one of its users, ``ManualClock`` the time::
 
     with FakeWeChat(clock, callback_url="http://127.0.0.1:8000/wechat") as wechat:
         alice = wechat.user("alice")

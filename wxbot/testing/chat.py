@@ -24,7 +24,7 @@ from typing import Any
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wxbot.bot import Bot
-from wxbot.config import Settings
+from wxbot.config import Settings, load_settings
 from wxbot.messages import Message, TextMessage
 from wxbot.plugin import Context, Plugin
 from wxbot.plugin_setup import load_plugins
@@ -57,7 +57,7 @@ def serve(bot: Bot) -> Iterator[str]:
 def settings_for(wechat: FakeWeChat, store: Path, **choices: Any) -> Settings:
     """Settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings."""
     given = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
-    return Settings(_env_file=None, **{**given, "store_url": f"sqlite:///{store}", **choices})
+    return load_settings(env_file=None, **{**given, "store_url": f"sqlite:///{store}", **choices})
 
 
 @contextmanager
@@ -85,7 +85,8 @@ def context(message: str | Message, *, plugin: Plugin | None = None, state: dict
     made = Context(message=message, plugin=plugin.name if plugin else "test", state=state or {})
     if plugin is None:
         return made
-    chosen = load_plugins(Settings(_env_file=None, appid="wx0", secret="-", token="-"), [plugin])  # type: ignore[arg-type]  # noqa: S106
+    anything = load_settings(env_file=None, appid="wx0", secret="-", token="-")  # noqa: S106 - no platform is asked
+    chosen = load_plugins(anything, [plugin])
     made.settings, made.resource = chosen.settings.get(plugin.name), chosen.resources[plugin.name]
     choice = chosen.router.choose(lambda _: made)
     return made if choice is None else choice.context

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.errors import PushRefused
+from wxbot.typing_rules import interaction_time
 from wxbot.wechat.codec import Format, check_message, fields_of, format_of
 from wxbot.wechat.crypto import Envelope, same, signature
 
@@ -81,9 +82,10 @@ class Callback:
             raise PushRefused("echostr holds characters that WeChat does not send")
         return echostr
 
-    def open(self, query: Mapping[str, str], body: bytes, now: float, received_at: float) -> Push:
+    def open(self, query: Mapping[str, str], body: bytes, now: float, received_at: float) -> Push | None:
         """The push in a POST. Raises PushRefused: 403 if it is not WeChat's or not ours, 400 if it cannot be read.
 
+        None: it is WeChat's, but neither a message nor an event of a user; there is nobody to answer.
         ``now`` is compared with the query's timestamp, ``received_at`` with CreateTime; both in seconds since 1970.
         """
         timestamp, nonce = _timestamp(query), _nonce(query)
@@ -93,6 +95,8 @@ class Callback:
             fields, key = _clear_fields(body), 0
         else:
             fields, key = self._decrypted(self._envelope, query, timestamp, nonce, body)
+        if "MsgType" not in fields and "FromUserName" not in fields:
+            return None
         checked = check_message(fields)
         return Push(
             fields=checked,
@@ -101,7 +105,7 @@ class Callback:
             key=key,
             nonce=nonce,
             dedup_key=dedup_key(checked),
-            interacted_at=interacted_at(checked["CreateTime"], received_at),
+            interacted_at=interaction_time(checked["CreateTime"], received_at),
         )
 
     def _decrypted(
@@ -152,14 +156,6 @@ def dedup_key(fields: Mapping[str, Any]) -> str:
     event = str(fields.get("Event") or fields["MsgType"]).lower()
     key = str(fields.get("EventKey") or fields.get("SessionFrom") or "")
     return f"e:{created_at}:{_short(event)}:{_short(key)}:{_digest(json.dumps(fields, sort_keys=True))}"
-
-
-def interacted_at(created_at: int, received_at: float) -> float:
-    """When the user acted: the arrival, or CreateTime (whole seconds) where the push came later than that second.
-
-    A push that WeChat delivers again opens no new window: the user acted when it was made.
-    """
-    return received_at if received_at < created_at + 1 else float(created_at)
 
 
 def _clear_fields(body: bytes) -> dict[str, Any]:

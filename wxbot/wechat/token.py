@@ -35,10 +35,6 @@ _SAME_AGAIN = (
 _log = logging.getLogger(__name__)
 
 
-class TokenUnavailable(WeChatError):
-    """WeChat gives this account no token until a person mends something; the text says what. Nothing was sent."""
-
-
 class Tokens(Protocol):
     """Where callers get the access token."""
 

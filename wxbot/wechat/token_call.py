@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from yarl import URL
 
-from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, WeChatError
-from wxbot.wechat.token import FetchedToken, TokenUnavailable
+from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, TokenUnavailable, WeChatError
+from wxbot.wechat.token import FetchedToken
 from wxbot.wechat.transport import Transport, answer_of, limits
 
 _REASONS = {

@@ -1,0 +1,197 @@
+"""What the tests of the client side share: a clock turned by hand, a shelf, a tiny server, and a search for secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from wxbot.errors import StoreUnavailable
+from wxbot.ports import StoredToken
+
+SECRET = "s3cr3t-app-secret"
+TOKEN = "t0k3n-of-today"
+SECRETS = (SECRET, TOKEN, "n3w-t0k3n")
+OK = {"errcode": 0, "errmsg": "ok"}
+
+
+@dataclass
+class HandClock:
+    """Time moves only by ``turn``."""
+
+    time: float = 1_000_000.0
+    timers: list[HandTimer] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> HandTimer:
+        self.timers.append(HandTimer(self.time + delay, callback))
+        return self.timers[-1]
+
+    async def turn(self, seconds: float) -> None:
+        """Let ``seconds`` pass, then let every task go as far as it can."""
+        self.time += seconds
+        due = [timer for timer in self.timers if timer.due <= self.time]
+        self.timers = [timer for timer in self.timers if timer.due > self.time]
+        for timer in due:
+            timer.callback()
+        await settle()
+
+
+@dataclass
+class HandTimer:
+    due: float
+    callback: Callable[[], None]
+
+    def cancel(self) -> None:
+        self.callback = lambda: None
+
+
+async def settle() -> None:
+    """Run what can run without time passing."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Shelf:
+    """A TokenShelf in memory, as a store would keep it for all processes."""
+
+    stored: StoredToken | None = None
+    claimed_until: float = 0.0
+    broken: bool = False
+
+    async def load_token(self, appid: str) -> StoredToken | None:
+        self._check()
+        return self.stored
+
+    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
+        self._check()
+        if (self.stored is not None and self.stored.value != refused) or now < self.claimed_until:
+            return False
+        self.claimed_until = now + seconds
+        return True
+
+    async def save_token(self, appid: str, token: StoredToken | None) -> None:
+        self._check()
+        self.claimed_until = 0.0
+        self.stored = token or self.stored
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreUnavailable("the disk is full")
+
+
+class FixedTokens:
+    """Tokens that hand out what the test says."""
+
+    def __init__(self, *values: str) -> None:
+        self.values = list(values) or [TOKEN]
+        self.refused: list[str] = []
+
+    async def get(self) -> str:
+        return self.values[0]
+
+    async def replace(self, refused: str) -> str:
+        self.refused.append(refused)
+        return self.values.pop(0) if len(self.values) == 1 else self.values[1]
+
+
+@dataclass
+class Api:
+    """A server that answers by ``script``: a dict (JSON), a Response, or an async function of the request."""
+
+    script: list[Any]
+    base: str = ""
+    asked: list[Asked] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        self.asked.append(Asked(request.method, request.path, dict(request.query), body, dict(request.headers)))
+        reply = self.script[min(len(self.asked), len(self.script)) - 1]
+        if callable(reply):
+            reply = await reply(request)
+        if isinstance(reply, dict):
+            # WeChat labels its JSON like this as often as not.
+            reply = web.Response(text=json.dumps(reply, ensure_ascii=False), content_type="text/plain")
+        assert isinstance(reply, web.StreamResponse)
+        return reply
+
+
+@dataclass
+class Asked:
+    method: str
+    path: str
+    query: dict[str, str]
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def page(status: int, text: str = "<html>gateway</html>") -> web.Response:
+    return web.Response(status=status, text=text, content_type="text/html")
+
+
+async def hang(request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def hang_up(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def hang_up_midway(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse(headers={"Content-Length": "100"})
+    await answer.prepare(request)
+    await answer.write(b'{"errcode":')
+    assert request.transport is not None
+    request.transport.close()
+    return answer
+
+
+@asynccontextmanager
+async def api(*script: Any) -> AsyncIterator[Api]:
+    server = Api(list(script))
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    server.base = f"http://{host}:{port}"
+    try:
+        yield server
+    finally:
+        await runner.cleanup()
+
+
+async def error_of(work: Awaitable[object]) -> Any:
+    """The error ``work`` ends with."""
+    results = await asyncio.gather(work, return_exceptions=True)
+    assert isinstance(results[0], BaseException), f"it succeeded: {results[0]!r}"
+    return results[0]
+
+
+def assert_silent(error: BaseException) -> None:
+    """No secret and no URL anywhere in what a log could print of ``error``."""
+    printed = "".join(traceback.format_exception(error)) + repr(error) + repr(error.args)
+    context = error.__context__
+    printed += "".join(traceback.format_exception(context)) if context is not None else ""
+    for secret in SECRETS:
+        assert secret not in printed, f"{secret} leaked"
+    assert "access_token=" not in printed
+    assert "&secret=" not in printed

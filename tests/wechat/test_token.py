@@ -1,0 +1,322 @@
+"""The access token: one fetch for many callers and processes, and no way to loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.wechat.support import SECRET, TOKEN, HandClock, Shelf, api, assert_silent, error_of, hang, page, settle
+from wxbot.errors import NotReached, TokenUnavailable, WeChatError
+from wxbot.ports import StoredToken
+from wxbot.wechat.token import FetchedToken, TokenProvider
+from wxbot.wechat.token_call import TokenCall
+from wxbot.wechat.transport import Transport
+
+
+@dataclass
+class WeChat:
+    """Counts token calls; each one gives the next token, or what ``answers`` says."""
+
+    answers: list[FetchedToken | WeChatError] = field(default_factory=list)
+    fetched: int = 0
+    gate: asyncio.Event | None = None
+
+    async def __call__(self) -> FetchedToken:
+        self.fetched += 1
+        number = self.fetched
+        if self.gate is not None:
+            await self.gate.wait()
+        answer = self.answers.pop(0) if self.answers else FetchedToken(f"token-{number}", 7200)
+        if isinstance(answer, WeChatError):
+            raise answer
+        return answer
+
+
+@dataclass
+class World:
+    clock: HandClock = field(default_factory=HandClock)
+    shelf: Shelf = field(default_factory=Shelf)
+    wechat: WeChat = field(default_factory=WeChat)
+
+    def process(self) -> TokenProvider:
+        """Another process of the same bot."""
+        return TokenProvider("wx1", self.wechat, self.shelf, self.clock, fetch_seconds=10)
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scene)
+
+
+def test_fifty_callers_make_one_fetch() -> None:
+    async def scene() -> None:
+        world = World()
+        tokens = world.process()
+        assert set(await asyncio.gather(*(tokens.get() for _ in range(50)))) == {"token-1"}
+        assert world.wechat.fetched == 1
+
+    run(scene())
+
+
+def test_two_processes_make_one_fetch() -> None:
+    async def scene() -> None:
+        world = World(wechat=WeChat(gate=asyncio.Event()))
+        one, two = asyncio.create_task(world.process().get()), asyncio.create_task(world.process().get())
+        await settle()
+        assert world.wechat.gate is not None
+        world.wechat.gate.set()
+        await settle()
+        await world.clock.turn(0.2)
+        assert {await one, await two} == {"token-1"}
+        assert world.wechat.fetched == 1
+
+    run(scene())
+
+
+def test_fifty_refusals_in_two_processes_make_one_fetch() -> None:
+    async def scene() -> None:
+        world = World()
+        one, two = world.process(), world.process()
+        assert (await one.get(), await two.get()) == ("token-1", "token-1")
+        replaced = asyncio.gather(*(process.replace("token-1") for process in (one, two) for _ in range(25)))
+        await settle()
+        await world.clock.turn(0.2)
+        assert set(await replaced) == {"token-2"}
+        assert world.wechat.fetched == 2
+
+    run(scene())
+
+
+def test_a_token_replaced_by_another_process_is_taken_without_a_fetch() -> None:
+    async def scene() -> None:
+        world = World()
+        one, two = world.process(), world.process()
+        await one.get()
+        await two.get()
+        assert await one.replace("token-1") == "token-2"
+        assert await two.replace("token-1") == "token-2"
+        assert await two.replace("token-0") == "token-2"
+        assert world.wechat.fetched == 2
+
+    run(scene())
+
+
+def test_replacing_while_others_only_ask_still_replaces() -> None:
+    async def scene() -> None:
+        world = World(shelf=Shelf(StoredToken("revoked", 2_000_000)))
+        tokens = world.process()
+        got, replaced = await asyncio.gather(tokens.get(), tokens.replace("revoked"))
+        assert (got, replaced) == ("revoked", "token-1")
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("expires_in", "lasts"), [(7200, 7140), (700, 640), (300, 270), (10, 9)])
+def test_a_token_is_renewed_early_by_its_own_life(expires_in: float, lasts: float) -> None:
+    async def scene() -> None:
+        world = World(wechat=WeChat([FetchedToken("first", expires_in)]))
+        tokens, late = world.process(), world.process()
+        assert await tokens.get() == "first"
+        await world.clock.turn(lasts - 0.1)
+        assert (await tokens.get(), await late.get()) == ("first", "first")
+        await world.clock.turn(0.2)
+        assert await tokens.get() == await late.get() == "token-2"
+
+    run(scene())
+
+
+def test_the_same_token_again_is_an_error_and_no_loop() -> None:
+    async def scene() -> None:
+        world = World(wechat=WeChat([FetchedToken("same", 7200), FetchedToken("same", 7200)]))
+        tokens = world.process()
+        await tokens.get()
+        for _ in range(10):
+            error = await error_of(tokens.replace("same"))
+            assert isinstance(error, NotReached)
+            assert "same one again" in str(error)
+        assert world.wechat.fetched == 2
+
+    run(scene())
+
+
+def test_a_burst_does_not_become_a_burst_of_failing_fetches() -> None:
+    async def scene() -> None:
+        world = World(wechat=WeChat([NotReached("no connection"), NotReached("no connection")]))
+        tokens = world.process()
+        for _ in range(20):
+            assert "no connection" in str(await error_of(tokens.get()))
+        assert world.wechat.fetched == 1
+        await world.clock.turn(3.1)
+        await error_of(tokens.get())
+        await world.clock.turn(3.1)
+        assert await tokens.get() == "token-3"
+
+    run(scene())
+
+
+def test_what_a_person_must_mend_is_asked_again_after_half_a_minute() -> None:
+    async def scene() -> None:
+        world = World(wechat=WeChat([TokenUnavailable("the AppSecret is wrong")]))
+        tokens = world.process()
+        for wait in (0.0, 29.0):
+            await world.clock.turn(wait)
+            error = await error_of(tokens.get())
+            assert isinstance(error, TokenUnavailable)
+            assert not error.retryable
+        await world.clock.turn(2.0)
+        assert await tokens.get() == "token-2"
+
+    run(scene())
+
+
+def test_a_caller_who_gives_up_does_not_break_the_others() -> None:
+    async def scene() -> None:
+        gate = asyncio.Event()
+        world = World(wechat=WeChat(gate=gate))
+        tokens = world.process()
+        first, second = asyncio.create_task(tokens.get()), asyncio.create_task(tokens.get())
+        await settle()
+        first.cancel()
+        await settle()
+        gate.set()
+        assert await second == "token-1"
+        assert first.cancelled()
+        assert world.wechat.fetched == 1
+
+    run(scene())
+
+
+def test_another_process_that_died_while_fetching_is_waited_for_only_so_long() -> None:
+    async def scene() -> None:
+        world = World()
+        world.shelf.claimed_until = world.clock.now() + 5
+        waiting = asyncio.create_task(world.process().get())
+        for _ in range(30):
+            await settle()
+            await world.clock.turn(0.2)
+        assert await waiting == "token-1"
+
+        world.shelf.stored, world.shelf.claimed_until = None, world.clock.now() + 1000
+        waiting = asyncio.create_task(world.process().get())
+        for _ in range(60):
+            await settle()
+            await world.clock.turn(0.2)
+        assert "too long" in str(await error_of(waiting))
+
+    run(scene())
+
+
+def test_closing_gives_up_the_fetch_and_frees_it_for_the_others() -> None:
+    async def scene() -> None:
+        world = World(wechat=WeChat(gate=asyncio.Event()))
+        tokens = world.process()
+        waiting = asyncio.create_task(tokens.get())
+        await settle()
+        await tokens.close()
+        assert isinstance(await error_of(waiting), asyncio.CancelledError)
+        assert world.shelf.claimed_until == 0
+
+    run(scene())
+
+
+def test_a_store_outage_is_worth_another_try_and_a_held_token_still_works() -> None:
+    async def scene() -> None:
+        world = World()
+        tokens = world.process()
+        await tokens.get()
+        world.shelf.broken = True
+        assert await tokens.get() == "token-1"
+        assert isinstance(await error_of(tokens.replace("token-1")), NotReached)
+
+    run(scene())
+
+
+# --- the calls themselves ---
+
+
+async def fetch(base: str, kind: Any = "stable", seconds: float = 5.0) -> FetchedToken:
+    transport = Transport()
+    await transport.open()
+    try:
+        return await TokenCall(transport, appid="wx1", secret=SECRET, api_base=base, kind=kind, seconds=seconds)()
+    finally:
+        await transport.close()
+
+
+def test_stable_token_is_asked_in_normal_mode() -> None:
+    async def scene() -> None:
+        async with api({"access_token": TOKEN, "expires_in": 300}) as wechat:
+            assert await fetch(wechat.base) == (TOKEN, 300)
+            [asked] = wechat.asked
+            assert (asked.method, asked.path, asked.query) == ("POST", "/cgi-bin/stable_token", {})
+            assert asked.json == {"grant_type": "client_credential", "appid": "wx1", "secret": SECRET}
+
+    run(scene())
+
+
+def test_classic_token() -> None:
+    async def scene() -> None:
+        async with api({"access_token": TOKEN, "expires_in": "7200"}) as wechat:
+            assert await fetch(wechat.base, "classic") == (TOKEN, 7200)
+            [asked] = wechat.asked
+            assert (asked.method, asked.path) == ("GET", "/cgi-bin/token")
+            assert asked.query == {"grant_type": "client_credential", "appid": "wx1", "secret": SECRET}
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "word"),
+    [
+        ({"errcode": 40125, "errmsg": f"invalid appsecret {SECRET}"}, TokenUnavailable, "AppSecret is wrong"),
+        ({"errcode": 40013, "errmsg": "invalid appid"}, TokenUnavailable, "WXBOT_APPID"),
+        (
+            {"errcode": 40164, "errmsg": "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: 1"},
+            TokenUnavailable,
+            "203.0.113.7, is not allowed: add it to the IP allowlist",
+        ),
+        ({"errcode": 40164, "errmsg": "?"}, TokenUnavailable, "allowlist"),
+        ({"errcode": 40243, "errmsg": ""}, TokenUnavailable, "frozen"),
+        ({"errcode": 41004, "errmsg": ""}, TokenUnavailable, "missing"),
+        ({"errcode": 50004, "errmsg": ""}, TokenUnavailable, "may not use"),
+        ({"errcode": 50007, "errmsg": ""}, TokenUnavailable, "account is frozen"),
+        ({"errcode": 89503, "errmsg": ""}, TokenUnavailable, "administrator"),
+        ({"errcode": 89506, "errmsg": ""}, TokenUnavailable, "24 hours"),
+        ({"errcode": 89507, "errmsg": ""}, TokenUnavailable, "one hour"),
+        ({"errcode": 45009, "errmsg": ""}, TokenUnavailable, "quota"),
+        ({"errcode": 99999, "errmsg": "new"}, TokenUnavailable, "99999"),
+        ({"errcode": 45011, "errmsg": ""}, NotReached, "busy"),
+        ({"errcode": -1, "errmsg": "system error"}, NotReached, "busy"),
+        (page(500), NotReached, "HTTP 500"),
+        (page(200), NotReached, "readable"),
+        ({}, NotReached, "access_token"),
+        ({"access_token": TOKEN}, NotReached, "expires_in"),
+        ({"access_token": TOKEN, "expires_in": "soon"}, NotReached, "expires_in"),
+        ({"access_token": ["x"], "expires_in": 7200}, NotReached, "access_token"),
+    ],
+    ids=range(21),
+)
+def test_a_failing_token_call_says_what_to_mend(answer: Any, kind: type[WeChatError], word: str) -> None:
+    async def scene() -> None:
+        async with api(answer) as wechat:
+            error = await error_of(fetch(wechat.base))
+            assert type(error) is kind
+            assert word in str(error)
+            assert_silent(error)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("kind", ["stable", "classic"])
+def test_network_trouble_is_worth_another_try_and_hides_the_secret(kind: str) -> None:
+    async def scene() -> None:
+        async with api(hang) as wechat:
+            for base, seconds in ((wechat.base, 0.05), ("http://127.0.0.1:1", 5.0)):
+                error = await error_of(fetch(base, kind, seconds))
+                assert isinstance(error, NotReached)
+                assert_silent(error)
+
+    run(scene())

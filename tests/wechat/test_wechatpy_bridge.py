@@ -1,0 +1,184 @@
+"""wechatpy's client on our token: bounded, with timeouts, and silent about secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+from aiohttp import web
+from wechatpy.exceptions import WeChatClientException
+
+from tests.wechat.support import OK, TOKEN, FixedTokens, api, assert_silent, error_of, hang, hang_up, page
+from wxbot.errors import NotReached, PluginError
+from wxbot.wechat.wechatpy_bridge import ThreadTokens, wechatpy_client
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scene)
+
+
+async def use(base: str, work: Callable[[Any], Any], tokens: FixedTokens | None = None, timeout: float = 5.0) -> Any:
+    """Run ``work`` with a client as a plain handler would: in a thread."""
+    shared = ThreadTokens(tokens or FixedTokens(), asyncio.get_running_loop(), 5.0)
+    client = wechatpy_client("wx1", shared, base, timeout)
+    try:
+        return await asyncio.to_thread(work, client)
+    finally:
+        client._http.close()
+
+
+def send_text(client: Any) -> Any:
+    return client.message.send_text("oUSER", "你好")
+
+
+def errcode(code: int) -> dict[str, Any]:
+    return {"errcode": code, "errmsg": "no rid: 1"}
+
+
+def test_calls_go_to_our_address_with_our_token() -> None:
+    async def scene() -> None:
+        async with api(OK, {"kf_list": []}, {"errcode": 0}) as wechat:
+            await use(wechat.base, send_text)
+            await use(wechat.base, lambda client: client.customservice.get_accounts())
+        assert [asked.path for asked in wechat.asked] == ["/cgi-bin/message/custom/send", "/customservice/getkflist"]
+        assert {asked.query["access_token"] for asked in wechat.asked} == {TOKEN}
+        assert "你好".encode() in wechat.asked[0].body
+
+    run(scene())
+
+
+@pytest.mark.parametrize("code", [40001, 40014, 42001])
+def test_a_refused_token_is_replaced_once(code: int) -> None:
+    async def scene() -> None:
+        tokens = FixedTokens(TOKEN, "n3w-t0k3n")
+        async with api(errcode(code), OK) as wechat:
+            await use(wechat.base, send_text, tokens)
+        assert [asked.query["access_token"] for asked in wechat.asked] == [TOKEN, "n3w-t0k3n"]
+        assert wechat.asked[0].body == wechat.asked[1].body
+
+    run(scene())
+
+
+def test_a_lasting_refusal_ends_after_the_second_try() -> None:
+    async def scene() -> None:
+        async with api(errcode(40001)) as wechat:
+            error = await error_of(use(wechat.base, send_text, FixedTokens(TOKEN, "n3w-t0k3n")))
+        assert isinstance(error, WeChatClientException)
+        assert error.errcode == 40001
+        assert len(wechat.asked) == 2
+        assert_silent(error)
+        assert TOKEN not in f"{error.request.url} {error.response.url}"
+
+    run(scene())
+
+
+def test_an_upload_is_not_sent_again_empty() -> None:
+    async def scene() -> None:
+        tokens = FixedTokens(TOKEN, "n3w-t0k3n")
+        async with api(errcode(42001), OK) as wechat:
+            upload = lambda client: client.media.upload("image", ("a.png", io.BytesIO(b"picture"), "image/png"))  # noqa: E731
+            error = await error_of(use(wechat.base, upload, tokens))
+        assert isinstance(error, WeChatClientException)
+        assert len(wechat.asked) == 1
+        assert tokens.refused == [TOKEN]  # so that the plugin's next try works
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (page(500), WeChatClientException),
+        (page(404), WeChatClientException),
+        (page(200), requests.RequestException),
+        (hang_up, requests.ConnectionError),
+        (hang, requests.Timeout),
+        (web.Response(status=302, headers={"Location": "http://127.0.0.1:1/?access_token=" + TOKEN}), OSError),
+    ],
+    ids=range(6),
+)
+def test_failures_keep_their_kind_and_no_secret(answer: Any, kind: type[Exception]) -> None:
+    async def scene() -> None:
+        async with api(answer) as wechat:
+            error = await error_of(use(wechat.base, send_text, timeout=0.3))
+        assert isinstance(error, kind)
+        assert_silent(error)
+
+    run(scene())
+
+
+def test_no_connection() -> None:
+    async def scene() -> None:
+        error = await error_of(use("http://127.0.0.1:1", send_text))
+        assert isinstance(error, requests.ConnectionError)
+        assert_silent(error)
+
+    run(scene())
+
+
+def test_it_never_fetches_a_token_by_itself() -> None:
+    async def scene() -> None:
+        async with api(OK) as wechat:
+            assert isinstance(await error_of(use(wechat.base, lambda client: client.fetch_access_token())), PluginError)
+            assert await use(wechat.base, lambda client: client.access_token) == TOKEN
+            assert wechat.asked == []
+
+    run(scene())
+
+
+def test_on_the_event_loop_it_says_what_to_do_instead() -> None:
+    async def scene() -> None:
+        tokens = ThreadTokens(FixedTokens(), asyncio.get_running_loop(), 5.0)
+        client = wechatpy_client("wx1", tokens, "http://127.0.0.1:1", 5.0)
+        with pytest.raises(PluginError, match=r"asyncio\.to_thread"):
+            send_text(client)
+        client._http.close()
+
+    run(scene())
+
+
+def test_after_the_loop_has_stopped_there_is_no_token() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with pytest.raises(NotReached, match="stopping"):
+        ThreadTokens(FixedTokens(), loop, 5.0).get()
+
+
+def test_the_log_of_urllib3_names_no_token(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with api(OK) as wechat:
+            await use(wechat.base, send_text)
+
+    with caplog.at_level(logging.DEBUG):
+        run(scene())
+    assert "/cgi-bin/message/custom/send" in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_many_threads_share_one_client() -> None:
+    def work(client: Any) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(answer == OK for answer in pool.map(lambda _: send_text(client), range(40)))
+
+    async def scene() -> None:
+        async with api(OK) as wechat:
+            await use(wechat.base, work)
+        assert len(wechat.asked) == 40
+
+    run(scene())
+
+
+def test_tickets_are_kept_until_they_end() -> None:
+    async def scene() -> None:
+        async with api({"errcode": 0, "ticket": "T", "expires_in": 7200}) as wechat:
+            twice = lambda client: [client.jsapi.get_jsapi_ticket() for _ in range(2)]  # noqa: E731
+            assert await use(wechat.base, twice) == ["T", "T"]
+        assert len(wechat.asked) == 1
+
+    run(scene())

@@ -1,0 +1,198 @@
+"""The command line: ``python -m wxbot run | simulate | check | plugins | deadletters``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from wxbot.bot import Bot, open_store
+from wxbot.check import check as check_everything
+from wxbot.config import Settings, load_settings
+from wxbot.errors import WxbotError
+from wxbot.logs import configure_logging
+from wxbot.plugin_setup import load_plugins
+from wxbot.ports import DeadLetter, Store
+from wxbot.version import __version__
+
+Result = TypeVar("Result")
+
+LIST_LIMIT = 1000
+USER_FAULT = 2
+
+
+class _Commands(click.Group):
+    """Says what went wrong in wxbot's own words, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except WxbotError as error:
+            click.echo(f"wxbot: {error}", err=True)
+            sys.exit(USER_FAULT)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="wxbot")
+def main() -> None:
+    """A chatbot framework for WeChat customer-service messages."""
+
+
+@main.command()
+@click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
+def run(gunicorn_options: tuple[str, ...]) -> None:
+    """Serve the bot with gunicorn. Options after -- go to gunicorn, such as -- --workers 4."""
+    Bot(load_settings())  # every problem in one report now, rather than from each worker
+    if not Path("wsgi.py").is_file():
+        raise click.UsageError("there is no wsgi.py here; run this in the folder of your bot (see docs/deployment.md)")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *gunicorn_options])  # noqa: S606
+
+
+@main.command()
+@click.option("--demo", is_flag=True, help="Play the scripted conversation and judge it.")
+@click.option("--plugins", "folders", default="plugins,examples/plugins", show_default=True, help="Plugin folders.")
+@click.option("--mode", type=click.Choice(["plain", "compatible", "safe"]), default="safe", show_default=True)
+@click.option("--format", "form", type=click.Choice(["json", "xml"]), default="json", show_default=True)
+def simulate(demo: bool, folders: str, mode: str, form: str) -> None:
+    """Try the bot with a fake WeChat on this machine: no account, no network."""
+    from wxbot.simulator.console import simulate as open_console
+    from wxbot.simulator.demo import play
+
+    if demo:
+        sys.exit(0 if play(_say) else 1)
+    open_console(_say, _lines_written(), folders, mode, form)
+
+
+@main.command()
+def check() -> None:
+    """Say in plain sentences what works and what would not."""
+    settings = load_settings()
+    configure_logging("ERROR", settings.secrets())
+    works = True
+    for finding in check_everything(settings):
+        works = works and finding.good
+        click.echo(f"{'ok ' if finding.good else 'NO '} {finding.sentence}")
+    sys.exit(0 if works else 1)
+
+
+@main.command()
+def plugins() -> None:
+    """List the plugins and their handlers, in the order in which they are asked."""
+    for plugin in load_plugins(load_settings()).router.plugins:
+        click.echo(f"{plugin.name}  {plugin.description}".rstrip())
+        for handler in (*plugin.handlers, *filter(None, [plugin.fallback_handler])):
+            click.echo(f"    {handler.purpose}  ▶  {handler.name}")
+
+
+@main.group()
+def deadletters() -> None:
+    """Messages that could not be answered: look at them, try them again, drop them."""
+
+
+@deadletters.command("list")
+def list_dead_letters() -> None:
+    """List them with the reason, without what the user wrote."""
+    letters = _with_store(lambda store: store.dead_letters(LIST_LIMIT))
+    for letter in letters:
+        click.echo(_one_line(letter))
+    click.echo(f"{len(letters)} dead letter(s)." if letters else "There are no dead letters.")
+
+
+@deadletters.command("show")
+@click.argument("number", type=int)
+def show_dead_letter(number: int) -> None:
+    """Show one whole, with what the user wrote and what was not sent."""
+    letter = next(
+        (each for each in _with_store(lambda store: store.dead_letters(LIST_LIMIT)) if each.seq == number), None
+    )
+    if letter is None:
+        raise click.UsageError(f"there is no dead letter {number}")
+    click.echo(_one_line(letter))
+    for name, value in letter.fields.items():
+        click.echo(f"    {name}: {value}")
+    for reply in letter.unsent:
+        click.echo(f"    not sent: {reply}")
+
+
+@deadletters.command("retry")
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+def retry_dead_letters(numbers: tuple[int, ...], everything: bool) -> None:
+    """Put them back into the inbox; a running bot takes them up within seconds. A user may then read a reply twice."""
+
+    async def retry(store: Store, number: int) -> bool:
+        return await store.retry_dead_letter(number, time.time())
+
+    _for_each(numbers, everything, retry, "will be tried again")
+
+
+@deadletters.command("drop")
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+def drop_dead_letters(numbers: tuple[int, ...], everything: bool) -> None:
+    """Forget them for good."""
+
+    async def drop(store: Store, number: int) -> bool:
+        return await store.drop_dead_letter(number)
+
+    _for_each(numbers, everything, drop, "dropped")
+
+
+def _for_each(
+    numbers: tuple[int, ...], everything: bool, act: Callable[[Store, int], Awaitable[bool]], done: str
+) -> None:
+    if not numbers and not everything:
+        raise click.UsageError("give the numbers that `deadletters list` shows, or --all")
+
+    async def act_on_all(store: Store) -> list[tuple[int, bool]]:
+        wanted = [letter.seq for letter in await store.dead_letters(LIST_LIMIT)] if everything else list(numbers)
+        return [(number, await act(store, number)) for number in wanted]
+
+    results = _with_store(act_on_all)
+    for number, good in results:
+        click.echo(f"{number} {done}" if good else f"{number} is not a dead letter")
+    if not all(good for _, good in results):
+        sys.exit(1)
+
+
+def _with_store(work: Callable[[Store], Awaitable[Result]]) -> Result:
+    settings: Settings = load_settings()
+    store = open_store(settings)
+    store.open()
+
+    async def at_work() -> Result:
+        return await work(store)
+
+    try:
+        return asyncio.run(at_work())
+    finally:
+        store.close()
+
+
+def _one_line(letter: DeadLetter) -> str:
+    died = datetime.fromtimestamp(letter.died_at, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+    kind = letter.fields.get("Event") or letter.fields.get("MsgType")
+    progress = f"tries {letter.attempts}, sent {letter.sent}"
+    return f"{letter.seq}  {died}  {letter.key.openid}  {kind}  {progress}  {letter.reason}"
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def _lines_written() -> Iterator[str]:
+    for text in sys.stdin:
+        yield text.rstrip("\n")
+
+
+if __name__ == "__main__":
+    main()

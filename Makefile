@@ -1,0 +1,50 @@
+# Everything one needs to know: make demo, make test. `make help` lists the rest.
+
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+BIN := .venv/bin
+PYTEST_WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo simulate run test check bench clean
+
+help:  ## This list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+demo: .venv/runtime  ## A scripted conversation between a fake WeChat and the bot, with a verdict (about a minute)
+	$(BIN)/python -m wxbot simulate --demo
+
+simulate: .venv/runtime  ## The same fake WeChat at your console
+	$(BIN)/python -m wxbot simulate
+
+run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: docs/configuration.md)
+	$(BIN)/python -m wxbot run
+
+test: .venv/dev  ## Every test
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+
+check: .venv/dev  ## Formatting, lint, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev  ## Speed: CPU for each message beside wechatpy by hand, a burst, a thousand waiting handlers
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove what the commands above have made
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "wxbot needs Python 3.11 or newer, and none was found on the PATH."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "This Python has no venv module. On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: .venv/bin/python requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/dev: .venv/bin/python requirements.txt requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ .venv/runtime

@@ -42,7 +42,7 @@ class _QuietHandler(WSGIRequestHandler):
 def serve(bot: Bot) -> Iterator[str]:
     """``bot`` on a free port of loopback, started and in the end stopped; gives the address of its callback."""
     server = make_server("127.0.0.1", 0, bot.wsgi(), threaded=True, request_handler=_QuietHandler)
-    thread = threading.Thread(target=server.serve_forever, name="chat-server", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="chat-server", daemon=True)
     thread.start()
     try:
         bot.start()

@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from time import perf_counter
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -164,7 +165,12 @@ class Delivery:
             raise RuntimeError("FakeWeChat is not running")
         url = self._sender.callback_url
         async with self._session.request(
-            method, url, params=dict(query), data=body or None, headers=dict(headers), allow_redirects=False
+            method,
+            url,
+            params=dict(query),
+            data=BytesIO(body) if body else None,
+            headers=dict(headers),
+            allow_redirects=False,
         ) as response:
             return response.status, await response.read()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_wechat_bot import Caller
+from tests.fake_wechat.bot import Caller
 from wxbot.testing import Allowance, FakeWeChat, ManualClock, User
 
 TYPING = "/cgi-bin/message/custom/typing"

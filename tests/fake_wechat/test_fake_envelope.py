@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wxbot.testing import envelope
 from wxbot.testing.envelope import Keys, Malformed
 
-VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "vectors.json").read_text("utf-8"))
+VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text("utf-8"))
 SEALED = [vector for vector in VECTORS if vector["encrypt"]]
 SIGNED = [vector for vector in VECTORS if vector.get("signature")]
 SIGNED_ANSWERS = [vector for vector in SEALED if vector["msg_signature"]]

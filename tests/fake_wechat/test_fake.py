@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.fake_wechat_bot import SILENCE, Caller, Receiver
+from tests.fake_wechat.bot import SILENCE, Caller, Receiver
 from wxbot.testing import FakeWeChat, ManualClock, RealClock, Record
 from wxbot.testing.background import Background
 

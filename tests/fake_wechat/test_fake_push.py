@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake_wechat_bot import SILENCE, SUCCESS, Caller, Received, Receiver
+from tests.fake_wechat.bot import SILENCE, SUCCESS, Caller, Received, Receiver
 from wxbot.testing import FakeWeChat, ManualClock, RealClock, User, envelope
 
 NOTICE = "[该小程序客服暂时无法提供服务，请稍后再试]"

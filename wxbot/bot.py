@@ -9,8 +9,10 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from flask import Flask
@@ -35,6 +37,7 @@ log = logging.getLogger("wxbot.bot")
 
 READY_SECONDS = 2.0
 START_SECONDS = 10.0
+RESTART_SECONDS = 1.0
 
 
 def open_store(settings: Settings) -> Store:
@@ -141,6 +144,7 @@ class _Engine:
         self._waker: InProcessWaker | None = None
         self._stopping: asyncio.Event | None = None
         self._drain_seconds = 0.0
+        self._stop_requested = False
         self._thread = threading.Thread(target=self._run, name="wxbot-loop", daemon=True)
         self._started: Future[None] = Future()
 
@@ -154,9 +158,10 @@ class _Engine:
             raise
 
     def stop(self, seconds: float) -> None:
-        self._drain_seconds = seconds
+        self._drain_seconds, self._stop_requested = seconds, True
         if self._loop is not None and self._stopping is not None:
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            with suppress(RuntimeError):  # the loop has just ended by itself
+                self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         self.store.close()
 
@@ -175,13 +180,18 @@ class _Engine:
             raise StoreUnavailable(f"no answer within {READY_SECONDS} seconds") from None
 
     def _run(self) -> None:
-        try:
-            with asyncio.Runner() as runner:
-                runner.run(self._live())
-        except BaseException as error:
-            if not self._started.done():
-                self._started.set_exception(error)
-            log.critical("the event loop ended; this process answers nobody", exc_info=error)
+        while not self._stop_requested:
+            try:
+                with asyncio.Runner() as runner:
+                    runner.run(self._live())
+                return
+            except BaseException as error:
+                if not self._started.done():
+                    self._started.set_exception(error)
+                    return
+                # Something called sys.exit() in a task of its own, say. The leases it held run out by themselves.
+                log.critical("the event loop ended, starting another", exc_info=error)
+                time.sleep(RESTART_SECONDS)
 
     async def _live(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -193,7 +203,8 @@ class _Engine:
         try:
             conversations.start(pipeline)
             self._waker = InProcessWaker(self._loop, conversations.wake)
-            self._started.set_result(None)
+            if not self._started.done():
+                self._started.set_result(None)
             await self._stopping.wait()
             await conversations.drain(self._drain_seconds)
         finally:

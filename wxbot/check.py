@@ -71,7 +71,9 @@ def _check_mode(settings: Settings) -> Finding:
 def _check_plugins(settings: Settings) -> Finding:
     try:
         plugins = load_plugins(settings).router.plugins
-    except (ConfigError, PluginError) as error:
+    except ConfigError as error:
+        return Finding(False, f"The plugins cannot be used: {'; '.join(error.problems)}.")
+    except PluginError as error:
         return Finding(False, f"The plugins cannot be used: {error}.")
     if not plugins:
         return Finding(False, "There are no plugins, so nothing would be answered.")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wxbot.errors import LeaseLost, StoreUnavailable
@@ -41,15 +42,21 @@ class ConversationOptions:
 class Conversation:
     """One conversation that this process owns or is about to claim."""
 
-    __slots__ = ("again", "indicator", "lease", "lost", "task", "turn")
+    __slots__ = ("again", "indicator", "lease", "lost", "outcome", "task", "turn")
 
     def __init__(self) -> None:
         self.lease: Lease | None = None
         self.indicator: TypingIndicator | None = None
         self.turn: Turn | None = None
+        self.outcome: Outcome | None = None
         self.task: asyncio.Task[None] | None = None
         self.again = False
         self.lost = False
+
+    def unrecorded(self) -> tuple[Lease, Outcome] | None:
+        """What the store has not taken yet: how a message ended, or how far its answer has come."""
+        outcome = self.outcome or (self.turn and self.turn.outcome("back"))
+        return (self.lease, outcome) if self.lease and outcome else None
 
     def interrupt(self) -> None:
         """Stop the work, though never between a send and its record."""
@@ -75,6 +82,7 @@ class Conversations:
         self._make_indicator = make_indicator
         self._pipeline: Pipeline | None = None
         self._active: dict[ConversationKey, Conversation] = {}
+        self._unrecorded: list[tuple[Lease, Outcome]] = []
         self._upkeep: list[asyncio.Task[None]] = []
         self._draining = False
         self._purged_at = clock.now()
@@ -131,6 +139,8 @@ class Conversations:
         for task in self._upkeep:
             task.cancel()
         await asyncio.gather(*self._upkeep, return_exceptions=True)
+        with suppress(StoreUnavailable):
+            await self._record_late()
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [conversation.task for conversation in self._active.values() if conversation.task is not None]
@@ -149,7 +159,10 @@ class Conversations:
         except LeaseLost as error:
             log.warning("left a conversation to its new owner: %s", error)
         except StoreUnavailable as error:
-            log.error("left a conversation until its lease runs out: %s", error)
+            log.error("left a conversation until the store is back: %s", error)
+            # Its lease may live on: it is renewed with all of ours. So nobody else will take it up.
+            if left := conversation.unrecorded():
+                self._unrecorded.append(left)
         except asyncio.CancelledError:
             if not (self._draining or conversation.lost):
                 raise
@@ -172,8 +185,9 @@ class Conversations:
         while True:
             outcome = await self._work(conversation, claim.lease, pending, state)
             state = state if outcome.state is None else outcome.state
-            conversation.turn, conversation.again = None, False
+            conversation.turn, conversation.outcome, conversation.again = None, outcome, False
             following = await self._settle(claim.lease, outcome)
+            conversation.outcome = None
             if following is None:
                 return
             pending = following
@@ -198,7 +212,8 @@ class Conversations:
             log.exception("a message could not be worked")
             outcome = turn.outcome("dead", f"wxbot failed: {error!r}")
         await turn.indicator.end_turn()
-        return outcome
+        # Only now is it known whether CancelTyping has ended what showed.
+        return replace(outcome, typing_until=turn.indicator.state.showing_until)
 
     async def _settle(self, lease: Lease, outcome: Outcome) -> Pending | None:
         return await firmly(
@@ -220,6 +235,7 @@ class Conversations:
 
     async def _sweep(self) -> None:
         """Take up what nobody works: forgotten hints, the conversations of a dead process, tries that are due."""
+        await self._record_late()
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
         if free > 0 and not self._draining:
@@ -229,6 +245,14 @@ class Conversations:
         if now - self._purged_at >= PURGE_SECONDS:
             self._purged_at = now
             await self._inbox.purge(now - self._options.dedup_seconds, now - self._options.dead_letter_seconds)
+
+    async def _record_late(self) -> None:
+        """Record what an outage has kept from the store, and release the conversation."""
+        while self._unrecorded:
+            lease, outcome = self._unrecorded[0]
+            with suppress(LeaseLost):
+                await self._inbox.settle(lease, outcome, self._clock.now(), go_on=False)
+            del self._unrecorded[0]
 
     async def _renew(self) -> None:
         """Extend our leases, learn of interactions that came in through other processes, drop what is lost."""

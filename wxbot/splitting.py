@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_VIRAMA = 9  # Unicode's combining class of the signs that join an Indic letter to the next
 _CLOSING = "”’」』）》】"
 _OPENING = "“‘「『（《【"
 _CLOSERS = rf"[{_CLOSING})\]\"']*+"
@@ -75,6 +76,7 @@ def _joined(text: str, start: int, place: int) -> bool:
     return (
         joiner in (before, after)
         or unicodedata.category(after) in ("Mn", "Me", "Mc")
+        or unicodedata.combining(before) == _VIRAMA
         or skin_tones[0] <= after <= skin_tones[1]
         or tags[0] <= after <= tags[1]
     )

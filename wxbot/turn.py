@@ -74,9 +74,9 @@ class Turn:
             yield
         finally:
             self._sending = False
-        if self._interrupted:
-            self._interrupted = False
-            raise asyncio.CancelledError
+            if self._interrupted:  # also after a send that failed: it is not tried again here
+                self._interrupted = False
+                raise asyncio.CancelledError
 
 
 def begin_turn(lease: Lease, pending: Pending, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:

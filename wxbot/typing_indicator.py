@@ -102,18 +102,22 @@ class TypingIndicator:
         if work is None:
             return
         call = self._typing_call
-        if call is not None:
-            await self._be_patient(call)
-        work.cancel()
+        try:
+            if call is not None:
+                await self._be_patient(call)
+        finally:  # be it interrupted: nobody else knows of this work any more
+            work.cancel()
         if call is not None and not call.answered:  # a sick call: see it gone before anything else happens
             await asyncio.wait({work})
         self._typing_call = None
 
     async def stop(self) -> None:
-        """The handler is through, however it ended: CancelTyping, if there is something to cancel."""
+        """The handler is through, however it ended: CancelTyping, once in a turn, if there is something to cancel."""
         await self.pause()
+        if self._cancel_call is not None or not self._options.enabled:
+            return
         now = self._clock.now()
-        if self._options.enabled and rules.cancel_needed(self.state, now, self._options.margin):
+        if rules.cancel_needed(self.state, now, self._options.margin):
             self._cancel_call = _Call(now)
             self._cancel = asyncio.create_task(self._call_cancel(self._cancel_call))
             await asyncio.sleep(0)  # it is written now; the reply follows it on the wire
@@ -127,8 +131,10 @@ class TypingIndicator:
         """Nothing of a turn goes on after it: an answer that is still missing gets the rest of ``PATIENCE``."""
         cancel, call = self._cancel, self._cancel_call
         if cancel is not None and call is not None and not call.answered:
-            await self._be_patient(call)
-            cancel.cancel()
+            try:
+                await self._be_patient(call)
+            finally:
+                cancel.cancel()
             await asyncio.wait({cancel})
         self._cancel = self._cancel_call = None
 

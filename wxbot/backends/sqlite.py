@@ -83,7 +83,7 @@ class SqliteStore:
         self._writer.stop()
 
     async def ping(self) -> None:
-        await self._writer.submit(lambda db: db.execute("UPDATE tokens SET value = value WHERE appid = ''").rowcount)
+        await self._writer.submit(_write_something)
 
     # Inbox
 
@@ -146,9 +146,16 @@ def _prepare(db: sqlite3.Connection) -> None:
         for statement in _SCHEMA.split(";\n"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    db.execute("COMMIT")
     if version > SCHEMA_VERSION:
         raise StoreUnavailable(f"the store was written by a newer wxbot (its version {version}, ours {SCHEMA_VERSION})")
+    _write_something(db)  # or a file that may only be read would be found out by the first message
+    db.execute("COMMIT")
+
+
+def _write_something(db: sqlite3.Connection) -> None:
+    # Into the place of an account that cannot exist. It must change the file: an UPDATE of no row succeeds on a full
+    # disk, and BEGIN IMMEDIATE on a file that may only be read.
+    db.execute("INSERT OR REPLACE INTO tokens (appid) VALUES ('')")
 
 
 def _to_json(value: Any) -> str:

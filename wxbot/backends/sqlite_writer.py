@@ -27,6 +27,10 @@ BUSY_SECONDS = 3.0
 ANSWER_SECONDS = 4.5
 
 
+class _NotBegun(StoreUnavailable):
+    """No operation has run."""
+
+
 class _Job(Protocol):
     operation: Operation[Any]
     durable: bool
@@ -103,10 +107,18 @@ class SqliteWriter:
     def stop(self) -> None:
         """Finish what was handed over, then close the file."""
         if self._thread is not None:
+            thread, self._thread = self._thread, None  # from here on nothing more is taken
             self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+            thread.join()
+            self._refuse_latecomers()
         self._disconnect()
+
+    def _refuse_latecomers(self) -> None:
+        while not self._queue.empty():
+            job = self._queue.get()
+            if job is not None:
+                job.outcome = StoreUnavailable("the SQLite store was closed")
+                _announce([job])
 
     def run(self, operation: Operation[Result]) -> Result:
         """Run ``operation`` durably and wait for its commit. For threads other than the event loop's."""
@@ -167,6 +179,9 @@ class SqliteWriter:
     def _work(self, batch: list[Any]) -> None:
         try:
             self._transact(batch)
+        except _NotBegun as error:  # nobody's own fault: waiting for the same lock one by one would take for ever
+            for job in batch:
+                job.outcome = StoreUnavailable(str(error))
         except Exception:  # noqa: BLE001 - one of them failed: alone, each gets its own verdict
             for job in batch:
                 try:
@@ -179,8 +194,11 @@ class SqliteWriter:
     def _transact(self, batch: list[Any]) -> None:
         connection = self._connection
         assert connection is not None  # noqa: S101 - the thread runs between start and stop only
-        self._choose_sync(connection, durable=any(job.durable for job in batch))
-        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._choose_sync(connection, durable=any(job.durable for job in batch))
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise _NotBegun(f"the SQLite store {self._path} failed: {error}") from None
         try:
             for job in batch:
                 job.outcome = job.operation(connection)

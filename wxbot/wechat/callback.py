@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.errors import PushRefused
-from wxbot.typing_rules import interaction_time
+from wxbot.typing_rules import interaction_time, is_interaction
 from wxbot.wechat.codec import Format, check_message, fields_of, format_of
 from wxbot.wechat.crypto import Envelope, same, signature
 
@@ -30,7 +30,7 @@ class Push:
 
     ``key`` is the number of the AES key that opened it and ``nonce`` the query's: a passive answer needs both.
     ``dedup_key`` is the same for every delivery of one push and differs between two pushes of one user.
-    ``interacted_at`` says when the user acted, in seconds since 1970.
+    ``interacted_at`` says when the user acted, in seconds since 1970; 0 for an event that is no act of theirs.
     """
 
     fields: Mapping[str, Any] = field(repr=False)
@@ -105,7 +105,7 @@ class Callback:
             key=key,
             nonce=nonce,
             dedup_key=dedup_key(checked),
-            interacted_at=interaction_time(checked["CreateTime"], received_at),
+            interacted_at=_interacted_at(checked, received_at),
         )
 
     def _decrypted(
@@ -156,6 +156,12 @@ def dedup_key(fields: Mapping[str, Any]) -> str:
     event = str(fields.get("Event") or fields["MsgType"]).lower()
     key = str(fields.get("EventKey") or fields.get("SessionFrom") or "")
     return f"e:{created_at}:{_short(event)}:{_short(key)}:{_digest(json.dumps(fields, sort_keys=True))}"
+
+
+def _interacted_at(fields: Mapping[str, Any], received_at: float) -> float:
+    if not is_interaction(fields["MsgType"], str(fields.get("Event", ""))):
+        return 0.0
+    return interaction_time(fields["CreateTime"], received_at)
 
 
 def _clear_fields(body: bytes) -> dict[str, Any]:

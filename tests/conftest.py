@@ -17,10 +17,16 @@ _OURS = ("wxbot", "chat-server", "fake-wechat")
 
 
 @pytest.fixture(autouse=True)
-def nothing_outlives_the_test() -> Iterator[None]:
+def no_thread_outlives_the_test() -> Iterator[None]:
     """Fails a test that leaves a thread of the bot or of FakeWeChat behind."""
     yield
-    gc.collect()  # unclosed sockets and files warn when they are collected, and warnings are errors
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith(_OURS)]
     left = [name for name in left if not name.startswith("wxbot-handler")]  # a pool's threads end by themselves
     assert not left, f"threads were left behind: {left}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_is_left_open() -> Iterator[None]:
+    """Sockets and files that were not closed warn when they are collected, and warnings are errors."""
+    yield
+    gc.collect()

@@ -40,16 +40,17 @@ class Turn:
         self, verdict: Literal["answered", "dead", "later", "back"], reason: str = "", retry_at: float = 0.0
     ) -> Outcome:
         """How this message ended. A lost answer makes a dead letter of it, which holds just the doubtful replies."""
-        if self.doubtful and verdict != "back":
+        if self.doubtful and (verdict != "back" or (self.through and not self.unsent)):
             verdict, reason = "dead", "; ".join(filter(None, (reason, "WeChat's answer to a reply was lost")))
-        kept = [*self.doubtful, *self.unsent] if self.through else []
+        # Who gets a message back sends what is kept: nothing that may be on the user's screen already.
+        kept = self.unsent if verdict == "back" else [*self.doubtful, *self.unsent]
         return Outcome(
             seq=self.pending.seq,
             verdict=verdict,
             typing_until=self.indicator.state.showing_until,
             sent=self.sent,
             sent_at=self.sent_at,
-            unsent=tuple(reply_to_json(reply) for reply in kept),
+            unsent=tuple(reply_to_json(reply) for reply in kept) if self.through else (),
             reason=reason,
             retry_at=retry_at,
             state=self.new_state if self.through else None,

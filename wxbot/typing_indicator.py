@@ -107,9 +107,9 @@ class TypingIndicator:
                 await self._be_patient(call)
         finally:  # be it interrupted: nobody else knows of this work any more
             work.cancel()
+            self._typing_call = None
         if call is not None and not call.answered:  # a sick call: see it gone before anything else happens
             await asyncio.wait({work})
-        self._typing_call = None
 
     async def stop(self) -> None:
         """The handler is through, however it ended: CancelTyping, once in a turn, if there is something to cancel."""

@@ -1,0 +1,585 @@
+"""A handler may be written in many ways and fail in many more; only its own user may notice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pytest
+
+from wxbot.errors import PluginError
+from wxbot.handler_run import HandlerRun
+from wxbot.messages import Reply, TextMessage, TextReply
+from wxbot.plugin import Context, Handler
+from wxbot.testing import ManualClock
+
+LIMIT = 10.0
+T = TypeVar("T")
+
+
+class Stage:
+    """Where handlers are run: a clock, threads, one message."""
+
+    def __init__(self, threads: Executor) -> None:
+        self.clock = ManualClock()
+        self.threads = threads
+
+    def run(self, function: Callable[[Context], Any]) -> HandlerRun:
+        message = TextMessage(appid="wx1", openid="oALICE", account="gh_1", created_at=0, received_at=0, text="hi")
+        handler = Handler("shop", function, lambda _: True, "text")
+        return HandlerRun(handler, Context(message, "shop"), self.threads, self.clock, LIMIT)
+
+    async def time_passes(self, seconds: float) -> None:
+        """Turn the clock once somebody waits for it."""
+        await settle()
+        assert self.clock.timers, "nobody waits"
+        self.clock.turn(seconds)
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def on_stage(play: Callable[[Stage], Coroutine[Any, Any, T]]) -> T:
+    """``play`` with real threads, of which none is left in the end, and no task either."""
+
+    async def watched() -> T:
+        with ThreadPoolExecutor(2) as threads:
+            result = await play(Stage(threads))
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return result
+
+    return asyncio.run(watched())
+
+
+async def answers_of(run: HandlerRun) -> list[Reply | None]:
+    """All a handler says, as the pipeline asks for it."""
+    said = []
+    try:
+        while not (step := await run.next()).last:
+            said.append(step.reply)
+    finally:
+        await run.close()
+    return [*said, step.reply]
+
+
+def says(function: Callable[[Context], Any]) -> list[str | None]:
+    async def play(stage: Stage) -> list[Reply | None]:
+        return await answers_of(stage.run(function))
+
+    return [reply.text if reply is not None else None for reply in on_stage(play)]
+
+
+def fails(function: Callable[[Context], Any]) -> BaseException:
+    """What the pipeline gets to see of the failure. It must be an Exception: anything else ends more than a turn."""
+
+    async def play(stage: Stage) -> None:
+        await answers_of(stage.run(function))
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the callers look closer
+        on_stage(play)
+    return caught.value
+
+
+# -- the ways to write a handler
+
+
+async def coroutine(ctx: Context) -> str:
+    await asyncio.sleep(0)
+    return ctx.text
+
+
+def plain(ctx: Context) -> str:
+    return ctx.text
+
+
+async def asynchronous_generator(ctx: Context) -> AsyncIterator[str]:
+    yield ctx.text
+    await asyncio.sleep(0)
+    yield "there"
+
+
+def generator(ctx: Context) -> Iterator[str]:
+    yield ctx.text
+    yield "there"
+
+
+def hands_over(ctx: Context) -> Awaitable[str]:
+    return coroutine(ctx)
+
+
+def hands_over_a_generator(ctx: Context) -> AsyncIterator[str]:
+    return asynchronous_generator(ctx)
+
+
+def iterator(ctx: Context) -> Iterator[str]:
+    return map(str, (ctx.text, "there"))
+
+
+async def with_more(more: str, ctx: Context) -> str:
+    return more + ctx.text
+
+
+class Callables:
+    def __call__(self, ctx: Context) -> str:
+        return ctx.text
+
+    async def method(self, ctx: Context) -> str:
+        return ctx.text
+
+
+class AsynchronousCallable:
+    async def __call__(self, ctx: Context) -> str:
+        return ctx.text
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (coroutine, ["hi"]),
+        (plain, ["hi"]),
+        (lambda ctx: ctx.text, ["hi"]),
+        (functools.partial(with_more, "oh "), ["oh hi"]),
+        (functools.partial(plain), ["hi"]),
+        (Callables(), ["hi"]),
+        (Callables().method, ["hi"]),
+        (AsynchronousCallable(), ["hi"]),
+        (hands_over, ["hi"]),
+        (asynchronous_generator, ["hi", "there", None]),
+        (generator, ["hi", "there", None]),
+        (hands_over_a_generator, ["hi", "there", None]),
+        (functools.partial(generator), ["hi", "there", None]),
+        (iterator, ["hi", "there", None]),
+    ],
+)
+def test_every_kind_of_handler(function: Callable[[Context], Any], expected: list[str | None]) -> None:
+    assert says(function) == expected
+
+
+def test_replies_are_taken_as_they_are() -> None:
+    assert says(lambda ctx: TextReply("hi")) == ["hi"]
+
+
+def test_silence_is_an_answer() -> None:
+    def silent_parts(ctx: Context) -> Iterator[str | None]:
+        yield None
+        yield "hi"
+
+    assert says(lambda ctx: None) == [None]
+    assert says(silent_parts) == [None, "hi", None]
+    assert says(lambda ctx: iter(())) == [None]
+
+
+def test_plain_functions_do_not_hold_up_the_loop() -> None:
+    """Two handlers in threads that can only end once the loop has gone on."""
+    goes_on = threading.Event()
+
+    def waits(ctx: Context) -> str:
+        assert goes_on.wait(10), "the loop stands still"
+        return threading.current_thread().name
+
+    def waits_and_yields(ctx: Context) -> Iterator[str]:
+        assert goes_on.wait(10), "the loop stands still"
+        yield threading.current_thread().name
+
+    async def play(stage: Stage) -> list[list[Reply | None]]:
+        runs = [asyncio.create_task(answers_of(stage.run(function))) for function in (waits, waits_and_yields)]
+        await settle()
+        goes_on.set()
+        return [await run for run in runs]
+
+    replies = [reply for replies in on_stage(play) for reply in replies if reply is not None]
+    assert len(replies) == 2
+    assert threading.current_thread().name not in {reply.text for reply in replies}
+
+
+# -- wrong answers
+
+
+def return_value(value: Any) -> Callable[[Context], Any]:
+    async def status(ctx: Context) -> Any:
+        return value
+
+    return status
+
+
+def yield_value(value: Any) -> Callable[[Context], Any]:
+    async def status(ctx: Context) -> AsyncIterator[Any]:
+        yield value
+
+    return status
+
+
+def return_value_in_thread(value: Any) -> Callable[[Context], Any]:
+    def status(ctx: Context) -> Any:
+        return value
+
+    return status
+
+
+def yield_value_in_thread(value: Any) -> Callable[[Context], Any]:
+    def status(ctx: Context) -> Iterator[Any]:
+        yield value
+
+    return status
+
+
+every_way = pytest.mark.parametrize(
+    "status", [return_value, yield_value, return_value_in_thread, yield_value_in_thread]
+)
+
+
+@every_way
+@pytest.mark.parametrize("wrong", [42, b"hi", True, {"text": "hi"}, ["hi", "there"], ("hi",), object()])
+def test_a_wrong_answer_names_the_handler(status: Callable[[Any], Callable[[Context], Any]], wrong: Any) -> None:
+    error = fails(status(wrong))
+    assert isinstance(error, PluginError)
+    assert str(error).startswith(f"handler shop.status answered with {type(wrong).__name__}, ")
+    assert "await" not in str(error)
+
+
+@pytest.mark.parametrize("status", [return_value, yield_value, yield_value_in_thread])
+def test_a_forgotten_await_is_guessed(status: Callable[[Any], Callable[[Context], Any]]) -> None:
+    """And Python's own "was never awaited" does not come on top: here it would fail the test."""
+
+    async def fetch() -> str:
+        return "never fetched"
+
+    error = fails(status(fetch()))
+    assert isinstance(error, PluginError)
+    assert str(error).startswith("handler shop.status answered with coroutine, ")
+    assert str(error).endswith("; was an await forgotten?")
+
+
+# -- failures
+
+
+def raising(error: BaseException) -> dict[str, Callable[[Context], Any]]:
+    """A handler of each kind that raises ``error``."""
+
+    async def in_coroutine(ctx: Context) -> str:
+        raise error
+
+    async def in_asynchronous_generator(ctx: Context) -> AsyncIterator[str]:
+        yield "first"
+        raise error
+
+    def in_thread(ctx: Context) -> str:
+        raise error
+
+    def in_generator(ctx: Context) -> Iterator[str]:
+        yield "first"
+        raise error
+
+    def in_handed_over(ctx: Context) -> Awaitable[str]:
+        return in_coroutine(ctx)
+
+    kinds = (in_coroutine, in_asynchronous_generator, in_thread, in_generator, in_handed_over)
+    return {kind.__name__: kind for kind in kinds}
+
+
+kinds = pytest.mark.parametrize("kind", list(raising(Exception())))
+
+
+@kinds
+def test_what_a_handler_raises_is_passed_on(kind: str) -> None:
+    error = ValueError("no such order")
+    assert fails(raising(error)[kind]) is error
+
+
+@kinds
+@pytest.mark.parametrize("stop", [StopIteration, StopAsyncIteration])
+def test_stopping_an_iteration_that_is_none_is_a_failure(kind: str, stop: type[Exception]) -> None:
+    """StopIteration cannot be passed through a future: whoever waits for it would wait for ever."""
+    error = fails(raising(stop("over"))[kind])
+    assert isinstance(error, RuntimeError | stop)
+
+
+@kinds
+@pytest.mark.parametrize("spreading", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_no_handler_ends_more_than_itself(kind: str, spreading: type[BaseException]) -> None:
+    error = fails(raising(spreading())[kind])
+    assert isinstance(error, PluginError)
+    assert str(error) == f"handler shop.{kind} raised {spreading.__name__}"
+
+
+@kinds
+def test_a_timeout_of_its_own_is_not_ours(kind: str) -> None:
+    """A fetch with a timeout must not be reported as the handler's time being up."""
+    error = fails(raising(TimeoutError("orders did not answer"))[kind])
+    assert isinstance(error, PluginError)
+    assert f"handler shop.{kind} raised TimeoutError('orders did not answer')" in str(error)
+    assert isinstance(error.__cause__, TimeoutError)
+
+
+def test_asyncios_own_timeout_is_not_ours() -> None:
+    async def impatient(ctx: Context) -> str:
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+        return "never"
+
+    assert "handler shop.impatient raised TimeoutError" in str(fails(impatient))
+
+
+def test_cancelling_the_work_is_not_the_handlers_doing() -> None:
+    async def play(stage: Stage) -> None:
+        work = asyncio.create_task(answers_of(stage.run(wait_for_ever)))
+        await stage.time_passes(1)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    on_stage(play)
+
+
+# -- time
+
+
+async def wait_for_ever(ctx: Context) -> str:
+    await asyncio.Event().wait()
+    return "never"
+
+
+async def say_one_thing_and_wait(ctx: Context) -> AsyncIterator[str]:
+    yield "first"
+    await asyncio.Event().wait()
+
+
+def hand_over_waiting(ctx: Context) -> Awaitable[str]:
+    return wait_for_ever(ctx)
+
+
+@pytest.mark.parametrize("function", [wait_for_ever, say_one_thing_and_wait, hand_over_waiting])
+def test_time_is_up_on_the_loop(function: Callable[[Context], Any]) -> None:
+    async def play(stage: Stage) -> None:
+        work = asyncio.create_task(answers_of(stage.run(function)))
+        await stage.time_passes(LIMIT - 0.1)
+        assert not work.done()
+        await stage.time_passes(0.2)
+        with pytest.raises(TimeoutError):
+            await work
+
+    on_stage(play)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_time_is_up_in_a_thread(in_parts: bool) -> None:
+    """The thread cannot be stopped, but nobody waits for it."""
+    let_go = threading.Event()
+
+    def waits(ctx: Context) -> str:
+        let_go.wait(10)
+        return "too late"
+
+    def waits_in_parts(ctx: Context) -> Iterator[str]:
+        yield "first"
+        let_go.wait(10)
+        yield "too late"
+
+    async def play(stage: Stage) -> None:
+        work = asyncio.create_task(answers_of(stage.run(waits_in_parts if in_parts else waits)))
+        await stage.time_passes(LIMIT - 0.1)
+        assert not work.done()
+        await stage.time_passes(0.2)
+        try:
+            with pytest.raises(TimeoutError):
+                await work
+        finally:
+            let_go.set()
+
+    on_stage(play)
+
+
+def test_the_limit_is_for_all_steps_together() -> None:
+    async def play(stage: Stage) -> list[str]:
+        said = []
+
+        async def works(ctx: Context) -> AsyncIterator[str]:
+            while True:
+                await stage.clock.sleep(4)
+                yield "part"
+
+        run = stage.run(works)
+        for _ in range(2):
+            step = asyncio.create_task(run.next())
+            await stage.time_passes(4)
+            said.append((await step).reply)
+        last = asyncio.create_task(run.next())
+        await stage.time_passes(2)
+        with pytest.raises(TimeoutError):
+            await last
+        await run.close()
+        return [reply.text for reply in said if reply]
+
+    assert on_stage(play) == ["part", "part"]
+
+
+def test_the_time_between_steps_is_not_the_handlers() -> None:
+    """A slow send is not held against the handler."""
+
+    async def play(stage: Stage) -> str:
+        run = stage.run(asynchronous_generator)
+        await run.next()
+        stage.clock.turn(LIMIT * 5)
+        step = await run.next()
+        await run.close()
+        assert step.reply is not None
+        return step.reply.text
+
+    assert on_stage(play) == "there"
+
+
+def test_no_timer_is_left() -> None:
+    async def play(stage: Stage) -> int:
+        for function in (coroutine, plain, generator, asynchronous_generator):
+            await answers_of(stage.run(function))
+        return stage.clock.timers
+
+    assert on_stage(play) == 0
+
+
+# -- the end
+
+
+def test_closing_runs_finally(caplog: pytest.LogCaptureFixture) -> None:
+    ended = []
+
+    async def asynchronous(ctx: Context) -> AsyncIterator[str]:
+        try:
+            yield "first"
+            yield "second"
+        finally:
+            await asyncio.sleep(0)
+            ended.append("asynchronous")
+
+    def in_thread(ctx: Context) -> Iterator[str]:
+        try:
+            yield "first"
+            yield "second"
+        finally:
+            ended.append(threading.current_thread().name)
+
+    async def play(stage: Stage) -> None:
+        for function in (asynchronous, in_thread, iterator, coroutine):
+            run = stage.run(function)
+            await run.next()
+            await run.close()
+            await run.close()
+
+    on_stage(play)
+    assert ended[0] == "asynchronous"
+    assert ended[1] != threading.current_thread().name, "a plain generator is closed in a thread as well"
+    assert len(ended) == 2
+    assert caplog.records == []
+
+
+def test_time_being_up_runs_finally_too() -> None:
+    ended = []
+
+    async def works(ctx: Context) -> AsyncIterator[str]:
+        try:
+            yield "first"
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def play(stage: Stage) -> None:
+        work = asyncio.create_task(answers_of(stage.run(works)))
+        await stage.time_passes(LIMIT)
+        with pytest.raises(TimeoutError):
+            await work
+
+    on_stage(play)
+    assert ended == [True]
+
+
+def raising_at_the_end(error: BaseException, in_thread: bool) -> Callable[[Context], Any]:
+    async def untidy(ctx: Context) -> AsyncIterator[str]:
+        try:
+            yield "first"
+        finally:
+            raise error
+
+    def untidy_in_thread(ctx: Context) -> Iterator[str]:
+        try:
+            yield "first"
+        finally:
+            raise error
+
+    return untidy_in_thread if in_thread else untidy
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_a_failure_while_closing_is_logged_and_no_more(
+    error: type[BaseException], in_thread: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def play(stage: Stage) -> None:
+        run = stage.run(raising_at_the_end(error("untidy"), in_thread))
+        await run.next()
+        await run.close()
+
+    on_stage(play)
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage().startswith("handler shop.untidy")
+
+
+def test_closing_does_not_take_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    async def clings(ctx: Context) -> AsyncIterator[str]:
+        try:
+            yield "first"
+        finally:
+            await asyncio.Event().wait()
+
+    async def play(stage: Stage) -> None:
+        run = stage.run(clings)
+        await run.next()
+        closing = asyncio.create_task(run.close())
+        await stage.time_passes(LIMIT)
+        await closing
+
+    on_stage(play)
+    assert "TimeoutError" in caplog.text
+
+
+def test_cancelling_the_closing_is_passed_on() -> None:
+    async def clings(ctx: Context) -> AsyncIterator[str]:
+        try:
+            yield "first"
+        finally:
+            await asyncio.Event().wait()
+
+    async def play(stage: Stage) -> None:
+        run = stage.run(clings)
+        await run.next()
+        closing = asyncio.create_task(run.close())
+        await stage.time_passes(1)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+    on_stage(play)
+
+
+def test_a_generator_that_says_more_while_it_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    def insists(ctx: Context) -> Generator[str, None, None]:
+        for _ in range(2):
+            with contextlib.suppress(GeneratorExit):
+                yield "still here"
+
+    async def play(stage: Stage) -> None:
+        run = stage.run(insists)
+        await run.next()
+        await run.close()
+
+    on_stage(play)
+    assert "generator ignored GeneratorExit" in caplog.text

@@ -1,0 +1,223 @@
+"""What is logged can be shown to anybody: no secret is in it, and no stranger has forged a line of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from wxbot.errors import PushRefused
+from wxbot.logs import RedactingFormatter, configure_logging
+from wxbot.web import create_app
+
+SECRET = "5ecret0123456789"
+TOKEN = "t0kenABCDEF"
+AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+SECRETS = (SECRET, TOKEN, AES_KEY)
+ACCESS_TOKEN = "71_xYz-_9876543210"  # WeChat gives it later, so nobody could tell the formatter
+
+_BEGINNING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: ")
+
+
+class Log:
+    """A logger of its own whose lines are kept."""
+
+    def __init__(self) -> None:
+        self.written = io.StringIO()
+        self.logger = logging.Logger("wxbot.test")  # noqa: LOG001 - it must not outlive the test
+        handler = logging.StreamHandler(self.written)
+        handler.setFormatter(RedactingFormatter(SECRETS))
+        self.logger.addHandler(handler)
+
+    @property
+    def text(self) -> str:
+        return self.written.getvalue()
+
+    @property
+    def genuine(self) -> list[str]:
+        """The lines that look as if the bot had written them."""
+        return [line for line in re.split("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", self.text) if _BEGINNING.match(line)]
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+# -- secrets
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_no_secret_in_a_line_or_its_arguments(log: Log, secret: str) -> None:
+    log.logger.info(f"{secret}")  # noqa: G004 - plugins write this too
+    log.logger.info("%s and %r", secret, {"key": secret})
+    log.logger.info("%(name)s", {"name": secret})
+    log.logger.info("twice: %s%s", secret, secret)
+    assert secret not in log.text
+    assert log.text.count("***") == 6
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_no_secret_in_a_traceback(log: Log, secret: str) -> None:
+    def call(url: str) -> None:
+        try:
+            raise OSError(f"cannot reach {url}")
+        except OSError as error:
+            raise RuntimeError(f"calling {url}") from error
+
+    try:
+        call(f"https://x/?a={secret}&access_token={ACCESS_TOKEN}")
+    except RuntimeError as error:
+        error.add_note(f"with {secret}")
+        log.logger.exception("failed", stack_info=True)
+    assert "RuntimeError: calling https://x/?a=***&access_token=***" in log.text
+    assert secret not in log.text
+    assert ACCESS_TOKEN not in log.text
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"GET https://api.weixin.qq.com/cgi-bin/x?access_token={ACCESS_TOKEN}&a=b",
+        f'"GET /cgi-bin/token?grant_type=client_credential&appid=wx1&secret={ACCESS_TOKEN} HTTP/1.1" 200',
+        f"ACCESS_TOKEN={ACCESS_TOKEN}",
+        f"corpsecret={ACCESS_TOKEN}",
+        f"component_access_token={ACCESS_TOKEN}",
+        f"next=https%3A%2F%2Fx%3Faccess_token%3D{ACCESS_TOKEN}%26a",
+        json.dumps({"access_token": ACCESS_TOKEN, "expires_in": 7200}),
+        json.dumps({"appid": "wx1", "secret": ACCESS_TOKEN}),
+        json.dumps({"body": json.dumps({"access_token": ACCESS_TOKEN})}),
+        json.dumps({"body": json.dumps({"body": json.dumps({"access_token": ACCESS_TOKEN})})}),
+        repr({"access_token": ACCESS_TOKEN}),
+        repr(json.dumps({"access_token": ACCESS_TOKEN}).encode()),
+        f"{{'access_token' : '{ACCESS_TOKEN}'}}",
+        f"access_token: {ACCESS_TOKEN}",
+    ],
+)
+def test_what_looks_like_a_credential_is_hidden(log: Log, told: str) -> None:
+    log.logger.warning(told)
+    log.logger.warning("%s", told)
+    assert ACCESS_TOKEN not in log.text
+    assert log.text.count("***") == 2
+
+
+def test_what_stands_beside_a_credential_is_kept(log: Log) -> None:
+    log.logger.info("GET /x?access_token=abc&openid=oALICE")
+    log.logger.info('{"access_token": "abc", "expires_in": 7200}')
+    log.logger.info("the AppSecret is wrong (WXBOT_SECRET), the access_token too")
+    assert "access_token=***&openid=oALICE" in log.text
+    assert '{"access_token": "***", "expires_in": 7200}' in log.text
+    assert "the AppSecret is wrong (WXBOT_SECRET), the access_token too" in log.text
+
+
+@pytest.mark.parametrize("arguments", [("one", "two"), (), ({"other": 1},)])
+@pytest.mark.parametrize("message", ["%s %d %s", "%(name)d"])
+def test_a_line_that_does_not_fit_its_arguments_hides_secrets_too(
+    log: Log, message: str, arguments: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = message + SECRET
+    log.logger.info(said, *arguments, {"key": TOKEN})
+    assert capsys.readouterr().err == "", "logging's own report would show everything"
+    assert "does not fit" in log.text
+    assert SECRET not in log.text
+    assert TOKEN not in log.text
+
+
+def test_a_secret_that_contains_another_is_hidden_whole() -> None:
+    record = logging.makeLogRecord({"msg": "abcdef"})
+    assert RedactingFormatter(["abc", "abcdef"]).format(record).endswith(": ***")
+
+
+def test_no_secrets_at_all() -> None:
+    for none in ((), ("",)):
+        assert RedactingFormatter(none).format(logging.makeLogRecord({"msg": "hello"})).endswith(": hello")
+
+
+# -- forged lines
+
+FORGED = "2026-01-01 00:00:00,000 INFO wxbot.web: all is well"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_stranger_cannot_begin_a_line(log: Log, newline: str) -> None:
+    log.logger.info("the user said %s", f"hi{newline}{FORGED}")
+    try:
+        raise ValueError(f"hi{newline}{FORGED}")
+    except ValueError:
+        log.logger.exception("handler failed")
+    assert len(log.genuine) == 2
+    assert log.text.count("all is well") == 2, "nothing is hidden"
+
+
+def test_a_stranger_cannot_move_the_cursor(log: Log) -> None:
+    log.logger.info("the user said %s", "\x1b[2J\x1b[H\b\x7f\x9b1A\0 你好\t.")
+    assert not [character for character in log.text if character < " " and character not in "\n\t"]
+    assert not [character for character in log.text if "\x7f" <= character < "\xa0"]
+    assert "\\x1b[2J" in log.text
+    assert "你好\t." in log.text
+
+
+def test_a_traceback_stays_readable(log: Log) -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        log.logger.exception("failed")
+    lines = log.text.splitlines()
+    assert lines[0].endswith("ERROR wxbot.test: failed")
+    assert lines[1] == "    Traceback (most recent call last):"
+    assert lines[-2:] == ["    ValueError: two", "    lines"]
+
+
+# -- as the bot does it
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The root logger, put back in the end."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_everything_goes_to_standard_error_once(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("WARNING", SECRETS)
+    configure_logging("INFO", SECRETS)
+    assert len(root.handlers) == 1
+    logging.getLogger("urllib3.connectionpool").debug("not important enough")
+    logging.getLogger("somebody.else").info("key is %s", SECRET)
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.endswith("INFO somebody.else: key is ***\n")
+    assert written.err.count("\n") == 1
+
+
+class StrictDesk:
+    """Refuses everything and repeats what it was told, which no desk should."""
+
+    def verify(self, query: list[tuple[str, str]]) -> str:
+        raise PushRefused(f"no: {dict(query)['echostr']}")
+
+    def receive(self, query: list[tuple[str, str]], body: bytes) -> None:
+        raise ValueError(body.decode())
+
+    def problem(self) -> str | None:
+        return None
+
+
+def test_no_request_forges_a_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", SECRETS)
+    client = create_app(StrictDesk(), "/wechat", 1000).test_client()
+    assert client.get("/wechat", query_string={"echostr": f"x\n{FORGED}"}).status_code == 400
+    assert client.post("/wechat", data=f"x\r\n{FORGED} {SECRET}").status_code == 500
+    written = capsys.readouterr().err
+    genuine = [line for line in written.splitlines() if _BEGINNING.match(line)]
+    assert len(genuine) == 2
+    assert written.count("all is well") >= 2
+    assert SECRET not in written

@@ -1,0 +1,38 @@
+"""Messages to choose a handler for, without a platform that pushes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wxbot import Context, Plugin
+from wxbot.messages import Message, message_from
+from wxbot.router import Choice, Router
+
+
+def pushed(kind: str, **fields: Any) -> Message:
+    head = {"FromUserName": "oALICE", "ToUserName": "gh_1", "CreateTime": 0, "MsgId": "1"}
+    return message_from("wx1", {**head, "MsgType": kind, **fields}, 0.0)
+
+
+def text(content: str) -> Message:
+    return pushed("text", Content=content)
+
+
+def event(name: str) -> Message:
+    return pushed("event", Event=name)
+
+
+IMAGE = pushed("image", MediaId="M", PicUrl="http://pic")
+PAGE = pushed("miniprogrampage", Title="Shop", PagePath="pages/index")
+VOICE = pushed("voice", MediaId="M")
+
+
+def choose(message: Message, *plugins: Plugin, **context: Any) -> Choice | None:
+    """The handler the router chooses, and its context; ``context`` are fields of every plugin's."""
+    return Router(plugins).choose(lambda name: Context(message, name, **context))
+
+
+def chosen(message: Message, *plugins: Plugin, **context: Any) -> str | None:
+    """The name of the handler the router chooses."""
+    choice = choose(message, *plugins, **context)
+    return None if choice is None else choice.handler.name

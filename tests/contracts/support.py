@@ -1,0 +1,135 @@
+"""What the contract tests share: the stores under test, and one owner's calls to them in plain, waiting form."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from wxbot.backends.sqlite import SqliteStore
+from wxbot.ports import Arrival, Claim, ConversationKey, Lease, Outcome, Pending, Store
+
+NOW = 1_700_000_000.0
+LEASE = 8.0
+APPID = "wx0123456789abcdef"
+ALICE = ConversationKey(APPID, "alice")
+BOB = ConversationKey(APPID, "bob")
+
+Result = TypeVar("Result")
+Verdict = Literal["answered", "dead", "later", "back"]
+StoreFactory = Callable[[Path], Store]
+
+
+def sqlite(folder: Path) -> Store:
+    return SqliteStore(folder / "wxbot.db")
+
+
+STORES: Sequence[StoreFactory] = (sqlite,)
+"""Every store there is. One that is added here has to keep the whole contract. ``folder`` is what instances share."""
+
+
+def arrival(
+    text: str,
+    key: ConversationKey = ALICE,
+    *,
+    at: float = NOW,
+    interacted_at: float | None = None,
+    dedup_key: str | None = None,
+) -> Arrival:
+    """A text message; its text is also its MsgId unless told otherwise."""
+    fields = {"FromUserName": key.openid, "MsgType": "text", "Content": text, "CreateTime": int(at)}
+    return Arrival(key, dedup_key or f"msg:{text}", fields, at, at if interacted_at is None else interacted_at)
+
+
+def text_of(pending: Pending | None) -> str:
+    assert pending is not None, "there was no message"
+    return str(pending.fields["Content"])
+
+
+def outcome(pending: Pending, verdict: Verdict = "answered", **more: Any) -> Outcome:
+    return Outcome(pending.seq, verdict, **more)
+
+
+def some(claim: Claim | None) -> Claim:
+    assert claim is not None, "the conversation could not be claimed"
+    return claim
+
+
+@dataclass
+class Stores:
+    """Any number of instances of one kind of store on the same data, as several processes have them."""
+
+    factory: StoreFactory
+    folder: Path
+    runner: asyncio.Runner
+    opened: list[Store] = field(default_factory=list)
+
+    def open(self) -> Store:
+        store = self.factory(self.folder)
+        store.open()
+        self.opened.append(store)
+        return store
+
+    def worker(self, name: str) -> Worker:
+        return Worker(name, self.open(), self.runner)
+
+    def close(self) -> None:
+        for store in self.opened:
+            store.close()
+
+
+@dataclass
+class Worker:
+    """One process that owns conversations, with a store of its own. Every call waits for its result."""
+
+    name: str
+    store: Store
+    runner: asyncio.Runner
+
+    def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
+        return self.runner.run(call)
+
+    def accept(self, *arrivals: Arrival) -> list[bool]:
+        return [self.store.accept(arrival) for arrival in arrivals]
+
+    def waiting(self, now: float = NOW, limit: int = 100) -> list[ConversationKey]:
+        return list(self.wait(self.store.waiting(now, limit)))
+
+    def tries_to_claim(self, key: ConversationKey = ALICE, now: float = NOW, seconds: float = LEASE) -> Claim | None:
+        return self.wait(self.store.claim(key, self.name, now, seconds))
+
+    def claims(self, key: ConversationKey = ALICE, now: float = NOW, seconds: float = LEASE) -> Claim:
+        return some(self.tries_to_claim(key, now, seconds))
+
+    def renews(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, tuple[int, float]]:
+        return self.wait(self.store.renew(self.name, now, seconds))
+
+    def saves_typing(self, lease: Lease, until: float) -> float:
+        return self.wait(self.store.save_typing(lease, until))
+
+    def records_sent(self, lease: Lease, pending: Pending, sent: int, sent_at: float = NOW) -> None:
+        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at))
+
+    def settles(
+        self,
+        lease: Lease,
+        pending: Pending,
+        verdict: Verdict = "answered",
+        *,
+        now: float = NOW,
+        go_on: bool = True,
+        **more: Any,
+    ) -> Pending | None:
+        return self.wait(self.store.settle(lease, outcome(pending, verdict, **more), now, go_on=go_on))
+
+    def works_off(self, key: ConversationKey = ALICE, now: float = NOW) -> list[str]:
+        """Claim and answer all there is; what was read, in order."""
+        claim = self.tries_to_claim(key, now)
+        texts = []
+        pending = claim.pending if claim else None
+        while claim is not None and pending is not None:
+            texts.append(text_of(pending))
+            pending = self.settles(claim.lease, pending, now=now)
+        return texts

@@ -1,0 +1,169 @@
+"""What every store promises about closing a message: what is kept, what is forgotten, and what comes next."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.contracts.support import LEASE, NOW, Stores, Verdict, Worker, arrival, text_of
+
+REPLIES = ({"kind": "text", "text": "one"}, {"kind": "text", "text": "二"})
+
+
+def test_messages_of_a_user_come_in_the_order_of_their_arrival(one: Worker) -> None:
+    texts = [f"message {n}" for n in range(20)]
+    one.accept(*(arrival(text, at=NOW - n) for n, text in enumerate(texts)))  # whatever the clock said
+    assert one.works_off() == texts
+
+
+@pytest.mark.parametrize("verdict", ["answered", "dead"])
+def test_going_on_gives_the_next_message_under_the_same_lease(one: Worker, two: Worker, verdict: Verdict) -> None:
+    one.accept(arrival("first"), arrival("second"))
+    claim = one.claims()
+    following = one.settles(claim.lease, claim.pending, verdict, reason="so")
+    assert following is not None
+    assert (text_of(following), following.attempts) == ("second", 1)
+    assert two.tries_to_claim() is None
+    assert one.settles(claim.lease, following) is None
+
+
+@pytest.mark.parametrize("verdict", ["answered", "dead"])
+def test_not_going_on_releases(one: Worker, two: Worker, verdict: Verdict) -> None:
+    one.accept(arrival("first"), arrival("second"))
+    claim = one.claims()
+    assert one.settles(claim.lease, claim.pending, verdict, reason="so", go_on=False) is None
+    taken = two.claims()
+    assert (text_of(taken.pending), taken.pending.attempts) == ("second", 1)
+
+
+@pytest.mark.parametrize("go_on", [True, False])
+def test_what_is_to_be_tried_later_holds_up_the_rest(one: Worker, two: Worker, go_on: bool) -> None:
+    one.accept(arrival("first"), arrival("second"))
+    claim = one.claims()
+    assert one.settles(claim.lease, claim.pending, "later", retry_at=NOW + 5, go_on=go_on) is None
+    one.accept(arrival("third", at=NOW + 1))
+    assert two.tries_to_claim(now=NOW + 4) is None
+    taken = two.claims(now=NOW + 5)
+    assert (text_of(taken.pending), taken.pending.attempts) == ("first", 2)
+
+
+@pytest.mark.parametrize("go_on", [True, False])
+def test_what_is_handed_back_is_free_at_once_and_not_counted(one: Worker, two: Worker, go_on: bool) -> None:
+    one.accept(arrival("first"), arrival("second"))
+    for _ in range(5):
+        claim = one.claims()
+        assert one.settles(claim.lease, claim.pending, "back", go_on=go_on) is None
+    taken = two.claims()
+    assert (text_of(taken.pending), taken.pending.attempts) == ("first", 1)
+
+
+def test_every_owner_that_dies_counts(stores: Stores) -> None:
+    stores.worker("first").accept(arrival("hi"))
+    attempts = [stores.worker(f"{n}").claims(now=NOW + n * LEASE).pending.attempts for n in range(4)]
+    assert attempts == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("verdict", ["later", "back"])
+def test_replies_that_are_not_out_survive(one: Worker, two: Worker, verdict: Verdict) -> None:
+    one.accept(arrival("hi"))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, verdict, retry_at=NOW, sent=1, unsent=REPLIES)
+    pending = two.claims().pending
+    assert (pending.sent, pending.unsent) == (1, REPLIES)
+
+
+def test_how_many_replies_are_out_survives_a_dead_owner(one: Worker, two: Worker) -> None:
+    one.accept(arrival("hi"))
+    claim = one.claims()
+    one.records_sent(claim.lease, claim.pending, 2, NOW + 3)
+    taken = two.claims(now=NOW + LEASE)
+    assert (taken.pending.sent, taken.interacted_at, taken.typing_until) == (2, NOW + 3, 0.0)
+
+
+def test_the_typing_note_survives_a_dead_owner(one: Worker, two: Worker) -> None:
+    one.accept(arrival("hi"))
+    claim = one.claims()
+    assert one.saves_typing(claim.lease, NOW + 15) == NOW
+    assert two.claims(now=NOW + LEASE).typing_until == NOW + 15
+
+
+def test_a_sent_message_is_an_interaction_and_ends_the_indicator(one: Worker) -> None:
+    one.accept(arrival("hi"))
+    claim = one.claims()
+    one.saves_typing(claim.lease, NOW + 15)
+    one.records_sent(claim.lease, claim.pending, 1, NOW + 2)
+    assert one.saves_typing(claim.lease, NOW + 18) == NOW + 2
+    one.records_sent(claim.lease, claim.pending, 2, NOW - 99)  # whatever the clock said: never back
+    assert one.saves_typing(claim.lease, NOW + 18) == NOW + 2
+
+
+def test_settling_keeps_the_interaction_and_the_typing_note(one: Worker) -> None:
+    one.accept(arrival("first"), arrival("second"))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, go_on=False, sent=1, sent_at=NOW + 4, typing_until=NOW + 9)
+    taken = one.claims()
+    assert (taken.interacted_at, taken.typing_until) == (NOW + 4, NOW + 9)
+
+
+def test_state_survives_until_it_is_replaced(one: Worker, two: Worker) -> None:
+    state = {"orders": {"step": 2, "名": ["x", None, 1.5]}}
+    one.accept(arrival("a"), arrival("b"), arrival("c"))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, go_on=False, state=state)
+    claim = two.claims()
+    assert claim.state == state
+    two.settles(claim.lease, claim.pending, go_on=False)  # None leaves it as it is
+    claim = one.claims()
+    assert claim.state == state
+    one.settles(claim.lease, claim.pending, state={})
+    one.accept(arrival("d"))
+    assert one.claims().state == {}
+
+
+def test_the_clock_of_the_settling_process_does_not_matter_to_the_next_message(one: Worker, two: Worker) -> None:
+    one.accept(arrival("first"))
+    claim = one.claims()
+    two.accept(arrival("second", at=NOW + 1))
+    following = one.settles(claim.lease, claim.pending, now=NOW)
+    assert text_of(following) == "second"
+
+
+# Forgetting
+
+
+def test_answered_messages_are_remembered_as_seen_until_they_are_purged(one: Worker) -> None:
+    one.accept(arrival("old", at=NOW - 100), arrival("new", at=NOW))
+    one.works_off()
+    assert one.wait(one.store.purge(NOW - 50, NOW - 50)) == 1
+    assert one.accept(arrival("old"), arrival("new")) == [True, False]
+
+
+def test_purging_leaves_alone_what_is_not_answered(one: Worker) -> None:
+    one.accept(arrival("old", at=NOW - 100))
+    assert one.wait(one.store.purge(NOW, NOW)) == 0
+    assert one.works_off() == ["old"]
+
+
+def test_purging_leaves_alone_what_is_being_answered(one: Worker) -> None:
+    one.accept(arrival("old", at=NOW - 100))
+    claim = one.claims()
+    assert one.wait(one.store.purge(NOW, NOW)) == 0
+    assert one.settles(claim.lease, claim.pending) is None
+
+
+def test_purging_forgets_dead_letters_by_the_time_they_died(one: Worker) -> None:
+    one.accept(arrival("old", at=NOW - 100), arrival("new", at=NOW - 100))
+    claim = one.claims()
+    following = one.settles(claim.lease, claim.pending, "dead", now=NOW - 60, reason="so")
+    assert following is not None
+    one.settles(claim.lease, following, "dead", now=NOW - 10, reason="so")
+    assert one.wait(one.store.purge(NOW, NOW - 50)) == 1
+    assert [letter.fields["Content"] for letter in one.wait(one.store.dead_letters(10))] == ["new"]
+
+
+def test_purging_keeps_the_state_of_a_user(one: Worker) -> None:
+    one.accept(arrival("old", at=NOW - 100))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, state={"name": "Alice"})
+    one.wait(one.store.purge(NOW, NOW))
+    one.accept(arrival("new"))
+    assert one.claims().state == {"name": "Alice"}

@@ -1,0 +1,32 @@
+"""Real processes, real HTTP, real time; nothing is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.faults.support import Deployment, Stage
+from wxbot.testing import FakeWeChat
+
+
+@pytest.fixture
+def wechat() -> Iterator[FakeWeChat]:
+    with FakeWeChat(retry_pause=0.1, tries=20) as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with closing(Stage()) as stage:
+        yield stage
+
+
+@pytest.fixture
+def bot(wechat: FakeWeChat, stage: Stage, tmp_path: Path) -> Iterator[Deployment]:
+    """Not started yet."""
+    with Deployment(wechat, stage, tmp_path) as bot:
+        yield bot
+    print(bot.story())  # noqa: T201 - pytest shows it where a test has failed

@@ -1,0 +1,315 @@
+"""A deployment in real processes, and a stage on which a test directs its handlers."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import socketserver
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BufferedIOBase
+from pathlib import Path
+from typing import IO, Self
+
+from wxbot.testing import FakeWeChat, User
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = Path(__file__).parent / "plugins"
+START_SECONDS = 20.0
+
+
+@dataclass(eq=False)
+class Visit:
+    """A handler that has begun to work on a message and waits for the test's word."""
+
+    openid: str
+    text: str
+    pid: int
+    attempt: int
+    _wire: BufferedIOBase = field(repr=False)
+    _over: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def answers(self, text: str) -> None:
+        """Let the handler return ``text``."""
+        self._wire.write(json.dumps(text).encode() + b"\n")
+
+    def end(self) -> None:
+        """The handler's end of the wire was closed."""
+        self._over.set()
+
+    def waits_until_over(self, timeout: float = 10.0) -> None:
+        """Until the handler has returned, was cancelled or died with its process."""
+        assert self._over.wait(timeout), f"{self} goes on"
+
+
+class Stage:
+    """Where handlers report. Every wait is for something that is told, with a limit."""
+
+    def __init__(self) -> None:
+        self.visits: list[Visit] = []
+        self._taken: set[Visit] = set()
+        self._changed = threading.Condition()
+        self._server = _Listener(("127.0.0.1", 0), self._enter)
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.hang_up()
+        self._server.server_close()
+        self._thread.join()
+
+    def waits_for(self, user: User, text: str, timeout: float = 10.0) -> Visit:
+        """The next handler that works on this message of ``user``; one that was returned before does not count."""
+
+        def arrived() -> Visit | None:
+            news = (visit for visit in self.visits if visit not in self._taken)
+            return next((visit for visit in news if (visit.openid, visit.text) == (user.openid, text)), None)
+
+        with self._changed:
+            assert self._changed.wait_for(arrived, timeout), f"no handler for {text!r} of {user.name}: {self.visits}"
+            visit = arrived()
+            assert visit is not None
+            self._taken.add(visit)
+            return visit
+
+    def _enter(self, fields: dict[str, str | int], wire: BufferedIOBase) -> Visit:
+        visit = Visit(
+            str(fields["openid"]), str(fields["text"]), int(fields["pid"]), int(fields["attempt"]), _wire=wire
+        )
+        with self._changed:
+            self.visits.append(visit)
+            self._changed.notify_all()
+        return visit
+
+
+Enter = Callable[[dict[str, str | int], BufferedIOBase], Visit]
+
+
+class _Listener(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = False
+    request_queue_size = 256
+
+    def __init__(
+        self, address: tuple[str, int], enter: Callable[[dict[str, str | int], BufferedIOBase], Visit]
+    ) -> None:
+        super().__init__(address, _Conversation)
+        self.enter = enter
+        self.open: set[socket.socket] = set()
+
+    def hang_up(self) -> None:
+        for connection in tuple(self.open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Conversation(socketserver.StreamRequestHandler):
+    server: _Listener
+
+    def handle(self) -> None:
+        self.server.open.add(self.connection)
+        with suppress(OSError):
+            line = self.rfile.readline()
+            if line:
+                visit = self.server.enter(json.loads(line), self.wfile)
+                try:
+                    self.rfile.read()  # until the handler closes it
+                finally:
+                    visit.end()
+        self.server.open.discard(self.connection)
+
+
+class Deployment:
+    """``gunicorn wsgi:app`` with the shipped configuration, the plugins of these tests and one store file."""
+
+    def __init__(self, wechat: FakeWeChat, stage: Stage, folder: Path) -> None:
+        self.store = folder / "wxbot.db"
+        self.port = _free_port()
+        self.settings = {
+            **wechat.settings(),
+            "WXBOT_STORE_URL": f"sqlite:///{self.store}",
+            "WXBOT_BIND": f"127.0.0.1:{self.port}",
+            "WXBOT_PLUGIN_FOLDERS": str(PLUGINS),
+            "WXBOT_PLUGIN_HANDLERS_PORT": str(stage.port),
+            "WXBOT_LEASE_SECONDS": "2",
+            "WXBOT_SWEEP_SECONDS": "0.2",
+            "WXBOT_DRAIN_SECONDS": "8",
+            "WEB_CONCURRENCY": "2",
+            "PYTHONUNBUFFERED": "1",
+        }
+        wechat.callback_url = f"http://127.0.0.1:{self.port}/wechat"
+        self.log: list[str] = []
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.kill_all()
+
+    @property
+    def pid(self) -> int:
+        """Of gunicorn's master."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    @property
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def start(self, **settings: str) -> None:
+        """Start, and wait until every worker answers messages."""
+        self.settings |= settings
+        environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            cwd=ROOT,
+            env=environment | self.settings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+        self._reader.start()
+        self._retry(self._is_ready, "ready")
+
+    def kill_all(self) -> None:
+        """Power off: all of its processes at once."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self.waits_for_end()
+
+    def kill(self, pid: int) -> None:
+        """kill -9 one of its processes, and see it gone."""
+        assert pid == self.pid or pid in self.workers, f"{pid} is not ours"
+        with _watched(pid) as ended:
+            os.kill(pid, signal.SIGKILL)
+            ended(10.0)
+
+    def signals(self, signum: signal.Signals, pid: int = 0) -> None:
+        os.kill(pid or self.pid, signum)
+
+    @contextmanager
+    def stopped(self, pid: int) -> Iterator[None]:
+        """A worker that does nothing for a while, caught at a moment at which it does not hold the store's lock."""
+
+        def caught() -> bool:
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                with self.locked_store(patience=0.0):
+                    return True
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                return False
+
+        self._retry(caught, "stopped")
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def waits_for_end(self, timeout: float = 20.0) -> int:
+        """Until the master and everything that could write to its log have ended; the exit code."""
+        assert self._process is not None
+        assert self._reader is not None
+        code = self._process.wait(timeout)
+        self._reader.join(timeout)
+        assert not self._reader.is_alive(), "a worker outlived its master:\n" + self.story()
+        self._process = None
+        return code
+
+    def waits_for_log(self, words: str, after: int = 0, *, times: int = 1, timeout: float = 10.0) -> None:
+        """Until ``words`` are in ``times`` lines of the log, from its line number ``after`` on."""
+        with self._changed:
+            there = self._changed.wait_for(lambda: sum(words in line for line in self.log[after:]) >= times, timeout)
+        assert there, f"not in the log: {words!r}\n{self.story()}"
+
+    def story(self) -> str:
+        return "".join(self.log)
+
+    @contextmanager
+    def locked_store(self, patience: float = 5.0) -> Iterator[None]:
+        """Another process is in the middle of a transaction and does not come to its end."""
+        other = sqlite3.connect(self.store, isolation_level=None, timeout=patience)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+        finally:
+            other.close()
+
+    def waits_for_records(self, left: int = 0) -> None:
+        """Until all but ``left`` messages are recorded as answered: a moment after the user has read the reply."""
+        self._retry(lambda: len(self.inbox()) <= left, f"{left} messages left")
+
+    def inbox(self) -> list[tuple[str, int, int, str | None]]:
+        """What is not answered: dedup key, status, attempts, reason."""
+        db = sqlite3.connect(self.store)
+        rows = db.execute("SELECT dedup_key, status, attempts, reason FROM inbox WHERE status != 1 ORDER BY seq")
+        left = rows.fetchall()
+        db.close()
+        return left
+
+    def _read(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
+                with self._changed:
+                    self.log.append(line.decode(errors="replace"))
+                    self._changed.notify_all()
+
+    def _is_ready(self) -> bool:
+        """All workers have opened the store: none may meet it for the first time when a test locks it."""
+        if self._process is not None and self._process.poll() is not None:
+            raise AssertionError(f"ended\n{self.story()}")
+        ready = [pid for pid in self.workers if _has_open(pid, f"{self.store}-wal")]
+        return len(ready) == int(self.settings["WEB_CONCURRENCY"])
+
+    def _retry(self, predicate: Callable[[], bool], why: str) -> None:
+        """For what nobody tells us of."""
+        limit, pause = time.monotonic() + START_SECONDS, threading.Event()
+        while not predicate():
+            assert time.monotonic() < limit, f"still not {why}: {self.inbox()}\n{self.story()}"
+            pause.wait(0.05)
+
+
+def _has_open(pid: int, path: str) -> bool:
+    with suppress(OSError):
+        return any(link.readlink() == Path(path) for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+@contextmanager
+def _watched(pid: int) -> Iterator[Callable[[float], None]]:
+    """Yields a function that waits for the end of a process, which need not be our child."""
+    handle = os.pidfd_open(pid)
+
+    def ended(timeout: float) -> None:
+        readable, _, _ = select.select([handle], [], [], timeout)
+        assert readable, f"process {pid} did not end"
+
+    try:
+        yield ended
+    finally:
+        os.close(handle)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,170 @@
+"""Processes die at the worst moment: every acknowledged message is answered all the same, in order."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+
+from tests.faults.support import Deployment, Stage
+from wxbot.testing import FakeWeChat, Record, User
+
+USERS = 40
+ROUNDS = 5
+KILLS = 6
+SEED = 5
+
+
+def words(user: User) -> list[str]:
+    """What the user read."""
+    return [record.what for record in user.timeline if record.kind == "send" and record.errcode == 0]
+
+
+def test_a_worker_that_dies_in_a_handler(bot: Deployment, wechat: FakeWeChat, stage: Stage) -> None:
+    bot.start()
+    alice, bob = wechat.user("alice"), wechat.user("bob")
+    for user in (alice, bob):
+        for text in ("ask 1", "ask 2", "ask 3"):
+            assert user.says(text).wait().outcome == "success"
+    first = stage.waits_for(alice, "ask 1")
+    for user in (alice, bob):
+        user.waits_until_typing()
+    bot.kill(first.pid)
+    for n in (1, 2, 3):
+        for user in (bob, alice):
+            visit = stage.waits_for(user, f"ask {n}")
+            if n == 1 and visit.pid == first.pid:  # this worker had bob, too
+                visit = stage.waits_for(user, f"ask {n}")
+            visit.answers(f"answer {n} of {visit.pid}")
+            user.waits_for(f"answer {n} of {visit.pid}")
+    assert [text.rpartition(" of ")[0] for text in words(alice)] == ["answer 1", "answer 2", "answer 3"]
+    assert [text.rpartition(" of ")[0] for text in words(bob)] == ["answer 1", "answer 2", "answer 3"]
+    attempts = [visit.attempt for visit in stage.visits if (visit.openid, visit.text) == (alice.openid, "ask 1")]
+    assert attempts == [1, 2]
+    assert wechat.violations == []
+
+
+def test_a_power_cut(bot: Deployment, wechat: FakeWeChat, stage: Stage) -> None:
+    bot.start()
+    alice, bob = wechat.user("alice"), wechat.user("bob")
+    for text in ("ask 1", "two", "three"):
+        assert alice.says(text).wait().outcome == "success"
+    assert bob.says("hello").wait().outcome == "success"
+    bob.waits_for("re: hello")
+    stage.waits_for(alice, "ask 1")
+    alice.waits_until_typing()
+    bot.waits_for_records(left=3)
+    bot.kill_all()
+    assert words(alice) == []
+    bot.start()
+    stage.waits_for(alice, "ask 1").answers("one")
+    alice.waits_for("re: three")
+    assert words(alice) == ["one", "re: two", "re: three"]
+    assert words(bob) == ["re: hello"]
+    assert wechat.violations == []
+
+
+def test_a_master_that_dies_alone(bot: Deployment, wechat: FakeWeChat, stage: Stage) -> None:
+    """Its workers notice, finish what they do and leave."""
+    bot.start(WEB_CONCURRENCY="1")
+    alice = wechat.user("alice")
+    alice.says("ask 1").wait()
+    visit = stage.waits_for(alice, "ask 1")
+    bot.kill(bot.pid)
+    bot.waits_for_log("finishing 1 conversations")
+    visit.answers("one")
+    alice.waits_for("one")
+    bot.waits_for_end()
+    bot.start()
+    alice.says("two").wait()
+    alice.waits_for("re: two")
+    assert words(alice) == ["one", "re: two"]
+
+
+def refused(wechat: FakeWeChat) -> list[Record]:
+    """The typing calls that WeChat did not accept. A CancelTyping for nothing it does accept, and a process that died
+    between a call and its record leaves its successor nothing better to do."""
+    return [record for record in wechat.violations if not record.needless]
+
+
+class Killer:
+    """Kills workers, and knows when each of them died."""
+
+    def __init__(self, bot: Deployment, wechat: FakeWeChat, chance: random.Random) -> None:
+        self.killed: dict[int, float] = {}
+        self._bot = bot
+        self._wechat = wechat
+        self._chance = chance
+        self._sent = Counter[str]()
+        wechat.on_record(lambda record: self._sent.update([record.kind]))
+
+    def kill_one(self) -> None:
+        pid = self._chance.choice(self._bot.workers)
+        self._bot.kill(pid)
+        self.killed[pid] = self._wechat.clock.now()
+
+    def kill_one_after(self, replies: int, all_of_them: int) -> None:
+        """When some more replies have gone out."""
+        goal = min(self._sent["send"] + replies, all_of_them)
+        self._wechat.waits_until(lambda: self._sent["send"] >= goal, 15)
+        self.kill_one()
+
+
+def test_workers_that_die_all_the_time_under_load(bot: Deployment, wechat: FakeWeChat) -> None:
+    """kill -9 of a random worker at random moments, while many users write faster than they are answered."""
+    chance = random.Random(SEED)
+    bot.start(WXBOT_LEASE_SECONDS="1.5")
+    users = [wechat.user(f"user{n}") for n in range(USERS)]
+    killer = Killer(bot, wechat, chance)
+    for n in range(ROUNDS):
+        pushes = [user.says(f"work {chance.randrange(5, 300)} m{n}") for user in users]
+        killer.kill_one()
+        for push in pushes:
+            assert push.wait(15).outcome == "success"
+    for _ in range(KILLS - ROUNDS):
+        killer.kill_one_after(chance.randrange(5, 20), USERS * ROUNDS)
+    for user in users:
+        user.waits_for(lambda saw: f" m{ROUNDS - 1} | " in saw, 20)
+    bot.waits_for_records()
+
+    twice = 0
+    for user in users:
+        sends = [record for record in user.timeline if record.kind == "send" and record.errcode == 0]
+        order = list(dict.fromkeys(record.what.split()[2] for record in sends))
+        assert order == [f"m{n}" for n in range(ROUNDS)], words(user)
+        twice += count_doubles(sends, killer.killed)
+    assert twice <= 5 * KILLS
+    assert refused(wechat) == []
+
+
+def count_doubles(sends: list[Record], killed: dict[int, float]) -> int:
+    """How many answers went out again. Each one before the last was sent by a process in its last second."""
+    copies: dict[str, list[Record]] = defaultdict(list)
+    for record in sends:
+        copies[record.what.split()[2]].append(record)
+    earlier = [record for records in copies.values() for record in records[:-1]]
+    for record in earlier:
+        pid = int(record.what.rpartition(" | ")[2])
+        assert pid in killed, f"sent again although {pid} lived: {record}"
+        assert killed[pid] - 1.0 < record.at < killed[pid] + 0.5, f"sent again though it was long recorded: {record}"
+    return len(earlier)
+
+
+def test_a_message_that_kills_its_process(bot: Deployment, wechat: FakeWeChat) -> None:
+    """It is given up after some attempts, and everybody else is answered."""
+    bot.start(WXBOT_LEASE_SECONDS="1", WXBOT_MAX_ATTEMPTS="2")
+    alice, bob, carol = wechat.user("alice"), wechat.user("bob"), wechat.user("carol")
+    assert alice.says("crash").wait().outcome == "success"
+    assert carol.says("exit").wait().outcome == "success"
+    for n in range(5):
+        assert bob.says(f"{n}").wait().outcome == "success"
+    for user in (alice, carol):
+        assert user.says("are you there?").wait().outcome == "success"
+    for n in range(5):
+        bob.waits_for(f"re: {n}")
+    for user in (alice, carol):
+        user.waits_for("re: are you there?", 15)
+        assert words(user) == ["re: are you there?"]
+    bot.waits_for_records(left=2)
+    left = bot.inbox()
+    assert [(status, attempts) for _, status, attempts, _ in left] == [(2, 3), (2, 3)]
+    assert all("begun 2 times without an end" in str(reason) for *_, reason in left)

@@ -1,0 +1,58 @@
+"""Fixtures for the stories: a clock, and a bot on the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from tests.typing.stage import Calls, Stage, no_thread_left, served
+from wxbot.bot import Bot
+from wxbot.config import Settings
+from wxbot.plugin import Plugin
+from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.wechat.transport import Transport
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    exchange = Transport.exchange
+
+    async def watched(
+        self: Transport, method: str, url: URL, body: bytes | None, timeout: aiohttp.ClientTimeout, call: str
+    ) -> tuple[int, bytes]:
+        with calls.one():
+            return await exchange(self, method, url, body, timeout, call)
+
+    monkeypatch.setattr(Transport, "exchange", watched)
+    return calls
+
+
+@pytest.fixture
+def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Puts a bot with this plugin on the stage. ``account_kind`` is FakeWeChat's, the rest are settings of the bot."""
+    with no_thread_left(), ExitStack() as stack:
+
+        def start(plugin: Plugin, *, account_kind: Any = "miniprogram", **settings: Any) -> Stage:
+            wechat = stack.enter_context(FakeWeChat(clock, account_kind=account_kind))
+            found = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
+            store = f"sqlite:///{tmp_path / 'wxbot.db'}"
+            chosen = Settings.model_validate({**found, "store_url": store, **settings})
+            bot = Bot(chosen, plugins=[plugin], clock=clock)
+            bot.start()
+            stack.callback(bot.stop, 0)
+            wechat.callback_url = stack.enter_context(served(bot))
+            return Stage(wechat, bot, clock, calls)
+
+        yield start

@@ -1,0 +1,122 @@
+"""The Python in the documents does what they say: plugins are talked to, tests are run, the rest is executed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.docs.documents import DOCUMENTS, Block, blocks, name_of
+from wxbot import Plugin
+from wxbot.router import find_plugins
+from wxbot.testing import User, chat
+
+WITH_CODE = [path for path in DOCUMENTS if blocks(path, "python")]
+
+Act = Callable[[User], object]
+
+
+def says(text: str) -> Act:
+    return lambda user: user.says(text)
+
+
+TALKS: dict[str, list[tuple[Act, str]]] = {
+    "addresses": [(says("addresses"), "WeChat calls from 1 address(es).")],
+    "booking": [
+        (says("book"), "For how many?"),
+        (says("many"), "A number, please."),
+        (says("4"), "A table for 4 is booked."),
+    ],
+    "counter": [
+        (says("COUNT"), "You asked 1 time(s)."),
+        (says("countdown"), "1"),
+        (lambda user: user.enters(), "Welcome!"),
+        (says("what?"), ""),
+    ],
+    "greeting": [(says("who are you"), "I am wxbot. ")],
+    "hello": [(says(" HELLO "), "Hello!"), (says("你好"), "Hello!")],
+    "kinds": [
+        (says("帮助"), "Ask me anything."),
+        (says("order 7"), "Order 7 is on its way."),
+        (lambda user: user.sends_image(media_id="M"), "A picture: M"),
+        (lambda user: user.sends_mini_program_page(title="T"), "A card: T"),
+        (lambda user: user.enters("shop"), "Welcome from shop!"),
+        (says("x" * 501), "That is long."),
+        (says("x" * 500), "I do not understand."),
+    ],
+    "orders": [(says("order 42"), "Order 42 is on its way.")],
+    "parts": [(says("report"), "Here it is.")],
+}
+"""What to say to each plugin of the documents, and the last message that comes of it; none where it is empty."""
+
+
+@pytest.mark.parametrize("document", WITH_CODE, ids=name_of)
+def test_plugins_answer(document: Path, bot_folder: Path) -> None:
+    write_files(document, bot_folder)
+    if not (bot_folder / "plugins").is_dir():
+        pytest.skip("no plugins in this document")
+    for plugin in find_plugins([bot_folder / "plugins"]):
+        talk_to(plugin)
+
+
+def talk_to(plugin: Plugin) -> None:
+    with chat(plugin) as user:
+        for act, sees in TALKS[plugin.name]:
+            wanted = user.saw.count(sees) + 1
+            act(user)
+            if sees:
+                user.waits_for(sees, times=wanted)
+                assert user.saw[-1] == sees
+        assert user.refused == []
+
+
+@pytest.mark.parametrize("document", WITH_CODE, ids=name_of)
+def test_tests_pass(document: Path, bot_folder: Path) -> None:
+    write_files(document, bot_folder)
+    paths = sorted((bot_folder / "tests").glob("test_*.py"))
+    ran = [name for path in paths for name in run_tests(loaded(path))]
+    assert len(ran) >= len(paths), "each file of tests has one at least"
+
+
+def run_tests(module: ModuleType) -> list[str]:
+    tests = {name: value for name, value in vars(module).items() if name.startswith("test_")}
+    for test in tests.values():
+        test()
+    return list(tests)
+
+
+@pytest.mark.parametrize("document", WITH_CODE, ids=name_of)
+def test_what_is_no_file_runs(document: Path, bot_folder: Path) -> None:
+    for block in blocks(document, "python"):
+        if not block.path:
+            exec(compile(block.code, f"{document}:{block.line}", "exec"), {})  # noqa: S102 - our own documents
+
+
+def test_every_talk_is_of_a_plugin_that_is_there() -> None:
+    names = {Path(block.path).stem for path in WITH_CODE for block in blocks(path, "python") if is_plugin(block)}
+    assert names == set(TALKS)
+
+
+def is_plugin(block: Block) -> bool:
+    return block.path.startswith("plugins/")
+
+
+def write_files(document: Path, folder: Path) -> None:
+    for block in blocks(document, "python"):
+        if block.path:
+            path = folder / block.path
+            path.parent.mkdir(exist_ok=True)
+            assert not path.exists(), f"{name_of(document)}:{block.line}: {block.path} is there twice"
+            path.write_text(block.code + "\n", encoding="utf-8")
+
+
+def loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"documented_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,94 @@
+"""Facts of the code that the documents repeat: errcodes, log lines, times, the demo."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs.documents import ROOT, blocks, code_words, prose, read, rows
+from wxbot.config import Settings
+from wxbot.errors import ApiError, api_error
+from wxbot.simulator.demo import SCENES
+from wxbot.wechat.token_call import _REASONS
+
+WECHAT = ROOT / "docs" / "wechat.md"
+DEPLOYMENT = ROOT / "docs" / "deployment.md"
+SOURCE = "\n".join(read(path) for path in [*sorted((ROOT / "wxbot").rglob("*.py")), ROOT / "gunicorn.conf.py"])
+LEVELS = {"debug": "DEBUG", "info": "INFO", "warning": "WARNING", "critical": "CRITICAL"}
+
+
+def test_errcodes() -> None:
+    told = {
+        int(row[0]): code_words(row[2])[0] for row in rows(WECHAT) if len(row) == 4 and row[0].lstrip("-").isdigit()
+    }
+    assert told == {code: type(api_error("", code, "")).__name__ for code in told}
+    special = {code for code in range(-1, 100_000) if type(api_error("", code, "")) is not ApiError}
+    assert special <= set(told)
+    assert list(told) == sorted(told)
+
+
+def test_errcodes_of_the_token_calls() -> None:
+    told = [row[0] for row in rows(WECHAT) if len(row) == 3 and re.fullmatch(r"[\d, ]+", row[0])]
+    assert sorted(int(code) for cell in told for code in cell.split(",")) == sorted(_REASONS)
+
+
+LOG_LINES = [
+    (line, row[1]) for row in rows(DEPLOYMENT) if row[1] in (*LEVELS.values(), "ERROR") for line in code_words(row[0])
+]
+
+
+@pytest.mark.parametrize(("line", "level"), LOG_LINES)
+def test_log_lines(line: str, level: str) -> None:
+    text = r"[^\"]*".join(re.escape(part.strip()) for part in line.split("…"))
+    calls = re.findall(rf'log\.(\w+)\(\s*"{text}', SOURCE)
+    assert level in [LEVELS.get(call, "ERROR") for call in calls], f"no such line: {line}"
+
+
+def test_every_log_line_that_is_worth_an_alarm_is_explained() -> None:
+    for document in (DEPLOYMENT, ROOT / "docs" / "zh-CN" / "deployment.md"):
+        explained = [line.partition("…")[0].strip() for row in rows(document) for line in code_words(row[0])]
+        serious = re.findall(r'log\.(?:error|critical|warning)\(\s*"([^"]+)"', SOURCE)
+        left = [text for text in serious if not text.startswith(tuple(explained))]
+        assert left == []
+
+
+def test_systemd_waits_longer_than_gunicorn() -> None:
+    (unit,) = blocks(DEPLOYMENT, "ini")
+    stop = re.search(r"TimeoutStopSec=(\d+)", unit.code)
+    assert stop is not None
+    assert int(stop[1]) > Settings.model_fields["drain_seconds"].default + 5 + 5
+    assert "+ 5" in read(ROOT / "gunicorn.conf.py"), "gunicorn's own five seconds"
+
+
+def test_nginx_lets_through_what_wxbot_takes() -> None:
+    (server,) = blocks(DEPLOYMENT, "nginx")
+    assert "client_max_body_size 1m;" in server.code
+    assert Settings.model_fields["max_body_bytes"].default == 1024 * 1024
+    assert f"location = {Settings.model_fields['callback_path'].default} {{" in server.code
+    assert f"proxy_pass http://{'127.0.0.1:8000'};" in server.code
+
+
+def test_the_demo_in_the_readme_is_the_demo() -> None:
+    (timeline, *_) = blocks(ROOT / "README.md", "text")
+    users = dict(re.findall(r"(?m)^  ok  (\w+) +(.+)$", timeline.code))
+    assert users
+    assert users.items() <= {scene.user: scene.about for scene in SCENES}.items()
+    assert f"exactly what its rules demand: {len(SCENES)} scenes in" in timeline.code
+
+
+def test_the_first_screen_of_the_readme() -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        first, *_ = blocks(ROOT / name)
+        assert first.line < 22
+        assert first.language == "python"
+        assert first.code.count("\n") <= 11
+        screen = read(ROOT / name).partition("\n## ")[0]
+        assert screen.count("\n") < 40
+        assert "$ make demo" in screen
+        assert "$ make test" in screen
+
+
+def test_figures_stand_in_one_place() -> None:
+    """The design says where a figure is instead of repeating it."""
+    assert prose(ROOT / "docs" / "design.md").count("figure: see docs/performance.md") >= 1

@@ -1,0 +1,52 @@
+"""Nothing in the documents, nor in a docstring, points to something that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.documents import DOCUMENTS, ROOT, anchor, headings, name_of, prose, read
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SOURCES = sorted(path for folder in ("wxbot", "plugins", "examples") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in LINK.findall(prose(document)):
+        if link.startswith("https://"):
+            continue
+        path, _, fragment = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.is_file(), f"{link} is not there"
+        if fragment:
+            assert fragment in {anchor(text) for _, text in headings(target)}, f"{link} is no heading"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
+def test_documents_named_in_the_code_are_there(source: Path) -> None:
+    for named in re.findall(r"docs/[\w/-]+\.md", read(source)):
+        assert (ROOT / named).is_file(), f"{name_of(source)} names {named}"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
+def test_sections_named_in_the_code_are_there(source: Path) -> None:
+    sections = {text for _, text in headings(ROOT / "docs" / "wechat.md")}
+    for names in re.findall(r'docs/wechat\.md,?\s+(?:sections?\s+)?((?:"[^"]+"(?:,|\s|and)*)+)', read(source)):
+        for section in re.findall(r'"([^"]+)"', names):
+            assert section in sections, f'{name_of(source)} names the section "{section}"'
+
+
+def test_the_sections_that_others_count_on() -> None:
+    wanted = ["Message push", "Messages and events", "Typing", "Sending", "Error codes", "Access tokens"]
+    sections = [text for level, text in headings(ROOT / "docs" / "wechat.md") if level == 2]
+    assert sections == [*wanted, "Cloud calls", "Known traps", "Pages"]
+
+
+def test_every_page_that_is_cited_is_listed() -> None:
+    text = prose(ROOT / "docs" / "wechat.md")
+    cited = set(re.findall(r"\[([a-z]+(?:-[a-z]+)*)\](?!\()", text.partition("## Pages")[0]))
+    listed = set(re.findall(r"(?m)^\| \[([a-z-]+)\]", text))
+    assert cited == listed

@@ -1,5 +1,6 @@
 """How gunicorn runs wxbot. Command-line options and GUNICORN_CMD_ARGS win over what stands here."""
 
+import gc
 import os
 import threading
 import time
@@ -13,8 +14,9 @@ worker_class = "gthread"
 threads = 8
 control_socket_disable = True
 
-# A stopping worker first finishes its handlers (WXBOT_DRAIN_SECONDS), so it needs longer than gunicorn's usual 30 s.
-graceful_timeout = int(float(os.environ.get("WXBOT_DRAIN_SECONDS", "25"))) + 5
+# A stopping worker first finishes its handlers (WXBOT_DRAIN_SECONDS) and then a send under way (WXBOT_API_TIMEOUT).
+_drain = float(os.environ.get("WXBOT_DRAIN_SECONDS", "25")) + float(os.environ.get("WXBOT_API_TIMEOUT", "10"))
+graceful_timeout = int(_drain) + 5
 timeout = graceful_timeout + 10
 START_PAUSE = 1.0
 
@@ -23,6 +25,10 @@ def post_worker_init(worker: Any) -> None:
     """Start answering at once: messages may be waiting from before a restart."""
     from wsgi import bot
 
+    # What was imported lives as long as the worker: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
     try:
         bot.start()
     except StoreUnavailable as error:

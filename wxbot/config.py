@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     typing: bool = Field(True, description="Show Typing while a handler works")
     typing_delay: float = Field(0, ge=0, lt=30, description="Wait this many seconds before the first Typing")
     typing_margin: float = Field(
-        1.5, ge=0, lt=30, description="Stop this many seconds before the 30-second window shuts"
+        1.5, ge=1, lt=30, description="Stop this many seconds before the 30-second window shuts"
     )
 
     # The work

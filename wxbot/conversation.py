@@ -16,7 +16,7 @@ from typing import Any
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.firmly import firmly
 from wxbot.pipeline import Pipeline
-from wxbot.ports import Clock, ConversationKey, Inbox, Lease, Outcome, Pending
+from wxbot.ports import Bid, Claim, Clock, ConversationKey, Inbox, Lease, Outcome, Pending
 from wxbot.time_limit import pause
 from wxbot.turn import Turn, begin_turn
 from wxbot.typing_indicator import TypingIndicator
@@ -34,6 +34,7 @@ class ConversationOptions:
 
     lease_seconds: float = 8.0
     sweep_seconds: float = 1.0
+    typing_note_seconds: float = 0.0
     max_conversations: int = 10_000
     dedup_seconds: float = 86_400.0
     dead_letter_seconds: float = 2_592_000.0
@@ -42,7 +43,7 @@ class ConversationOptions:
 class Conversation:
     """One conversation that this process owns or is about to claim."""
 
-    __slots__ = ("again", "indicator", "lease", "lost", "outcome", "task", "turn")
+    __slots__ = ("again", "granted", "indicator", "lease", "lost", "outcome", "task", "turn")
 
     def __init__(self) -> None:
         self.lease: Lease | None = None
@@ -51,12 +52,19 @@ class Conversation:
         self.outcome: Outcome | None = None
         self.task: asyncio.Task[None] | None = None
         self.again = False
+        self.granted: Claim | None = None
         self.lost = False
 
     def unrecorded(self) -> tuple[Lease, Outcome] | None:
         """What the store has not taken yet: how a message ended, or how far its answer has come."""
         outcome = self.outcome or (self.turn and self.turn.outcome("back"))
         return (self.lease, outcome) if self.lease and outcome else None
+
+    def renewed(self, until: float, interacted_at: float) -> None:
+        """The lease is good until ``until``, and the user acted last at ``interacted_at``."""
+        if self.lease is not None and self.indicator is not None:
+            self.lease.expires_at = until
+            self.indicator.interacted(interacted_at)
 
     def interrupt(self) -> None:
         """Stop the work, though never between a send and its record."""
@@ -73,7 +81,7 @@ class Conversations:
         inbox: Inbox,
         clock: Clock,
         options: ConversationOptions,
-        make_indicator: Callable[[Lease, TypingState], TypingIndicator],
+        make_indicator: Callable[[Lease, TypingState, float], TypingIndicator],
     ) -> None:
         self._owner = owner
         self._inbox = inbox
@@ -100,13 +108,19 @@ class Conversations:
             asyncio.create_task(self._every(self._options.lease_seconds / RENEWALS_PER_LEASE, self._renew)),
         ]
 
-    def wake(self, key: ConversationKey, interacted_at: float) -> None:
-        """There may be news for ``key``: its user acted at ``interacted_at``."""
+    def bid(self) -> Bid | None:
+        """What to ask for with a push: its conversation, unless this process takes nothing new. Callable anywhere."""
+        if self._draining or len(self._active) >= self._options.max_conversations:
+            return None
+        return Bid(self._owner, self._options.lease_seconds, self._options.typing_note_seconds)
+
+    def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
+        """There may be news for ``key``: its user acted at ``interacted_at``. ``claim``: it is ours already."""
         conversation = self._active.get(key)
         if conversation is None:
-            self._begin(key)
+            self._begin(key, claim)
             return
-        conversation.again = True
+        conversation.again, conversation.granted = True, claim or conversation.granted
         if conversation.indicator is not None:
             conversation.indicator.interacted(interacted_at)
 
@@ -147,10 +161,11 @@ class Conversations:
 
     # Work
 
-    def _begin(self, key: ConversationKey) -> None:
-        if self._draining or len(self._active) >= self._options.max_conversations:
+    def _begin(self, key: ConversationKey, claim: Claim | None = None) -> None:
+        if claim is None and (self._draining or len(self._active) >= self._options.max_conversations):
             return  # it stays in the inbox, and the sweep finds it
         conversation = self._active[key] = Conversation()
+        conversation.granted = claim
         conversation.task = asyncio.create_task(self._run(key, conversation))
 
     async def _run(self, key: ConversationKey, conversation: Conversation) -> None:
@@ -160,7 +175,6 @@ class Conversations:
             log.warning("left a conversation to its new owner: %s", error)
         except StoreUnavailable as error:
             log.error("left a conversation until the store is back: %s", error)
-            # Its lease may live on: it is renewed with all of ours. So nobody else will take it up.
             if left := conversation.unrecorded():
                 self._unrecorded.append(left)
         except asyncio.CancelledError:
@@ -171,21 +185,22 @@ class Conversations:
         finally:
             del self._active[key]
             if conversation.again:
-                self._begin(key)
+                self._begin(key, conversation.granted)
 
     async def _own(self, key: ConversationKey, conversation: Conversation) -> None:
-        conversation.again = False
-        claim = await self._inbox.claim(key, self._owner, self._clock.now(), self._options.lease_seconds)
+        claim, conversation.granted, conversation.again = conversation.granted, None, False
+        if claim is None:
+            claim = await self._inbox.claim(key, self._owner, self._clock.now(), self._options.lease_seconds)
         if claim is None:
             return
         conversation.lease = claim.lease
         shown = TypingState(claim.interacted_at, claim.typing_until)
-        conversation.indicator = self._make_indicator(claim.lease, shown)
+        conversation.indicator = self._make_indicator(claim.lease, shown, claim.noted_until)
         state, pending = claim.state, claim.pending
         while True:
             outcome = await self._work(conversation, claim.lease, pending, state)
             state = state if outcome.state is None else outcome.state
-            conversation.turn, conversation.outcome, conversation.again = None, outcome, False
+            conversation.outcome, conversation.again = outcome, False
             following = await self._settle(claim.lease, outcome)
             conversation.outcome = None
             if following is None:
@@ -211,6 +226,7 @@ class Conversations:
         except Exception as error:  # a fault of ours: keep the message, do not try it for ever
             log.exception("a message could not be worked")
             outcome = turn.outcome("dead", f"wxbot failed: {error!r}")
+        conversation.turn, conversation.outcome = None, outcome  # how it ended is known: nothing to interrupt
         await turn.indicator.end_turn()
         # Only now is it known whether CancelTyping has ended what showed.
         return replace(outcome, typing_until=turn.indicator.state.showing_until)
@@ -255,20 +271,19 @@ class Conversations:
             del self._unrecorded[0]
 
     async def _renew(self) -> None:
-        """Extend our leases, learn of interactions that came in through other processes, drop what is lost."""
-        if not self._active:
-            return
+        """Extend our leases, learn of interactions that came in through other processes, drop what is lost.
+
+        Only what is worked, or still to be recorded, is renewed: a lease that nobody here knows of must run out.
+        """
         now = self._clock.now()
-        held = await self._inbox.renew(self._owner, now, self._options.lease_seconds)
-        for key, conversation in list(self._active.items()):
-            lease = conversation.lease
-            if lease is None:
-                continue
-            fence, interacted_at = held.get(key, (-1, 0.0))
-            if fence == lease.fence:
-                lease.expires_at = now + self._options.lease_seconds
-                if conversation.indicator is not None:
-                    conversation.indicator.interacted(interacted_at)
+        working = {c.lease.key: c for c in self._active.values() if c.lease is not None}
+        leases = [*(c.lease for c in working.values() if c.lease), *(lease for lease, _ in self._unrecorded)]
+        if not leases:
+            return
+        held = await self._inbox.renew(leases, now, self._options.lease_seconds)
+        for key, conversation in working.items():
+            if key in held:
+                conversation.renewed(now + self._options.lease_seconds, held[key])
             elif conversation.turn is not None:
                 conversation.lost = True
                 conversation.interrupt()

@@ -85,7 +85,7 @@ class Pipeline:
         except _HandlerFailed as failure:
             return turn.outcome("dead", str(failure))
         finally:
-            await turn.indicator.stop()
+            await self._end_typing(turn)
         return turn.outcome("answered")
 
     # Route and handle
@@ -130,11 +130,9 @@ class Pipeline:
             step = await run.next()
             if step.last:
                 _keep_state(turn, context, state_before)
-                turn.through = True
-                await turn.indicator.stop()
-            else:
-                await turn.indicator.pause()
-            await self._send_reply(turn, step.reply)
+            turn.unsent, turn.through = self._parts(turn, step.reply), step.last
+            await (self._end_typing(turn) if step.last else turn.indicator.pause())
+            await self._send_unsent(turn)
             if not step.last:
                 turn.indicator.resume()
 
@@ -152,7 +150,7 @@ class Pipeline:
 
     async def _tell(self, turn: Turn, text: str) -> None:
         """Say what went wrong. Not a part of the answer, so it is not counted as one, and tried only once."""
-        await turn.indicator.stop()
+        await self._end_typing(turn)
         if not text:
             return
         with turn.uninterrupted():
@@ -166,16 +164,25 @@ class Pipeline:
                 turn.sent_at = called_at
                 turn.indicator.message_sent(called_at)
 
+    async def _end_typing(self, turn: Turn) -> None:
+        """CancelTyping, unless we were away and somebody else owns the conversation: what shows now is theirs."""
+        try:
+            await self._hold(turn.lease)
+        except (LeaseLost, StoreUnavailable):
+            await turn.indicator.pause()
+        else:
+            await turn.indicator.stop()
+
     # Send
 
-    async def _send_reply(self, turn: Turn, reply: Reply | None) -> None:
+    def _parts(self, turn: Turn, reply: Reply | None) -> list[Reply]:
+        """The messages that ``reply`` takes, without those that went out before this process took over."""
         if reply is None:
-            return
+            return []
         parts = [TextReply(part) for part in split_text(reply.text, self._options.text_bytes) if part.strip()]
         skipped = min(turn.skip, len(parts))
         turn.skip -= skipped
-        turn.unsent = list(parts[skipped:])
-        await self._send_unsent(turn)
+        return list(parts[skipped:])
 
     async def _send_unsent(self, turn: Turn) -> None:
         while turn.unsent:

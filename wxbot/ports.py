@@ -77,14 +77,37 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Bid:
+    """What a process asks for with a push it accepts: the conversation itself, if nobody works it.
+
+    ``typing_seconds``: note that Typing may show for so long, because the handler is about to start (0: it is not).
+    """
+
+    owner: str
+    lease_seconds: float
+    typing_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """A lease, the first message to work and what the store knows of the conversation."""
+    """A lease, the first message to work and what the store knows of the conversation.
+
+    ``noted_until``: a Typing that ends before then need not be noted again before it is called.
+    """
 
     lease: Lease
     pending: Pending
     interacted_at: float
     typing_until: float
     state: dict[str, Any]
+    noted_until: float = 0.0
+
+
+class Receipt(NamedTuple):
+    """What became of a push: ``new`` if it was not here before, and the ``claim`` if the bid was granted."""
+
+    new: bool
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +157,11 @@ class StoredToken:
 class Inbox(Protocol):
     """The durable inbox: the truth about what is still to be answered, and who is answering it."""
 
-    def accept(self, arrival: Arrival) -> bool:
-        """Keep ``arrival`` for good, in one transaction; False if it was here before. Blocks until durable.
+    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
+        """Keep ``arrival`` for good, in one transaction. Blocks until durable.
 
-        Raises StoreUnavailable if nothing can be promised.
+        The ``bid`` is granted if the message is new and the only one, and nobody owns the conversation: that saves
+        the bidder a claim, and a note before it calls Typing. Raises StoreUnavailable if nothing can be promised.
         """
         ...
 
@@ -149,8 +173,8 @@ class Inbox(Protocol):
         """Own the conversation, if it has work that is due and no living owner. Counts an attempt."""
         ...
 
-    async def renew(self, owner: str, now: float, lease_seconds: float) -> Mapping[ConversationKey, tuple[int, float]]:
-        """Extend every lease of ``owner`` that has not been taken over: its fence and the last interaction, by key."""
+    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
+        """Extend those of ``leases`` that nobody has taken over; of each the last interaction, by key."""
         ...
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
@@ -217,7 +241,9 @@ class Store(Inbox, TokenShelf, DeadLetters, Protocol):
 class Waker(Protocol):
     """Carries the hint "this conversation has news". A lost or doubled hint loses nothing: the inbox is swept."""
 
-    def wake(self, key: ConversationKey, interacted_at: float) -> None: ...
+    def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
+        """``claim`` is the conversation itself, where it was granted to this process with the push."""
+        ...
 
 
 TypingCommand = Literal["Typing", "CancelTyping"]

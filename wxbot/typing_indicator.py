@@ -35,6 +35,10 @@ takes longer than this costs its reply nothing; a call that takes longer is sick
 LONGEST_CALL = 3.0
 """Seconds after which the channel gives up on a typing call."""
 
+NOTE_SECONDS = rules.SHOWN + LONGEST_CALL + 2.0
+"""How long a Typing may show that is called within 2 s: what is noted together with a message whose handler is about
+to start, so that its first Typing needs no note of its own."""
+
 
 @dataclass(slots=True)
 class TypingOptions:
@@ -68,9 +72,17 @@ class TypingIndicator:
     """The indicator of one conversation, for as long as its lease is held."""
 
     def __init__(
-        self, channel: Channel, inbox: Inbox, lease: Lease, clock: Clock, options: TypingOptions, state: TypingState
+        self,
+        channel: Channel,
+        inbox: Inbox,
+        lease: Lease,
+        clock: Clock,
+        options: TypingOptions,
+        state: TypingState,
+        noted_until: float = 0.0,
     ) -> None:
         self.state = state
+        self._noted_until = noted_until
         self._channel = channel
         self._inbox = inbox
         self._lease = lease
@@ -87,7 +99,7 @@ class TypingIndicator:
     def start(self) -> None:
         """A handler starts. If nothing stands against it, Typing is called before the handler's first reply."""
         if self._options.enabled:
-            if self._options.delay == 0 and not self.calling and self._due_now():
+            if self._options.delay == 0 and self._due_now():
                 self._typing_call = _Call(self._clock.now())
             self._work = asyncio.create_task(self._keep_showing())
 
@@ -171,7 +183,8 @@ class TypingIndicator:
         before, self.state = self.state, rules.typing_called(self.state, now, LONGEST_CALL)
         try:
             # Noted before it is called: should this process die meanwhile, its successor does not call twice.
-            self.interacted(await self._inbox.save_typing(self._lease, self.state.showing_until))
+            if self.state.showing_until > self._noted_until:
+                self.interacted(await self._inbox.save_typing(self._lease, self.state.showing_until))
         except LeaseLost:
             self.state = rules.typing_refused(before)
         except StoreUnavailable:

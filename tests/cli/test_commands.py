@@ -150,7 +150,7 @@ def bury(path: Path, name: str) -> int:
         return claim.pending.seq
 
     try:
-        assert store.accept(Arrival(key, "m:1", fields, 1.0, 1.0))
+        assert store.accept(Arrival(key, "m:1", fields, 1.0, 1.0)).new
         return asyncio.run(work())
     finally:
         store.close()

@@ -87,24 +87,30 @@ class Worker:
     name: str
     store: Store
     runner: asyncio.Runner
+    leases: dict[ConversationKey, Lease] = field(default_factory=dict)
 
     def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(call)
 
     def accept(self, *arrivals: Arrival) -> list[bool]:
-        return [self.store.accept(arrival) for arrival in arrivals]
+        return [self.store.accept(arrival).new for arrival in arrivals]
 
     def waiting(self, now: float = NOW, limit: int = 100) -> list[ConversationKey]:
         return list(self.wait(self.store.waiting(now, limit)))
 
     def tries_to_claim(self, key: ConversationKey = ALICE, now: float = NOW, seconds: float = LEASE) -> Claim | None:
-        return self.wait(self.store.claim(key, self.name, now, seconds))
+        claim = self.wait(self.store.claim(key, self.name, now, seconds))
+        if claim is not None:
+            self.leases[key] = claim.lease
+        return claim
 
     def claims(self, key: ConversationKey = ALICE, now: float = NOW, seconds: float = LEASE) -> Claim:
         return some(self.tries_to_claim(key, now, seconds))
 
     def renews(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, tuple[int, float]]:
-        return self.wait(self.store.renew(self.name, now, seconds))
+        """Extends every lease this worker ever had: fence and last interaction of those that are still its own."""
+        held = self.wait(self.store.renew(list(self.leases.values()), now, seconds))
+        return {key: (self.leases[key].fence, interacted_at) for key, interacted_at in held.items()}
 
     def saves_typing(self, lease: Lease, until: float) -> float:
         return self.wait(self.store.save_typing(lease, until))

@@ -81,7 +81,7 @@ def test_of_many_threads_exactly_one_is_told_that_a_message_is_new(one: Worker) 
 
     def deliver(n: int) -> bool:
         ready.wait(10)
-        return one.store.accept(arrival("hi"))
+        return one.store.accept(arrival("hi")).new
 
     with ThreadPoolExecutor(threads) as pool:
         assert sum(pool.map(deliver, range(threads))) == 1
@@ -109,7 +109,7 @@ def _deliver_all(factory: StoreFactory, folder: Path, ready: threading.Barrier) 
         answers = []
         for n in range(ROUNDS):
             ready.wait(20)
-            answers.append(store.accept(arrival(f"message {n}")))
+            answers.append(store.accept(arrival(f"message {n}")).new)
         return answers
     finally:
         store.close()

@@ -51,7 +51,7 @@ def test_messages_that_come_while_others_are_answered_are_read_once_and_in_order
     texts = [f"message {n}" for n in range(MESSAGES)]
 
     def deliver(key: ConversationKey) -> int:
-        return sum(store.accept(arrival(text, key)) for text in texts for store in (one, two))
+        return sum(store.accept(arrival(text, key)).new for text in texts for store in (one, two))
 
     async def story() -> Desk:
         desk = Desk(len(USERS) * MESSAGES)

@@ -90,7 +90,7 @@ class InboxMachine(RuleBasedStateMachine):
     def accept(self, owner: str, key: ConversationKey, number: int, ago: float) -> None:
         user, text = self.users[key], f"{number}"
         interacted_at = self.now - ago
-        new = self.workers[owner].store.accept(arrival(text, key, at=self.now, interacted_at=interacted_at))
+        new = self.workers[owner].store.accept(arrival(text, key, at=self.now, interacted_at=interacted_at)).new
         assert new is (text not in user.seen)
         if new:
             user.seen.add(text)
@@ -200,8 +200,9 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule(owner=owners)
     def renew(self, owner: str) -> None:
-        held = self.workers[owner].renews(self.now, LEASE)
-        owned = {key: user for key, user in self.users.items() if user.owner == owner}
+        worker = self.workers[owner]
+        held = worker.renews(self.now, LEASE)
+        owned = {key: user for key, user in self.users.items() if user.owner == owner and key in worker.leases}
         assert held == {key: (self.fences[key], user.interacted_at) for key, user in owned.items()}
         for user in owned.values():
             user.lease_until = self.now + LEASE

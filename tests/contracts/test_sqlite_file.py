@@ -164,7 +164,7 @@ def test_a_file_that_may_not_be_written(own_folder: Path) -> None:
         for file in own_folder.iterdir():  # SQLite's files beside it have taken over its mode
             file.chmod(0o600)
         store.open()
-        assert store.accept(arrival("hi"))
+        assert store.accept(arrival("hi")).new
         store.close()
 
 

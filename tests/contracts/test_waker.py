@@ -12,7 +12,7 @@ import pytest
 
 from tests.contracts.support import ALICE, NOW
 from wxbot.backends.inprocess import InProcessWaker, Wake
-from wxbot.ports import ConversationKey, Waker
+from wxbot.ports import Claim, ConversationKey, Waker
 
 WakerFactory = Callable[[asyncio.AbstractEventLoop, Wake], Waker]
 WAKERS: Sequence[WakerFactory] = (InProcessWaker,)
@@ -46,7 +46,7 @@ class Listener:
         self._enough = asyncio.Event()
         self._wanted = 1
 
-    def wake(self, key: ConversationKey, interacted_at: float) -> None:
+    def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None) -> None:
         self.heard.append((key, interacted_at))
         self.threads.add(threading.get_ident())
         if len(self.heard) >= self._wanted:
@@ -111,8 +111,8 @@ def test_a_hint_that_cannot_be_followed_does_not_stop_the_next(factory: WakerFac
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: complaints.append(context["exception"]))
 
-        def wake(key: ConversationKey, interacted_at: float) -> None:
-            listener.wake(key, interacted_at)
+        def wake(key: ConversationKey, interacted_at: float, claim: Claim | None) -> None:
+            listener.wake(key, interacted_at, claim)
             if interacted_at == 1.0:
                 raise ValueError("a fault of the listener")
 

@@ -97,7 +97,7 @@ def test_a_worker_that_was_stopped_does_not_answer_what_another_one_has_answered
     alice.says("two").wait()
     alice.waits_for("re: two")
     assert words(alice) == ["new", "re: two"]
-    assert refused(wechat) == []
+    assert wechat.violations == []
 
 
 def test_a_worker_that_was_stopped_while_another_one_still_works(
@@ -114,4 +114,4 @@ def test_a_worker_that_was_stopped_while_another_one_still_works(
     new.answers("new")
     alice.waits_for("new")
     assert words(alice) == ["new"]
-    assert refused(wechat) == []
+    assert wechat.violations == []

@@ -18,7 +18,7 @@ import pytest
 
 from wxbot.errors import AnswerLost, LeaseLost, NotReached, StoreUnavailable, WeChatError, api_error
 from wxbot.messages import Reply, TextReply
-from wxbot.ports import Arrival, Claim, ConversationKey, Lease, Outcome, Pending, TypingCommand
+from wxbot.ports import Arrival, Bid, Claim, ConversationKey, Lease, Outcome, Pending, Receipt, TypingCommand
 from wxbot.testing import ManualClock
 from wxbot.time_limit import pause
 from wxbot.typing_indicator import TypingIndicator, TypingOptions
@@ -101,7 +101,7 @@ class Notes:
         self.typing_until.append(typing_until - START)
         return self.interacted_at
 
-    def accept(self, arrival: Arrival) -> bool:
+    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
         raise NotImplementedError
 
     async def waiting(self, now: float, limit: int) -> Sequence[ConversationKey]:
@@ -110,7 +110,7 @@ class Notes:
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         raise NotImplementedError
 
-    async def renew(self, owner: str, now: float, lease_seconds: float) -> Mapping[ConversationKey, tuple[int, float]]:
+    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
         raise NotImplementedError
 
     async def record_sent(self, lease: Lease, seq: int, sent: int, sent_at: float) -> None:

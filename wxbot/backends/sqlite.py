@@ -16,12 +16,14 @@ from wxbot.backends.sqlite_writer import SqliteWriter
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.ports import (
     Arrival,
+    Bid,
     Claim,
     ConversationKey,
     DeadLetter,
     Lease,
     Outcome,
     Pending,
+    Receipt,
     StoredToken,
 )
 
@@ -60,7 +62,6 @@ CREATE TABLE conversations (
     PRIMARY KEY (appid, openid)
 ) WITHOUT ROWID;
 CREATE INDEX conversations_waiting ON conversations (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX conversations_owned ON conversations (owner) WHERE owner IS NOT NULL;
 CREATE TABLE tokens (
     appid TEXT PRIMARY KEY,
     value TEXT,
@@ -87,9 +88,9 @@ class SqliteStore:
 
     # Inbox
 
-    def accept(self, arrival: Arrival) -> bool:
+    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
         fields = _to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
-        return self._writer.run(lambda db: _accept(db, arrival, fields))
+        return self._writer.run(lambda db: _accept(db, arrival, fields, bid))
 
     async def waiting(self, now: float, limit: int) -> Sequence[ConversationKey]:
         return await self._writer.submit(lambda db: _waiting(db, now, limit), durable=False)
@@ -97,8 +98,9 @@ class SqliteStore:
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         return await self._writer.submit(lambda db: _claim(db, key, owner, now, lease_seconds), durable=False)
 
-    async def renew(self, owner: str, now: float, lease_seconds: float) -> Mapping[ConversationKey, tuple[int, float]]:
-        return await self._writer.submit(lambda db: _renew(db, owner, now + lease_seconds), durable=False)
+    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
+        held = _to_json([(*lease.key, lease.owner, lease.fence) for lease in leases])
+        return await self._writer.submit(lambda db: _renew(db, held, now + lease_seconds), durable=False)
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
         return await self._writer.submit(lambda db: _save_typing(db, lease, typing_until), durable=False)
@@ -162,22 +164,59 @@ def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _accept(db: sqlite3.Connection, arrival: Arrival, fields: str) -> bool:
-    appid, openid = arrival.key
+def _accept(db: sqlite3.Connection, arrival: Arrival, fields: str, bid: Bid | None) -> Receipt:
+    known = db.execute(
+        "SELECT owner, next_at, fence, interacted_at, typing_until, state FROM conversations"
+        " WHERE appid = ? AND openid = ?",
+        arrival.key,
+    ).fetchone()
+    granted = bid if known is None or (known[0] is None and known[1] is None) else None
     added = db.execute(
-        "INSERT INTO inbox (appid, openid, dedup_key, fields, received_at) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (appid, openid, arrival.dedup_key, fields, arrival.received_at),
-    ).rowcount
-    if not added:
-        return False
+        "INSERT INTO inbox (appid, openid, dedup_key, fields, received_at, attempts) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING RETURNING seq",
+        (*arrival.key, arrival.dedup_key, fields, arrival.received_at, 0 if granted is None else 1),
+    ).fetchone()
+    if added is None:
+        return Receipt(new=False)
+    if granted is None:
+        _announce_message(db, arrival)
+        return Receipt(new=True)
+    _, _, fence, interacted_at, typing_until, state = known or (None, None, 0, 0.0, 0.0, "{}")
+    pending = Pending(added[0], arrival.fields, arrival.received_at, attempts=1, sent=0)
+    lease = Lease(arrival.key, granted.owner, fence + 1, arrival.received_at + granted.lease_seconds)
+    noted_until = max(typing_until, arrival.received_at + granted.typing_seconds) if granted.typing_seconds else 0.0
+    _take(db, arrival, lease, max(typing_until, noted_until))
+    interacted_at = max(interacted_at, arrival.interacted_at)
+    return Receipt(True, Claim(lease, pending, interacted_at, typing_until, json.loads(state), noted_until))
+
+
+def _announce_message(db: sqlite3.Connection, arrival: Arrival) -> None:
+    """Somebody is to work this conversation, if nobody does."""
     db.execute(
         "INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET next_at = coalesce(next_at, excluded.next_at),"
         " interacted_at = max(interacted_at, excluded.interacted_at)",
-        (appid, openid, arrival.received_at, arrival.interacted_at),
+        (*arrival.key, arrival.received_at, arrival.interacted_at),
     )
-    return True
+
+
+def _take(db: sqlite3.Connection, arrival: Arrival, lease: Lease, typing_until: float) -> None:
+    """The idle conversation goes to the process that accepted its message."""
+    db.execute(
+        "INSERT INTO conversations (appid, openid, owner, fence, lease_until, next_at, interacted_at, typing_until)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET owner = excluded.owner, fence = excluded.fence,"
+        " lease_until = excluded.lease_until, next_at = excluded.next_at, typing_until = excluded.typing_until,"
+        " interacted_at = max(interacted_at, excluded.interacted_at)",
+        (
+            *arrival.key,
+            lease.owner,
+            lease.fence,
+            lease.expires_at,
+            arrival.received_at,
+            arrival.interacted_at,
+            typing_until,
+        ),
+    )
 
 
 def _waiting(db: sqlite3.Connection, now: float, limit: int) -> list[ConversationKey]:
@@ -220,12 +259,15 @@ def _next_pending(db: sqlite3.Connection, key: ConversationKey) -> Pending | Non
     return Pending(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)))
 
 
-def _renew(db: sqlite3.Connection, owner: str, until: float) -> dict[ConversationKey, tuple[int, float]]:
+def _renew(db: sqlite3.Connection, held: str, until: float) -> dict[ConversationKey, float]:
     rows = db.execute(
-        "UPDATE conversations SET lease_until = ? WHERE owner = ? RETURNING appid, openid, fence, interacted_at",
-        (until, owner),
+        "UPDATE conversations AS ours SET lease_until = ? FROM json_each(?) AS held"
+        " WHERE ours.appid = json_extract(held.value, '$[0]') AND ours.openid = json_extract(held.value, '$[1]')"
+        " AND ours.owner = json_extract(held.value, '$[2]') AND ours.fence = json_extract(held.value, '$[3]')"
+        " RETURNING appid, openid, interacted_at",
+        (until, held),
     )
-    return {ConversationKey(appid, openid): (fence, interacted) for appid, openid, fence, interacted in rows}
+    return {ConversationKey(appid, openid): interacted_at for appid, openid, interacted_at in rows}
 
 
 def _check_lease(db: sqlite3.Connection, lease: Lease) -> None:

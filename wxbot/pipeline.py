@@ -85,7 +85,8 @@ class Pipeline:
         except _HandlerFailed as failure:
             return turn.outcome("dead", str(failure))
         finally:
-            await self._end_typing(turn)
+            still_ours = self._clock.now() < turn.lease.expires_at
+            await (turn.indicator.stop() if still_ours else turn.indicator.pause())
         return turn.outcome("answered")
 
     # Route and handle
@@ -131,7 +132,8 @@ class Pipeline:
             if step.last:
                 _keep_state(turn, context, state_before)
             turn.unsent, turn.through = self._parts(turn, step.reply), step.last
-            await (self._end_typing(turn) if step.last else turn.indicator.pause())
+            await self._hold(turn.lease)  # else what shows now is another owner's
+            await (turn.indicator.stop() if step.last else turn.indicator.pause())
             await self._send_unsent(turn)
             if not step.last:
                 turn.indicator.resume()
@@ -150,7 +152,8 @@ class Pipeline:
 
     async def _tell(self, turn: Turn, text: str) -> None:
         """Say what went wrong. Not a part of the answer, so it is not counted as one, and tried only once."""
-        await self._end_typing(turn)
+        await self._hold(turn.lease)
+        await turn.indicator.stop()
         if not text:
             return
         with turn.uninterrupted():
@@ -163,15 +166,6 @@ class Pipeline:
             else:
                 turn.sent_at = called_at
                 turn.indicator.message_sent(called_at)
-
-    async def _end_typing(self, turn: Turn) -> None:
-        """CancelTyping, unless we were away and somebody else owns the conversation: what shows now is theirs."""
-        try:
-            await self._hold(turn.lease)
-        except (LeaseLost, StoreUnavailable):
-            await turn.indicator.pause()
-        else:
-            await turn.indicator.stop()
 
     # Send
 

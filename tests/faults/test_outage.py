@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.support import Deployment, Stage
-from tests.faults.test_death import refused, words
+from tests.faults.test_death import words
 from wxbot.testing import FakeWeChat
 
 
@@ -87,6 +87,7 @@ def test_a_worker_that_was_stopped_does_not_answer_what_another_one_has_answered
     alice = wechat.user("alice")
     alice.says("ask 1").wait()
     old = stage.waits_for(alice, "ask 1")
+    alice.waits_until_typing()
     with bot.stopped(old.pid):
         new = stage.waits_for(alice, "ask 1")
         assert new.pid != old.pid
@@ -97,7 +98,7 @@ def test_a_worker_that_was_stopped_does_not_answer_what_another_one_has_answered
     alice.says("two").wait()
     alice.waits_for("re: two")
     assert words(alice) == ["new", "re: two"]
-    assert wechat.violations == []
+    assert wechat.violations == [], wechat.memory.story()
 
 
 def test_a_worker_that_was_stopped_while_another_one_still_works(
@@ -107,6 +108,7 @@ def test_a_worker_that_was_stopped_while_another_one_still_works(
     alice = wechat.user("alice")
     alice.says("ask 1").wait()
     old = stage.waits_for(alice, "ask 1")
+    alice.waits_until_typing()
     with bot.stopped(old.pid):
         new = stage.waits_for(alice, "ask 1")
         old.answers("old")
@@ -114,4 +116,4 @@ def test_a_worker_that_was_stopped_while_another_one_still_works(
     new.answers("new")
     alice.waits_for("new")
     assert words(alice) == ["new"]
-    assert wechat.violations == []
+    assert wechat.violations == [], wechat.memory.story()

@@ -6,7 +6,9 @@ import threading
 import time
 from typing import Any
 
-from wxbot.errors import StoreUnavailable
+from dotenv import load_dotenv
+
+load_dotenv(".env")  # what stands there counts here too; the environment wins
 
 bind = os.environ.get("WXBOT_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
@@ -23,7 +25,9 @@ START_PAUSE = 1.0
 
 def post_worker_init(worker: Any) -> None:
     """Start answering at once: messages may be waiting from before a restart."""
+    # Imported here, in the worker: what the master imports would survive a reload.
     from wsgi import bot
+    from wxbot.errors import StoreUnavailable
 
     # What was imported lives as long as the worker: the collector need not look at it again and again.
     gc.collect()
@@ -40,6 +44,8 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _keep_starting(bot: Any, worker: Any) -> None:
+    from wxbot.errors import StoreUnavailable
+
     while worker.alive:
         time.sleep(START_PAUSE)
         try:

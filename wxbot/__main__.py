@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -58,17 +59,24 @@ def run(gunicorn_options: tuple[str, ...]) -> None:
 
 @main.command()
 @click.option("--demo", is_flag=True, help="Play the scripted conversation and judge it.")
-@click.option("--plugins", "folders", default="plugins,examples/plugins", show_default=True, help="Plugin folders.")
+@click.option(
+    "--plugins",
+    "folders",
+    default=None,
+    help="Plugin folders (default: those of plugins, examples/plugins that exist).",
+)
 @click.option("--mode", type=click.Choice(["plain", "compatible", "safe"]), default="safe", show_default=True)
 @click.option("--format", "form", type=click.Choice(["json", "xml"]), default="json", show_default=True)
-def simulate(demo: bool, folders: str, mode: str, form: str) -> None:
+def simulate(demo: bool, folders: str | None, mode: str, form: str) -> None:
     """Try the bot with a fake WeChat on this machine: no account, no network."""
     from wxbot.simulator.console import simulate as open_console
     from wxbot.simulator.demo import play
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the bot is ended as well
     if demo:
         sys.exit(0 if play(_say) else 1)
-    open_console(_say, _lines_written(), folders, mode, form)
+    found = ",".join(folder for folder in ("plugins", "examples/plugins") if Path(folder).is_dir())
+    open_console(_say, _lines_written(), folders or found, mode, form)
 
 
 @main.command()

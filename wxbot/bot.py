@@ -254,7 +254,7 @@ class _Engine:
             dedup_seconds=settings.dedup_seconds,
             dead_letter_seconds=settings.dead_letter_seconds,
         )
-        return Conversations(owner, self.store, self._clock, options, self._indicator)
+        return Conversations(settings.appid, owner, self.store, self._clock, options, self._indicator)
 
     def _indicator(self, lease: Lease, state: TypingState, noted_until: float) -> TypingIndicator:
         return TypingIndicator(self._client, self.store, lease, self._clock, self._typing, state, noted_until)

@@ -77,12 +77,14 @@ class Conversations:
 
     def __init__(
         self,
+        appid: str,
         owner: str,
         inbox: Inbox,
         clock: Clock,
         options: ConversationOptions,
         make_indicator: Callable[[Lease, TypingState, float], TypingIndicator],
     ) -> None:
+        self._appid = appid
         self._owner = owner
         self._inbox = inbox
         self._clock = clock
@@ -255,7 +257,7 @@ class Conversations:
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
         if free > 0 and not self._draining:
-            for key in await self._inbox.waiting(now, free):
+            for key in await self._inbox.waiting(self._appid, now, free):
                 if key not in self._active:
                     self._begin(key)
         if now - self._purged_at >= PURGE_SECONDS:

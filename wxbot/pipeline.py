@@ -12,7 +12,7 @@ from typing import Any
 from wxbot.errors import AnswerLost, LeaseLost, PluginError, StoreUnavailable, WeChatError
 from wxbot.firmly import firmly
 from wxbot.handler_run import HandlerRun
-from wxbot.messages import Message, Reply, TextReply
+from wxbot.messages import EventMessage, Message, Reply, TextReply
 from wxbot.plugin import Context
 from wxbot.ports import Channel, Clock, Inbox, Lease, Outcome
 from wxbot.router import Choice, Router
@@ -80,6 +80,7 @@ class Pipeline:
                 await self._send_unsent(turn)
             else:
                 await self._handle(turn)
+                _forget_leaver(turn)
         except SendFailed as failure:
             return self._after_failed_send(turn, failure)
         except _HandlerFailed as failure:
@@ -242,6 +243,12 @@ def _keep_state(turn: Turn, context: Context, before: str) -> None:
         turn.new_state = {**turn.state, context.plugin: json.loads(after)}
         if after == "{}":
             del turn.new_state[context.plugin]
+
+
+def _forget_leaver(turn: Turn) -> None:
+    """WeChat demands that what is known of a user goes when they unsubscribe (docs/wechat.md, Messages and events)."""
+    if isinstance(turn.message, EventMessage) and turn.message.event == "unsubscribe":
+        turn.new_state = {}
 
 
 def _one_line(text: str) -> str:

@@ -165,8 +165,8 @@ class Inbox(Protocol):
         """
         ...
 
-    async def waiting(self, now: float, limit: int) -> Sequence[ConversationKey]:
-        """Conversations with work to do and no living owner, the longest waiting first."""
+    async def waiting(self, appid: str, now: float, limit: int) -> Sequence[ConversationKey]:
+        """The account's conversations with work to do and no living owner, the longest waiting first."""
         ...
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:

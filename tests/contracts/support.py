@@ -96,7 +96,7 @@ class Worker:
         return [self.store.accept(arrival).new for arrival in arrivals]
 
     def waiting(self, now: float = NOW, limit: int = 100) -> list[ConversationKey]:
-        return list(self.wait(self.store.waiting(now, limit)))
+        return list(self.wait(self.store.waiting(ALICE.appid, now, limit)))
 
     def tries_to_claim(self, key: ConversationKey = ALICE, now: float = NOW, seconds: float = LEASE) -> Claim | None:
         claim = self.wait(self.store.claim(key, self.name, now, seconds))

@@ -224,3 +224,9 @@ def test_the_answered_do_not_wait(one: Worker) -> None:
     one.accept(arrival("hi"))
     one.works_off()
     assert one.waiting(NOW + 99) == []
+
+
+def test_what_waits_is_asked_for_by_account(one: Worker) -> None:
+    one.accept(arrival("hi"))
+    assert one.wait(one.store.waiting("wx_another_account", NOW, 10)) == []
+    assert one.waiting() == [ALICE]

@@ -26,7 +26,7 @@ class Desk:
     async def work(self, store: Store, owner: str) -> None:
         """As a process without wake-ups works: look for what waits, claim it, go on until it is released."""
         while not self.done.is_set():
-            for key in await store.waiting(NOW, 10):
+            for key in await store.waiting(USERS[0].appid, NOW, 10):
                 await self._answer(store, owner, key)
 
     async def _answer(self, store: Store, owner: str, key: ConversationKey) -> None:

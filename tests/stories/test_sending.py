@@ -250,3 +250,14 @@ def turn_until_seen(desk: Desk, user: User, text: str) -> None:
         except AssertionError:
             continue
     user.waits_for(text)
+
+
+def test_what_is_known_of_a_user_goes_when_they_unsubscribe(desk: Desk) -> None:
+    with desk.open() as wechat:
+        alice = wechat.user("alice")
+        alice.says("remember")
+        alice.waits_for("1 times")
+        alice.does("unsubscribe").wait()
+        alice.does("subscribe").wait()
+        alice.says("remember")
+        alice.waits_for("1 times", times=2)

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from yarl import URL
 
@@ -16,7 +15,7 @@ from wxbot.bot import Bot
 from wxbot.config import Settings
 from wxbot.plugin import Plugin
 from wxbot.testing import FakeWeChat, ManualClock
-from wxbot.wechat.transport import Transport
+from wxbot.wechat.transport import Limits, Transport
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     exchange = Transport.exchange
 
     async def watched(
-        self: Transport, method: str, url: URL, body: bytes | None, timeout: aiohttp.ClientTimeout, call: str
+        self: Transport, method: str, url: URL, body: bytes | None, timeout: Limits, call: str
     ) -> tuple[int, bytes]:
         with calls.one():
             return await exchange(self, method, url, body, timeout, call)

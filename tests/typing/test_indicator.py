@@ -104,7 +104,7 @@ class Notes:
     def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
         raise NotImplementedError
 
-    async def waiting(self, now: float, limit: int) -> Sequence[ConversationKey]:
+    async def waiting(self, appid: str, now: float, limit: int) -> Sequence[ConversationKey]:
         raise NotImplementedError
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:

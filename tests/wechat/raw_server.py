@@ -26,7 +26,7 @@ FINE_BODY = b'{"errcode":0}'
 SILENCE = b""
 
 LOOPS: list[Any] = [asyncio.new_event_loop]
-if importlib.util.find_spec("uvloop") is not None:  # optional, and not among the requirements
+if importlib.util.find_spec("uvloop") is not None:  # not installed everywhere
     LOOPS.append(importlib.import_module("uvloop").new_event_loop)
 
 

@@ -17,7 +17,7 @@ HOLD_SECONDS = 4.0
 """How long answers may wait for acknowledgments: WeChat delivers again what is not acknowledged within 5 s."""
 
 LOOK_AGAIN_SECONDS = 0.01
-SLICE = 5
+SLICE = 2
 """Hints delivered at each look once they were held for long enough and the pushes have still not ebbed."""
 
 

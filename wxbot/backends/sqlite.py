@@ -92,8 +92,8 @@ class SqliteStore:
         fields = _to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
         return self._writer.run(lambda db: _accept(db, arrival, fields, bid))
 
-    async def waiting(self, now: float, limit: int) -> Sequence[ConversationKey]:
-        return await self._writer.submit(lambda db: _waiting(db, now, limit), durable=False)
+    async def waiting(self, appid: str, now: float, limit: int) -> Sequence[ConversationKey]:
+        return await self._writer.submit(lambda db: _waiting(db, appid, now, limit), durable=False)
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         return await self._writer.submit(lambda db: _claim(db, key, owner, now, lease_seconds), durable=False)
@@ -219,11 +219,11 @@ def _take(db: sqlite3.Connection, arrival: Arrival, lease: Lease, typing_until: 
     )
 
 
-def _waiting(db: sqlite3.Connection, now: float, limit: int) -> list[ConversationKey]:
+def _waiting(db: sqlite3.Connection, appid: str, now: float, limit: int) -> list[ConversationKey]:
     rows = db.execute(
-        "SELECT appid, openid FROM conversations WHERE next_at <= ? AND (owner IS NULL OR lease_until <= ?)"
-        " ORDER BY next_at LIMIT ?",
-        (now, now, limit),
+        "SELECT appid, openid FROM conversations"
+        " WHERE next_at <= ? AND (owner IS NULL OR lease_until <= ?) AND appid = ? ORDER BY next_at LIMIT ?",
+        (now, now, appid, limit),
     )
     return [ConversationKey(*row) for row in rows]
 

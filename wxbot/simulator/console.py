@@ -63,7 +63,7 @@ class Console:
         return True
 
     def finish(self) -> None:
-        """Let every push arrive, so that the stopping bot still answers it."""
+        """Let every push arrive: the stopping bot ends what it has begun."""
         if self._last is not None:
             self._wechat.waits_until(lambda: all(push.done for push in self._pushes), why="every push acknowledged")
 
@@ -101,6 +101,7 @@ def simulate(say: Callable[[str], None], written: Iterable[str], plugin_folders:
             **wechat.settings(),
             "WXBOT_STORE_URL": f"sqlite:///{folder / 'wxbot.db'}",
             "WXBOT_PLUGIN_FOLDERS": plugin_folders,
+            "WXBOT_CALLBACK_PATH": "/wechat",
         }
         bot = stack.enter_context(BotProcess(settings, folder / "bot.log"))
         wechat.callback_url = f"{bot.address}/wechat"
@@ -110,7 +111,7 @@ def simulate(say: Callable[[str], None], written: Iterable[str], plugin_folders:
         began = clock.now()
 
         def tell(record: Record) -> None:
-            told = line(record, began, form)
+            told = line(record, began, mode)
             if told is not None:
                 say(told)
 

@@ -132,6 +132,7 @@ def _accounts(stack: ExitStack, clock: RealClock) -> dict[str, FakeWeChat]:
             "WXBOT_STORE_URL": f"sqlite:///{folder / name}.db",
             "WXBOT_PLUGIN_FOLDERS": "plugins,examples/plugins",
             "WXBOT_PLUGINS": "demo,faq,slow,echo",
+            "WXBOT_CALLBACK_PATH": "/wechat",
         }
         bot = stack.enter_context(BotProcess(settings, folder / f"{name}.log"))
         wechat.callback_url = f"{bot.address}/wechat"

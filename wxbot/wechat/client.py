@@ -1,4 +1,4 @@
-"""The way to the user: WeChat's customer-service calls over aiohttp. Implements ``ports.Channel``.
+"""The way to the user: WeChat's customer-service calls over HTTP. Implements ``ports.Channel``.
 
 This is the hot path (three calls per message), so URLs and timeouts are built once per token and not per call.
 Sources: docs/wechat.md, sections "Typing" and "Sending".
@@ -12,7 +12,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 from yarl import URL
 
 from wxbot.config import Settings
@@ -21,7 +20,7 @@ from wxbot.messages import Reply
 from wxbot.ports import Clock, TokenShelf, TypingCommand
 from wxbot.wechat.token import TokenProvider, Tokens
 from wxbot.wechat.token_call import TokenCall
-from wxbot.wechat.transport import Transport, answer_of, limits
+from wxbot.wechat.transport import Limits, Transport, answer_of, limits
 from wxbot.wechat.wechatpy_bridge import ThreadTokens, wechatpy_client
 
 SEND_PATH = "/cgi-bin/message/custom/send"
@@ -127,13 +126,13 @@ class WeChatClient:
             raise NotReached("wechatpy's client is there only while the bot runs")
         return self._wechatpy
 
-    async def _order(self, path: str, body: Mapping[str, Any], timeout: aiohttp.ClientTimeout) -> None:
+    async def _order(self, path: str, body: Mapping[str, Any], timeout: Limits) -> None:
         """A call whose success WeChat states; ``{}`` from something in between is no success."""
         answer = await self._authorised(path, body, timeout)
         if "errcode" not in answer and "errCode" not in answer:
             raise AnswerLost(f"{path} was sent, but the answer has no errcode")
 
-    async def _authorised(self, path: str, body: Mapping[str, Any], timeout: aiohttp.ClientTimeout) -> dict[str, Any]:
+    async def _authorised(self, path: str, body: Mapping[str, Any], timeout: Limits) -> dict[str, Any]:
         data = _JSON.encode(body).encode("utf-8", "replace")  # half a surrogate pair has no UTF-8: it becomes "?"
         token = await self._tokens.get()
         try:
@@ -142,7 +141,7 @@ class WeChatClient:
             pass
         return await self._post(path, data, await self._tokens.replace(token), timeout)
 
-    async def _post(self, path: str, data: bytes, token: str, timeout: aiohttp.ClientTimeout) -> dict[str, Any]:
+    async def _post(self, path: str, data: bytes, token: str, timeout: Limits) -> dict[str, Any]:
         status, answer = await self._transport.exchange("POST", self._url(path, token), data, timeout, path)
         return answer_of(path, status, answer, (token,))
 

@@ -1,98 +1,175 @@
-"""One keep-alive HTTP client for all calls to WeChat, whose failures say whether the call may have been acted on.
+"""All calls to WeChat over kept HTTP/1.1 connections, with failures that say whether the call may have been acted on.
 
 No exception that leaves here holds a URL: the access token is part of every URL, and the AppSecret of some. For the
-same reason nothing is chained: aiohttp's own exceptions print the URL in their text.
+same reason nothing is chained: the exceptions of the network may quote addresses.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
-import aiohttp
 from yarl import URL
 
 from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, WeChatError, api_error
 from wxbot.version import __version__
+from wxbot.wechat.connection import Call
+from wxbot.wechat.pool import MAX_CONNECTIONS, Pool
 
 CONNECT_SECONDS = 5.0
-KEEPALIVE_SECONDS = 15.0
-"""Idle connections are closed by us after this long: well before usual servers do (60 to 75 s), because a POST on a
-connection that the server is just closing may or may not have been read."""
 
-MAX_CONNECTIONS = 512
-"""Below the common limit of 1024 open files. A call that finds none free in time was not sent (NotReached)."""
+_MAX_ROUTES = 32
+"""A few paths for each token; tokens come and go."""
 
-_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"wxbot/{__version__}"}
-_SKIPPED_HEADERS = ("Accept", "Accept-Encoding")
 _ERRMSG_CHARS = 200
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_METHOD = re.compile(r"[A-Z]+")
+_HOST = re.compile(r"[0-9A-Za-z._~:-]+")
+_TARGET = re.compile(r"/[!-~]*")
+"""What may stand in a request's head: no space and no line break, which would let a setting write headers."""
 
 
-def limits(seconds: float) -> aiohttp.ClientTimeout:
-    """Timeouts of a call that may take ``seconds`` in all. Connecting gets less, so that a connection that never
-    came is told from an answer that never came."""
-    return aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds / 2))
+class Limits(NamedTuple):
+    """Longest waits of a call in seconds: ``connect`` for a connection to be written to, ``total`` for the answer."""
+
+    connect: float
+    total: float
+
+
+def limits(seconds: float) -> Limits:
+    """Limits of a call that may take ``seconds`` in all."""
+    return Limits(min(CONNECT_SECONDS, seconds), seconds)
+
+
+class _Route(NamedTuple):
+    """What all calls of one method to one URL share."""
+
+    pool: Pool
+    head: bytes
+    """The request up to the first line that depends on the body."""
 
 
 class Transport:
-    """Sends requests over one pool of connections. ``open`` it inside the running loop, after any fork."""
+    """Sends requests over kept connections. ``open`` it inside the running loop, after any fork.
 
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+    ``tls`` replaces the system's trust in certificates; ``max_connections`` is for each origin.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, max_connections: int = MAX_CONNECTIONS) -> None:
+        self._tls = tls
+        self._max_connections = max_connections
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pools: dict[tuple[str, str, int], Pool] = {}
+        self._routes: dict[tuple[str, URL], _Route] = {}
 
     async def open(self) -> None:
-        """Create the pool on the running loop; no connection is made yet."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=60
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            skip_auto_headers=_SKIPPED_HEADERS,
-        )
+        """Bind to the running loop; no connection is made yet."""
+        self._loop = asyncio.get_running_loop()
+        self._pools, self._routes = {}, {}
 
     async def close(self) -> None:
-        """Close every connection. Calls after it raise NotReached."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close every connection and fail the calls under way. Calls after it raise NotReached."""
+        self._loop = None
+        pools, self._pools, self._routes = self._pools, {}, {}
+        for pool in pools.values():
+            await pool.close()
 
     async def exchange(
-        self, method: str, url: URL, body: bytes | None, timeout: aiohttp.ClientTimeout, call: str
+        self, method: str, url: URL, body: bytes | None, timeout: Limits, call: str
     ) -> tuple[int, bytes]:
-        """Status and body of WeChat's answer. ``call`` names the call in errors.
+        """Status and body of WeChat's answer. ``call`` names the call in errors. Redirects are not followed: they
+        would carry the token to an address nobody configured.
 
-        Raises NotReached if the request was certainly not sent, AnswerLost if it may have been.
+        If a connection is idle, the request is written before the first suspension: calls that are started one after
+        the other are written in this order. Raises NotReached if the request was certainly not sent, AnswerLost if it
+        may have been.
         """
-        if self._session is None:
+        if self._loop is None:
             raise NotReached(f"{call} was not sent: the client is not open")
+        route = self._routes.get((method, url)) or self._route(method, url, call)
+        waiting = Call(_request(route.head, method, body), call, self._loop.create_future())
+        route.pool.serve(waiting)
+        timer = _Timer(self._loop, route.pool, waiting, timeout)
         try:
-            # Redirects are not followed: they would carry the token to an address nobody configured.
-            async with self._session.request(method, url, data=body, timeout=timeout, allow_redirects=False) as answer:
-                return answer.status, await answer.read()
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            failure = _failure(call, error)
-        raise failure
+            outcome = await waiting.outcome
+        finally:
+            timer.cancel()
+            if waiting.outcome.cancelled():
+                route.pool.drop(waiting)
+        if isinstance(outcome, WeChatError):
+            raise outcome
+        return outcome
+
+    def _route(self, method: str, url: URL, call: str) -> _Route:
+        if len(self._routes) >= _MAX_ROUTES:
+            self._routes.clear()
+        problem = _unfit(method, url)
+        if problem:
+            raise NotReached(f"{call} was not sent: {problem}")
+        route = self._routes[method, url] = _Route(self._pool(url), _head(method, url))
+        return route
+
+    def _pool(self, url: URL) -> Pool:
+        origin = url.scheme, url.raw_host or "", url.port or 0
+        if origin not in self._pools:
+            if url.scheme == "https" and self._tls is None:
+                self._tls = ssl.create_default_context()
+            tls = self._tls if url.scheme == "https" else None
+            self._pools[origin] = Pool(origin[1], origin[2], tls, self._max_connections)
+        return self._pools[origin]
 
 
-def _failure(call: str, error: Exception) -> WeChatError:
-    if isinstance(error, _NOT_SENT):
-        return NotReached(f"{call} was not sent: {_connection_problem(error)}")
-    if isinstance(error, TimeoutError):
-        return AnswerLost(f"{call} was sent, but WeChat did not answer in time")
-    return AnswerLost(f"{call} was sent, but the connection broke before WeChat's answer ({type(error).__name__})")
+class _Timer:
+    """Ends a call at its limits. One timer of the loop at a time, and only one at all on a kept connection."""
+
+    __slots__ = ("_call", "_handle", "_loop", "_pool", "_rest")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, call: Call, timeout: Limits) -> None:
+        self._loop = loop
+        self._pool = pool
+        self._call = call
+        first = min(timeout) if call.connection is None else timeout.total
+        self._rest = timeout.total - first
+        self._handle = loop.call_later(first, self._due)
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    def _due(self) -> None:
+        call = self._call
+        if call.connection is not None and self._rest > 0:
+            self._handle, self._rest = self._loop.call_later(self._rest, self._due), 0.0
+            return
+        call.failed("no connection to WeChat in time" if call.connection is None else "WeChat did not answer in time")
+        self._pool.drop(call)
 
 
-def _connection_problem(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "WeChat's host name cannot be resolved (check WXBOT_API_BASE and DNS)"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "the TLS connection to WeChat failed (check certificates, proxies and the clock)"
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "no connection to WeChat in time"
-    return "no connection to WeChat (refused or no route)"
+def _unfit(method: str, url: URL) -> str:
+    """Why no request can be made of these; empty if one can."""
+    if url.scheme not in ("http", "https") or not url.port or not _HOST.fullmatch(url.raw_host or ""):
+        return "the address is no http or https address (check WXBOT_API_BASE)"
+    if url.raw_user is not None or url.raw_password is not None:
+        return "the address holds a user name or password (check WXBOT_API_BASE)"
+    if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(url.raw_path_qs):
+        return "the path holds characters that no path may have"
+    return ""
+
+
+def _head(method: str, url: URL) -> bytes:
+    # Without Accept-Encoding no answer comes compressed.
+    host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
+    if not url.is_default_port():
+        host = f"{host}:{url.port}"
+    return f"{method} {url.raw_path_qs} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: wxbot/{__version__}\r\n".encode("ascii")
+
+
+def _request(head: bytes, method: str, body: bytes | None) -> bytes:
+    if body is None:
+        return head + (b"\r\n" if method == "GET" else b"Content-Length: 0\r\n\r\n")
+    return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:

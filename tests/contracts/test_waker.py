@@ -136,3 +136,36 @@ def test_a_hint_to_a_loop_that_has_ended_is_no_error(factory: WakerFactory) -> N
     waker = asyncio.run(story())
     for _ in range(3):
         waker.wake(ALICE, NOW)
+
+
+def test_answers_wait_while_pushes_are_queueing_up() -> None:
+    """Acknowledging has a deadline, answering has none."""
+
+    async def story() -> None:
+        listener, busy = Listener(), [True]
+        waker = InProcessWaker(asyncio.get_running_loop(), listener.wake, lambda: bool(busy))
+        for n in range(20):
+            waker.wake(ALICE, float(n))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert listener.heard == []
+        busy.clear()
+        await listener.hears(20)
+        assert [at for _, at in listener.heard] == [float(n) for n in range(20)]
+
+    asyncio.run(story())
+
+
+def test_answers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wxbot.backends.inprocess.HOLD_SECONDS", 0.0)
+
+    async def story() -> None:
+        listener = Listener()
+        waker = InProcessWaker(asyncio.get_running_loop(), listener.wake, lambda: True)
+        for n in range(20):
+            waker.wake(ALICE, float(n))
+        await listener.hears(1)
+        assert len(listener.heard) < 20
+        await listener.hears(20)
+
+    asyncio.run(story())

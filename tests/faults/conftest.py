@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.support import Deployment, Stage
-from wxbot.testing import FakeWeChat
+from wxbot.testing import Allowance, FakeWeChat
 
 
 @pytest.fixture
-def wechat() -> Iterator[FakeWeChat]:
-    with FakeWeChat(retry_pause=0.1, tries=20) as wechat:
+def wechat(request: pytest.FixtureRequest) -> Iterator[FakeWeChat]:
+    """The parameter, if there is one, is how many messages a user's message allows."""
+    quota = {"message": Allowance(getattr(request, "param", 5), 48 * 3600)}
+    with FakeWeChat(retry_pause=0.1, tries=20, quota=quota) as wechat:
         yield wechat
 
 

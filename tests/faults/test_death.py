@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 
+import pytest
+
 from tests.faults.support import Deployment, Stage
 from wxbot.testing import FakeWeChat, Record, User
 
@@ -109,8 +111,12 @@ class Killer:
         self.kill_one()
 
 
+@pytest.mark.parametrize("wechat", [50], indirect=True)
 def test_workers_that_die_all_the_time_under_load(bot: Deployment, wechat: FakeWeChat) -> None:
-    """kill -9 of a random worker at random moments, while many users write faster than they are answered."""
+    """kill -9 of a random worker at random moments, while many users write faster than they are answered.
+
+    What is sent twice takes from the quota too, so there is more of it here than five messages.
+    """
     chance = random.Random(SEED)
     bot.start(WXBOT_LEASE_SECONDS="1.5")
     users = [wechat.user(f"user{n}") for n in range(USERS)]

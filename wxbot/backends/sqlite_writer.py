@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ BATCH = 256
 BUSY_SECONDS = 3.0
 """How long to wait for another process's transaction: less than the 5 seconds WeChat waits for our answer."""
 ANSWER_SECONDS = 4.5
+OPEN_PAUSE = 0.05
 
 
 class _NotBegun(StoreUnavailable):
@@ -92,8 +94,7 @@ class SqliteWriter:
     def start(self, prepare: Operation[None]) -> None:
         """Open the file, run ``prepare`` and start the thread. Raises StoreUnavailable."""
         try:
-            self._connection = self._connect()
-            prepare(self._connection)
+            self._open(prepare)
         except (sqlite3.Error, OSError) as error:
             problem = f"cannot open the SQLite store {self._path}: {error}"
             self._disconnect()
@@ -103,6 +104,20 @@ class SqliteWriter:
             raise
         self._thread = threading.Thread(target=self._run, name="wxbot-sqlite", daemon=True)
         self._thread.start()
+
+    def _open(self, prepare: Operation[None]) -> None:
+        # Several workers that start on a new file at once lock each other out of its change to WAL mode, and SQLite
+        # does not wait for that by itself.
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._connection = self._connect()
+                return prepare(self._connection)
+            except sqlite3.OperationalError as error:
+                self._disconnect()
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(OPEN_PAUSE)
 
     def stop(self) -> None:
         """Finish what was handed over, then close the file."""

@@ -10,7 +10,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,7 @@ def test_what_the_user_wrote_is_gone_once_it_is_answered(one: Worker, file: Path
 
 def everything_in(file: Path) -> str:
     """Every value of every table."""
-    with sqlite3.connect(file) as db:
+    with closing(sqlite3.connect(file)) as db:
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         content = "\n".join(str(row) for table in tables for row in db.execute(f'SELECT * FROM "{table}"'))  # noqa: S608
     db.close()
@@ -115,11 +115,11 @@ def test_a_file_that_is_no_database(file: Path) -> None:
 
 
 def test_a_file_of_a_newer_version_is_left_alone(file: Path) -> None:
-    with sqlite3.connect(file) as db:
+    with closing(sqlite3.connect(file)) as db:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
     assert "newer wxbot" in refuses_to_open(file)
-    with sqlite3.connect(file) as db:
+    with closing(sqlite3.connect(file)) as db:
         assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
     db.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,9 +26,8 @@ class Door:
 
     def kept(self) -> int:
         """Messages in the inbox, answered ones included."""
-        with sqlite3.connect(self._store) as db:
+        with closing(sqlite3.connect(self._store)) as db:
             (rows,) = db.execute("SELECT count(*) FROM inbox").fetchone()
-        db.close()
         return int(rows)
 
 

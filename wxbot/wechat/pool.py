@@ -6,7 +6,8 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from typing import Any
+
+import aiohappyeyeballs
 
 from wxbot.wechat.connection import Call, Connection
 
@@ -148,13 +149,13 @@ class Pool:
             self._attempt_failed("WeChat's server closed the connection at once")
 
     async def _connect(self) -> Connection:
-        more: dict[str, Any] = {}
-        if isinstance(self._loop, asyncio.BaseEventLoop):  # uvloop does not know the option
-            more["happy_eyeballs_delay"] = _HAPPY_EYEBALLS_SECONDS
+        addresses = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        # Not create_connection's own: uvloop tries one address after the other, and a silent one would take all time.
+        ready = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS)
         name = None if self._tls is None else self._host
         connection: Connection
         _, connection = await self._loop.create_connection(
-            lambda: Connection(self), self._host, self._port, ssl=self._tls, server_hostname=name, **more
+            lambda: Connection(self), sock=ready, ssl=self._tls, server_hostname=name
         )
         return connection
 

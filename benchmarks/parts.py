@@ -95,7 +95,7 @@ def api_call(count: int = 1600, at_once: int = 16) -> Row:
     finally:
         process.terminate()
         process.communicate()
-    return Row("one API call (aiohttp, kept connection)", _spread(figures), "ms of CPU")
+    return Row("one API call (kept connection)", _spread(figures), "ms of CPU")
 
 
 async def _api_calls(port: int, count: int, at_once: int) -> list[float]:

@@ -25,7 +25,7 @@ from wxbot.version import __version__
 
 Result = TypeVar("Result")
 
-LIST_LIMIT = 1000
+LIST_LIMIT = 1_000_000
 USER_FAULT = 2
 
 
@@ -108,7 +108,7 @@ def deadletters() -> None:
 @deadletters.command("list")
 def list_dead_letters() -> None:
     """List them with the reason, without what the user wrote."""
-    letters = _with_store(lambda store: store.dead_letters(LIST_LIMIT))
+    letters = _with_store(_own_letters)
     for letter in letters:
         click.echo(_one_line(letter))
     click.echo(f"{len(letters)} dead letter(s)." if letters else "There are no dead letters.")
@@ -118,9 +118,7 @@ def list_dead_letters() -> None:
 @click.argument("number", type=int)
 def show_dead_letter(number: int) -> None:
     """Show one whole, with what the user wrote and what was not sent."""
-    letter = next(
-        (each for each in _with_store(lambda store: store.dead_letters(LIST_LIMIT)) if each.seq == number), None
-    )
+    letter = next((each for each in _with_store(_own_letters) if each.seq == number), None)
     if letter is None:
         raise click.UsageError(f"there is no dead letter {number}")
     click.echo(_one_line(letter))
@@ -161,8 +159,8 @@ def _for_each(
         raise click.UsageError("give the numbers that `deadletters list` shows, or --all")
 
     async def act_on_all(store: Store) -> list[tuple[int, bool]]:
-        wanted = [letter.seq for letter in await store.dead_letters(LIST_LIMIT)] if everything else list(numbers)
-        return [(number, await act(store, number)) for number in wanted]
+        ours = [letter.seq for letter in await _own_letters(store)]
+        return [(number, number in ours and await act(store, number)) for number in (ours if everything else numbers)]
 
     results = _with_store(act_on_all)
     for number, good in results:
@@ -183,6 +181,12 @@ def _with_store(work: Callable[[Store], Awaitable[Result]]) -> Result:
         return asyncio.run(at_work())
     finally:
         store.close()
+
+
+async def _own_letters(store: Store) -> list[DeadLetter]:
+    """The dead letters of the configured account."""
+    appid = load_settings().appid
+    return [letter for letter in await store.dead_letters(LIST_LIMIT) if letter.key.appid == appid]
 
 
 def _one_line(letter: DeadLetter) -> str:

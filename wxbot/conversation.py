@@ -191,7 +191,7 @@ class Conversations:
 
     async def _own(self, key: ConversationKey, conversation: Conversation) -> None:
         claim, conversation.granted, conversation.again = conversation.granted, None, False
-        if claim is None:
+        if claim is None or self._clock.now() >= claim.lease.expires_at:  # it waited for too long: maybe no more ours
             claim = await self._inbox.claim(key, self._owner, self._clock.now(), self._options.lease_seconds)
         if claim is None:
             return
@@ -202,7 +202,7 @@ class Conversations:
         while True:
             outcome = await self._work(conversation, claim.lease, pending, state)
             state = state if outcome.state is None else outcome.state
-            conversation.outcome, conversation.again = outcome, False
+            conversation.outcome, conversation.again, conversation.granted = outcome, False, None
             following = await self._settle(claim.lease, outcome)
             conversation.outcome = None
             if following is None:
@@ -262,15 +262,16 @@ class Conversations:
                     self._begin(key)
         if now - self._purged_at >= PURGE_SECONDS:
             self._purged_at = now
-            await self._inbox.purge(now - self._options.dedup_seconds, now - self._options.dead_letter_seconds)
+            while await self._inbox.purge(now - self._options.dedup_seconds, now - self._options.dead_letter_seconds):
+                await pause(self._clock, 0.0)  # a slice at a time: acknowledgments go in between
 
     async def _record_late(self) -> None:
         """Record what an outage has kept from the store, and release the conversation."""
-        while self._unrecorded:
-            lease, outcome = self._unrecorded[0]
+        for late in list(self._unrecorded):
+            lease, outcome = late
             with suppress(LeaseLost):
                 await self._inbox.settle(lease, outcome, self._clock.now(), go_on=False)
-            del self._unrecorded[0]
+            self._unrecorded.remove(late)
 
     async def _renew(self) -> None:
         """Extend our leases, learn of interactions that came in through other processes, drop what is lost.

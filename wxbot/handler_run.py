@@ -22,8 +22,6 @@ log = logging.getLogger("wxbot.handlers")
 
 CLOSING_SECONDS = 1.0
 _END = object()
-_NOT_TO_SPREAD = (asyncio.CancelledError, SystemExit, KeyboardInterrupt, GeneratorExit)
-"""Raised by a handler, these would end more than the handler."""
 
 
 class Step(NamedTuple):
@@ -62,7 +60,9 @@ class HandlerRun:
         except TimeoutError:
             self._abandoned = True
             raise
-        except _NOT_TO_SPREAD as error:
+        except Exception:
+            raise
+        except BaseException as error:  # SystemExit, a panic of an extension: these would end more than the handler
             self._abandoned = True
             if _is_for_us(error):
                 raise
@@ -80,7 +80,7 @@ class HandlerRun:
                     await self._steps.aclose()
                 elif isinstance(self._steps, Generator) and not self._abandoned:
                     await self._in_thread(self._steps.close)
-        except (Exception, *_NOT_TO_SPREAD) as error:
+        except BaseException as error:
             if _is_for_us(error):
                 raise
             log.exception("handler %s failed while it was closed", self._handler.name)

@@ -95,10 +95,11 @@ class Pipeline:
     async def _handle(self, turn: Turn) -> None:
         try:
             choice = self._router.choose(lambda plugin: self._context(turn, plugin))
-        except Exception as error:
+        except BaseException as error:  # nothing is awaited in there, so whatever it is comes from a plugin
             log.exception("a plugin failed while the handler was chosen")
-            await self._tell(turn, self._options.error_text)
-            raise _HandlerFailed(_one_line(f"a plugin failed while the handler was chosen: {error!r}")) from None
+            reason = _one_line(f"a plugin failed while the handler was chosen: {error!r}")
+            await self._tell(turn, self._options.error_text, reason)
+            raise _HandlerFailed(reason) from None
         if choice is None:
             log.info("nobody handles %s; a handler for it:\n%s", type(turn.message).__name__, _to_write(turn.message))
             turn.through = True
@@ -113,14 +114,16 @@ class Pipeline:
             await self._follow(turn, run, choice.context)
         except TimeoutError:
             log.warning("handler %s took longer than %g seconds", handler.name, limit)
-            await self._tell(turn, self._options.timeout_text)
-            raise _HandlerFailed(f"handler {handler.name} took longer than {limit:g} seconds") from None
+            reason = f"handler {handler.name} took longer than {limit:g} seconds"
+            await self._tell(turn, self._options.timeout_text, reason)
+            raise _HandlerFailed(reason) from None
         except (SendFailed, LeaseLost, StoreUnavailable):
             raise
         except Exception as error:
             log.exception("handler %s failed", handler.name)
-            await self._tell(turn, self._options.error_text)
-            raise _HandlerFailed(_one_line(f"handler {handler.name} failed: {error!r}")) from None
+            reason = _one_line(f"handler {handler.name} failed: {error!r}")
+            await self._tell(turn, self._options.error_text, reason)
+            raise _HandlerFailed(reason) from None
         finally:
             await run.close()
 
@@ -151,7 +154,7 @@ class Pipeline:
             get_wechatpy=self._channel.wechatpy,
         )
 
-    async def _tell(self, turn: Turn, text: str) -> None:
+    async def _tell(self, turn: Turn, text: str, reason: str) -> None:
         """Say what went wrong. Not a part of the answer, so it is not counted as one, and tried only once."""
         await self._hold(turn.lease)
         await turn.indicator.stop()
@@ -167,6 +170,7 @@ class Pipeline:
             else:
                 turn.sent_at = called_at
                 turn.indicator.message_sent(called_at)
+            turn.failure = reason
 
     # Send
 
@@ -174,7 +178,8 @@ class Pipeline:
         """The messages that ``reply`` takes, without those that went out before this process took over."""
         if reply is None:
             return []
-        parts = [TextReply(part) for part in split_text(reply.text, self._options.text_bytes) if part.strip()]
+        text = reply.text.encode(errors="replace").decode()  # half an emoji cannot be sent
+        parts = [TextReply(part) for part in split_text(text, self._options.text_bytes) if part.strip()]
         skipped = min(turn.skip, len(parts))
         turn.skip -= skipped
         return list(parts[skipped:])
@@ -237,6 +242,7 @@ def _keep_state(turn: Turn, context: Context, before: str) -> None:
     """Note what the handler changed. Raises PluginError if it cannot be kept as JSON."""
     try:
         after = _written(context)
+        after.encode()  # half an emoji (a lone surrogate) is JSON, but cannot be stored
     except (TypeError, ValueError) as error:
         raise PluginError(f"plugin {context.plugin!r} put something into ctx.state that is not JSON: {error}") from None
     if after != before:

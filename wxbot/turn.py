@@ -32,6 +32,8 @@ class Turn:
     doubtful: list[Reply] = field(default_factory=list)
     """Sent, but WeChat's answer was lost: never repeated but by an operator's command."""
     new_state: dict[str, Any] | None = None
+    failure: str = ""
+    """Why the handler failed, once the user has been told."""
     _task: asyncio.Task[Any] | None = None
     _sending: bool = False
     _interrupted: bool = False
@@ -39,18 +41,26 @@ class Turn:
     def outcome(
         self, verdict: Literal["answered", "dead", "later", "back"], reason: str = "", retry_at: float = 0.0
     ) -> Outcome:
-        """How this message ended. A lost answer makes a dead letter of it, which holds just the doubtful replies."""
-        if self.doubtful and (verdict != "back" or (self.through and not self.unsent)):
+        """How this message ended. A lost answer makes a dead letter of it, which holds just the doubtful replies.
+
+        What is all said and sent is not handed back: the next owner would run the handler again.
+        """
+        if verdict == "back" and self.failure:
+            verdict, reason = "dead", self.failure
+        elif verdict == "back" and self.through and not self.unsent:
+            verdict = "answered"
+        if self.doubtful and (verdict != "back" or not self.through):
             verdict, reason = "dead", "; ".join(filter(None, (reason, "WeChat's answer to a reply was lost")))
         # Who gets a message back sends what is kept: nothing that may be on the user's screen already.
-        kept = self.unsent if verdict == "back" else [*self.doubtful, *self.unsent]
+        kept = [] if verdict == "back" else list(self.doubtful)
+        kept += self.unsent if self.through else []
         return Outcome(
             seq=self.pending.seq,
             verdict=verdict,
             typing_until=self.indicator.state.showing_until,
             sent=self.sent,
             sent_at=self.sent_at,
-            unsent=tuple(reply_to_json(reply) for reply in kept) if self.through else (),
+            unsent=tuple(reply_to_json(reply) for reply in kept),
             reason=reason,
             retry_at=retry_at,
             state=self.new_state if self.through else None,

@@ -29,7 +29,8 @@ from wxbot.ports import (
 
 SCHEMA_VERSION = 1
 WAITING, DEAD = 0, 2  # 1: answered
-PURGE_LIMIT = 5000
+PURGE_LIMIT = 2000
+LAST_SEQ = 2**63 - 1
 
 _SCHEMA = """
 CREATE TABLE inbox (
@@ -355,11 +356,13 @@ def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now
 
 
 def _purge(db: sqlite3.Connection, answered_before: float, died_before: float) -> int:
-    # Oldest first by seq, so no index is paid for on the hot path.
+    # Oldest first by seq, so no index is paid for on the hot path; the first young row ends the search.
+    young = db.execute(
+        "SELECT seq FROM inbox WHERE received_at >= ? ORDER BY seq LIMIT 1", (answered_before,)
+    ).fetchone()
     gone = db.execute(
-        "DELETE FROM inbox WHERE seq IN"
-        " (SELECT seq FROM inbox WHERE status = 1 AND received_at < ? ORDER BY seq LIMIT ?)",
-        (answered_before, PURGE_LIMIT),
+        "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE status = 1 AND seq < ? ORDER BY seq LIMIT ?)",
+        (young[0] if young else LAST_SEQ, PURGE_LIMIT),
     ).rowcount
     gone += db.execute("DELETE FROM inbox WHERE status = 2 AND died_at < ?", (died_before,)).rowcount
     db.execute(

@@ -36,17 +36,19 @@ class _NotBegun(StoreUnavailable):
 class _Job(Protocol):
     operation: Operation[Any]
     durable: bool
+    abandoned: bool
     outcome: Any
 
 
 class _BlockingJob:
     """An operation that a webhook thread waits for."""
 
-    __slots__ = ("answers", "durable", "operation", "outcome")
+    __slots__ = ("abandoned", "answers", "durable", "operation", "outcome")
 
     def __init__(self, operation: Operation[Any]) -> None:
         self.operation = operation
         self.durable = True
+        self.abandoned = False
         self.outcome: Any = None
         self.answers: SimpleQueue[Any] = SimpleQueue()
 
@@ -54,6 +56,7 @@ class _BlockingJob:
         try:
             outcome = self.answers.get(timeout=ANSWER_SECONDS)
         except Empty:
+            self.abandoned = True
             raise StoreUnavailable(f"the SQLite store gave no answer within {ANSWER_SECONDS} seconds") from None
         if isinstance(outcome, BaseException):
             raise outcome
@@ -64,6 +67,7 @@ class _AwaitedJob:
     """An operation that a coroutine waits for."""
 
     __slots__ = ("durable", "future", "operation", "outcome")
+    abandoned = False
 
     def __init__(self, operation: Operation[Any], durable: bool, future: asyncio.Future[Any]) -> None:
         self.operation = operation
@@ -205,10 +209,10 @@ class SqliteWriter:
             for job in batch:
                 try:
                     self._transact([job])
-                except WxbotError as error:
-                    job.outcome = error
-                except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller, not to this thread
+                except sqlite3.Error as error:
                     job.outcome = StoreUnavailable(f"the SQLite store {self._path} failed: {error}")
+                except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller, not to this thread
+                    job.outcome = error
 
     def _transact(self, batch: list[Any]) -> None:
         connection = self._connection
@@ -220,7 +224,8 @@ class SqliteWriter:
             raise _NotBegun(f"the SQLite store {self._path} failed: {error}") from None
         try:
             for job in batch:
-                job.outcome = job.operation(connection)
+                if not job.abandoned:  # WeChat has got its 500 and delivers again: keep nothing half
+                    job.outcome = job.operation(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

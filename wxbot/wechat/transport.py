@@ -220,6 +220,6 @@ def _errcode(fields: dict[str, Any] | None) -> int | None:
         return None
     value = fields.get("errcode", fields.get("errCode", 0))
     try:
-        return int(value) if not isinstance(value, bool) else None
+        return int(value) if not isinstance(value, bool | float) else None
     except (TypeError, ValueError):
         return None

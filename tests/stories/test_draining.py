@@ -1,0 +1,142 @@
+"""The process ends at a bad moment: nothing is answered twice, nothing that was lost is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from wxbot import Context, Plugin
+from wxbot.bot import Bot
+from wxbot.testing import FakeWeChat, serve, settings_for
+
+SORRY = "抱歉，出了点问题，请稍后再试。"
+
+
+def steps() -> Plugin:
+    """A dialogue: the same text means something else at each step."""
+    plugin = Plugin("steps")
+
+    @plugin.text("order")
+    async def order(ctx: Context) -> str:
+        ctx.state["step"] = ctx.state.get("step", 0) + 1
+        return f"step {ctx.state['step']}"
+
+    @plugin.text("break")
+    async def broken(ctx: Context) -> str:
+        raise RuntimeError("on purpose")
+
+    return plugin
+
+
+@pytest.mark.parametrize(("text", "reply"), [("order", "step 1"), ("break", SORRY)])
+def test_a_send_that_is_under_way_when_the_time_is_up_is_the_end_of_its_message(
+    tmp_path: Path, text: str, reply: str
+) -> None:
+    with FakeWeChat() as wechat:
+        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
+        alice = wechat.user("alice")
+        with serve(bot) as address:
+            wechat.callback_url = address
+            wechat.faults.slow("send", 0.5, times=1)
+            alice.says(text)
+            alice.waits_for(reply)  # the deed is done; its answer is still on the way when the bot stops
+        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
+        with serve(bot) as address:
+            wechat.callback_url = address
+            alice.says("order")
+            alice.waits_for("step 2" if text == "order" else "step 1")
+        assert alice.saw == [reply, "step 2" if text == "order" else "step 1"]
+
+
+def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_through(tmp_path: Path) -> None:
+    plugin, reached = Plugin("parts"), threading.Event()
+
+    @plugin.fallback
+    async def parts(ctx: Context) -> AsyncIterator[str]:
+        yield "one"
+        reached.set()
+        await asyncio.get_running_loop().create_future()
+
+    with FakeWeChat() as wechat:
+        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
+        with serve(bot) as address:
+            wechat.callback_url = address
+            wechat.faults.drop("send")
+            wechat.user("alice").says("hi").wait()
+            assert reached.wait(10)
+        letters = dead_letters(bot)
+    assert letters == [("WeChat's answer to a reply was lost", [{"kind": "text", "text": "one"}])]
+
+
+def dead_letters(bot: Bot) -> list[tuple[str, list[dict[str, str]]]]:
+    from wxbot.bot import open_store
+
+    store = open_store(bot.settings)
+    store.open()
+
+    async def read() -> list[tuple[str, list[dict[str, str]]]]:
+        found = await store.dead_letters(10)
+        return [(letter.reason, [dict(reply) for reply in letter.unsent]) for letter in found]
+
+    try:
+        return asyncio.run(read())
+    finally:
+        store.close()
+
+
+def test_half_an_emoji_harms_nobody(tmp_path: Path) -> None:
+    """A lone surrogate, as cut streams make them, can be neither stored nor sent."""
+    plugin = Plugin("half")
+
+    @plugin.text("state")
+    async def keep(ctx: Context) -> str:
+        ctx.state["last"] = "\ud83d"
+        return "never sent"
+
+    @plugin.text("reply")
+    async def say(ctx: Context) -> str:
+        return "half \ud83d emoji"
+
+    with FakeWeChat() as wechat:
+        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
+        with serve(bot) as address:
+            wechat.callback_url = address
+            alice = wechat.user("alice")
+            alice.says("state")
+            alice.says("reply")
+            alice.waits_for("half ? emoji")
+        assert alice.saw == [SORRY, "half ? emoji"]
+
+
+class Panic(BaseException):
+    """What an extension module may raise."""
+
+
+def test_a_panic_of_an_extension_is_a_failed_handler(tmp_path: Path) -> None:
+    plugin = Plugin("panics")
+
+    @plugin.text("panic")
+    async def panic(ctx: Context) -> str:
+        raise Panic
+
+    @plugin.on(lambda ctx: ctx.text == "exit" and exit(3))
+    async def never(ctx: Context) -> str:
+        return "never"
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return ctx.text
+
+    with FakeWeChat() as wechat:
+        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
+        with serve(bot) as address:
+            wechat.callback_url = address
+            alice = wechat.user("alice")
+            for text in ("panic", "exit", "next"):
+                alice.says(text)
+            alice.waits_for("next")
+        assert alice.saw == [SORRY, SORRY, "next"]

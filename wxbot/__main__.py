@@ -50,7 +50,11 @@ def main() -> None:
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
 def run(gunicorn_options: tuple[str, ...]) -> None:
     """Serve the bot with gunicorn. Options after -- go to gunicorn, such as -- --workers 4."""
-    Bot(load_settings())  # every problem in one report now, rather than from each worker
+    settings = load_settings()
+    Bot(settings)  # every problem in one report now, rather than from each worker
+    store = open_store(settings)
+    store.open()
+    store.close()
     if not Path("wsgi.py").is_file():
         raise click.UsageError("there is no wsgi.py here; run this in the folder of your bot (see docs/deployment.md)")
     sys.stdout.flush()

@@ -24,6 +24,9 @@ class PluginSet:
 def load_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) -> PluginSet:
     """The plugins that ``settings`` asks for, or ``plugins``; set up. Raises ConfigError, PluginError."""
     found = find_plugins(settings.plugin_folders) if plugins is None else plugins
+    if not found:
+        folders = ", ".join(str(folder.resolve()) for folder in settings.plugin_folders)
+        raise PluginError(f"there are no plugins in {folders}, so nothing would be answered")
     router = Router(select_plugins(found, settings.plugins))
     # Plugins given by a program are part of a whole, and what else is set may be meant for the others.
     misspelt = misspelt_plugin_settings({plugin.name: plugin.settings for plugin in found}) if plugins is None else []

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from wxbot.bot import Bot
+from wxbot.config import PREFIX, load_settings
 from wxbot.errors import WxbotError
 
 READY_SECONDS = 20.0
@@ -100,6 +102,13 @@ class BotProcess:
 
     def _end_of_log(self) -> str:
         return "\n".join(self._log_file.read_text(errors="replace").splitlines()[-15:])
+
+
+def check_bot(settings: Mapping[str, str]) -> None:
+    """What would keep a bot from starting, said here rather than in its log. Raises ConfigError, PluginError."""
+    if not Path("wsgi.py").is_file():
+        raise BotDidNotStart("there is no wsgi.py here; run this in the folder of a bot (docs/deployment.md)")
+    Bot(load_settings(**{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}))
 
 
 def free_port() -> int:

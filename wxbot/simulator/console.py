@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from wxbot.simulator.bot_process import BotProcess
+from wxbot.simulator.bot_process import BotProcess, check_bot
 from wxbot.simulator.timeline import HEADER, line
 from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
 
@@ -17,7 +17,7 @@ Write a message and press Enter: it is pushed to the bot, and what the platform 
   /enter [FROM]     enter the session            /event NAME       do something else
   /again            WeChat delivers the last push once more
   /busy | /error | /drop   the next reply fails: -1, HTTP 500, connection dropped
-  /slow SECONDS     typing calls take this long  /revoke           the access token is refused
+  /slow SECONDS     typing calls take this long (0: no faults)  /revoke           the access token is refused
   /seen             what this user saw           /help  /quit"""
 
 
@@ -83,7 +83,9 @@ class Console:
 
     def _slow(self, seconds: str) -> None:
         try:
-            self._wechat.faults.slow("typing", float(seconds))
+            self._wechat.faults.clear()
+            if float(seconds) > 0:
+                self._wechat.faults.slow("typing", float(seconds))
         except ValueError:
             self._say("/slow takes a number of seconds, such as /slow 2.")
 
@@ -103,6 +105,7 @@ def simulate(say: Callable[[str], None], written: Iterable[str], plugin_folders:
             "WXBOT_PLUGIN_FOLDERS": plugin_folders,
             "WXBOT_CALLBACK_PATH": "/wechat",
         }
+        check_bot(settings)
         bot = stack.enter_context(BotProcess(settings, folder / "bot.log"))
         wechat.callback_url = f"{bot.address}/wechat"
         say(f"A WeChat on your desk. The bot listens at {wechat.callback_url}")

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from wxbot.simulator.bot_process import BotProcess
+from wxbot.simulator.bot_process import BotProcess, check_bot
 from wxbot.simulator.timeline import HEADER, line
 from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
 
@@ -134,6 +134,7 @@ def _accounts(stack: ExitStack, clock: RealClock) -> dict[str, FakeWeChat]:
             "WXBOT_PLUGINS": "demo,faq,slow,echo",
             "WXBOT_CALLBACK_PATH": "/wechat",
         }
+        check_bot(settings)
         bot = stack.enter_context(BotProcess(settings, folder / f"{name}.log"))
         wechat.callback_url = f"{bot.address}/wechat"
     return accounts

@@ -79,15 +79,15 @@ def test_a_handler_past_its_time_is_cancelled_and_the_user_told() -> None:
     async def echo(ctx: Context) -> str:
         return ctx.text
 
-    with chat(plugin, clock=clock, handler_timeout=20, timeout_text="too slow") as user:
+    with chat(plugin, clock=clock, handler_timeout=10, timeout_text="too slow") as user:
         user.says("wait")
         user.waits_until_typing()
-        clock.turn(20)
+        clock.turn(10)
         user.waits_for("too slow")
         assert cancelled.wait(5)
         user.says("next")
         user.waits_for("next")
-        assert user.saw == ["Typing", "Typing", "CancelTyping", "too slow", "Typing", "CancelTyping", "next"]
+        assert user.saw == ["Typing", "CancelTyping", "too slow", "Typing", "CancelTyping", "next"]
 
 
 def test_a_thread_that_hangs_does_not_stop_the_others() -> None:

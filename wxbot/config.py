@@ -168,7 +168,10 @@ def load_settings(*, env_file: str | None = ".env", **overrides: Any) -> Setting
 
     A ``WXBOT_`` variable that means nothing is a problem too: most likely it is a setting misspelt.
     """
-    problems = _misspelt(_environment(env_file), overrides)
+    try:
+        problems = _misspelt(_environment(env_file), overrides)
+    except UnicodeDecodeError:
+        raise ConfigError([f"{env_file} is not UTF-8: save it as UTF-8"]) from None
     try:
         settings = Settings(**{"_env_file": env_file, **overrides})
     except ValidationError as error:

@@ -423,3 +423,10 @@ def test_a_misspelt_plugin_setting_is_a_problem(name: str, problem: str) -> None
     assert told.startswith(f"{name} is a setting of no plugin that was found")
     if problem:
         assert told.endswith(problem)
+
+
+def test_an_env_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes("WXBOT_ERROR_TEXT=出错了".encode("gbk"))
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_settings(env_file=str(file))

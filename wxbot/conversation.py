@@ -97,11 +97,6 @@ class Conversations:
         self._draining = False
         self._purged_at = clock.now()
 
-    @property
-    def active(self) -> int:
-        """How many users are being answered."""
-        return len(self._active)
-
     def start(self, pipeline: Pipeline) -> None:
         """Begin to look after the inbox."""
         self._pipeline = pipeline

@@ -1,4 +1,4 @@
-"""The command line: ``python -m wxbot run | simulate | check | plugins | deadletters``."""
+"""The command line: ``python -m wxbot run | worker | simulate | check | plugins | deadletters``."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from wxbot.bot import Bot, open_store
+from wxbot.backends.choice import check_broker, make_store
+from wxbot.bot import Bot
 from wxbot.check import check as check_everything
 from wxbot.config import Settings, load_settings
 from wxbot.errors import WxbotError
@@ -50,11 +51,40 @@ def main() -> None:
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
 def run(gunicorn_options: tuple[str, ...]) -> None:
     """Serve the bot with gunicorn. Options after -- go to gunicorn, such as -- --workers 4."""
-    settings = load_settings()
+    _serve(load_settings(), gunicorn_options)
+
+
+@main.command()
+@click.option("--processes", type=click.IntRange(1), default=None, help="Processes (default: WEB_CONCURRENCY, or 2).")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    default=None,
+    help="Users answered at the same time by one process (default: WXBOT_MAX_CONVERSATIONS).",
+)
+@click.option(
+    "--bind",
+    default="127.0.0.1:0",
+    show_default="a free port of loopback",
+    help="Where /healthz, /readyz and /metrics answer.",
+)
+@click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
+def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_options: tuple[str, ...]) -> None:
+    """Answer what webhook machines accept (docs/scaling.md). Options after -- go to gunicorn."""
+    os.environ["WXBOT_ROLE"] = "worker"
+    if concurrency is not None:
+        os.environ["WXBOT_MAX_CONVERSATIONS"] = str(concurrency)
+    chosen = [] if processes is None else ["--workers", str(processes)]
+    _serve(load_settings(), ("--bind", bind, *chosen, *gunicorn_options))
+
+
+def _serve(settings: Settings, gunicorn_options: Sequence[str]) -> None:
+    """Become gunicorn, once everything that can be checked is right."""
     Bot(settings)  # every problem in one report now, rather than from each worker
-    store = open_store(settings)
+    store = make_store(settings)
     store.open()
     store.close()
+    check_broker(settings)
     if not Path("wsgi.py").is_file():
         raise click.UsageError("there is no wsgi.py here; run this in the folder of your bot (see docs/deployment.md)")
     sys.stdout.flush()
@@ -139,7 +169,7 @@ def retry_dead_letters(numbers: tuple[int, ...], everything: bool) -> None:
     """Put them back into the inbox; a running bot takes them up within seconds. A user may then read a reply twice."""
 
     async def retry(store: Store, number: int) -> bool:
-        return await store.retry_dead_letter(number, time.time())
+        return await store.retry_dead_letter(load_settings().appid, number, time.time())
 
     _for_each(numbers, everything, retry, "will be tried again")
 
@@ -151,7 +181,7 @@ def drop_dead_letters(numbers: tuple[int, ...], everything: bool) -> None:
     """Forget them for good."""
 
     async def drop(store: Store, number: int) -> bool:
-        return await store.drop_dead_letter(number)
+        return await store.drop_dead_letter(load_settings().appid, number)
 
     _for_each(numbers, everything, drop, "dropped")
 
@@ -175,7 +205,7 @@ def _for_each(
 
 def _with_store(work: Callable[[Store], Awaitable[Result]]) -> Result:
     settings: Settings = load_settings()
-    store = open_store(settings)
+    store = make_store(settings)
     store.open()
 
     async def at_work() -> Result:
@@ -189,8 +219,7 @@ def _with_store(work: Callable[[Store], Awaitable[Result]]) -> Result:
 
 async def _own_letters(store: Store) -> list[DeadLetter]:
     """The dead letters of the configured account."""
-    appid = load_settings().appid
-    return [letter for letter in await store.dead_letters(LIST_LIMIT) if letter.key.appid == appid]
+    return list(await store.dead_letters(load_settings().appid, LIST_LIMIT))
 
 
 def _one_line(letter: DeadLetter) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
+from wxbot.backends.choice import make_store
 from wxbot.backends.sqlite import SqliteStore
-from wxbot.bot import open_store
 from wxbot.clock import SystemClock
 from wxbot.config import Settings
 from wxbot.errors import (
@@ -49,7 +49,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"The configuration is complete, for the account {settings.appid}.")
     yield _check_mode(settings)
     yield _check_plugins(settings)
-    store = open_store(settings)
+    store = make_store(settings)
     try:
         store.open()
     except WxbotError as error:
@@ -82,7 +82,7 @@ def _check_plugins(settings: Settings) -> Finding:
 
 async def _check_running_parts(settings: Settings, store: Store) -> list[Finding]:
     await store.ping()
-    letters = len(await store.dead_letters(1000))
+    letters = len(await store.dead_letters(settings.appid, 1000))
     findings = [Finding(True, f"The store {settings.store_url} can be written.")]
     if letters:
         findings.append(Finding(True, f"Dead letters: {letters}; see python -m wxbot deadletters list."))

@@ -14,10 +14,11 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import unquote
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from wxbot.errors import ConfigError
@@ -29,6 +30,9 @@ READ_ELSEWHERE = frozenset({"WXBOT_BIND"})
 
 _OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)")
 """What Kubernetes puts into every container beside a service whose name begins with ``wxbot``."""
+
+_REDIS_ADDRESS = re.compile(r"rediss?(\+sentinel)?://[^\s/]+")
+_AMQP_ADDRESS = re.compile(r"amqps?://[^\s/]+")
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Paths = Annotated[tuple[Path, ...], NoDecode]
@@ -79,9 +83,22 @@ class Settings(BaseSettings):
     )
 
     # The work
-    store_url: str = Field("sqlite:///wxbot.db", description="Where the inbox lives: `sqlite:///PATH`")
+    store_url: str = Field(
+        "sqlite:///wxbot.db",
+        repr=False,
+        description="Where the inbox lives: `sqlite:///PATH`, or `redis://…` for several machines (docs/scaling.md)",
+    )
+    broker_url: str = Field(
+        "",
+        repr=False,
+        description="Where wake-ups for workers of their own travel: `redis://…` or `amqp://…`; empty means none",
+    )
     sqlite_synchronous: Literal["full", "normal"] = Field(
         "full", description="`full` survives a power loss, `normal` only the death of the process"
+    )
+    role: Literal["webhook", "worker"] = Field(
+        "webhook",
+        description="Which side of the broker this process is on, if there is one; `python -m wxbot worker` sets it",
     )
     handler_timeout: float = Field(120, gt=0, description="Longest time one handler may take, in seconds")
     handler_threads: int = Field(32, gt=0, description="Threads for plain `def` handlers")
@@ -95,6 +112,9 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(25, ge=0, description="Time to finish running handlers at shutdown, in seconds")
     dedup_seconds: float = Field(86_400, ge=60, description="How long a push is remembered as seen, in seconds")
     dead_letter_seconds: float = Field(2_592_000, ge=60, description="How long a dead letter is kept, in seconds")
+    state_seconds: float = Field(
+        31_536_000, ge=60, description="How long a silent user's `ctx.state` is kept, in seconds"
+    )
 
     # Plugins
     plugin_folders: _Paths = Field((Path("plugins"),), description="Folders with plugins, separated by commas")
@@ -140,14 +160,50 @@ class Settings(BaseSettings):
     @field_validator("store_url")
     @classmethod
     def _known_store(cls, value: str) -> str:
-        if not value.startswith("sqlite:///") or value == "sqlite:///":
-            raise ValueError("is not an address wxbot knows; write sqlite:///PATH, such as sqlite:////var/lib/wxbot.db")
-        return value
+        if value.startswith("sqlite:///") and value != "sqlite:///":
+            return value
+        if _REDIS_ADDRESS.match(value):
+            return value
+        raise ValueError(
+            "is not an address wxbot knows; write sqlite:///PATH, such as sqlite:////var/lib/wxbot.db, or "
+            "redis://HOST:6379/0 (rediss:// for TLS, redis+sentinel://HOST:26379,HOST:26379/NAME for Sentinel)"
+        )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if not value or _REDIS_ADDRESS.match(value) or _AMQP_ADDRESS.match(value):
+            return value
+        raise ValueError("is not an address wxbot knows; write redis://HOST:6379/1 or amqp://USER:PASSWORD@HOST:5672/")
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.broker_url and self.store_url.startswith("sqlite:"):
+            raise ValueError("WXBOT_BROKER_URL needs a WXBOT_STORE_URL that machines can share, such as redis://…")
+        if self.role == "worker" and not self.broker_url:
+            raise ValueError("a worker takes its work from WXBOT_BROKER_URL, which is not set (docs/scaling.md)")
+        return self
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the log's redaction. Never print them."""
         held = (self.secret, self.token, self.aes_key, self.previous_aes_key)
-        return tuple(secret.get_secret_value() for secret in held if secret is not None)
+        in_addresses = [password_in(url) for url in (self.store_url, self.broker_url)]
+        in_addresses += [unquote(password) for password in in_addresses]
+        return (*(secret.get_secret_value() for secret in held if secret is not None), *filter(None, in_addresses))
+
+
+def password_in(url: str) -> str:
+    """The password that an address holds, as it was written there; empty if it holds none."""
+    _, at, _ = url.rpartition("@")
+    user_and_password = url[: url.rindex("@")].partition("://")[2] if at else ""
+    return user_and_password.partition(":")[2]
+
+
+def without_password(url: str) -> str:
+    """``url`` fit to be shown."""
+    password = password_in(url)
+    shown = url.replace(f":{password}@", ":***@") if password else url
+    return re.sub(r"(password=)[^&]*", r"\1***", shown)
 
 
 def decode_aes_key(encoded: str) -> bytes:
@@ -259,4 +315,5 @@ def _problem(prefix: str, place: tuple[int | str, ...], message: str) -> str:
     name = prefix + "_".join(str(part) for part in place).upper()
     if message == "Field required":
         return f"{name} is missing"
-    return f"{name}: {message.removeprefix('Value error, ')}"
+    message = message.removeprefix("Value error, ")
+    return f"{name}: {message}" if place else message  # what concerns several settings names them itself

@@ -34,16 +34,16 @@ class ConversationOptions:
 
     lease_seconds: float = 8.0
     sweep_seconds: float = 1.0
+    hint_seconds: float = 0.0
+    """How long a wake-up may be on its way before the sweep does its work."""
     typing_note_seconds: float = 0.0
     max_conversations: int = 10_000
-    dedup_seconds: float = 86_400.0
-    dead_letter_seconds: float = 2_592_000.0
 
 
 class Conversation:
     """One conversation that this process owns or is about to claim."""
 
-    __slots__ = ("again", "granted", "indicator", "lease", "lost", "outcome", "task", "turn")
+    __slots__ = ("again", "decided", "granted", "indicator", "lease", "lost", "outcome", "task", "turn")
 
     def __init__(self) -> None:
         self.lease: Lease | None = None
@@ -53,6 +53,8 @@ class Conversation:
         self.task: asyncio.Task[None] | None = None
         self.again = False
         self.granted: Claim | None = None
+        self.decided = asyncio.Event()
+        """Set once it is known whether the conversation is ours."""
         self.lost = False
 
     def unrecorded(self) -> tuple[Lease, Outcome] | None:
@@ -95,6 +97,8 @@ class Conversations:
         self._unrecorded: list[tuple[Lease, Outcome]] = []
         self._upkeep: list[asyncio.Task[None]] = []
         self._draining = False
+        self._room = asyncio.Event()
+        """Set when a conversation ends, and for good when this process takes nothing new."""
         self._purged_at = clock.now()
 
     def start(self, pipeline: Pipeline) -> None:
@@ -121,6 +125,15 @@ class Conversations:
         if conversation.indicator is not None:
             conversation.indicator.interacted(interacted_at)
 
+    async def adopt(self, key: ConversationKey, interacted_at: float) -> None:
+        """Make ``key`` ours if it has work and no living owner. Waits while this process is full."""
+        while not self._draining and len(self._active) >= self._options.max_conversations and key not in self._active:
+            self._room.clear()
+            await self._room.wait()
+        self.wake(key, interacted_at)
+        if conversation := self._active.get(key):
+            await conversation.decided.wait()
+
     async def hold(self, lease: Lease) -> None:
         """Make sure that ``lease`` is still ours before something is sent. Raises LeaseLost, StoreUnavailable."""
         if self._clock.now() < lease.expires_at:
@@ -133,7 +146,7 @@ class Conversations:
 
     async def drain(self, seconds: float) -> None:
         """Take nothing new, finish within ``seconds`` what is running, hand the rest back to the store."""
-        self._draining = True
+        self.refuse_new()
         tasks = self._tasks()
         if tasks:
             log.info("finishing %d conversations, %g s at most", len(tasks), seconds)
@@ -152,6 +165,11 @@ class Conversations:
         await asyncio.gather(*self._upkeep, return_exceptions=True)
         with suppress(StoreUnavailable):
             await self._record_late()
+
+    def refuse_new(self) -> None:
+        """Take nothing new from now on."""
+        self._draining = True
+        self._room.set()
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [conversation.task for conversation in self._active.values() if conversation.task is not None]
@@ -181,6 +199,8 @@ class Conversations:
             log.exception("a conversation failed; its lease runs out and it is tried again")
         finally:
             del self._active[key]
+            conversation.decided.set()
+            self._room.set()
             if conversation.again:
                 self._begin(key, conversation.granted)
 
@@ -188,6 +208,7 @@ class Conversations:
         claim, conversation.granted, conversation.again = conversation.granted, None, False
         if claim is None or self._clock.now() >= claim.lease.expires_at:  # it waited for too long: maybe no more ours
             claim = await self._inbox.claim(key, self._owner, self._clock.now(), self._options.lease_seconds)
+        conversation.decided.set()
         if claim is None:
             return
         conversation.lease = claim.lease
@@ -252,12 +273,12 @@ class Conversations:
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
         if free > 0 and not self._draining:
-            for key in await self._inbox.waiting(self._appid, now, free):
+            for key in await self._inbox.waiting(self._appid, now, free, self._options.hint_seconds):
                 if key not in self._active:
                     self._begin(key)
         if now - self._purged_at >= PURGE_SECONDS:
             self._purged_at = now
-            while await self._inbox.purge(now - self._options.dedup_seconds, now - self._options.dead_letter_seconds):
+            while await self._inbox.purge(self._appid, now):
                 await pause(self._clock, 0.0)  # a slice at a time: acknowledgments go in between
 
     async def _record_late(self) -> None:

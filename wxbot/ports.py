@@ -154,6 +154,15 @@ class StoredToken:
     expires_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a store keeps what is no longer worked, in seconds (wxbot.config has the meaning of each)."""
+
+    dedup_seconds: float = 86_400.0
+    dead_letter_seconds: float = 2_592_000.0
+    state_seconds: float = 31_536_000.0
+
+
 class Inbox(Protocol):
     """The durable inbox: the truth about what is still to be answered, and who is answering it."""
 
@@ -165,8 +174,11 @@ class Inbox(Protocol):
         """
         ...
 
-    async def waiting(self, appid: str, now: float, limit: int) -> Sequence[ConversationKey]:
-        """The account's conversations with work to do and no living owner, the longest waiting first."""
+    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
+        """The account's conversations with work to do and no living owner, the longest waiting first.
+
+        Those that had no owner since they were due only after ``patience`` seconds: a hint may be on its way.
+        """
         ...
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
@@ -192,8 +204,8 @@ class Inbox(Protocol):
         """
         ...
 
-    async def purge(self, answered_before: float, died_before: float) -> int:
-        """Forget some of the messages that came and were answered, or died, before; returns how many."""
+    async def purge(self, appid: str, now: float) -> int:
+        """Forget some of what was kept for longer than the store's Retention; returns how many messages."""
         ...
 
 
@@ -215,17 +227,24 @@ class TokenShelf(Protocol):
 class DeadLetters(Protocol):
     """The messages that could not be answered."""
 
-    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]: ...
+    async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
+        """Some of the account's, the oldest first."""
+        ...
 
-    async def retry_dead_letter(self, seq: int, now: float) -> bool:
+    async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
         """Put it back at its old place in the inbox with fresh attempts; False if there is none with that number."""
         ...
 
-    async def drop_dead_letter(self, seq: int) -> bool: ...
+    async def drop_dead_letter(self, appid: str, seq: int) -> bool:
+        """Forget it and that it was seen; False if there is none with that number."""
+        ...
 
 
 class Store(Inbox, TokenShelf, DeadLetters, Protocol):
-    """All that must outlive a process. Every method may raise StoreUnavailable."""
+    """All that must outlive a process. Every method may raise StoreUnavailable.
+
+    Seq numbers are the account's own. What belongs to one account is found by none of the others.
+    """
 
     def open(self) -> None:
         """Connect, and create or upgrade what is kept. Raises StoreUnavailable with what to do."""

@@ -28,20 +28,20 @@ class Desk(Protocol):
         """Why this process should get no pushes now; None if it should."""
         ...
 
+    def metrics(self) -> bytes | None:
+        """What Dramatiq's Prometheus middleware counted; None if it is not in use."""
+        ...
 
-def create_app(desk: Desk, callback_path: str, max_body_bytes: int) -> Flask:
-    """The WSGI application: ``callback_path``, ``/healthz`` (the process lives), ``/readyz`` (it can take pushes)."""
+
+def create_app(desk: Desk, callback_path: str | None, max_body_bytes: int) -> Flask:
+    """The WSGI application: ``callback_path``, ``/healthz`` (the process lives), ``/readyz`` (it can do its work).
+
+    Without a path, on a worker, WeChat's pushes are not taken.
+    """
     app = Flask("wxbot", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
-
-    @app.get(callback_path)
-    def verify() -> Response:
-        return _plain(desk.verify(_query(request)))
-
-    @app.post(callback_path)
-    def receive() -> Response:
-        desk.receive(_query(request), request.get_data(cache=False))
-        return _plain("success")
+    if callback_path is not None:
+        _add_callback(app, desk, callback_path)
 
     @app.get("/healthz")
     def healthz() -> Response:
@@ -52,11 +52,27 @@ def create_app(desk: Desk, callback_path: str, max_body_bytes: int) -> Flask:
         problem = desk.problem()
         return _plain("ok") if problem is None else _plain(problem, 503)
 
+    @app.get("/metrics")
+    def metrics() -> Response:
+        counted = desk.metrics()
+        return _plain("there are no metrics here", 404) if counted is None else _plain(counted.decode())
+
     app.register_error_handler(PushRefused, _refused)
     app.register_error_handler(StoreUnavailable, _unavailable)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     return app
+
+
+def _add_callback(app: Flask, desk: Desk, path: str) -> None:
+    @app.get(path)
+    def verify() -> Response:
+        return _plain(desk.verify(_query(request)))
+
+    @app.post(path)
+    def receive() -> Response:
+        desk.receive(_query(request), request.get_data(cache=False))
+        return _plain("success")
 
 
 def _query(request: Request) -> list[tuple[str, str]]:

@@ -8,19 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.support import STORES, StoreFactory, Stores, Worker
+from tests.contracts.support import Place, RedisPlace, SqlitePlace, Stores, Worker
+from tests.servers import RedisServer
+from tests.servers.fixtures import cluster_server, redis_server, valkey_server
+
+__all__ = ["cluster_server", "redis_server", "valkey_server"]
 
 
-@pytest.fixture(params=STORES, ids=lambda factory: str(factory.__name__))
-def factory(request: pytest.FixtureRequest) -> StoreFactory:
-    chosen: StoreFactory = request.param
-    return chosen
+@pytest.fixture(params=["sqlite", "redis", "valkey", "cluster"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "sqlite":
+        return SqlitePlace(tmp_path)
+    server: RedisServer = request.getfixturevalue(f"{request.param}_server")
+    return RedisPlace(server.url)
 
 
 @pytest.fixture
-def stores(factory: StoreFactory, tmp_path: Path) -> Iterator[Stores]:
+def stores(place: Place) -> Iterator[Stores]:
     with asyncio.Runner() as runner:
-        stores = Stores(factory, tmp_path, runner)
+        stores = Stores(place, runner)
         try:
             yield stores
         finally:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
+import redis
+
+from wxbot.backends.redis import RedisStore
 from wxbot.backends.sqlite import SqliteStore
-from wxbot.ports import Arrival, Claim, ConversationKey, Lease, Outcome, Pending, Store
+from wxbot.ports import Arrival, Claim, ConversationKey, Lease, Outcome, Pending, Retention, Store
 
 NOW = 1_700_000_000.0
 LEASE = 8.0
@@ -19,15 +22,60 @@ BOB = ConversationKey(APPID, "bob")
 
 Result = TypeVar("Result")
 Verdict = Literal["answered", "dead", "later", "back"]
-StoreFactory = Callable[[Path], Store]
+KEPT = Retention(dedup_seconds=100.0, dead_letter_seconds=1000.0, state_seconds=10_000.0)
 
 
-def sqlite(folder: Path) -> Store:
-    return SqliteStore(folder / "wxbot.db")
+class Place(Protocol):
+    """Where the instances of one kind of store keep what they share. A new kind has to keep the whole contract."""
+
+    def store(self) -> Store:
+        """Another instance on the same data, with ``KEPT``."""
+        ...
+
+    def time_passes(self, seconds: float) -> None:
+        """On the clock of a server that forgets by its own time."""
+        ...
+
+    def empty(self) -> None: ...
 
 
-STORES: Sequence[StoreFactory] = (sqlite,)
-"""Every store there is. One that is added here has to keep the whole contract. ``folder`` is what instances share."""
+class SqlitePlace:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._round = 0
+
+    def store(self) -> Store:
+        return SqliteStore(self._folder / f"wxbot{self._round}.db", retention=KEPT)
+
+    def time_passes(self, seconds: float) -> None:
+        """It has no server: ``now`` is all it knows."""
+
+    def empty(self) -> None:
+        self._round += 1
+
+
+class RedisPlace:
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.empty()
+
+    def store(self) -> Store:
+        return RedisStore(self._url, retention=KEPT)
+
+    def time_passes(self, seconds: float) -> None:
+        """Every key gets that much nearer to its end."""
+        with self.client() as server:
+            for key in server.scan_iter():
+                left = server.pttl(key)
+                if left >= 0:
+                    server.pexpire(key, max(0, left - round(seconds * 1000)))
+
+    def empty(self) -> None:
+        with self.client() as server:
+            server.flushall()
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self._url)
 
 
 def arrival(
@@ -61,13 +109,12 @@ def some(claim: Claim | None) -> Claim:
 class Stores:
     """Any number of instances of one kind of store on the same data, as several processes have them."""
 
-    factory: StoreFactory
-    folder: Path
+    place: Place
     runner: asyncio.Runner
     opened: list[Store] = field(default_factory=list)
 
     def open(self) -> Store:
-        store = self.factory(self.folder)
+        store = self.place.store()
         store.open()
         self.opened.append(store)
         return store
@@ -78,6 +125,7 @@ class Stores:
     def close(self) -> None:
         for store in self.opened:
             store.close()
+        self.opened.clear()
 
 
 @dataclass
@@ -117,6 +165,9 @@ class Worker:
 
     def records_sent(self, lease: Lease, pending: Pending, sent: int, sent_at: float = NOW) -> None:
         self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at))
+
+    def purges(self, now: float = NOW) -> int:
+        return self.wait(self.store.purge(APPID, now))
 
     def settles(
         self,

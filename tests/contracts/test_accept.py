@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
-from tests.contracts.support import ALICE, BOB, NOW, StoreFactory, Stores, Worker, arrival
+from tests.contracts.support import ALICE, BOB, NOW, Place, Stores, Worker, arrival
 
 PROCESSES = 3
 ROUNDS = 20
@@ -88,21 +87,21 @@ def test_of_many_threads_exactly_one_is_told_that_a_message_is_new(one: Worker) 
     assert one.works_off() == ["hi"]
 
 
-def test_of_many_processes_exactly_one_is_told_that_a_message_is_new(factory: StoreFactory, tmp_path: Path) -> None:
+def test_of_many_processes_exactly_one_is_told_that_a_message_is_new(place: Place) -> None:
     """They open a new store at the same moment, too."""
     context = get_context("spawn")
     with context.Manager() as manager:
         ready = manager.Barrier(PROCESSES)
         with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-            runs = [pool.submit(_deliver_all, factory, tmp_path, ready) for _ in range(PROCESSES)]
+            runs = [pool.submit(_deliver_all, place, ready) for _ in range(PROCESSES)]
             answers = [run.result(30) for run in runs]
     for n in range(ROUNDS):
         assert sorted(answer[n] for answer in answers) == [False] * (PROCESSES - 1) + [True], f"round {n}"
 
 
-def _deliver_all(factory: StoreFactory, folder: Path, ready: threading.Barrier) -> list[bool]:
+def _deliver_all(place: Place, ready: threading.Barrier) -> list[bool]:
     """Runs in a process of its own."""
-    store = factory(folder)
+    store = place.store()
     ready.wait(20)
     store.open()
     try:

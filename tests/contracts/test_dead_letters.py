@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.support import ALICE, BOB, NOW, Worker, arrival, text_of
+from tests.contracts.support import ALICE, APPID, BOB, NOW, Place, Worker, arrival, text_of
 from wxbot.ports import ConversationKey, DeadLetter
 
 UNSENT = ({"kind": "text", "text": "never out"},)
@@ -21,11 +21,11 @@ def kill(worker: Worker, key: ConversationKey = ALICE, **more: Any) -> DeadLette
 
 
 def letters(worker: Worker, limit: int = 100) -> list[DeadLetter]:
-    return list(worker.wait(worker.store.dead_letters(limit)))
+    return list(worker.wait(worker.store.dead_letters(APPID, limit)))
 
 
 def retry(worker: Worker, seq: int) -> bool:
-    return worker.wait(worker.store.retry_dead_letter(seq, NOW))
+    return worker.wait(worker.store.retry_dead_letter(APPID, seq, NOW))
 
 
 def test_a_dead_letter_tells_all_there_is_to_know(one: Worker) -> None:
@@ -83,10 +83,11 @@ def test_retrying_keeps_its_old_place(one: Worker) -> None:
     assert one.works_off() == ["a", "b"]
 
 
-def test_retrying_works_after_the_user_was_forgotten(one: Worker) -> None:
-    one.accept(arrival("a", at=NOW - 100))
+def test_retrying_works_after_the_user_was_forgotten(one: Worker, place: Place) -> None:
+    one.accept(arrival("a", at=NOW - 200))
     letter = kill(one)
-    one.wait(one.store.purge(NOW, NOW - 100))
+    place.time_passes(200)
+    one.purges()
     assert retry(one, letter.seq)
     assert one.waiting() == [ALICE]
     assert one.works_off() == ["a"]
@@ -105,9 +106,9 @@ def test_retrying_while_the_user_is_answered_waits_for_its_turn(one: Worker, two
 def test_dropping_forgets_it(one: Worker) -> None:
     one.accept(arrival("a"))
     letter = kill(one)
-    assert one.wait(one.store.drop_dead_letter(letter.seq))
+    assert one.wait(one.store.drop_dead_letter(APPID, letter.seq))
     assert letters(one) == []
-    assert not one.wait(one.store.drop_dead_letter(letter.seq))
+    assert not one.wait(one.store.drop_dead_letter(APPID, letter.seq))
     assert not retry(one, letter.seq)
 
 
@@ -118,5 +119,5 @@ def test_only_dead_letters_are_retried_or_dropped(one: Worker, state: str) -> No
     one.settles(claim.lease, claim.pending, "answered" if state == "answered" else "back")
     seq = claim.pending.seq + (1 if state == "unknown" else 0)
     assert not retry(one, seq)
-    assert not one.wait(one.store.drop_dead_letter(seq))
+    assert not one.wait(one.store.drop_dead_letter(APPID, seq))
     assert one.works_off() == ([] if state == "answered" else ["a"])

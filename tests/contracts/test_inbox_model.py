@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.contracts.support import APPID, NOW, StoreFactory, Stores, Verdict, arrival, outcome
+from tests.contracts.support import APPID, NOW, Place, Stores, Verdict, arrival, outcome
 from wxbot.errors import LeaseLost
 from wxbot.ports import ConversationKey, Lease, Pending
 
@@ -68,13 +66,13 @@ class Work:
 
 
 class InboxMachine(RuleBasedStateMachine):
-    factory: StoreFactory
+    place: Place
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
-        self.stores = Stores(type(self).factory, Path(self.folder.name), self.runner)
+        self.place.empty()
+        self.stores = Stores(self.place, self.runner)
         self.workers = {name: self.stores.worker(name) for name in OWNERS}
         self.users = {key: User() for key in USERS}
         self.work: dict[tuple[str, ConversationKey], Work] = {}
@@ -84,7 +82,6 @@ class InboxMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.stores.close()
         self.runner.close()
-        self.folder.cleanup()
 
     @rule(owner=owners, key=users, number=st.integers(0, 30), ago=st.sampled_from([0.0, 0.0, 3.0, 100.0]))
     def accept(self, owner: str, key: ConversationKey, number: int, ago: float) -> None:
@@ -223,9 +220,9 @@ class InboxMachine(RuleBasedStateMachine):
     def drop_a_dead_letter(self, data: st.DataObject, owner: str) -> None:
         key = data.draw(st.sampled_from([key for key, user in self.users.items() if user.dead]))
         worker, dead = self.workers[owner], self.users[key].dead
-        letters = [letter for letter in worker.wait(worker.store.dead_letters(100)) if letter.key == key]
+        letters = [letter for letter in worker.wait(worker.store.dead_letters(APPID, 100)) if letter.key == key]
         assert sorted(letter.fields["Content"] for letter in letters) == sorted(message.text for message in dead)
-        assert worker.wait(worker.store.drop_dead_letter(letters[0].seq))
+        assert worker.wait(worker.store.drop_dead_letter(APPID, letters[0].seq))
         text = letters[0].fields["Content"]
         self.users[key].dead = [message for message in dead if message.text != text]
         self.users[key].seen.remove(text)
@@ -251,8 +248,8 @@ class InboxMachine(RuleBasedStateMachine):
         assert (pending.attempts, pending.sent, pending.unsent) == (message.attempts, message.sent, message.unsent)
 
 
-def test_the_inbox_agrees_with_its_model(factory: StoreFactory) -> None:
-    machine = type("Machine", (InboxMachine,), {"factory": staticmethod(factory)})
+def test_the_inbox_agrees_with_its_model(place: Place) -> None:
+    machine = type("Machine", (InboxMachine,), {"place": place})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.support import LEASE, NOW, Stores, Verdict, Worker, arrival, text_of
+from tests.contracts.support import APPID, LEASE, NOW, Place, Stores, Verdict, Worker, arrival, text_of
+from wxbot.ports import ConversationKey
 
 REPLIES = ({"kind": "text", "text": "one"}, {"kind": "text", "text": "二"})
 
@@ -130,40 +131,76 @@ def test_the_clock_of_the_settling_process_does_not_matter_to_the_next_message(o
 # Forgetting
 
 
-def test_answered_messages_are_remembered_as_seen_until_they_are_purged(one: Worker) -> None:
-    one.accept(arrival("old", at=NOW - 100), arrival("new", at=NOW))
+def test_answered_messages_are_remembered_as_seen_for_a_while(one: Worker, place: Place) -> None:
+    one.accept(arrival("old", at=NOW - 150))
     one.works_off()
-    assert one.wait(one.store.purge(NOW - 50, NOW - 50)) == 1
+    place.time_passes(150)
+    one.accept(arrival("new", at=NOW))
+    one.works_off()
+    one.purges()
     assert one.accept(arrival("old"), arrival("new")) == [True, False]
 
 
-def test_purging_leaves_alone_what_is_not_answered(one: Worker) -> None:
-    one.accept(arrival("old", at=NOW - 100))
-    assert one.wait(one.store.purge(NOW, NOW)) == 0
+def test_a_user_who_was_silent_for_long_is_forgotten(one: Worker, place: Place) -> None:
+    one.accept(arrival("old", at=NOW - 150))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, typing_until=NOW + 5)
+    place.time_passes(150)
+    one.purges()
+    one.accept(arrival("new", interacted_at=NOW - 500))
+    again = one.claims()
+    assert (again.interacted_at, again.typing_until) == (NOW - 500, 0.0)
+
+
+def test_what_is_not_answered_is_never_forgotten(one: Worker, place: Place) -> None:
+    one.accept(arrival("old", at=NOW - 20_000))
+    place.time_passes(20_000)
+    assert one.purges() == 0
     assert one.works_off() == ["old"]
 
 
-def test_purging_leaves_alone_what_is_being_answered(one: Worker) -> None:
-    one.accept(arrival("old", at=NOW - 100))
+def test_what_is_being_answered_is_never_forgotten(one: Worker, place: Place) -> None:
+    one.accept(arrival("old", at=NOW - 20_000))
     claim = one.claims()
-    assert one.wait(one.store.purge(NOW, NOW)) == 0
+    place.time_passes(20_000)
+    assert one.purges() == 0
     assert one.settles(claim.lease, claim.pending) is None
 
 
-def test_purging_forgets_dead_letters_by_the_time_they_died(one: Worker) -> None:
-    one.accept(arrival("old", at=NOW - 100), arrival("new", at=NOW - 100))
+def test_dead_letters_are_forgotten_by_the_time_they_died(one: Worker) -> None:
+    one.accept(arrival("old", at=NOW - 2000), arrival("new", at=NOW - 2000))
     claim = one.claims()
-    following = one.settles(claim.lease, claim.pending, "dead", now=NOW - 60, reason="so")
+    following = one.settles(claim.lease, claim.pending, "dead", now=NOW - 1060, reason="so")
     assert following is not None
-    one.settles(claim.lease, following, "dead", now=NOW - 10, reason="so")
-    assert one.wait(one.store.purge(NOW, NOW - 50)) == 1
-    assert [letter.fields["Content"] for letter in one.wait(one.store.dead_letters(10))] == ["new"]
+    one.settles(claim.lease, following, "dead", now=NOW - 910, reason="so")
+    assert one.purges() == 1
+    assert [letter.fields["Content"] for letter in one.wait(one.store.dead_letters(APPID, 10))] == ["new"]
 
 
-def test_purging_keeps_the_state_of_a_user(one: Worker) -> None:
-    one.accept(arrival("old", at=NOW - 100))
-    claim = one.claims()
-    one.settles(claim.lease, claim.pending, state={"name": "Alice"})
-    one.wait(one.store.purge(NOW, NOW))
+def test_the_state_of_a_user_is_kept_for_longer(one: Worker, place: Place) -> None:
+    one.accept(arrival("old", at=NOW - 5000))
+    claim = one.claims(now=NOW - 5000)
+    one.settles(claim.lease, claim.pending, now=NOW - 5000, state={"name": "Alice"})
+    place.time_passes(5000)
+    one.purges()
     one.accept(arrival("new"))
-    assert one.claims().state == {"name": "Alice"}
+    claim = one.claims()
+    assert claim.state == {"name": "Alice"}
+    one.settles(claim.lease, claim.pending)
+    place.time_passes(11_000)
+    one.purges(NOW + 11_000)
+    one.accept(arrival("newer", at=NOW + 11_000))
+    assert one.claims(now=NOW + 11_000).state == {}
+
+
+def test_one_account_is_not_touched_by_another(one: Worker) -> None:
+    other = ConversationKey("wx-another", "alice")
+    one.accept(arrival("a", at=NOW - 2000), arrival("a", other, at=NOW - 2000))
+    claim, theirs = one.claims(now=NOW - 2000), one.claims(other, now=NOW - 2000)
+    one.settles(claim.lease, claim.pending, "dead", now=NOW - 2000, reason="so")
+    one.settles(theirs.lease, theirs.pending, "dead", now=NOW - 2000, reason="so")
+    assert one.purges() == 1
+    (letter,) = one.wait(one.store.dead_letters(other.appid, 10))
+    assert not one.wait(one.store.retry_dead_letter(APPID, letter.seq, NOW))
+    assert not one.wait(one.store.drop_dead_letter(APPID, letter.seq))
+    assert one.wait(one.store.drop_dead_letter(other.appid, letter.seq))

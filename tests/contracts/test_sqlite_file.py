@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.support import NOW, Stores, Worker, arrival, sqlite
+from tests.contracts.support import APPID, NOW, Stores, Worker, arrival
 from wxbot.backends import sqlite_writer
 from wxbot.backends.sqlite import SCHEMA_VERSION, SqliteStore
 from wxbot.errors import LeaseLost, StoreUnavailable
@@ -26,10 +26,25 @@ NOBODY = 65534
 Trouble = Callable[[Path], AbstractContextManager[None]]
 
 
+class File:
+    """tests.contracts.support.Place: only SQLite here, and one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def store(self) -> SqliteStore:
+        return SqliteStore(self._path)
+
+    def time_passes(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    def empty(self) -> None:
+        raise NotImplementedError
+
+
 @pytest.fixture
-def factory() -> Callable[[Path], SqliteStore]:
-    """Only SQLite here."""
-    return lambda folder: SqliteStore(folder / "wxbot.db")
+def place(file: Path) -> File:
+    return File(file)
 
 
 @pytest.fixture
@@ -170,7 +185,7 @@ def test_a_file_that_may_not_be_written(own_folder: Path) -> None:
 
 def test_a_store_that_is_not_open(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="not open"):
-        sqlite(tmp_path).accept(arrival("hi"))
+        SqliteStore(tmp_path / "wxbot.db").accept(arrival("hi"))
 
 
 def test_a_store_that_was_closed_can_be_opened_again(one: Worker) -> None:
@@ -237,7 +252,7 @@ class TestTrouble:
             with pytest.raises(StoreUnavailable):
                 one.wait(one.store.ping())
         one.wait(one.store.ping())
-        assert one.wait(one.store.dead_letters(1)) == []
+        assert one.wait(one.store.dead_letters(APPID, 1)) == []
         one.settles(claim.lease, claim.pending, "back")
         taken = one.claims()
         assert (taken.pending.attempts, taken.state) == (1, {})

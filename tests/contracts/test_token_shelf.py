@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from threading import Barrier
 
-from tests.contracts.support import APPID, NOW, StoreFactory, Stores, Worker
+from tests.contracts.support import APPID, NOW, Place, Stores, Worker
 from wxbot.ports import StoredToken
 
 OLD = StoredToken("an old token", NOW + 60)
@@ -110,23 +109,23 @@ def test_a_replacement_that_has_ended_is_fetched_again(one: Worker) -> None:
     assert begins(one, refused=OLD.value, now=NEW.expires_at)
 
 
-def test_of_many_processes_one_fetches(factory: StoreFactory, tmp_path: Path) -> None:
+def test_of_many_processes_one_fetches(place: Place) -> None:
     context = get_context("spawn")
     with context.Manager() as manager:
         ready = manager.Barrier(PROCESSES)
         with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-            runs = [pool.submit(_begin_everywhere, factory, tmp_path, ready) for _ in range(PROCESSES)]
+            runs = [pool.submit(_begin_everywhere, place, ready) for _ in range(PROCESSES)]
             answers = [run.result(30) for run in runs]
     assert [sum(winners) for winners in zip(*answers, strict=True)] == [1] * 10
 
 
-def _begin_everywhere(factory: StoreFactory, folder: Path, ready: Barrier) -> list[bool]:
+def _begin_everywhere(place: Place, ready: Barrier) -> list[bool]:
     """Runs in a process of its own."""
 
     async def begin(appid: str) -> bool:
         return await store.begin_token_fetch(appid, None, NOW, 10.0)
 
-    store = factory(folder)
+    store = place.store()
     store.open()
     try:
         answers = []

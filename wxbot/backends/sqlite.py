@@ -24,6 +24,7 @@ from wxbot.ports import (
     Outcome,
     Pending,
     Receipt,
+    Retention,
     StoredToken,
 )
 
@@ -75,11 +76,12 @@ CREATE TABLE tokens (
 class SqliteStore:
     """wxbot.ports.Store on one SQLite file. Open it after gunicorn has forked, never before."""
 
-    def __init__(self, path: Path, *, full_sync: bool = True) -> None:
+    def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
         self._writer = SqliteWriter(path, full_sync=full_sync)
+        self._retention = retention or Retention()
 
     def open(self) -> None:
-        self._writer.start(_prepare)
+        self._writer.open(_prepare)
 
     def close(self) -> None:
         self._writer.stop()
@@ -93,8 +95,8 @@ class SqliteStore:
         fields = _to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
         return self._writer.run(lambda db: _accept(db, arrival, fields, bid))
 
-    async def waiting(self, appid: str, now: float, limit: int) -> Sequence[ConversationKey]:
-        return await self._writer.submit(lambda db: _waiting(db, appid, now, limit), durable=False)
+    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
+        return await self._writer.submit(lambda db: _waiting(db, appid, now, limit, patience), durable=False)
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         return await self._writer.submit(lambda db: _claim(db, key, owner, now, lease_seconds), durable=False)
@@ -113,8 +115,8 @@ class SqliteStore:
         state = None if outcome.state is None else _to_json(outcome.state)
         return await self._writer.submit(lambda db: _settle(db, lease, outcome, state, now, go_on))
 
-    async def purge(self, answered_before: float, died_before: float) -> int:
-        return await self._writer.submit(lambda db: _purge(db, answered_before, died_before), durable=False)
+    async def purge(self, appid: str, now: float) -> int:
+        return await self._writer.submit(lambda db: _purge(db, appid, now, self._retention), durable=False)
 
     # Tokens
 
@@ -129,16 +131,15 @@ class SqliteStore:
 
     # Dead letters
 
-    async def dead_letters(self, limit: int) -> Sequence[DeadLetter]:
-        return await self._writer.submit(lambda db: _dead_letters(db, limit), durable=False)
+    async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
+        return await self._writer.submit(lambda db: _dead_letters(db, appid, limit), durable=False)
 
-    async def retry_dead_letter(self, seq: int, now: float) -> bool:
-        return await self._writer.submit(lambda db: _retry_dead_letter(db, seq, now))
+    async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
+        return await self._writer.submit(lambda db: _retry_dead_letter(db, appid, seq, now))
 
-    async def drop_dead_letter(self, seq: int) -> bool:
-        return await self._writer.submit(
-            lambda db: db.execute("DELETE FROM inbox WHERE seq = ? AND status = 2", (seq,)).rowcount == 1
-        )
+    async def drop_dead_letter(self, appid: str, seq: int) -> bool:
+        drop = "DELETE FROM inbox WHERE seq = ? AND appid = ? AND status = 2"
+        return await self._writer.submit(lambda db: db.execute(drop, (seq, appid)).rowcount == 1)
 
 
 def _prepare(db: sqlite3.Connection) -> None:
@@ -220,11 +221,12 @@ def _take(db: sqlite3.Connection, arrival: Arrival, lease: Lease, typing_until: 
     )
 
 
-def _waiting(db: sqlite3.Connection, appid: str, now: float, limit: int) -> list[ConversationKey]:
+def _waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, patience: float) -> list[ConversationKey]:
     rows = db.execute(
         "SELECT appid, openid FROM conversations"
-        " WHERE next_at <= ? AND (owner IS NULL OR lease_until <= ?) AND appid = ? ORDER BY next_at LIMIT ?",
-        (now, now, appid, limit),
+        " WHERE next_at <= CASE WHEN owner IS NULL THEN ? ELSE ? END AND (owner IS NULL OR lease_until <= ?)"
+        " AND next_at <= ? AND appid = ? ORDER BY next_at LIMIT ?",  # the last bound is the index's
+        (now - patience, now, now, now, appid, limit),
     )
     return [ConversationKey(*row) for row in rows]
 
@@ -355,19 +357,24 @@ def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now
     return now if waits else None
 
 
-def _purge(db: sqlite3.Connection, answered_before: float, died_before: float) -> int:
+def _purge(db: sqlite3.Connection, appid: str, now: float, retention: Retention) -> int:
     # Oldest first by seq, so no index is paid for on the hot path; the first young row ends the search.
+    answered_before = now - retention.dedup_seconds
     young = db.execute(
         "SELECT seq FROM inbox WHERE received_at >= ? ORDER BY seq LIMIT 1", (answered_before,)
     ).fetchone()
     gone = db.execute(
-        "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE status = 1 AND seq < ? ORDER BY seq LIMIT ?)",
-        (young[0] if young else LAST_SEQ, PURGE_LIMIT),
+        "DELETE FROM inbox WHERE seq IN"
+        " (SELECT seq FROM inbox WHERE status = 1 AND seq < ? AND appid = ? ORDER BY seq LIMIT ?)",
+        (young[0] if young else LAST_SEQ, appid, PURGE_LIMIT),
     ).rowcount
-    gone += db.execute("DELETE FROM inbox WHERE status = 2 AND died_at < ?", (died_before,)).rowcount
+    gone += db.execute(
+        "DELETE FROM inbox WHERE status = 2 AND died_at < ? AND appid = ?", (now - retention.dead_letter_seconds, appid)
+    ).rowcount
     db.execute(
-        "DELETE FROM conversations WHERE next_at IS NULL AND owner IS NULL AND state = '{}' AND interacted_at < ?",
-        (answered_before,),
+        "DELETE FROM conversations WHERE appid = ? AND next_at IS NULL AND owner IS NULL"
+        " AND interacted_at < CASE state WHEN '{}' THEN ? ELSE ? END",
+        (appid, answered_before, now - max(retention.state_seconds, retention.dedup_seconds)),
     )
     return gone
 
@@ -403,11 +410,11 @@ def _save_token(db: sqlite3.Connection, appid: str, token: StoredToken | None) -
     )
 
 
-def _dead_letters(db: sqlite3.Connection, limit: int) -> list[DeadLetter]:
+def _dead_letters(db: sqlite3.Connection, appid: str, limit: int) -> list[DeadLetter]:
     rows = db.execute(
         "SELECT seq, appid, openid, fields, received_at, died_at, attempts, sent, reason, unsent FROM inbox"
-        " WHERE status = 2 ORDER BY seq LIMIT ?",
-        (limit,),
+        " WHERE status = 2 AND appid = ? ORDER BY seq LIMIT ?",
+        (appid, limit),
     )
     return [_dead_letter(*row) for row in rows]
 
@@ -427,15 +434,15 @@ def _dead_letter(seq: int, appid: str, openid: str, fields: str, *facts: Any) ->
     )
 
 
-def _retry_dead_letter(db: sqlite3.Connection, seq: int, now: float) -> bool:
+def _retry_dead_letter(db: sqlite3.Connection, appid: str, seq: int, now: float) -> bool:
     row = db.execute(
-        "UPDATE inbox SET status = 0, attempts = 0, reason = NULL WHERE seq = ? AND status = 2"
-        " RETURNING appid, openid, received_at",
-        (seq,),
+        "UPDATE inbox SET status = 0, attempts = 0, reason = NULL WHERE seq = ? AND appid = ? AND status = 2"
+        " RETURNING openid, received_at",
+        (seq, appid),
     ).fetchone()
     if row is None:
         return False
-    appid, openid, received_at = row
+    openid, received_at = row
     db.execute(
         "INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET next_at = min(coalesce(next_at, excluded.next_at), excluded.next_at)",

@@ -1,0 +1,83 @@
+"""Which store, clock and broker the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wxbot.backends.sqlite import SqliteStore
+from wxbot.clock import SharedClock, SystemClock
+from wxbot.config import Settings
+from wxbot.errors import ConfigError
+from wxbot.ports import Clock, ConversationKey, Retention, Store
+
+if TYPE_CHECKING:  # who stays with SQLite need not have these
+    from dramatiq import Broker
+
+    from wxbot.backends.dramatiq_hints import DramatiqWaker, HintReader
+
+SQLITE = "sqlite:///"
+
+
+def make_clock(settings: Settings) -> Clock:
+    """The machine's own time, or, where machines share a store, that of the store's server."""
+    return SystemClock() if settings.store_url.startswith(SQLITE) else SharedClock()
+
+
+def make_store(settings: Settings, clock: Clock | None = None) -> Store:
+    """The store at ``settings.store_url``, not opened yet. A ``SharedClock`` follows the time of its server.
+
+    Raises ConfigError if the address cannot be read.
+    """
+    kept = Retention(settings.dedup_seconds, settings.dead_letter_seconds, settings.state_seconds)
+    if settings.store_url.startswith(SQLITE):
+        path = Path(settings.store_url.removeprefix(SQLITE))
+        return SqliteStore(path, full_sync=settings.sqlite_synchronous == "full", retention=kept)
+    try:
+        from wxbot.backends.redis import RedisStore
+    except ImportError:
+        raise ConfigError(["WXBOT_STORE_URL: Redis needs two more packages: pip install redis hiredis"]) from None
+    on_time = clock.follow if isinstance(clock, SharedClock) else None
+    try:
+        return RedisStore(settings.store_url, retention=kept, on_time=on_time)
+    except ValueError as error:
+        raise ConfigError([f"WXBOT_STORE_URL: {error}"]) from None
+
+
+def make_waker(settings: Settings) -> DramatiqWaker:
+    """What sends hints to the broker at ``settings.broker_url``. Raises ConfigError if the address cannot be read."""
+    broker = _make_broker(settings)
+    from wxbot.backends.dramatiq_hints import DramatiqWaker
+
+    return DramatiqWaker(broker)
+
+
+def make_hint_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> HintReader:
+    """What takes hints from the broker. Raises ConfigError if the address cannot be read."""
+    broker = _make_broker(settings)
+    from wxbot.backends.dramatiq_hints import HintReader
+
+    return HintReader(broker, adopt)
+
+
+def check_broker(settings: Settings) -> None:
+    """Connect to the broker, if there is one. Raises ConfigError, StoreUnavailable."""
+    if settings.broker_url:
+        waker = make_waker(settings)
+        try:
+            waker.open()
+        finally:
+            waker.close()
+
+
+def _make_broker(settings: Settings) -> Broker:
+    try:
+        from wxbot.backends.dramatiq_hints import make_broker
+
+        return make_broker(settings.broker_url)
+    except ImportError as error:
+        needed = "pip install dramatiq redis hiredis (for amqp:// also pika)"
+        raise ConfigError([f"WXBOT_BROKER_URL: a package is missing ({error.name}): {needed}"]) from None
+    except ValueError as error:
+        raise ConfigError([f"WXBOT_BROKER_URL: {error}"]) from None

@@ -1,0 +1,294 @@
+"""The shared store: Redis 7 or Valkey, one for all machines of a deployment.
+
+Each step that must not be seen half is a script (``redis_scripts``), so it happens in the server as a whole. All times
+come from the callers, whose clocks follow the server's (``wxbot.clock.SharedClock``). What a power loss costs is the
+server's own choice (``appendfsync``; docs/scaling.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from wxbot.backends.redis_link import Command, OnTime, RedisLink
+from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.ports import (
+    Arrival,
+    Bid,
+    Claim,
+    ConversationKey,
+    DeadLetter,
+    Lease,
+    Outcome,
+    Pending,
+    Receipt,
+    Retention,
+    StoredToken,
+)
+
+Result = TypeVar("Result")
+
+FORMAT = 1
+"""How the keys are laid out. A wxbot that meets a higher number does not touch them."""
+FORMAT_KEY = "wxbot:format"
+PROBE_KEY = "wxbot:probe"
+PROBE_SECONDS = 60
+
+LOST = -1
+RENEW_LIMIT = 500
+PURGE_LIMIT = 1000
+TOKEN_KEPT_SECONDS = 4 * 3600
+"""Twice as long as a token can be good."""
+
+_SCRIPTS = (
+    "accept",
+    "waiting",
+    "claim",
+    "renew",
+    "save_typing",
+    "record_sent",
+    "settle",
+    "purge",
+    "dead_letters",
+    "retry_dead_letter",
+    "drop_dead_letter",
+    "begin_token_fetch",
+    "save_token",
+)
+_REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter")
+"""All others may run when ``maxmemory`` is reached: what was accepted can be answered, which makes room."""
+
+
+class RedisStore:
+    """wxbot.ports.Store on one Redis. Open it after gunicorn has forked, never before.
+
+    ``on_time`` hears the server's time every few seconds. Raises ValueError for an address that cannot be read.
+    """
+
+    def __init__(self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None) -> None:
+        self._link = RedisLink(url, [_source(name) for name in _SCRIPTS], on_time)
+        kept = retention or Retention()
+        self._seen_ms = round(kept.dedup_seconds * 1000)
+        self._idle_ms = self._seen_ms
+        self._state_ms = round(max(kept.state_seconds, kept.dedup_seconds) * 1000)
+        self._dead_seconds = kept.dead_letter_seconds
+        self._dead_ms = round(kept.dead_letter_seconds * 1000)
+
+    def open(self) -> None:
+        self._link.open()
+        try:
+            self._link.run(Command(("SET", PROBE_KEY, 1, "EX", PROBE_SECONDS), bool))
+            self._link.run(Command(("SET", FORMAT_KEY, FORMAT, "NX"), bool))
+            found = self._link.run(Command(("GET", FORMAT_KEY), int))
+            if found > FORMAT:
+                raise StoreUnavailable(f"the store was written by a newer wxbot (its format {found}, ours {FORMAT})")
+        except StoreUnavailable:
+            self._link.stop()
+            raise
+
+    def close(self) -> None:
+        self._link.stop()
+
+    async def ping(self) -> None:
+        await self._link.submit(Command(("SET", PROBE_KEY, 1, "EX", PROBE_SECONDS), bool))
+
+    # Inbox
+
+    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
+        openid, at = arrival.key.openid, arrival.received_at
+        lease_until = at + bid.lease_seconds if bid else 0.0
+        noted_until = at + bid.typing_seconds if bid and bid.typing_seconds else 0.0
+        owner = bid.owner if bid else ""
+        message = (openid, arrival.dedup_key, _to_json(arrival.fields), at, arrival.interacted_at)
+        command = _script(
+            "accept",
+            arrival.key.appid,
+            (*message, owner, lease_until, noted_until),
+            lambda answer: _receipt(answer, arrival, owner, lease_until, noted_until),
+        )
+        return self._link.run(command)
+
+    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
+        arguments = (now, limit, now - patience)
+        return await self._link.submit(
+            _script("waiting", appid, arguments, lambda answer: _longest_waiting(appid, answer, limit))
+        )
+
+    async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
+        until = now + lease_seconds
+        arguments = (key.openid, owner, now, until, self._idle_ms, self._state_ms)
+        return await self._link.submit(
+            _script("claim", key.appid, arguments, lambda answer: _claim(answer, key, owner, until))
+        )
+
+    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
+        held: dict[ConversationKey, float] = {}
+        for appid in {lease.key.appid for lease in leases}:
+            ours = [lease for lease in leases if lease.key.appid == appid]
+            for begin in range(0, len(ours), RENEW_LIMIT):
+                held |= await self._renew(appid, ours[begin : begin + RENEW_LIMIT], now + lease_seconds)
+        return held
+
+    async def _renew(self, appid: str, leases: Sequence[Lease], until: float) -> dict[ConversationKey, float]:
+        named = [word for lease in leases for word in (lease.key.openid, lease.owner, lease.fence)]
+        return await self._link.submit(
+            _script(
+                "renew",
+                appid,
+                (until, *named),
+                lambda answer: {ConversationKey(appid, openid): float(at) for openid, at in _pairs(answer)},
+            )
+        )
+
+    async def save_typing(self, lease: Lease, typing_until: float) -> float:
+        return await self._link.submit(_held("save_typing", lease, (typing_until,), float))
+
+    async def record_sent(self, lease: Lease, seq: int, sent: int, sent_at: float) -> None:
+        await self._link.submit(_held("record_sent", lease, (seq, sent, sent_at), bool))
+
+    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
+        state = "" if outcome.state is None else _to_json(outcome.state)
+        arguments = (
+            *(outcome.seq, outcome.verdict, now, int(go_on), outcome.typing_until, outcome.sent),
+            *(outcome.sent_at or 0.0, _to_json(outcome.unsent), outcome.reason, outcome.retry_at, state),
+            *(self._seen_ms, self._dead_ms, self._idle_ms, self._state_ms),
+        )
+        return await self._link.submit(
+            _held("settle", lease, arguments, lambda answer: None if answer is None else _pending(answer))
+        )
+
+    async def purge(self, appid: str, now: float) -> int:
+        return await self._link.submit(_script("purge", appid, (now - self._dead_seconds, PURGE_LIMIT), int))
+
+    # Tokens
+
+    async def load_token(self, appid: str) -> StoredToken | None:
+        return await self._link.submit(Command(("HMGET", _prefix(appid) + "token", "value", "expires_at"), _token))
+
+    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
+        arguments = (refused or "", now, now + seconds, TOKEN_KEPT_SECONDS * 1000)
+        return await self._link.submit(_script("begin_token_fetch", appid, arguments, bool))
+
+    async def save_token(self, appid: str, token: StoredToken | None) -> None:
+        value, expires_at = (token.value, token.expires_at) if token else ("", 0.0)
+        await self._link.submit(_script("save_token", appid, (value, expires_at, TOKEN_KEPT_SECONDS * 1000), bool))
+
+    # Dead letters
+
+    async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
+        return await self._link.submit(
+            _script("dead_letters", appid, (limit,), lambda answer: [_dead_letter(appid, *kept) for kept in answer])
+        )
+
+    async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
+        return await self._link.submit(_script("retry_dead_letter", appid, (seq, now), bool))
+
+    async def drop_dead_letter(self, appid: str, seq: int) -> bool:
+        return await self._link.submit(_script("drop_dead_letter", appid, (seq,), bool))
+
+
+# Scripts
+
+
+def _source(name: str) -> str:
+    folder = files("wxbot.backends") / "redis_scripts"
+    flags = "" if name in _REFUSED_WITHOUT_MEMORY else " flags=allow-oom"
+    return f"#!lua{flags}\n{(folder / 'common.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
+
+
+@cache
+def _digest(name: str) -> str:
+    return sha1(_source(name).encode(), usedforsecurity=False).hexdigest()  # Redis's own name for it
+
+
+def _script(
+    name: str, appid: str, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
+) -> Command[Result]:
+    # Written as bytes here, so that what cannot be written is its caller's error and not that of a whole batch.
+    return Command(("EVALSHA", _digest(name), 1, _prefix(appid), *(str(each).encode() for each in arguments)), read)
+
+
+def _held(
+    name: str, lease: Lease, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
+) -> Command[Result]:
+    """A script that only the holder of ``lease`` may run."""
+
+    def read_if_held(answer: Any) -> Result:
+        if answer == LOST:
+            raise LeaseLost("another process took over this conversation")
+        return read(answer)
+
+    openid = lease.key.openid
+    return _script(name, lease.key.appid, (openid, lease.owner, lease.fence, *arguments), read_if_held)
+
+
+def _prefix(appid: str) -> str:
+    return f"wxbot:{{{appid}}}:"
+
+
+# Answers
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _receipt(answer: Sequence[Any], arrival: Arrival, owner: str, lease_until: float, noted_until: float) -> Receipt:
+    if not answer:
+        return Receipt(new=False)
+    if len(answer) == 1:
+        return Receipt(new=True)
+    seq, fence, interacted_at, shown_until, state = answer
+    lease = Lease(arrival.key, owner, fence, lease_until)
+    pending = Pending(seq, arrival.fields, arrival.received_at, attempts=1, sent=0)
+    typing_until = float(shown_until)
+    noted = max(typing_until, noted_until) if noted_until else 0.0
+    return Receipt(True, Claim(lease, pending, float(interacted_at), typing_until, json.loads(state), noted))
+
+
+def _pairs(answer: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    return [(openid.decode(), value) for openid, value in zip(answer[::2], answer[1::2], strict=True)]
+
+
+def _longest_waiting(appid: str, answer: Sequence[bytes], limit: int) -> list[ConversationKey]:
+    due = sorted(_pairs(answer), key=lambda pair: float(pair[1]))
+    return [ConversationKey(appid, openid) for openid, _ in due[:limit]]
+
+
+def _claim(answer: Sequence[Any] | None, key: ConversationKey, owner: str, until: float) -> Claim | None:
+    if answer is None:
+        return None
+    fence, interacted_at, typing_until, state, pending = answer
+    lease = Lease(key, owner, fence, until)
+    return Claim(lease, _pending(pending), float(interacted_at), float(typing_until), json.loads(state))
+
+
+def _pending(answer: Sequence[Any]) -> Pending:
+    seq, fields, received_at, attempts, sent, unsent = answer
+    return Pending(
+        int(seq), json.loads(fields), float(received_at), attempts, int(sent or 0), tuple(json.loads(unsent or "[]"))
+    )
+
+
+def _token(answer: Sequence[bytes | None]) -> StoredToken | None:
+    value, expires_at = answer
+    return None if value is None or expires_at is None else StoredToken(value.decode(), float(expires_at))
+
+
+def _dead_letter(appid: str, seq: bytes, openid: bytes, *kept: Any) -> DeadLetter:
+    fields, received_at, died_at, attempts, sent, reason, unsent = kept
+    return DeadLetter(
+        seq=int(seq),
+        key=ConversationKey(appid, openid.decode()),
+        fields=json.loads(fields),
+        received_at=float(received_at),
+        died_at=float(died_at),
+        attempts=int(attempts),
+        sent=int(sent or 0),
+        reason=reason.decode(),
+        unsent=tuple(json.loads(unsent or "[]")),
+    )

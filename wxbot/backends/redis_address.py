@@ -1,0 +1,74 @@
+"""Addresses of Redis and Valkey: one server, one server over TLS, or whichever server Sentinel calls the master.
+
+::
+
+    redis://[[USER]:PASSWORD@]HOST[:6379][/DATABASE]
+    rediss://…                                                    the same over TLS
+    redis+sentinel://[[USER]:PASSWORD@]HOST[:26379],HOST[:26379]/NAME[/DATABASE]
+    rediss+sentinel://…                                           TLS to the servers and to the Sentinels
+
+What stands after a ``?`` goes to redis-py as it is, such as ``?ssl_ca_certs=/etc/ssl/redis-ca.pem``; with Sentinel,
+``sentinel_username`` and ``sentinel_password`` are for the Sentinels themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from redis import ConnectionPool
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+"""Together less than the time a webhook thread waits (store_thread.ANSWER_SECONDS would be too late for WeChat)."""
+SENTINEL_PORT = 26379
+
+
+def connection_pool(url: str) -> ConnectionPool:
+    """Connections to the server at ``url``; none is made yet. Every one has its time limits and gives up at once.
+
+    Raises ValueError for an address that cannot be read, without quoting it: it may hold a password.
+    """
+    limits: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": ANSWER_SECONDS,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 0),  # whoever asks decides what is tried again
+    }
+    if "+sentinel://" not in url:
+        return ConnectionPool(**{**limits, **_options(url)})
+    scheme, _, rest = url.partition("+sentinel://")
+    user, _, place = rest.rpartition("@")
+    hosts, _, path = place.partition("/")
+    path, _, query = path.partition("?")
+    name, _, database = path.partition("/")
+    if not name or not hosts:
+        raise ValueError("a Sentinel address ends with the name of the master: redis+sentinel://HOST:26379/NAME")
+    options = _options(f"{scheme}://{user}{'@' if user else ''}-/{database}{'?' if query else ''}{query}")
+    return _sentinel_pool(unquote(name), hosts.split(","), {**limits, **options})
+
+
+def _options(url: str) -> dict[str, Any]:
+    try:
+        return dict(parse_url(url))  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError):
+        raise ValueError("the Redis address cannot be read; write redis://HOST:6379/0") from None
+
+
+def _sentinel_pool(name: str, hosts: list[str], options: dict[str, Any]) -> SentinelConnectionPool:
+    options.pop("host", None)
+    over_tls = options.pop("connection_class", None) is not None
+    sentinel_options = {key.removeprefix("sentinel_"): options.pop(key) for key in list(options) if "sentinel_" in key}
+    shared = {key: value for key, value in options.items() if key.startswith(("socket_", "ssl_", "protocol", "retry"))}
+    to_sentinels = {**shared, "ssl": over_tls, **sentinel_options}
+    sentinel = Sentinel([_place(host) for host in hosts], sentinel_kwargs=to_sentinels)  # type: ignore[no-untyped-call]
+    return SentinelConnectionPool(name, sentinel, ssl=over_tls, **options)  # type: ignore[no-untyped-call]
+
+
+def _place(host: str) -> tuple[str, int]:
+    host, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "")
+    return host.strip("[]"), int(port or SENTINEL_PORT)

@@ -1,0 +1,57 @@
+-- What the scripts share. It stands in front of each of them.
+--
+-- Keys of an account (its braces put all of them into one slot of a cluster):
+--   wxbot:{appid}:seq            the last number given to a message
+--   wxbot:{appid}:c:OPENID       hash: one conversation: owner, fence, lease_until, next_at (only while work waits),
+--                                interacted_at, typing_until, state
+--   wxbot:{appid}:q:OPENID       sorted set: the conversation's waiting messages, dedup key by number
+--   wxbot:{appid}:m:OPENID:DEDUP hash: a message; once it is answered a mere string that says "seen"
+--   wxbot:{appid}:waiting        sorted set: conversations with work and no owner, openid by next_at
+--   wxbot:{appid}:leases         sorted set: conversations with an owner, openid by lease_until
+--   wxbot:{appid}:dead           sorted set: dead letters, OPENID:DEDUP by number
+--   wxbot:{appid}:token          hash: the access token
+-- Times are seconds since 1970 by the caller's clock, which follows this server's (wxbot.clock.SharedClock).
+
+local prefix = KEYS[1]
+local LOST = -1  -- the caller's lease is no longer its own
+
+local function conversation(openid) return prefix .. 'c:' .. openid end
+local function queue(openid) return prefix .. 'q:' .. openid end
+local function message(openid, dedup) return prefix .. 'm:' .. openid .. ':' .. dedup end
+
+local function later_of(one, other)
+  if not one or tonumber(other) > tonumber(one) then return other end
+  return one
+end
+
+local function is_held(openid, owner, fence)
+  local held = redis.call('HMGET', conversation(openid), 'owner', 'fence')
+  return held[1] == owner and held[2] == fence
+end
+
+-- The first waiting message, one attempt counted: {seq, fields, received_at, attempts, sent, unsent}.
+local function next_pending(openid)
+  local first = redis.call('ZRANGE', queue(openid), 0, 0, 'WITHSCORES')
+  if not first[1] then return nil end
+  local key = message(openid, first[1])
+  local attempts = redis.call('HINCRBY', key, 'attempts', 1)
+  local kept = redis.call('HMGET', key, 'fields', 'received_at', 'sent', 'unsent')
+  return {first[2], kept[1], kept[2], attempts, kept[3], kept[4]}
+end
+
+-- The conversation waits for an owner from next_at on, in seconds; nobody owns it any more.
+local function offer(openid, next_at)
+  redis.call('HDEL', conversation(openid), 'owner', 'lease_until')
+  redis.call('HSET', conversation(openid), 'next_at', next_at)
+  redis.call('ZREM', prefix .. 'leases', openid)
+  redis.call('ZADD', prefix .. 'waiting', next_at, openid)
+end
+
+-- Nobody owns it and nothing waits: it is forgotten when it has been silent for long.
+local function rest(openid, idle_ms, state_ms)
+  local key = conversation(openid)
+  redis.call('HDEL', key, 'owner', 'lease_until', 'next_at')
+  redis.call('ZREM', prefix .. 'leases', openid)
+  redis.call('ZREM', prefix .. 'waiting', openid)
+  redis.call('PEXPIRE', key, redis.call('HEXISTS', key, 'state') == 1 and state_ms or idle_ms)
+end

@@ -1,0 +1,50 @@
+-- ARGV: openid, owner, fence, seq, verdict, now, go_on (1 or 0), typing_until, sent, sent_at, unsent, reason, retry_at,
+--       state ('' leaves it as it is), seen milliseconds, dead letter milliseconds, idle milliseconds, state milliseconds
+-- Returns the next message if the conversation is still its owner's, else nothing.
+local openid, owner, fence, seq, verdict, now, go_on, typing_until, sent, sent_at, unsent, reason, retry_at, state,
+  seen_ms, dead_ms, idle_ms, state_ms = unpack(ARGV)
+if not is_held(openid, owner, fence) then return LOST end
+
+local function close(dedup)
+  local key = message(openid, dedup)
+  if verdict == 'answered' then
+    -- A trace stays for a while, so that a redelivery is known; what the user wrote does not.
+    redis.call('ZREM', queue(openid), dedup)
+    redis.call('SET', key, seq, 'PX', seen_ms)
+    return
+  end
+  redis.call('HSET', key, 'sent', sent, 'unsent', unsent, 'reason', reason)
+  if verdict == 'dead' then
+    redis.call('ZREM', queue(openid), dedup)
+    redis.call('HSET', key, 'died_at', now, 'openid', openid, 'dedup', dedup)
+    redis.call('PEXPIRE', key, dead_ms)
+    redis.call('ZADD', prefix .. 'dead', seq, openid .. ':' .. dedup)
+  elseif verdict == 'back' then
+    redis.call('HINCRBY', key, 'attempts', -1)
+  end
+end
+
+local dedup = redis.call('ZRANGE', queue(openid), seq, seq, 'BYSCORE')[1]
+if dedup then close(dedup) end  -- else it is a repetition whose first answer was lost
+
+local key = conversation(openid)
+redis.call('HSET', key, 'typing_until', typing_until,
+  'interacted_at', later_of(redis.call('HGET', key, 'interacted_at'), sent_at))
+if state == '{}' then
+  redis.call('HDEL', key, 'state')
+elseif state ~= '' then
+  redis.call('HSET', key, 'state', state)
+end
+
+if go_on == '1' and (verdict == 'answered' or verdict == 'dead') then
+  local pending = next_pending(openid)
+  if pending then return pending end
+end
+if verdict == 'later' then
+  offer(openid, retry_at)
+elseif redis.call('EXISTS', queue(openid)) == 1 then
+  offer(openid, now)
+else
+  rest(openid, idle_ms, state_ms)
+end
+return nil

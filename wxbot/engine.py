@@ -1,0 +1,152 @@
+"""What runs in one process: the store, the event loop in which everything is answered, and the way wake-ups take.
+
+Without a broker every process answers what it accepts. With one, webhook processes only accept and send hints, and
+worker processes take the hints and answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from wxbot.backends.choice import make_hint_reader, make_store, make_waker
+from wxbot.backends.inprocess import InProcessWaker
+from wxbot.config import Settings
+from wxbot.conversation import ConversationOptions, Conversations
+from wxbot.loop_thread import LoopThread, do_nothing
+from wxbot.pipeline import Pipeline, PipelineOptions
+from wxbot.plugin_setup import PluginSet
+from wxbot.ports import Arrival, Clock, ConversationKey, Lease, Waker
+from wxbot.typing_indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
+from wxbot.typing_rules import TypingState
+from wxbot.wechat.client import WeChatClient
+
+READY_SECONDS = 2.0
+HINT_SECONDS = 2.0
+"""How long a hint on the broker may take before a sweep does its work."""
+
+
+class Engine:
+    """Built and started in the process that it serves, after any fork."""
+
+    def __init__(self, settings: Settings, clock: Clock, plugins: PluginSet, is_busy: Callable[[], bool]) -> None:
+        self.pid = os.getpid()
+        self.store = make_store(settings, clock)
+        self._settings = settings
+        self._clock = clock
+        self._plugins = plugins
+        self._is_busy = is_busy
+        self._client = WeChatClient.from_settings(settings, self.store, clock)
+        self._typing = TypingOptions(settings.typing, settings.typing_delay, settings.typing_margin)
+        self._loop = LoopThread(self._answer if self._answers else do_nothing)
+        self._waker: Waker | None = None
+        self._desk: Conversations | None = None
+        self._far_waker = None if self._answers else make_waker(settings)
+        self._hints = make_hint_reader(settings, self._adopt) if settings.broker_url and self._answers else None
+        self._drain_seconds = 0.0
+
+    @property
+    def _answers(self) -> bool:
+        return not self._settings.broker_url or self._settings.role == "worker"
+
+    def start(self) -> None:
+        """Raises StoreUnavailable. A broker that is out stops nothing: the inbox is swept."""
+        self.store.open()
+        try:
+            self._loop.start()
+        except BaseException:
+            self.store.close()
+            raise
+        if self._far_waker is not None:
+            self._far_waker.start()
+            self._waker = self._far_waker
+        if self._hints is not None:
+            self._hints.start()
+
+    def stop(self, seconds: float) -> None:
+        """Finish running handlers within ``seconds``, hand the rest back, close everything."""
+        self._drain_seconds = seconds
+        if self._hints is not None:
+            if self._desk is not None:
+                self._loop.call(self._desk.refuse_new)
+            self._hints.stop()
+        self._loop.stop()
+        if self._far_waker is not None:
+            self._far_waker.close()
+        self.store.close()
+
+    def accept(self, arrival: Arrival) -> bool:
+        """Keep the message and have it worked; False if it was here before. Raises StoreUnavailable."""
+        bid = None if self._desk is None else self._desk.bid()
+        receipt = self.store.accept(arrival, bid)
+        if receipt.new and self._waker is not None:
+            self._waker.wake(arrival.key, arrival.interacted_at, receipt.claim)
+        return receipt.new
+
+    def problem(self) -> str | None:
+        """Prove that the loop turns and the store writes; what is wrong with the broker. Raises StoreUnavailable."""
+        self._loop.run(self.store.ping(), READY_SECONDS)
+        hints = self._far_waker or self._hints
+        return None if hints is None else hints.problem()
+
+    def metrics(self) -> bytes | None:
+        """What Dramatiq's Prometheus middleware has counted; None if it is not in use."""
+        return None if self._hints is None else self._hints.metrics()
+
+    def _adopt(self, key: ConversationKey, interacted_at: float) -> None:
+        """Called in a thread of the broker's; waits while this process is full."""
+        if self._desk is not None:
+            self._loop.run(self._desk.adopt(key, interacted_at))
+
+    # On the event loop
+
+    async def _answer(self, stopping: asyncio.Event, started: Callable[[], None]) -> None:
+        loop, settings = asyncio.get_running_loop(), self._settings
+        threads = ThreadPoolExecutor(settings.handler_threads, thread_name_prefix="wxbot-handler")
+        conversations = self._conversations()
+        pipeline = self._pipeline(threads, conversations)
+        await self._client.open()
+        try:
+            conversations.start(pipeline)
+            self._waker, self._desk = InProcessWaker(loop, conversations.wake, self._is_busy), conversations
+            started()
+            await stopping.wait()
+            await conversations.drain(self._drain_seconds)
+        finally:
+            await self._client.close()
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _conversations(self) -> Conversations:
+        settings = self._settings
+        owner = f"{socket.gethostname()}:{self.pid}:{secrets.token_hex(4)}"
+        options = ConversationOptions(
+            lease_seconds=settings.lease_seconds,
+            sweep_seconds=settings.sweep_seconds,
+            hint_seconds=HINT_SECONDS if settings.broker_url else 0.0,
+            typing_note_seconds=NOTE_SECONDS if settings.typing and settings.typing_delay == 0 else 0.0,
+            max_conversations=settings.max_conversations,
+        )
+        return Conversations(settings.appid, owner, self.store, self._clock, options, self._indicator)
+
+    def _indicator(self, lease: Lease, state: TypingState, noted_until: float) -> TypingIndicator:
+        return TypingIndicator(self._client, self.store, lease, self._clock, self._typing, state, noted_until)
+
+    def _pipeline(self, threads: ThreadPoolExecutor, conversations: Conversations) -> Pipeline:
+        settings = self._settings
+        options = PipelineOptions(
+            handler_timeout=settings.handler_timeout,
+            max_attempts=settings.max_attempts,
+            retry_seconds=settings.retry_seconds,
+            text_bytes=settings.text_bytes,
+            error_text=settings.error_text,
+            timeout_text=settings.timeout_text,
+            plugin_settings=self._plugins.settings,
+            plugin_resources=self._plugins.resources,
+        )
+        return Pipeline(
+            self._plugins.router, self._client, self.store, self._clock, threads, options, conversations.hold
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -12,10 +11,11 @@ from pathlib import Path
 
 import aiohttp
 
-from wxbot.backends.choice import make_store
+from wxbot.backends.choice import check_broker, make_clock, make_store
+from wxbot.backends.redis_facts import RedisFacts, TellsFacts
 from wxbot.backends.sqlite import SqliteStore
-from wxbot.clock import SystemClock
-from wxbot.config import Settings
+from wxbot.clock import SharedClock, SystemClock
+from wxbot.config import Settings, without_password
 from wxbot.errors import (
     AccountNotAllowed,
     ApiError,
@@ -26,7 +26,7 @@ from wxbot.errors import (
     WxbotError,
 )
 from wxbot.plugin_setup import load_plugins
-from wxbot.ports import Store
+from wxbot.ports import Clock, Store
 from wxbot.wechat.client import WeChatClient
 
 NOBODY = "oWXBOT_CHECK_NOBODY_HAS_THIS_ID"
@@ -49,14 +49,15 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"The configuration is complete, for the account {settings.appid}.")
     yield _check_mode(settings)
     yield _check_plugins(settings)
-    store = make_store(settings)
+    clock = make_clock(settings)
+    store = make_store(settings, clock)
     try:
         store.open()
     except WxbotError as error:
         yield Finding(False, f"The store cannot be used: {error}.")
         return
     try:
-        yield from asyncio.run(_check_running_parts(settings, store))
+        yield from asyncio.run(_check_running_parts(settings, store, clock))
     finally:
         store.close()
 
@@ -80,33 +81,91 @@ def _check_plugins(settings: Settings) -> Finding:
     return Finding(True, f"Plugins, in order: {', '.join(plugin.name for plugin in plugins)}.")
 
 
-async def _check_running_parts(settings: Settings, store: Store) -> list[Finding]:
+async def _check_running_parts(settings: Settings, store: Store, clock: Clock) -> list[Finding]:
     await store.ping()
     letters = len(await store.dead_letters(settings.appid, 1000))
-    findings = [Finding(True, f"The store {settings.store_url} can be written.")]
+    findings = [Finding(True, f"The store {without_password(settings.store_url)} can be written.")]
+    findings += await _check_persistence(store)
+    findings += await asyncio.to_thread(_check_broker, settings)
     if letters:
         findings.append(Finding(True, f"Dead letters: {letters}; see python -m wxbot deadletters list."))
-    findings.append(await _check_clock(settings))
+    findings.append(await _check_clock(settings, clock))
     with tempfile.TemporaryDirectory(prefix="wxbot-check-") as folder:
         findings += await _check_api(settings, store, SqliteStore(Path(folder) / "token.db"))
     return findings
 
 
-async def _check_clock(settings: Settings) -> Finding:
+async def _check_persistence(store: Store) -> list[Finding]:
+    """What a power loss would cost."""
+    if not isinstance(store, TellsFacts):
+        return []
+    told = await store.facts()
+    findings = [_worth_of_a_promise(told)]
+    if told.evicts:
+        findings.append(
+            Finding(
+                False,
+                f"{told.name} may throw messages away when its memory is full (maxmemory-policy "
+                f"{told.maxmemory_policy}): set maxmemory-policy noeviction.",
+            )
+        )
+    if not told.writes_to_disk:
+        findings.append(Finding(False, f"The last time, {told.name} could not write to its disk: see its log."))
+    if told.replicas:
+        findings.append(
+            Finding(
+                True,
+                f"{told.name} has {told.replicas} replica(s). They copy a moment later: a failover may cost the "
+                "messages of that moment (docs/scaling.md, Persistence).",
+            )
+        )
+    return findings
+
+
+def _worth_of_a_promise(told: RedisFacts) -> Finding:
+    if not told.appendonly:
+        until = "everything since its last snapshot" if told.snapshots else "everything"
+        sentence = (
+            f"{told.name} keeps no log of what it is told (appendonly no): its restart or a power loss costs {until}"
+        )
+        return Finding(False, f"{sentence}, acknowledged messages too. Set appendonly yes.")
+    if told.appendfsync == "always":
+        return Finding(True, f"Acknowledged messages survive a power loss of {told.name} (appendfsync always).")
+    if told.appendfsync == "no":
+        sentence = f"{told.name} leaves writing to its system (appendfsync no): a power loss costs about half a minute"
+        return Finding(False, f"{sentence} of acknowledged messages. Set appendfsync everysec or always.")
+    if told.appendfsync == "everysec":
+        sentence = f"A power loss of {told.name} costs the last one to two seconds of acknowledged messages"
+        return Finding(True, f"{sentence} (appendfsync everysec); with appendfsync always it costs none.")
+    return Finding(True, f"{told.name} writes a log (appendonly yes), but does not tell us how often to its disk.")
+
+
+def _check_broker(settings: Settings) -> list[Finding]:
+    if not settings.broker_url:
+        return []
+    try:
+        check_broker(settings)
+    except WxbotError as error:
+        return [Finding(False, f"The broker cannot be used: {error}.")]
+    return [Finding(True, f"The broker {without_password(settings.broker_url)} takes wake-ups.")]
+
+
+async def _check_clock(settings: Settings, clock: Clock) -> Finding:
     try:
         limit = aiohttp.ClientTimeout(settings.api_timeout)
         async with aiohttp.ClientSession(timeout=limit) as session, session.get(settings.api_base) as answer:
             theirs = answer.headers.get("Date")
     except (aiohttp.ClientError, TimeoutError) as error:
         return Finding(False, f"{settings.api_base} cannot be reached: {type(error).__name__}.")
+    whose = "The clock of the store's server" if isinstance(clock, SharedClock) else "Our clock"
     if theirs is None:
         return Finding(True, f"{settings.api_base} does not tell its time, so our clock was not compared.")
-    skew = time.time() - parsedate_to_datetime(theirs).timestamp()
+    skew = clock.now() - parsedate_to_datetime(theirs).timestamp()
     if abs(skew) > TOLERATED_SKEW:
         return Finding(
-            False, f"Our clock is {skew:+.0f} s from WeChat's: the 30-second window would be missed; set up NTP."
+            False, f"{whose} is {skew:+.0f} s from WeChat's: the 30-second window would be missed; set up NTP."
         )
-    return Finding(True, "Our clock agrees with WeChat's.")
+    return Finding(True, f"{whose} agrees with WeChat's.")
 
 
 async def _check_api(settings: Settings, store: Store, scratch: Store) -> list[Finding]:

@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     sqlite_synchronous: Literal["full", "normal"] = Field(
         "full", description="`full` survives a power loss, `normal` only the death of the process"
     )
+    redis_replicas: int = Field(
+        0, ge=0, description="Replicas that must have a message before it is acknowledged (Redis only)"
+    )
     role: Literal["webhook", "worker"] = Field(
         "webhook",
         description="Which side of the broker this process is on, if there is one; `python -m wxbot worker` sets it",

@@ -40,7 +40,7 @@ def make_store(settings: Settings, clock: Clock | None = None) -> Store:
         raise ConfigError(["WXBOT_STORE_URL: Redis needs two more packages: pip install redis hiredis"]) from None
     on_time = clock.follow if isinstance(clock, SharedClock) else None
     try:
-        return RedisStore(settings.store_url, retention=kept, on_time=on_time)
+        return RedisStore(settings.store_url, retention=kept, on_time=on_time, replicas=settings.redis_replicas)
     except ValueError as error:
         raise ConfigError([f"WXBOT_STORE_URL: {error}"]) from None
 

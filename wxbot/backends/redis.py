@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
 
+from wxbot.backends.redis_facts import RedisFacts, facts_from
 from wxbot.backends.redis_link import Command, OnTime, RedisLink
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.ports import (
@@ -66,11 +68,14 @@ _REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter")
 class RedisStore:
     """wxbot.ports.Store on one Redis. Open it after gunicorn has forked, never before.
 
-    ``on_time`` hears the server's time every few seconds. Raises ValueError for an address that cannot be read.
+    ``on_time`` hears the server's time every few seconds. With ``replicas``, a message is kept only once so many
+    replicas have it too. Raises ValueError for an address that cannot be read.
     """
 
-    def __init__(self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None) -> None:
-        self._link = RedisLink(url, [_source(name) for name in _SCRIPTS], on_time)
+    def __init__(
+        self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0
+    ) -> None:
+        self._link = RedisLink(url, [_source(name) for name in _SCRIPTS], on_time, replicas)
         kept = retention or Retention()
         self._seen_ms = round(kept.dedup_seconds * 1000)
         self._idle_ms = self._seen_ms
@@ -95,6 +100,16 @@ class RedisStore:
 
     async def ping(self) -> None:
         await self._link.submit(Command(("SET", PROBE_KEY, 1, "EX", PROBE_SECONDS), bool))
+
+    async def facts(self) -> RedisFacts:
+        """What the server says of itself. Raises StoreUnavailable."""
+        info = await self._link.submit(Command(("INFO",), bytes))
+        config: dict[str, str] = {}
+        for name in ("appendfsync", "save"):
+            with suppress(StoreUnavailable):  # managed servers keep it to themselves
+                answer = await self._link.submit(Command(("CONFIG", "GET", name), list))
+                config |= {key.decode(): value.decode() for key, value in zip(answer[::2], answer[1::2], strict=True)}
+        return facts_from(info, config)
 
     # Inbox
 
@@ -185,7 +200,7 @@ class RedisStore:
         )
 
     async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
-        return await self._link.submit(_script("retry_dead_letter", appid, (seq, now), bool))
+        return await self._link.submit(_script("retry_dead_letter", appid, (seq, now), bool), durable=True)
 
     async def drop_dead_letter(self, appid: str, seq: int) -> bool:
         return await self._link.submit(_script("drop_dead_letter", appid, (seq,), bool))

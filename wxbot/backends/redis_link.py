@@ -32,6 +32,8 @@ Result = TypeVar("Result")
 Argument = str | bytes | int
 OnTime = Callable[[float, float, float], None]
 
+REPLICA_SECONDS = 1.0
+"""How long to wait for replicas."""
 TIME_SECONDS = 2.0
 """How often the server is asked for its time, at most: with a batch that is on its way anyway."""
 
@@ -47,11 +49,13 @@ class Command(Generic[Result]):
 class RedisLink(StoreThread[Command[Any]]):
     """Runs commands on one connection, which is made when it is needed and made anew when it is lost.
 
-    ``scripts`` are loaded into the server with every new connection. ``on_time`` hears the server's time.
+    ``scripts`` are loaded into the server with every new connection. ``on_time`` hears the server's time. What is
+    durable is only done once ``replicas`` replicas have it too.
     """
 
-    def __init__(self, url: str, scripts: Sequence[str], on_time: OnTime | None = None) -> None:
+    def __init__(self, url: str, scripts: Sequence[str], on_time: OnTime | None = None, replicas: int = 0) -> None:
         super().__init__("the Redis store", "wxbot-redis")
+        self._replicas = replicas
         self._pool = connection_pool(url)
         self._scripts = scripts
         self._on_time = on_time
@@ -78,7 +82,7 @@ class RedisLink(StoreThread[Command[Any]]):
         result: Result = super().run(operation)
         return result
 
-    async def submit(self, operation: Command[Result], *, durable: bool = True) -> Result:
+    async def submit(self, operation: Command[Result], *, durable: bool = False) -> Result:
         result: Result = await super().submit(operation, durable=durable)
         return result
 
@@ -98,14 +102,17 @@ class RedisLink(StoreThread[Command[Any]]):
             _read(job)
 
     def _work(self, jobs: Sequence[Job[Command[Any]]]) -> None:
-        if self._connection is not None and self._connection.can_read():
-            self.disconnect()  # nothing is asked for, so it is the server's farewell: it was restarted, say
+        if self._connection is not None and self._was_closed():
+            self.disconnect()
         if self._connection is None:
             self._connect()
         forgotten = self._exchange(jobs)
         if forgotten:
             self._load_scripts()
             self._exchange(forgotten)
+        promised = [job for job in jobs if job.durable and isinstance(job.outcome, _Answer)]
+        if promised and self._replicas:
+            self._wait_for_replicas(promised)
         if any(isinstance(job.outcome, _NoMaster) for job in jobs):
             self.disconnect()  # the next connection goes to whoever is the master by then
 
@@ -114,6 +121,13 @@ class RedisLink(StoreThread[Command[Any]]):
         self._asked_time_at = float("-inf")
         self._load_scripts()
         self._exchange([])
+
+    def _was_closed(self) -> bool:
+        """While nothing is asked for, all that can come is the server's farewell: it was restarted, say."""
+        try:
+            return bool(self._connection.can_read())
+        except redis.exceptions.ConnectionError:
+            return True
 
     def _load_scripts(self) -> None:
         self._send([("SCRIPT", "LOAD", script) for script in self._scripts])
@@ -138,6 +152,13 @@ class RedisLink(StoreThread[Command[Any]]):
             except ResponseError as error:
                 job.outcome = StoreUnavailable(explain(error))
         return forgotten
+
+    def _wait_for_replicas(self, promised: Sequence[Job[Command[Any]]]) -> None:
+        self._send([("WAIT", self._replicas, round(REPLICA_SECONDS * 1000))])
+        there = int(self._connection.read_response())
+        if there < self._replicas:
+            for job in promised:  # it is in the store, and a redelivery that meets the replicas will be acknowledged
+                job.outcome = StoreUnavailable(f"only {there} replica(s) of Redis have it, not {self._replicas}")
 
     def _send(self, commands: Sequence[tuple[Argument, ...]]) -> None:
         self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
@@ -178,6 +199,8 @@ def explain(error: RedisError | OSError) -> str:
     for kinds, sentence in _EXPLANATIONS:
         if isinstance(error, kinds):
             return sentence.format(text)
+    if "compiling script" in text:
+        return "this Redis is too old: wxbot needs Redis 7 or newer, or Valkey"
     if text.startswith("MISCONF"):
         return f"Redis cannot write to its disk and takes nothing new: {text}"
     return f"Redis failed: {text}"

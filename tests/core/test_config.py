@@ -7,6 +7,7 @@ import os
 import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pydantic
 import pytest
@@ -17,6 +18,7 @@ from wxbot.config import (
     load_plugin_settings,
     load_settings,
     misspelt_plugin_settings,
+    without_password,
 )
 from wxbot.errors import ConfigError
 
@@ -324,12 +326,65 @@ def test_numbers_are_finite(environment: Environment, name: str, number: str) ->
         ("store_url", "sqlite:///"),
         ("store_url", "sqlite://wxbot.db"),
         ("store_url", ""),
+        ("store_url", "redis://"),
+        ("store_url", "mysql://127.0.0.1/wxbot"),
+        ("broker_url", "127.0.0.1:6379"),
+        ("broker_url", "sqlite:///wxbot.db"),
+        ("redis_replicas", "-1"),
+        ("role", "both"),
     ],
 )
 def test_a_bad_value_is_named(environment: Environment, name: str, value: str) -> None:
     environment.has(**{name: value})
     (problem,) = problems()
     assert problem.startswith(f"WXBOT_{name.upper()}: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:6379/0",
+        "rediss://user:password@redis.example:6380/1?ssl_ca_certs=/etc/ca.pem",
+        "redis+sentinel://one:26379,two:26379/mymaster/0",
+    ],
+)
+def test_addresses_that_machines_share(environment: Environment, url: str) -> None:
+    environment.has(store_url=url, broker_url=url)
+    assert load_settings().store_url == url
+    environment.has(broker_url="amqp://guest:guest@127.0.0.1:5672/")
+    assert load_settings().broker_url.startswith("amqp")
+
+
+def test_a_broker_needs_a_store_that_machines_share(environment: Environment) -> None:
+    environment.has(broker_url="redis://127.0.0.1:6379/1")
+    assert problems() == ("WXBOT_BROKER_URL needs a WXBOT_STORE_URL that machines can share, such as redis://…",)
+
+
+def test_a_worker_needs_a_broker(environment: Environment) -> None:
+    environment.has(role="worker", store_url="redis://127.0.0.1/0")
+    (problem,) = problems()
+    assert "WXBOT_BROKER_URL" in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:pass%20word@h:1/0", "redis://:***@h:1/0"),
+        ("redis+sentinel://me:pass%20word@a,b/m", "redis+sentinel://me:***@a,b/m"),
+        ("amqp://me:p@ss%20word@h/", "amqp://me:***@h/"),
+        ("redis://h/0?password=pass%20word&db=1", "redis://h/0?password=***&db=1"),
+        ("redis://h/0", "redis://h/0"),
+    ],
+)
+def test_the_password_in_an_address_is_a_secret(environment: Environment, url: str, shown: str) -> None:
+    environment.has(store_url=url if url.startswith("redis") else "redis://h/0", broker_url=url)
+    settings = load_settings()
+    assert without_password(url) == shown
+    assert "pass%20word" not in repr(settings)
+    if "@" in url:
+        written = url.rpartition("@")[0].rpartition("me:" if "me:" in url else ":")[2]
+        assert written in settings.secrets()
+        assert unquote(written) in settings.secrets()
 
 
 def test_settings_are_frozen(environment: Environment) -> None:

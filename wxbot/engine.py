@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from wxbot.backends.choice import make_hint_reader, make_store, make_waker
+from wxbot.backends.choice import make_hint_reader, make_store, make_waker, read_metrics
 from wxbot.backends.inprocess import InProcessWaker
 from wxbot.config import Settings
 from wxbot.conversation import ConversationOptions, Conversations
@@ -71,6 +71,7 @@ class Engine:
         """Finish running handlers within ``seconds``, hand the rest back, close everything."""
         self._drain_seconds = seconds
         if self._hints is not None:
+            self._hints.refuse_new()
             if self._desk is not None:
                 self._loop.call(self._desk.refuse_new)
             self._hints.stop()
@@ -95,7 +96,7 @@ class Engine:
 
     def metrics(self) -> bytes | None:
         """What Dramatiq's Prometheus middleware has counted; None if it is not in use."""
-        return None if self._hints is None else self._hints.metrics()
+        return read_metrics(self._settings)
 
     def _adopt(self, key: ConversationKey, interacted_at: float) -> None:
         """Called in a thread of the broker's; waits while this process is full."""

@@ -13,8 +13,7 @@ from wxbot.errors import ConfigError
 from wxbot.ports import Clock, ConversationKey, Retention, Store
 
 if TYPE_CHECKING:  # who stays with SQLite need not have these
-    from dramatiq import Broker
-
+    from wxbot.backends.dramatiq_broker import HintBroker
     from wxbot.backends.dramatiq_hints import DramatiqWaker, HintReader
 
 SQLITE = "sqlite:///"
@@ -50,7 +49,7 @@ def make_waker(settings: Settings) -> DramatiqWaker:
     broker = _make_broker(settings)
     from wxbot.backends.dramatiq_hints import DramatiqWaker
 
-    return DramatiqWaker(broker)
+    return DramatiqWaker(broker, settings.appid)
 
 
 def make_hint_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> HintReader:
@@ -58,7 +57,7 @@ def make_hint_reader(settings: Settings, adopt: Callable[[ConversationKey, float
     broker = _make_broker(settings)
     from wxbot.backends.dramatiq_hints import HintReader
 
-    return HintReader(broker, adopt)
+    return HintReader(broker, settings.appid, adopt)
 
 
 def check_broker(settings: Settings) -> None:
@@ -71,9 +70,18 @@ def check_broker(settings: Settings) -> None:
             waker.close()
 
 
-def _make_broker(settings: Settings) -> Broker:
+def read_metrics(settings: Settings) -> bytes | None:
+    """What Dramatiq has counted, for Prometheus; None without a broker or without ``prometheus_client``."""
+    if not settings.broker_url:
+        return None
+    from wxbot.backends.dramatiq_broker import metrics
+
+    return metrics()
+
+
+def _make_broker(settings: Settings) -> HintBroker:
     try:
-        from wxbot.backends.dramatiq_hints import make_broker
+        from wxbot.backends.dramatiq_broker import make_broker
 
         return make_broker(settings.broker_url)
     except ImportError as error:

@@ -1,0 +1,193 @@
+"""Beyond one machine: some bots accept, others answer, and one Redis is between them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+
+from tests.servers.fixtures import empty_redis, redis_server
+from tests.servers.processes import wait_until
+from tests.servers.redis_server import RedisServer
+from wxbot import Context, Plugin
+from wxbot.bot import Bot
+from wxbot.config import Settings, load_settings
+from wxbot.testing import FakeWeChat, User, serve
+
+__all__ = ["empty_redis", "redis_server"]
+
+
+class Deployment:
+    """Bots that share a store and a broker, each as if on a machine of its own, in front of one platform."""
+
+    def __init__(self, wechat: FakeWeChat, redis: RedisServer, stack: ExitStack) -> None:
+        self.wechat = wechat
+        self.redis = redis
+        self._stack = stack
+        self.answered_by: list[str] = []
+
+    def settings(self, **choices: object) -> Settings:
+        given = {name.removeprefix("WXBOT_").lower(): value for name, value in self.wechat.settings().items()}
+        addresses = {"store_url": self.redis.url, "broker_url": self.redis.url}
+        pace = {"lease_seconds": 2, "sweep_seconds": 0.2}
+        return load_settings(env_file=None, **{**given, **addresses, **pace, **choices})
+
+    def webhook(self, **choices: object) -> Bot:
+        bot = Bot(self.settings(**choices), plugins=[self._plugin("webhook")])
+        self.wechat.callback_url = self._stack.enter_context(serve(bot))
+        return bot
+
+    def worker(self, name: str, plugin: Plugin | None = None, **choices: object) -> Bot:
+        bot = Bot(self.settings(role="worker", **choices), plugins=[plugin or self._plugin(name)])
+        bot.start()
+        self._stack.callback(bot.stop, 0)
+        return bot
+
+    def _plugin(self, name: str) -> Plugin:
+        plugin = Plugin("parrot")
+
+        @plugin.fallback
+        async def answer(ctx: Context) -> str:
+            self.answered_by.append(name)
+            return f"{ctx.text}!"
+
+        return plugin
+
+
+@pytest.fixture
+def deployment(empty_redis: RedisServer) -> Iterator[Deployment]:
+    with FakeWeChat() as wechat, ExitStack() as stack:
+        yield Deployment(wechat, empty_redis, stack)
+
+
+@pytest.fixture
+def user(deployment: Deployment) -> User:
+    return deployment.wechat.user("alice")
+
+
+def test_one_accepts_and_another_answers(deployment: Deployment, user: User) -> None:
+    deployment.webhook()
+    deployment.worker("worker")
+    user.says("hello")
+    user.waits_for("hello!")
+    assert user.saw == ["Typing", "CancelTyping", "hello!"]
+    assert deployment.answered_by == ["worker"]
+    assert deployment.wechat.violations == []
+
+
+def test_what_was_accepted_before_there_was_a_worker(deployment: Deployment, user: User) -> None:
+    deployment.webhook()
+    user.says("one")
+    user.says("two")
+    deployment.worker("worker")
+    user.waits_for("two!")
+    assert [text for text in user.saw if text not in ("Typing", "CancelTyping")] == ["one!", "two!"]
+
+
+def test_a_webhook_does_not_need_the_broker_to_take_a_message(deployment: Deployment, user: User) -> None:
+    """The hint is lost, the message is not: the sweep finds it."""
+    bot = deployment.webhook(broker_url="redis://127.0.0.1:9/0")
+    user.says("hello")
+    assert bot.problem() == "the broker is unavailable; messages are kept and answered a moment later"
+    deployment.worker("worker")
+    user.waits_for("hello!")
+
+
+def test_a_worker_does_not_need_the_broker_to_answer(deployment: Deployment, user: User) -> None:
+    deployment.webhook()
+    worker = deployment.worker("worker", broker_url="redis://127.0.0.1:9/0")
+    user.says("hello")
+    user.waits_for("hello!")
+    assert worker.problem() == "the broker is unavailable; messages are kept and answered a moment later"
+
+
+def test_many_users_and_two_workers(deployment: Deployment) -> None:
+    deployment.webhook()
+    for name in ("one", "two"):
+        deployment.worker(name)
+    users = [deployment.wechat.user(f"user{n}") for n in range(30)]
+    for text in ("first", "second", "third"):
+        for user in users:
+            user.says(text)
+    for user in users:
+        user.waits_for("third!")
+        assert [text for text in user.saw if text not in ("Typing", "CancelTyping")] == ["first!", "second!", "third!"]
+    assert deployment.wechat.violations == []
+
+
+def test_a_full_worker_leaves_the_rest_to_another(deployment: Deployment) -> None:
+    deployment.webhook()
+    hall = Hall()
+    deployment.worker("full", hall.plugin(), max_conversations=1)
+    first, second = deployment.wechat.user("first"), deployment.wechat.user("second")
+    first.says("hello")
+    hall.waits_until_somebody_is_in()
+    deployment.worker("other")
+    second.says("hello")
+    second.waits_for("hello!")
+    assert deployment.answered_by == ["other"]
+    hall.let_go()
+    first.waits_for("out")
+
+
+def test_a_worker_that_stops_hands_its_work_on(deployment: Deployment, user: User) -> None:
+    deployment.webhook()
+    hall = Hall()
+    leaving = deployment.worker("leaving", hall.plugin())
+    user.says("hello")
+    hall.waits_until_somebody_is_in()
+    deployment.worker("heir")
+    leaving.stop(0)
+    user.waits_for("hello!")
+    assert deployment.answered_by == ["heir"]
+    assert user.saw[-1] == "hello!"
+
+
+def test_a_worker_takes_no_pushes(deployment: Deployment) -> None:
+    worker = deployment.worker("worker").wsgi().test_client()
+    assert worker.post("/wechat").status_code == 404
+    assert worker.get("/healthz").status_code == worker.get("/readyz").status_code == 200
+
+
+def test_the_store_is_out_for_a_while(deployment: Deployment, user: User) -> None:
+    webhook, worker = deployment.webhook(), deployment.worker("worker")
+    user.says("before")
+    user.waits_for("before!")
+    deployment.redis.kill()
+    assert webhook.problem() == worker.problem() == "the message store is unavailable"
+    deployment.redis.start()
+    wait_until(lambda: (webhook.problem(), worker.problem()) == (None, None), "ready again")
+    user.says("after")
+    user.waits_for("after!")
+
+
+class Hall:
+    """A handler that stays until it is let go."""
+
+    def __init__(self) -> None:
+        self._in = threading.Event()
+        self._let_go: Callable[[], object] | None = None
+
+    def plugin(self) -> Plugin:
+        plugin = Plugin("hall")
+
+        @plugin.fallback
+        async def wait(ctx: Context) -> AsyncIterator[str]:
+            gone, loop = asyncio.Event(), asyncio.get_running_loop()
+            self._let_go = partial(loop.call_soon_threadsafe, gone.set)
+            self._in.set()
+            await gone.wait()
+            yield "out"
+
+        return plugin
+
+    def waits_until_somebody_is_in(self) -> None:
+        assert self._in.wait(10), "nobody came"
+
+    def let_go(self) -> None:
+        assert self._let_go is not None
+        self._let_go()

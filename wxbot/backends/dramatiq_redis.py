@@ -1,0 +1,142 @@
+"""Hints on Redis or Valkey, through Dramatiq's own scripts and keys."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from threading import Condition, Event
+from typing import Any
+
+import redis
+from dramatiq import Consumer, MessageProxy, Middleware
+from dramatiq.brokers.redis import RedisBroker
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+
+from wxbot.backends.dramatiq_broker import HintBroker, HintConsumer, Outage
+from wxbot.backends.redis_address import connection_pool
+from wxbot.backends.redis_link import explain
+
+NAMESPACE = "{wxbot}:hints"
+"""Of all keys. What stands in braces makes them one slot of a Redis cluster."""
+POLL_SECONDS = 0.015
+"""How often an idle process looks whether there are hints (docs/performance.md has what that costs)."""
+HEARTBEAT_SECONDS = 15.0
+"""Dramatiq gives away what a process holds that has fetched nothing for 60 seconds."""
+MISS_MS = 5
+"""Longest pause after a fetch that found nothing: another process was faster."""
+
+
+class RedisHints(RedisBroker, HintBroker):
+    """Dramatiq's broker, on a client whose every failure is one that Dramatiq knows.
+
+    Raises ValueError for an address that cannot be read.
+    """
+
+    def __init__(self, url: str, middleware: list[Middleware]) -> None:
+        self._pool = connection_pool(url)
+        client = _Client(connection_pool=self._pool)
+        super().__init__(client=client, namespace=NAMESPACE, middleware=middleware)  # type: ignore[no-untyped-call]
+        self.consuming = Outage()
+        self.refusing = Event()
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """``timeout`` plays no part: see POLL_SECONDS."""
+        inner = super().consume(queue_name, prefetch, MISS_MS)
+        return _RedisConsumer(self, inner, queue_name, prefetch)
+
+    def probe(self, queue_name: str) -> int:
+        """By a script that writes: what refuses it would refuse a hint too."""
+        return int(self.do_qsize(queue_name))
+
+    def waiting(self, queue_name: str) -> int:
+        """How many hints nobody has fetched. It writes nothing, so looking often costs no disk and no replica."""
+        return int(self.client.llen(f"{self.namespace}:{queue_name}"))
+
+    def explain(self, error: Exception) -> str:
+        return explain(error) if isinstance(error, RedisError | OSError) else f"Redis failed: {error!r}"
+
+    def disconnect(self) -> None:
+        """Connections are not bound to threads here: ``close`` lets go of them."""
+
+    def abort(self) -> None:
+        self._pool.disconnect(inuse_connections=True)
+
+    def close(self) -> None:
+        self._pool.disconnect()
+        for sentinel in getattr(getattr(self._pool, "sentinel_manager", None), "sentinels", ()):
+            sentinel.close()
+
+
+class _Client(redis.Redis):
+    """Turns every failure into a ConnectionError with a sentence: the one kind that Dramatiq is prepared for."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except NoScriptError:  # the server has forgotten the script; redis-py loads it again
+            raise
+        except (RedisError, OSError) as error:
+            if isinstance(error, ReadOnlyError):  # no master any more: the next connection asks who is
+                self.connection_pool.disconnect(inuse_connections=False)
+            raise _Failed(explain(error)) from None
+        except (AttributeError, ValueError) as error:  # its socket was closed by another thread: see abort()
+            raise _Failed(f"the connection was given up ({error!r})") from None
+
+
+class _Failed(redis.ConnectionError):
+    """The text is a whole explanation."""
+
+
+class _RedisConsumer(HintConsumer):
+    """Fetches when there is something to fetch and a thread to work it.
+
+    Dramatiq's own consumer fetches to find out. That writes a heartbeat each time, to the disk and to the replicas,
+    and costs twice as much. And while all threads are at work it sleeps instead of waiting for one of them.
+    """
+
+    def __init__(self, broker: RedisHints, inner: Consumer, queue_name: str, prefetch: int) -> None:
+        super().__init__(broker, lambda: inner)
+        self._broker = broker
+        self._queue_name = queue_name
+        self._prefetch = prefetch
+        self._room = Condition()
+        self._late: deque[MessageProxy] = deque()
+        self._idle = True
+        self._fetch_at = time.monotonic()
+
+    def take(self, inner: Consumer) -> MessageProxy | None:
+        if not self._has_room() or (self._idle and not self._is_worth_it(inner)):
+            return None
+        message = next(inner)
+        self.broker.consuming.ends()
+        self._idle = message is None
+        self._fetch_at = time.monotonic() + HEARTBEAT_SECONDS
+        if message is not None:
+            self.taken.add(message.message_id)
+        return message
+
+    def _has_room(self) -> bool:
+        with self._room:
+            return self._room.wait_for(lambda: len(self.taken) < self._prefetch, POLL_SECONDS)
+
+    def _is_worth_it(self, inner: Consumer) -> bool:
+        while self._late:
+            inner.ack(self._late[0])
+            self._late.popleft()
+        if self._broker.waiting(self._queue_name) or time.monotonic() >= self._fetch_at:
+            return True
+        self.broker.consuming.ends()
+        self.broker.refusing.wait(POLL_SECONDS)
+        return False
+
+    def reset(self) -> None:
+        self._idle = True
+
+    def ack(self, message: MessageProxy) -> None:
+        super().ack(message)
+        with self._room:
+            self._room.notify()
+
+    def not_acknowledged(self, message: MessageProxy, error: Exception) -> None:
+        """Until then it would lie in Redis as if it were being worked."""
+        self._late.append(message)

@@ -6,10 +6,10 @@ BIN := .venv/bin
 PYTEST_WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate run test check bench clean
+.PHONY: help demo simulate run test servers test-scaleout check bench clean
 
 help:  ## This list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 demo: .venv/runtime  ## A scripted conversation between a fake WeChat and the bot, with a verdict (about a minute)
 	$(BIN)/python -m wxbot simulate --demo
@@ -23,6 +23,12 @@ run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: 
 test: .venv/dev  ## Every test
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
 
+servers: .venv/dev  ## Real Redis, Valkey and RabbitMQ for the tests that use them; without root, nothing is started
+	@$(BIN)/python -m tests.servers.install
+
+test-scaleout: .venv/dev  ## Ten thousand messages on five hosts (network namespaces, root) while hosts and processes die; 6 minutes
+	$(BIN)/python -m tests.scaleout
+
 check: .venv/dev  ## Formatting, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,7 +39,7 @@ bench: .venv/dev  ## Speed: CPU for each message beside wechatpy by hand, a burs
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove what the commands above have made
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .servers
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "wxbot needs Python 3.11 or newer, and none was found on the PATH."; exit 1; }

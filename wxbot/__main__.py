@@ -1,4 +1,4 @@
-"""The command line: ``python -m wxbot run | worker | simulate | check | plugins | deadletters``."""
+"""The command line: ``python -m wxbot run | worker | simulate | check | plugins | deadletters | store``."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from wxbot.backends.choice import check_broker, make_store
+from wxbot.backends.choice import check_broker, make_bulk, make_clock, make_store
 from wxbot.bot import Bot
 from wxbot.check import check as check_everything
-from wxbot.config import Settings, load_settings
-from wxbot.errors import WxbotError
+from wxbot.config import Settings, load_settings, without_password
+from wxbot.errors import ConfigError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import DeadLetter, Store
+from wxbot.store_copy import End, copy, summary
 from wxbot.version import __version__
 
 Result = TypeVar("Result")
@@ -227,6 +229,55 @@ def _one_line(letter: DeadLetter) -> str:
     kind = letter.fields.get("Event") or letter.fields.get("MsgType")
     progress = f"tries {letter.attempts}, sent {letter.sent}"
     return f"{letter.seq}  {died}  {letter.key.openid}  {kind}  {progress}  {letter.reason}"
+
+
+@main.group("store")
+def store_group() -> None:
+    """The store with all messages: move it to another place."""
+
+
+@store_group.command("copy")
+@click.argument("addresses", metavar="[FROM] TO", nargs=-1)
+@click.option("--all-accounts", is_flag=True, help="Every account found there, not only that of WXBOT_APPID.")
+def copy_store(addresses: tuple[str, ...], all_accounts: bool) -> None:
+    """Copy all messages from one store to another one, such as sqlite:///wxbot.db and redis://127.0.0.1:6379/0.
+
+    FROM is WXBOT_STORE_URL unless it is given. Stop the bot first. FROM stays as it is, and TO must have nothing of the
+    account yet. A copy that was interrupted is never worked by a bot: run the same command again.
+    """
+    settings = load_settings()
+    if not 1 <= len(addresses) <= 2:
+        raise click.UsageError("give the address of the store to copy to, or two addresses: from where, and to where")
+    from_address, to_address = (settings.store_url, *addresses)[-2:]
+    try:
+        with _opened(from_address, create=False) as source, _opened(to_address, create=True) as target:
+            copied = asyncio.run(copy(source, target, None if all_accounts else settings.appid))
+    except KeyboardInterrupt:
+        click.echo("wxbot: interrupted; bots refuse what was copied so far. Run the same command again.", err=True)
+        sys.exit(128 + signal.SIGINT)
+    for appid, counts in copied.items():
+        click.echo(summary(appid, counts))
+    click.echo(f"All of it was copied. To work there, set WXBOT_STORE_URL to {target.name} and start the bot.")
+
+
+@contextmanager
+def _opened(address: str, *, create: bool) -> Iterator[End]:
+    """The store at ``address``. Raises UsageError for what is no address, StoreUnavailable."""
+    name = without_password(address)
+    try:
+        settings = load_settings(store_url=address, broker_url="", role="webhook")
+        clock = make_clock(settings)
+        bulk = make_bulk(settings, clock)
+    except ConfigError as error:  # all else that is configured has been read before
+        raise click.UsageError("; ".join(each.replace("WXBOT_STORE_URL", name, 1) for each in error.problems)) from None
+    try:
+        bulk.open(create=create)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(f"{name} cannot be opened: {error}") from None
+    try:
+        yield End(name, bulk, clock)
+    finally:
+        bulk.close()
 
 
 def _say(text: str) -> None:

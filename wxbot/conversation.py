@@ -25,6 +25,12 @@ from wxbot.typing_rules import TypingState
 log = logging.getLogger("wxbot.conversation")
 
 RENEWALS_PER_LEASE = 4
+
+LEASE_MARGIN = 0.5
+"""An owner stops relying on its lease so many seconds before others may take it, or a quarter of the lease if that is
+less: the clocks of two machines agree to some milliseconds only, and what is sent takes a moment to reach WeChat. A
+healthy owner, who renews each quarter, never comes so far."""
+
 PURGE_SECONDS = 600.0
 
 
@@ -67,6 +73,13 @@ class Conversation:
         if self.lease is not None and self.indicator is not None:
             self.lease.expires_at = until
             self.indicator.interacted(interacted_at)
+
+    def lose(self) -> None:
+        """Somebody else owns it: stop, and send nothing more, not even what waits for a connection already."""
+        self.lost = True
+        if self.lease is not None:
+            self.lease.expires_at = 0.0
+        self.interrupt()
 
     def interrupt(self) -> None:
         """Stop the work, though never between a send and its record."""
@@ -136,12 +149,12 @@ class Conversations:
 
     async def hold(self, lease: Lease) -> None:
         """Make sure that ``lease`` is still ours before something is sent. Raises LeaseLost, StoreUnavailable."""
-        if self._clock.now() < lease.expires_at:
+        if lease.is_ours(self._clock.now()):
             return
         # We were away (a stopped process, a blocked event loop, a store outage): somebody else may have taken over.
         log.warning("a lease ran out while its conversation was worked; asking the store")
         await self._renew()
-        if self._clock.now() >= lease.expires_at:
+        if not lease.is_ours(self._clock.now()):
             raise LeaseLost("the lease ran out and another process took over this conversation")
 
     async def drain(self, seconds: float) -> None:
@@ -212,6 +225,7 @@ class Conversations:
         if claim is None:
             return
         conversation.lease = claim.lease
+        claim.lease.margin = min(LEASE_MARGIN, self._options.lease_seconds / RENEWALS_PER_LEASE)
         shown = TypingState(claim.interacted_at, claim.typing_until)
         conversation.indicator = self._make_indicator(claim.lease, shown, claim.noted_until)
         state, pending = claim.state, claim.pending
@@ -231,8 +245,7 @@ class Conversations:
         try:
             turn = conversation.turn = begin_turn(lease, pending, conversation.indicator, state)
         except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
-            reason = f"the stored message cannot be read: {error!r}"
-            return Outcome(pending.seq, "dead", sent=pending.sent, unsent=pending.unsent, reason=reason)
+            return self._pipeline.unreadable(pending, error, conversation.indicator.state.showing_until)
         try:
             outcome = turn.outcome("back") if self._draining else await self._pipeline.answer(turn)
         except asyncio.CancelledError:
@@ -304,5 +317,4 @@ class Conversations:
             if key in held:
                 conversation.renewed(now + self._options.lease_seconds, held[key])
             elif conversation.turn is not None:
-                conversation.lost = True
-                conversation.interrupt()
+                conversation.lose()

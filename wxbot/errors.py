@@ -7,6 +7,8 @@
     ├── PluginError            a plugin broke its contract; names plugin and function
     ├── PushRefused            a push that must not be believed; becomes a 4xx
     ├── StoreUnavailable       the store cannot promise anything now; becomes a 500
+    │   └── HalfCopy           what it holds of the account is half a copy, and nobody may work it
+    ├── CopyFailed             a store was not copied to another one; says what to do
     ├── LeaseLost              another process owns this conversation by now
     └── WeChatError            a call to WeChat's API did not end well
         ├── NotReached         WeChat never saw the call: safe to repeat
@@ -61,6 +63,20 @@ class PushRefused(WxbotError):
 
 class StoreUnavailable(WxbotError):
     """The store cannot keep a promise now (locked, full, gone). WeChat gets a 500 and delivers again."""
+
+
+class HalfCopy(StoreUnavailable):
+    """Copying the account into this store was begun and not finished: nothing of it is taken or answered."""
+
+    def __init__(self, appid: str) -> None:
+        super().__init__(
+            f"the store holds half a copy of the account {appid}: its copy is still running, or has died and "
+            "`python -m wxbot store copy` must be run again"
+        )
+
+
+class CopyFailed(WxbotError):
+    """One store was not copied to another one; the text says why, and what to do."""
 
 
 class LeaseLost(WxbotError):

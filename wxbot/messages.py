@@ -90,7 +90,10 @@ def reply_to_json(reply: Reply) -> dict[str, Any]:
 
 
 def reply_from_json(value: Mapping[str, Any]) -> Reply:
-    """The reply that ``reply_to_json`` wrote down."""
+    """The reply that ``reply_to_json`` wrote down. Raises ValueError for a kind that another version wrote."""
+    kind = value["kind"]
+    if kind != "text":
+        raise ValueError(f"this version of wxbot knows no reply of the kind {kind!r}")
     return TextReply(value["text"])
 
 

@@ -14,7 +14,7 @@ from wxbot.firmly import firmly
 from wxbot.handler_run import HandlerRun
 from wxbot.messages import EventMessage, Message, Reply, TextReply
 from wxbot.plugin import Context
-from wxbot.ports import Channel, Clock, Inbox, Lease, Outcome
+from wxbot.ports import Channel, Clock, Inbox, Lease, Outcome, Pending, Permit
 from wxbot.router import Choice, Router
 from wxbot.splitting import split_text
 from wxbot.time_limit import pause
@@ -24,6 +24,10 @@ log = logging.getLogger("wxbot.pipeline")
 
 SEND_PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of a send that did not reach WeChat or found it busy."""
+
+UNREADABLE_WAIT = 60.0
+"""Seconds until a message is looked at again that this version of wxbot cannot read. During a deploy old and new
+workers share the store: a new one, which can read it, takes it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,27 @@ class Pipeline:
         except _HandlerFailed as failure:
             return turn.outcome("dead", str(failure))
         finally:
-            still_ours = self._clock.now() < turn.lease.expires_at
+            still_ours = turn.lease.is_ours(self._clock.now())
             await (turn.indicator.stop() if still_ours else turn.indicator.pause())
         return turn.outcome("answered")
+
+    def unreadable(self, pending: Pending, error: Exception, typing_until: float) -> Outcome:
+        """What becomes of a message that cannot be read: another version of wxbot may be able to, so not dead at once.
+
+        Each look at it is an attempt, and who can read it in the end needs one too. ``typing_until``: Typing may show
+        for so long, as far as is known.
+        """
+        attempt, most = pending.attempts, self._options.max_attempts
+        log.warning("a stored message cannot be read, attempt %d of %d: %r", attempt, most, error)
+        return Outcome(
+            seq=pending.seq,
+            verdict="later" if attempt < most else "dead",
+            typing_until=typing_until,
+            sent=pending.sent,
+            unsent=pending.unsent,
+            reason=f"the stored message cannot be read: {error!r}",
+            retry_at=self._clock.now() + UNREADABLE_WAIT,
+        )
 
     # Route and handle
 
@@ -164,7 +186,7 @@ class Pipeline:
             await self._hold(turn.lease)
             called_at = self._clock.now()
             try:
-                await self._channel.send(turn.lease.key.openid, TextReply(text))
+                await self._channel.send(turn.lease.key.openid, TextReply(text), permit=self._permit(turn.lease))
             except WeChatError as error:
                 log.warning("the user could not be told that the handler failed: %s", error)
             else:
@@ -205,7 +227,7 @@ class Pipeline:
         await self._hold(turn.lease)
         called_at = self._clock.now()
         try:
-            await self._channel.send(turn.lease.key.openid, part)
+            await self._channel.send(turn.lease.key.openid, part, permit=self._permit(turn.lease))
         except AnswerLost as error:
             # It may be on the user's screen: sending it again could say it twice.
             log.warning("a reply may not have arrived and is kept as a dead letter: %s", error)
@@ -219,6 +241,13 @@ class Pipeline:
         if turn.unsent or not turn.through or turn.indicator.calling:
             at = turn.sent_at or 0.0
             await firmly(self._clock, lambda: self._inbox.record_sent(turn.lease, turn.pending.seq, turn.sent, at))
+
+    def _permit(self, lease: Lease) -> Permit:
+        """A send may wait, and the process be stopped meanwhile: by the clock, is ``lease`` ours when it is written?
+
+        A refused send has not reached WeChat, so it is tried again, and ``hold`` asks the store first.
+        """
+        return lambda: lease.is_ours(self._clock.now())
 
     def _after_failed_send(self, turn: Turn, failure: SendFailed) -> Outcome:
         attempt = turn.pending.attempts

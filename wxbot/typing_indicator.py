@@ -52,11 +52,13 @@ class TypingOptions:
 class _Call:
     """A typing call under way, and who waits for its answer."""
 
-    __slots__ = ("answered", "began_at", "waiter")
+    __slots__ = ("answered", "began_at", "waiter", "written")
 
     def __init__(self, began_at: float) -> None:
         self.began_at = began_at
         self.answered = False
+        self.written = False
+        """Whether WeChat may have got it."""
         self.waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def end(self) -> None:
@@ -193,13 +195,18 @@ class TypingIndicator:
             self.state = before
             raise
         else:
-            self.state = await self._outcome_of_typing()
+            try:
+                self.state = await self._outcome_of_typing(call)
+            except asyncio.CancelledError:
+                if not call.written:
+                    self.state = rules.typing_given_up(self.state, before)
+                raise
         self._typing_call = None
         call.end()
 
-    async def _outcome_of_typing(self) -> TypingState:
+    async def _outcome_of_typing(self, call: _Call) -> TypingState:
         try:
-            await self._channel.typing(self._lease.key.openid, "Typing")
+            await self._channel.typing(self._lease.key.openid, "Typing", permit=lambda: self._may_write(call))
         except (AlreadyTyping, AnswerLost) as error:
             log.info("typing may be showing already: %s", error)
         except (NotReached, SystemBusy, TokenRefused) as error:
@@ -212,7 +219,7 @@ class TypingIndicator:
 
     async def _call_cancel(self, call: _Call) -> None:
         try:
-            await self._channel.typing(self._lease.key.openid, "CancelTyping")
+            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._may_write(call))
         except WeChatError as error:
             if isinstance(error, ApiError):
                 self._note_refusal(error)
@@ -221,6 +228,11 @@ class TypingIndicator:
         else:
             self.state = rules.typing_cancelled(self.state)
         call.end()
+
+    def _may_write(self, call: _Call) -> bool:
+        """By the clock, is the lease still ours? What shows after it is another owner's."""
+        call.written = self._lease.is_ours(self._clock.now())
+        return call.written
 
     def _note_refusal(self, error: WeChatError) -> None:
         log.info("typing refused: %s", error)

@@ -91,6 +91,11 @@ def typing_called(state: TypingState, now: float, longest_call: float) -> Typing
     return replace(state, showing_until=now + longest_call + SHOWN)
 
 
+def typing_given_up(state: TypingState, before: TypingState) -> TypingState:
+    """The call was given up before a byte of it was written: what shows is what showed ``before``."""
+    return replace(state, showing_until=before.showing_until)
+
+
 def typing_shows(state: TypingState, now: float) -> TypingState:
     """WeChat accepted Typing, or said that one is showing (45081), or its answer was lost: all end 15 s from now."""
     return replace(state, showing_until=now + SHOWN)

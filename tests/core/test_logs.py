@@ -210,6 +210,9 @@ class StrictDesk:
     def problem(self) -> str | None:
         return None
 
+    def metrics(self) -> bytes | None:
+        return None
+
 
 def test_no_request_forges_a_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", SECRETS)

@@ -135,6 +135,19 @@ def test_a_reply_survives_the_store(text: str) -> None:
     assert reply_from_json(json.loads(stored)) == TextReply(text)
 
 
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({"kind": "voice", "media_id": "M1"}, "knows no reply of the kind 'voice'"),
+        ({"kind": "TEXT", "text": "hi"}, "'TEXT'"),
+        ({"kind": None, "text": "hi"}, "None"),
+    ],
+)
+def test_a_reply_that_another_version_wrote_is_not_guessed_at(stored: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        reply_from_json(stored)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

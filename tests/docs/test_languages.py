@@ -18,6 +18,7 @@ def test_what_is_there_in_both() -> None:
         "docs/configuration.md",
         "docs/deployment.md",
         "docs/plugins.md",
+        "docs/scaling.md",
     ]
 
 

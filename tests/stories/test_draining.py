@@ -73,13 +73,13 @@ def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_thr
 
 
 def dead_letters(bot: Bot) -> list[tuple[str, list[dict[str, str]]]]:
-    from wxbot.bot import open_store
+    from wxbot.backends.choice import make_store
 
-    store = open_store(bot.settings)
+    store = make_store(bot.settings)
     store.open()
 
     async def read() -> list[tuple[str, list[dict[str, str]]]]:
-        found = await store.dead_letters(10)
+        found = await store.dead_letters(bot.settings.appid, 10)
         return [(letter.reason, [dict(reply) for reply in letter.unsent]) for letter in found]
 
     try:

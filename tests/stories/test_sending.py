@@ -28,20 +28,22 @@ class Desk:
         self.clock = ManualClock()
         self.asked = 0
         self._file = folder / "wxbot.db"
+        self._appid = ""
 
     @contextmanager
     def open(self, **choices: object) -> Iterator[FakeWeChat]:
         with FakeWeChat(self.clock) as wechat:
+            self._appid = wechat.appid
             bot = Bot(settings_for(wechat, self._file, **choices), plugins=[self._plugin()], clock=self.clock)
             with serve(bot) as address:
                 wechat.callback_url = address
                 yield wechat
 
     def dead_letters(self) -> Sequence[DeadLetter]:
-        return self._store(lambda store: store.dead_letters(100))
+        return self._store(lambda store: store.dead_letters(self._appid, 100))
 
     def retry(self, letter: DeadLetter) -> bool:
-        return self._store(lambda store: store.retry_dead_letter(letter.seq, self.clock.now()))
+        return self._store(lambda store: store.retry_dead_letter(self._appid, letter.seq, self.clock.now()))
 
     def _store(self, work: Callable[[SqliteStore], Awaitable[Result]]) -> Result:
         store = SqliteStore(self._file)

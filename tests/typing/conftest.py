@@ -14,6 +14,7 @@ from tests.typing.stage import Calls, Stage, no_thread_left, served
 from wxbot.bot import Bot
 from wxbot.config import Settings
 from wxbot.plugin import Plugin
+from wxbot.ports import Permit
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.wechat.transport import Limits, Transport
 
@@ -29,10 +30,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     exchange = Transport.exchange
 
     async def watched(
-        self: Transport, method: str, url: URL, body: bytes | None, timeout: Limits, call: str
+        self: Transport,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        timeout: Limits,
+        call: str,
+        permit: Permit | None = None,
     ) -> tuple[int, bytes]:
         with calls.one():
-            return await exchange(self, method, url, body, timeout, call)
+            return await exchange(self, method, url, body, timeout, call, permit)
 
     monkeypatch.setattr(Transport, "exchange", watched)
     return calls
@@ -47,7 +54,8 @@ def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[
             wechat = stack.enter_context(FakeWeChat(clock, account_kind=account_kind))
             found = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
             store = f"sqlite:///{tmp_path / 'wxbot.db'}"
-            chosen = Settings.model_validate({**found, "store_url": store, **settings})
+            # A clock that leaps ahead is faster than the store: a short lease would run out before it is renewed.
+            chosen = Settings.model_validate({**found, "store_url": store, "lease_seconds": 3600, **settings})
             bot = Bot(chosen, plugins=[plugin], clock=clock)
             bot.start()
             stack.callback(bot.stop, 0)

@@ -58,8 +58,7 @@ class Stage:
         self._calls.waits_until_answered()
         engine = self.bot._engine
         assert engine is not None
-        assert engine._loop is not None
-        asyncio.run_coroutine_threadsafe(_some_passes(), engine._loop).result(PATIENCE)
+        engine._loop.run(_some_passes(), PATIENCE)
 
     def turn(self, seconds: float) -> None:
         """Time passes, once the bot rests."""

@@ -18,7 +18,7 @@ import pytest
 
 from wxbot.errors import AnswerLost, LeaseLost, NotReached, StoreUnavailable, WeChatError, api_error
 from wxbot.messages import Reply, TextReply
-from wxbot.ports import Arrival, Bid, Claim, ConversationKey, Lease, Outcome, Pending, Receipt, TypingCommand
+from wxbot.ports import Arrival, Bid, Claim, ConversationKey, Lease, Outcome, Pending, Permit, Receipt, TypingCommand
 from wxbot.testing import ManualClock
 from wxbot.time_limit import pause
 from wxbot.typing_indicator import TypingIndicator, TypingOptions
@@ -51,22 +51,31 @@ def refusal(errcode: int) -> Answer:
 
 @dataclass
 class Wire:
-    """wxbot.ports.Channel that notes what reaches it. ``answers``: to the typing calls to come."""
+    """wxbot.ports.Channel that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds that
+    a typing call waits before it is written; ``refused``: when one was not, for want of a permit."""
 
     clock: ManualClock
     answers: deque[Answer] = field(default_factory=deque)
     seen: list[Seen] = field(default_factory=list)
+    queue: float = 0.0
+    refused: list[float] = field(default_factory=list)
     open_calls: int = 0
 
-    async def send(self, openid: str, reply: Reply) -> None:
+    async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:
+        assert permit()
         self._note(reply.text)
 
-    async def typing(self, openid: str, command: TypingCommand) -> None:
+    async def typing(self, openid: str, command: TypingCommand, *, permit: Permit) -> None:
         assert openid == "alice"
-        self._note(command)
-        answer = self.answers.popleft() if self.answers else FINE
         self.open_calls += 1
         try:
+            if self.queue:
+                await pause(self.clock, self.queue)
+            if not permit():
+                self.refused.append(self.clock.now() - START)
+                raise NotReached("typing was not sent: the right to answer this user had run out meanwhile")
+            self._note(command)
+            answer = self.answers.popleft() if self.answers else FINE
             if answer.seconds:
                 await pause(self.clock, answer.seconds)
             else:
@@ -104,7 +113,7 @@ class Notes:
     def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
         raise NotImplementedError
 
-    async def waiting(self, appid: str, now: float, limit: int) -> Sequence[ConversationKey]:
+    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
         raise NotImplementedError
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
@@ -119,7 +128,7 @@ class Notes:
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
         raise NotImplementedError
 
-    async def purge(self, answered_before: float, died_before: float) -> int:
+    async def purge(self, appid: str, now: float) -> int:
         raise NotImplementedError
 
 
@@ -131,9 +140,9 @@ class Scene:
         self.wire = Wire(self.clock)
         self.notes = Notes(self.clock)
         self.options = TypingOptions(**options)
-        lease = Lease(ConversationKey("wx1", "alice"), "this process", 1, START + 3600)
+        self.lease = Lease(ConversationKey("wx1", "alice"), "this process", 1, START + 3600, margin=0.5)
         self.indicator = TypingIndicator(
-            self.wire, self.notes, lease, self.clock, self.options, state or TypingState(START)
+            self.wire, self.notes, self.lease, self.clock, self.options, state or TypingState(START)
         )
 
     async def turn(self, seconds: float) -> None:
@@ -153,7 +162,7 @@ class Scene:
     async def sends(self, text: str) -> None:
         """What the pipeline does around every message."""
         called_at = self.clock.now()
-        await self.wire.send("alice", TextReply(text))
+        await self.wire.send("alice", TextReply(text), permit=lambda: True)
         self.indicator.message_sent(called_at)
 
     async def says_part(self, text: str) -> None:
@@ -669,6 +678,17 @@ async def test_a_hanging_typing_costs_a_slower_reply_nothing(s: Scene) -> None:
 
 
 @scene()
+async def test_a_typing_that_found_no_connection_shows_nothing_that_could_be_cancelled(s: Scene) -> None:
+    s.wire.queue = 5.0
+    s.indicator.start()
+    await s.turn(1)
+    await s.indicator.stop()
+    await s.indicator.end_turn()
+    assert s.seen == []
+    assert s.wire.open_calls == 0
+
+
+@scene()
 async def test_a_hanging_typing_costs_a_part_nothing(s: Scene) -> None:
     s.wire.answers += [HANGS]
     s.indicator.start()
@@ -756,6 +776,47 @@ async def test_what_an_earlier_owner_left_showing_is_cancelled(s: Scene) -> None
     await s.turn(1)
     await s.answers()
     assert s.seen == ["CancelTyping", "answer"]
+
+
+# -- a lease that runs out on the way
+
+
+@scene()
+async def test_a_typing_that_waited_for_longer_than_the_lease_is_tried_again_with_a_new_one(s: Scene) -> None:
+    s.lease.expires_at = START + 1
+    s.wire.queue = 0.75
+    s.indicator.start()
+    await s.turn(1)
+    assert (s.seen, s.wire.refused) == ([], [0.75]), "the last half second belongs to nobody"
+    s.lease.expires_at = START + 3600
+    await s.until(2.5)
+    s.wire.queue = 0.0
+    await s.until(10)
+    assert s.at("Typing") == [2.75]
+    await s.answers()
+    assert s.seen == ["Typing", "CancelTyping", "answer"]
+
+
+@scene()
+async def test_a_lease_that_stays_away_costs_a_look_each_two_seconds_and_no_call(s: Scene) -> None:
+    s.lease.expires_at = START
+    s.indicator.start()
+    await s.until(40)
+    assert s.wire.refused == [float(at) for at in range(0, 28 + 1, 2)]
+    assert s.indicator.state.showing_until == 0
+    await s.answers()
+    assert s.seen == ["answer"]
+
+
+@scene()
+async def test_whoever_took_over_meanwhile_is_left_its_typing(s: Scene) -> None:
+    s.indicator.start()
+    await s.turn(1)
+    s.lease.expires_at = s.clock.now()
+    await s.answers("")
+    assert s.seen == ["Typing"]
+    assert s.wire.refused == [1]
+    assert s.indicator.state.showing_until == START + 15, "nothing was cancelled"
 
 
 # -- cancelled from outside

@@ -551,3 +551,10 @@ def test_an_old_interaction_is_no_news() -> None:
     assert rules.interacted(FRESH, START) is FRESH
     assert rules.interacted(FRESH, START - 1) is FRESH
     assert rules.message_sent(FRESH, START - 1).interacted_at == START
+
+
+def test_a_call_that_was_given_up_leaves_what_showed_before() -> None:
+    shows = rules.typing_shows(FRESH, START)
+    calling = rules.typing_called(rules.interacted(shows, START + 14), START + 15, LONGEST_CALL)
+    given_up = rules.typing_given_up(calling, shows)
+    assert (given_up.showing_until, given_up.interacted_at) == (START + 15, START + 14)

@@ -287,6 +287,58 @@ def test_a_lasting_refusal_ends_after_the_second_try() -> None:
     run(scene())
 
 
+class GatedTokens(FixedTokens):
+    """Tokens that come when the test opens the gate, or, with ``replacing``, those that replace a refused one."""
+
+    def __init__(self, *, replacing: bool) -> None:
+        super().__init__(TOKEN, "n3w-t0k3n")
+        self.gate = asyncio.Event()
+        self.wanted = asyncio.Event()
+        self._replacing = replacing
+
+    async def get(self) -> str:
+        if not self._replacing:
+            await self._wait()
+        return await super().get()
+
+    async def replace(self, refused: str) -> str:
+        await self._wait()
+        return await super().replace(refused)
+
+    async def _wait(self) -> None:
+        self.wanted.set()
+        await self.gate.wait()
+
+
+@pytest.mark.parametrize("what", ["send", "typing"])
+@pytest.mark.parametrize("replacing", [False, True])
+def test_a_right_that_runs_out_while_a_token_is_fetched(replacing: bool, what: str) -> None:
+    async def scene() -> None:
+        tokens = GatedTokens(replacing=replacing)
+        right = [True]
+        async with api(errcode(40001) if replacing else OK, OK) as wechat, client(wechat.base, tokens) as bot:
+            call = asyncio.ensure_future(
+                bot.send("oUSER", HELLO, permit=lambda: right[0])
+                if what == "send"
+                else bot.typing("oUSER", "Typing", permit=lambda: right[0])
+            )
+            await tokens.wanted.wait()
+            written = len(wechat.asked)
+            assert written == (1 if replacing else 0)
+            right[0] = False
+            tokens.gate.set()
+            error = await error_of(call)
+            assert (type(error), error.retryable, error.__context__) == (NotReached, True, None)
+            assert "was not sent: the right to answer this user had run out" in str(error)
+            assert_silent(error)
+            assert len(wechat.asked) == written
+            right[0] = True
+            await bot.send("oUSER", HELLO, permit=lambda: right[0])
+            assert len(wechat.asked) == written + 1
+
+    run(scene())
+
+
 def test_other_calls_return_what_wechat_answers() -> None:
     async def scene() -> None:
         async with api({"ip_list": ["127.0.0.1"]}) as wechat, client(wechat.base) as bot:
@@ -320,8 +372,8 @@ def test_made_from_settings_it_fetches_its_own_token() -> None:
             bot = WeChatClient.from_settings(settings, Shelf(), HandClock())
             channel: Channel = bot
             await bot.open()
-            await channel.send("oUSER", HELLO)
-            await channel.typing("oUSER", "Typing")
+            await channel.send("oUSER", HELLO, permit=lambda: True)
+            await channel.typing("oUSER", "Typing", permit=lambda: True)
             await bot.close()
         assert [asked.path.rsplit("/")[-1] for asked in wechat.asked] == ["stable_token", "send", "typing"]
         assert json.loads(wechat.asked[0].body)["secret"] == SECRET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from tests.wechat.raw_server import (
 )
 from wxbot.errors import AnswerLost, NotReached
 from wxbot.wechat import pool
+from wxbot.wechat.connection import Connection
 
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
 
@@ -238,6 +239,47 @@ def test_closing_ends_attempts_to_connect(loop: Any) -> None:
                 await asyncio.sleep(0.05)
                 await client.close()
                 assert [type(await call) for call in calls][1:] == [NotReached, NotReached]
+
+    run(loop, scene())
+
+
+@contextmanager
+def at_the_first_connection(action: Callable[[], object]) -> Iterator[None]:
+    """``action`` is done once, when a connection is open and the attempt that opened it does not know it yet."""
+    made, todo = pool.Pool.made, [action]
+
+    def noticed(self: pool.Pool, connection: Connection) -> None:
+        made(self, connection)
+        if todo:
+            todo.pop()()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool.Pool, "made", noticed)
+        yield
+
+
+def test_closing_at_the_moment_in_which_a_connection_opens(loop: Any) -> None:
+    async def scene() -> None:
+        closing_it: list[asyncio.Future[None]] = []
+        async with raw_server(FINE) as server, transport() as client:
+            with at_the_first_connection(lambda: closing_it.append(asyncio.ensure_future(client.close()))):
+                assert isinstance(await failure(post(client, server.url)), NotReached)
+                async with asyncio.timeout(5):
+                    await closing_it[0]
+            await until(lambda: server.open_now == 0)
+
+    run(loop, scene())
+
+
+def test_cancelled_at_the_moment_in_which_its_connection_opens(loop: Any) -> None:
+    async def scene() -> None:
+        async with raw_server(FINE) as server, transport(max_connections=1) as client:
+            call = asyncio.ensure_future(post(client, server.url))
+            with at_the_first_connection(call.cancel):
+                await asyncio.wait({call})
+                assert await post(client, server.url) == (200, FINE_BODY)
+            assert call.cancelled()
+            await until(lambda: server.open_now == 1)
 
     run(loop, scene())
 

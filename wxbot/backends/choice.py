@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wxbot.backends.sqlite import SqliteStore
+from wxbot.backends.sqlite_bulk import SqliteBulk
 from wxbot.clock import SharedClock, SystemClock
 from wxbot.config import Settings
 from wxbot.errors import ConfigError
-from wxbot.ports import Clock, ConversationKey, Retention, Store
+from wxbot.ports import Bulk, Clock, ConversationKey, Retention, Store
 
 if TYPE_CHECKING:  # who stays with SQLite need not have these
     from wxbot.backends.dramatiq_broker import HintBroker
     from wxbot.backends.dramatiq_hints import DramatiqWaker, HintReader
+
+Made = TypeVar("Made")
 
 SQLITE = "sqlite:///"
 
@@ -29,19 +32,46 @@ def make_store(settings: Settings, clock: Clock | None = None) -> Store:
 
     Raises ConfigError if the address cannot be read.
     """
-    kept = Retention(settings.dedup_seconds, settings.dead_letter_seconds, settings.state_seconds)
     if settings.store_url.startswith(SQLITE):
-        path = Path(settings.store_url.removeprefix(SQLITE))
-        return SqliteStore(path, full_sync=settings.sqlite_synchronous == "full", retention=kept)
+        return _on_sqlite(SqliteStore, settings)
     try:
         from wxbot.backends.redis import RedisStore
     except ImportError:
-        raise ConfigError(["WXBOT_STORE_URL: Redis needs two more packages: pip install redis hiredis"]) from None
-    on_time = clock.follow if isinstance(clock, SharedClock) else None
+        raise _redis_is_missing() from None
+    return _on_redis(RedisStore, settings, clock)
+
+
+def make_bulk(settings: Settings, clock: Clock | None = None) -> Bulk:
+    """The same store as ``make_store``, to be read out or filled as a whole. Raises ConfigError."""
+    if settings.store_url.startswith(SQLITE):
+        return _on_sqlite(SqliteBulk, settings)
     try:
-        return RedisStore(settings.store_url, retention=kept, on_time=on_time, replicas=settings.redis_replicas)
+        from wxbot.backends.redis_bulk import RedisBulk
+    except ImportError:
+        raise _redis_is_missing() from None
+    return _on_redis(RedisBulk, settings, clock)
+
+
+def _on_sqlite(make: Callable[..., Made], settings: Settings) -> Made:
+    path = Path(settings.store_url.removeprefix(SQLITE))
+    return make(path, full_sync=settings.sqlite_synchronous == "full", retention=_retention(settings))
+
+
+def _on_redis(make: Callable[..., Made], settings: Settings, clock: Clock | None) -> Made:
+    on_time = clock.follow if isinstance(clock, SharedClock) else None
+    kept, replicas = _retention(settings), settings.redis_replicas
+    try:
+        return make(settings.store_url, retention=kept, on_time=on_time, replicas=replicas)
     except ValueError as error:
         raise ConfigError([f"WXBOT_STORE_URL: {error}"]) from None
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(settings.dedup_seconds, settings.dead_letter_seconds, settings.state_seconds)
+
+
+def _redis_is_missing() -> ConfigError:
+    return ConfigError(["WXBOT_STORE_URL: Redis needs two more packages: pip install redis hiredis"])
 
 
 def make_waker(settings: Settings) -> DramatiqWaker:

@@ -44,13 +44,11 @@ class Outage:
             log.error("the broker of the hints is out, the sweep finds the messages: %s", problem)
         self.problem = problem
 
-    def ends(self) -> bool:
-        """It works; True if it did not before."""
-        if self.problem is None:
-            return False
-        self.problem = None
-        log.warning("the broker of the hints is back")
-        return True
+    def ends(self) -> None:
+        """It works."""
+        if self.problem is not None:
+            self.problem = None
+            log.warning("the broker of the hints is back")
 
 
 class HintBroker(Broker):
@@ -108,7 +106,8 @@ class HintConsumer(Consumer):
         except DecodeError:
             log.warning("the queue of the hints holds something that Dramatiq cannot read")
         except Exception as error:  # noqa: BLE001 - whatever it is must not end the thread
-            self.broker.consuming.begins(self.broker.explain(error))
+            if not self.broker.refusing.is_set():
+                self.broker.consuming.begins(self.broker.explain(error))
             self.reset()
             self.broker.refusing.wait(RETRY_SECONDS)
         return None
@@ -190,7 +189,7 @@ def metrics() -> bytes | None:
     from prometheus_client.multiprocess import MultiProcessCollector
 
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=DB_PATH)
+    MultiProcessCollector(registry, path=DB_PATH)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 

@@ -114,12 +114,12 @@ class DramatiqWaker:
         problem = self.problem()
         if problem is not None:
             self.close(0.0)
-            raise StoreUnavailable(f"hints have no way to the workers (WXBOT_BROKER_URL): {problem}")
+            raise StoreUnavailable(f"hints cannot be sent to the workers (WXBOT_BROKER_URL): {problem}")
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Hand over what is left, within ``seconds`` and only to a broker that works; then let go of everything."""
         self._hints.put(None)
-        if self.problem() is not None:
+        if self._trouble() is not None:
             self._closing.set()
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -136,15 +136,16 @@ class DramatiqWaker:
             self._hints.put(_Hint(key, interacted_at, time.monotonic()))
         elif not self._overflowing:
             self._overflowing = True
-            log.error("%d hints wait for their broker: no more are kept, the sweep finds the messages", BACKLOG)
+            log.error("no more hints are kept: %d wait for their broker, and the sweep finds the messages", BACKLOG)
 
     def problem(self) -> str | None:
         """Why the broker takes no hints now; None if it does. Costs nothing, and is at most PROBE_SECONDS old."""
+        return self._trouble() or (None if self._proved.is_set() else "the broker was not reached yet")
+
+    def _trouble(self) -> str | None:
         asked_at = self._asked_at
         if asked_at is not None and time.monotonic() - asked_at > ANSWER_SECONDS:
             return "the broker gives no answer"
-        if not self._proved.is_set():
-            return "the waker is not open"
         return self._outage.problem
 
     def _run(self) -> None:
@@ -173,12 +174,13 @@ class DramatiqWaker:
 
     def _probe(self) -> None:
         works = self._try(self._count)
+        self._overflowing = self._overflowing and not self._hints.empty()
         self._probe_at = time.monotonic() + (PROBE_SECONDS if works else RETRY_SECONDS)
 
     def _count(self) -> None:
         queued = self._broker.probe(self._queue_name)
         if queued >= QUEUED and not self._crowded:
-            log.error("%d hints wait at their broker and nobody reads them: no more are sent until they are", queued)
+            log.error("no more hints are sent: %d wait at their broker and nobody reads them", queued)
         self._crowded = queued >= QUEUED
 
     def _try(self, call: Callable[[], object]) -> bool:
@@ -186,12 +188,12 @@ class DramatiqWaker:
         try:
             call()
         except Exception as error:  # noqa: BLE001 - whatever it is must not end the thread
-            self._outage.begins(self._broker.explain(error))
+            if not self._closing.is_set():
+                self._outage.begins(self._broker.explain(error))
             return False
         finally:
             self._asked_at = None
-        if self._outage.ends():
-            self._overflowing = False
+        self._outage.ends()
         return True
 
 
@@ -249,7 +251,8 @@ class HintReader:
         try:
             self._adopt(key, interacted_at)
         except Exception:
-            log.exception("a hint could not be followed; the sweep finds its message")
+            if not self._broker.refusing.is_set():
+                log.exception("a hint could not be followed; the sweep finds its message")
 
     def _drop(self, reason: str) -> None:
         """Of every kind only the first is told: while versions change, there are many."""

@@ -83,6 +83,10 @@ class RabbitmqHints(RabbitmqBroker, HintBroker):
     def abort(self) -> None:
         """pika has no way to do that from another thread; the missing heartbeats end the connection."""
 
+    def close(self) -> None:
+        """Dramatiq's own would use the connections of other threads, and hang where they do."""
+        self.disconnect()
+
 
 _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from wxbot.backends.redis_facts import RedisFacts, facts_from
 from wxbot.backends.redis_link import Command, OnTime, RedisLink
-from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.errors import HalfCopy, LeaseLost, StoreUnavailable
 from wxbot.ports import (
     Arrival,
     Bid,
@@ -41,6 +41,7 @@ PROBE_KEY = "wxbot:probe"
 PROBE_SECONDS = 60
 
 LOST = -1
+HALF_COPY = -2
 RENEW_LIMIT = 500
 PURGE_LIMIT = 1000
 TOKEN_KEPT_SECONDS = 4 * 3600
@@ -61,7 +62,7 @@ _SCRIPTS = (
     "begin_token_fetch",
     "save_token",
 )
-_REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter")
+_REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter", "bulk_begin", "bulk_restore")
 """All others may run when ``maxmemory`` is reached: what was accepted can be answered, which makes room."""
 
 
@@ -75,7 +76,7 @@ class RedisStore:
     def __init__(
         self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0
     ) -> None:
-        self._link = RedisLink(url, [_source(name) for name in _SCRIPTS], on_time, replicas)
+        self._link = RedisLink(url, [source(name) for name in _SCRIPTS], on_time, replicas)
         kept = retention or Retention()
         self._seen_ms = round(kept.dedup_seconds * 1000)
         self._idle_ms = self._seen_ms
@@ -84,16 +85,7 @@ class RedisStore:
         self._dead_ms = round(kept.dead_letter_seconds * 1000)
 
     def open(self) -> None:
-        self._link.open()
-        try:
-            self._link.run(Command(("SET", PROBE_KEY, 1, "EX", PROBE_SECONDS), bool))
-            self._link.run(Command(("SET", FORMAT_KEY, FORMAT, "NX"), bool))
-            found = self._link.run(Command(("GET", FORMAT_KEY), int))
-            if found > FORMAT:
-                raise StoreUnavailable(f"the store was written by a newer wxbot (its format {found}, ours {FORMAT})")
-        except StoreUnavailable:
-            self._link.stop()
-            raise
+        open_link(self._link)
 
     def close(self) -> None:
         self._link.stop()
@@ -118,8 +110,8 @@ class RedisStore:
         lease_until = at + bid.lease_seconds if bid else 0.0
         noted_until = at + bid.typing_seconds if bid and bid.typing_seconds else 0.0
         owner = bid.owner if bid else ""
-        message = (openid, arrival.dedup_key, _to_json(arrival.fields), at, arrival.interacted_at)
-        command = _script(
+        message = (openid, arrival.dedup_key, to_json(arrival.fields), at, arrival.interacted_at)
+        command = script(
             "accept",
             arrival.key.appid,
             (*message, owner, lease_until, noted_until),
@@ -130,14 +122,14 @@ class RedisStore:
     async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
         arguments = (now, limit, now - patience)
         return await self._link.submit(
-            _script("waiting", appid, arguments, lambda answer: _longest_waiting(appid, answer, limit))
+            script("waiting", appid, arguments, lambda answer: _longest_waiting(appid, answer, limit))
         )
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         until = now + lease_seconds
         arguments = (key.openid, owner, now, until, self._idle_ms, self._state_ms)
         return await self._link.submit(
-            _script("claim", key.appid, arguments, lambda answer: _claim(answer, key, owner, until))
+            script("claim", key.appid, arguments, lambda answer: _claim(answer, key, owner, until))
         )
 
     async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
@@ -151,7 +143,7 @@ class RedisStore:
     async def _renew(self, appid: str, leases: Sequence[Lease], until: float) -> dict[ConversationKey, float]:
         named = [word for lease in leases for word in (lease.key.openid, lease.owner, lease.fence)]
         return await self._link.submit(
-            _script(
+            script(
                 "renew",
                 appid,
                 (until, *named),
@@ -166,10 +158,10 @@ class RedisStore:
         await self._link.submit(_held("record_sent", lease, (seq, sent, sent_at), bool))
 
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
-        state = "" if outcome.state is None else _to_json(outcome.state)
+        state = "" if outcome.state is None else to_json(outcome.state)
         arguments = (
             *(outcome.seq, outcome.verdict, now, int(go_on), outcome.typing_until, outcome.sent),
-            *(outcome.sent_at or 0.0, _to_json(outcome.unsent), outcome.reason, outcome.retry_at, state),
+            *(outcome.sent_at or 0.0, to_json(outcome.unsent), outcome.reason, outcome.retry_at, state),
             *(self._seen_ms, self._dead_ms, self._idle_ms, self._state_ms),
         )
         return await self._link.submit(
@@ -177,54 +169,78 @@ class RedisStore:
         )
 
     async def purge(self, appid: str, now: float) -> int:
-        return await self._link.submit(_script("purge", appid, (now - self._dead_seconds, PURGE_LIMIT), int))
+        return await self._link.submit(script("purge", appid, (now - self._dead_seconds, PURGE_LIMIT), int))
 
     # Tokens
 
     async def load_token(self, appid: str) -> StoredToken | None:
-        return await self._link.submit(Command(("HMGET", _prefix(appid) + "token", "value", "expires_at"), _token))
+        return await self._link.submit(Command(("HMGET", prefix_of(appid) + "token", "value", "expires_at"), _token))
 
     async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
         arguments = (refused or "", now, now + seconds, TOKEN_KEPT_SECONDS * 1000)
-        return await self._link.submit(_script("begin_token_fetch", appid, arguments, bool))
+        return await self._link.submit(script("begin_token_fetch", appid, arguments, bool))
 
     async def save_token(self, appid: str, token: StoredToken | None) -> None:
         value, expires_at = (token.value, token.expires_at) if token else ("", 0.0)
-        await self._link.submit(_script("save_token", appid, (value, expires_at, TOKEN_KEPT_SECONDS * 1000), bool))
+        await self._link.submit(script("save_token", appid, (value, expires_at, TOKEN_KEPT_SECONDS * 1000), bool))
 
     # Dead letters
 
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
         return await self._link.submit(
-            _script("dead_letters", appid, (limit,), lambda answer: [_dead_letter(appid, *kept) for kept in answer])
+            script("dead_letters", appid, (limit,), lambda answer: [_dead_letter(appid, *kept) for kept in answer])
         )
 
     async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
-        return await self._link.submit(_script("retry_dead_letter", appid, (seq, now), bool), durable=True)
+        return await self._link.submit(script("retry_dead_letter", appid, (seq, now), bool), durable=True)
 
     async def drop_dead_letter(self, appid: str, seq: int) -> bool:
-        return await self._link.submit(_script("drop_dead_letter", appid, (seq,), bool))
+        return await self._link.submit(script("drop_dead_letter", appid, (seq,), bool))
+
+
+def open_link(link: RedisLink) -> None:
+    """Connect, and see that what is there can be written and understood. Raises StoreUnavailable."""
+    link.open()
+    try:
+        link.run(Command(("SET", PROBE_KEY, 1, "EX", PROBE_SECONDS), bool))
+        link.run(Command(("SET", FORMAT_KEY, FORMAT, "NX"), bool))
+        found = link.run(Command(("GET", FORMAT_KEY), int))
+        if found > FORMAT:
+            raise StoreUnavailable(f"the store was written by a newer wxbot (its format {found}, ours {FORMAT})")
+    except StoreUnavailable:
+        link.stop()
+        raise
 
 
 # Scripts
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """The script ``name`` as the server gets it. All that a bot runs refuse what is half a copy."""
     folder = files("wxbot.backends") / "redis_scripts"
     flags = "" if name in _REFUSED_WITHOUT_MEMORY else " flags=allow-oom"
-    return f"#!lua{flags}\n{(folder / 'common.lua').read_text()}\n{(folder / f'{name}.lua').read_text()}"
+    parts = ("common", "refuse_half_copy", name) if name in _SCRIPTS else ("common", name)
+    return "\n".join((f"#!lua{flags}", *((folder / f"{part}.lua").read_text() for part in parts)))
 
 
 @cache
 def _digest(name: str) -> str:
-    return sha1(_source(name).encode(), usedforsecurity=False).hexdigest()  # Redis's own name for it
+    return sha1(source(name).encode(), usedforsecurity=False).hexdigest()  # Redis's own name for it
 
 
-def _script(
+def script(
     name: str, appid: str, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
 ) -> Command[Result]:
+    """Run ``name`` on one account. Its answer is read by ``read``, or raises HalfCopy."""
+
+    def read_if_whole(answer: Any) -> Result:
+        if answer == HALF_COPY:
+            raise HalfCopy(appid)
+        return read(answer)
+
     # Written as bytes here, so that what cannot be written is its caller's error and not that of a whole batch.
-    return Command(("EVALSHA", _digest(name), 1, _prefix(appid), *(str(each).encode() for each in arguments)), read)
+    written = (str(each).encode() for each in arguments)
+    return Command(("EVALSHA", _digest(name), 1, prefix_of(appid), *written), read_if_whole)
 
 
 def _held(
@@ -238,17 +254,18 @@ def _held(
         return read(answer)
 
     openid = lease.key.openid
-    return _script(name, lease.key.appid, (openid, lease.owner, lease.fence, *arguments), read_if_held)
+    return script(name, lease.key.appid, (openid, lease.owner, lease.fence, *arguments), read_if_held)
 
 
-def _prefix(appid: str) -> str:
+def prefix_of(appid: str) -> str:
+    """What all keys of an account begin with."""
     return f"wxbot:{{{appid}}}:"
 
 
 # Answers
 
 
-def _to_json(value: Any) -> str:
+def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wxbot.backends.sqlite_writer import SqliteWriter
-from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.errors import HalfCopy, LeaseLost, StoreUnavailable
 from wxbot.ports import (
     Arrival,
     Bid,
@@ -29,7 +29,7 @@ from wxbot.ports import (
 )
 
 SCHEMA_VERSION = 1
-WAITING, DEAD = 0, 2  # 1: answered
+WAITING, ANSWERED, DEAD = 0, 1, 2
 PURGE_LIMIT = 2000
 LAST_SEQ = 2**63 - 1
 
@@ -71,6 +71,13 @@ CREATE TABLE tokens (
     fetching_until REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 """
+_COPIES = """
+CREATE TABLE IF NOT EXISTS copies (  -- accounts that are being copied into this file (sqlite_bulk.py)
+    appid TEXT PRIMARY KEY,
+    copy TEXT NOT NULL,
+    base INTEGER NOT NULL           -- is added to the numbers that messages had where they came from
+) WITHOUT ROWID
+"""
 
 
 class SqliteStore:
@@ -81,7 +88,7 @@ class SqliteStore:
         self._retention = retention or Retention()
 
     def open(self) -> None:
-        self._writer.open(_prepare)
+        self._writer.open(prepare)
 
     def close(self) -> None:
         self._writer.stop()
@@ -92,7 +99,7 @@ class SqliteStore:
     # Inbox
 
     def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
-        fields = _to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
+        fields = to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
         return self._writer.run(lambda db: _accept(db, arrival, fields, bid))
 
     async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
@@ -102,7 +109,7 @@ class SqliteStore:
         return await self._writer.submit(lambda db: _claim(db, key, owner, now, lease_seconds), durable=False)
 
     async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
-        held = _to_json([(*lease.key, lease.owner, lease.fence) for lease in leases])
+        held = to_json([(*lease.key, lease.owner, lease.fence) for lease in leases])
         return await self._writer.submit(lambda db: _renew(db, held, now + lease_seconds), durable=False)
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
@@ -112,7 +119,7 @@ class SqliteStore:
         await self._writer.submit(lambda db: _record_sent(db, lease, seq, sent, sent_at))
 
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
-        state = None if outcome.state is None else _to_json(outcome.state)
+        state = None if outcome.state is None else to_json(outcome.state)
         return await self._writer.submit(lambda db: _settle(db, lease, outcome, state, now, go_on))
 
     async def purge(self, appid: str, now: float) -> int:
@@ -138,11 +145,11 @@ class SqliteStore:
         return await self._writer.submit(lambda db: _retry_dead_letter(db, appid, seq, now))
 
     async def drop_dead_letter(self, appid: str, seq: int) -> bool:
-        drop = "DELETE FROM inbox WHERE seq = ? AND appid = ? AND status = 2"
-        return await self._writer.submit(lambda db: db.execute(drop, (seq, appid)).rowcount == 1)
+        return await self._writer.submit(lambda db: _drop_dead_letter(db, appid, seq))
 
 
-def _prepare(db: sqlite3.Connection) -> None:
+def prepare(db: sqlite3.Connection) -> None:
+    """Create or upgrade what is in the file. Raises StoreUnavailable if it was written by a newer wxbot."""
     # Several workers may start on a new file at once: look and create under one lock.
     db.execute("BEGIN IMMEDIATE")
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -152,6 +159,7 @@ def _prepare(db: sqlite3.Connection) -> None:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
         raise StoreUnavailable(f"the store was written by a newer wxbot (its version {version}, ours {SCHEMA_VERSION})")
+    db.execute(_COPIES)  # a file of the same version may be older than this table
     _write_something(db)  # or a file that may only be read would be found out by the first message
     db.execute("COMMIT")
 
@@ -162,11 +170,17 @@ def _write_something(db: sqlite3.Connection) -> None:
     db.execute("INSERT OR REPLACE INTO tokens (appid) VALUES ('')")
 
 
-def _to_json(value: Any) -> str:
+def _refuse_half_copy(db: sqlite3.Connection, appid: str) -> None:
+    if db.execute("SELECT 1 FROM copies WHERE appid = ?", (appid,)).fetchone():
+        raise HalfCopy(appid)
+
+
+def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _accept(db: sqlite3.Connection, arrival: Arrival, fields: str, bid: Bid | None) -> Receipt:
+    _refuse_half_copy(db, arrival.key.appid)
     known = db.execute(
         "SELECT owner, next_at, fence, interacted_at, typing_until, state FROM conversations"
         " WHERE appid = ? AND openid = ?",
@@ -222,6 +236,7 @@ def _take(db: sqlite3.Connection, arrival: Arrival, lease: Lease, typing_until: 
 
 
 def _waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, patience: float) -> list[ConversationKey]:
+    _refuse_half_copy(db, appid)
     rows = db.execute(
         "SELECT appid, openid FROM conversations"
         " WHERE next_at <= CASE WHEN owner IS NULL THEN ? ELSE ? END AND (owner IS NULL OR lease_until <= ?)"
@@ -232,6 +247,7 @@ def _waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, patienc
 
 
 def _claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, seconds: float) -> Claim | None:
+    _refuse_half_copy(db, key.appid)
     row = db.execute(
         "UPDATE conversations SET owner = ?, fence = fence + 1, lease_until = ?"
         " WHERE appid = ? AND openid = ? AND next_at <= ? AND (owner IS NULL OR lease_until <= ?)"
@@ -342,7 +358,7 @@ def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
             WAITING if died_at is None else DEAD,
             1 if outcome.verdict == "back" else 0,
             outcome.sent,
-            _to_json(outcome.unsent),
+            to_json(outcome.unsent),
             outcome.reason,
             died_at,
             outcome.seq,
@@ -411,6 +427,7 @@ def _save_token(db: sqlite3.Connection, appid: str, token: StoredToken | None) -
 
 
 def _dead_letters(db: sqlite3.Connection, appid: str, limit: int) -> list[DeadLetter]:
+    _refuse_half_copy(db, appid)
     rows = db.execute(
         "SELECT seq, appid, openid, fields, received_at, died_at, attempts, sent, reason, unsent FROM inbox"
         " WHERE status = 2 AND appid = ? ORDER BY seq LIMIT ?",
@@ -435,6 +452,7 @@ def _dead_letter(seq: int, appid: str, openid: str, fields: str, *facts: Any) ->
 
 
 def _retry_dead_letter(db: sqlite3.Connection, appid: str, seq: int, now: float) -> bool:
+    _refuse_half_copy(db, appid)
     row = db.execute(
         "UPDATE inbox SET status = 0, attempts = 0, reason = NULL WHERE seq = ? AND appid = ? AND status = 2"
         " RETURNING openid, received_at",
@@ -449,3 +467,9 @@ def _retry_dead_letter(db: sqlite3.Connection, appid: str, seq: int, now: float)
         (appid, openid, now, received_at),
     )
     return True
+
+
+def _drop_dead_letter(db: sqlite3.Connection, appid: str, seq: int) -> bool:
+    _refuse_half_copy(db, appid)
+    dropped = db.execute("DELETE FROM inbox WHERE seq = ? AND appid = ? AND status = 2", (seq, appid))
+    return dropped.rowcount == 1

@@ -32,6 +32,9 @@ from wxbot.ports import Clock
 from wxbot.testing.fake import FakeWeChat
 from wxbot.testing.user import User
 
+LEASE_SECONDS = "3600"
+"""A clock that is turned by hand may leap ahead faster than a store can renew a lease of some seconds."""
+
 
 class _QuietHandler(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's own name
@@ -57,7 +60,8 @@ def serve(bot: Bot) -> Iterator[str]:
 def settings_for(wechat: FakeWeChat, store: Path, **choices: Any) -> Settings:
     """Settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings."""
     given = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
-    return load_settings(env_file=None, **{**given, "store_url": f"sqlite:///{store}", **choices})
+    given |= {"store_url": f"sqlite:///{store}", "lease_seconds": LEASE_SECONDS}
+    return load_settings(env_file=None, **{**given, **choices})
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from yarl import URL
 from wxbot.config import Settings
 from wxbot.errors import AccountNotAllowed, AnswerLost, NotReached, TokenRefused
 from wxbot.messages import Reply
-from wxbot.ports import Clock, TokenShelf, TypingCommand
+from wxbot.ports import Clock, Permit, TokenShelf, TypingCommand
 from wxbot.wechat.token import TokenProvider, Tokens
 from wxbot.wechat.token_call import TokenCall
 from wxbot.wechat.transport import Limits, Transport, answer_of, limits
@@ -37,6 +37,7 @@ class WeChatClient:
     """WeChat's API for one account. ``open`` it inside the running loop; every call raises only WeChatError.
 
     ``timeout`` and ``typing_timeout`` bound a whole call, in seconds. A refused token is replaced once per call.
+    ``permit`` is that of ``ports.Channel``; without one a call may always be made.
     """
 
     def __init__(
@@ -102,23 +103,23 @@ class WeChatClient:
             await self._tokens.close()
         await self._transport.close()
 
-    async def send(self, openid: str, reply: Reply) -> None:
+    async def send(self, openid: str, reply: Reply, *, permit: Permit | None = None) -> None:
         """Send one message. Raises WeChatError; only what is ``retryable`` was certainly not delivered."""
         message = {"touser": openid, "msgtype": "text", "text": {"content": reply.text}}
-        await self._order(SEND_PATH, message, self._limits)
+        await self._order(SEND_PATH, message, self._limits, permit)
 
-    async def typing(self, openid: str, command: TypingCommand) -> None:
+    async def typing(self, openid: str, command: TypingCommand, *, permit: Permit | None = None) -> None:
         """Show (``Typing``) or end (``CancelTyping``) the typing indicator. Raises WeChatError."""
         body = {"touser": openid, "command": command, **self._typing_extra}
         try:
-            await self._order(self._typing_path, body, self._typing_limits)
+            await self._order(self._typing_path, body, self._typing_limits, permit)
         except AccountNotAllowed as error:
             self._hint(error)
             raise
 
     async def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST ``body`` as JSON to any other call of the API and return WeChat's answer. Raises WeChatError."""
-        return await self._authorised(path, body, self._limits)
+        return await self._authorised(path, body, self._limits, None)
 
     def wechatpy(self) -> Any:
         """wechatpy's own client on the same token, for plain ``def`` handlers (it blocks)."""
@@ -126,23 +127,25 @@ class WeChatClient:
             raise NotReached("wechatpy's client is there only while the bot runs")
         return self._wechatpy
 
-    async def _order(self, path: str, body: Mapping[str, Any], timeout: Limits) -> None:
+    async def _order(self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None) -> None:
         """A call whose success WeChat states; ``{}`` from something in between is no success."""
-        answer = await self._authorised(path, body, timeout)
+        answer = await self._authorised(path, body, timeout, permit)
         if "errcode" not in answer and "errCode" not in answer:
             raise AnswerLost(f"{path} was sent, but the answer has no errcode")
 
-    async def _authorised(self, path: str, body: Mapping[str, Any], timeout: Limits) -> dict[str, Any]:
+    async def _authorised(
+        self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None
+    ) -> dict[str, Any]:
         data = _JSON.encode(body).encode("utf-8", "replace")  # half a surrogate pair has no UTF-8: it becomes "?"
         token = await self._tokens.get()
         try:
-            return await self._post(path, data, token, timeout)
+            return await self._post(path, data, token, timeout, permit)
         except TokenRefused:
             pass
-        return await self._post(path, data, await self._tokens.replace(token), timeout)
+        return await self._post(path, data, await self._tokens.replace(token), timeout, permit)
 
-    async def _post(self, path: str, data: bytes, token: str, timeout: Limits) -> dict[str, Any]:
-        status, answer = await self._transport.exchange("POST", self._url(path, token), data, timeout, path)
+    async def _post(self, path: str, data: bytes, token: str, timeout: Limits, permit: Permit | None) -> dict[str, Any]:
+        status, answer = await self._transport.exchange("POST", self._url(path, token), data, timeout, path, permit)
         return answer_of(path, status, answer, (token,))
 
     def _url(self, path: str, token: str) -> URL:

@@ -12,6 +12,7 @@ from typing import Protocol
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from wxbot.errors import AnswerLost, NotReached, WeChatError
+from wxbot.ports import Permit
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 2 * MAX_BODY_BYTES
@@ -27,13 +28,30 @@ class Call:
     the log. ``connection`` is there from the moment on that a first byte may have been written.
     """
 
-    __slots__ = ("connection", "name", "outcome", "request")
+    __slots__ = ("connection", "name", "outcome", "permit", "request")
 
-    def __init__(self, request: bytes, name: str, outcome: asyncio.Future[tuple[int, bytes] | WeChatError]) -> None:
+    def __init__(
+        self,
+        request: bytes,
+        name: str,
+        outcome: asyncio.Future[tuple[int, bytes] | WeChatError],
+        permit: Permit | None = None,
+    ) -> None:
         self.request = request
         self.name = name
         self.outcome = outcome
+        self.permit = permit
         self.connection: Connection | None = None
+
+    def may_be_written(self) -> bool:
+        """Whether its request is still wanted and permitted. To be asked directly before it is written; one that is
+        not permitted any more is settled as NotReached."""
+        if self.outcome.done():
+            return False
+        if self.permit is None or self.permit():
+            return True
+        self.failed("the right to answer this user had run out meanwhile")
+        return False
 
     def answered(self, status: int, body: bytes) -> None:
         """Settle the call with WeChat's answer, unless it is settled."""
@@ -92,7 +110,7 @@ class Connection(asyncio.Protocol):
         return not self._transport.is_closing()
 
     def send(self, call: Call) -> None:
-        """Write the request of ``call`` now. Only while ``usable`` and free."""
+        """Write the request of ``call``, which ``may_be_written``, now. Only while ``usable`` and free."""
         self._call = call
         call.connection = self
         self._forget_answer()

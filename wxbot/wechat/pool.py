@@ -45,11 +45,13 @@ class Pool:
     def serve(self, call: Call) -> None:
         """Write the request of ``call`` now, if a connection is idle; otherwise as soon as there is one."""
         connection = self._warmest()
-        if connection is not None:
+        if connection is None:
+            self._waiting.append(call)
+            self._open_for_waiting()
+        elif call.may_be_written():
             connection.send(call)
-            return
-        self._waiting.append(call)
-        self._open_for_waiting()
+        else:
+            self._idle.append(connection)
 
     def drop(self, call: Call) -> None:
         """Give up ``call``. A connection that would still bring its answer is closed."""
@@ -87,7 +89,7 @@ class Pool:
     def free(self, connection: Connection) -> None:
         while self._waiting:
             call = self._waiting.popleft()
-            if not call.outcome.done():
+            if call.may_be_written():
                 connection.send(call)
                 return
         connection.idle_since = self._loop.time()
@@ -153,10 +155,13 @@ class Pool:
         # Not create_connection's own: uvloop tries one address after the other, and a silent one would take all time.
         ready = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS)
         name = None if self._tls is None else self._host
-        connection: Connection
-        _, connection = await self._loop.create_connection(
-            lambda: Connection(self), sock=ready, ssl=self._tls, server_hostname=name
-        )
+        connection = Connection(self)
+        try:
+            await self._loop.create_connection(lambda: connection, sock=ready, ssl=self._tls, server_hostname=name)
+        except BaseException:
+            # Cancelled just when it was made: uvloop then closes it without a word, and its place would stay taken.
+            self.lost(connection)
+            raise
         return connection
 
     def _attempt_failed(self, problem: str) -> None:

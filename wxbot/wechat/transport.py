@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from yarl import URL
 
 from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, WeChatError, api_error
+from wxbot.ports import Permit
 from wxbot.version import __version__
 from wxbot.wechat.connection import Call
 from wxbot.wechat.pool import MAX_CONNECTIONS, Pool
@@ -78,19 +79,19 @@ class Transport:
             await pool.close()
 
     async def exchange(
-        self, method: str, url: URL, body: bytes | None, timeout: Limits, call: str
+        self, method: str, url: URL, body: bytes | None, timeout: Limits, call: str, permit: Permit | None = None
     ) -> tuple[int, bytes]:
         """Status and body of WeChat's answer. ``call`` names the call in errors. Redirects are not followed: they
         would carry the token to an address nobody configured.
 
         If a connection is idle, the request is written before the first suspension: calls that are started one after
-        the other are written in this order. Raises NotReached if the request was certainly not sent, AnswerLost if it
-        may have been.
+        the other are written in this order. ``permit`` is asked directly before that (see ``ports.Channel``). Raises
+        NotReached if the request was certainly not sent, AnswerLost if it may have been.
         """
         if self._loop is None:
             raise NotReached(f"{call} was not sent: the client is not open")
         route = self._routes.get((method, url)) or self._route(method, url, call)
-        waiting = Call(_request(route.head, method, body), call, self._loop.create_future())
+        waiting = Call(_request(route.head, method, body), call, self._loop.create_future(), permit)
         route.pool.serve(waiting)
         timer = _Timer(self._loop, route.pool, waiting, timeout)
         try:

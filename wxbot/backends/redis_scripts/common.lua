@@ -10,6 +10,7 @@
 --   wxbot:{appid}:leases         sorted set: conversations with an owner, openid by lease_until
 --   wxbot:{appid}:dead           sorted set: dead letters, OPENID:DEDUP by number
 --   wxbot:{appid}:token          hash: the access token
+--   wxbot:{appid}:copying        the name of the copy that fills the account; until it is whole, no bot works it
 -- Times are seconds since 1970 by the caller's clock, which follows this server's (wxbot.clock.SharedClock).
 
 local prefix = KEYS[1]

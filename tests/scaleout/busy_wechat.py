@@ -1,0 +1,194 @@
+"""FakeWeChat at hundreds of messages a second, on an address of its own, pushing through several webhooks.
+
+The platform with its rules and records is FakeWeChat's own. Only the wire is another one: raw asyncio protocols,
+because aiohttp on both sides would take much of the small machine that the bot is to be measured on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode
+
+import uvloop
+
+from wxbot.testing import Allowance, FakeWeChat
+from wxbot.testing.api import Api, Call
+from wxbot.testing.background import Background
+from wxbot.testing.platform import Platform
+from wxbot.testing.push import Delivery
+from wxbot.testing.server import Server
+
+T = TypeVar("T")
+Address = tuple[str, int]
+
+ALLOWED = 100
+"""Messages that one of the user allows: many, because what is sent twice takes from it too. It is not what we test."""
+MOST_PUSHES = 4096
+"""Under way at the same moment. The real platform has no bound that we know of."""
+LOOK_SECONDS = 0.05
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class BusyWeChat(FakeWeChat):
+    """``webhooks`` are host and port of each; every try of a push goes to any of them.
+
+    ``slowest``: for how many seconds we ourselves were too busy to take a call, at most. What comes in meanwhile on
+    several connections is taken in any order.
+    """
+
+    def __init__(self, host: str, webhooks: Sequence[Address], chance: random.Random) -> None:
+        self._webhooks = webhooks
+        self._chance = chance
+        quota = {"message": Allowance(ALLOWED, 48 * 3600)}
+        super().__init__(host=host, quota=quota, callback_url="any of the webhooks")
+
+    def _start(self, host: str, port: int) -> None:
+        self._closed = False
+        self._background = _Background("busy-wechat")
+        self._delivery = _Delivery(self, self.platform, self._background, self.choose_webhook)
+        self._server = _Server(self.platform)
+        self.slowest = 0.0
+        self._background.call(self._look_at_ourselves, self._background.loop.time())
+        self._background.run(self._server.start(host, port))
+        self.api_base = f"http://{host}:{self._server.port}"
+
+    def _look_at_ourselves(self, due: float) -> None:
+        loop = self._background.loop
+        self.slowest = max(self.slowest, loop.time() - due)
+        loop.call_later(LOOK_SECONDS, self._look_at_ourselves, loop.time() + LOOK_SECONDS)
+
+    def choose_webhook(self) -> Address:
+        return self._chance.choice(self._webhooks)
+
+    def play(self, story: Coroutine[Any, Any, T]) -> T:
+        """Run it on our event loop, where it need not wait for its turn among threads."""
+        return self._background.run(story)
+
+
+class _Background(Background):
+    """On uvloop."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+
+class _Delivery(Delivery):
+    """A new connection for each push, to one of several addresses."""
+
+    def __init__(
+        self, sender: BusyWeChat, platform: Platform, background: Background, choose: Callable[[], Address]
+    ) -> None:
+        super().__init__(sender, platform, background)
+        self._slots = asyncio.Semaphore(MOST_PUSHES)
+        self._choose = choose
+
+    async def request(
+        self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        host, port = self._choose()
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = (
+            f"{method} /wechat?{urlencode(query)} HTTP/1.1\r\nHost: {host}:{port}\r\n{lines}"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        loop = asyncio.get_running_loop()
+        transport, exchange = await loop.create_connection(lambda: _Answer(loop), host, port)
+        try:
+            transport.write(head.encode() + body)
+            answer = await exchange.whole
+        finally:
+            transport.abort()
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+
+class _Answer(asyncio.Protocol):
+    """Reads one answer: it ends with the connection.
+
+    A failure is a result of the future and not its exception: it is no noise if nobody waits any more.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.whole: asyncio.Future[tuple[int, bytes] | OSError] = loop.create_future()
+        self._read = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.whole.done():
+            return
+        head, _, body = self._read.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if exc is None and length is not None and len(body) == int(length[1]):
+            self.whole.set_result((int(head.split(b" ", 2)[1]), body))
+        else:
+            self.whole.set_result(ConnectionResetError("closed before the answer was whole"))
+
+
+class _Server(Server):
+    """The API on kept connections. Ordered faults are not looked at: here it is machines that fail."""
+
+    def __init__(self, platform: Platform) -> None:
+        super().__init__(platform)
+        self._listening: asyncio.Server | None = None
+        self._open: set[asyncio.Transport] = set()
+
+    async def start(self, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(lambda: _Caller(self._api, self._open), host, port, backlog=2048)
+        self.port = self._listening.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+        for transport in tuple(self._open):
+            transport.abort()
+
+
+class _Caller(asyncio.Protocol):
+    """One connection of the bot's."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, api: Api, among: set[asyncio.Transport]) -> None:
+        self._api = api
+        self._among = among
+        self._read = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not asserted: uvloop's transports are no subclasses of asyncio.Transport.
+        self._transport = transport  # type: ignore[assignment]
+        self._among.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._among.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        while (end := self._read.find(b"\r\n\r\n")) >= 0:
+            head = self._read[:end]
+            length = _LENGTH.search(head)
+            whole = end + 4 + (int(length[1]) if length else 0)
+            if len(self._read) < whole:
+                return
+            body, self._read = self._read[end + 4 : whole], self._read[whole:]
+            self._answer(head, body)
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+        path, _, query = target.partition("?")
+        answer = json.dumps(self._api.answer(Call(method, path, dict(parse_qsl(query)), body))).encode()
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json; encoding=utf-8\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(answer), answer)
+        )

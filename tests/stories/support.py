@@ -1,0 +1,45 @@
+"""What stories share: a log that can be waited for, and time that passes until somebody has read something."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from wxbot.testing import ManualClock
+
+
+class Log(logging.Handler):
+    """Remembers the lines of wxbot's log and waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._changed:
+            self.lines.append(record.getMessage())
+            self._changed.notify_all()
+
+    def count(self, words: str) -> int:
+        """The lines with these words in them."""
+        return sum(words in line for line in self.lines)
+
+    def waits_for(self, words: str, *, times: int = 1, timeout: float = 10.0) -> None:
+        """Until these words are in ``times`` lines; at most ``timeout`` real seconds."""
+        with self._changed:
+            there = self._changed.wait_for(lambda: self.count(words) >= times, timeout)
+        assert there, f"not logged: {words!r}\n" + "\n".join(self.lines)
+
+
+def turn_until(clock: ManualClock, waits: Callable[[float], None], *, step: float = 1.0, turns: int = 25) -> None:
+    """Turn the clock by ``step`` seconds, ``turns`` times at most, until ``waits`` does not fail: it gets a limit."""
+    for _ in range(turns):
+        try:
+            waits(0.1)
+        except AssertionError:
+            clock.turn(step)
+        else:
+            return
+    waits(10.0)

@@ -1,0 +1,116 @@
+"""A deploy in which old and new workers share the store: what one of them cannot read is left to the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.stories.support import Log, turn_until
+from wxbot import Context, Plugin
+from wxbot.backends.sqlite import SqliteStore
+from wxbot.bot import Bot
+from wxbot.messages import Reply, TextReply, reply_from_json
+from wxbot.pipeline import UNREADABLE_WAIT
+from wxbot.ports import Arrival, ConversationKey, Outcome
+from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for
+
+Result = TypeVar("Result")
+
+UNREADABLE = "stored message cannot be read"
+NEW_KIND = {"kind": "voice", "text": "said by a newer version"}
+
+
+def read_by_a_newer_version(value: Mapping[str, Any]) -> Reply:
+    return TextReply(value["text"]) if value["kind"] == "voice" else reply_from_json(value)
+
+
+class Scene:
+    """A bot, and a message of Alice's whose handler a newer worker has run: its reply, of a new kind, is not sent."""
+
+    def __init__(self, wechat: FakeWeChat, clock: ManualClock, file: Path) -> None:
+        self.clock = clock
+        self.alice = wechat.user("alice")
+        self.key = ConversationKey(wechat.appid, self.alice.openid)
+        self._file = file
+        self.in_store(self._leave_it_unsent)
+
+    def in_store(self, work: Callable[[SqliteStore], Coroutine[Any, Any, Result]]) -> Result:
+        store = SqliteStore(self._file)
+        store.open()
+        try:
+            return asyncio.run(work(store))
+        finally:
+            store.close()
+
+    async def _leave_it_unsent(self, store: SqliteStore) -> None:
+        now = self.clock.now()
+        fields = {"MsgType": "text", "Content": "hi", "FromUserName": self.key.openid, "CreateTime": int(now)}
+        store.accept(Arrival(self.key, "msg:1", fields, now, now))
+        claim = await store.claim(self.key, "a newer worker", now, 8.0)
+        assert claim is not None
+        await store.settle(claim.lease, Outcome(claim.pending.seq, "back", unsent=(NEW_KIND,)), now, go_on=False)
+
+    def due_at(self, at: float) -> bool:
+        """Whether a worker that sweeps at ``at`` would find the conversation."""
+
+        async def look(store: SqliteStore) -> bool:
+            return self.key in await store.waiting(self.key.appid, at, 10)
+
+        return self.in_store(look)
+
+    def minutes_pass_until(self, waits: Callable[[float], None]) -> None:
+        turn_until(self.clock, waits, step=UNREADABLE_WAIT / 4)
+
+
+@contextmanager
+def scene(folder: Path) -> Iterator[Scene]:
+    clock, plugin = ManualClock(), Plugin("echo")
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"{ctx.text}!"
+
+    with FakeWeChat(clock) as wechat:
+        made = Scene(wechat, clock, folder / "wxbot.db")
+        bot = Bot(settings_for(wechat, folder / "wxbot.db", typing=False), plugins=[plugin], clock=clock)
+        with serve(bot) as address:
+            wechat.callback_url = address
+            yield made
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_an_old_worker_leaves_it_to_a_new_one(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    with scene(tmp_path) as s:
+        s.alice.says("next").wait()
+        s.minutes_pass_until(lambda limit: log.waits_for(UNREADABLE, times=looks, timeout=limit))
+        monkeypatch.setattr("wxbot.turn.reply_from_json", read_by_a_newer_version)
+        s.minutes_pass_until(lambda limit: s.alice.waits_for("next!", timeout=limit))
+    assert s.alice.saw == [NEW_KIND["text"], "next!"]
+    assert log.count(UNREADABLE) == looks
+
+
+def test_nobody_looks_at_it_again_for_a_minute(tmp_path: Path, log: Log) -> None:
+    with scene(tmp_path) as s:
+        looked_at = s.clock.now()
+        log.waits_for(UNREADABLE)
+    assert not s.due_at(looked_at + UNREADABLE_WAIT - 0.1)
+    assert s.due_at(looked_at + UNREADABLE_WAIT)
+
+
+def test_without_a_new_worker_it_ends_as_a_dead_letter(tmp_path: Path, log: Log) -> None:
+    with scene(tmp_path) as s:
+        s.alice.says("next").wait()
+        s.minutes_pass_until(lambda limit: s.alice.waits_for("next!", timeout=limit))
+    assert s.alice.saw == ["next!"]
+    assert log.count(UNREADABLE) == log.count("of 3: ValueError") == 3
+    (letter,) = s.in_store(lambda store: store.dead_letters(s.key.appid, 10))
+    assert UNREADABLE in letter.reason
+    assert "'voice'" in letter.reason
+    assert (letter.attempts, letter.unsent) == (3, (NEW_KIND,))

@@ -26,7 +26,7 @@ test: .venv/dev  ## Every test
 servers: .venv/dev  ## Real Redis, Valkey and RabbitMQ for the tests that use them; without root, nothing is started
 	@$(BIN)/python -m tests.servers.install
 
-test-scaleout: .venv/dev  ## Ten thousand messages on five hosts (network namespaces, root) while hosts and processes die; 6 minutes
+test-scaleout: .venv/dev  ## Ten thousand messages over five hosts while they fail; five minutes, as root
 	$(BIN)/python -m tests.scaleout
 
 check: .venv/dev  ## Formatting, lint, types and layers

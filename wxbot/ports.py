@@ -332,8 +332,8 @@ class Bulk(Protocol):
     """A store as a whole, to be read out and filled in slices: for copying one to another while no bot runs.
 
     An account's part is half a copy from ``begin`` to ``end``. Meanwhile every method of ``Store`` that takes or gives
-    a message raises HalfCopy; so does every process, of whatever age. Only the copy that has begun last may write.
-    Every method may raise StoreUnavailable.
+    a message raises HalfCopy, in every process. Of two copies only the one that has begun last may write. Every method
+    may raise StoreUnavailable.
     """
 
     def open(self, *, create: bool) -> None:
@@ -361,7 +361,7 @@ class Bulk(Protocol):
         ...
 
     async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
-        """Make the account's part half a copy, ``copy`` its name, with room for numbers up to ``last_seq``.
+        """Make the account's part half a copy by the name of ``copy``, with room for numbers up to ``last_seq``.
 
         What an earlier half copy has left is removed. False, and nothing is changed, if there is anything else.
         """

@@ -101,15 +101,16 @@ class _Copying:
             begun.append(appid)
 
     async def fill(self, appid: str) -> _Tally:
-        """Copy all there is of one account."""
+        """Copy one account, without what the source might have forgotten already."""
         tally = _Tally()
-        soon = self._target.clock.now() + SOON_SECONDS
+        begun_at = self._target.clock.now()
         async for kept in self._source.bulk.export(appid, self._source.clock.now):
-            moved = [_moved(each, self._ahead) for each in kept] if self._ahead else kept
-            all_new = await self._target.bulk.restore(appid, self._name, moved, self._target.clock.now())
-            fresh = [each for each, new in zip(moved, all_new, strict=True) if new]
+            moved = (_moved(each, self._ahead) for each in kept)
+            wanted = [each for each in moved if not _is_forgotten(each, begun_at)]
+            all_new = await self._target.bulk.restore(appid, self._name, wanted, self._target.clock.now())
+            fresh = [each for each, new in zip(wanted, all_new, strict=True) if new]
             tally.copied.update(map(_kind, fresh))
-            tally.fleeting.update(_kind(each) for each in fresh if each.forget_at is not None and each.forget_at < soon)
+            tally.fleeting.update(_kind(each) for each in fresh if _is_forgotten(each, begun_at + SOON_SECONDS))
         return tally
 
     async def verify(self, appid: str, before: Standing, tally: _Tally) -> None:
@@ -148,7 +149,7 @@ _NAMES: Mapping[Kind, str] = {
 
 def summary(appid: str, copied: Mapping[Kind, int]) -> str:
     """What was copied of an account, in one line."""
-    return f"{appid}: " + ", ".join(f"{copied[kind]} {name}" for kind, name in _NAMES.items())
+    return f"{appid}: " + ", ".join(f"{name} {copied[kind]}" for kind, name in _NAMES.items())
 
 
 def _kind(kept: Kept) -> Kind:
@@ -159,8 +160,14 @@ def _kind(kept: Kept) -> Kind:
     return "waiting" if kept.died_at is None else "dead"
 
 
+def _is_forgotten(kept: Kept, now: float) -> bool:
+    return kept.forget_at is not None and kept.forget_at <= now
+
+
 def _moved(kept: Kept, seconds: float) -> Kept:
     """``kept`` by a clock that is ``seconds`` ahead."""
+    if not seconds:
+        return kept
     times = {name: getattr(kept, name, None) for name in _TIMES}
     return replace(kept, **{name: at + seconds for name, at in times.items() if at})
 

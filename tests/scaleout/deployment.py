@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
 
 import redis
 
@@ -144,15 +143,17 @@ class Store(Service):
         super().start()
         wait_until(self._answers, self.story)
 
-    def ask(self, *words: str | int, database: int = 0) -> Any:
-        """One command. Raises what redis-py raises."""
-        with self._client(database) as client:
-            return client.execute_command(*words)
+    def users_in_work(self, appid: str) -> tuple[int, int]:
+        """How many wait for somebody, and how many have somebody."""
+        with self._client(0) as client:
+            return (
+                client.zcard(f"wxbot:{{{appid}}}:waiting"),
+                client.zcard(f"wxbot:{{{appid}}}:leases"),
+            )
 
-    def backlog(self, appid: str) -> Backlog:
-        prefix = f"wxbot:{{{appid}}}:"
-        hints = self.ask("LLEN", f"{NAMESPACE}:{queue_name(appid)}", database=1)
-        return Backlog(self.ask("ZCARD", prefix + "waiting"), self.ask("ZCARD", prefix + "leases"), hints)
+    def hints(self, appid: str) -> int:
+        with self._client(1) as client:
+            return int(client.llen(f"{NAMESPACE}:{queue_name(appid)}"))
 
     def _client(self, database: int) -> redis.Redis:
         return redis.Redis(
@@ -167,7 +168,8 @@ class Store(Service):
     def _answers(self) -> bool:
         assert self.runs, f"Redis has ended:\n{self.story()}"
         try:
-            return bool(self.ask("PING"))
+            with self._client(0) as client:
+                return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):
             return False
 
@@ -207,12 +209,12 @@ class Deployment:
             service.kill()
 
     def backlog(self) -> Backlog:
-        return self.store.backlog(self.wechat.appid)
+        appid = self.wechat.appid
+        return Backlog(*self.store.users_in_work(appid), self.store.hints(appid))
 
     def is_idle(self) -> bool:
         """Nothing waits in the store, nobody works."""
-        backlog = self.backlog()
-        return backlog.waiting == backlog.leased == 0
+        return self.store.users_in_work(self.wechat.appid) == (0, 0)
 
     def bot_of(self, pid: int) -> Bot | None:
         """The machine that a gunicorn worker belongs to."""

@@ -12,8 +12,8 @@ def says(text: str, at: float, openid: str = "alice") -> Record:
     return Record(at=at, kind="send", what=text, openid=openid, errcode=0)
 
 
-def reply(number: int, at: float, *, part: int = 1, of: int = 1, who: str = "worker1:7") -> Record:
-    return says(f"m{number} {part}/{of} by {who} try 1", at)
+def reply(number: int, at: float, *, part: int = 1, of: int = 1, who: str = "worker1:7", attempt: int = 1) -> Record:
+    return says(f"m{number} {part}/{of} by {who} try {attempt}", at)
 
 
 def verdict(
@@ -86,8 +86,10 @@ def test_a_death_long_after_the_send_that_a_dead_store_explains() -> None:
 
 def test_what_a_host_had_sent_before_it_was_cut_off() -> None:
     harm = Harm("cut off", 11.0, 31.0, "worker1")
-    came = verdict([ONE], reply(1, 20.0, who="worker2:9"), reply(1, 32.0), harms=[harm])
+    came = verdict([ONE], reply(1, 20.0, who="worker2:9", attempt=2), reply(1, 32.0), harms=[harm])
     assert [double.why for double in came.doubles] == ["cut off, late on the wire"]
+    came = verdict([ONE], reply(1, 20.0, who="worker2:9", attempt=2), reply(1, 32.0))
+    assert len(came.unexplained) == 1
 
 
 def test_a_refused_call_and_words_of_nobody() -> None:

@@ -228,12 +228,13 @@ def _doubles(sends: Iterable[Sent], harms: Sequence[Harm]) -> list[Double]:
 
 
 def _explained(first: Sent, again: Sent, harms: Sequence[Harm]) -> Double:
+    """An earlier attempt than the one that was heard first must have been on its way for long."""
     out = next((harm for harm in harms if harm.keeps_from_recording(first)), None)
     until = first.at + AFTER if out is None else (out.ended or float("inf")) + RECORDED_LATE
     struck = next((harm for harm in harms if harm.hits(first, until)), None)
     delayed = next((harm for harm in harms if harm.delayed(again)), None)
-    if delayed is not None:
-        why = f"{delayed.kind}, late on the wire"
+    if again.attempt < first.attempt:
+        why = "" if delayed is None else f"{delayed.kind}, late on the wire"
     elif struck is not None:
         why = struck.kind + " while the store was out" * (out is not None)
     else:

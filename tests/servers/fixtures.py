@@ -1,7 +1,8 @@
 """Fixtures: one server of a kind for each process that runs tests, started when the first test asks for it.
 
 Import them into a conftest.py. However many import them, the servers are the same. What is called ``empty_…`` is the
-server of all tests too, without anything that the tests before have left in it.
+server of all tests too, without anything that the tests before have left in it. Who harms one mends it with
+``emptied``, since not everybody asks for an empty one.
 """
 
 from __future__ import annotations
@@ -66,17 +67,17 @@ def rabbit_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def empty_redis(redis_server: RedisServer) -> RedisServer:
-    return _emptied(redis_server)
+    return emptied(redis_server)
 
 
 @pytest.fixture
 def empty_valkey(valkey_server: RedisServer) -> RedisServer:
-    return _emptied(valkey_server)
+    return emptied(valkey_server)
 
 
 @pytest.fixture
 def empty_cluster(cluster_server: RedisServer) -> RedisServer:
-    return _emptied(cluster_server)
+    return emptied(cluster_server)
 
 
 def _one_for_all(request: pytest.FixtureRequest, kind: str, make: Callable[[], _Server]) -> _Server:
@@ -90,7 +91,7 @@ def _one_for_all(request: pytest.FixtureRequest, kind: str, make: Callable[[], _
     return running[kind]  # type: ignore[return-value]  # what ``make`` makes for this kind
 
 
-def _emptied(server: RedisServer) -> RedisServer:
+def emptied(server: RedisServer) -> RedisServer:
     """Also after a test that has paused or killed it."""
     if server.alive:
         server.resume()

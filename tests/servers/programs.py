@@ -14,7 +14,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[2] / ".servers"
 """What ``make servers`` unpacks; ``make clean`` removes it."""
 LAUNCHERS = FOLDER / "bin"
-SWITCH = "WXBOT_TEST_SERVERS"
+SWITCH = "TEST_SERVERS"
 """An environment variable. ``required``: a server that is missing is a failure, and not a reason to skip."""
 RABBIT_WITHOUT_SU = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's script on the PATH starts the broker as a user of its own, who may not write into a test's folder."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import redis
 from redis.exceptions import ClusterCrossSlotError
 
-from tests.servers.fixtures import needs
+from tests.servers.fixtures import emptied, needs
 from tests.servers.processes import Port, Process, wait_until, watched
 from tests.servers.programs import FOLDER, RABBIT, REDIS, VALKEY
 from tests.servers.rabbit_server import RabbitServer
@@ -168,15 +169,14 @@ def test_a_flushed_server_is_as_new(empty_redis: RedisServer) -> None:
     assert empty_redis.cli("SCRIPT", "EXISTS", script) == [False]
 
 
-@pytest.mark.parametrize("harm", ["kill", "pause", "stop"])
-def test_the_server_of_all_tests_is_harmed(empty_valkey: RedisServer, harm: str) -> None:
-    empty_valkey.cli("SET", harm, "left")
-    getattr(empty_valkey, harm)()
-
-
-def test_the_server_of_all_tests_is_well(valkey_server: RedisServer, empty_valkey: RedisServer) -> None:
+@pytest.mark.parametrize("harm", [RedisServer.kill, RedisServer.pause, RedisServer.stop])
+def test_a_server_of_all_tests_is_mended(
+    valkey_server: RedisServer, empty_valkey: RedisServer, harm: Callable[[RedisServer], None]
+) -> None:
     assert empty_valkey is valkey_server
-    assert empty_valkey.cli("DBSIZE") == 0
+    valkey_server.cli("SET", "word", "one")
+    harm(valkey_server)
+    assert emptied(valkey_server).cli("DBSIZE") == 0
 
 
 def test_ports_are_not_given_to_two() -> None:

@@ -74,6 +74,10 @@ class HintBroker(Broker):
         """Let go of the connection that the calling thread has. Raises nothing."""
 
     @abstractmethod
+    def leave(self, queue_name: str) -> None:
+        """Tell the broker that this process ends, in the calling thread. Raises nothing."""
+
+    @abstractmethod
     def abort(self) -> None:
         """End what other threads wait for, as far as that can be done: the broker hangs and we have to go."""
 
@@ -117,28 +121,29 @@ class HintConsumer(Consumer):
 
     def ack(self, message: MessageProxy) -> None:
         """Raises nothing. What is not acknowledged comes again, and a doubled hint does no harm."""
+        if self.broker.refusing.is_set():
+            self._settle(message, lambda inner: inner.requeue([message]))
+        else:
+            self._settle(message, lambda inner: inner.ack(message))
+
+    def nack(self, message: MessageProxy) -> None:
+        """To the dead letters, for what no actor here can read. Raises nothing."""
+        self._settle(message, lambda inner: inner.nack(message))
+
+    def _settle(self, message: MessageProxy, call: Callable[[Consumer], None]) -> None:
         inner = self.inner
         if inner is None or message.message_id not in self.taken:
             return  # it came over a connection that is gone, and its number may mean another message by now
         try:
-            if self.broker.refusing.is_set():
-                inner.requeue([message])
-            else:
-                inner.ack(message)
+            call(inner)
         except Exception as error:  # noqa: BLE001 - the consumer's thread meets the same failure and tells of it
-            self.not_acknowledged(message, error)
+            self.not_settled(message, error)
         finally:
             self.taken.discard(message.message_id)
 
-    def not_acknowledged(self, message: MessageProxy, error: Exception) -> None:
+    def not_settled(self, message: MessageProxy, error: Exception) -> None:
+        """The broker still counts it as ours."""
         log.debug("a hint could not be acknowledged: %s", error)
-
-    def nack(self, message: MessageProxy) -> None:
-        """To the dead letters, for what no actor here can read. Raises nothing."""
-        self.taken.discard(message.message_id)
-        with suppress(Exception):
-            if self.inner is not None:
-                self.inner.nack(message)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Raises nothing."""

@@ -44,9 +44,9 @@ OPEN_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 ABORT_SECONDS = 1.0
 
-THREADS = 4
+THREADS = 8
 """How many hints one process follows at a time, and holds while it is full."""
-LOOK_MS = 200
+LOOK_MS = 300
 """How often Dramatiq's idle threads look whether they shall end."""
 KINDS = 20
 
@@ -154,6 +154,8 @@ class DramatiqWaker:
             self._proved.set()
             while (hint := self._next()) is not None:
                 self._hand_over(hint)
+            if not self._closing.is_set():
+                self._broker.leave(self._queue_name)
         finally:
             self._broker.disconnect()
 
@@ -210,11 +212,12 @@ class HintReader:
         self._appid = appid
         self._adopt = adopt
         self._told: set[str] = set()
-        name = queue_name(appid)
-        dramatiq.actor(actor_name=ACTOR, queue_name=name, broker=broker)(self._follow)
+        self._queue_name = queue_name(appid)
+        dramatiq.actor(actor_name=ACTOR, queue_name=self._queue_name, broker=broker)(self._follow)
         # Nothing here ever delays a message; a consumer for those that are would look all the time.
         broker.delay_queues.clear()
-        self._worker = dramatiq.Worker(broker, queues={name}, worker_threads=threads, worker_timeout=LOOK_MS)
+        queues = {self._queue_name}
+        self._worker = dramatiq.Worker(broker, queues=queues, worker_threads=threads, worker_timeout=LOOK_MS)
         self._worker.queue_prefetch = threads
 
     def start(self) -> None:
@@ -229,8 +232,7 @@ class HintReader:
     def stop(self, seconds: float = CLOSE_SECONDS) -> None:
         """End, within ``seconds`` and a little; what was fetched and not followed goes back if the broker works."""
         self.refuse_new()
-        half = int(seconds / 2 * 1000)
-        stopping = Thread(target=self._worker.stop, args=(half,), name="wxbot-hints-stop", daemon=True)
+        stopping = Thread(target=self._end, args=(seconds,), name="wxbot-hints-stop", daemon=True)
         stopping.start()
         stopping.join(seconds)
         if stopping.is_alive():
@@ -241,6 +243,16 @@ class HintReader:
     def problem(self) -> str | None:
         """Why no hints are heard now; None if they are."""
         return self._broker.consuming.problem
+
+    def _end(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds / 3
+        for thread in self._worker.workers:
+            thread.stop()
+        for thread in self._worker.workers:  # Dramatiq itself does not wait for all where there are many
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._worker.stop(int(seconds / 3 * 1000))  # milliseconds: for who is left, and once more for the consumer
+        if self.problem() is None:
+            self._broker.leave(self._queue_name)
 
     def _follow(self, *rest: object, **said: object) -> None:
         try:

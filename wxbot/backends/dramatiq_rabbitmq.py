@@ -80,6 +80,9 @@ class RabbitmqHints(RabbitmqBroker, HintBroker):
         with suppress(Exception):
             del self.connection
 
+    def leave(self, queue_name: str) -> None:
+        self.disconnect()
+
     def abort(self) -> None:
         """pika has no way to do that from another thread; the missing heartbeats end the connection."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from threading import Condition, Event
 from typing import Any
 
@@ -20,7 +21,8 @@ from wxbot.backends.redis_link import explain
 NAMESPACE = "{wxbot}:hints"
 """Of all keys. What stands in braces makes them one slot of a Redis cluster."""
 POLL_SECONDS = 0.015
-"""How often an idle process looks whether there are hints (docs/performance.md has what that costs)."""
+"""How often an idle process looks whether there are hints: half of it is what a hint waits, and 1 % of a processor
+what looking costs."""
 HEARTBEAT_SECONDS = 15.0
 """Dramatiq gives away what a process holds that has fetched nothing for 60 seconds."""
 MISS_MS = 5
@@ -75,6 +77,13 @@ class RedisHints(RedisBroker, HintBroker):
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
+
+    def leave(self, queue_name: str) -> None:
+        """Without that, Dramatiq's maintenance takes us for dead, and looks through every key of the database once."""
+        with suppress(redis.ConnectionError):
+            if not self.client.exists(f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"):
+                self.client.zrem(f"{self.namespace}:__heartbeats__", self.broker_id)
+        self.disconnect()
 
     def abort(self) -> None:
         self._pool.disconnect(inuse_connections=True)
@@ -154,6 +163,6 @@ class _RedisConsumer(HintConsumer):
         with self._room:
             self._room.notify()
 
-    def not_acknowledged(self, message: MessageProxy, error: Exception) -> None:
-        """Until then it would lie in Redis as if it were being worked."""
+    def not_settled(self, message: MessageProxy, error: Exception) -> None:
+        """Else it would lie in Redis, as if it were worked, until this process has ended."""
         self._late.append(message)

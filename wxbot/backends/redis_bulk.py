@@ -77,9 +77,8 @@ class RedisBulk:
 
     async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
         async for names in self._names(appid, "[cm]:*"):
-            yield await self._link.submit(
-                script("bulk_export", appid, names, lambda answer: [_kept(each, now()) for each in answer])
-            )
+            found = await self._link.submit(script("bulk_export", appid, names, list))
+            yield [_kept(each, now()) for each in found]
 
     async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
         prefix = prefix_of(appid)
@@ -175,7 +174,7 @@ def _kept(answer: Sequence[Any], now: float) -> Kept:
     forget_at = None if answer[-1] < 0 else now + answer[-1] / 1000
     if kind == "trace":
         openid, dedup_key, seq = values
-        return Trace(int(seq), openid, dedup_key, now if forget_at is None else forget_at)
+        return Trace(int(seq), openid, dedup_key, forget_at or now)  # every trace has an end
     return _conversation(values, forget_at) if kind == "conversation" else _message(values, forget_at)
 
 

@@ -229,8 +229,13 @@ def test_nothing_is_told_between_the_beginning_and_the_end(
     caplog.set_level(logging.INFO)
     tries: list[Exception] = []
     with reading(f"{scheme}://guest:hunter2@127.0.0.1:{Port()}/", ear) as reader:
-        broker, explain = reader._broker, reader._broker.explain
-        monkeypatch.setattr(broker, "explain", lambda error: tries.append(error) or explain(error))
+        explain = reader._broker.explain
+
+        def noted(error: Exception) -> str:
+            tries.append(error)
+            return explain(error)
+
+        monkeypatch.setattr(reader._broker, "explain", noted)
         wait_until(lambda: len(tries) >= 3, "it gave up")
     assert told(caplog) == [OUT]
     assert not [record for record in caplog.records if record.name.startswith("pika")]

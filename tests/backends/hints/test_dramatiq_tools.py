@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -115,6 +116,16 @@ def test_what_a_dead_process_held_comes_to_another(keys: RedisServer, ear: Ear) 
         tool.client.close()
 
 
+def test_who_ends_in_order_is_not_taken_for_dead(keys: RedisServer, ear: Ear) -> None:
+    """Dramatiq's maintenance looks through every key of the database for one that is."""
+    with reading(keys.url, ear), waking(keys.url) as waker:
+        wake(waker, "alice")
+        ear.hears("alice")
+        wait_until(lambda: keys.cli("EXISTS", f"{NAMESPACE}:{QUEUE}.msgs") == 0, "it is still there")
+        assert keys.cli("ZCARD", f"{NAMESPACE}:__heartbeats__") == 2
+    assert keys.cli("KEYS", "*") == []
+
+
 def test_idle_readers_write_next_to_nothing(redis_server: RedisServer, ear: Ear) -> None:
     forget_hints(redis_server.url)
     with reading(redis_server.url, ear), waking(redis_server.url) as waker:
@@ -129,6 +140,8 @@ def test_idle_readers_write_next_to_nothing(redis_server: RedisServer, ear: Ear)
 
         wait_until(lambda: calls("llen") >= 100, "it does not look")
         assert calls("evalsha") < 10
+        consumers = [thread for thread in threading.enumerate() if thread.name == "wxbot-hints"]
+        assert len(consumers) == 1, "nothing is ever delayed, so nobody looks for it"
 
 
 def test_importing_chooses_no_broker_for_others() -> None:

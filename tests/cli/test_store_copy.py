@@ -1,0 +1,247 @@
+"""``python -m wxbot store copy`` as an operator types it: to another place, back again, and what can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.cli.test_commands import ROOT, Shell, assert_no_secret
+from tests.servers.fixtures import empty_redis, needs, redis_server
+from tests.servers.processes import wait_until
+from tests.servers.programs import REDIS
+from tests.servers.redis_server import RedisServer
+from wxbot import __main__ as command_line
+from wxbot.backends import sqlite_bulk
+from wxbot.backends.sqlite import SqliteStore
+from wxbot.ports import Arrival, ConversationKey, Outcome
+from wxbot.testing import FakeWeChat
+
+__all__ = ["empty_redis", "redis_server"]
+
+APPID = "wx0123456789abcdef"
+OTHER_APPID = "wxfedcba9876543210"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    with FakeWeChat() as wechat:
+        yield Shell(wechat, tmp_path / "wxbot.db")
+
+
+@pytest.fixture
+def used(shell: Shell) -> Shell:
+    """A bot that has a dead letter, and two messages that wait."""
+    accept(shell.store, "carol", "never answered")
+    bury(shell.store, "carol")
+    accept(shell.store, "alice", "one", "two")
+    return shell
+
+
+def accept(path: Path, name: str, *texts: str, appid: str = APPID) -> None:
+    store = SqliteStore(path, full_sync=False)
+    store.open()
+    key, now = ConversationKey(appid, f"o{name}"), time.time()
+    fields = {"MsgType": "text", "FromUserName": key.openid, "CreateTime": 1}
+    try:
+        for text in texts:
+            assert store.accept(Arrival(key, f"m:{text}", {**fields, "Content": text}, now, now)).new
+    finally:
+        store.close()
+
+
+def bury(path: Path, name: str) -> None:
+    store = SqliteStore(path)
+    store.open()
+
+    async def work() -> None:
+        claim = await store.claim(ConversationKey(APPID, f"o{name}"), "a bot", time.time(), 8.0)
+        assert claim is not None
+        outcome = Outcome(claim.pending.seq, "dead", reason="because of a test")
+        await store.settle(claim.lease, outcome, time.time(), go_on=False)
+
+    asyncio.run(work())
+    store.close()
+
+
+def waiting(path: Path) -> list[str]:
+    """What waits, in order, as it stands in the file."""
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT json_extract(fields, '$.Content') FROM inbox WHERE status = 0 ORDER BY seq")
+        return [text for (text,) in rows]
+
+
+def test_to_redis_and_back(used: Shell, empty_redis: RedisServer, tmp_path: Path) -> None:
+    said = used.wxbot("store", "copy", empty_redis.url)
+    assert said.stderr == ""
+    assert said.stdout.splitlines() == [
+        f"{APPID}: waiting messages 2, dead letters 1, traces of answered messages 0, conversations 2",
+        f"All of it was copied. To work there, set WXBOT_STORE_URL to {empty_redis.url} and start the bot.",
+    ]
+    there = {"WXBOT_STORE_URL": empty_redis.url, "WXBOT_BROKER_URL": f"{empty_redis.url}?db=1"}
+    listed = used.wxbot("deadletters", "list", **there)
+    assert listed.stdout == used.wxbot("deadletters", "list").stdout
+    assert "because of a test" in listed.stdout
+    back = tmp_path / "back.db"
+    said = used.wxbot("store", "copy", f"sqlite:///{back}", **there)
+    assert said.returncode == 0, said.stderr
+    assert waiting(back) == ["one", "two"]
+    assert waiting(used.store) == ["one", "two"]
+
+
+def test_from_one_file_to_another(used: Shell, tmp_path: Path) -> None:
+    """Both named, whatever WXBOT_STORE_URL is."""
+    addresses = (f"sqlite:///{used.store}", f"sqlite:///{tmp_path / 'new.db'}")
+    said = used.wxbot("store", "copy", *addresses, WXBOT_STORE_URL="sqlite:////nowhere/wxbot.db")
+    assert said.returncode == 0, said.stderr
+    assert waiting(tmp_path / "new.db") == ["one", "two"]
+
+
+def test_every_account(used: Shell, tmp_path: Path) -> None:
+    accept(used.store, "bob", "three", appid=OTHER_APPID)
+    ours, all_of_it = tmp_path / "ours.db", tmp_path / "all.db"
+    used.wxbot("store", "copy", f"sqlite:///{ours}")
+    said = used.wxbot("store", "copy", "--all-accounts", f"sqlite:///{all_of_it}")
+    assert [line.partition(":")[0] for line in said.stdout.splitlines()[:2]] == [APPID, OTHER_APPID]
+    assert waiting(ours) == ["one", "two"]
+    assert sorted(waiting(all_of_it)) == ["one", "three", "two"]
+
+
+def test_no_password_is_shown(used: Shell, tmp_path: Path) -> None:
+    needs(REDIS)
+    with RedisServer(tmp_path / "redis", password="p:s/w@rd", appendonly=False) as server:
+        quoted = server.user.removeprefix(":").removesuffix("@")
+        answers = [used.wxbot("store", "copy", server.url), used.wxbot("store", "copy", server.url)]
+        answers.append(used.wxbot("store", "copy", server.url.replace(quoted, "wrong")))
+    assert [said.returncode for said in answers] == [0, 2, 2]
+    for said in answers:
+        assert ":***@" in said.stdout + said.stderr
+        for secret in (server.password, quoted, "wrong"):
+            assert secret not in said.stdout + said.stderr
+        assert_no_secret(used, said)
+
+
+# Refusals: one sentence that says what to do, and nothing is changed
+
+
+def refusal(shell: Shell, *arguments: str, **changed: str) -> str:
+    said = shell.wxbot("store", "copy", *arguments, **changed)
+    assert said.returncode == 2, said.stdout + said.stderr
+    assert said.stdout == ""
+    assert "Traceback" not in said.stderr
+    return said.stderr
+
+
+def test_the_same_place(used: Shell, tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(used.store)
+    for address in (used.store, tmp_path / "link.db"):
+        assert "are the same place: name another one to copy to" in refusal(used, f"sqlite:///{address}")
+
+
+def test_a_place_that_has_something(used: Shell, tmp_path: Path) -> None:
+    accept(tmp_path / "new.db", "bob", "hi")
+    sentence = (
+        f"sqlite:///{tmp_path}/new.db has something of the account {APPID} already: copy to a place that is empty"
+    )
+    assert sentence in refusal(used, f"sqlite:///{tmp_path}/new.db")
+    assert waiting(tmp_path / "new.db") == ["hi"]
+
+
+def test_a_bot_that_runs(used: Shell, tmp_path: Path) -> None:
+    store = SqliteStore(used.store)
+    store.open()
+    asyncio.run(store.claim(ConversationKey(APPID, "oalice"), "a bot", time.time(), 60.0))
+    store.close()
+    assert f"a bot is working the account {APPID}" in refusal(used, f"sqlite:///{tmp_path}/new.db")
+    assert "stop it first" in refusal(used, f"sqlite:///{tmp_path}/new.db")
+
+
+def test_a_place_that_is_not_there(used: Shell, tmp_path: Path) -> None:
+    typo = tmp_path / "typo.db"
+    assert f"there is no file {typo}" in refusal(used, f"sqlite:///{typo}", f"sqlite:///{tmp_path}/new.db")
+    assert not typo.exists()
+    assert not (tmp_path / "new.db").exists()
+    assert "does its folder exist" in refusal(used, "sqlite:////nowhere/at/all/wxbot.db")
+    assert "redis://127.0.0.1:9/0 cannot be opened: Redis cannot be reached" in refusal(used, "redis://127.0.0.1:9/0")
+
+
+def test_an_account_that_is_not_there(used: Shell, tmp_path: Path) -> None:
+    said = refusal(used, f"sqlite:///{tmp_path}/new.db", WXBOT_APPID=OTHER_APPID)
+    assert f"has nothing of the account {OTHER_APPID}: set WXBOT_APPID to one it has ({APPID})" in said
+
+
+def test_what_is_no_address(used: Shell) -> None:
+    said = refusal(used, "mysql://root:hunter2@db/wxbot")
+    assert "mysql://root:***@db/wxbot: is not an address wxbot knows" in said
+    assert "WXBOT_STORE_URL" not in said
+    assert "hunter2" not in said
+    assert "give the address" in refusal(used)
+    assert "give the address" in refusal(used, "sqlite:///a", "sqlite:///b", "sqlite:///c")
+
+
+# Interruption
+
+HANG = """
+CREATE TRIGGER hang BEFORE INSERT ON inbox WHEN new.openid = 'olast' BEGIN
+    SELECT count(*) FROM inbox a, inbox b, inbox c, inbox d, inbox e;
+END
+"""
+
+
+def test_a_copy_that_was_killed(used: Shell, tmp_path: Path) -> None:
+    """In the middle: the place it copies to takes the first slice and hangs in the second one."""
+    accept(used.store, "bob", *(f"{n}" for n in range(sqlite_bulk.SLICE)))
+    accept(used.store, "last", "the last one")
+    new = tmp_path / "new.db"
+    accept(new, "carol", "of another account", appid=OTHER_APPID)
+    execute(new, HANG)
+    arguments = ("store", "copy", f"sqlite:///{new}")
+    process = subprocess.Popen([sys.executable, "-m", "wxbot", *arguments], cwd=ROOT, env=used.environment)
+    try:
+        wait_until(lambda: len(waiting(new)) > 1, "nothing was copied")
+    finally:
+        process.kill()
+        process.wait()
+    assert 1 < len(waiting(new)) < len(waiting(used.store))
+    said = used.wxbot("deadletters", "list", WXBOT_STORE_URL=f"sqlite:///{new}")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert f"half a copy of the account {APPID}" in said.stderr
+    assert "`python -m wxbot store copy` must be run again" in said.stderr
+    execute(new, "DROP TRIGGER hang")
+    assert used.wxbot(*arguments).returncode == 0
+    assert waiting(new) == ["of another account", *waiting(used.store)]
+    assert used.wxbot("deadletters", "list", WXBOT_STORE_URL=f"sqlite:///{new}").returncode == 0
+
+
+def execute(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(sql)
+
+
+def test_a_place_that_fails_half_way(used: Shell, tmp_path: Path) -> None:
+    new = tmp_path / "new.db"
+    accept(new, "carol", "of another account", appid=OTHER_APPID)
+    execute(new, "CREATE TRIGGER full BEFORE INSERT ON conversations BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+    said = refusal(used, f"sqlite:///{new}")
+    assert "disk is full" in said
+    assert "is half a copy, which bots refuse: run the same command again, and it begins anew" in said
+
+
+def test_ctrl_c(used: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "copy", interrupted)
+    for name, value in used.environment.items():
+        monkeypatch.setenv(name, value)
+    said = CliRunner().invoke(command_line.main, ["store", "copy", f"sqlite:///{tmp_path}/new.db"])
+    assert said.exit_code == 130
+    assert "bots refuse what was copied so far. Run the same command again." in said.output

@@ -31,6 +31,9 @@ LEASE_MARGIN = 0.5
 less: the clocks of two machines agree to some milliseconds only, and what is sent takes a moment to reach WeChat. A
 healthy owner, who renews each quarter, never comes so far."""
 
+GRACE_SECONDS = 0.5
+"""After an outage of the store all leases have run out. So long, beyond a renewal, their owners come first."""
+
 PURGE_SECONDS = 600.0
 
 
@@ -110,6 +113,7 @@ class Conversations:
         self._unrecorded: list[tuple[Lease, Outcome]] = []
         self._upkeep: list[asyncio.Task[None]] = []
         self._draining = False
+        self._grace_until = 0.0
         self._room = asyncio.Event()
         """Set when a conversation ends, and for good when this process takes nothing new."""
         self._purged_at = clock.now()
@@ -226,7 +230,7 @@ class Conversations:
             return
         conversation.lease = claim.lease
         claim.lease.margin = min(LEASE_MARGIN, self._options.lease_seconds / RENEWALS_PER_LEASE)
-        shown = TypingState(claim.interacted_at, claim.typing_until)
+        shown = TypingState(claim.interacted_at, claim.typing_until, doubtful=True)
         conversation.indicator = self._make_indicator(claim.lease, shown, claim.noted_until)
         state, pending = claim.state, claim.pending
         while True:
@@ -276,6 +280,8 @@ class Conversations:
                 await work()
             except StoreUnavailable as error:
                 log.error("the store is out: %s", error)
+                renewal = self._options.lease_seconds / RENEWALS_PER_LEASE
+                self._grace_until = self._clock.now() + self._options.sweep_seconds + renewal + GRACE_SECONDS
             except Exception:
                 log.exception("upkeep of the conversations failed")
             await pause(self._clock, seconds)
@@ -285,7 +291,7 @@ class Conversations:
         await self._record_late()
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
-        if free > 0 and not self._draining:
+        if free > 0 and not self._draining and now >= self._grace_until:
             for key in await self._inbox.waiting(self._appid, now, free, self._options.hint_seconds):
                 if key not in self._active:
                     self._begin(key)

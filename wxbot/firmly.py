@@ -13,7 +13,8 @@ from wxbot.time_limit import pause
 log = logging.getLogger("wxbot.store")
 
 Result = TypeVar("Result")
-PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+PAUSES = (0.2, *(0.5 for _ in range(15)))
+"""Seconds. None is long: when the store is back, the record has to be there before others look for lost leases."""
 
 
 async def firmly(clock: Clock, operation: Callable[[], Awaitable[Result]]) -> Result:

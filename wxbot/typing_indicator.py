@@ -151,6 +151,7 @@ class TypingIndicator:
                 cancel.cancel()
             await asyncio.wait({cancel})
         self._cancel = self._cancel_call = None
+        self._noted_until = 0.0  # the record of the turn's end notes what is believed then
 
     def interacted(self, at: float) -> None:
         """The user acted at ``at``, maybe while a handler works: the window may be open again."""
@@ -159,8 +160,9 @@ class TypingIndicator:
             self._look_again()
 
     def message_sent(self, called_at: float) -> None:
-        """A message to the user, called for at ``called_at``, was accepted."""
+        """A message to the user, called for at ``called_at``, was accepted. Its record ends what was noted, too."""
         self.state = rules.message_sent(self.state, called_at)
+        self._noted_until = 0.0
 
     # The work
 
@@ -182,7 +184,29 @@ class TypingIndicator:
 
     async def _call_typing(self, now: float) -> None:
         call = self._typing_call = self._typing_call or _Call(now)
-        before, self.state = self.state, rules.typing_called(self.state, now, LONGEST_CALL)
+        if not rules.must_cancel_first(self.state, now) or await self._clear_doubt(call):
+            await self._note_and_call(call)
+        self._typing_call = None
+        call.end()
+
+    async def _clear_doubt(self, call: _Call) -> bool:
+        """Something may show that we know nothing of, and then Typing would be refused. End it; True if it has."""
+        try:
+            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._may_write(call))
+        except (NotReached, SystemBusy, TokenRefused, AnswerLost) as error:
+            log.info("typing not shown: %s", error)
+            self.state = rules.typing_failed(self.state, self._clock.now())
+        except WeChatError as error:
+            self._note_refusal(error)
+            self.state = rules.typing_refused(self.state)
+        else:
+            self.state = rules.doubt_cleared(self.state)
+            call.written = False
+            return True
+        return False
+
+    async def _note_and_call(self, call: _Call) -> None:
+        before, self.state = self.state, rules.typing_called(self.state, self._clock.now(), LONGEST_CALL)
         try:
             # Noted before it is called: should this process die meanwhile, its successor does not call twice.
             if self.state.showing_until > self._noted_until:
@@ -195,14 +219,15 @@ class TypingIndicator:
             self.state = before
             raise
         else:
-            try:
-                self.state = await self._outcome_of_typing(call)
-            except asyncio.CancelledError:
-                if not call.written:
-                    self.state = rules.typing_given_up(self.state, before)
-                raise
-        self._typing_call = None
-        call.end()
+            await self._say_typing(call, before)
+
+    async def _say_typing(self, call: _Call, before: TypingState) -> None:
+        try:
+            self.state = await self._outcome_of_typing(call)
+        except asyncio.CancelledError:
+            given_up = rules.typing_given_up(self.state, before)
+            self.state = rules.typing_abandoned(self.state) if call.written else given_up
+            raise
 
     async def _outcome_of_typing(self, call: _Call) -> TypingState:
         try:

@@ -26,6 +26,8 @@ class TypingState:
 
     interacted_at: float
     showing_until: float = 0.0
+    doubtful: bool = False
+    """What may show until then is not ours to know: an earlier owner's, or of a call whose answer nobody waited for."""
     shut: bool = False
     """WeChat said the window is shut: believed until the next interaction."""
     not_before: float = 0.0
@@ -62,14 +64,22 @@ def interaction_time(created_at: int, received_at: float) -> float:
 
 
 def next_typing(state: TypingState, now: float, margin: float) -> float | None:
-    """When the next Typing may go out, now at the earliest; None while only a new interaction could allow one."""
-    at = max(now, state.showing_until, state.not_before)
+    """When the next Typing may go out, now at the earliest; None while only a new interaction could allow one.
+
+    What shows in doubt is not waited for: it is cancelled first.
+    """
+    at = max(now, 0.0 if state.doubtful else state.showing_until, state.not_before)
     return at if _window_open(state, at, margin) else None
 
 
 def cancel_needed(state: TypingState, now: float, margin: float) -> bool:
     """Whether CancelTyping has something to end and would be accepted."""
     return now < state.showing_until and _window_open(state, now, margin)
+
+
+def must_cancel_first(state: TypingState, now: float) -> bool:
+    """Whether Typing could be refused (45081) because of something in doubt that may show."""
+    return state.doubtful and now < state.showing_until
 
 
 def _window_open(state: TypingState, at: float, margin: float) -> bool:
@@ -82,35 +92,52 @@ def interacted(state: TypingState, at: float) -> TypingState:
 
 
 def message_sent(state: TypingState, called_at: float) -> TypingState:
-    """A message of ours that was called for at ``called_at`` is out: the indicator is gone, the window open again."""
-    return replace(interacted(state, called_at), showing_until=0.0, shut=False)
+    """A message of ours that was called for at ``called_at`` is out: the indicator is gone, the window open again.
+
+    What is in doubt may show again: a Typing that was read after the message.
+    """
+    return replace(_gone(interacted(state, called_at)), shut=False)
+
+
+def _gone(state: TypingState) -> TypingState:
+    return state if state.doubtful else replace(state, showing_until=0.0)
 
 
 def typing_called(state: TypingState, now: float, longest_call: float) -> TypingState:
     """A Typing is about to be called; until its answer is known it may show from any moment of the call."""
-    return replace(state, showing_until=now + longest_call + SHOWN)
+    return replace(state, showing_until=now + longest_call + SHOWN, doubtful=False)
 
 
 def typing_given_up(state: TypingState, before: TypingState) -> TypingState:
     """The call was given up before a byte of it was written: what shows is what showed ``before``."""
-    return replace(state, showing_until=before.showing_until)
+    return replace(state, showing_until=before.showing_until, doubtful=before.doubtful)
+
+
+def typing_abandoned(state: TypingState) -> TypingState:
+    """Nobody waits for the answer to a Typing that was written: it may show yet."""
+    return replace(state, doubtful=True)
 
 
 def typing_shows(state: TypingState, now: float) -> TypingState:
     """WeChat accepted Typing, or said that one is showing (45081), or its answer was lost: all end 15 s from now."""
-    return replace(state, showing_until=now + SHOWN)
+    return replace(state, showing_until=now + SHOWN, doubtful=False)
 
 
 def typing_failed(state: TypingState, now: float) -> TypingState:
     """WeChat did not show it, for a reason that may pass."""
-    return replace(state, showing_until=0.0, not_before=now + RETRY_PAUSE)
+    return replace(state, showing_until=0.0, doubtful=False, not_before=now + RETRY_PAUSE)
 
 
 def typing_refused(state: TypingState) -> TypingState:
     """WeChat will not show it before the next interaction (45080, or the user may not be written to)."""
-    return replace(state, showing_until=0.0, shut=True)
+    return replace(state, showing_until=0.0, doubtful=False, shut=True)
 
 
 def typing_cancelled(state: TypingState) -> TypingState:
-    """WeChat accepted CancelTyping."""
-    return replace(state, showing_until=0.0)
+    """WeChat accepted CancelTyping. A Typing in doubt may have been read after it."""
+    return _gone(state)
+
+
+def doubt_cleared(state: TypingState) -> TypingState:
+    """WeChat accepted a CancelTyping for what was in doubt: so much later, no Typing is still on its way."""
+    return replace(state, showing_until=0.0, doubtful=False)

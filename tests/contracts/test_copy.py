@@ -126,10 +126,10 @@ def test_how_much_was_copied_is_told(move: Move) -> None:
 
 
 def test_a_new_message_comes_last(move: Move) -> None:
-    move.old.accept(arrival("a"), arrival("b"))
+    move.old.accept(arrival("b"), arrival("c"), arrival("d"))
     move.copies()
-    assert move.new.accept(arrival("c"), arrival("a")) == [True, False]
-    assert move.new.works_off() == ["a", "b", "c"]
+    assert move.new.accept(arrival("a"), arrival("b")) == [True, False]
+    assert move.new.works_off() == ["b", "c", "d", "a"]
 
 
 def test_a_dead_letter_goes_back_to_its_old_place(move: Move) -> None:
@@ -141,6 +141,15 @@ def test_a_dead_letter_goes_back_to_its_old_place(move: Move) -> None:
     assert move.new.wait(move.new.store.retry_dead_letter(APPID, letter.seq, NOW))
     pending = move.new.claims().pending
     assert (text_of(pending), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 2, UNSENT)
+
+
+def test_a_dead_letter_that_was_put_back_waits(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("b"))
+    die(move.old)
+    (letter,) = move.old.wait(move.old.store.dead_letters(APPID, 10))
+    move.old.wait(move.old.store.retry_dead_letter(APPID, letter.seq, NOW))
+    assert move.copies()[APPID] == {"waiting": 2, "conversations": 1}
+    assert move.new.works_off() == ["a", "b"]
 
 
 def test_a_retry_that_is_due_later_stays_due_later(move: Move) -> None:
@@ -180,6 +189,19 @@ def test_a_dead_letter_is_kept_for_as_long_as_it_would_have_been(move: Move) -> 
     assert len(letters(move.new)) == 1
     move.new.purges(move.time_passes(2))
     assert letters(move.new) == []
+
+
+def test_who_has_been_silent_is_forgotten_as_he_would_have_been(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("b", BOB))
+    move.old.works_off()
+    claim = move.old.claims(BOB)
+    move.old.settles(claim.lease, claim.pending, state={"step": 1})
+    move.time_passes(KEPT.dedup_seconds - 1)
+    move.copies()
+    for seconds, left in ((2, 1), (KEPT.state_seconds - KEPT.dedup_seconds - 2, 1), (2, 0)):
+        move.new.purges(move.time_passes(seconds))
+        with move.ends() as (_, target):
+            assert move.new.wait(target.bulk.contents(APPID))["conversations"] == left
 
 
 def test_what_might_be_forgotten_already_stays_behind(move: Move) -> None:
@@ -275,6 +297,13 @@ def test_all_accounts_or_none(move: Move) -> None:
     move.new.accept(arrival("here already", CAROL))
     assert f"something of the account {CAROL.appid}" in move.refuses(None)
     assert move.new.accept(arrival("a")) == [True], "nothing was begun for this account"
+
+
+def test_an_account_whose_name_looks_like_a_pattern(move: Move) -> None:
+    keys = [ConversationKey(appid, "alice") for appid in ("wx[1-3]*?", "wx2")]
+    move.old.accept(*(arrival(key.appid, key) for key in keys))
+    move.copies(keys[0].appid)
+    assert [move.new.works_off(key) for key in keys] == [[keys[0].appid], []]
 
 
 # Refusals
@@ -405,6 +434,20 @@ def test_a_copy_ends_when_another_one_has_begun(move: Move) -> None:
     assert move.new.works_off() == [f"{n}" for n in range(5)]
 
 
+def test_a_copy_that_was_overtaken_is_not_whole(move: Move) -> None:
+    move.old.accept(arrival("a"))
+
+    class Overtaken(Double):
+        async def end(self, appid: str, copy: str) -> None:
+            assert await self.bulk.begin(appid, "another", 5)
+            await self.bulk.end(appid, copy)
+
+    with pytest.raises(CopyFailed, match="another copy"):
+        move.copies_with(lambda source, target: (source, Overtaken.instead_of(target)))
+    with pytest.raises(HalfCopy):
+        move.new.waiting()
+
+
 @pytest.mark.parametrize("act", ["accept", "answer", "claim"])
 def test_a_bot_that_works_meanwhile_is_found_out(move: Move, act: str) -> None:
     move.old.accept(*(arrival(f"{n}") for n in range(5)))
@@ -446,3 +489,18 @@ def test_what_is_missing_is_noticed(move: Move, kind: Kind, monkeypatch: pytest.
 
     with pytest.raises(CopyFailed, match=r"only \d of \d .* have come to TO"):
         move.copies_with(lambda source, target: (source, Loses.instead_of(target)))
+
+
+def test_a_message_that_does_not_come_out_is_noticed(move: Move) -> None:
+    """Also one whose owner has died."""
+    move.old.accept(arrival("a"), arrival("b", BOB))
+    move.old.claims()
+    move.time_passes(LEASE)
+
+    class Swallows(Double):
+        async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+            async for kept in self.bulk.export(appid, now):
+                yield [each for each in kept if each.openid != ALICE.openid]
+
+    with pytest.raises(CopyFailed, match="only 1 of 2 waiting messages"):
+        move.copies_with(lambda source, target: (Swallows.instead_of(source), target))

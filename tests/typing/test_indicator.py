@@ -696,7 +696,7 @@ async def test_a_hanging_typing_costs_a_part_nothing(s: Scene) -> None:
     await s.says_part("one")
     assert s.wire.open_calls == 0, "the sick call is gone before the part is out"
     await s.rest()
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(1, "one"), Seen(1, "Typing")]
+    assert s.wire.seen == [Seen(0, "Typing"), Seen(1, "one"), Seen(1, "CancelTyping"), Seen(1, "Typing")], "it was late"
     await s.answers()
 
 
@@ -762,11 +762,47 @@ async def test_without_the_store_there_is_no_typing_until_it_is_back(s: Scene) -
     await s.answers()
 
 
-@scene(state=TypingState(START, START + 6))
-async def test_what_an_earlier_owner_may_have_shown_is_waited_out(s: Scene) -> None:
+@scene(state=TypingState(START, START + 6, doubtful=True))
+async def test_what_an_earlier_owner_may_have_shown_is_ended_before_ours(s: Scene) -> None:
     s.indicator.start()
-    await s.until(20)
-    assert s.at("Typing") == [6]
+    await s.until(10)
+    assert s.wire.seen == [Seen(0, "CancelTyping"), Seen(0, "Typing")]
+    await s.answers()
+
+
+@pytest.mark.parametrize("answer", [Answer(error=NotReached("no")), HANGS], ids=["not reached", "hangs"])
+def test_doubt_that_cannot_be_cleared_costs_a_look_each_two_seconds(answer: Answer) -> None:
+    @scene(state=TypingState(START, START + 20, doubtful=True))
+    async def story(s: Scene) -> None:
+        s.wire.answers += [answer, FINE, FINE]
+        s.indicator.start()
+        await s.until(10)
+        assert s.seen == ["CancelTyping", "CancelTyping", "Typing"] or s.seen == ["CancelTyping", "Typing"]
+        await s.answers()
+
+    story()
+
+
+@scene(state=TypingState(START, START + 20, doubtful=True))
+async def test_a_window_found_shut_while_doubt_is_cleared_ends_the_matter(s: Scene) -> None:
+    s.wire.answers += [refusal(45080)]
+    s.indicator.start()
+    await s.until(10)
+    assert s.seen == ["CancelTyping"]
+    await s.answers()
+
+
+@scene()
+async def test_a_late_typing_is_ended_before_the_next_one(s: Scene) -> None:
+    """It was written, nobody waited for its answer, and it may have been read after the reply."""
+    s.wire.answers += [HANGS]
+    s.indicator.start()
+    await s.turn(0.5)
+    await s.answers()
+    assert s.indicator.state.doubtful
+    s.indicator.start()
+    await s.rest()
+    assert s.seen == ["Typing", "CancelTyping", "answer", "CancelTyping", "Typing"]
     await s.answers()
 
 

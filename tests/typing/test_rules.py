@@ -558,3 +558,24 @@ def test_a_call_that_was_given_up_leaves_what_showed_before() -> None:
     calling = rules.typing_called(rules.interacted(shows, START + 14), START + 15, LONGEST_CALL)
     given_up = rules.typing_given_up(calling, shows)
     assert (given_up.showing_until, given_up.interacted_at) == (START + 15, START + 14)
+
+
+def test_what_is_in_doubt_is_not_waited_for_but_cancelled_first() -> None:
+    doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
+    assert rules.next_typing(doubt, START + 1, 1.5) == START + 1
+    assert rules.must_cancel_first(doubt, START + 1)
+    assert not rules.must_cancel_first(rules.doubt_cleared(doubt), START + 1)
+    assert not rules.must_cancel_first(doubt, START + LONGEST_CALL + 15)
+
+
+def test_neither_a_message_nor_a_cancel_ends_a_doubt() -> None:
+    """The Typing may be read after them."""
+    doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
+    for after in (rules.message_sent(doubt, START + 1), rules.typing_cancelled(doubt)):
+        assert rules.must_cancel_first(after, START + 2)
+
+
+def test_an_answer_ends_a_doubt() -> None:
+    doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
+    for after in (rules.typing_shows(doubt, START), rules.typing_failed(doubt, START), rules.typing_refused(doubt)):
+        assert not after.doubtful

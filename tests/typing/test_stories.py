@@ -437,8 +437,9 @@ def test_a_hanging_typing_endpoint_does_not_stand_in_the_way(play: Play, clock: 
     stage.ends()
     typing = ["Typing"] if acted else []
     assert stage.alice.saw[-3:] == ["Typing", "CancelTyping", "answer"]
-    assert stage.alice.saw[:-3] == [*typing, "CancelTyping", "answer"]
-    assert [record.what for record in stage.wechat.violations] == ([] if acted else ["CancelTyping"])
+    # The first Typing may have been late, so whatever shows is ended before the second one.
+    assert stage.alice.saw[:-3] == [*typing, "CancelTyping", "answer", "CancelTyping"]
+    assert [record.what for record in stage.wechat.violations] == ["CancelTyping"] * (1 if acted else 2)
 
 
 def test_a_hanging_cancel_does_not_delay_the_reply(play: Play, clock: ManualClock) -> None:

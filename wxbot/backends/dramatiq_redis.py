@@ -20,9 +20,11 @@ from wxbot.backends.redis_link import explain
 
 NAMESPACE = "{wxbot}:hints"
 """Of all keys. What stands in braces makes them one slot of a Redis cluster."""
-POLL_SECONDS = 0.015
+POLL_SECONDS = 0.02
 """How often an idle process looks whether there are hints: half of it is what a hint waits, and 1 % of a processor
 what looking costs."""
+LOOK_SECONDS = 0.25
+"""For how long it looks at a stretch, before Dramatiq's thread around it has its turn."""
 HEARTBEAT_SECONDS = 15.0
 """Dramatiq gives away what a process holds that has fetched nothing for 60 seconds."""
 MISS_MS = 5
@@ -52,19 +54,27 @@ class RedisHints(RedisBroker, HintBroker):
         """By a script that writes: what refuses it would refuse a hint too."""
         return int(self.do_qsize(queue_name))
 
-    def waiting(self, queue_name: str) -> int:
-        """How many hints nobody has fetched. For one thread only.
+    def wait_for_hints(self, queue_name: str, seconds: float) -> bool:
+        """Look again and again for as long, until there is a hint that nobody has fetched. For one thread only.
 
-        This is asked all the time, so it writes nothing and keeps a connection: redis-py's way to one for each command
-        costs three times as much as the command.
+        Nothing here is asked as often, so it writes nothing, and keeps a connection and the words it sends.
         """
+        limit = time.monotonic() + seconds
         try:
             connection = self._looking = self._looking or self._pool.get_connection()
-            connection.send_command("LLEN", f"{self.namespace}:{queue_name}")
-            return int(connection.read_response())
+            words = connection.pack_command("LLEN", f"{self.namespace}:{queue_name}")
+            while not self.refusing.is_set():
+                connection.send_packed_command(words, check_health=False)
+                if connection.read_response():
+                    return True
+                self.consuming.ends()
+                if time.monotonic() >= limit:
+                    break
+                time.sleep(POLL_SECONDS)
         except (RedisError, OSError) as error:
             self.disconnect()
             raise _Failed(explain(error)) from None
+        return False
 
     def explain(self, error: Exception) -> str:
         while isinstance(error, BrokerConnectionError) and isinstance(error.message, Exception):
@@ -149,11 +159,7 @@ class _RedisConsumer(HintConsumer):
         while self._late:
             inner.ack(self._late[0])
             self._late.popleft()
-        if self._broker.waiting(self._queue_name) or time.monotonic() >= self._fetch_at:
-            return True
-        self.broker.consuming.ends()
-        time.sleep(POLL_SECONDS)
-        return False
+        return self._broker.wait_for_hints(self._queue_name, LOOK_SECONDS) or time.monotonic() >= self._fetch_at
 
     def reset(self) -> None:
         self._idle = True

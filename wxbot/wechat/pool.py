@@ -20,6 +20,10 @@ MAX_CONNECTIONS = 512
 
 _HAPPY_EYEBALLS_SECONDS = 0.25
 
+UNDELIVERED_SECONDS = 4.0
+"""A system that is cut off would deliver what was written even minutes later, and for a process that is dead. Less
+than a lease: by then another worker answers."""
+
 
 class Pool:
     """Connections to ``host``:``port``, over TLS if ``tls`` is given. Lives on the running loop.
@@ -154,6 +158,7 @@ class Pool:
         addresses = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         # Not create_connection's own: uvloop tries one address after the other, and a silent one would take all time.
         ready = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS)
+        _give_up_early(ready)
         name = None if self._tls is None else self._host
         connection = Connection(self)
         try:
@@ -189,3 +194,8 @@ def _problem(error: Exception, over_tls: bool) -> str:
     if isinstance(error, socket.gaierror | ValueError):
         return "WeChat's host name cannot be resolved (check WXBOT_API_BASE and DNS)"
     return "no connection to WeChat (refused or no route)"
+
+
+def _give_up_early(ready: socket.socket) -> None:
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere a cut of some minutes may deliver a reply twice
+        ready.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNDELIVERED_SECONDS * 1000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from wxbot.backends import dramatiq_hints
 from wxbot.backends.dramatiq_broker import make_broker
 from wxbot.backends.dramatiq_hints import DramatiqWaker, HintReader
 from wxbot.errors import StoreUnavailable
+from wxbot.ports import ConversationKey
 
 OUT = "the broker of the hints is out"
 BACK = "the broker of the hints is back"
@@ -332,16 +334,56 @@ def test_redis_has_no_memory_left(tmp_path: Path, ear: Ear) -> None:
 def test_an_acknowledgment_that_fails_is_made_up_for(tmp_path: Path, ear: Ear) -> None:
     """Else the hint would lie in Redis, as if it were worked, until this process has ended."""
     needs(REDIS)
-    with RedisServer(tmp_path) as server, reading(server.url, ear), waking(server.url) as waker:
+    with (
+        RedisServer(tmp_path, appendfsync="always") as server,
+        reading(server.url, ear) as reader,
+        waking(server.url) as waker,
+    ):
         ear.fills_up()
         wake(waker, "first")
         ear.hears("first")
-        wait_until(lambda: queued(server.url) == 1, "it is not there")
-        server.pause()
+        server.kill()
         ear.has_room()
-        waits_for(waker.problem, True)
-        server.resume()
+        waits_for(reader.problem, True)
+        server.start()
+        waits_for(waker.problem, False)
         wait_until(lambda: queued(server.url) == 0, "it was not acknowledged")
+    assert ear.heard == [ConversationKey(APPID, "first")]
+
+
+def test_a_connection_to_what_is_no_master_any_more_is_given_up(tmp_path: Path) -> None:
+    """The same address may lead to the new master by then."""
+    needs(REDIS)
+    with RedisServer(tmp_path / "one") as one, RedisServer(tmp_path / "two") as two, waking(one.url) as waker:
+
+        def connections() -> set[str]:
+            return set(re.findall(r"(?m)^id=(\d+) .*cmd=evalsha", one.cli("CLIENT", "LIST")))
+
+        waits_for(waker.problem, False)
+        before = connections()
+        assert before
+        one.cli("REPLICAOF", "127.0.0.1", two.port)
+        waits_for(waker.problem, True)
+        one.cli("REPLICAOF", "NO", "ONE")
+        waits_for(waker.problem, False)
+        assert not before & connections()
+
+
+def test_no_thread_stays_with_a_broker_that_hangs(tmp_path: Path, ear: Ear) -> None:
+    """However long somebody allows it to take."""
+    needs(REDIS)
+    with RedisServer(tmp_path) as server:
+        url = f"{server.url}?socket_timeout=30"
+        with reading(url, ear) as reader, waking(url) as waker:
+            wake(waker, "first")
+            ear.hears("first")
+            server.pause()
+            wake(waker, "second")
+            waits_for(waker.problem, True)
+            waker.close()
+            reader.stop()
+            assert no_thread_of_ours()
+        server.resume()
 
 
 def test_a_reader_is_never_started(tmp_path: Path, ear: Ear) -> None:

@@ -4,7 +4,7 @@ local openid, owner, now, lease_until = unpack(ARGV)
 local key = conversation(openid)
 local known = redis.call('HMGET', key, 'owner', 'lease_until', 'next_at', 'interacted_at', 'typing_until', 'state')
 
-if not known[3] or tonumber(known[3]) > tonumber(now) then return nil end
+if not known[3] or tonumber(known[3]) > tonumber(now) + CLOCKS_AGREE then return nil end
 if known[1] and tonumber(known[2]) > tonumber(now) then return nil end
 local pending = next_pending(openid)
 if not pending then  -- next_at promised one: mend it rather than hold an empty conversation

@@ -14,6 +14,8 @@
 -- Times are seconds since 1970 by the caller's clock, which follows this server's (wxbot.clock.SharedClock).
 
 local prefix = KEYS[1]
+-- Two machines' clocks agree to some milliseconds: a hint must not come before its message is due.
+local CLOCKS_AGREE = 0.25
 local LOST = -1  -- the caller's lease is no longer its own
 
 local function conversation(openid) return prefix .. 'c:' .. openid end

@@ -72,7 +72,7 @@ def latency(stage: Stage) -> Result:
         BusyWeChat(stage.network.address, webhook_addresses(stage.network), chance) as wechat,
         deployment(stage.network, wechat, stage.folder / "latency", broker=stage.broker) as bots,
     ):
-        bots.start([*WEBHOOKS, *(WORKERS if stage.broker else ())], {})
+        bots.start([*WEBHOOKS, *(WORKERS if stage.broker else ())], {}, processes=1)
         result.figures.append(_idle(bots))
         _run(bots, *WARM_UP, said)
         run = None

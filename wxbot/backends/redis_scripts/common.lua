@@ -15,7 +15,7 @@
 
 local prefix = KEYS[1]
 -- Two machines' clocks agree to some milliseconds: a hint must not come before its message is due.
-local CLOCKS_AGREE = 0.25
+local CLOCKS_AGREE = 0.05
 local LOST = -1  -- the caller's lease is no longer its own
 
 local function conversation(openid) return prefix .. 'c:' .. openid end

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_o
     os.environ["WXBOT_ROLE"] = "worker"
     if concurrency is not None:
         os.environ["WXBOT_MAX_CONVERSATIONS"] = str(concurrency)
+    # Of these processes alone: Dramatiq's own folder is shared by all programs of the machine.
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="wxbot-metrics-"))
     chosen = [] if processes is None else ["--workers", str(processes)]
     _serve(load_settings(), ("--bind", bind, *chosen, *gunicorn_options))
 

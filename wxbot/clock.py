@@ -17,6 +17,10 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(delay, callback)
 
 
+LONGEST_WAY = 0.5
+"""Seconds there and back after which an answer says too little about the time."""
+
+
 class SharedClock(SystemClock):
     """wxbot.ports.Clock on the time of a server that several machines share.
 
@@ -27,12 +31,16 @@ class SharedClock(SystemClock):
 
     def __init__(self) -> None:
         self._ahead = time.time() - elapsed()
+        self._following = False
 
     def now(self) -> float:
         return elapsed() + self._ahead
 
     def follow(self, server_time: float, asked_at: float, answered_at: float) -> None:
         """The server said ``server_time`` (seconds since 1970) between two moments of ``elapsed``."""
+        if self._following and answered_at - asked_at > LONGEST_WAY:
+            return  # nobody knows at which end of so long a way it was said
+        self._following = True
         self._ahead = server_time - (asked_at + answered_at) / 2
 
 

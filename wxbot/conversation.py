@@ -34,6 +34,9 @@ healthy owner, who renews each quarter, never comes so far."""
 GRACE_SECONDS = 0.5
 """After an outage of the store all leases have run out. So long, beyond a renewal, their owners come first."""
 
+HAND_BACK_SECONDS = 10.0
+"""Longest wait at the end for a store that takes nothing back: the leases run out by themselves."""
+
 PURGE_SECONDS = 600.0
 
 
@@ -113,7 +116,7 @@ class Conversations:
         self._unrecorded: list[tuple[Lease, Outcome]] = []
         self._upkeep: list[asyncio.Task[None]] = []
         self._draining = False
-        self._grace_until = 0.0
+        self._out_at = float("-inf")
         self._room = asyncio.Event()
         """Set when a conversation ends, and for good when this process takes nothing new."""
         self._purged_at = clock.now()
@@ -176,7 +179,7 @@ class Conversations:
             conversation.interrupt()
         if remaining := self._tasks():
             log.info("handing back %d conversations", len(remaining))
-            await asyncio.wait(remaining)
+            await asyncio.wait(remaining, timeout=HAND_BACK_SECONDS)
         for task in self._upkeep:
             task.cancel()
         await asyncio.gather(*self._upkeep, return_exceptions=True)
@@ -280,8 +283,7 @@ class Conversations:
                 await work()
             except StoreUnavailable as error:
                 log.error("the store is out: %s", error)
-                renewal = self._options.lease_seconds / RENEWALS_PER_LEASE
-                self._grace_until = self._clock.now() + self._options.sweep_seconds + renewal + GRACE_SECONDS
+                self._out_at = self._clock.now()
             except Exception:
                 log.exception("upkeep of the conversations failed")
             await pause(self._clock, seconds)
@@ -291,7 +293,7 @@ class Conversations:
         await self._record_late()
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
-        if free > 0 and not self._draining and now >= self._grace_until:
+        if free > 0 and not self._draining and not self._owners_come_first(now):
             for key in await self._inbox.waiting(self._appid, now, free, self._options.hint_seconds):
                 if key not in self._active:
                     self._begin(key)
@@ -299,6 +301,10 @@ class Conversations:
             self._purged_at = now
             while await self._inbox.purge(self._appid, now):
                 await pause(self._clock, 0.0)  # a slice at a time: acknowledgments go in between
+
+    def _owners_come_first(self, now: float) -> bool:
+        renewal = self._options.lease_seconds / RENEWALS_PER_LEASE
+        return 0 <= now - self._out_at < self._options.sweep_seconds + renewal + GRACE_SECONDS
 
     async def _record_late(self) -> None:
         """Record what an outage has kept from the store, and release the conversation."""

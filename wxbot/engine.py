@@ -40,7 +40,6 @@ class Engine:
         self._clock = clock
         self._plugins = plugins
         self._is_busy = is_busy
-        self._client = WeChatClient.from_settings(settings, self.store, clock)
         self._typing = TypingOptions(settings.typing, settings.typing_delay, settings.typing_margin)
         self._loop = LoopThread(self._answer if self._answers else do_nothing)
         self._waker: Waker | None = None
@@ -107,10 +106,12 @@ class Engine:
 
     async def _answer(self, stopping: asyncio.Event, started: Callable[[], None]) -> None:
         loop, settings = asyncio.get_running_loop(), self._settings
+        # A new one for each loop: what an ended loop had under way would be waited for in vain.
+        client = WeChatClient.from_settings(settings, self.store, self._clock)
         threads = ThreadPoolExecutor(settings.handler_threads, thread_name_prefix="wxbot-handler")
-        conversations = self._conversations()
-        pipeline = self._pipeline(threads, conversations)
-        await self._client.open()
+        conversations = self._conversations(client)
+        pipeline = self._pipeline(client, threads, conversations)
+        await client.open()
         try:
             conversations.start(pipeline)
             self._waker, self._desk = InProcessWaker(loop, conversations.wake, self._is_busy), conversations
@@ -118,10 +119,10 @@ class Engine:
             await stopping.wait()
             await conversations.drain(self._drain_seconds)
         finally:
-            await self._client.close()
+            await client.close()
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _conversations(self) -> Conversations:
+    def _conversations(self, client: WeChatClient) -> Conversations:
         settings = self._settings
         owner = f"{socket.gethostname()}:{self.pid}:{secrets.token_hex(4)}"
         options = ConversationOptions(
@@ -131,12 +132,13 @@ class Engine:
             typing_note_seconds=NOTE_SECONDS if settings.typing and settings.typing_delay == 0 else 0.0,
             max_conversations=settings.max_conversations,
         )
-        return Conversations(settings.appid, owner, self.store, self._clock, options, self._indicator)
 
-    def _indicator(self, lease: Lease, state: TypingState, noted_until: float) -> TypingIndicator:
-        return TypingIndicator(self._client, self.store, lease, self._clock, self._typing, state, noted_until)
+        def indicator(lease: Lease, state: TypingState, noted_until: float) -> TypingIndicator:
+            return TypingIndicator(client, self.store, lease, self._clock, self._typing, state, noted_until)
 
-    def _pipeline(self, threads: ThreadPoolExecutor, conversations: Conversations) -> Pipeline:
+        return Conversations(settings.appid, owner, self.store, self._clock, options, indicator)
+
+    def _pipeline(self, client: WeChatClient, threads: ThreadPoolExecutor, conversations: Conversations) -> Pipeline:
         settings = self._settings
         options = PipelineOptions(
             handler_timeout=settings.handler_timeout,
@@ -148,6 +150,4 @@ class Engine:
             plugin_settings=self._plugins.settings,
             plugin_resources=self._plugins.resources,
         )
-        return Pipeline(
-            self._plugins.router, self._client, self.store, self._clock, threads, options, conversations.hold
-        )
+        return Pipeline(self._plugins.router, client, self.store, self._clock, threads, options, conversations.hold)

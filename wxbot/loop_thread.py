@@ -86,6 +86,8 @@ class LoopThread:
 
     async def _live(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        if self._stop_requested:  # while the loop before it ended
+            self._stopping.set()
         await self._work(self._stopping, self._note_start)
 
     def _note_start(self) -> None:

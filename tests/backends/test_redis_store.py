@@ -122,10 +122,25 @@ def test_tls(tmp_path: Path, worker_at: OpenWorker) -> None:
         assert "cannot be reached" in refusal(server.url.partition("?")[0])  # an authority that nobody trusts
 
 
-@pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:26379", "redis://host:port/0", "redis://h/0?db=x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://127.0.0.1:26379",
+        "redis://host:port/0",
+        "redis://h/0?db=x",
+        "redis://s3cret?x@host",
+        "redis://:123/s3cret@host",
+    ],
+)
 def test_an_address_that_cannot_be_read(url: str) -> None:
-    with pytest.raises(ValueError, match="address"):
+    with pytest.raises(ValueError, match="address") as refused:
         RedisStore(url)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?foo=bar", "redis://redis..x:1/0"])
+def test_an_address_that_redis_py_stumbles_over(url: str) -> None:
+    assert "address" in refusal(url)
 
 
 # Trouble while it runs
@@ -238,14 +253,14 @@ def test_a_promise_may_wait_for_replicas(
     tmp_path: Path, worker_at: OpenWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that nothing acknowledged is lost when the master's place is taken."""
-    monkeypatch.setattr(redis_link, "REPLICA_SECONDS", 0.1)
     with (
         RedisServer(tmp_path / "a") as master,
         RedisServer(tmp_path / "b", replica_of=master) as replica,
     ):
         worker = worker_at(master.url, replicas=1)
         assert worker.accept(arrival("first")) == [True]
-        with paused(replica):
+        with paused(replica), monkeypatch.context() as patch:
+            patch.setattr(redis_link, "REPLICA_SECONDS", 0.1)
             assert "only 0 replica(s)" in complaint(worker, "second")
             assert "only 0 replica(s)" in complaint(worker, "second")
             assert worker.waiting() == [ALICE]

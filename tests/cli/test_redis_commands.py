@@ -107,7 +107,7 @@ def test_a_broker_that_is_not_there(shell: Shell, empty_redis: RedisServer, comm
     nowhere = "redis://:s3cret-word@127.0.0.1:9/0"
     said = shell.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=nowhere)
     assert said.returncode == (1 if command == "check" else 2)
-    assert "broker" in said.stdout + said.stderr
+    assert "broker" in (said.stdout + said.stderr).lower()
     assert "s3cret-word" not in said.stdout + said.stderr
     assert "Traceback" not in said.stderr
 

@@ -61,3 +61,13 @@ def test_two_machines_agree_however_wrong_they_are(watch: Watch, monkeypatch: py
     for each in (one, other):
         each.follow(SERVER, 5000.0, 5000.0)
     assert one.now() == other.now()
+
+
+def test_an_answer_that_was_long_on_its_way_says_too_little(watch: Watch) -> None:
+    ours = SharedClock()
+    ours.follow(SERVER, 4999.0, 5000.0)
+    first = ours.now()
+    ours.follow(SERVER + 100, 4999.0, 5000.0)
+    assert ours.now() == first
+    ours.follow(SERVER + 100, 5000.0, 5000.0)
+    assert ours.now() == SERVER + 100

@@ -76,7 +76,7 @@ def test_one_accepts_and_another_answers(deployment: Deployment, user: User) -> 
     user.waits_for("hello!")
     assert user.saw == ["Typing", "CancelTyping", "hello!"]
     assert deployment.answered_by == ["worker"]
-    assert deployment.wechat.violations == []
+    assert [record for record in deployment.wechat.violations if not record.needless] == []
 
 
 def test_what_was_accepted_before_there_was_a_worker(deployment: Deployment, user: User) -> None:
@@ -116,7 +116,7 @@ def test_many_users_and_two_workers(deployment: Deployment) -> None:
     for user in users:
         user.waits_for("third!")
         assert [text for text in user.saw if text not in ("Typing", "CancelTyping")] == ["first!", "second!", "third!"]
-    assert deployment.wechat.violations == []
+    assert [record for record in deployment.wechat.violations if not record.needless] == []
 
 
 def test_a_full_worker_leaves_the_rest_to_another(deployment: Deployment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -94,15 +95,18 @@ def check_broker(settings: Settings) -> None:
     """Connect to the broker, if there is one. Raises ConfigError, StoreUnavailable."""
     if settings.broker_url:
         waker = make_waker(settings)
+        lines = logging.getLogger("wxbot.hints")
+        lines.disabled = True  # what they would say is in the error
         try:
             waker.open()
         finally:
             waker.close()
+            lines.disabled = False
 
 
 def read_metrics(settings: Settings) -> bytes | None:
-    """What Dramatiq has counted, for Prometheus; None without a broker or without ``prometheus_client``."""
-    if not settings.broker_url:
+    """What Dramatiq has counted, for Prometheus; None but on a worker with ``prometheus_client``."""
+    if settings.role != "worker":
         return None
     from wxbot.backends.dramatiq_broker import metrics
 

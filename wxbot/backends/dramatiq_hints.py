@@ -10,7 +10,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -125,9 +125,7 @@ class DramatiqWaker:
         if thread is not None:
             thread.join(seconds)
             self._closing.set()
-            if thread.is_alive():
-                self._broker.abort()
-                thread.join(ABORT_SECONDS)
+            _abort(self._broker, [thread])
         self._broker.close()
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
@@ -235,9 +233,7 @@ class HintReader:
         stopping = Thread(target=self._end, args=(seconds,), name="wxbot-hints-stop", daemon=True)
         stopping.start()
         stopping.join(seconds)
-        if stopping.is_alive():
-            self._broker.abort()
-            stopping.join(ABORT_SECONDS)
+        _abort(self._broker, [stopping, *self._worker.consumers.values(), *self._worker.workers])
         self._broker.close()
 
     def problem(self) -> str | None:
@@ -271,3 +267,12 @@ class HintReader:
         if reason not in self._told and len(self._told) < KINDS:
             self._told.add(reason)
             log.info("hints are dropped, the sweep finds their messages: %s", reason)
+
+
+def _abort(broker: HintBroker, threads: Sequence[Thread]) -> None:
+    """Make an end of what still waits for a broker that hangs, as far as that can be done."""
+    limit = time.monotonic() + ABORT_SECONDS
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < limit:
+        broker.abort()  # and again, because the next thing they do may be to connect
+        for thread in threads:
+            thread.join(0.02)

@@ -72,7 +72,6 @@ class RedisHints(RedisBroker, HintBroker):
                     break
                 time.sleep(POLL_SECONDS)
         except (RedisError, OSError) as error:
-            self.disconnect()
             raise _Failed(explain(error)) from None
         return False
 
@@ -85,18 +84,20 @@ class RedisHints(RedisBroker, HintBroker):
         """Only one connection here is bound to a thread; ``close`` lets go of the others."""
         connection, self._looking = self._looking, None
         if connection is not None:
-            connection.disconnect()
+            with suppress(Exception):
+                connection.disconnect()
             self._pool.release(connection)
 
     def leave(self, queue_name: str) -> None:
         """Without that, Dramatiq's maintenance takes us for dead, and looks through every key of the database once."""
-        with suppress(redis.ConnectionError):
+        with suppress(Exception):
             if not self.client.exists(f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"):
                 self.client.zrem(f"{self.namespace}:__heartbeats__", self.broker_id)
         self.disconnect()
 
     def abort(self) -> None:
-        self._pool.disconnect(inuse_connections=True)
+        with suppress(Exception):
+            self._pool.disconnect(inuse_connections=True)
 
     def close(self) -> None:
         self._pool.disconnect()
@@ -163,6 +164,7 @@ class _RedisConsumer(HintConsumer):
 
     def reset(self) -> None:
         self._idle = True
+        self._broker.disconnect()
 
     def ack(self, message: MessageProxy) -> None:
         super().ack(message)

@@ -13,6 +13,7 @@ What stands after a ``?`` goes to redis-py as it is, such as ``?ssl_ca_certs=/et
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,6 +34,9 @@ def connection_pool(url: str) -> ConnectionPool:
 
     Raises ValueError for an address that cannot be read, without quoting it: it may hold a password.
     """
+    _, _, rest = url.partition("://")
+    if "@" in re.split("[/?#]", rest, maxsplit=1)[-1] and not re.match("[^/?#]*$", rest):
+        raise ValueError("a password with any of / ? # @ has to be escaped in an address: %2F %3F %23 %40")
     limits: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,

@@ -66,7 +66,7 @@ class RedisLink(StoreThread[Command[Any]]):
         """Connect and start the thread. Raises StoreUnavailable, or whatever is wrong with the server, in words."""
         try:
             self._connect()
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - redis-py meets some faults of an address with a bare TypeError
             self.disconnect()
             raise StoreUnavailable(explain(error)) from None
         self.start()
@@ -92,7 +92,7 @@ class RedisLink(StoreThread[Command[Any]]):
             job.outcome = _UNANSWERED
         try:
             self._work(wanted)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is must not end the thread
             reason = explain(error)
             self.disconnect()
             for job in wanted:
@@ -109,7 +109,8 @@ class RedisLink(StoreThread[Command[Any]]):
         forgotten = self._exchange(jobs)
         if forgotten:
             self._load_scripts()
-            self._exchange(forgotten)
+            for job in self._exchange(forgotten):
+                job.outcome = StoreUnavailable("Redis forgets our scripts again and again")
         promised = [job for job in jobs if job.durable and isinstance(job.outcome, _Answer)]
         if promised and self._replicas:
             self._wait_for_replicas(promised)
@@ -158,7 +159,7 @@ class RedisLink(StoreThread[Command[Any]]):
         there = int(self._connection.read_response())
         if there < self._replicas:
             for job in promised:  # it is in the store, and a redelivery that meets the replicas will be acknowledged
-                job.outcome = StoreUnavailable(f"only {there} replica(s) of Redis have it, not {self._replicas}")
+                job.outcome = StoreUnavailable(f"only {there} replica(s) have the message (WXBOT_REDIS_REPLICAS)")
 
     def _send(self, commands: Sequence[tuple[Argument, ...]]) -> None:
         self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
@@ -193,9 +194,9 @@ def _read(job: Job[Command[Any]]) -> None:
             job.outcome = error
 
 
-def explain(error: RedisError | OSError) -> str:
+def explain(error: Exception) -> str:
     """What is wrong with the server, and what to do, for the person who runs the bot."""
-    text = " ".join(str(error).split())[:200]
+    text = " ".join(str(error).split())[:200].rstrip(".")
     for kinds, sentence in _EXPLANATIONS:
         if isinstance(error, kinds):
             return sentence.format(text)
@@ -203,11 +204,13 @@ def explain(error: RedisError | OSError) -> str:
         return "this Redis is too old: wxbot needs Redis 7 or newer, or Valkey"
     if text.startswith("MISCONF"):
         return f"Redis cannot write to its disk and takes nothing new: {text}"
+    if not isinstance(error, RedisError):
+        return f"the Redis address cannot be used ({type(error).__name__}: {text})"
     return f"Redis failed: {text}"
 
 
 _EXPLANATIONS: Sequence[tuple[tuple[type[Exception], ...], str]] = (
-    ((MasterNotFoundError,), "Sentinel knows no master: {}"),
+    ((MasterNotFoundError,), "Sentinel knows no master by that name, or cannot be reached"),
     (
         (AuthenticationError, AuthorizationError, NoPermissionError),
         "Redis refuses us: {}; check user, password and rights in the address",

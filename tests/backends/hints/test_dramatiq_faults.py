@@ -173,11 +173,11 @@ def test_closing_and_stopping_while_the_broker_hangs(server: Server, ear: Ear) -
         with stopwatch(4.0):
             reader.stop()
         server.resume()
-    wait_until(no_thread_of_ours, "a thread is left", HANGING_SECONDS)
+    wait_until(lambda: not threads_of_ours(), "a thread is left", HANGING_SECONDS)
 
 
-def no_thread_of_ours() -> bool:
-    return not any(thread.name.startswith("wxbot") for thread in threading.enumerate())
+def threads_of_ours() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("wxbot")]
 
 
 def test_stopping_while_the_process_is_full(server: Server, ear: Ear) -> None:
@@ -382,7 +382,7 @@ def test_no_thread_stays_with_a_broker_that_hangs(tmp_path: Path, ear: Ear) -> N
             waits_for(waker.problem, True)
             waker.close()
             reader.stop()
-            assert no_thread_of_ours()
+            assert threads_of_ours() == []
         server.resume()
 
 

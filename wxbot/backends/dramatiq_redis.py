@@ -93,7 +93,6 @@ class RedisHints(RedisBroker, HintBroker):
         with suppress(Exception):
             if not self.client.exists(f"{self.namespace}:__acks__.{self.broker_id}.{queue_name}"):
                 self.client.zrem(f"{self.namespace}:__heartbeats__", self.broker_id)
-        self.disconnect()
 
     def abort(self) -> None:
         with suppress(Exception):
@@ -165,6 +164,9 @@ class _RedisConsumer(HintConsumer):
     def reset(self) -> None:
         self._idle = True
         self._broker.disconnect()
+
+    def close(self) -> None:
+        """Called from another thread. The broker closes the connections."""
 
     def ack(self, message: MessageProxy) -> None:
         super().ack(message)

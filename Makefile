@@ -4,6 +4,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 BIN := .venv/bin
 PYTEST_WORKERS ?= auto
+PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo simulate run test servers test-scaleout check bench clean
@@ -21,7 +22,7 @@ run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: 
 	$(BIN)/python -m wxbot run
 
 test: .venv/dev  ## Every test
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 servers: .venv/dev  ## Real Redis, Valkey and RabbitMQ for the tests that use them; without root, nothing is started
 	@$(BIN)/python -m tests.servers.install

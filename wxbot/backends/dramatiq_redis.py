@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import suppress
+from socket import SHUT_RDWR
 from threading import Condition, Event
 from typing import Any
 
@@ -95,8 +96,14 @@ class RedisHints(RedisBroker, HintBroker):
                 self.client.zrem(f"{self.namespace}:__heartbeats__", self.broker_id)
 
     def abort(self) -> None:
-        with suppress(Exception):
-            self._pool.disconnect(inuse_connections=True)
+        """Hang up, and leave the closing to whoever waits: a descriptor that is closed under a thread may be another
+        connection's before the thread looks again. (Where redis-py keeps them otherwise, its time limits do the same.)
+        """
+        with suppress(RuntimeError):  # another thread takes or returns one meanwhile; we are called again
+            for connection in tuple(getattr(self._pool, "_in_use_connections", ())):
+                used: Any = getattr(connection, "_sock", None)
+                with suppress(OSError, AttributeError):
+                    used.shutdown(SHUT_RDWR)
 
     def close(self) -> None:
         self._pool.disconnect()

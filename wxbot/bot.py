@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import json
 import logging
 import os
+import secrets
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flask import Flask
 
 from wxbot.backends.choice import make_clock
 from wxbot.config import Settings
 from wxbot.engine import Engine
-from wxbot.errors import StoreUnavailable, WxbotError
+from wxbot.errors import NotNow, PushRefused, ReplyRefused, StoreUnavailable, WxbotError
+from wxbot.media import MAX_BYTES
+from wxbot.messages import message_from
+from wxbot.outgoing import Outgoing
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
-from wxbot.ports import Arrival, Clock, ConversationKey
-from wxbot.web import create_app
-from wxbot.wechat.callback import Callback, single_values
+from wxbot.ports import WITH_BOT, Arrival, Clock, ConversationKey, HandOver
+from wxbot.replies import Reply, TextReply, reply_from_json, reply_to_json
+from wxbot.reply_budget import Budget, allowance_for
+from wxbot.turn import SENT_BY_BOT
+from wxbot.web import Door, create_app
+from wxbot.wechat.callback import PassiveAnswer, Push, single_values
+from wxbot.wechat.choice import callback_for
+from wxbot.wechat.crypto import same
+from wxbot.wechat.wire import passive_fields, reply_from_body, transfer_fields
 
 log = logging.getLogger("wxbot.bot")
 
 BUSY_PUSHES = 2
 """Pushes being received at the same moment from which on acknowledging comes first (wxbot/backends/inprocess.py)."""
 
-
-def make_callback(settings: Settings) -> Callback:
-    """What verifies and opens the account's pushes."""
-    return Callback(
-        appid=settings.appid,
-        token=settings.token.get_secret_value(),
-        aes_key=settings.aes_key.get_secret_value() if settings.aes_key else None,
-        previous_aes_key=settings.previous_aes_key.get_secret_value() if settings.previous_aes_key else None,
-        max_skew_seconds=settings.max_skew_seconds,
-    )
+LONGEST_KEY = 128
+"""Characters of an idempotency key."""
 
 
 class Bot:
@@ -50,7 +54,10 @@ class Bot:
         self.settings = settings
         self.clock = clock or make_clock(settings)
         self.plugins = load_plugins(settings, plugins)
-        self._callback = make_callback(settings)
+        self._callback = callback_for(settings)
+        self._outgoing = make_outgoing(settings)
+        self._quota = settings.allowances
+        self._hand_back_words = frozenset(word.casefold() for word in settings.hand_back_words)
         self._starting = threading.Lock()
         self._engine: Engine | None = None
         self._stopped = False
@@ -58,8 +65,13 @@ class Bot:
 
     def wsgi(self) -> Flask:
         """The application for gunicorn."""
-        path = None if self.settings.role == "worker" else self.settings.callback_path
-        return create_app(self, path, self.settings.max_body_bytes)
+        return create_app(self, [self.door("/send")], self.settings.max_body_bytes)
+
+    def door(self, send_path: str) -> Door:
+        """This account's addresses; a worker has none."""
+        if self.settings.role == "worker":
+            return Door(self, None)
+        return Door(self, self.settings.callback_path, send_path if self.settings.send_key else None)
 
     def start(self) -> None:
         """Open the store and start the event-loop thread, once per process. Raises StoreUnavailable."""
@@ -74,32 +86,135 @@ class Bot:
             atexit.unregister(self.stop)
             engine.stop(self.settings.drain_seconds if seconds is None else seconds)
 
+    # WeChat's pushes
+
     def verify(self, query: list[tuple[str, str]]) -> str:
         """See ``wxbot.web.Desk``."""
         return self._callback.verify(single_values(query))
 
-    def receive(self, query: list[tuple[str, str]], body: bytes) -> None:
+    def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> PassiveAnswer | None:
         """See ``wxbot.web.Desk``. When this returns, the message will be answered, whatever happens."""
         self._receiving.append(None)
         try:
-            self._take(query, body)
+            now = self.clock.now()
+            push = self._callback.open(single_values(query), body, now, now, headers)
+            if push is None:
+                log.info("acknowledged a push that names no user")
+                return None
+            arrival = self._arrival(push)
+            receipt = self._running().accept(arrival)
         finally:
             self._receiving.pop()
-
-    def _take(self, query: list[tuple[str, str]], body: bytes) -> None:
-        now = self.clock.now()
-        push = self._callback.open(single_values(query), body, now, now)
-        if push is None:
-            log.info("acknowledged a push that names no user")
-            return
-        key = ConversationKey(self.settings.appid, push.fields["FromUserName"])
-        engine = self._running()
-        arrival = Arrival(key, push.dedup_key, push.fields, now, push.interacted_at)
-        if not engine.accept(arrival):
+        if not receipt.new:
             log.info("a redelivered push was acknowledged and not answered again")
+        if receipt.handed_over.until:
+            return self._callback.answer(
+                push, transfer_fields(push.fields, self.clock.now(), receipt.handed_over.agent), self.clock.now()
+            )
+        return self._passive_answer(push, arrival, receipt.first_at) if self._answers_pushes else None
+
+    @property
+    def _answers_pushes(self) -> bool:
+        return self.settings.account_kind == "unverified"
+
+    def _arrival(self, push: Push) -> Arrival:
+        now, fields = self.clock.now(), push.fields
+        allowance = allowance_for(fields, self._quota)
+        is_event = fields["MsgType"].lower() == "event"
+        return Arrival(
+            ConversationKey(self.settings.appid, fields["FromUserName"]),
+            push.dedup_key,
+            fields,
+            now,
+            push.interacted_at,
+            budget=allowance and Budget(allowance.messages, (push.interacted_at or now) + allowance.seconds),
+            hand_over=self._hand_over_by_event(fields, now) if is_event else self._hand_over_by_message(fields, now),
+            for_agents=not is_event and not self._answers_pushes,
+        )
+
+    def _hand_over_by_event(self, fields: Mapping[str, str], now: float) -> HandOver | None:
+        """The agents' own tool tells who has the user."""
+        event = str(fields["Event"]).lower()
+        if event in ("kf_close_session", "unsubscribe"):
+            return WITH_BOT
+        if event in ("kf_create_session", "kf_switch_session"):
+            agent = str(fields.get("KfAccount") or fields.get("ToKfAccount") or "")
+            return HandOver(now + self.settings.hand_over_seconds, agent)
+        return None
+
+    def _hand_over_by_message(self, fields: Mapping[str, str], now: float) -> HandOver | None:
+        if self._answers_pushes:
+            return None
+        if str(fields.get("Content", "")).strip().casefold() in self._hand_back_words:
+            return WITH_BOT
+        agent = self.plugins.router.agent_for(message_from(self.settings.appid, fields, now))
+        if agent is None:
+            return None
+        log.info("a message was handed to human agents")
+        return HandOver(now + self.settings.hand_over_seconds, agent)
+
+    def _passive_answer(self, push: Push, arrival: Arrival, first_at: float) -> PassiveAnswer | None:
+        answer = self._running().passive_answer(arrival, first_at)
+        if answer == {}:
+            return None
+        reply = TextReply(self.settings.wait_text) if answer is None else reply_from_json(answer)
+        now = self.clock.now()
+        return self._callback.answer(push, passive_fields(push.fields, reply, now), now)
+
+    # Sending first
+
+    async def send(self, openid: str, reply: str | Reply, *, key: str = "") -> str:
+        """Send ``reply`` to a user without being asked, in its turn among the bot's own answers.
+
+        When this returns, the message is kept and will be sent; what WeChat then refuses becomes a dead letter. Of
+        several calls with the same ``key`` only the first counts. Returns the name it was kept under. Raises
+        ReplyRefused for what this account cannot send, NotNow outside of WeChat's time and quota, StoreUnavailable.
+        Source of the limits: docs/wechat.md, section "Quota".
+        """
+        return await asyncio.to_thread(self._send, openid, TextReply(reply) if isinstance(reply, str) else reply, key)
+
+    def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
+        """See ``wxbot.web.Desk``. ``body`` is what WeChat's own send call takes."""
+        key = self.settings.send_key
+        if key is None:
+            raise PushRefused("sending is off: set WXBOT_SEND_KEY", 404)
+        scheme, _, given = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not same(given.strip(), key.get_secret_value()):
+            raise PushRefused("the key is wrong: send Authorization: Bearer with WXBOT_SEND_KEY", 401)
+        try:
+            fields = json.loads(body)
+        except (ValueError, RecursionError):
+            raise PushRefused("the body is not JSON") from None
+        if not isinstance(fields, dict):
+            raise PushRefused("the body is JSON, but not an object")
+        openid, reply = reply_from_body(fields)
+        return self._send(openid, reply, idempotency_key)
+
+    def _send(self, openid: str, reply: Reply, key: str) -> str:
+        if not openid or len(openid) > LONGEST_KEY or not openid.isprintable():
+            raise ReplyRefused("touser is no openid")
+        if len(key) > LONGEST_KEY or not key.isprintable():
+            raise ReplyRefused(f"the idempotency key has more than {LONGEST_KEY} characters, or strange ones")
+        if self._answers_pushes:
+            raise ReplyRefused("this account (WXBOT_ACCOUNT_KIND=unverified) cannot send first: it answers pushes only")
+        messages = self._outgoing.messages(reply)
+        if not messages:
+            raise ReplyRefused("the text is empty")
+        engine, now = self._running(), self.clock.now()
+        user = ConversationKey(self.settings.appid, openid)
+        _check_budget(engine.budget(user), now)
+        kept_as = key or secrets.token_hex(8)
+        fields = {"MsgType": SENT_BY_BOT, "FromUserName": openid, "ToUserName": "", "CreateTime": int(now)}
+        unsent = tuple(reply_to_json(message) for message in messages)
+        receipt = engine.accept(Arrival(user, f"s:{kept_as}", fields, now, 0.0, unsent=unsent))
+        if not receipt.new:
+            log.info("a message with the same idempotency key is here already")
+        return kept_as
+
+    # For load balancers
 
     def problem(self) -> str | None:
-        """See ``wxbot.web.Desk``."""
+        """See ``wxbot.web.House``."""
         try:
             problem = self._running().problem()
         except WxbotError as error:
@@ -110,7 +225,7 @@ class Bot:
         return problem and "the broker is unavailable; messages are kept and answered a moment later"
 
     def metrics(self) -> bytes | None:
-        """See ``wxbot.web.Desk``."""
+        """See ``wxbot.web.House``."""
         return self._running().metrics()
 
     def _is_busy(self) -> bool:
@@ -124,8 +239,28 @@ class Bot:
             if self._stopped:  # a push that came while the process ends: WeChat delivers it again
                 raise StoreUnavailable("the bot is stopping")
             if self._engine is None or self._engine.pid != os.getpid():
-                engine = Engine(self.settings, self.clock, self.plugins, self._is_busy)
+                engine = Engine(self.settings, self.clock, self.plugins, self._outgoing, self._is_busy)
                 engine.start()
                 self._engine = engine
                 atexit.register(self.stop)
             return self._engine
+
+
+def make_outgoing(settings: Settings) -> Outgoing:
+    """What the account may send."""
+    return Outgoing(
+        account_kind=settings.account_kind,
+        kinds=settings.reply_kinds,
+        text_bytes=settings.text_bytes,
+        media_bytes={**MAX_BYTES, "image": settings.image_bytes},
+        ai_mark=settings.ai_mark,
+    )
+
+
+def _check_budget(budget: Budget | None, now: float) -> None:
+    if budget is None:
+        raise NotNow("nothing is known of this user: they must write to the account first")
+    if now >= budget.until:
+        raise NotNow("the time in which this user may be written to is over: they must write again")
+    if budget.left <= 0:
+        raise NotNow("all messages that this user's last action allows are sent: they must write again")

@@ -14,6 +14,7 @@ import aiohttp
 from wxbot.backends.choice import check_broker, make_clock, make_store
 from wxbot.backends.redis_facts import RedisFacts, TellsFacts
 from wxbot.backends.sqlite import SqliteStore
+from wxbot.capabilities import ACCOUNTS
 from wxbot.clock import SharedClock, SystemClock
 from wxbot.config import Settings, without_password
 from wxbot.errors import (
@@ -28,11 +29,12 @@ from wxbot.errors import (
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import Clock, Store
 from wxbot.wechat.client import WeChatClient
+from wxbot.wechat.cloud import CloudFileTokens
 
 NOBODY = "oWXBOT_CHECK_NOBODY_HAS_THIS_ID"
 """An openid that no user has: typing for it shows nothing to anybody, but tells whether the address is right."""
 
-BAD_OPENID = 40003
+BAD_OPENID, WRONG_KIND = 40003, 40200
 TOLERATED_SKEW = 5.0
 
 
@@ -47,6 +49,7 @@ class Finding:
 def check(settings: Settings) -> Iterator[Finding]:
     """Check plugins, store, API, clock and typing address, one finding after the other."""
     yield Finding(True, f"The configuration is complete, for the account {settings.appid}.")
+    yield from _check_account(settings)
     yield _check_mode(settings)
     yield _check_plugins(settings)
     clock = make_clock(settings)
@@ -62,7 +65,31 @@ def check(settings: Settings) -> Iterator[Finding]:
         store.close()
 
 
+def _check_account(settings: Settings) -> Iterator[Finding]:
+    """What is not as with most accounts: a Mini Program that calls WeChat with a token of its own."""
+    if settings.account_kind != "miniprogram":
+        yield Finding(True, f"The account is of the kind {ACCOUNTS[settings.account_kind]}.")
+    if settings.cloud_call == "open":
+        yield Finding(True, f"Calls go to {settings.api_base} without a token: WeChat Cloud Hosting adds it.")
+    if settings.cloud_call == "token":
+        yield _check_token_file(settings)
+
+
+def _check_token_file(settings: Settings) -> Finding:
+    try:
+        asyncio.run(CloudFileTokens(settings.cloud_token_file).get())
+    except WeChatError as error:
+        return Finding(False, f"Cloud call does not work: {error}.")
+    return Finding(True, f"Calls go with the token that WeChat Cloud Hosting keeps in {settings.cloud_token_file}.")
+
+
 def _check_mode(settings: Settings) -> Finding:
+    if settings.cloud_call != "off" and not settings.token.get_secret_value().strip():
+        return Finding(
+            True,
+            "Pushes are believed by their X-WX-SOURCE header alone, as WeChat Cloud Hosting sends them: keep public "
+            "access to the container off.",
+        )
     if settings.aes_key is None:
         return Finding(True, "Pushes are read in plaintext mode; safe mode (WXBOT_AES_KEY) is what WeChat recommends.")
     rotating = "" if settings.previous_aes_key is None else " The previous key is accepted as well."
@@ -90,6 +117,8 @@ async def _check_running_parts(settings: Settings, store: Store, clock: Clock) -
     if letters:
         findings.append(Finding(True, f"Dead letters: {letters}; see python -m wxbot deadletters list."))
     findings.append(await _check_clock(settings, clock))
+    if settings.account_kind == "unverified":
+        return [*findings, Finding(True, "This account only answers pushes, so no call was tried.")]
     with tempfile.TemporaryDirectory(prefix="wxbot-check-") as folder:
         findings += await _check_api(settings, store, SqliteStore(Path(folder) / "token.db"))
     return findings
@@ -176,21 +205,26 @@ async def _check_api(settings: Settings, store: Store, scratch: Store) -> list[F
     client = WeChatClient.from_settings(settings, shelf, SystemClock())
     await client.open()
     try:
-        return await _try_typing(client)
+        return await _try_typing(client, settings)
     finally:
         await client.close()
         scratch.close()
 
 
-async def _try_typing(client: WeChatClient) -> list[Finding]:
+async def _try_typing(client: WeChatClient, settings: Settings) -> list[Finding]:
     """The token and the typing address, by one call that shows nothing to anybody."""
-    token_works = Finding(True, "WeChat gave an access token and takes it.")
+    token_works = Finding(
+        True,
+        "WeChat gave an access token and takes it." if settings.cloud_call == "off" else "WeChat takes our calls.",
+    )
     try:
         await client.typing(NOBODY, "CancelTyping")
     except TokenRefused as error:
         return [Finding(False, f"WeChat does not take the access token: {error}.")]
     except AccountNotAllowed as error:
         sentence = f"This account, or this address, has no typing indicator: {error}. See docs/wechat.md, Typing."
+        if error.errcode == WRONG_KIND:
+            sentence += " An Official Account that is not verified wants WXBOT_ACCOUNT_KIND=unverified."
         return [token_works, Finding(False, sentence)]
     except ApiError as error:
         if error.errcode == BAD_OPENID:

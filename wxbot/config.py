@@ -18,10 +18,14 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from wxbot.capabilities import reply_kinds
 from wxbot.errors import ConfigError
+from wxbot.media import MIB
+from wxbot.replies import KINDS
+from wxbot.reply_budget import QUOTAS, AccountKind, Quota, parse_quota
 
 PREFIX = "WXBOT_"
 PLUGIN_PREFIX = "WXBOT_PLUGIN_"
@@ -33,6 +37,12 @@ _OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+
 
 _REDIS_ADDRESS = re.compile(r"rediss?(\+sentinel)?://[^\s/]+")
 _AMQP_ADDRESS = re.compile(r"amqps?://[^\s/]+")
+
+SHORTEST_KEY = 16
+"""Characters that ``WXBOT_SEND_KEY`` must have at least."""
+
+_MISSING = "Field required"
+_NOT_GIVEN = SecretStr("")
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Paths = Annotated[tuple[Path, ...], NoDecode]
@@ -49,9 +59,24 @@ class Settings(BaseSettings):
     )
 
     # The account
+    account_kind: AccountKind = Field(
+        "miniprogram",
+        description="`miniprogram`, `official` (verified Official Account) or `unverified` (one without the "
+        "customer-service API: it answers pushes)",
+    )
+    cloud_call: Literal["off", "open", "token"] = Field(
+        "off",
+        description="On WeChat Cloud Hosting: `open` (calls without a token) or `token` (with cloudbase_access_token)",
+    )
     appid: str = Field(min_length=1, description="AppID of the Mini Program or Official Account")
-    secret: SecretStr = Field(description="AppSecret of the account")
-    token: SecretStr = Field(description="Token of the message push, as set in WeChat's console")
+    secret: SecretStr = Field(
+        _NOT_GIVEN, validate_default=True, description="AppSecret of the account; not needed with cloud call"
+    )
+    token: SecretStr = Field(
+        _NOT_GIVEN,
+        validate_default=True,
+        description="Token of the message push, as set in WeChat's console; not needed with cloud call",
+    )
     aes_key: SecretStr | None = Field(None, description="EncodingAESKey (43 characters); unset means plaintext mode")
     previous_aes_key: SecretStr | None = Field(
         None, description="The EncodingAESKey before, accepted while it is changed"
@@ -65,7 +90,12 @@ class Settings(BaseSettings):
     )
 
     # WeChat's API
-    api_base: str = Field("https://api.weixin.qq.com", pattern=r"^https?://[^/]+$", description="Address of the API")
+    api_base: str = Field(
+        "",
+        validate_default=True,
+        pattern=r"^(https?://[^/]+)?$",
+        description="Address of the API; empty means https://api.weixin.qq.com, with cloud call http://",
+    )
     api_timeout: float = Field(10, gt=0, description="Longest wait for an API answer, in seconds")
     token_call: Literal["stable", "classic"] = Field(
         "stable", description="`stable` (stable_token) or `classic` (cgi-bin/token)"
@@ -74,6 +104,33 @@ class Settings(BaseSettings):
         "", pattern=r"^(/[\w./-]+)?$", description="Path of the typing call; empty chooses by business_id"
     )
     business_id: str = Field("", description="`businessid` of a customer-service sub-merchant; most accounts have none")
+    cloud_token_file: Path = Field(
+        Path("/.tencentcloudbase/wx/cloudbase_access_token"), description="Where `WXBOT_CLOUD_CALL=token` reads it"
+    )
+    cloud_from_appid: bool = Field(
+        False, description="Name the account in each cloud call (`from_appid`): the environment belongs to another one"
+    )
+
+    # What is sent
+    quota: Annotated[Quota, NoDecode] = Field(
+        {}, description="Rows of WeChat's quota that are different for this account, such as `message=20/48h`"
+    )
+    send_kinds: _Names = Field(
+        (), description="Kinds of reply this account may send, if not those of docs/wechat.md (WeChat's msgtype)"
+    )
+    image_bytes: int = Field(2 * MIB, gt=0, description="Largest picture sent, in bytes")
+    ai_mark: bool = Field(False, description="Show WeChat's note that a message was made by AI (`aimsgcontext`)")
+    send_key: SecretStr | None = Field(
+        None, description="Key for other systems to send messages through `/send`; unset means nobody may"
+    )
+
+    # Human agents
+    hand_over_seconds: float = Field(
+        1800, gt=0, description="Longest silence of the bot after a user was handed to human agents, in seconds"
+    )
+    hand_back_words: _Names = Field(
+        ("返回机器人",), description="What a user writes to get the bot back from the agents, separated by commas"
+    )
 
     # The typing indicator
     typing: bool = Field(True, description="Show Typing while a handler works")
@@ -133,24 +190,75 @@ class Settings(BaseSettings):
     timeout_text: str = Field(
         "抱歉，这次处理超时了，请稍后再试。", description="Sent when a handler takes too long; empty sends nothing"
     )
+    continue_words: _Names = Field(
+        ("继续",), description="What a user writes to read the rest of a long answer, separated by commas"
+    )
+    continue_text: str = Field(
+        "（未完，发送“继续”接着看）",
+        min_length=1,
+        max_length=100,
+        description="Stands at the end of what could be sent of a longer answer",
+    )
+    wait_text: str = Field(
+        "还在处理中，请稍后发送“继续”查看回复。",
+        min_length=1,
+        max_length=500,
+        description="Answered by an unverified account when the answer is not ready in time",
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least important log line shown"
     )
 
-    @field_validator("plugin_folders", "plugins", mode="before")
+    @field_validator("plugin_folders", "plugins", "send_kinds", "hand_back_words", "continue_words", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("secret", "token", mode="before")
+    @classmethod
+    def _is_there(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not _NOT_GIVEN or info.data.get("cloud_call", "off") != "off":
+            return value
+        raise ValueError(_MISSING)
+
     @field_validator("secret", "token")
     @classmethod
-    def _not_empty(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().strip():
+    def _not_empty(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if not value.get_secret_value().strip() and info.data.get("cloud_call", "off") == "off":
             raise ValueError("must not be empty: without it anybody could sign as WeChat, or no call would work")
         return value
+
+    @field_validator("send_key")
+    @classmethod
+    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if len(value.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"must have {SHORTEST_KEY} characters or more: whoever guesses it writes to your users")
+        return value
+
+    @field_validator("quota", mode="before")
+    @classmethod
+    def _read_quota(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):  # a table in the accounts' file
+            value = ", ".join(f"{deed}={each}" for deed, each in value.items())
+        return parse_quota(value) if isinstance(value, str) else value
+
+    @field_validator("send_kinds")
+    @classmethod
+    def _known_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for kind in value:
+            if kind not in KINDS:
+                raise ValueError(f"{kind!r} is no kind of reply; there are {', '.join(KINDS)}")
+        return value
+
+    @field_validator("api_base")
+    @classmethod
+    def _usual_address(cls, value: str, info: ValidationInfo) -> str:
+        return value or ("https" if info.data.get("cloud_call", "off") == "off" else "http") + "://api.weixin.qq.com"
 
     @field_validator("aes_key", "previous_aes_key")
     @classmethod
@@ -187,9 +295,19 @@ class Settings(BaseSettings):
             raise ValueError("a worker takes its work from WXBOT_BROKER_URL, which is not set (docs/scaling.md)")
         return self
 
+    @property
+    def allowances(self) -> Quota:
+        """What each deed of a user allows to be sent."""
+        return {**QUOTAS[self.account_kind], **self.quota}
+
+    @property
+    def reply_kinds(self) -> frozenset[str]:
+        """The kinds of reply that handlers of this account may give."""
+        return frozenset(self.send_kinds) or reply_kinds(self.account_kind)
+
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the log's redaction. Never print them."""
-        held = (self.secret, self.token, self.aes_key, self.previous_aes_key)
+        held = (self.secret, self.token, self.aes_key, self.previous_aes_key, self.send_key)
         in_addresses = [password_in(url) for url in (self.store_url, self.broker_url)]
         in_addresses += [unquote(password) for password in in_addresses]
         return (*(secret.get_secret_value() for secret in held if secret is not None), *filter(None, in_addresses))
@@ -316,7 +434,7 @@ def _environment(env_file: str | None = ".env") -> dict[str, str]:
 
 def _problem(prefix: str, place: tuple[int | str, ...], message: str) -> str:
     name = prefix + "_".join(str(part) for part in place).upper()
-    if message == "Field required":
-        return f"{name} is missing"
     message = message.removeprefix("Value error, ")
+    if message == _MISSING:
+        return f"{name} is missing"
     return f"{name}: {message}" if place else message  # what concerns several settings names them itself

@@ -16,9 +16,9 @@ from typing import Any
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.firmly import firmly
 from wxbot.pipeline import Pipeline
-from wxbot.ports import Bid, Claim, Clock, ConversationKey, Inbox, Lease, Outcome, Pending
+from wxbot.ports import Bid, Claim, Clock, ConversationKey, HandOver, Inbox, Lease, News, Outcome, Pending
 from wxbot.time_limit import pause
-from wxbot.turn import Turn, begin_turn
+from wxbot.turn import Turn
 from wxbot.typing_indicator import TypingIndicator
 from wxbot.typing_rules import TypingState
 
@@ -74,11 +74,17 @@ class Conversation:
         outcome = self.outcome or (self.turn and self.turn.outcome("back"))
         return (self.lease, outcome) if self.lease and outcome else None
 
-    def renewed(self, until: float, interacted_at: float) -> None:
-        """The lease is good until ``until``, and the user acted last at ``interacted_at``."""
+    def renewed(self, until: float, news: News) -> None:
+        """The lease is good until ``until``."""
         if self.lease is not None and self.indicator is not None:
             self.lease.expires_at = until
-            self.indicator.interacted(interacted_at)
+            self.indicator.interacted(news.interacted_at)
+            self.handed_over(news.handed_over)
+
+    def handed_over(self, to: HandOver) -> None:
+        """Who has the user now: what is being worked is not said to one who is with people."""
+        if self.turn is not None:
+            self.turn.handed_over = to
 
     def lose(self) -> None:
         """Somebody else owns it: stop, and send nothing more, not even what waits for a connection already."""
@@ -144,6 +150,11 @@ class Conversations:
         conversation.again, conversation.granted = True, claim or conversation.granted
         if conversation.indicator is not None:
             conversation.indicator.interacted(interacted_at)
+
+    def hand_over(self, key: ConversationKey, to: HandOver) -> None:
+        """The user went to human agents while, maybe, an earlier message of theirs is being worked."""
+        if conversation := self._active.get(key):
+            conversation.handed_over(to)
 
     async def adopt(self, key: ConversationKey, interacted_at: float) -> None:
         """Make ``key`` ours if it has work and no living owner. Waits while this process is full."""
@@ -250,7 +261,7 @@ class Conversations:
         assert self._pipeline is not None  # noqa: S101 - set by start(), before anything can be claimed
         assert conversation.indicator is not None  # noqa: S101 - made with the lease
         try:
-            turn = conversation.turn = begin_turn(lease, pending, conversation.indicator, state)
+            turn = conversation.turn = self._pipeline.begin(lease, pending, conversation.indicator, state)
         except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
             return self._pipeline.unreadable(pending, error, conversation.indicator.state.showing_until)
         try:

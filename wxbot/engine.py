@@ -10,19 +10,25 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from wxbot.backends.choice import make_hint_reader, make_store, make_waker, read_metrics
 from wxbot.backends.inprocess import InProcessWaker
 from wxbot.config import Settings
 from wxbot.conversation import ConversationOptions, Conversations
+from wxbot.delivery import ApiDelivery, Delivery, DeliveryOptions
 from wxbot.loop_thread import LoopThread, do_nothing
+from wxbot.outgoing import Outgoing
+from wxbot.passive_delivery import PassiveDelivery
 from wxbot.pipeline import Pipeline, PipelineOptions
 from wxbot.plugin_setup import PluginSet
-from wxbot.ports import Arrival, Clock, ConversationKey, Lease, Waker
+from wxbot.ports import Arrival, Clock, ConversationKey, Lease, Receipt, Waker
+from wxbot.reply_budget import Budget
 from wxbot.typing_indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_rules import TypingState
+from wxbot.waiting_room import PATIENCE, WaitingRoom
 from wxbot.wechat.client import WeChatClient
 
 READY_SECONDS = 2.0
@@ -33,20 +39,34 @@ HINT_SECONDS = 2.0
 class Engine:
     """Built and started in the process that it serves, after any fork."""
 
-    def __init__(self, settings: Settings, clock: Clock, plugins: PluginSet, is_busy: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        plugins: PluginSet,
+        outgoing: Outgoing,
+        is_busy: Callable[[], bool],
+    ) -> None:
         self.pid = os.getpid()
         self.store = make_store(settings, clock)
         self._settings = settings
         self._clock = clock
         self._plugins = plugins
+        self._outgoing = outgoing
         self._is_busy = is_busy
-        self._typing = TypingOptions(settings.typing, settings.typing_delay, settings.typing_margin)
+        self._answers_pushes = settings.account_kind == "unverified"
+        self._typing = TypingOptions(self._may_type, settings.typing_delay, settings.typing_margin)
+        self._waiting_room = WaitingRoom(self.store, clock)
         self._loop = LoopThread(self._answer if self._answers else do_nothing)
         self._waker: Waker | None = None
         self._desk: Conversations | None = None
         self._far_waker = None if self._answers else make_waker(settings)
         self._hints = make_hint_reader(settings, self._adopt) if settings.broker_url and self._answers else None
         self._drain_seconds = 0.0
+
+    @property
+    def _may_type(self) -> bool:
+        return self._settings.typing and not self._answers_pushes
 
     @property
     def _answers(self) -> bool:
@@ -79,13 +99,25 @@ class Engine:
             self._far_waker.close()
         self.store.close()
 
-    def accept(self, arrival: Arrival) -> bool:
-        """Keep the message and have it worked; False if it was here before. Raises StoreUnavailable."""
+    def accept(self, arrival: Arrival) -> Receipt:
+        """Keep the message, and have it worked if it is new and the bot's. Raises StoreUnavailable."""
         bid = None if self._desk is None else self._desk.bid()
         receipt = self.store.accept(arrival, bid)
-        if receipt.new and self._waker is not None:
+        if receipt.handed_over.until:
+            if self._desk is not None:
+                self._loop.call(self._desk.hand_over, arrival.key, receipt.handed_over)
+        elif receipt.new and self._waker is not None:
             self._waker.wake(arrival.key, arrival.interacted_at, receipt.claim)
-        return receipt.new
+        return receipt
+
+    def passive_answer(self, arrival: Arrival, first_at: float) -> Mapping[str, Any] | None:
+        """See ``WaitingRoom.answer``. Blocks for as long as WeChat waits."""
+        waiting = self._waiting_room.answer(arrival.key, arrival.dedup_key, first_at or arrival.received_at)
+        return self._loop.run(waiting, PATIENCE + READY_SECONDS)
+
+    def budget(self, key: ConversationKey) -> Budget | None:
+        """What WeChat takes for this user, as far as is known. Raises StoreUnavailable."""
+        return self._loop.run(self.store.budget(key), READY_SECONDS)
 
     def problem(self) -> str | None:
         """Prove that the loop turns and the store writes; what is wrong with the broker. Raises StoreUnavailable."""
@@ -129,7 +161,7 @@ class Engine:
             lease_seconds=settings.lease_seconds,
             sweep_seconds=settings.sweep_seconds,
             hint_seconds=HINT_SECONDS if settings.broker_url else 0.0,
-            typing_note_seconds=NOTE_SECONDS if settings.typing and settings.typing_delay == 0 else 0.0,
+            typing_note_seconds=NOTE_SECONDS if self._may_type and settings.typing_delay == 0 else 0.0,
             max_conversations=settings.max_conversations,
         )
 
@@ -144,10 +176,26 @@ class Engine:
             handler_timeout=settings.handler_timeout,
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
-            text_bytes=settings.text_bytes,
+            hand_over_seconds=settings.hand_over_seconds,
+            continue_words=frozenset(word.casefold() for word in settings.continue_words),
+            unknown_budget=Budget(_most_for_a_message(settings), float("inf")),
             error_text=settings.error_text,
             timeout_text=settings.timeout_text,
             plugin_settings=self._plugins.settings,
             plugin_resources=self._plugins.resources,
         )
-        return Pipeline(self._plugins.router, client, self.store, self._clock, threads, options, conversations.hold)
+        delivery = self._delivery(client, conversations)
+        return Pipeline(self._plugins.router, client, delivery, self._outgoing, self._clock, threads, options)
+
+    def _delivery(self, client: WeChatClient, conversations: Conversations) -> Delivery:
+        options = DeliveryOptions(self._settings.text_bytes, self._settings.continue_text)
+        if not self._answers_pushes:
+            return ApiDelivery(client, self.store, self._clock, options, conversations.hold)
+        return PassiveDelivery(
+            client, self.store, self._clock, options, conversations.hold, self._waiting_room.answered
+        )
+
+
+def _most_for_a_message(settings: Settings) -> int:
+    allowance = settings.allowances.get("message")
+    return allowance.messages if allowance else 1

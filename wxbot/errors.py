@@ -5,7 +5,10 @@
     WxbotError
     ├── ConfigError            settings that cannot work, all problems in one report
     ├── PluginError            a plugin broke its contract; names plugin and function
+    ├── ReplyRefused           a reply that cannot be sent as it is; names its kind or file, and the limit
+    ├── NotNow                 this user may not be written to now; says since when and why
     ├── PushRefused            a push that must not be believed; becomes a 4xx
+    ├── AnswerLate             the answer to a push is not ready; WeChat asks again
     ├── StoreUnavailable       the store cannot promise anything now; becomes a 500
     │   └── HalfCopy           what it holds of the account is half a copy, and nobody may work it
     ├── CopyFailed             a store was not copied to another one; says what to do
@@ -19,7 +22,8 @@
             ├── TokenRefused       40001, 40014, 41001, 42001
             ├── TypingWindowShut   45080: no interaction in the last 30 seconds
             ├── AlreadyTyping      45081: Typing is showing
-            ├── AccountNotAllowed  40101, 40200, 48001, 48004: this account or address has no such call
+            ├── AccountNotAllowed  40101, 40200, 48001, 48004, 85105, 85107: no such call for this account or address
+            ├── MediaGone          40007: WeChat does not have, or no longer has, this file
             ├── ReplyWindowShut    45015: the user must write first
             └── ReplyQuotaSpent    45047: no messages left until the user writes
 
@@ -49,6 +53,14 @@ class PluginError(WxbotError):
     """A plugin or one of its handlers broke the contract of docs/plugins.md."""
 
 
+class ReplyRefused(WxbotError):
+    """A reply that cannot be sent as it is: a kind this account has not, a file too large or of a wrong type."""
+
+
+class NotNow(WxbotError):
+    """WeChat does not let this user be written to now: they must do something first. Nothing was sent."""
+
+
 class PushRefused(WxbotError):
     """A push that is not to be believed or cannot be read: answered with ``status`` and ``reason``.
 
@@ -59,6 +71,10 @@ class PushRefused(WxbotError):
         super().__init__(reason)
         self.reason = reason
         self.status = status
+
+
+class AnswerLate(WxbotError):
+    """The answer to a push is not ready yet. WeChat has hung up by now, and delivers the same push again."""
 
 
 class StoreUnavailable(WxbotError):
@@ -135,7 +151,11 @@ class AlreadyTyping(ApiError):
 
 
 class AccountNotAllowed(ApiError):
-    """40101, 40200, 48001, 48004: this account, or this address, does not offer the call."""
+    """40101, 40200, 48001, 48004, 85105, 85107: this account, or this address, does not offer the call."""
+
+
+class MediaGone(ApiError):
+    """40007: WeChat has no such file, or no longer: temporary media live for three days."""
 
 
 class ReplyWindowShut(ApiError):
@@ -159,6 +179,9 @@ _BY_ERRCODE: dict[int, type[ApiError]] = {
     40200: AccountNotAllowed,
     48001: AccountNotAllowed,
     48004: AccountNotAllowed,
+    85105: AccountNotAllowed,
+    85107: AccountNotAllowed,
+    40007: MediaGone,
     45015: ReplyWindowShut,
     45047: ReplyQuotaSpent,
 }

@@ -13,9 +13,9 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 from wxbot.errors import PluginError
-from wxbot.messages import Reply, TextReply
 from wxbot.plugin import Context, Handler
 from wxbot.ports import Clock
+from wxbot.replies import Reply, TextReply
 from wxbot.time_limit import time_limit
 
 log = logging.getLogger("wxbot.handlers")
@@ -40,6 +40,8 @@ class HandlerRun:
         self._threads = threads
         self._clock = clock
         self._left = limit
+        self.ai = handler.ai
+        """The plugin's choice of WeChat's note that an answer was made by AI."""
         self._steps: AsyncIterator[Any] | Iterator[Any] | None = None
         self._abandoned = False
 

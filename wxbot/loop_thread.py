@@ -7,8 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from wxbot.errors import StoreUnavailable
 
@@ -17,6 +18,7 @@ log = logging.getLogger("wxbot.loop")
 START_SECONDS = 10.0
 RESTART_SECONDS = 1.0
 
+Result = TypeVar("Result")
 Work = Callable[[asyncio.Event, Callable[[], None]], Awaitable[None]]
 
 
@@ -50,25 +52,27 @@ class LoopThread:
             self.call(self._stopping.set)
         self._thread.join()
 
-    def call(self, function: Callable[[], None]) -> None:
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have ``function`` called on the loop, soon."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has just ended by itself
-                self._loop.call_soon_threadsafe(function)
+                self._loop.call_soon_threadsafe(function, *arguments)
 
-    def run(self, coroutine: Awaitable[None], timeout: float | None = None) -> None:
-        """Wait in another thread until ``coroutine`` has run. Raises StoreUnavailable after ``timeout`` seconds."""
+    def run(self, coroutine: Awaitable[Result], timeout: float | None = None) -> Result:
+        """Wait in another thread for the result. Raises StoreUnavailable after ``timeout`` seconds."""
 
-        async def awaited() -> None:
-            await coroutine
+        async def awaited() -> Result:
+            return await coroutine
 
         assert self._loop is not None  # noqa: S101 - set before start() returns
         answer = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
         try:
-            answer.result(timeout)
+            return answer.result(timeout)
         except TimeoutError:
             answer.cancel()
             raise StoreUnavailable(f"no answer within {timeout} seconds") from None
+        except CancelledError:
+            raise StoreUnavailable("the event loop ended") from None
 
     def _run(self) -> None:
         while not self._stop_requested:

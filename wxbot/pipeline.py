@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from wxbot.errors import AnswerLost, LeaseLost, PluginError, StoreUnavailable, WeChatError
-from wxbot.firmly import firmly
+from wxbot.delivery import Delivery, SendFailed
+from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
 from wxbot.handler_run import HandlerRun
-from wxbot.messages import EventMessage, Message, Reply, TextReply
+from wxbot.messages import EventMessage, Message, TextMessage
+from wxbot.outgoing import Outgoing
 from wxbot.plugin import Context
-from wxbot.ports import Channel, Clock, Inbox, Lease, Outcome, Pending, Permit
+from wxbot.ports import Channel, Clock, HandOver, Lease, Outcome, Pending
+from wxbot.replies import Reply
+from wxbot.reply_budget import UNKNOWN_BUDGET, Budget
+from wxbot.rest import Rest
 from wxbot.router import Choice, Router
-from wxbot.splitting import split_text
-from wxbot.time_limit import pause
-from wxbot.turn import Turn
+from wxbot.turn import Turn, begin_turn
+from wxbot.typing_indicator import TypingIndicator
 
 log = logging.getLogger("wxbot.pipeline")
-
-SEND_PAUSES = (0.5, 1.0, 2.0)
-"""Seconds between the tries of a send that did not reach WeChat or found it busy."""
 
 UNREADABLE_WAIT = 60.0
 """Seconds until a message is looked at again that this version of wxbot cannot read. During a deploy old and new
@@ -37,20 +38,13 @@ class PipelineOptions:
     handler_timeout: float = 120.0
     max_attempts: int = 3
     retry_seconds: float = 5.0
-    text_bytes: int = 2000
+    hand_over_seconds: float = 1800.0
+    continue_words: frozenset[str] = frozenset()
+    unknown_budget: Budget = UNKNOWN_BUDGET
     error_text: str = ""
     timeout_text: str = ""
     plugin_settings: Mapping[str, Any] = field(default_factory=dict)
     plugin_resources: Mapping[str, Any] = field(default_factory=dict)
-
-
-class SendFailed(Exception):
-    """A reply could not be sent; ``error`` says why, ``final`` whether trying again is pointless."""
-
-    def __init__(self, error: WeChatError, *, final: bool) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.final = final
 
 
 class Pipeline:
@@ -60,19 +54,23 @@ class Pipeline:
         self,
         router: Router,
         channel: Channel,
-        inbox: Inbox,
+        delivery: Delivery,
+        outgoing: Outgoing,
         clock: Clock,
         threads: Executor,
         options: PipelineOptions,
-        hold: Callable[[Lease], Any],
     ) -> None:
         self._router = router
         self._channel = channel
-        self._inbox = inbox
+        self._delivery = delivery
+        self._outgoing = outgoing
         self._clock = clock
         self._threads = threads
         self._options = options
-        self._hold = hold
+
+    def begin(self, lease: Lease, pending: Pending, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:
+        """The turn of ``pending``. Raises KeyError, TypeError, ValueError for what another version wrote."""
+        return begin_turn(lease, pending, indicator, state, self._options.unknown_budget, self._channel.download)
 
     async def answer(self, turn: Turn) -> Outcome:
         """Work ``turn`` to its end and say how it ended. Raises LeaseLost, StoreUnavailable and CancelledError only."""
@@ -80,8 +78,15 @@ class Pipeline:
         try:
             if turn.pending.attempts > self._options.max_attempts:
                 return turn.outcome("dead", f"given up: begun {turn.pending.attempts - 1} times without an end")
-            if turn.through:  # an earlier attempt has run the handler; only its replies are left to send
-                await self._send_unsent(turn)
+            if turn.is_for_agents(self._clock.now()):
+                log.info("left to human agents: %s", type(turn.message).__name__)
+                turn.unsent, turn.through = [], True
+            elif turn.through:  # an earlier attempt has run the handler; only its replies are left to send
+                await self._delivery.deliver(turn)
+            elif self._asks_for_rest(turn):
+                turn.unsent, turn.through = list(turn.rest.replies), True
+                turn.keep(Rest())
+                await self._delivery.deliver(turn)
             else:
                 await self._handle(turn)
                 _forget_leaver(turn)
@@ -120,11 +125,12 @@ class Pipeline:
         except BaseException as error:  # nothing is awaited in there, so whatever it is comes from a plugin
             log.exception("a plugin failed while the handler was chosen")
             reason = _one_line(f"a plugin failed while the handler was chosen: {error!r}")
-            await self._tell(turn, self._options.error_text, reason)
+            await self._delivery.tell(turn, self._options.error_text, reason)
             raise _HandlerFailed(reason) from None
         if choice is None:
             log.info("nobody handles %s; a handler for it:\n%s", type(turn.message).__name__, _to_write(turn.message))
             turn.through = True
+            await self._delivery.deliver(turn)
             return
         turn.skip = turn.sent
         await self._run(turn, choice)
@@ -137,14 +143,14 @@ class Pipeline:
         except TimeoutError:
             log.warning("handler %s took longer than %g seconds", handler.name, limit)
             reason = f"handler {handler.name} took longer than {limit:g} seconds"
-            await self._tell(turn, self._options.timeout_text, reason)
+            await self._delivery.tell(turn, self._options.timeout_text, reason)
             raise _HandlerFailed(reason) from None
         except (SendFailed, LeaseLost, StoreUnavailable):
             raise
         except Exception as error:
             log.exception("handler %s failed", handler.name)
             reason = _one_line(f"handler {handler.name} failed: {error!r}")
-            await self._tell(turn, self._options.error_text, reason)
+            await self._delivery.tell(turn, self._options.error_text, reason)
             raise _HandlerFailed(reason) from None
         finally:
             await run.close()
@@ -157,12 +163,32 @@ class Pipeline:
             step = await run.next()
             if step.last:
                 _keep_state(turn, context, state_before)
-            turn.unsent, turn.through = self._parts(turn, step.reply), step.last
-            await self._hold(turn.lease)  # else what shows now is another owner's
-            await (turn.indicator.stop() if step.last else turn.indicator.pause())
-            await self._send_unsent(turn)
-            if not step.last:
-                turn.indicator.resume()
+                turn.hand_over = self._wanted_hand_over(context)
+            messages = await self._messages(turn, step.reply, run.ai)
+            turn.unsent, turn.through = [*turn.unsent, *messages], step.last
+            await self._delivery.deliver(turn)
+
+    def _wanted_hand_over(self, context: Context) -> HandOver | None:
+        wanted = context.wanted_hand_over
+        if wanted is None:
+            return None
+        seconds = self._options.hand_over_seconds if wanted.seconds is None else wanted.seconds
+        return HandOver(self._clock.now() + seconds, wanted.agent)
+
+    async def _messages(self, turn: Turn, reply: Reply | None, ai: bool | None) -> list[Reply]:
+        """The messages that ``reply`` takes, without those that went out before this process took over."""
+        if reply is None:
+            return []
+        if reply.media:
+            loop = asyncio.get_running_loop()
+            messages = await loop.run_in_executor(self._threads, self._outgoing.messages, reply, ai)
+            for message in messages:
+                await self._channel.prepare(message)  # while Typing still shows
+        else:
+            messages = self._outgoing.messages(reply, ai)
+        skipped = min(turn.skip, len(messages))
+        turn.skip -= skipped
+        return messages[skipped:]
 
     def _context(self, turn: Turn, plugin: str) -> Context:
         kept = turn.state.get(plugin)
@@ -173,81 +199,15 @@ class Pipeline:
             settings=self._options.plugin_settings.get(plugin),
             resource=self._options.plugin_resources.get(plugin),
             attempt=turn.pending.attempts,
+            get_budget=lambda: turn.budget,
             get_wechatpy=self._channel.wechatpy,
         )
 
-    async def _tell(self, turn: Turn, text: str, reason: str) -> None:
-        """Say what went wrong. Not a part of the answer, so it is not counted as one, and tried only once."""
-        await self._hold(turn.lease)
-        await turn.indicator.stop()
-        if not text:
-            return
-        with turn.uninterrupted():
-            await self._hold(turn.lease)
-            called_at = self._clock.now()
-            try:
-                await self._channel.send(turn.lease.key.openid, TextReply(text), permit=self._permit(turn.lease))
-            except WeChatError as error:
-                log.warning("the user could not be told that the handler failed: %s", error)
-            else:
-                turn.sent_at = called_at
-                turn.indicator.message_sent(called_at)
-            turn.failure = reason
-
-    # Send
-
-    def _parts(self, turn: Turn, reply: Reply | None) -> list[Reply]:
-        """The messages that ``reply`` takes, without those that went out before this process took over."""
-        if reply is None:
-            return []
-        text = reply.text.encode(errors="replace").decode()  # half an emoji cannot be sent
-        parts = [TextReply(part) for part in split_text(text, self._options.text_bytes) if part.strip()]
-        skipped = min(turn.skip, len(parts))
-        turn.skip -= skipped
-        return list(parts[skipped:])
-
-    async def _send_unsent(self, turn: Turn) -> None:
-        while turn.unsent:
-            await self._send_patiently(turn, turn.unsent[0])
-
-    async def _send_patiently(self, turn: Turn, part: Reply) -> None:
-        for wait in (*SEND_PAUSES, None):
-            try:
-                with turn.uninterrupted():
-                    await self._send_once(turn, part)
-            except WeChatError as error:
-                if not error.retryable or wait is None:
-                    raise SendFailed(error, final=not error.retryable) from None
-                log.info("send again in %g s: %s", wait, error)
-                await pause(self._clock, wait)
-            else:
-                return
-
-    async def _send_once(self, turn: Turn, part: Reply) -> None:
-        await self._hold(turn.lease)
-        called_at = self._clock.now()
-        try:
-            await self._channel.send(turn.lease.key.openid, part, permit=self._permit(turn.lease))
-        except AnswerLost as error:
-            # It may be on the user's screen: sending it again could say it twice.
-            log.warning("a reply may not have arrived and is kept as a dead letter: %s", error)
-            turn.doubtful.append(part)
-        else:
-            turn.sent_at = called_at
-            turn.indicator.message_sent(called_at)
-        turn.sent += 1
-        turn.unsent.pop(0)
-        # The last one is recorded by settling the turn, in the same moment and in one transaction.
-        if turn.unsent or not turn.through or turn.indicator.calling:
-            at = turn.sent_at or 0.0
-            await firmly(self._clock, lambda: self._inbox.record_sent(turn.lease, turn.pending.seq, turn.sent, at))
-
-    def _permit(self, lease: Lease) -> Permit:
-        """A send may wait, and the process be stopped meanwhile: by the clock, is ``lease`` ours when it is written?
-
-        A refused send has not reached WeChat, so it is tried again, and ``hold`` asks the store first.
-        """
-        return lambda: lease.is_ours(self._clock.now())
+    def _asks_for_rest(self, turn: Turn) -> bool:
+        message = turn.message
+        if not isinstance(message, TextMessage) or message.text.strip().casefold() not in self._options.continue_words:
+            return False
+        return bool(turn.rest.replies)
 
     def _after_failed_send(self, turn: Turn, failure: SendFailed) -> Outcome:
         attempt = turn.pending.attempts
@@ -275,7 +235,8 @@ def _keep_state(turn: Turn, context: Context, before: str) -> None:
     except (TypeError, ValueError) as error:
         raise PluginError(f"plugin {context.plugin!r} put something into ctx.state that is not JSON: {error}") from None
     if after != before:
-        turn.new_state = {**turn.state, context.plugin: json.loads(after)}
+        turn.new_state = {**(turn.state if turn.new_state is None else turn.new_state)}
+        turn.new_state[context.plugin] = json.loads(after)
         if after == "{}":
             del turn.new_state[context.plugin]
 
@@ -294,8 +255,13 @@ def _to_write(message: Message) -> str:
     decorators = {
         "TextMessage": "@plugin.text()",
         "ImageMessage": "@plugin.image",
+        "VoiceMessage": "@plugin.voice",
+        "VideoMessage": "@plugin.video",
+        "ShortVideoMessage": "@plugin.video",
+        "LocationMessage": "@plugin.location",
+        "LinkMessage": "@plugin.link",
         "MiniProgramPageMessage": "@plugin.mini_program_page",
-        "EventMessage": f"@plugin.event({getattr(message, 'event', '')!r})",
     }
-    decorator = decorators.get(type(message).__name__, "@plugin.fallback")
+    fallback = f"@plugin.event({message.event!r})" if isinstance(message, EventMessage) else "@plugin.fallback"
+    decorator = decorators.get(type(message).__name__, fallback)
     return f"{decorator}\nasync def answer(ctx: Context) -> str:\n    return ..."

@@ -17,7 +17,19 @@ from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wxbot.errors import PluginError
-from wxbot.messages import EventMessage, ImageMessage, Message, MiniProgramPageMessage, Reply, TextMessage
+from wxbot.messages import (
+    EventMessage,
+    ImageMessage,
+    LinkMessage,
+    LocationMessage,
+    Message,
+    MiniProgramPageMessage,
+    TextMessage,
+    VideoMessage,
+    VoiceMessage,
+)
+from wxbot.replies import Reply
+from wxbot.reply_budget import UNKNOWN_BUDGET, Budget
 
 Answer = str | Reply | None
 HandlerFunction = (
@@ -32,8 +44,18 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 Matcher = Callable[["Context"], "re.Match[str] | bool | None"]
+HandOverRule = Callable[[Message], bool | str | None]
+"""Whether a message is for a human agent: False or None, True for any of them, or a certain one's kf_account."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class WantedHandOver:
+    """What a handler asked for with ``ctx.hand_over``."""
+
+    agent: str
+    seconds: float | None
 
 
 @dataclass(slots=True)
@@ -52,6 +74,25 @@ class Context:
     """1, or more if this message was begun before and the process died."""
     found: re.Match[str] | None = None
     get_wechatpy: Callable[[], Any] | None = None
+    get_budget: Callable[[], Budget] | None = None
+    wanted_hand_over: WantedHandOver | None = None
+
+    def hand_over(self, agent: str = "", *, seconds: float | None = None) -> None:
+        """Leave this user to human agents: from this answer on the bot is silent.
+
+        The user's *next* message goes to the agents, and so does every one until ``kf_close_session``, the end of
+        ``seconds`` (by default ``WXBOT_HAND_OVER_SECONDS``) or a word of ``WXBOT_HAND_BACK_WORDS``; this one has been
+        acknowledged already. Where the message itself must reach them, declare a rule: ``@plugin.hands_over``.
+        ``agent``: a certain one (kf_account; Official Accounts only). Raises PluginError for nonsense.
+        """
+        if seconds is not None and not seconds > 0:
+            raise PluginError(f"plugin {self.plugin!r}: ctx.hand_over takes seconds above 0, not {seconds!r}")
+        self.wanted_hand_over = WantedHandOver(agent, seconds)
+
+    @property
+    def budget(self) -> Budget:
+        """How many messages WeChat still takes for this user (``left``), and until when (seconds since 1970)."""
+        return UNKNOWN_BUDGET if self.get_budget is None else self.get_budget()
 
     @property
     def openid(self) -> str:
@@ -94,6 +135,7 @@ class Handler:
     function: Callable[[Context], Any]
     matches: Matcher
     purpose: str
+    ai: bool | None = None
 
     @property
     def name(self) -> str:
@@ -116,10 +158,13 @@ class Plugin:
     """A named set of handlers; the bot collects them from the plugin folder and from installed packages.
 
     ``settings`` is a pydantic model or dataclass: its fields are read from ``WXBOT_PLUGIN_<NAME>_<FIELD>`` and checked
-    at the start. Raises PluginError for a name that is not lower-case letters, digits, ``-`` and ``_``.
+    at the start. ``ai``: its answers carry WeChat's note that they were made by AI (None: as ``WXBOT_AI_MARK`` says).
+    Raises PluginError for a name that is not lower-case letters, digits, ``-`` and ``_``.
     """
 
-    def __init__(self, name: str, *, description: str = "", settings: type[Any] | None = None) -> None:
+    def __init__(
+        self, name: str, *, description: str = "", settings: type[Any] | None = None, ai: bool | None = None
+    ) -> None:
         if not _NAME.fullmatch(str(name)):
             raise PluginError(f"a plugin's name is lower-case letters, digits, - and _, not {name!r}")
         if settings is not None and not _has_fields(settings):
@@ -127,7 +172,9 @@ class Plugin:
         self.name = name
         self.description = description
         self.settings = settings
+        self.ai = ai
         self.handlers: list[Handler] = []
+        self.hand_over_rules: list[HandOverRule] = []
         self.fallback_handler: Handler | None = None
         self.setup_function: Callable[[Any], Any] | None = None
         self.unfinished: list[str] = []
@@ -155,6 +202,39 @@ class Plugin:
     def image(self, handler: HandlerT) -> HandlerT:
         """Handle pictures."""
         return self._registering(lambda ctx: isinstance(ctx.message, ImageMessage), "image")(handler)
+
+    @_bare
+    def voice(self, handler: HandlerT) -> HandlerT:
+        """Handle speech."""
+        return self._registering(lambda ctx: isinstance(ctx.message, VoiceMessage), "voice")(handler)
+
+    @_bare
+    def video(self, handler: HandlerT) -> HandlerT:
+        """Handle videos, short ones too."""
+        return self._registering(lambda ctx: isinstance(ctx.message, VideoMessage), "video")(handler)
+
+    @_bare
+    def location(self, handler: HandlerT) -> HandlerT:
+        """Handle places that users send."""
+        return self._registering(lambda ctx: isinstance(ctx.message, LocationMessage), "location")(handler)
+
+    @_bare
+    def link(self, handler: HandlerT) -> HandlerT:
+        """Handle links that users share."""
+        return self._registering(lambda ctx: isinstance(ctx.message, LinkMessage), "link")(handler)
+
+    def menu(self, *ids: str) -> Callable[[HandlerT], HandlerT]:
+        """Handle clicks on items of a ``MenuReply``: those with one of ``ids``, or all if none is given."""
+        if not all(ids):
+            raise PluginError(f"plugin {self.name!r}: an item of a menu has an id that is not empty")
+        return self._registering(
+            lambda ctx: (
+                isinstance(ctx.message, TextMessage)
+                and bool(ctx.message.menu_id)
+                and (not ids or ctx.message.menu_id in ids)
+            ),
+            "menu " + (" | ".join(ids) or "(any)"),
+        )
 
     @_bare
     def mini_program_page(self, handler: HandlerT) -> HandlerT:
@@ -193,8 +273,22 @@ class Plugin:
                 f"plugin {self.name!r} has two fallbacks: {self.fallback_handler.name} and {self._checked(handler)}"
             )
         self._checked(handler)
-        self.fallback_handler = Handler(self.name, handler, lambda _: True, "fallback")
+        self.fallback_handler = Handler(self.name, handler, lambda _: True, "fallback", self.ai)
         return handler
+
+    @_bare
+    def hands_over(self, rule: HandOverRule) -> HandOverRule:
+        """Ask ``rule(message)`` for every message before it is taken: True, or an agent's account, hands it to people.
+
+        The hand-over is the answer to WeChat's push, so the rule must be quick (it is a plain ``def`` and runs while
+        WeChat waits), and it sees the message only. Events are never handed over. Rules of all plugins are asked in
+        their order; one that raises counts as False.
+        """
+        self._checked(rule, "rule", "the message")
+        if inspect.iscoroutinefunction(rule):
+            raise PluginError(f"plugin {self.name!r}: a hands_over rule must be a plain def: WeChat waits for it")
+        self.hand_over_rules.append(rule)
+        return rule
 
     @_bare
     def setup(self, function: SetupT) -> SetupT:
@@ -217,7 +311,7 @@ class Plugin:
             self._checked(handler)
             if purpose in self.unfinished:
                 self.unfinished.remove(purpose)
-            self.handlers.append(Handler(self.name, handler, matcher, purpose))
+            self.handlers.append(Handler(self.name, handler, matcher, purpose, self.ai))
             return handler
 
         return register

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from wxbot.messages import Reply
+from wxbot.media import Media
+from wxbot.replies import Reply
+from wxbot.reply_budget import Budget
 
 
 class Timer(Protocol):
@@ -38,9 +40,24 @@ class ConversationKey(NamedTuple):
     openid: str
 
 
+class HandOver(NamedTuple):
+    """A user is with human agents until ``until`` (seconds since 1970; 0: with the bot). ``agent``: a certain one."""
+
+    until: float
+    agent: str = ""
+
+
+WITH_BOT = HandOver(0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A push that was verified, decrypted and parsed: what ``Inbox.accept`` makes durable."""
+    """What ``Inbox.accept`` makes durable: a push that was verified, decrypted and parsed, or replies to be sent.
+
+    ``budget``: what the user's deed allows to be sent; None leaves what was known. ``hand_over``: who has the user from
+    now on; None changes nothing. ``for_agents``: while the user is handed over, this one is theirs and not kept for the
+    bot. ``unsent``: replies to be sent in their turn, without a handler (``bot.send``).
+    """
 
     key: ConversationKey
     dedup_key: str
@@ -48,6 +65,10 @@ class Arrival:
     received_at: float
     interacted_at: float
     """When the user acted: never later than ``received_at`` (see ``wxbot.typing_rules``)."""
+    budget: Budget | None = None
+    hand_over: HandOver | None = None
+    for_agents: bool = False
+    unsent: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(slots=True)
@@ -73,7 +94,8 @@ class Pending:
     """The next message of a conversation.
 
     ``attempts`` counts this one too; ``sent`` messages of the answer went out before. ``unsent`` are replies (as
-    ``messages.reply_to_json`` makes them) of a handler that is through: they are sent and it is not run again.
+    ``replies.reply_to_json`` makes them) of a handler that is through: they are sent and it is not run again.
+    ``budget`` (None: not known) and ``handed_over`` are the conversation's, at the moment this message was given out.
     """
 
     seq: int
@@ -82,6 +104,15 @@ class Pending:
     attempts: int
     sent: int
     unsent: tuple[Mapping[str, Any], ...] = ()
+    budget: Budget | None = None
+    handed_over: HandOver = WITH_BOT
+
+
+class News(NamedTuple):
+    """What an owner learns while it works: when the user acted last, and who has them."""
+
+    interacted_at: float
+    handed_over: HandOver = WITH_BOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +143,16 @@ class Claim:
 
 
 class Receipt(NamedTuple):
-    """What became of a push: ``new`` if it was not here before, and the ``claim`` if the bid was granted."""
+    """What became of a push: ``new`` if it was not here before, and the ``claim`` if the bid was granted.
+
+    ``first_at``: when its first delivery was accepted. ``handed_over``: the agents have the user, so one that is
+    ``for_agents`` is theirs: it was noted as seen, and the bot will not answer it.
+    """
 
     new: bool
     claim: Claim | None = None
+    first_at: float = 0.0
+    handed_over: HandOver = WITH_BOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +174,10 @@ class Outcome:
     retry_at: float = 0.0
     state: dict[str, Any] | None = None
     """The conversation's new state, or None to leave it as it is."""
+    budget: Budget | None = None
+    """What is left after this message, or None to leave it as it is (see ``Inbox.record_sent``)."""
+    hand_over: HandOver | None = None
+    """Who has the user from now on, or None to leave it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +212,15 @@ class Retention:
     state_seconds: float = 31_536_000.0
 
 
-class Inbox(Protocol):
+class TypingNotes(Protocol):
+    """Where it is noted that Typing may show, for whoever takes over."""
+
+    async def save_typing(self, lease: Lease, typing_until: float) -> float:
+        """Note, before Typing is called, until when it may show; returns the last interaction. Raises LeaseLost."""
+        ...
+
+
+class Inbox(TypingNotes, Protocol):
     """The durable inbox: the truth about what is still to be answered, and who is answering it."""
 
     def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
@@ -193,16 +242,22 @@ class Inbox(Protocol):
         """Own the conversation, if it has work that is due and no living owner. Counts an attempt."""
         ...
 
-    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
-        """Extend those of ``leases`` that nobody has taken over; of each the last interaction, by key."""
+    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, News]:
+        """Extend those of ``leases`` that nobody has taken over; of each what is new, by key."""
         ...
 
-    async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        """Note, before Typing is called, until when it may show; returns the last interaction. Raises LeaseLost."""
+    async def record_sent(
+        self, lease: Lease, seq: int, sent: int, sent_at: float, budget: Budget | None = None
+    ) -> None:
+        """Note that ``sent`` messages of the answer are out, and what is left of the ``budget``. Raises LeaseLost.
+
+        A budget with another ``until`` than the kept one is not written: the user has acted meanwhile, and what they
+        allowed is newer than what the caller counted down.
+        """
         ...
 
-    async def record_sent(self, lease: Lease, seq: int, sent: int, sent_at: float) -> None:
-        """Note that ``sent`` messages of the answer are out. Raises LeaseLost."""
+    async def budget(self, key: ConversationKey) -> Budget | None:
+        """What may be sent to this user, as far as is known."""
         ...
 
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
@@ -232,6 +287,57 @@ class TokenShelf(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredMedia:
+    """A file that WeChat has under ``media_id``; not to be relied on from ``expires_at`` on."""
+
+    media_id: str
+    expires_at: float
+
+
+class MediaShelf(Protocol):
+    """Which files an account has uploaded lately, by their content: shared by all processes."""
+
+    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
+        """What was saved under ``digest``, also if it has expired."""
+        ...
+
+    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
+        """Keep it until it expires; None forgets it. What has expired by ``now`` may be removed."""
+        ...
+
+
+class PassiveShelf(Protocol):
+    """The answers that wait for WeChat to ask for them (accounts that may only answer a push)."""
+
+    async def answer_passively(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
+        """Keep the answer to a message for those who ask. Durable. Raises LeaseLost.
+
+        ``answer`` is a reply as ``replies.reply_to_json`` makes it, or ``{}`` for silence. False, and it is not kept,
+        if ``passive_answer`` has given up on this message: then nobody will ask again.
+        """
+        ...
+
+    async def passive_answer(
+        self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
+    ) -> Mapping[str, Any] | None:
+        """The answer to a message, or None as long as there is none. With ``give_up`` and none there, there will never
+        be one: it is decided in one transaction. Kept for as long as the message is remembered."""
+        ...
+
+
+class HandOvers(Protocol):
+    """The users who are with human agents."""
+
+    async def hand_overs(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, HandOver]]:
+        """Some of the account's, those that end first before the others."""
+        ...
+
+    async def hand_back(self, key: ConversationKey) -> bool:
+        """The bot has the user again; False if it had them already. Durable."""
+        ...
+
+
 class DeadLetters(Protocol):
     """The messages that could not be answered."""
 
@@ -248,7 +354,7 @@ class DeadLetters(Protocol):
         ...
 
 
-class Store(Inbox, TokenShelf, DeadLetters, Protocol):
+class Store(Inbox, TokenShelf, MediaShelf, PassiveShelf, HandOvers, DeadLetters, Protocol):
     """All that must outlive a process. Every method may raise StoreUnavailable.
 
     Seq numbers are the account's own. What belongs to one account is found by none of the others.
@@ -308,6 +414,8 @@ class KeptConversation:
     state: Mapping[str, Any] = field(repr=False)
     next_at: float | None
     forget_at: float | None = None
+    budget: Budget | None = None
+    handed_over: HandOver = WITH_BOT
 
 
 Kept = KeptMessage | Trace | KeptConversation
@@ -394,7 +502,13 @@ Permit = Callable[[], bool]
 """Whether a call may still be made. Asked again and again, so it must be quick; it must not raise."""
 
 
-class Channel(Protocol):
+class TypingCalls(Protocol):
+    """Switches the indicator at WeChat. See ``Channel``."""
+
+    async def typing(self, openid: str, command: TypingCommand, *, permit: Permit) -> None: ...
+
+
+class Channel(TypingCalls, Protocol):
     """The way to the user: WeChat's customer-service API. Every call raises only WeChatError.
 
     A call may wait for a token or a connection, or its whole process be stopped, until somebody else answers the user.
@@ -402,9 +516,21 @@ class Channel(Protocol):
     says no, nothing is written, and the call raises NotReached.
     """
 
-    async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None: ...
+    async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:
+        """Its media have been read (``wxbot.media``); what WeChat does not have of them is uploaded first."""
+        ...
 
-    async def typing(self, openid: str, command: TypingCommand, *, permit: Permit) -> None: ...
+    async def prepare(self, reply: Reply) -> None:
+        """Do ahead what takes long: upload the media of ``reply``. Best effort; raises nothing."""
+        ...
+
+    async def uploaded(self, reply: Reply) -> Reply:
+        """``reply`` with media ids in place of files, for an answer that is not sent but given to a push."""
+        ...
+
+    async def download(self, media_id: str) -> Media:
+        """The file a user sent."""
+        ...
 
     def wechatpy(self) -> Any:
         """wechatpy's own client on the same token."""

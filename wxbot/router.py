@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import logging
 import re
 import sys
 import zlib
@@ -13,8 +14,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 from wxbot.errors import ConfigError, PluginError
-from wxbot.messages import EventMessage
+from wxbot.messages import EventMessage, Message
 from wxbot.plugin import Context, Handler, Plugin
+
+log = logging.getLogger("wxbot.router")
 
 ENTRY_POINT_GROUP = "wxbot.plugins"
 
@@ -48,6 +51,19 @@ class Router:
                     context.found = found if isinstance(found, re.Match) else None
                     return Choice(handler, context)
         return self._fall_back(context_for)
+
+    def agent_for(self, message: Message) -> str | None:
+        """Whether a rule of the plugins hands ``message`` to people: the agent's account, empty for any, or None."""
+        for plugin in self.plugins:
+            for rule in plugin.hand_over_rules:
+                try:
+                    wanted = rule(message)
+                except Exception:
+                    log.exception("a hands_over rule of plugin %r failed and counts as False", plugin.name)
+                    continue
+                if wanted:
+                    return wanted if isinstance(wanted, str) else ""
+        return None
 
     def _fall_back(self, context_for: Callable[[str], Context]) -> Choice | None:
         if self._fallback is None:

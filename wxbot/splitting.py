@@ -21,15 +21,23 @@ _PLACES_TO_BREAK = (
 """Best first: before a new line, after a sentence, after a clause or word, at least not in a number or foreign word."""
 
 
+_LINK = re.compile(r"<a\s[^<>]*>[^<]*</a>", re.IGNORECASE)
+"""Half of a link would be shown as written."""
+
+
 def split_text(text: str, limit: int) -> list[str]:
     """``text`` in pieces of at most ``limit`` UTF-8 bytes (at least 4), broken where it hurts least.
 
-    Nothing is dropped except blanks and line ends around a break. Text that fits comes back as it is.
+    Nothing is dropped except blanks and line ends around a break. Text that fits comes back as it is. A link stays
+    whole if it fits at all.
     """
+    if len(text) * 4 <= limit or len(text.encode()) <= limit:
+        return [text]
     pieces = []
     start = 0
+    links = [link.span() for link in _LINK.finditer(text)] if "</a>" in text else []
     while len(text[start : start + limit + 1].encode()) > limit:
-        cut = _place_to_cut(text, start, limit)
+        cut = _outside_of(links, start, _place_to_cut(text, start, limit))
         piece = text[start:cut].rstrip()
         if piece:
             pieces.append(piece)
@@ -37,6 +45,10 @@ def split_text(text: str, limit: int) -> list[str]:
     if start < len(text) or not pieces:
         pieces.append(text[start:])
     return pieces
+
+
+def _outside_of(links: list[tuple[int, int]], start: int, cut: int) -> int:
+    return next((begin for begin, end in links if start < begin < cut < end), cut)
 
 
 def _after_blanks(text: str, place: int) -> int:

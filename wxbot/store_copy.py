@@ -10,6 +10,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.ports import Bulk, Clock, Kept, KeptConversation, Kind, Standing, Trace
@@ -169,7 +170,12 @@ def _moved(kept: Kept, seconds: float) -> Kept:
     if not seconds:
         return kept
     times = {name: getattr(kept, name, None) for name in _TIMES}
-    return replace(kept, **{name: at + seconds for name, at in times.items() if at})
+    changes: dict[str, Any] = {name: at + seconds for name, at in times.items() if at}
+    for name in _WITH_END:
+        if (timed := getattr(kept, name, None)) and timed.until:
+            changes[name] = timed._replace(until=timed.until + seconds)
+    return replace(kept, **changes)
 
 
 _TIMES = ("received_at", "died_at", "interacted_at", "typing_until", "next_at", "forget_at")
+_WITH_END = ("budget", "handed_over")

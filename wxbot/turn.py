@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wxbot.messages import Message, Reply, message_from, reply_from_json, reply_to_json
-from wxbot.ports import Lease, Outcome, Pending
+from wxbot.messages import AgentSessionEvent, AgentSwitchEvent, Download, Message, UnsubscribeEvent, message_from
+from wxbot.ports import WITH_BOT, HandOver, Lease, Outcome, Pending
+from wxbot.replies import Reply, reply_from_json, reply_to_json
+from wxbot.reply_budget import Budget
+from wxbot.rest import Rest, rest_in, with_rest
 from wxbot.typing_indicator import TypingIndicator
+
+SENT_BY_BOT = "wxbot.send"
+"""The MsgType of what is no message of the user's, but replies that ``bot.send`` wants sent."""
 
 
 @dataclass(slots=True)
@@ -22,10 +28,18 @@ class Turn:
     message: Message
     indicator: TypingIndicator
     state: dict[str, Any]
+    budget: Budget
+    """What WeChat still takes for this user."""
+    handed_over: HandOver = WITH_BOT
+    """Who has the user, as far as is known here."""
+    hand_over: HandOver | None = None
+    """Who is to have them after this message; None changes nothing."""
     sent: int = 0
     sent_at: float | None = None
     skip: int = 0
     """Messages of this answer that went out before this process took over, and are not sent again."""
+    resumed: bool = False
+    """It began with replies to send: those of an earlier attempt, or of ``bot.send``."""
     through: bool = False
     """The handler has said all it will say: from here on it is not run again."""
     unsent: list[Reply] = field(default_factory=list)
@@ -64,7 +78,29 @@ class Turn:
             reason=reason,
             retry_at=retry_at,
             state=self.new_state if self.through else None,
+            budget=self.budget if self.budget != self.pending.budget else None,
+            hand_over=self.hand_over if self.through else None,
         )
+
+    @property
+    def rest(self) -> Rest:
+        """What of an earlier answer is kept for the user."""
+        return rest_in(self.state if self.new_state is None else self.new_state)
+
+    def keep(self, rest: Rest) -> None:
+        """Have ``rest`` kept in place of what was."""
+        self.new_state = with_rest(self.state if self.new_state is None else self.new_state, rest)
+
+    def spend(self, *, all_of_it: bool = False) -> None:
+        """A message went out; or WeChat says that none is left."""
+        self.budget = self.budget._replace(left=0 if all_of_it else max(0, self.budget.left - 1))
+
+    def is_for_agents(self, now: float) -> bool:
+        """Whether the bot must be silent, because people have the user. What is about their session is the bot's."""
+        if now >= self.handed_over.until:
+            return False
+        is_own = self.pending.fields.get("MsgType") == SENT_BY_BOT
+        return not is_own and not isinstance(self.message, AgentSessionEvent | AgentSwitchEvent | UnsubscribeEvent)
 
     def begin(self) -> None:
         """The current task works this turn."""
@@ -90,10 +126,27 @@ class Turn:
                 raise asyncio.CancelledError
 
 
-def begin_turn(lease: Lease, pending: Pending, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:
+def begin_turn(
+    lease: Lease,
+    pending: Pending,
+    indicator: TypingIndicator,
+    state: dict[str, Any],
+    unknown_budget: Budget,
+    download_from: Download | None = None,
+) -> Turn:
     """The turn of ``pending``; what an earlier attempt left unsent is taken up where it stopped."""
     unsent = [reply_from_json(value) for value in pending.unsent]
-    message = message_from(lease.key.appid, pending.fields, pending.received_at)
+    message = message_from(lease.key.appid, pending.fields, pending.received_at, download_from)
     return Turn(
-        lease, pending, message, indicator, state, sent=pending.sent, unsent=unsent, through=bool(pending.unsent)
+        lease,
+        pending,
+        message,
+        indicator,
+        state,
+        budget=pending.budget or unknown_budget,
+        handed_over=pending.handed_over,
+        sent=pending.sent,
+        unsent=unsent,
+        resumed=bool(unsent),
+        through=bool(unsent),
     )

@@ -23,7 +23,7 @@ from wxbot.errors import (
     TokenRefused,
     WeChatError,
 )
-from wxbot.ports import Channel, Clock, Inbox, Lease
+from wxbot.ports import Clock, Lease, TypingCalls, TypingNotes
 from wxbot.typing_rules import TypingState
 
 log = logging.getLogger("wxbot.typing")
@@ -81,8 +81,8 @@ class TypingIndicator:
 
     def __init__(
         self,
-        channel: Channel,
-        inbox: Inbox,
+        channel: TypingCalls,
+        inbox: TypingNotes,
         lease: Lease,
         clock: Clock,
         options: TypingOptions,

@@ -15,8 +15,9 @@ import pytest
 
 from wxbot.errors import PluginError
 from wxbot.handler_run import HandlerRun
-from wxbot.messages import Reply, TextMessage, TextReply
+from wxbot.messages import TextMessage
 from wxbot.plugin import Context, Handler
+from wxbot.replies import Reply, TextReply
 from wxbot.testing import ManualClock
 
 LIMIT = 10.0
@@ -75,7 +76,11 @@ def says(function: Callable[[Context], Any]) -> list[str | None]:
     async def play(stage: Stage) -> list[Reply | None]:
         return await answers_of(stage.run(function))
 
-    return [reply.text if reply is not None else None for reply in on_stage(play)]
+    return [text_of(reply) for reply in on_stage(play)]
+
+
+def text_of(reply: Reply | None) -> str | None:
+    return reply.text if isinstance(reply, TextReply) else None
 
 
 def fails(function: Callable[[Context], Any]) -> BaseException:
@@ -198,7 +203,7 @@ def test_plain_functions_do_not_hold_up_the_loop() -> None:
 
     replies = [reply for replies in on_stage(play) for reply in replies if reply is not None]
     assert len(replies) == 2
-    assert threading.current_thread().name not in {reply.text for reply in replies}
+    assert threading.current_thread().name not in {text_of(reply) for reply in replies}
 
 
 # -- wrong answers
@@ -417,7 +422,7 @@ def test_the_limit_is_for_all_steps_together() -> None:
         with pytest.raises(TimeoutError):
             await last
         await run.close()
-        return [reply.text for reply in said if reply]
+        return [reply.text for reply in said if isinstance(reply, TextReply)]
 
     assert on_stage(play) == ["part", "part"]
 
@@ -431,7 +436,7 @@ def test_the_time_between_steps_is_not_the_handlers() -> None:
         stage.clock.turn(LIMIT * 5)
         step = await run.next()
         await run.close()
-        assert step.reply is not None
+        assert isinstance(step.reply, TextReply)
         return step.reply.text
 
     assert on_stage(play) == "there"

@@ -25,6 +25,9 @@ class Received:
     headers: dict[str, str] = field(repr=False)
 
 
+UPLOAD = "/cgi-bin/media/upload"
+DOWNLOAD = "/cgi-bin/media/get"
+
 Answer = tuple[int, bytes] | None
 SUCCESS: Answer = (200, b"success")
 SILENCE: Answer = None
@@ -97,7 +100,9 @@ class Caller:
 
     def __init__(self, wechat: FakeWeChat) -> None:
         self.wechat = wechat
+        self.api_base = wechat.api_base
         self.token = ""
+        self.answered: dict[str, str] = {}
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         return self.ask("GET", path, query, None)
@@ -133,6 +138,25 @@ class Caller:
     def sends(self, user: User, text: str) -> int:
         return self.sends_kind(user, "text", {"content": text})
 
+    def uploads(self, kind: str, content: bytes, filename: str = "cat.png") -> dict[str, Any]:
+        """The answer to an upload."""
+        return self.posts_form(kind, f'form-data; name="media"; filename="{filename}"', content)
+
+    def posts_form(self, kind: str, disposition: str, content: bytes) -> dict[str, Any]:
+        head = f"--BOUNDARY\r\nContent-Disposition: {disposition}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        body = head.encode() + content + b"\r\n--BOUNDARY--\r\n"
+        query = {"access_token": self.token or self.fetch(), "type": kind}
+        headers = {"Content-Type": "multipart/form-data; boundary=BOUNDARY"}
+        answer: dict[str, Any] = json.loads(self.exchange("POST", UPLOAD, query, body, headers)[1])
+        return answer
+
+    def downloads(self, media_id: str) -> tuple[str, str, bytes]:
+        """Content-Type, Content-disposition and body of the answer, which is HTTP 200 whatever happens."""
+        query = {"access_token": self.token or self.fetch(), "media_id": media_id}
+        status, body = self.exchange("GET", DOWNLOAD, query, None)
+        assert status == 200
+        return self.answered["Content-Type"], self.answered.get("Content-disposition", ""), body
+
     def sends_kind(self, user: User, kind: str, content: Any) -> int:
         body = {"touser": user.openid, "msgtype": kind, kind: content}
         return self.call("/cgi-bin/message/custom/send", body)
@@ -143,12 +167,16 @@ class Caller:
         parsed: dict[str, Any] = json.loads(answer)
         return parsed
 
-    def exchange(self, method: str, path: str, query: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
-        port = urllib.parse.urlsplit(self.wechat.api_base).port
+    def exchange(
+        self, method: str, path: str, query: dict[str, str], body: bytes | None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer; its headers are in ``answered`` then."""
+        port = urllib.parse.urlsplit(self.api_base).port
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         try:
-            connection.request(method, f"{path}?{urllib.parse.urlencode(query)}", body)
+            connection.request(method, f"{path}?{urllib.parse.urlencode(query)}", body, headers or {})
             response = connection.getresponse()
+            self.answered = dict(response.getheaders())
             return response.status, response.read()
         finally:
             connection.close()

@@ -7,6 +7,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -43,6 +44,14 @@ def test_plain_mode_has_no_key(clock: ManualClock) -> None:
         settings = wechat.settings()
     assert (settings["WXBOT_APPID"], settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"]) == ("wx1", "s", "t")
     assert "WXBOT_AES_KEY" not in settings
+
+
+@pytest.mark.parametrize("kind", ["official", "unverified"])
+def test_a_bot_is_told_what_kind_of_account_it_has_unless_it_is_the_usual_one(clock: ManualClock, kind: Any) -> None:
+    with FakeWeChat(clock, account_kind=kind) as wechat:
+        assert wechat.settings()["WXBOT_ACCOUNT_KIND"] == kind
+    with FakeWeChat(clock) as wechat:
+        assert "WXBOT_ACCOUNT_KIND" not in wechat.settings()
 
 
 def test_official_accounts_push_xml_only(clock: ManualClock) -> None:

@@ -54,13 +54,6 @@ def test_a_healthy_answer(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
     assert wechat.violations == []
 
 
-def test_other_kinds_are_seen_in_a_short_form(alice: User, bot: Caller) -> None:
-    assert bot.sends_kind(alice, "image", {"media_id": "M"}) == 0
-    assert bot.sends_kind(alice, "link", {"title": "News", "url": "http://x"}) == 0
-    assert bot.sends_kind(alice, "miniprogrampage", {"title": "Shop", "pagepath": "a"}) == 0
-    assert alice.saw == ["[image M]", "[link News]", "[miniprogrampage Shop]"]
-
-
 def test_window_indicator_and_quota_by_the_clock(alice: User, bot: Caller, clock: ManualClock) -> None:
     assert bot.typing(alice) == 0
     assert bot.typing(alice) == 45081
@@ -144,7 +137,6 @@ def test_what_a_bot_should_not_do_is_listed(alice: User, bot: Caller, wechat: Fa
         ("text", {"content": 1}, 47001),
         ("text", "hello", 47001),
         ("image", {}, 40007),
-        ("voice", {"media_id": "M"}, 45162),
         ("news", {"articles": [{}]}, 45162),
         ("transfer_customer_service", {}, 45162),
         ("sticker", {}, 40008),
@@ -152,24 +144,6 @@ def test_what_a_bot_should_not_do_is_listed(alice: User, bot: Caller, wechat: Fa
 )
 def test_content_of_a_message(alice: User, bot: Caller, kind: str, content: Any, errcode: int) -> None:
     assert bot.sends_kind(alice, kind, content) == errcode
-
-
-@pytest.mark.parametrize(
-    ("kind", "content", "errcode"),
-    [
-        ("voice", {"media_id": "M"}, 0),
-        ("news", {"articles": [{"title": "t"}]}, 0),
-        ("news", {"articles": [{}, {}]}, 45008),
-        ("news", {"articles": []}, 47001),
-        ("msgmenu", {"head_content": "h", "list": []}, 0),
-        ("link", {"title": "t"}, 45162),
-    ],
-)
-def test_content_of_a_message_of_an_official_account(kind: str, content: Any, errcode: int) -> None:
-    with FakeWeChat(ManualClock(), account_kind="official") as wechat:
-        alice = wechat.user("alice")
-        alice.says("hi")
-        assert Caller(wechat).sends_kind(alice, kind, content) == errcode
 
 
 @pytest.mark.parametrize(

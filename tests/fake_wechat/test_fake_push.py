@@ -85,7 +85,7 @@ def test_encrypted_pushes_can_be_opened(clock: ManualClock, bot: Receiver, mode:
 
 
 def test_every_kind_has_its_fields(alice: User, bot: Receiver) -> None:
-    alice.sends_image("http://x/1.jpg", "M")
+    alice.sends_image(url="http://x/1.jpg", media_id="M")
     alice.sends_mini_program_page("Shop")
     alice.enters("from-order-page")
     alice.sends("text", Content="again", MsgId=7, CreateTime=5).wait()

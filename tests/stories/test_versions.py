@@ -14,19 +14,19 @@ from tests.stories.support import Log, turn_until
 from wxbot import Context, Plugin
 from wxbot.backends.sqlite import SqliteStore
 from wxbot.bot import Bot
-from wxbot.messages import Reply, TextReply, reply_from_json
 from wxbot.pipeline import UNREADABLE_WAIT
 from wxbot.ports import Arrival, ConversationKey, Outcome
+from wxbot.replies import Reply, TextReply, reply_from_json
 from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for
 
 Result = TypeVar("Result")
 
 UNREADABLE = "stored message cannot be read"
-NEW_KIND = {"kind": "voice", "text": "said by a newer version"}
+NEW_KIND = {"kind": "hologram", "text": "said by a newer version"}
 
 
 def read_by_a_newer_version(value: Mapping[str, Any]) -> Reply:
-    return TextReply(value["text"]) if value["kind"] == "voice" else reply_from_json(value)
+    return TextReply(value["text"]) if value["kind"] == "hologram" else reply_from_json(value)
 
 
 class Scene:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from wxbot.errors import AnswerLost, LeaseLost, NotReached, StoreUnavailable, WeChatError, api_error
-from wxbot.messages import Reply, TextReply
-from wxbot.ports import Arrival, Bid, Claim, ConversationKey, Lease, Outcome, Pending, Permit, Receipt, TypingCommand
+from wxbot.ports import ConversationKey, Lease, Permit, TypingCommand
 from wxbot.testing import ManualClock
 from wxbot.time_limit import pause
 from wxbot.typing_indicator import TypingIndicator, TypingOptions
@@ -51,8 +50,8 @@ def refusal(errcode: int) -> Answer:
 
 @dataclass
 class Wire:
-    """wxbot.ports.Channel that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds that
-    a typing call waits before it is written; ``refused``: when one was not, for want of a permit."""
+    """wxbot.ports.TypingCalls that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds
+    that a typing call waits before it is written; ``refused``: when one was not, for want of a permit."""
 
     clock: ManualClock
     answers: deque[Answer] = field(default_factory=deque)
@@ -61,9 +60,8 @@ class Wire:
     refused: list[float] = field(default_factory=list)
     open_calls: int = 0
 
-    async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:
-        assert permit()
-        self._note(reply.text)
+    def send(self, text: str) -> None:
+        self._note(text)
 
     async def typing(self, openid: str, command: TypingCommand, *, permit: Permit) -> None:
         assert openid == "alice"
@@ -110,27 +108,6 @@ class Notes:
         self.typing_until.append(typing_until - START)
         return self.interacted_at
 
-    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
-        raise NotImplementedError
-
-    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
-        raise NotImplementedError
-
-    async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
-        raise NotImplementedError
-
-    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
-        raise NotImplementedError
-
-    async def record_sent(self, lease: Lease, seq: int, sent: int, sent_at: float) -> None:
-        raise NotImplementedError
-
-    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
-        raise NotImplementedError
-
-    async def purge(self, appid: str, now: float) -> int:
-        raise NotImplementedError
-
 
 class Scene:
     """Alice has just written; her conversation's indicator is in our hands."""
@@ -162,7 +139,7 @@ class Scene:
     async def sends(self, text: str) -> None:
         """What the pipeline does around every message."""
         called_at = self.clock.now()
-        await self.wire.send("alice", TextReply(text), permit=lambda: True)
+        self.wire.send(text)
         self.indicator.message_sent(called_at)
 
     async def says_part(self, text: str) -> None:

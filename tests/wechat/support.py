@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from wxbot.errors import StoreUnavailable
-from wxbot.ports import StoredToken
+from wxbot.ports import StoredMedia, StoredToken
 
 SECRET = "s3cr3t-app-secret"
 TOKEN = "t0k3n-of-today"
@@ -62,11 +62,12 @@ async def settle() -> None:
 
 @dataclass
 class Shelf:
-    """A TokenShelf in memory, as a store would keep it for all processes."""
+    """A TokenShelf and MediaShelf in memory, as a store would keep them for all processes."""
 
     stored: StoredToken | None = None
     claimed_until: float = 0.0
     broken: bool = False
+    media: dict[tuple[str, str], StoredMedia] = field(default_factory=dict)
 
     async def load_token(self, appid: str) -> StoredToken | None:
         self._check()
@@ -83,6 +84,16 @@ class Shelf:
         self._check()
         self.claimed_until = 0.0
         self.stored = token or self.stored
+
+    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
+        self._check()
+        return self.media.get((appid, digest))
+
+    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
+        self._check()
+        self.media.pop((appid, digest), None)
+        if media is not None:
+            self.media[appid, digest] = media
 
     def _check(self) -> None:
         if self.broken:

@@ -43,8 +43,9 @@ from wxbot.errors import (
     TypingWindowShut,
     WeChatError,
 )
-from wxbot.messages import TextReply
 from wxbot.ports import Channel
+from wxbot.replies import TextReply
+from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.transport import Transport
 
@@ -57,7 +58,8 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -> AsyncIterator[WeChatClient]:
-    made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), api_base=base, **options)
+    options = {"shelf": Shelf(), "clock": HandClock(), "address": ApiAddress(base), **options}
+    made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), **options)
     await made.open()
     try:
         yield made

@@ -16,6 +16,9 @@ from wechatpy.exceptions import WeChatClientException
 
 from tests.wechat.support import OK, TOKEN, FixedTokens, api, assert_silent, error_of, hang, hang_up, page
 from wxbot.errors import NotReached, PluginError
+from wxbot.wechat.address import ApiAddress
+from wxbot.wechat.cloud import NoTokens
+from wxbot.wechat.token import Tokens
 from wxbot.wechat.wechatpy_bridge import ThreadTokens, wechatpy_client
 
 
@@ -23,10 +26,13 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(scene)
 
 
-async def use(base: str, work: Callable[[Any], Any], tokens: FixedTokens | None = None, timeout: float = 5.0) -> Any:
+async def use(
+    base: str | ApiAddress, work: Callable[[Any], Any], tokens: Tokens | None = None, timeout: float = 5.0
+) -> Any:
     """Run ``work`` with a client as a plain handler would: in a thread."""
+    address = base if isinstance(base, ApiAddress) else ApiAddress(base)
     shared = ThreadTokens(tokens or FixedTokens(), asyncio.get_running_loop(), 5.0)
-    client = wechatpy_client("wx1", shared, base, timeout)
+    client = wechatpy_client("wx1", shared, address, timeout)
     try:
         return await asyncio.to_thread(work, client)
     finally:
@@ -135,7 +141,7 @@ def test_it_never_fetches_a_token_by_itself() -> None:
 def test_on_the_event_loop_it_says_what_to_do_instead() -> None:
     async def scene() -> None:
         tokens = ThreadTokens(FixedTokens(), asyncio.get_running_loop(), 5.0)
-        client = wechatpy_client("wx1", tokens, "http://127.0.0.1:1", 5.0)
+        client = wechatpy_client("wx1", tokens, ApiAddress("http://127.0.0.1:1"), 5.0)
         with pytest.raises(PluginError, match=r"asyncio\.to_thread"):
             send_text(client)
         client._http.close()
@@ -180,5 +186,30 @@ def test_tickets_are_kept_until_they_end() -> None:
             twice = lambda client: [client.jsapi.get_jsapi_ticket() for _ in range(2)]  # noqa: E731
             assert await use(wechat.base, twice) == ["T", "T"]
         assert len(wechat.asked) == 1
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("address", "tokens", "query"),
+    [
+        (ApiAddress(token_parameter=""), NoTokens(), {}),
+        (ApiAddress(token_parameter="", from_appid="wx1"), NoTokens(), {"from_appid": "wx1"}),
+        (
+            ApiAddress(token_parameter="cloudbase_access_token", from_appid="wx1"),
+            FixedTokens(),
+            {"cloudbase_access_token": TOKEN, "from_appid": "wx1"},
+        ),
+    ],
+)
+def test_in_cloud_calls_no_token_goes_by_the_name_of_access_token(
+    address: ApiAddress, tokens: Tokens, query: dict[str, str]
+) -> None:
+    async def scene() -> None:
+        async with api(OK, errcode(42001), OK) as wechat:
+            here = ApiAddress(wechat.base, address.token_parameter, address.from_appid)
+            await use(here, send_text, tokens)
+            await use(here, send_text, tokens)
+        assert [asked.query for asked in wechat.asked] == [query] * 3
 
     run(scene())

@@ -8,6 +8,7 @@ server's own choice (``appendfsync``; docs/scaling.md).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -19,18 +20,23 @@ from wxbot.backends.redis_facts import RedisFacts, facts_from
 from wxbot.backends.redis_link import Command, OnTime, RedisLink
 from wxbot.errors import HalfCopy, LeaseLost, StoreUnavailable
 from wxbot.ports import (
+    WITH_BOT,
     Arrival,
     Bid,
     Claim,
     ConversationKey,
     DeadLetter,
+    HandOver,
     Lease,
+    News,
     Outcome,
     Pending,
     Receipt,
     Retention,
+    StoredMedia,
     StoredToken,
 )
+from wxbot.reply_budget import Budget
 
 Result = TypeVar("Result")
 
@@ -46,6 +52,8 @@ RENEW_LIMIT = 500
 PURGE_LIMIT = 1000
 TOKEN_KEPT_SECONDS = 4 * 3600
 """Twice as long as a token can be good."""
+LONGEST_MS = 2**53
+"""Redis knows no end that is further away."""
 
 _SCRIPTS = (
     "accept",
@@ -61,6 +69,10 @@ _SCRIPTS = (
     "drop_dead_letter",
     "begin_token_fetch",
     "save_token",
+    "answer_passively",
+    "passive_answer",
+    "hand_overs",
+    "hand_back",
 )
 _REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter", "bulk_begin", "bulk_restore")
 """All others may run when ``maxmemory`` is reached: what was accepted can be answered, which makes room."""
@@ -110,11 +122,13 @@ class RedisStore:
         lease_until = at + bid.lease_seconds if bid else 0.0
         noted_until = at + bid.typing_seconds if bid and bid.typing_seconds else 0.0
         owner = bid.owner if bid else ""
-        message = (openid, arrival.dedup_key, to_json(arrival.fields), at, arrival.interacted_at)
+        unsent = to_json(arrival.unsent) if arrival.unsent else ""
+        message = (openid, arrival.dedup_key, to_json(arrival.fields), at, arrival.interacted_at, unsent)
+        terms = (*budget_words(arrival.budget), *hand_over_words(arrival.hand_over), int(arrival.for_agents))
         command = script(
             "accept",
             arrival.key.appid,
-            (*message, owner, lease_until, noted_until),
+            (*message, owner, lease_until, noted_until, *terms, self._seen_ms, self._idle_ms, self._state_ms),
             lambda answer: _receipt(answer, arrival, owner, lease_until, noted_until),
         )
         return self._link.run(command)
@@ -132,36 +146,41 @@ class RedisStore:
             script("claim", key.appid, arguments, lambda answer: _claim(answer, key, owner, until))
         )
 
-    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, float]:
-        held: dict[ConversationKey, float] = {}
+    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, News]:
+        held: dict[ConversationKey, News] = {}
         for appid in {lease.key.appid for lease in leases}:
             ours = [lease for lease in leases if lease.key.appid == appid]
             for begin in range(0, len(ours), RENEW_LIMIT):
-                held |= await self._renew(appid, ours[begin : begin + RENEW_LIMIT], now + lease_seconds)
+                held |= await self._renew(appid, ours[begin : begin + RENEW_LIMIT], now, lease_seconds)
         return held
 
-    async def _renew(self, appid: str, leases: Sequence[Lease], until: float) -> dict[ConversationKey, float]:
+    async def _renew(
+        self, appid: str, leases: Sequence[Lease], now: float, lease_seconds: float
+    ) -> dict[ConversationKey, News]:
         named = [word for lease in leases for word in (lease.key.openid, lease.owner, lease.fence)]
-        return await self._link.submit(
-            script(
-                "renew",
-                appid,
-                (until, *named),
-                lambda answer: {ConversationKey(appid, openid): float(at) for openid, at in _pairs(answer)},
-            )
-        )
+        arguments = (now + lease_seconds, *named)
+        return await self._link.submit(script("renew", appid, arguments, lambda answer: _news(appid, answer, now)))
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
         return await self._link.submit(_held("save_typing", lease, (typing_until,), float))
 
-    async def record_sent(self, lease: Lease, seq: int, sent: int, sent_at: float) -> None:
-        await self._link.submit(_held("record_sent", lease, (seq, sent, sent_at), bool))
+    async def record_sent(
+        self, lease: Lease, seq: int, sent: int, sent_at: float, budget: Budget | None = None
+    ) -> None:
+        await self._link.submit(_held("record_sent", lease, (seq, sent, sent_at, *budget_words(budget)), bool))
+
+    async def budget(self, key: ConversationKey) -> Budget | None:
+        place = f"{prefix_of(key.appid)}c:{key.openid}"
+        return await self._link.submit(
+            Command(("HMGET", place, "budget_left", "budget_until"), lambda answer: read_terms(*answer)[0])
+        )
 
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
         state = "" if outcome.state is None else to_json(outcome.state)
         arguments = (
             *(outcome.seq, outcome.verdict, now, int(go_on), outcome.typing_until, outcome.sent),
             *(outcome.sent_at or 0.0, to_json(outcome.unsent), outcome.reason, outcome.retry_at, state),
+            *(*budget_words(outcome.budget), *hand_over_words(outcome.hand_over)),
             *(self._seen_ms, self._dead_ms, self._idle_ms, self._state_ms),
         )
         return await self._link.submit(
@@ -169,7 +188,7 @@ class RedisStore:
         )
 
     async def purge(self, appid: str, now: float) -> int:
-        return await self._link.submit(script("purge", appid, (now - self._dead_seconds, PURGE_LIMIT), int))
+        return await self._link.submit(script("purge", appid, (now - self._dead_seconds, PURGE_LIMIT, now), int))
 
     # Tokens
 
@@ -183,6 +202,46 @@ class RedisStore:
     async def save_token(self, appid: str, token: StoredToken | None) -> None:
         value, expires_at = (token.value, token.expires_at) if token else ("", 0.0)
         await self._link.submit(script("save_token", appid, (value, expires_at, TOKEN_KEPT_SECONDS * 1000), bool))
+
+    # Media
+
+    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
+        return await self._link.submit(Command(("GET", _media_key(appid, digest)), _media))
+
+    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
+        key = _media_key(appid, digest)
+        if media is None or media.expires_at <= now:
+            await self._link.submit(Command(("DEL", key), int))
+            return
+        milliseconds = math.ceil(min((media.expires_at - now) * 1000, LONGEST_MS))
+        value = to_json((media.media_id, media.expires_at)).encode()
+        await self._link.submit(Command(("SET", key, value, "PX", milliseconds), bool))
+
+    # Passive answers
+
+    async def answer_passively(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
+        arguments = (seq, to_json(answer), self._seen_ms)
+        return await self._link.submit(_held("answer_passively", lease, arguments, bool), durable=True)
+
+    async def passive_answer(
+        self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
+    ) -> Mapping[str, Any] | None:
+        arguments = (key.openid, dedup_key, int(give_up))
+        return await self._link.submit(
+            script(
+                "passive_answer", key.appid, arguments, lambda answer: None if answer is None else json.loads(answer)
+            )
+        )
+
+    # Hand-overs
+
+    async def hand_overs(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, HandOver]]:
+        return await self._link.submit(
+            script("hand_overs", appid, (now, limit), lambda answer: _hand_overs(appid, answer))
+        )
+
+    async def hand_back(self, key: ConversationKey) -> bool:
+        return await self._link.submit(script("hand_back", key.appid, (key.openid,), bool), durable=True)
 
     # Dead letters
 
@@ -262,6 +321,19 @@ def prefix_of(appid: str) -> str:
     return f"wxbot:{{{appid}}}:"
 
 
+def _media_key(appid: str, digest: str) -> bytes:
+    return f"{prefix_of(appid)}media:{digest}".encode()
+
+
+def budget_words(budget: Budget | None) -> tuple[str | int | float, str | float]:
+    """As the scripts read it. A float is always written in the same way, and they compare how it is written."""
+    return ("", "") if budget is None else (budget.left, float(budget.until))
+
+
+def hand_over_words(hand_over: HandOver | None) -> tuple[str | float, str]:
+    return ("", "") if hand_over is None else (float(hand_over.until), hand_over.agent)
+
+
 # Answers
 
 
@@ -270,16 +342,44 @@ def to_json(value: Any) -> str:
 
 
 def _receipt(answer: Sequence[Any], arrival: Arrival, owner: str, lease_until: float, noted_until: float) -> Receipt:
-    if not answer:
-        return Receipt(new=False)
-    if len(answer) == 1:
-        return Receipt(new=True)
-    seq, fence, interacted_at, shown_until, state = answer
+    what, *facts = answer
+    if what == b"seen":
+        first_at, *handed_over = facts
+        return Receipt(False, None, float(first_at), _hand_over(*handed_over))
+    if what != b"granted":
+        return Receipt(True, None, arrival.received_at, _hand_over(*facts))
+    seq, fence, interacted_at, shown_until, state, terms = facts
     lease = Lease(arrival.key, owner, fence, lease_until)
-    pending = Pending(seq, arrival.fields, arrival.received_at, attempts=1, sent=0)
+    pending = Pending(seq, arrival.fields, arrival.received_at, 1, 0, arrival.unsent, *read_terms(*terms))
     typing_until = float(shown_until)
     noted = max(typing_until, noted_until) if noted_until else 0.0
-    return Receipt(True, Claim(lease, pending, float(interacted_at), typing_until, json.loads(state), noted))
+    claim = Claim(lease, pending, float(interacted_at), typing_until, json.loads(state), noted)
+    return Receipt(True, claim, arrival.received_at)
+
+
+def read_terms(
+    left: bytes | str | None, until: bytes | str | None, *handed_over: bytes | None
+) -> tuple[Budget | None, HandOver]:
+    """The budget and the hand-over, as they stand in a conversation."""
+    return Budget(int(left), float(until)) if left and until else None, _hand_over(*handed_over)
+
+
+def _hand_over(until: bytes | None = None, agent: bytes | None = None) -> HandOver:
+    return HandOver(float(until), (agent or b"").decode()) if until and float(until) > 0 else WITH_BOT
+
+
+def _news(appid: str, answer: Sequence[bytes], now: float) -> dict[ConversationKey, News]:
+    told = {}
+    for openid, interacted_at, *facts in zip(*(answer[n::4] for n in range(4)), strict=True):
+        handed_over = _hand_over(*facts)
+        news = News(float(interacted_at), handed_over if now < handed_over.until else WITH_BOT)
+        told[ConversationKey(appid, openid.decode())] = news
+    return told
+
+
+def _hand_overs(appid: str, answer: Sequence[bytes]) -> list[tuple[ConversationKey, HandOver]]:
+    all_of_them = zip(*(answer[n::3] for n in range(3)), strict=True)
+    return [(ConversationKey(appid, openid.decode()), _hand_over(*facts)) for openid, *facts in all_of_them]
 
 
 def _pairs(answer: Sequence[bytes]) -> list[tuple[str, bytes]]:
@@ -300,15 +400,25 @@ def _claim(answer: Sequence[Any] | None, key: ConversationKey, owner: str, until
 
 
 def _pending(answer: Sequence[Any]) -> Pending:
-    seq, fields, received_at, attempts, sent, unsent = answer
+    seq, fields, received_at, attempts, sent, unsent, terms = answer
     return Pending(
-        int(seq), json.loads(fields), float(received_at), attempts, int(sent or 0), tuple(json.loads(unsent or "[]"))
+        int(seq),
+        json.loads(fields),
+        float(received_at),
+        attempts,
+        int(sent or 0),
+        tuple(json.loads(unsent or "[]")),
+        *read_terms(*terms),
     )
 
 
 def _token(answer: Sequence[bytes | None]) -> StoredToken | None:
     value, expires_at = answer
     return None if value is None or expires_at is None else StoredToken(value.decode(), float(expires_at))
+
+
+def _media(answer: bytes | None) -> StoredMedia | None:
+    return None if answer is None else StoredMedia(*json.loads(answer))
 
 
 def _dead_letter(appid: str, seq: bytes, openid: bytes, *kept: Any) -> DeadLetter:

@@ -2,6 +2,8 @@
 
 There is no list of an account's keys, so they are looked for with SCAN, which may name a key twice while the server
 rearranges its table: whatever is done with a key does no harm when it is done again.
+
+Uploaded media and passive answers are left out: files are uploaded again, and nobody waits for an answer any more.
 """
 
 from __future__ import annotations
@@ -14,7 +16,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from wxbot.backends.redis import LOST, open_link, prefix_of, script, source, to_json
+from wxbot.backends.redis import (
+    LOST,
+    budget_words,
+    hand_over_words,
+    open_link,
+    prefix_of,
+    read_terms,
+    script,
+    source,
+    to_json,
+)
 from wxbot.backends.redis_link import Command, OnTime, RedisLink
 from wxbot.errors import CopyFailed
 from wxbot.ports import Kept, KeptConversation, KeptMessage, Kind, Retention, Standing, Trace
@@ -134,7 +146,8 @@ class RedisBulk:
             return ("trace", kept.openid, kept.dedup_key, kept.seq, _milliseconds(kept.forget_at, now))
         if isinstance(kept, KeptConversation):
             facts = (kept.interacted_at, kept.typing_until, to_json(kept.state), _or_empty(kept.next_at))
-            return ("conversation", kept.openid, *facts, _milliseconds(kept.forget_at, now))
+            terms = (*budget_words(kept.budget), *hand_over_words(kept.handed_over))
+            return ("conversation", kept.openid, *facts, *terms, _milliseconds(kept.forget_at, now))
         forget_at = None if kept.died_at is None else kept.died_at + self._retention.dead_letter_seconds
         return (
             *("message", kept.openid, kept.dedup_key, kept.seq, to_json(kept.fields), kept.received_at, kept.attempts),
@@ -179,7 +192,8 @@ def _kept(answer: Sequence[Any], now: float) -> Kept:
 
 
 def _conversation(values: Sequence[str], forget_at: float | None) -> KeptConversation:
-    openid, interacted_at, typing_until, state, next_at = values
+    openid, interacted_at, typing_until, state, next_at, *terms = values
+    budget, handed_over = read_terms(*terms)
     return KeptConversation(
         openid=openid,
         interacted_at=float(interacted_at),
@@ -187,6 +201,8 @@ def _conversation(values: Sequence[str], forget_at: float | None) -> KeptConvers
         state=json.loads(state or "{}"),
         next_at=float(next_at) if next_at else None,
         forget_at=forget_at,
+        budget=budget,
+        handed_over=handed_over,
     )
 
 

@@ -1,4 +1,7 @@
-"""A SQLite store read out and filled as a whole, for ``python -m wxbot store copy``."""
+"""A SQLite store read out and filled as a whole, for ``python -m wxbot store copy``.
+
+Uploaded media and passive answers are left out: files are uploaded again, and nobody waits for an answer any more.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wxbot.backends.sqlite import ANSWERED, DEAD, WAITING, prepare, to_json
+from wxbot.backends.sqlite import ANSWERED, DEAD, WAITING, Terms, prepare, to_json
 from wxbot.backends.sqlite_writer import SqliteWriter
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.ports import Kept, KeptConversation, KeptMessage, Kind, Retention, Standing, Trace
@@ -104,19 +107,20 @@ class SqliteBulk:
 
     def _conversations(self, appid: str, last_openid: str, db: sqlite3.Connection) -> list[KeptConversation]:
         rows = db.execute(
-            "SELECT openid, interacted_at, typing_until, state, next_at FROM conversations"
+            "SELECT openid, interacted_at, typing_until, state, next_at,"
+            " budget_left, budget_until, handed_over_until, agent FROM conversations"
             " WHERE appid = ? AND openid > ? ORDER BY openid LIMIT ?",
             (appid, last_openid, SLICE),
         )
         return [self._conversation(*row) for row in rows]
 
     def _conversation(
-        self, openid: str, interacted_at: float, typing_until: float, state: str, next_at: float | None
+        self, openid: str, interacted_at: float, typing_until: float, state: str, next_at: float | None, *columns: Any
     ) -> KeptConversation:
-        kept = self._retention
+        kept, terms = self._retention, Terms.read(*columns)
         seconds = kept.dedup_seconds if state == "{}" else max(kept.state_seconds, kept.dedup_seconds)
-        forget_at = interacted_at + seconds if next_at is None else None
-        return KeptConversation(openid, interacted_at, typing_until, json.loads(state), next_at, forget_at)
+        forget_at = max(interacted_at + seconds, terms.handed_over.until) if next_at is None else None
+        return KeptConversation(openid, interacted_at, typing_until, json.loads(state), next_at, forget_at, *terms)
 
     def _restore(self, db: sqlite3.Connection, appid: str, copy: str, kept: Sequence[Kept]) -> list[bool]:
         base = _base(db, appid, copy)
@@ -126,8 +130,10 @@ class SqliteBulk:
         if isinstance(kept, KeptConversation):
             return _insert(
                 db,
-                "conversations (appid, openid, interacted_at, typing_until, state, next_at)",
+                "conversations (appid, openid, interacted_at, typing_until, state, next_at,"
+                " budget_left, budget_until, handed_over_until, agent)",
                 *(appid, kept.openid, kept.interacted_at, kept.typing_until, to_json(kept.state), kept.next_at),
+                *Terms(kept.budget, kept.handed_over).columns(),
             )
         seen = (appid, base + kept.seq, kept.openid, kept.dedup_key)
         if isinstance(kept, Trace):

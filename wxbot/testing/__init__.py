@@ -1,7 +1,8 @@
 """Test doubles for bots and their plugins.
 
 ``chat`` tries a plugin in a few lines (wxbot/testing/chat.py). Below it, ``FakeWeChat`` plays
-WeChat's platform over real HTTP, ``User`` one of its users, ``ManualClock`` the time::
+WeChat's platform over real HTTP, ``User`` one of its users, ``Agent`` a human agent, ``ManualClock`` the time, and
+``FakeCloud`` the environment of a bot that runs in one of WeChat's own containers::
 
     with FakeWeChat(clock, callback_url="http://127.0.0.1:8000/wechat") as wechat:
         alice = wechat.user("alice")
@@ -12,19 +13,25 @@ WeChat's platform over real HTTP, ``User`` one of its users, ``ManualClock`` the
 
 from __future__ import annotations
 
+from wxbot.testing.agents import Agent
 from wxbot.testing.chat import chat, context, serve, settings_for
 from wxbot.testing.clock import ManualClock, RealClock
+from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.fake import FakeWeChat
+from wxbot.testing.media import Media
 from wxbot.testing.push import Attempt, Push
 from wxbot.testing.records import Record, Saw
 from wxbot.testing.rules import Allowance
 from wxbot.testing.user import User
 
 __all__ = [
+    "Agent",
     "Allowance",
     "Attempt",
+    "FakeCloud",
     "FakeWeChat",
     "ManualClock",
+    "Media",
     "Push",
     "RealClock",
     "Record",

@@ -1,6 +1,6 @@
 """WeChat's API as far as a bot calls it: what comes in is checked, done, remembered and answered. No sockets here.
 
-Paths, bodies and errcodes: docs/wechat.md, "Typing indicator", "Sending", "Access tokens".
+Paths, bodies and errcodes: docs/wechat.md, "Typing indicator", "Sending", "Media", "Access tokens".
 """
 
 from __future__ import annotations
@@ -11,53 +11,43 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Literal
+from urllib.parse import quote
 
-from wxbot.testing.errcodes import errmsg
+from wxbot.testing.errcodes import Refused, errmsg
+from wxbot.testing.media import BAD_MEDIA_ID, NO_FILE, UNKNOWN_KIND, Media
+from wxbot.testing.multipart import file_in
 from wxbot.testing.platform import Platform
 from wxbot.testing.records import Kind, short_form
+from wxbot.testing.sent import check_sent, describe_sent
 
-MAX_TEXT = 2048
-"""Bytes of a text message that WeChat still takes (measured by others; WeChat's pages give no limit)."""
+FILES = "/files/"
+"""Where a file lies that WeChat gives an address of; the media_id follows. WeChat has other hosts for them."""
 
-_MINI_PROGRAM_KINDS = frozenset({"text", "image", "link", "miniprogrampage"})
-_OFFICIAL_KINDS = frozenset(
-    {
-        "text",
-        "image",
-        "voice",
-        "video",
-        "music",
-        "news",
-        "mpnews",
-        "mpnewsarticle",
-        "msgmenu",
-        "wxcard",
-        "miniprogrampage",
-    }
-)
-_ALL_KINDS = _MINI_PROGRAM_KINDS | _OFFICIAL_KINDS | {"transfer_customer_service"}
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
-class Refused(Exception):
-    """The call is answered with ``errcode``."""
-
-    def __init__(self, errcode: int) -> None:
-        super().__init__(errcode)
-        self.errcode = errcode
+def file_path(media_id: str) -> str:
+    """The path of a file that can be fetched without a token."""
+    return FILES + quote(media_id, safe="")
 
 
 @dataclass(slots=True)
 class Call:
-    """One call that came in. ``fields``: its JSON object, empty if there is none that can be read."""
+    """One call that came in. ``fields``: its JSON object, None if there is none that can be read.
+
+    ``file`` and ``status`` are the answer where it is not JSON with HTTP 200: a file, another HTTP status.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    content_type: str = ""
     arrived: float = field(default_factory=perf_counter)
     fields: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     needless: bool = field(default=False, init=False)
+    file: Media | None = field(default=None, init=False)
+    status: int = field(default=200, init=False)
 
     def __post_init__(self) -> None:
         try:
@@ -71,18 +61,6 @@ class Call:
         value = (self.fields or {}).get(name)
         return value if isinstance(value, str) else ""
 
-    @property
-    def what(self) -> str:
-        """What the call asks for, in short: the command, the text."""
-        if self.path.endswith("/typing"):
-            return self.text("command")
-        if not self.path.endswith("/send"):
-            return self.path.rpartition("/")[2]
-        kind = self.text("msgtype")
-        content = (self.fields or {}).get(kind)
-        inner = content if isinstance(content, dict) else {}
-        return str(inner.get("content", "")) if kind == "text" else short_form(kind, inner)
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -94,10 +72,14 @@ class Endpoint:
 
 
 class Api:
-    """The addresses of the API, for one account."""
+    """The addresses of the API, for one account.
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
+    ``check_token`` gives the errcode of a call's credentials; unless given, it is an access token that is asked for.
+    """
+
+    def __init__(self, platform: Platform, check_token: Callable[[Call], int] | None = None) -> None:
+        self.platform = platform
+        self._token_errcode = check_token or self._access_token_errcode
         self._endpoints = {
             "/cgi-bin/token": Endpoint("token", "GET", self._token),
             "/cgi-bin/stable_token": Endpoint("token", "POST", self._stable_token),
@@ -105,24 +87,30 @@ class Api:
             "/cgi-bin/message/custom/business/typing": Endpoint("typing", "POST", self._business(self._typing)),
             "/cgi-bin/message/custom/send": Endpoint("send", "POST", self._send),
             "/cgi-bin/message/custom/business/send": Endpoint("send", "POST", self._business(self._send)),
+            "/cgi-bin/media/upload": Endpoint("upload", "POST", self._upload),
+            "/cgi-bin/media/get": Endpoint("download", "GET", self._download),
             "/cgi-bin/getcallbackip": Endpoint("other", "GET", self._addresses),
             "/cgi-bin/get_api_domain_ip": Endpoint("other", "GET", self._addresses),
         }
+        self._files = Endpoint("download", "GET", self._file)
 
     def kind_of(self, path: str) -> Kind | None:
         """Which faults and records a path belongs to; None for a path there is not."""
-        endpoint = self._endpoints.get(path)
+        endpoint = self._endpoint_of(path)
         return endpoint.kind if endpoint else None
+
+    def _endpoint_of(self, path: str) -> Endpoint | None:
+        return self._files if path.startswith(FILES) else self._endpoints.get(path)
 
     def answer(self, call: Call, fault: str = "", took: float | None = None) -> dict[str, Any]:
         """Do what the call asks for and remember it: the JSON of the answer."""
-        with self._platform.memory.changed:
+        with self.platform.memory.changed:
             answer = self._act(call)
             self._record(call, int(answer.get("errcode", 0)), str(answer.get("errmsg", "")), fault, took)
             return answer
 
-    def refuse(self, call: Call, errcode: int, fault: str) -> dict[str, Any]:
-        """Answer with an errcode that was ordered; nothing is done."""
+    def refuse(self, call: Call, errcode: int, fault: str = "") -> dict[str, Any]:
+        """Answer with an errcode, because it was ordered or the call may not come this far; nothing is done."""
         words = errmsg(errcode)
         self._record(call, errcode, words, fault, None)
         return {"errcode": errcode, "errmsg": words}
@@ -132,9 +120,10 @@ class Api:
         self._record(call, None, "", fault, None)
 
     def _act(self, call: Call) -> dict[str, Any]:
-        endpoint = self._endpoints.get(call.path)
+        endpoint = self._endpoint_of(call.path)
         try:
             if endpoint is None:
+                call.status = 404
                 raise Refused(40066)
             if call.method != endpoint.method:
                 raise Refused(43002 if endpoint.method == "POST" else 43001)
@@ -144,9 +133,9 @@ class Api:
 
     def _record(self, call: Call, errcode: int | None, words: str, fault: str, took: float | None) -> None:
         kind = self.kind_of(call.path) or "other"
-        self._platform.record(
+        self.platform.record(
             kind,
-            call.what,
+            self._what(call, kind),
             call.text("touser"),
             errcode=errcode,
             errmsg=words,
@@ -157,21 +146,31 @@ class Api:
             body=(call.fields or {}) if kind in ("typing", "send") else {},
         )
 
+    def _what(self, call: Call, kind: Kind) -> str:
+        """What the call asks for, in short: the command, the text, the file."""
+        if kind == "typing":
+            return call.text("command")
+        if kind == "send":
+            return describe_sent(call.fields or {}, self.platform.media.name_of)
+        if call.file is not None:
+            return short_form(call.file.kind, {"media_id": call.file.media_id}, self.platform.media.name_of)
+        return call.path.rpartition("/")[2]
+
     # -- access tokens
 
     def _token(self, call: Call) -> dict[str, Any]:
         self._check_client(call.query)
-        value, expires_in = self._platform.tokens.fetch_classic()
+        value, expires_in = self.platform.tokens.fetch_classic()
         return {"access_token": value, "expires_in": expires_in}
 
     def _stable_token(self, call: Call) -> dict[str, Any]:
         asked = _json_of(call)
         self._check_client(asked)
-        value, expires_in = self._platform.tokens.fetch_stable(asked.get("force_refresh") is True)
+        value, expires_in = self.platform.tokens.fetch_stable(asked.get("force_refresh") is True)
         return {"access_token": value, "expires_in": expires_in}
 
     def _check_client(self, asked: Mapping[str, Any]) -> None:
-        account = self._platform.account
+        account = self.platform.account
         if asked.get("grant_type") != "client_credential":
             raise Refused(40002)
         if not asked.get("appid"):
@@ -184,8 +183,11 @@ class Api:
             raise Refused(40125)
 
     def _check_token(self, call: Call) -> None:
-        if errcode := self._platform.tokens.check(call.query.get("access_token", "")):
+        if errcode := self._token_errcode(call):
             raise Refused(errcode)
+
+    def _access_token_errcode(self, call: Call) -> int:
+        return self.platform.tokens.check(call.query.get("access_token", ""))
 
     # -- customer-service messages
 
@@ -201,38 +203,61 @@ class Api:
     def _typing(self, call: Call) -> dict[str, Any]:
         self._check_token(call)
         command = _json_of(call).get("command")
-        if self._platform.account.kind == "unverified":
+        if self.platform.account.kind == "unverified":
             raise Refused(40200)
         if command not in ("Typing", "CancelTyping"):
             raise Refused(45072)
-        errcode, call.needless = self._platform.typing(self._addressee(call), command)
+        errcode, call.needless = self.platform.typing(self._addressee(call), command)
         return _done(errcode)
 
     def _send(self, call: Call) -> dict[str, Any]:
         self._check_token(call)
         asked = _json_of(call)
-        if self._platform.account.kind == "unverified":
+        if self.platform.account.kind == "unverified":
             raise Refused(48001)
         openid = self._addressee(call)
-        self._check_content(call.text("msgtype"), asked)
-        return _done(self._platform.send(openid))
+        check_sent(asked, self.platform.account.kind, self.platform.media)
+        return _done(self.platform.send(openid))
 
     def _addressee(self, call: Call) -> str:
         openid = call.text("touser")
-        if not self._platform.knows(openid):
+        if not self.platform.knows(openid):
             raise Refused(40003)
         return openid
 
-    def _check_content(self, kind: str, asked: Mapping[str, Any]) -> None:
-        if kind not in _ALL_KINDS:
-            raise Refused(40008)
-        allowed = _MINI_PROGRAM_KINDS if self._platform.account.kind == "miniprogram" else _OFFICIAL_KINDS
-        if kind not in allowed:
-            raise Refused(45162)
-        content = asked.get(kind)
-        if not isinstance(content, dict):
-            raise Refused(47001)
-        _CHECKS.get(kind, _anything)(content)
+    # -- files
+
+    def _upload(self, call: Call) -> dict[str, Any]:
+        self._check_token(call)
+        kind = call.query.get("type", "")
+        if kind not in self.platform.uploadable:
+            raise Refused(UNKNOWN_KIND)
+        found = file_in(call.content_type, call.body, "media")
+        if found is None:
+            raise Refused(NO_FILE)
+        call.file = self.platform.upload(kind, *found)
+        created_at = int(self.platform.clock.now())
+        return {"type": kind, "media_id": call.file.media_id, "created_at": created_at}
+
+    def _download(self, call: Call) -> dict[str, Any]:
+        self._check_token(call)
+        media = self._media(call.query.get("media_id", ""))
+        if media.kind == "video":
+            return {"video_url": self.platform.origin + file_path(media.media_id)}
+        call.file = media
+        return {}
+
+    def _file(self, call: Call) -> dict[str, Any]:
+        call.status = 404
+        call.file = self._media(call.path.removeprefix(FILES))
+        call.status = 200
+        return {}
+
+    def _media(self, media_id: str) -> Media:
+        media = self.platform.media.get(media_id)
+        if media is None:
+            raise Refused(BAD_MEDIA_ID)
+        return media
 
     # -- addresses
 
@@ -254,40 +279,3 @@ def _json_of(call: Call) -> Mapping[str, Any]:
     if any(one[1] and int(one[1], 16) > 0x7F for one in _ESCAPE.finditer(call.body)):
         raise Refused(40033)
     return call.fields
-
-
-def _check_text(content: Mapping[str, Any]) -> None:
-    text = content.get("content", "")
-    if not isinstance(text, str):
-        raise Refused(47001)
-    if not text:
-        raise Refused(44004)
-    if len(text.encode(errors="surrogatepass")) > MAX_TEXT:
-        raise Refused(45002)
-
-
-def _check_media(content: Mapping[str, Any]) -> None:
-    if not content.get("media_id"):
-        raise Refused(40007)
-
-
-def _check_news(content: Mapping[str, Any]) -> None:
-    articles = content.get("articles")
-    if not isinstance(articles, list) or not articles:
-        raise Refused(47001)
-    if len(articles) > 1:
-        raise Refused(45008)
-
-
-def _anything(content: Mapping[str, Any]) -> None:
-    """Kinds whose fields are not looked at."""
-
-
-_CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
-    "text": _check_text,
-    "image": _check_media,
-    "voice": _check_media,
-    "video": _check_media,
-    "mpnews": _check_media,
-    "news": _check_news,
-}

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-Mode = Literal["safe", "compatible", "plain"]
+Mode = Literal["safe", "compatible", "plain", "cloud"]
+"""How pushes are protected. "cloud": into a container over WeChat's own network, neither encrypted nor signed."""
 Format = Literal["xml", "json"]
 
 _BLOCK_BITS = 256  # PKCS#7 with blocks of 32 bytes, twice what AES itself asks for
@@ -139,9 +140,11 @@ def push(
     fields: Mapping[str, Any], keys: Keys, mode: Mode, form: Format, timestamp: str, nonce: str
 ) -> tuple[dict[str, str], bytes]:
     """The query and the body of a push. Compatible mode has the clear fields and Encrypt in one body."""
+    clear = to_text(fields, form).encode()
+    if mode == "cloud":
+        return {}, clear
     query = {"signature": sign(keys.token, timestamp, nonce), "timestamp": timestamp, "nonce": nonce}
     query["openid"] = str(fields.get("FromUserName", ""))
-    clear = to_text(fields, form).encode()
     if mode == "plain":
         return query, clear
     sealed = encrypt(clear, keys.appid, keys.aes_key)
@@ -153,12 +156,12 @@ def push(
 def read_answer(body: bytes, keys: Keys, mode: Mode, form: Format, nonce: str) -> dict[str, Any] | None:
     """The fields of a passive answer, or None for ``success`` and an empty body. Raises Malformed.
 
-    Safe mode takes only encrypted passive answers, compatible mode both, plain mode only clear ones.
+    Safe mode takes only encrypted passive answers, compatible mode both, plain and cloud mode only clear ones.
     """
     if body in (b"", b"success"):
         return None
     fields = from_text(body, form)
-    if mode == "plain":
+    if mode in ("plain", "cloud"):
         return fields
     if "Encrypt" in fields:
         return from_text(_open(fields, keys, form, nonce), form)

@@ -10,8 +10,11 @@ _WORDS = {
     40001: "invalid credential, access_token is invalid or not latest",
     40002: "invalid grant_type",
     40003: "invalid openid",
+    40004: "invalid media type",
+    40005: "invalid file type",
     40007: "invalid media_id",
     40008: "invalid message type",
+    40009: "invalid media size",
     40013: "invalid appid",
     40014: "invalid access_token",
     40033: "invalid charset. please check your request, if include \\uxxxx will create fail!",
@@ -22,6 +25,7 @@ _WORDS = {
     41001: "access_token missing",
     41002: "appid missing",
     41004: "appsecret missing",
+    41005: "media data missing",
     42001: "access_token expired",
     43001: "require GET method",
     43002: "require POST method",
@@ -38,7 +42,17 @@ _WORDS = {
     45162: "invalid type",
     47001: "data format error",
     48001: "api unauthorized",
+    85105: "no permission for this account",
+    85107: "api is not in the list of the open interface service",
 }
+
+
+class Refused(Exception):
+    """The call is answered with ``errcode``."""
+
+    def __init__(self, errcode: int) -> None:
+        super().__init__(errcode)
+        self.errcode = errcode
 
 
 def errmsg(errcode: int) -> str:

@@ -11,9 +11,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from wxbot.testing import envelope
+from wxbot.testing.agents import Agent
+from wxbot.testing.api import file_path
 from wxbot.testing.background import Background
 from wxbot.testing.clock import Clock, Handle, RealClock
 from wxbot.testing.envelope import Format, Keys, Mode
+from wxbot.testing.media import Media, MediaKind
 from wxbot.testing.platform import Account, Platform
 from wxbot.testing.push import Delivery, Push, content_type
 from wxbot.testing.records import Record
@@ -31,20 +34,24 @@ class FakeWeChat:
     It listens from the moment it is made until ``close`` (or the end of the ``with`` block), in one thread of its own,
     and may be used from every thread. Several may run side by side. Rules and errcodes: docs/wechat.md.
 
-    ``clock``: RealClock or ManualClock. ``mode``: "safe", "compatible" or "plain" pushes. ``format``: of pushes and
-    answers; Official Accounts have XML only. ``account_kind``: "unverified" is an Official Account without
-    customer-service API. ``quota``: another table of allowances. ``events_open_window``: whether what the user does
-    besides writing (entering, clicking a menu) opens the 30 s window; WeChat does not say.
+    ``clock``: RealClock or ManualClock. ``mode``: "safe", "compatible" or "plain" pushes, or "cloud" for pushes into a
+    container. ``format``: of pushes and answers; Official Accounts have XML only, except in cloud mode.
+    ``account_kind``: "unverified" is an Official Account without customer-service API. ``quota``: another table of
+    allowances. ``events_open_window``: whether what the user does besides writing (entering, clicking a menu) opens the
+    30 s window; WeChat does not say.
 
     Plain attributes, to be changed at any time: ``callback_url``; ``tries`` in all per push; ``patience``, seconds by
     the clock until a try is given up; ``retry_pause``, seconds by the clock after an answer WeChat does not take (None:
     what is left of ``patience``); ``in_order``, whether a user's push waits until the one before was answered or has
-    failed once; ``deliver_twice_at_once``, whether the first try is made twice at the same moment.
+    failed once; ``deliver_twice_at_once``, whether the first try is made twice at the same moment; ``cloud_env`` and
+    ``cloud_owner``, name and owner (an appid; empty: this account) of the environment the container runs in.
     """
 
     patience = 5.0
     in_order = True
     deliver_twice_at_once = False
+    cloud_env = "prod-0123456789"
+    cloud_owner = ""
 
     def __init__(
         self,
@@ -68,8 +75,8 @@ class FakeWeChat:
         tries: int = 3,
         retry_pause: float | None = None,
     ) -> None:
-        if account_kind != "miniprogram" and format != "xml":
-            raise ValueError("Official Accounts push XML only")
+        if account_kind != "miniprogram" and format != "xml" and mode != "cloud":
+            raise ValueError("Official Accounts push XML only, except into a container")
         self.mode: Mode = mode
         self.format: Format = format
         self.callback_url = callback_url
@@ -84,6 +91,7 @@ class FakeWeChat:
         self.token_overlap = token_overlap
         self.faults = self.platform.faults
         self._users: dict[str, User] = {}
+        self._agents: dict[str, Agent] = {}
         self._start(host, port)
 
     def _start(self, host: str, port: int) -> None:
@@ -97,7 +105,7 @@ class FakeWeChat:
         except BaseException:
             self.close()
             raise
-        self.api_base = f"http://{host}:{self._server.port}"
+        self.api_base = self.platform.origin = f"http://{host}:{self._server.port}"
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +140,11 @@ class FakeWeChat:
             "WXBOT_TOKEN": self.keys.token,
             "WXBOT_API_BASE": self.api_base,
         }
-        return settings if self.mode == "plain" else {**settings, "WXBOT_AES_KEY": self.keys.aes_key}
+        if self.platform.account.kind != "miniprogram":
+            settings["WXBOT_ACCOUNT_KIND"] = self.platform.account.kind
+        if self.mode in ("safe", "compatible"):
+            settings["WXBOT_AES_KEY"] = self.keys.aes_key
+        return settings
 
     @property
     def token_lifetime(self) -> float:
@@ -157,6 +169,45 @@ class FakeWeChat:
         """How many access tokens were handed out, by both calls."""
         return self.platform.tokens.fetches
 
+    # -- files
+
+    @property
+    def mini_program_uploads(self) -> set[str]:
+        """The kinds of file a Mini Program may upload; WeChat's pages differ, so the set may be changed."""
+        return self.platform.mini_program_uploads
+
+    @mini_program_uploads.setter
+    def mini_program_uploads(self, kinds: set[str]) -> None:
+        self.platform.mini_program_uploads = kinds
+
+    @property
+    def media(self) -> dict[str, Media]:
+        """All files WeChat still keeps, by media_id: those of the bot and those users sent."""
+        with self.memory.changed:
+            return self.platform.media.all()
+
+    @property
+    def uploads(self) -> list[Media]:
+        """The files the bot uploaded, in order, even if they are gone by now."""
+        with self.memory.changed:
+            return list(self.platform.media.uploads)
+
+    def add_media(
+        self, kind: MediaKind, content: bytes, filename: str = "", content_type: str = "", media_id: str = ""
+    ) -> str:
+        """Put a file into WeChat's store, whatever its size and content: its media_id, a new one unless given."""
+        with self.memory.changed:
+            return self.platform.media.add(kind, content, filename, content_type, media_id).media_id
+
+    def picture_url(self, media_id: str) -> str:
+        """An address on this server where a picture or video can be fetched without a token."""
+        return self.api_base + file_path(media_id)
+
+    def forget_media(self, media_id: str) -> None:
+        """WeChat loses a file: 40007 from now on. Raises KeyError if it never was there."""
+        with self.memory.changed:
+            self.platform.media.forget(media_id)
+
     # -- users
 
     def user(self, name: str, openid: str = "") -> User:
@@ -179,7 +230,26 @@ class FakeWeChat:
         if self._closed:
             raise RuntimeError("FakeWeChat is closed")
         with self.memory.changed:
-            return self._delivery.dispatch(Push(self.platform.user_acts(user.openid, msg_type, fields), self._delivery))
+            push = Push(self.platform.user_acts(user.openid, msg_type, fields), self._delivery)
+            if self.platform.agent_hears(push.fields):
+                return self._delivery.divert(push, self.platform.desk.holder(user.openid))
+            return self._delivery.dispatch(push)
+
+    # -- human agents
+
+    def agent(self, account: str) -> Agent:
+        """The human agent with this account, such as "kf1@account"; made on first mention."""
+        with self.memory.changed:
+            if account not in self._agents:
+                self._agents[account] = Agent(self, account)
+            return self._agents[account]
+
+    def report(self, user: User, event: str, **fields: Any) -> Push:
+        """An event that concerns ``user`` without being their deed; delivered in the background."""
+        if self._closed:
+            raise RuntimeError("FakeWeChat is closed")
+        with self.memory.changed:
+            return self._delivery.dispatch(Push(self.platform.report(user.openid, event, fields), self._delivery))
 
     # -- pushes by hand
 
@@ -198,6 +268,25 @@ class FakeWeChat:
         query = {"signature": envelope.sign(self.keys.token, timestamp, nonce), "echostr": echostr}
         query |= {"timestamp": timestamp, "nonce": nonce}
         return self.push_raw(query, b"", method="GET") == (200, echostr.encode())
+
+    def probe(self) -> bool:
+        """Save the path of the container in the console: does the bot answer WeChat's test request?"""
+        body = envelope.to_text({"action": "CheckContainerPath"}, self.format).encode()
+        status, answer = self.push_raw({}, body, self._container_headers(""))
+        return status == 200 and answer in (b"", b"success")
+
+    def push_headers(self, openid: str = "") -> dict[str, str]:
+        """The headers a push about this user has of WeChat's own: only into a container there are any."""
+        return self._container_headers(openid) if self.mode == "cloud" else {}
+
+    def _container_headers(self, openid: str) -> dict[str, str]:
+        owner = self.cloud_owner or self.appid
+        headers = {"X-WX-SOURCE": "wx_client", "X-WX-APPID": owner, "X-WX-ENV": self.cloud_env}
+        prefix = "X-WX-"
+        if owner != self.appid:
+            prefix = "X-WX-FROM-"
+            headers["X-WX-FROM-APPID"] = self.appid
+        return {**headers, prefix + "OPENID": openid} if openid else headers
 
     def envelope(
         self,
@@ -235,7 +324,11 @@ class FakeWeChat:
 
     @property
     def violations(self) -> list[Record]:
-        """Calls refused because of timing or quota (45015, 45047, 45072, 45080, 45081) and needless CancelTypings."""
+        """What a bot should not do, in order.
+
+        Calls refused because of timing or quota (45015, 45047, 45072, 45080, 45081), needless CancelTypings, and
+        passive answers that would transfer an event to a human agent.
+        """
         with self.memory.changed:
             return list(self.memory.violations)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Endpoint = Literal["typing", "send", "token"]
+Endpoint = Literal["typing", "send", "token", "upload", "download"]
 
 
 @dataclass(slots=True)
@@ -27,14 +27,15 @@ class Fault:
 
 
 class Faults:
-    """Orders for the calls to come. ``endpoint`` is "typing", "send" or "token" (both token calls).
+    """Orders for the calls to come. ``endpoint`` is "typing", "send", "token", "upload" or "download".
 
+    "token" is both token calls, "download" the call for a media_id and the fetching of a file at its own address.
     Orders for one endpoint are used up one after the other, one per call. Safe to call from every thread.
     """
 
     def __init__(self, revoke: Callable[[], None]) -> None:
         self._revoke = revoke
-        self._orders: dict[str, deque[Fault]] = {"typing": deque(), "send": deque(), "token": deque()}
+        self._orders: dict[str, deque[Fault]] = {endpoint: deque() for endpoint in get_args(Endpoint)}
 
     def fail(self, endpoint: Endpoint, errcode: int = -1, times: int | None = 1) -> None:
         """Answer with ``errcode``; nothing else happens."""

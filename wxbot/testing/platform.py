@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from wxbot.testing import rules
 from wxbot.testing.clock import Clock
+from wxbot.testing.desk import Desk
+from wxbot.testing.errcodes import Refused
 from wxbot.testing.faults import Faults
+from wxbot.testing.media import LIMITS, Media, MediaKind, MediaStore, refusal_of
+from wxbot.testing.passive import TRANSFER, TransferOfEvent, agent_of, check_answer, describe_answer
 from wxbot.testing.records import Kind, Memory, Record, short_form
 from wxbot.testing.rules import AccountKind, Quota, Standing
 from wxbot.testing.tokens import Tokens
@@ -41,6 +45,10 @@ class Platform:
         self.memory = Memory(clock)
         self.tokens = Tokens(clock)
         self.faults = Faults(self._revoke)
+        self.media = MediaStore(clock)
+        self.desk = Desk(clock)
+        self.mini_program_uploads: set[str] = {"image"}
+        self.origin = ""
         self.names: dict[str, str] = {}
         self._quota = quota if quota is not None else rules.quota_of(account.kind)
         self._events_open_window = events_open_window
@@ -85,15 +93,68 @@ class Platform:
         """The errcode of a message to the user."""
         return self._standings[openid].send(self.clock.now())
 
-    def answered_passively(self, openid: str, fields: Mapping[str, Any]) -> None:
+    @property
+    def uploadable(self) -> set[str]:
+        """The kinds of file this account may upload."""
+        return self.mini_program_uploads if self.account.kind == "miniprogram" else set(LIMITS)
+
+    def upload(self, kind: str, filename: str, content: bytes) -> Media:
+        """Keep a file of the bot's. Raises Refused. ``kind`` is one there is."""
+        if errcode := refusal_of(kind, content):
+            raise Refused(errcode)
+        media = self.media.add(cast(MediaKind, kind), content, filename)
+        self.media.uploads.append(media)
+        return media
+
+    def answered_passively(self, push: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """A passive answer came; all but a transfer to a human agent is a message to the user."""
-        kind = str(fields["MsgType"])
+        openid = str(push["FromUserName"])
         with self.memory.changed:
-            is_message = kind != "transfer_customer_service"
+            is_message = fields["MsgType"] != TRANSFER
             if is_message and self.knows(openid):
                 self._standings[openid].reached(self.clock.now())
-            what = str(fields.get("Content", "")) if kind == "text" else short_form(kind, fields)
+            if not is_message:
+                self.desk.transfer(openid, self.names.get(openid, ""), self.describe_push(push), agent_of(fields))
+            what = describe_answer(fields, self.media.name_of)
             self.record("passive", what, openid, errcode=0 if is_message else None, body=fields)
+
+    def check_passive(self, push: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+        """Raises Malformed if this is no passive answer to this push; to transfer an event is also a violation."""
+        with self.memory.changed:
+            try:
+                check_answer(fields, push, self.account.kind, self.media)
+            except TransferOfEvent as problem:
+                openid = str(push["FromUserName"])
+                self.record("passive", f"[{TRANSFER}]", openid, outcome=f"refused ({problem})", body=fields)
+                raise
+
+    # -- human agents
+
+    def agent_hears(self, push: Mapping[str, Any]) -> bool:
+        """Whether an agent holds the session and gets this message of the user's instead of the bot."""
+        openid = str(push["FromUserName"])
+        with self.memory.changed:
+            if push["MsgType"] == "event" or not self.desk.holder(openid):
+                return False
+            self.desk.hear(openid, self.names[openid], self.describe_push(push))
+            return True
+
+    def agent_says(self, openid: str, text: str) -> None:
+        """An agent writes to the user."""
+        with self.memory.changed:
+            self._standings[openid].reached(self.clock.now())
+            self.record("agent", text, openid, errcode=0)
+
+    def report(self, openid: str, event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Something concerns a user without being their deed: the fields of the push that reports it."""
+        with self.memory.changed:
+            push = self._push_fields(openid, "event", {"Event": event, **fields}, self.clock.now())
+            self.record("agent", describe_push(push), openid, body=push)
+            return push
+
+    def describe_push(self, push: Mapping[str, Any]) -> str:
+        """The text of a push or a short form, with the name of its file if it has one."""
+        return describe_push(push, self.media.name_of)
 
     def gives_up(self, openid: str) -> None:
         """No attempt to deliver was answered as it should: the user is told so."""
@@ -124,9 +185,9 @@ class Platform:
             self.tokens.revoke()
 
 
-def describe_push(fields: Mapping[str, Any]) -> str:
+def describe_push(fields: Mapping[str, Any], name_of: Callable[[str], str] = str) -> str:
     """The text of a push, or a short form."""
     kind = str(fields.get("MsgType", ""))
     if kind == "text":
         return str(fields.get("Content", ""))
-    return short_form(str(fields.get("Event", "")) if kind == "event" else kind, fields)
+    return short_form(str(fields.get("Event", "")) if kind == "event" else kind, fields, name_of)

@@ -25,7 +25,6 @@ Outcome = Literal["success", "timeout", "error", "refused"]
 
 _CONNECTIONS = 256
 _KEPT_ALIVE = 1.0  # shorter than any server keeps an idle connection, so that no push meets a closed one
-_OFFICIAL_ANSWERS = frozenset({"text", "image", "voice", "video", "music", "news", "transfer_customer_service"})
 _HEADERS = {"User-Agent": "Mozilla/4.0"}
 
 
@@ -47,10 +46,17 @@ class Attempt:
 
 
 class Push:
-    """A message or event on its way to the bot."""
+    """A message or event on its way to the bot.
 
-    def __init__(self, fields: Mapping[str, Any], delivery: Delivery) -> None:
+    ``answer``: the passive answer given to this push; the user got it only if ``first``, which this may be a redelivery
+    of, had not been answered before. ``agent``: who got it instead of the bot.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], delivery: Delivery, first: Push | None = None) -> None:
         self.fields = dict(fields)
+        self.first = first or self
+        self.is_answered = False
+        self.agent = ""
         self.attempts: list[Attempt] = []
         self.answer: dict[str, Any] | None = None
         self.done = False
@@ -67,17 +73,20 @@ class Push:
     def wait(self, timeout: float = 10.0) -> Attempt:
         """The last attempt, once WeChat is through with this push; at most ``timeout`` real seconds.
 
-        Raises AssertionError with the user's timeline; also if there was no callback_url to deliver to.
+        Raises AssertionError with the user's timeline; also if there was no callback_url to deliver to. For what an
+        agent got instead it is an attempt with the number 0.
         """
         memory = self._delivery.memory
         memory.wait_until(lambda: self.done, timeout, f"an answer to {self!r}", self.openid)
+        if self.agent:
+            return Attempt(0, self._delivery.now(), "success", None, "", 0.0, f"{self.agent} has the session")
         if not self.attempts:
             raise AssertionError(f"{self!r} was never sent: no callback_url, or closed")
         return self.attempts[-1]
 
     def redeliver(self) -> Push:
         """Send the very same fields once more, freshly signed. This is no new interaction of the user."""
-        return self._delivery.dispatch(Push(self.fields, self._delivery))
+        return self._delivery.dispatch(Push(self.fields, self._delivery, self.first))
 
 
 class Sender(Protocol):
@@ -98,6 +107,7 @@ class Sender(Protocol):
     def format(self) -> Format: ...
 
     def envelope(self, fields: Mapping[str, Any], *, nonce: str | None = None) -> tuple[dict[str, str], bytes]: ...
+    def push_headers(self, openid: str = "") -> dict[str, str]: ...
 
 
 class Delivery:
@@ -140,6 +150,17 @@ class Delivery:
             else:
                 self._background.call(self._start, push, None)
         return push
+
+    def divert(self, push: Push, agent: str) -> Push:
+        """Let an agent have ``push``: it is done."""
+        with self.memory.changed:
+            push.agent, push.done = agent, True
+            push.opened.set()
+        return push
+
+    def now(self) -> float:
+        """Seconds by the clock."""
+        return self._clock.now()
 
     def hold(self) -> None:
         """Keep back all pushes from now on."""
@@ -229,7 +250,7 @@ class Delivery:
             at, started = self._clock.now(), perf_counter()
             nonce = str(100_000_000 + secrets.randbelow(900_000_000))
             query, body = self._sender.envelope(push.fields, nonce=nonce)
-            outcome, status, answer, why = await self._ask(query, body)
+            outcome, status, answer, why = await self._ask(query, body, self._sender.push_headers(push.openid))
             if outcome == "success":
                 outcome, why = self._understand(push, status, answer, nonce)
             text = answer.decode(errors="replace")
@@ -237,8 +258,10 @@ class Delivery:
         self._note(push, attempt)
         return attempt
 
-    async def _ask(self, query: Mapping[str, str], body: bytes) -> tuple[Outcome, int | None, bytes, str]:
-        headers = {**_HEADERS, "Content-Type": content_type(self._sender.format)}
+    async def _ask(
+        self, query: Mapping[str, str], body: bytes, more: Mapping[str, str]
+    ) -> tuple[Outcome, int | None, bytes, str]:
+        headers = {**_HEADERS, "Content-Type": content_type(self._sender.format), **more}
         try:
             request = self.request("POST", query, body, headers)
             status, answer = await _within(self._clock, self._sender.patience, request)
@@ -255,23 +278,19 @@ class Delivery:
         try:
             fields = read_answer(answer, sender.keys, sender.mode, sender.format, nonce)
             if fields is not None:
-                self._check_passive(push, fields)
-                push.answer = fields
-                self._platform.answered_passively(push.openid, fields)
+                self._platform.check_passive(push.fields, fields)
+                self._take_answer(push, fields)
         except Malformed as problem:
             return "refused", str(problem)
         return "success", ""
 
-    def _check_passive(self, push: Push, fields: Mapping[str, Any]) -> None:
-        """A Mini Program takes only a transfer of a message to a human agent; names are swapped, time is a number."""
-        if (fields.get("ToUserName"), fields.get("FromUserName")) != (push.openid, push.fields["ToUserName"]):
-            raise Malformed("ToUserName and FromUserName are not the push's, swapped")
-        if not str(fields.get("CreateTime", "")).isdigit():
-            raise Malformed("CreateTime is missing or no number")
-        kind = fields.get("MsgType")
-        is_mini_program = self._platform.account.kind == "miniprogram"
-        if kind not in ({"transfer_customer_service"} if is_mini_program else _OFFICIAL_ANSWERS):
-            raise Malformed(f"MsgType {kind!r} is no passive answer for this account")
+    def _take_answer(self, push: Push, fields: dict[str, Any]) -> None:
+        """The first answer to a message counts, whichever of its deliveries it was given to."""
+        with self.memory.changed:
+            push.answer = fields
+            if not push.first.is_answered:
+                push.first.is_answered = True
+                self._platform.answered_passively(push.fields, fields)
 
     def _note(self, push: Push, attempt: Attempt) -> None:
         with self.memory.changed:

@@ -15,22 +15,25 @@ from wxbot.testing.clock import Clock
 from wxbot.testing.rules import TIMING_AND_QUOTA
 
 Saw: TypeAlias = str
-"""One thing a user saw: "Typing", "CancelTyping", the text of a message, or a short form such as "[image MEDIA]"."""
+"""One thing a user saw: "Typing", "CancelTyping", the text of a message, or a short form such as "[image cat.png]"."""
 
-Kind = Literal["user", "push", "typing", "send", "passive", "notice", "token", "other"]
-_SEEN: frozenset[Kind] = frozenset({"typing", "send", "passive", "notice"})
+Kind = Literal["user", "push", "typing", "send", "passive", "notice", "agent", "token", "upload", "download", "other"]
+_SEEN: frozenset[Kind] = frozenset({"typing", "send", "passive", "notice", "agent"})
+_RECEIVED: frozenset[Kind] = frozenset({"send", "passive"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One thing that happened. Holds no token and no secret.
 
-    ``kind``: "user" (the user did something), "push" (one attempt to deliver it), "typing", "send", "token" and
-    "other" (calls of the API), "passive" (a passive answer), "notice" (the user was told that there is no service).
+    ``kind``: "user" (the user did something), "push" (one attempt to deliver it), "typing", "send", "token",
+    "upload", "download" and "other" (calls of the API), "passive" (a passive answer), "agent" (what a human agent
+    did), "notice" (the user was told that there is no service).
     ``what``: the text, the command or a short form. ``at``: seconds by the clock; ``took``: real seconds of the answer
     (for a slow fault the seconds ordered). ``errcode``: None where WeChat did nothing or was not asked.
     ``fault``: the ordered fault. ``needless``: CancelTyping while nothing was showing. ``path`` and ``body``: of an API
-    call, or the fields of the push or passive answer. ``attempt``, ``outcome``, ``status``: of a push.
+    call, or the fields of the push or passive answer. ``attempt``, ``outcome``, ``status``: of a push
+    (``outcome`` also of the transfer of an event, which is refused).
     """
 
     at: float
@@ -51,7 +54,11 @@ class Record:
 
     @property
     def is_violation(self) -> bool:
-        """A call the rules of timing or quota refused, or a CancelTyping for nothing; ordered faults are none."""
+        """What a bot should not do: a call the rules of timing or quota refused, a CancelTyping for nothing, the
+        transfer of an event. Ordered faults are none.
+        """
+        if self.kind == "passive" and self.outcome:
+            return True
         refused = self.kind in ("typing", "send") and self.errcode in TIMING_AND_QUOTA
         return self.needless or (refused and not self.fault.startswith("errcode"))
 
@@ -61,6 +68,8 @@ class Record:
             parts.append(f"-> {self.errcode} {self.errmsg}".rstrip())
         if self.kind == "push":
             parts.append(f"attempt {self.attempt}: {self.outcome} {self.status or ''}".rstrip())
+        elif self.outcome:
+            parts.append(self.outcome)
         if self.fault:
             parts.append(f"({self.fault})")
         if self.needless:
@@ -74,6 +83,7 @@ class Diary:
 
     records: list[Record] = field(default_factory=list)
     saw: list[Saw] = field(default_factory=list)
+    received: list[Mapping[str, Any]] = field(default_factory=list)
     calls: int = 0
     pushes: int = 0
 
@@ -128,20 +138,29 @@ class Memory:
         diary.pushes += record.kind == "push"
         if record.kind in _SEEN and record.errcode == 0:
             diary.saw.append(record.what)
+            if record.kind in _RECEIVED:
+                diary.received.append(record.body)
 
 
-def short_form(kind: str, fields: Mapping[str, Any]) -> str:
-    """A message that is not text in one short word: its kind and what identifies it best."""
-    names = (
-        "media_id",
-        "MediaId",
-        "title",
-        "Title",
-        "card_id",
-        "article_id",
-        "head_content",
-        "EventKey",
-        "SessionFrom",
-    )
-    what = next((str(fields[name]) for name in names if fields.get(name)), "")
+def short_form(kind: str, fields: Mapping[str, Any], name_of: Callable[[str], str] = str) -> str:
+    """A message that is not text in one short word: its kind and what identifies it best.
+
+    ``name_of`` turns a media_id into what a reader knows the file by.
+    """
+    media_id = fields.get("media_id") or fields.get("MediaId")
+    if media_id:
+        return f"[{kind} {name_of(str(media_id))}]"
+    what = next((str(fields[name]) for name in _TELLING if fields.get(name)), "")
     return f"[{kind} {what}]" if what else f"[{kind}]"
+
+
+_TELLING = (
+    "title",
+    "Title",
+    "card_id",
+    "article_id",
+    "head_content",
+    "EventKey",
+    "SessionFrom",
+    "Label",
+)

@@ -11,18 +11,19 @@ from aiohttp import web
 from wxbot.testing.api import Api, Call
 from wxbot.testing.clock import sleep
 from wxbot.testing.faults import Fault
+from wxbot.testing.media import Media
 from wxbot.testing.platform import Platform
 
 _JSON = {"Content-Type": "application/json; encoding=utf-8"}
 _BACKLOG = 2048
+_UNQUOTABLE = {ord(character): None for character in '"\r\n'}
 
 
 class Server:
     """Serves one Platform. All methods run on one event loop."""
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._api = Api(platform)
+    def __init__(self, platform: Platform, api: Api | None = None) -> None:
+        self._api = api or Api(platform)
         self._closing = asyncio.Event()
         self._runner: web.ServerRunner | None = None
         self.port = 0
@@ -42,32 +43,43 @@ class Server:
             await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        call = Call(request.method, request.path, request.query, await request.read())
-        kind = self._api.kind_of(call.path)
-        with self._platform.memory.changed:
-            fault = self._platform.faults.take(kind or "")
-        if fault is not None:
-            return await self._go_wrong(request, call, fault)
-        return _json_response(self._api.answer(call), 404 if kind is None else 200)
+        body = await request.content.read()  # request.read() takes no more than 1 MiB
+        content_type = request.headers.get("Content-Type", "")
+        return await self._answer(request, Call(request.method, request.path, request.query, body, content_type))
 
-    async def _go_wrong(self, request: web.BaseRequest, call: Call, fault: Fault) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        return await self._serve(request, call, self._api)
+
+    async def _serve(self, request: web.BaseRequest, call: Call, api: Api) -> web.StreamResponse:
+        platform = api.platform
+        with platform.memory.changed:
+            fault = platform.faults.take(api.kind_of(call.path) or "")
+        if fault is not None:
+            return await self._go_wrong(request, call, api, fault)
+        return self._respond(call, api.answer(call))
+
+    async def _go_wrong(self, request: web.BaseRequest, call: Call, api: Api, fault: Fault) -> web.StreamResponse:
         if fault.kind == "fail":
-            return _json_response(self._api.refuse(call, fault.errcode, str(fault)))
-        answer = self._act_or_not(call, fault)
+            return self._respond(call, api.refuse(call, fault.errcode, str(fault)))
+        answer = _act_or_not(call, api, fault)
         if fault.kind == "http":
             return web.Response(status=fault.status, text="")
         if fault.kind == "slow":
-            await sleep(self._platform.clock, fault.seconds)
-            return _json_response(answer)
+            await sleep(api.platform.clock, fault.seconds)
+            return self._respond(call, answer)
         if fault.kind == "hang":
             await self._closing.wait()
         return _drop(request)
 
-    def _act_or_not(self, call: Call, fault: Fault) -> dict[str, Any]:
-        if fault.acted:
-            return self._api.answer(call, str(fault), fault.seconds)
-        self._api.ignore(call, str(fault))
-        return {}
+    def _respond(self, call: Call, answer: dict[str, Any]) -> web.Response:
+        return _file_response(call.file) if call.file and not answer else _json_response(answer, call.status)
+
+
+def _act_or_not(call: Call, api: Api, fault: Fault) -> dict[str, Any]:
+    if fault.acted:
+        return api.answer(call, str(fault), fault.seconds)
+    api.ignore(call, str(fault))
+    return {}
 
 
 def _drop(request: web.BaseRequest) -> web.Response:
@@ -80,3 +92,9 @@ def _drop(request: web.BaseRequest) -> web.Response:
 def _json_response(answer: dict[str, Any], status: int = 200) -> web.Response:
     body = json.dumps(answer, ensure_ascii=False).encode()
     return web.Response(body=body, status=status, headers=_JSON)
+
+
+def _file_response(media: Media) -> web.Response:
+    name = media.saved_as.translate(_UNQUOTABLE)
+    headers = {"Content-Type": media.content_type, "Content-disposition": f'attachment; filename="{name}"'}
+    return web.Response(body=media.content, headers=headers)

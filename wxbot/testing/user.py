@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
+from wxbot.testing.media import CLIP, PICTURE, RECORDING, MediaKind
 from wxbot.testing.push import Push
 from wxbot.testing.records import Record, Saw
+from wxbot.testing.sent import menu_items
 
 if TYPE_CHECKING:
     from wxbot.testing.fake import FakeWeChat
@@ -30,9 +32,34 @@ class User:
         """Write a text message."""
         return self.sends("text", Content=text)
 
-    def sends_image(self, url: str = "http://127.0.0.1/picture.jpg", media_id: str = "MEDIA") -> Push:
-        """Send a picture."""
-        return self.sends("image", PicUrl=url, MediaId=media_id)
+    def sends_image(self, content: bytes | None = None, *, url: str = "", media_id: str = "") -> Push:
+        """Send a picture. WeChat keeps its file: under "MEDIA" if neither ``content`` nor ``media_id`` is given."""
+        kept = self._keeps("image", content or PICTURE, media_id or ("MEDIA" if content is None else ""))
+        return self.sends("image", PicUrl=url or self._wechat.picture_url(kept), MediaId=kept)
+
+    def sends_voice(self, content: bytes = RECORDING, format: str = "amr", *, media_id: str = "") -> Push:  # noqa: A002
+        """Say something; ``format`` is WeChat's word for it: amr or speex. Official Accounts only."""
+        self._only_to("official", "voice")
+        kept = self._keeps("voice", content, media_id)
+        return self.sends("voice", MediaId=kept, Format=format, MediaId16K=self._keeps("voice", content))
+
+    def sends_video(self, content: bytes = CLIP, *, media_id: str = "") -> Push:
+        """Send a video. Official Accounts only."""
+        return self._sends_clip("video", content, media_id)
+
+    def sends_short_video(self, content: bytes = CLIP, *, media_id: str = "") -> Push:
+        """Send a video recorded just now. Official Accounts only."""
+        return self._sends_clip("shortvideo", content, media_id)
+
+    def sends_location(self, latitude: float, longitude: float, scale: int = 16, label: str = "") -> Push:
+        """Send a place, in degrees. Official Accounts only."""
+        self._only_to("official", "location")
+        return self.sends("location", Location_X=latitude, Location_Y=longitude, Scale=scale, Label=label)
+
+    def sends_link(self, title: str = "A page", description: str = "", url: str = "http://127.0.0.1/page") -> Push:
+        """Send an article. Official Accounts only."""
+        self._only_to("official", "link")
+        return self.sends("link", Title=title, Description=description, Url=url)
 
     def sends_mini_program_page(
         self,
@@ -42,19 +69,58 @@ class User:
         thumb_url: str = "http://127.0.0.1/thumb.jpg",
         thumb_media_id: str = "THUMB",
     ) -> Push:
-        """Send a mini-program card; ``appid`` is this account's own unless given."""
+        """Send a mini-program card; ``appid`` is this account's own unless given. Mini Programs only."""
+        self._only_to("miniprogram", "miniprogrampage")
         return self.sends(
             "miniprogrampage",
             Title=title,
             AppId=appid or self._wechat.appid,
             PagePath=page_path,
             ThumbUrl=thumb_url,
-            ThumbMediaId=thumb_media_id,
+            ThumbMediaId=self._keeps("thumb", PICTURE, thumb_media_id),
         )
 
+    def clicks_menu_item(self, label: str) -> Push:
+        """Click an item of the latest msgmenu that has it: WeChat sends its label as a text. Official Accounts only.
+
+        Raises AssertionError if the user was sent no such item.
+        """
+        self._only_to("official", "msgmenu")
+        for body in reversed(self.received):
+            if label in (items := menu_items(body)):
+                return self.sends("text", Content=label, bizmsgmenuid=items[label])
+        raise AssertionError(f"{self.name} was sent no msgmenu with the item {label!r}")
+
     def enters(self, session_from: str = "") -> Push:
-        """Open the customer-service session of a Mini Program (user_enter_tempsession)."""
+        """Open the customer-service session (user_enter_tempsession). Mini Programs only."""
+        self._only_to("miniprogram", "user_enter_tempsession")
         return self.does("user_enter_tempsession", SessionFrom=session_from)
+
+    def follows(self, scene: str = "", ticket: str = "") -> Push:
+        """Follow the account (subscribe), by its QR code if there is a ``scene``. Official Accounts only."""
+        self._only_to("official", "subscribe")
+        by_code = {"EventKey": f"qrscene_{scene}", "Ticket": ticket} if scene else {"EventKey": ""}
+        return self.does("subscribe", **by_code)
+
+    def leaves(self) -> Push:
+        """Unfollow the account (unsubscribe). Official Accounts only."""
+        self._only_to("official", "unsubscribe")
+        return self.does("unsubscribe", EventKey="")
+
+    def scans(self, scene: str, ticket: str = "") -> Push:
+        """Scan the QR code of the account one follows already (SCAN). Official Accounts only."""
+        self._only_to("official", "SCAN")
+        return self.does("SCAN", EventKey=scene, Ticket=ticket)
+
+    def clicks(self, key: str) -> Push:
+        """Click an item of the account's own menu (CLICK). Official Accounts only."""
+        self._only_to("official", "CLICK")
+        return self.does("CLICK", EventKey=key)
+
+    def views(self, url: str, menu_id: str = "1") -> Push:
+        """Click an item of the account's own menu that opens a page (VIEW). Official Accounts only."""
+        self._only_to("official", "VIEW")
+        return self.does("VIEW", EventKey=url, MenuId=menu_id)
 
     def does(self, event: str, **fields: Any) -> Push:
         """Any event, such as ``does("CLICK", EventKey="menu-1")``."""
@@ -64,7 +130,27 @@ class User:
         """A push of any MsgType. ``fields`` go over the usual ones (MsgId, CreateTime, …)."""
         return self._wechat.act(self, msg_type, fields)
 
+    def _sends_clip(self, msg_type: str, content: bytes, media_id: str) -> Push:
+        self._only_to("official", msg_type)
+        kept = self._keeps("video", content, media_id)
+        return self.sends(msg_type, MediaId=kept, ThumbMediaId=self._keeps("thumb", PICTURE))
+
+    def _keeps(self, kind: MediaKind, content: bytes, media_id: str = "") -> str:
+        return self._wechat.add_media(kind, content, media_id=media_id)
+
+    def _only_to(self, kind: Literal["miniprogram", "official"], deed: str) -> None:
+        is_mini_program = self._wechat.platform.account.kind == "miniprogram"
+        if is_mini_program != (kind == "miniprogram"):
+            here = "a Mini Program" if is_mini_program else "an Official Account"
+            raise ValueError(f"no user of {here} does this: {deed}")
+
     # -- what the user saw
+
+    @property
+    def received(self) -> list[Mapping[str, Any]]:
+        """The whole bodies of all messages that came: those sent and accepted, and the passive answers, in order."""
+        with self._wechat.memory.changed:
+            return list(self._diary.received)
 
     @property
     def saw(self) -> list[Saw]:
@@ -94,6 +180,18 @@ class User:
         """Whether the indicator shows now."""
         with self._wechat.memory.changed:
             return self._wechat.platform.shows_typing(self.openid)
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the user waits for a human agent."""
+        with self._wechat.memory.changed:
+            return self._wechat.platform.desk.is_waiting(self.openid)
+
+    @property
+    def agent(self) -> str:
+        """The account of the human agent who gets the user's messages now; empty if the bot does."""
+        with self._wechat.memory.changed:
+            return self._wechat.platform.desk.holder(self.openid)
 
     # -- waiting: in real seconds, AssertionError with the user's timeline when it does not happen
 

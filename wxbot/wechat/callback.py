@@ -11,17 +11,25 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from wxbot.errors import PushRefused
 from wxbot.typing_rules import interaction_time, is_interaction
 from wxbot.wechat.codec import Format, check_message, fields_of, format_of
 from wxbot.wechat.crypto import Envelope, same, signature
+from wxbot.wechat.wire import to_text
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _ECHOSTR = re.compile(r"[A-Za-z0-9+/=_.-]{1,1024}")
 _MAX_NONCE_CHARS = 128
 _MAX_KEY_CHARS = 64
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_CONTENT_TYPES: Mapping[Format, str] = {
+    "xml": "text/xml; charset=utf-8",
+    "json": "application/json; charset=utf-8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,14 @@ class Push:
     nonce: str
     dedup_key: str
     interacted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PassiveAnswer:
+    """An answer to a push that says more than ``success``."""
+
+    body: bytes = field(repr=False)
+    content_type: str
 
 
 class Callback:
@@ -82,11 +98,19 @@ class Callback:
             raise PushRefused("echostr holds characters that WeChat does not send")
         return echostr
 
-    def open(self, query: Mapping[str, str], body: bytes, now: float, received_at: float) -> Push | None:
+    def open(
+        self,
+        query: Mapping[str, str],
+        body: bytes,
+        now: float,
+        received_at: float,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Push | None:
         """The push in a POST. Raises PushRefused: 403 if it is not WeChat's or not ours, 400 if it cannot be read.
 
         None: it is WeChat's, but neither a message nor an event of a user; there is nobody to answer.
         ``now`` is compared with the query's timestamp, ``received_at`` with CreateTime; both in seconds since 1970.
+        ``headers``, by their names in lower case, count for nothing here: a signature does.
         """
         timestamp, nonce = _timestamp(query), _nonce(query)
         self._check_skew(timestamp, now)
@@ -95,18 +119,20 @@ class Callback:
             fields, key = _clear_fields(body), 0
         else:
             fields, key = self._decrypted(self._envelope, query, timestamp, nonce, body)
-        if "MsgType" not in fields and "FromUserName" not in fields:
-            return None
-        checked = check_message(fields)
-        return Push(
-            fields=checked,
-            format=format_of(body),
-            encrypted=self._envelope is not None,
-            key=key,
-            nonce=nonce,
-            dedup_key=dedup_key(checked),
-            interacted_at=_interacted_at(checked, received_at),
-        )
+        encrypted = self._envelope is not None
+        return push_of(fields, format_of(body), received_at, encrypted=encrypted, key=key, nonce=nonce)
+
+    def answer(self, push: Push, fields: Mapping[str, Any], now: float) -> PassiveAnswer:
+        """``fields`` (``wire.passive_fields``) as the answer to ``push``: in its format, and encrypted if it was.
+
+        ``now`` in seconds since 1970 is signed with an encrypted answer.
+        """
+        answer = clear_answer(push, fields)
+        if not push.encrypted or self._envelope is None:
+            return answer
+        seal = self._envelope.seal_xml if push.format == "xml" else self._envelope.seal_json
+        sealed = seal(answer.body, int(now), push.nonce, push.key)
+        return PassiveAnswer(_encoded(sealed), answer.content_type)
 
     def _decrypted(
         self, envelope: Envelope, query: Mapping[str, str], timestamp: str, nonce: str, body: bytes
@@ -131,6 +157,40 @@ class Callback:
             raise PushRefused(
                 f"timestamp is {skew:.0f} seconds from our clock; WXBOT_MAX_SKEW_SECONDS is exceeded", 403
             )
+
+
+def push_of(
+    fields: Mapping[str, Any],
+    form: Format,
+    received_at: float,
+    *,
+    encrypted: bool = False,
+    key: int = 0,
+    nonce: str = "",
+) -> Push | None:
+    """The push with ``fields``, which is known to be WeChat's; None if it names no user. Raises PushRefused (400)."""
+    if "MsgType" not in fields and "FromUserName" not in fields:
+        return None
+    checked = check_message(fields)
+    return Push(
+        fields=checked,
+        format=form,
+        encrypted=encrypted,
+        key=key,
+        nonce=nonce,
+        dedup_key=dedup_key(checked),
+        interacted_at=_interacted_at(checked, received_at),
+    )
+
+
+def clear_answer(push: Push, fields: Mapping[str, Any]) -> PassiveAnswer:
+    """``fields`` as the answer to a push that came unencrypted, in its format."""
+    return PassiveAnswer(_encoded(to_text(fields, push.format)), _CONTENT_TYPES[push.format])
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8. Half a surrogate pair has none: it becomes "?"."""
+    return text.encode("utf-8", "replace")
 
 
 def single_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

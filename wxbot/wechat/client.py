@@ -1,7 +1,7 @@
 """The way to the user: WeChat's customer-service calls over HTTP. Implements ``ports.Channel``.
 
 This is the hot path (three calls per message), so URLs and timeouts are built once per token and not per call.
-Sources: docs/wechat.md, sections "Typing" and "Sending".
+Sources: docs/wechat.md, sections "Typing", "Sending" and "Cloud calls".
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from yarl import URL
 
 from wxbot.config import Settings
-from wxbot.errors import AccountNotAllowed, AnswerLost, NotReached, TokenRefused
-from wxbot.messages import Reply
-from wxbot.ports import Clock, Permit, TokenShelf, TypingCommand
+from wxbot.errors import AccountNotAllowed, AnswerLost, MediaGone, NotReached, TokenRefused, WxbotError
+from wxbot.media import Media
+from wxbot.ports import Clock, MediaShelf, Permit, TokenShelf, TypingCommand
+from wxbot.replies import Reply
+from wxbot.wechat.address import ApiAddress
+from wxbot.wechat.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
+from wxbot.wechat.media_cache import MediaCache
+from wxbot.wechat.media_calls import MediaCalls, ReadAnswer
 from wxbot.wechat.token import TokenProvider, Tokens
 from wxbot.wechat.token_call import TokenCall
 from wxbot.wechat.transport import Limits, Transport, answer_of, limits
 from wxbot.wechat.wechatpy_bridge import ThreadTokens, wechatpy_client
+from wxbot.wechat.wire import send_body
 
 SEND_PATH = "/cgi-bin/message/custom/send"
 TYPING_PATH = "/cgi-bin/message/custom/typing"
@@ -30,14 +37,22 @@ BUSINESS_TYPING_PATH = "/cgi-bin/message/custom/business/typing"
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 """Raw UTF-8, because users have seen \\uXXXX escapes as text (docs/wechat.md, "Known traps")."""
 
+MEDIA_TIMEOUTS = 6
+"""How many times longer than another call an upload or a download may take: files are large."""
+
 _log = logging.getLogger(__name__)
+
+
+class Shelf(TokenShelf, MediaShelf, Protocol):
+    """What a client keeps for all processes."""
 
 
 class WeChatClient:
     """WeChat's API for one account. ``open`` it inside the running loop; every call raises only WeChatError.
 
     ``timeout`` and ``typing_timeout`` bound a whole call, in seconds. A refused token is replaced once per call.
-    ``permit`` is that of ``ports.Channel``; without one a call may always be made.
+    ``permit`` is that of ``ports.Channel``; without one a call may always be made. ``read_answer`` reads WeChat's
+    answers (``transport.answer_of``). ``shelf`` and ``clock`` are for the files that WeChat has already.
     """
 
     def __init__(
@@ -46,7 +61,10 @@ class WeChatClient:
         appid: str,
         transport: Transport,
         tokens: Tokens,
-        api_base: str = "https://api.weixin.qq.com",
+        shelf: MediaShelf,
+        clock: Clock,
+        address: ApiAddress = ApiAddress(),  # noqa: B008 - frozen
+        read_answer: ReadAnswer = answer_of,
         timeout: float = 10.0,
         typing_timeout: float = 3.0,
         typing_path: str = "",
@@ -55,7 +73,8 @@ class WeChatClient:
         self._appid = appid
         self._transport = transport
         self._tokens = tokens
-        self._api_base = api_base
+        self._address = address
+        self._answer_of = read_answer
         self._timeout = timeout
         self._limits = limits(timeout)
         self._typing_limits = limits(typing_timeout)
@@ -65,24 +84,25 @@ class WeChatClient:
         self._urls_token = ""
         self._hint_given = False
         self._wechatpy: Any = None
+        self._files = MediaCalls(tokens, address, seconds=timeout * MEDIA_TIMEOUTS, read_answer=read_answer)
+        self._cache = MediaCache(appid, self._files.upload, shelf, clock)
 
     @classmethod
-    def from_settings(cls, settings: Settings, shelf: TokenShelf, clock: Clock) -> WeChatClient:
-        """A client with its own transport and token provider. Nothing is opened yet."""
+    def from_settings(cls, settings: Settings, shelf: Shelf, clock: Clock) -> WeChatClient:
+        """A client with its own transport and token provider. Nothing is opened yet.
+
+        With cloud call it has no AppSecret and fetches no token (wxbot/wechat/cloud.py).
+        """
         transport = Transport()
-        fetch = TokenCall(
-            transport,
-            appid=settings.appid,
-            secret=settings.secret.get_secret_value(),
-            api_base=settings.api_base,
-            kind=settings.token_call,
-            seconds=settings.api_timeout,
-        )
+        mode = settings.cloud_call
         return cls(
             appid=settings.appid,
             transport=transport,
-            tokens=TokenProvider(settings.appid, fetch, shelf, clock, settings.api_timeout),
-            api_base=settings.api_base,
+            tokens=_tokens_for(settings, transport, shelf, clock),
+            shelf=shelf,
+            clock=clock,
+            address=_address_for(settings),
+            read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),
             timeout=settings.api_timeout,
             typing_path=settings.typing_path,
             business_id=settings.business_id,
@@ -91,22 +111,46 @@ class WeChatClient:
     async def open(self) -> None:
         """Create the connection pool on the running loop (after any fork); no connection is made yet."""
         await self._transport.open()
+        await self._files.open()
         tokens = ThreadTokens(self._tokens, asyncio.get_running_loop(), self._timeout * 2)
-        self._wechatpy = wechatpy_client(self._appid, tokens, self._api_base, self._timeout)
+        self._wechatpy = wechatpy_client(self._appid, tokens, self._address, self._timeout)
 
     async def close(self) -> None:
-        """Close every connection and give up a token fetch that is under way."""
+        """Close every connection and give up a token fetch and uploads that are under way."""
         bridge, self._wechatpy = self._wechatpy, None
         if bridge is not None:
             bridge._http.close()  # noqa: SLF001 - ours: wechatpy_client put it there
+        await self._cache.close()
         if isinstance(self._tokens, TokenProvider):
             await self._tokens.close()
+        await self._files.close()
         await self._transport.close()
 
     async def send(self, openid: str, reply: Reply, *, permit: Permit | None = None) -> None:
-        """Send one message. Raises WeChatError; only what is ``retryable`` was certainly not delivered."""
-        message = {"touser": openid, "msgtype": "text", "text": {"content": reply.text}}
-        await self._order(SEND_PATH, message, self._limits, permit)
+        """Send one message. Raises WeChatError; only what is ``retryable`` was certainly not delivered.
+
+        Files are uploaded first. If WeChat has lost one meanwhile, it is uploaded anew and the message sent once more;
+        MediaGone is raised for what was given as a media id.
+        """
+        if reply.media:
+            await self._send_with_files(openid, reply, permit)
+        else:
+            await self._order(SEND_PATH, send_body(openid, reply), self._limits, permit)
+
+    async def prepare(self, reply: Reply) -> None:
+        """Upload the files of ``reply`` ahead of ``send``. Best effort: what fails is tried again there."""
+        try:
+            await self._cache.uploaded(reply)
+        except WxbotError as error:
+            _log.info("a file was not uploaded ahead: %s", error)
+
+    async def uploaded(self, reply: Reply) -> Reply:
+        """``reply`` with media ids in place of files, for an answer to a push. Raises WeChatError."""
+        return await self._cache.uploaded(reply)
+
+    async def download(self, media_id: str) -> Media:
+        """The file behind a media id. Raises WeChatError: MediaGone if WeChat does not have it (any more)."""
+        return await self._files.download(media_id)
 
     async def typing(self, openid: str, command: TypingCommand, *, permit: Permit | None = None) -> None:
         """Show (``Typing``) or end (``CancelTyping``) the typing indicator. Raises WeChatError."""
@@ -127,6 +171,18 @@ class WeChatClient:
             raise NotReached("wechatpy's client is there only while the bot runs")
         return self._wechatpy
 
+    async def _send_with_files(self, openid: str, reply: Reply, permit: Permit | None) -> None:
+        ready = await self._cache.uploaded(reply, permit)
+        try:
+            await self._order(SEND_PATH, send_body(openid, ready), self._limits, permit)
+        except MediaGone:
+            if ready is reply:
+                raise
+        else:
+            return
+        ready = await self._cache.uploaded(reply, permit, refused=ready)
+        await self._order(SEND_PATH, send_body(openid, ready), self._limits, permit)
+
     async def _order(self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None) -> None:
         """A call whose success WeChat states; ``{}`` from something in between is no success."""
         answer = await self._authorised(path, body, timeout, permit)
@@ -146,14 +202,14 @@ class WeChatClient:
 
     async def _post(self, path: str, data: bytes, token: str, timeout: Limits, permit: Permit | None) -> dict[str, Any]:
         status, answer = await self._transport.exchange("POST", self._url(path, token), data, timeout, path, permit)
-        return answer_of(path, status, answer, (token,))
+        return self._answer_of(path, status, answer, (token,))
 
     def _url(self, path: str, token: str) -> URL:
         if token != self._urls_token:
             self._urls, self._urls_token = {}, token
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = URL(self._api_base + path).with_query(access_token=token)
+            url = self._urls[path] = self._address.url(path, token)
         return url
 
     def _hint(self, error: AccountNotAllowed) -> None:
@@ -169,11 +225,36 @@ class WeChatClient:
         )
 
 
+def _tokens_for(settings: Settings, transport: Transport, shelf: TokenShelf, clock: Clock) -> Tokens:
+    if settings.cloud_call == "open":
+        return NoTokens()
+    if settings.cloud_call == "token":
+        return CloudFileTokens(settings.cloud_token_file)
+    fetch = TokenCall(
+        transport,
+        appid=settings.appid,
+        secret=settings.secret.get_secret_value(),
+        api_base=settings.api_base,
+        kind=settings.token_call,
+        seconds=settings.api_timeout,
+    )
+    return TokenProvider(settings.appid, fetch, shelf, clock, settings.api_timeout)
+
+
+def _address_for(settings: Settings) -> ApiAddress:
+    if settings.cloud_call == "off":
+        return ApiAddress(settings.api_base)
+    parameter = CLOUD_TOKEN_PARAMETER if settings.cloud_call == "token" else ""
+    return ApiAddress(settings.api_base, parameter, settings.appid if settings.cloud_from_appid else "")
+
+
 _TYPING_HINTS: Mapping[int, str] = {
     40101: "A parameter is missing: this address wants a businessid. Set WXBOT_BUSINESS_ID if the account is a "
     "customer-service sub-merchant, or leave WXBOT_BUSINESS_ID and WXBOT_TYPING_PATH empty if it is not.",
     40200: "This kind of account has none (an Official Account must be verified). If yours should have one, try the "
     "other address with WXBOT_TYPING_PATH; WXBOT_TYPING=false stops the calls.",
+    85105: "See the account's permissions in WeChat's console; WXBOT_TYPING=false stops the calls.",
+    85107: "WXBOT_TYPING=false stops the calls.",
     48001: "The account lacks the customer-service permission: see the account's permissions in WeChat's console; "
     "WXBOT_TYPING=false stops the calls.",
 }

@@ -31,7 +31,9 @@ _BOM = b"\xef\xbb\xbf"
 _KEYED = frozenset(
     ("ToUserName", "FromUserName", "CreateTime", "MsgType", "MsgId", "Event", "EventKey", "SessionFrom", "Encrypt")
 )
-_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML has no form for, not even an escaped one."""
+
 _LATEST_CREATE_TIME = 2**32
 
 
@@ -177,9 +179,9 @@ _JSON = json.JSONDecoder(
 
 
 def _xml_fields(text: str) -> dict[str, Any]:
-    if _NOT_IN_XML.search(text):
+    if NOT_IN_XML.search(text):
         # Users can write characters that XML has no form for. Losing them is better than losing the message.
-        text = _NOT_IN_XML.sub("\ufffd", text)
+        text = NOT_IN_XML.sub("\ufffd", text)
     reader = _XmlReader()
     try:
         return reader.read(text.lstrip())

@@ -23,13 +23,14 @@ from requests.adapters import HTTPAdapter
 from wechatpy.session import SessionStorage
 
 from wxbot.errors import NotReached, PluginError
+from wxbot.wechat.address import API_BASE, ApiAddress
 from wxbot.wechat.token import Tokens
 
-_OFFICIAL_BASE = "https://api.weixin.qq.com"
-_REFUSED_TOKEN = frozenset((40001, 40014, 42001))
+_REFUSED_TOKEN = frozenset((40001, 40014, 41001, 42001))
 _FAR_AHEAD = 10 * 365 * 86_400.0
 _CONNECT_SECONDS = 5.0
 _POOL_CONNECTIONS = 32
+_NO_TOKEN = "none"  # noqa: S105 - wechatpy would fetch one if it were empty
 
 
 class BlockingTokens(Protocol):
@@ -83,15 +84,15 @@ class ThreadTokens:
         return token
 
 
-def wechatpy_client(appid: str, tokens: BlockingTokens, api_base: str, timeout: float) -> Any:
-    """A ``wechatpy.WeChatClient`` that takes its token from ``tokens`` and calls ``api_base``.
+def wechatpy_client(appid: str, tokens: BlockingTokens, address: ApiAddress, timeout: float) -> Any:
+    """A ``wechatpy.WeChatClient`` that takes its token from ``tokens`` and calls ``address``.
 
     ``timeout`` in seconds is for each wait of a request. It may be shared by threads; make it after any fork. Its
     errors stay wechatpy's and requests' own types, without URL or token in text, traceback and attributes.
     """
     client = wechatpy.WeChatClient(appid, "", session=_TokenStorage(appid, tokens), timeout=timeout, auto_retry=False)
     client._http.close()  # noqa: SLF001 - wechatpy has no other way to set timeouts for every call
-    client._http = _Session(tokens, api_base, timeout)  # noqa: SLF001
+    client._http = _Session(tokens, address, timeout)  # noqa: SLF001
     client.fetch_access_token = _refuse_fetch
     logging.getLogger("urllib3.connectionpool").addFilter(_urls_without_query)
     return client
@@ -119,7 +120,7 @@ class _TokenStorage(SessionStorage):  # type: ignore[misc]  # wechatpy has no ty
 
     def get(self, key: str, default: Any = None) -> Any:
         if key == self._token_key:
-            return self._tokens.get()
+            return self._tokens.get() or _NO_TOKEN
         if key == self._token_key + "_expires_at":
             return time.time() + _FAR_AHEAD  # so that wechatpy never fetches one
         with self._lock:
@@ -142,10 +143,10 @@ class _TokenStorage(SessionStorage):  # type: ignore[misc]  # wechatpy has no ty
 class _Session(requests.Session):
     """A requests session with timeouts, our API address, one new token when it is refused, and silent errors."""
 
-    def __init__(self, tokens: BlockingTokens, api_base: str, timeout: float) -> None:
+    def __init__(self, tokens: BlockingTokens, address: ApiAddress, timeout: float) -> None:
         super().__init__()
         self._tokens = tokens
-        self._api_base = api_base
+        self._address = address
         self._limits = (min(_CONNECT_SECONDS, timeout), timeout)
         self.trust_env = False  # no .netrc credentials, and the same route as the bot's own calls
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -155,16 +156,25 @@ class _Session(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """As requests' own, once more with a new token if WeChat refuses the one in ``params``."""
         address = url.decode() if isinstance(url, bytes) else url
-        if address.startswith(_OFFICIAL_BASE + "/"):
-            address = self._api_base + address.removeprefix(_OFFICIAL_BASE)
+        if address.startswith(API_BASE + "/"):
+            address = self._address.base + address.removeprefix(API_BASE)
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self._limits
-        answer = self._quietly(method, address, *args, **kwargs)
         params = kwargs.get("params")
-        if not isinstance(params, dict) or "access_token" not in params or not _token_was_refused(answer, kwargs):
+        token = params.get("access_token") if isinstance(params, dict) else None
+        if token is None:
+            return self._quietly(method, address, *args, **kwargs)
+        answer = self._quietly(method, address, *args, **self._with_token(kwargs, token))
+        if not _token_was_refused(answer, kwargs):
             return answer
-        params["access_token"] = self._tokens.replace(params["access_token"])
-        return self._quietly(method, address, *args, **kwargs) if _can_be_sent_again(kwargs) else answer
+        token = self._tokens.replace("" if token == _NO_TOKEN else token)
+        again = self._with_token(kwargs, token)
+        return self._quietly(method, address, *args, **again) if _can_be_sent_again(kwargs) else answer
+
+    def _with_token(self, kwargs: dict[str, Any], token: str) -> dict[str, Any]:
+        """``kwargs`` with the token where this address wants it: cloud calls have another name for it, or none."""
+        others = {name: value for name, value in kwargs["params"].items() if name != "access_token"}
+        return {**kwargs, "params": {**others, **self._address.credentials(token)}}
 
     def _quietly(self, method: str | bytes, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         try:

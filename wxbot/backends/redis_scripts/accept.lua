@@ -1,15 +1,52 @@
--- ARGV: openid, dedup key, fields, received_at, interacted_at, owner ('' for no bid), lease_until, noted_until
--- Returns {} for a push that was here before, {seq}, or with the bid granted {seq, fence, interacted_at, typing_until, state}.
-local openid, dedup, fields, received_at, interacted_at, owner, lease_until, noted_until = unpack(ARGV)
+-- ARGV: openid, dedup key, fields, received_at, interacted_at, unsent ('' for none), owner ('' for no bid), lease_until,
+--       noted_until, budget ('' leaves it as it is): left, until; hand-over ('' leaves it as it is): until, agent;
+--       for agents (1 or 0), seen milliseconds, idle milliseconds, state milliseconds
+-- Returns one of
+--   {'seen', when it was here first, handed over until, agent}
+--   {'theirs', handed over until, agent}: the agents answer it
+--   {'kept'}
+--   {'granted', seq, fence, interacted_at, typing_until, state, terms}: with the bid
+local openid, dedup, fields, received_at, interacted_at, unsent, owner, lease_until, noted_until, left, budget_until,
+  handed_over_until, agent, for_agents, seen_ms, idle_ms, state_ms = unpack(ARGV)
 local key, known_as = message(openid, dedup), conversation(openid)
 
-if redis.call('EXISTS', key) == 1 then return {} end
+-- Who answers what is for agents: they do until then, or nil for the bot.
+local function theirs(until_then, by_whom)
+  if for_agents == '1' and until_then and tonumber(received_at) < tonumber(until_then) then
+    return until_then, by_whom or ''
+  end
+end
+
+local kind = redis.call('TYPE', key).ok
+if kind ~= 'none' then
+  local first_at = kind == 'hash' and redis.call('HGET', key, 'received_at')  -- a trace does not know it
+  local until_then, by_whom = theirs(unpack(redis.call('HMGET', known_as, 'handed_over_until', 'agent')))
+  return {'seen', first_at or '0', until_then or '0', by_whom or ''}
+end
+
 local seq = redis.call('INCR', prefix .. 'seq')
-local known = redis.call('HMGET', known_as, 'next_at', 'interacted_at', 'typing_until', 'state')
+if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
+local known = redis.call('HMGET', known_as, 'next_at', 'interacted_at', 'typing_until', 'state',
+  'budget_left', 'budget_until', 'handed_over_until', 'agent')
+if left == '' then
+  left, budget_until = known[5], known[6]
+else
+  redis.call('HSET', known_as, 'budget_left', left, 'budget_until', budget_until)
+end
+local interacted = later_of(known[2], interacted_at)
+
+local until_then, by_whom = theirs(known[7], known[8])
+if until_then then
+  redis.call('SET', key, seq, 'PX', seen_ms)
+  redis.call('HSET', known_as, 'interacted_at', interacted)
+  if not known[1] then forget_later(openid, received_at, idle_ms, state_ms) end
+  return {'theirs', until_then, by_whom}
+end
+
 local granted = owner ~= '' and not known[1]
 redis.call('HSET', key, 'fields', fields, 'received_at', received_at, 'attempts', granted and 1 or 0)
+if unsent ~= '' then redis.call('HSET', key, 'unsent', unsent) end
 redis.call('ZADD', queue(openid), seq, dedup)
-local interacted = later_of(known[2], interacted_at)
 if not known[1] then
   redis.call('PERSIST', known_as)
 end
@@ -19,7 +56,8 @@ if granted then
   redis.call('HSET', known_as, 'owner', owner, 'lease_until', lease_until, 'next_at', received_at,
     'interacted_at', interacted, 'typing_until', later_of(known[3], noted_until))
   redis.call('ZADD', prefix .. 'leases', lease_until, openid)
-  return {seq, fence, interacted, known[3] or '0', known[4] or '{}'}
+  return {'granted', seq, fence, interacted, known[3] or '0', known[4] or '{}',
+    {left, budget_until, known[7], known[8]}}
 end
 
 redis.call('HSET', known_as, 'interacted_at', interacted)
@@ -27,4 +65,4 @@ if not known[1] then
   redis.call('HSET', known_as, 'next_at', received_at)
   redis.call('ZADD', prefix .. 'waiting', received_at, openid)
 end
-return {seq}
+return {'kept'}

@@ -1,6 +1,7 @@
 -- ARGV: keys of conversations and messages, without what all keys begin with
 -- Returns what they hold, the kind first; '' is what a hash does not have, and -1 milliseconds is no end:
---   {'conversation', openid, interacted_at, typing_until, state, next_at, milliseconds}
+--   {'conversation', openid, interacted_at, typing_until, state, next_at, budget_left, budget_until, handed_over_until,
+--    agent, milliseconds}
 --   {'message', openid, dedup key, seq, fields, received_at, attempts, sent, unsent, died_at, reason, milliseconds}
 --   {'trace', openid, dedup key, seq, milliseconds}
 
@@ -49,8 +50,10 @@ local function read(name)
     local openid, dedup = parts_of(place, has_conversation)
     return {'trace', openid, dedup, redis.call('GET', key), redis.call('PTTL', key)}
   elseif kind == 'hash' and name:sub(1, 2) == 'c:' then
-    local interacted_at, typing_until, state, next_at = values(key, 'interacted_at', 'typing_until', 'state', 'next_at')
-    return {'conversation', place, interacted_at, typing_until, state, next_at, redis.call('PTTL', key)}
+    local kept = {'conversation', place, values(key, 'interacted_at', 'typing_until', 'state', 'next_at',
+      'budget_left', 'budget_until', 'handed_over_until', 'agent')}
+    kept[#kept + 1] = redis.call('PTTL', key)
+    return kept
   elseif kind == 'hash' then
     return read_message(key, place)
   end

@@ -9,17 +9,20 @@ end
 local keep = {}
 
 function keep.conversation(at)
-  local openid, interacted_at, typing_until, state, next_at, milliseconds = unpack(ARGV, at, at + 5)
+  local openid, interacted_at, typing_until, state, next_at, left, budget_until, handed_over_until, agent, milliseconds =
+    unpack(ARGV, at, at + 9)
   local key = conversation(openid)
   local new = 1 - redis.call('EXISTS', key)
   redis.call('HSET', key, 'interacted_at', interacted_at, 'typing_until', typing_until)
   if state ~= '{}' then redis.call('HSET', key, 'state', state) end
+  if left ~= '' then redis.call('HSET', key, 'budget_left', left, 'budget_until', budget_until) end
+  if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
   if next_at ~= '' then
     redis.call('HSET', key, 'next_at', next_at)
     redis.call('ZADD', prefix .. 'waiting', next_at, openid)
   end
   forget_after(key, milliseconds)
-  return new, at + 6
+  return new, at + 10
 end
 
 function keep.message(at)

@@ -8,7 +8,7 @@ if not known[3] or tonumber(known[3]) > tonumber(now) + CLOCKS_AGREE then return
 if known[1] and tonumber(known[2]) > tonumber(now) then return nil end
 local pending = next_pending(openid)
 if not pending then  -- next_at promised one: mend it rather than hold an empty conversation
-  rest(openid, ARGV[5], ARGV[6])
+  rest(openid, now, ARGV[5], ARGV[6])
   return nil
 end
 local fence = redis.call('HINCRBY', key, 'fence', 1)

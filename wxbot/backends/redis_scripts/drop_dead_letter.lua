@@ -3,4 +3,5 @@
 local place = redis.call('ZRANGE', prefix .. 'dead', ARGV[1], ARGV[1], 'BYSCORE')[1]
 if not place then return 0 end
 redis.call('ZREM', prefix .. 'dead', place)
+redis.call('DEL', prefix .. 'a:' .. place)
 return redis.call('DEL', prefix .. 'm:' .. place)

@@ -1,8 +1,12 @@
--- ARGV: openid, owner, fence, seq, sent, sent_at
-local openid, owner, fence, seq, sent, sent_at = unpack(ARGV)
+-- ARGV: openid, owner, fence, seq, sent, sent_at, budget ('' leaves it as it is): left, until
+local openid, owner, fence, seq, sent, sent_at, left, budget_until = unpack(ARGV)
 if not is_held(openid, owner, fence) then return LOST end
 local dedup = redis.call('ZRANGE', queue(openid), seq, seq, 'BYSCORE')[1]
 if dedup then redis.call('HSET', message(openid, dedup), 'sent', sent) end
 local key = conversation(openid)
-redis.call('HSET', key, 'typing_until', '0', 'interacted_at', later_of(redis.call('HGET', key, 'interacted_at'), sent_at))
+local known = redis.call('HMGET', key, 'interacted_at', 'budget_until')
+redis.call('HSET', key, 'typing_until', '0', 'interacted_at', later_of(known[1], sent_at))
+if counts(known[2], left, budget_until) then
+  redis.call('HSET', key, 'budget_left', left, 'budget_until', budget_until)
+end
 return 1

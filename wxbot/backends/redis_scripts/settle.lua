@@ -1,8 +1,9 @@
 -- ARGV: openid, owner, fence, seq, verdict, now, go_on (1 or 0), typing_until, sent, sent_at, unsent, reason, retry_at,
---       state ('' leaves it as it is), seen milliseconds, dead letter milliseconds, idle milliseconds, state milliseconds
+--       state, budget (left, until), hand-over (until, agent): '' leaves each of them as it is,
+--       seen milliseconds, dead letter milliseconds, idle milliseconds, state milliseconds
 -- Returns the next message if the conversation is still its owner's, else nothing.
 local openid, owner, fence, seq, verdict, now, go_on, typing_until, sent, sent_at, unsent, reason, retry_at, state,
-  seen_ms, dead_ms, idle_ms, state_ms = unpack(ARGV)
+  left, budget_until, handed_over_until, agent, seen_ms, dead_ms, idle_ms, state_ms = unpack(ARGV)
 if not is_held(openid, owner, fence) then return LOST end
 
 local function close(dedup)
@@ -28,8 +29,12 @@ local dedup = redis.call('ZRANGE', queue(openid), seq, seq, 'BYSCORE')[1]
 if dedup then close(dedup) end  -- else it is a repetition whose first answer was lost
 
 local key = conversation(openid)
-redis.call('HSET', key, 'typing_until', typing_until,
-  'interacted_at', later_of(redis.call('HGET', key, 'interacted_at'), sent_at))
+local known = redis.call('HMGET', key, 'interacted_at', 'budget_until')
+redis.call('HSET', key, 'typing_until', typing_until, 'interacted_at', later_of(known[1], sent_at))
+if counts(known[2], left, budget_until) then
+  redis.call('HSET', key, 'budget_left', left, 'budget_until', budget_until)
+end
+if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
 if state == '{}' then
   redis.call('HDEL', key, 'state')
 elseif state ~= '' then
@@ -45,6 +50,6 @@ if verdict == 'later' then
 elseif redis.call('EXISTS', queue(openid)) == 1 then
   offer(openid, now)
 else
-  rest(openid, idle_ms, state_ms)
+  rest(openid, now, idle_ms, state_ms)
 end
 return nil

@@ -1,0 +1,104 @@
+"""Which kind of account gets, sends and answers what. One table: the checks and docs/wechat.md are made from it.
+
+Sources: docs/wechat.md, sections "Messages and events", "Sending", "Passive answers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from wxbot.reply_budget import AccountKind
+
+Direction = Literal["in", "out", "passive"]
+"""Pushed to the bot; sent through the API; given as the answer to a push."""
+
+ACCOUNTS: Mapping[AccountKind, str] = {
+    "miniprogram": "Mini Program",
+    "official": "Official Account (verified)",
+    "unverified": "Official Account (unverified)",
+}
+_MINI: tuple[AccountKind, ...] = ("miniprogram",)
+_OFFICIAL: tuple[AccountKind, ...] = ("official",)
+_UNVERIFIED: tuple[AccountKind, ...] = ("unverified",)
+_BOTH_OFFICIAL: tuple[AccountKind, ...] = ("official", "unverified")
+_ALL: tuple[AccountKind, ...] = ("miniprogram", "official", "unverified")
+_WITH_API: tuple[AccountKind, ...] = ("miniprogram", "official")
+
+
+class Capability(NamedTuple):
+    """``kind`` is WeChat's MsgType, msgtype, or ``event NAME``; ``accounts``: those that have it."""
+
+    direction: Direction
+    kind: str
+    accounts: tuple[AccountKind, ...]
+
+
+CAPABILITIES: tuple[Capability, ...] = (
+    Capability("in", "text", _ALL),
+    Capability("in", "image", _ALL),
+    Capability("in", "miniprogrampage", _MINI),
+    Capability("in", "voice", _BOTH_OFFICIAL),
+    Capability("in", "video", _BOTH_OFFICIAL),
+    Capability("in", "shortvideo", _BOTH_OFFICIAL),
+    Capability("in", "location", _BOTH_OFFICIAL),
+    Capability("in", "link", _BOTH_OFFICIAL),
+    Capability("in", "event user_enter_tempsession", _MINI),
+    Capability("in", "event subscribe", _BOTH_OFFICIAL),
+    Capability("in", "event unsubscribe", _BOTH_OFFICIAL),
+    Capability("in", "event SCAN", _BOTH_OFFICIAL),
+    Capability("in", "event LOCATION", _BOTH_OFFICIAL),
+    Capability("in", "event CLICK", _BOTH_OFFICIAL),
+    Capability("in", "event VIEW", _BOTH_OFFICIAL),
+    Capability("in", "event view_miniprogram", _BOTH_OFFICIAL),
+    Capability("in", "event scancode_push", _BOTH_OFFICIAL),
+    Capability("in", "event scancode_waitmsg", _BOTH_OFFICIAL),
+    Capability("in", "event pic_sysphoto", _BOTH_OFFICIAL),
+    Capability("in", "event pic_photo_or_album", _BOTH_OFFICIAL),
+    Capability("in", "event pic_weixin", _BOTH_OFFICIAL),
+    Capability("in", "event location_select", _BOTH_OFFICIAL),
+    Capability("in", "event kf_create_session", _WITH_API),
+    Capability("in", "event kf_close_session", _WITH_API),
+    Capability("in", "event kf_switch_session", _WITH_API),
+    Capability("out", "text", _WITH_API),
+    Capability("out", "image", _WITH_API),
+    Capability("out", "voice", _OFFICIAL),
+    Capability("out", "video", _OFFICIAL),
+    Capability("out", "music", _OFFICIAL),
+    Capability("out", "news", _OFFICIAL),
+    Capability("out", "link", _MINI),
+    Capability("out", "miniprogrampage", _WITH_API),
+    Capability("out", "msgmenu", _OFFICIAL),
+    Capability("out", "mpnewsarticle", _OFFICIAL),
+    Capability("out", "Typing, CancelTyping", _WITH_API),
+    Capability("passive", "text", _UNVERIFIED),
+    Capability("passive", "image", _UNVERIFIED),
+    Capability("passive", "voice", _UNVERIFIED),
+    Capability("passive", "video", _UNVERIFIED),
+    Capability("passive", "music", _UNVERIFIED),
+    Capability("passive", "news", _UNVERIFIED),
+    Capability("passive", "transfer_customer_service", _WITH_API),
+)
+
+WORDS: Mapping[Direction, str] = {"in": "received", "out": "sent", "passive": "answered to a push"}
+
+
+def kinds(direction: Direction, account: AccountKind) -> frozenset[str]:
+    """What an account of this kind has in this direction."""
+    return frozenset(each.kind for each in CAPABILITIES if each.direction == direction and account in each.accounts)
+
+
+def reply_kinds(account: AccountKind) -> frozenset[str]:
+    """The kinds of reply that a handler of this account may give."""
+    return kinds("passive" if account == "unverified" else "out", account)
+
+
+def table() -> str:
+    """All of it as a Markdown table, as it stands in docs/wechat.md."""
+    head = ["Direction", "Kind", *ACCOUNTS.values()]
+    rows = [[WORDS[each.direction], f"`{each.kind}`", *_cells(each)] for each in CAPABILITIES]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)) + "\n"
+
+
+def _cells(capability: Capability) -> list[str]:
+    return ["yes" if account in capability.accounts else "–" for account in ACCOUNTS]

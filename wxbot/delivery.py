@@ -1,0 +1,211 @@
+"""Sends what a handler says through the API: patiently, in order, each message recorded, within what WeChat takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from wxbot.errors import AnswerLost, NotNow, ReplyQuotaSpent, ReplyWindowShut, WeChatError, WxbotError
+from wxbot.firmly import firmly
+from wxbot.messages import EventMessage
+from wxbot.ports import Channel, Clock, Inbox, Lease, Permit
+from wxbot.replies import Reply, TextReply
+from wxbot.rest import Rest, fit
+from wxbot.time_limit import pause
+from wxbot.turn import Turn
+
+log = logging.getLogger("wxbot.delivery")
+
+SEND_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between the tries of a send that did not reach WeChat or found it busy."""
+
+Hold = Callable[[Lease], Awaitable[None]]
+"""Makes sure that a lease is still ours. Raises LeaseLost, StoreUnavailable."""
+
+
+class SendFailed(Exception):
+    """A reply could not be sent; ``error`` says why, ``final`` whether trying again is pointless."""
+
+    def __init__(self, error: WxbotError, *, final: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.final = final
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOptions:
+    """What a deployment chooses (wxbot.config has the meaning of each)."""
+
+    text_bytes: int = 2000
+    continue_text: str = "…"
+
+
+class Delivery(Protocol):
+    """The way of an answer to the user."""
+
+    async def deliver(self, turn: Turn) -> None:
+        """Send ``turn.unsent`` as far as it may go now; all of it once the turn is through. Raises SendFailed."""
+        ...
+
+    async def tell(self, turn: Turn, text: str, reason: str) -> None:
+        """Say what went wrong, after what was said before. Not a part of the answer, and tried only once.
+
+        From then on ``turn.failure`` is the ``reason``.
+        """
+        ...
+
+
+class ApiDelivery:
+    """Through the customer-service API, with the typing indicator before each message."""
+
+    def __init__(self, channel: Channel, inbox: Inbox, clock: Clock, options: DeliveryOptions, hold: Hold) -> None:
+        self._channel = channel
+        self._inbox = inbox
+        self._clock = clock
+        self._options = options
+        self._hold = hold
+
+    async def deliver(self, turn: Turn) -> None:
+        if turn.is_for_agents(self._clock.now()):
+            _be_silent(turn)
+        elif turn.through:
+            _take_up_rest(turn)
+        if not (turn.through or self._may_go(turn)):
+            return  # it waits for the end, and Typing goes on
+        await self._hold(turn.lease)  # else what shows now is another owner's
+        await (turn.indicator.stop() if turn.through else turn.indicator.pause())
+        while turn.unsent:
+            if turn.through:
+                await self._make_fit(turn)
+            if not self._may_go(turn):
+                break
+            await self._send_patiently(turn, turn.unsent[0])
+        if not turn.through:
+            turn.indicator.resume()
+
+    async def tell(self, turn: Turn, text: str, reason: str) -> None:
+        await self._hold(turn.lease)
+        await turn.indicator.stop()
+        said = [*turn.unsent, TextReply(text)] if text else turn.unsent
+        turn.unsent = []
+        if said and turn.is_for_agents(self._clock.now()):
+            said = []
+        left = self._left(turn)
+        if said and left == 0:
+            log.warning("the user could not be told that the handler failed: WeChat takes no message for them now")
+        with turn.uninterrupted():
+            for message in fit(said, left, self._options.text_bytes, self._options.continue_text).now:
+                await self._tell_once(turn, message)
+            turn.failure = reason
+
+    # How much may go
+
+    def _left(self, turn: Turn) -> int:
+        return turn.budget.at(self._clock.now())
+
+    def _may_go(self, turn: Turn) -> bool:
+        """Whether the next message may be sent now. Of an answer that goes on, the last message left is kept back:
+        all that is still to come has to go into it."""
+        return bool(turn.unsent) and (turn.through or self._left(turn) > 1)
+
+    async def _make_fit(self, turn: Turn) -> None:
+        """Have no more messages to send than are left: merge texts, and keep the rest for the user."""
+        if len(turn.unsent) > self._left(turn):
+            # They may have acted meanwhile, and another process have taken note of it.
+            turn.budget = await self._inbox.budget(turn.lease.key) or turn.budget
+        left = self._left(turn)
+        if len(turn.unsent) <= left:
+            return
+        if left == 0 and turn.resumed:
+            raise SendFailed(NotNow("WeChat takes no message for this user until they act again"), final=True)
+        turn.unsent, kept = fit(turn.unsent, left, self._options.text_bytes, self._options.continue_text)
+        if kept:
+            turn.keep(Rest(tuple(kept), offered=bool(turn.unsent)))
+            log.info("%d message(s) are kept until the user asks for them, WeChat takes %d", len(kept), left)
+
+    # Send
+
+    async def _send_patiently(self, turn: Turn, message: Reply) -> None:
+        for wait in (*SEND_PAUSES, None):
+            try:
+                with turn.uninterrupted():
+                    await self._send_once(turn, message)
+            except (ReplyQuotaSpent, ReplyWindowShut) as error:
+                await self._learn_limit(turn, error)
+                return
+            except WeChatError as error:
+                if not error.retryable or wait is None:
+                    raise SendFailed(error, final=not error.retryable) from None
+                log.info("send again in %g s: %s", wait, error)
+                await pause(self._clock, wait)
+            else:
+                return
+
+    async def _send_once(self, turn: Turn, message: Reply) -> None:
+        await self._hold(turn.lease)
+        called_at = self._clock.now()
+        try:
+            await self._channel.send(turn.lease.key.openid, message, permit=self._permit(turn.lease))
+        except AnswerLost as error:
+            # It may be on the user's screen: sending it again could say it twice.
+            log.warning("a reply may not have arrived and is kept as a dead letter: %s", error)
+            turn.doubtful.append(message)
+        else:
+            turn.sent_at = called_at
+            turn.indicator.message_sent(called_at)
+        turn.spend()
+        turn.sent += 1
+        turn.unsent.pop(0)
+        # The last one is recorded by settling the turn, in the same moment and in one transaction.
+        if turn.unsent or not turn.through or turn.indicator.calling:
+            await self._record(turn)
+
+    async def _tell_once(self, turn: Turn, message: Reply) -> None:
+        await self._hold(turn.lease)
+        called_at = self._clock.now()
+        try:
+            await self._channel.send(turn.lease.key.openid, message, permit=self._permit(turn.lease))
+        except WeChatError as error:
+            log.warning("the user could not be told that the handler failed: %s", error)
+        else:
+            turn.spend()
+            turn.sent_at = called_at
+            turn.indicator.message_sent(called_at)
+
+    async def _learn_limit(self, turn: Turn, error: WeChatError) -> None:
+        """WeChat takes no more: what was believed of the budget is put right, for every process."""
+        if turn.resumed:
+            raise SendFailed(error, final=True) from None
+        log.warning("what is left of an answer is kept for the user: %s", error)
+        turn.spend(all_of_it=True)
+        await self._record(turn)
+
+    async def _record(self, turn: Turn) -> None:
+        at = turn.sent_at or 0.0
+        await firmly(
+            self._clock,
+            lambda: self._inbox.record_sent(turn.lease, turn.pending.seq, turn.sent, at, turn.budget),
+        )
+
+    def _permit(self, lease: Lease) -> Permit:
+        """A send may wait, and the process be stopped meanwhile: by the clock, is ``lease`` ours when it is written?
+
+        A refused send has not reached WeChat, so it is tried again, and ``hold`` asks the store first.
+        """
+        return lambda: lease.is_ours(self._clock.now())
+
+
+def _be_silent(turn: Turn) -> None:
+    if turn.unsent:
+        log.info("%d message(s) are not sent: the user is with human agents", len(turn.unsent))
+        turn.unsent = []
+
+
+def _take_up_rest(turn: Turn) -> None:
+    """What the user was never told of goes before the answer to their next message."""
+    rest = turn.rest
+    if rest.replies and not rest.offered and not turn.resumed and not isinstance(turn.message, EventMessage):
+        turn.unsent = [*rest.replies, *turn.unsent]
+        turn.keep(Rest())

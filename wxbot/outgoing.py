@@ -1,0 +1,77 @@
+"""From what a handler answers to messages that WeChat takes: checked, files read, long text in parts. Blocking, pure.
+
+Every fault is a ReplyRefused that names the thing and the limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wxbot.capabilities import ACCOUNTS
+from wxbot.errors import ReplyRefused
+from wxbot.media import MAX_BYTES, Media, MediaKind, read_media
+from wxbot.replies import MenuReply, MiniProgramPageReply, Reply, TextReply
+from wxbot.reply_budget import AccountKind
+from wxbot.splitting import split_text
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What one account may send, and how (wxbot.config has the meaning of each)."""
+
+    account_kind: AccountKind = "miniprogram"
+    kinds: frozenset[str] = frozenset({"text"})
+    text_bytes: int = 2000
+    media_bytes: Mapping[MediaKind, int] = field(default_factory=lambda: MAX_BYTES)
+    ai_mark: bool = False
+
+    def messages(self, reply: Reply, ai: bool | None = None) -> list[Reply]:
+        """The messages that ``reply`` takes; none for blank text. ``ai``: the plugin's choice. Raises ReplyRefused."""
+        self._check(reply)
+        if reply.ai is None and (ai is not None or self.ai_mark):
+            reply = dataclasses.replace(reply, ai=ai if ai is not None else True)
+        if isinstance(reply, TextReply):
+            text = reply.text.encode(errors="replace").decode()  # half an emoji cannot be sent
+            parts = split_text(text, self.text_bytes)
+            return [dataclasses.replace(reply, text=part) for part in parts if part.strip()]
+        return [self._with_media(reply)]
+
+    def _check(self, reply: Reply) -> None:
+        if reply.kind not in self.kinds:
+            raise ReplyRefused(
+                f"this account ({ACCOUNTS[self.account_kind]}) cannot send the kind {reply.kind!r}"
+                f" ({type(reply).__name__}); it can send {', '.join(sorted(self.kinds))}"
+            )
+        if reply.agent and self.account_kind == "miniprogram":
+            raise ReplyRefused(f"{type(reply).__name__}: only an Official Account sends in an agent's name")
+        _check_texts(reply)
+        if isinstance(reply, MiniProgramPageReply) and self.account_kind != "miniprogram" and not reply.appid:
+            raise ReplyRefused("MiniProgramPageReply: an Official Account must say whose page it is (appid=…)")
+        if isinstance(reply, MenuReply) and not reply.items:
+            raise ReplyRefused("MenuReply has no items to click")
+
+    def _with_media(self, reply: Reply) -> Reply:
+        read: dict[str, Any] = {}
+        for name, kind in reply.media.items():
+            source = getattr(reply, name)
+            if source is not None:
+                read[name] = read_media(source, kind, self.media_bytes)
+                self._check_passive(read[name], name)
+        return dataclasses.replace(reply, **read) if read else reply
+
+    def _check_passive(self, media: str | Media, name: str) -> None:
+        if self.account_kind == "unverified" and isinstance(media, Media) and media.content_type == "image/gif":
+            raise ReplyRefused(f"{media.filename or name} is GIF, which WeChat does not take as the answer to a push")
+
+
+def _check_texts(reply: Reply) -> None:
+    for each in dataclasses.fields(reply):
+        value = getattr(reply, each.name)
+        if each.type == "str":
+            if not isinstance(value, str):
+                raise ReplyRefused(f"{type(reply).__name__}: {each.name} must be a str, not {type(value).__name__}")
+            if not value and each.default is dataclasses.MISSING and not isinstance(reply, TextReply):
+                raise ReplyRefused(f"{type(reply).__name__}: {each.name} is empty")

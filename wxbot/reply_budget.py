@@ -1,0 +1,94 @@
+"""How many messages WeChat lets a bot send: what each deed of the user allows, and what is left of it. Pure.
+
+Each deed sets number and time anew; they do not add up. Source: docs/wechat.md, section "Quota".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+AccountKind = Literal["miniprogram", "official", "unverified"]
+"""Mini Program; verified Official Account; Official Account without the customer-service API."""
+
+Deed = Literal["message", "enter", "menu", "subscribe", "scan"]
+
+
+class Allowance(NamedTuple):
+    """What a deed allows: so many messages, within so many seconds."""
+
+    messages: int
+    seconds: float
+
+
+class Budget(NamedTuple):
+    """What is left: ``left`` messages, until ``until`` (seconds since 1970)."""
+
+    left: int
+    until: float
+
+    def at(self, now: float) -> int:
+        """How many messages may still be sent at ``now``."""
+        return self.left if now < self.until else 0
+
+
+UNKNOWN_BUDGET = Budget(5, float("inf"))
+"""What is believed of a user of whom nothing is known: a message of theirs is here, so they have written."""
+
+Quota = Mapping[str, Allowance]
+"""The allowance of each deed."""
+
+_TWO_DAYS = 48 * 3600.0
+_BRIEFLY = Allowance(3, 60.0)
+QUOTAS: Mapping[AccountKind, Quota] = {
+    "miniprogram": {"message": Allowance(5, _TWO_DAYS), "enter": Allowance(2, 60.0)},
+    "official": {
+        "message": Allowance(5, _TWO_DAYS),
+        "menu": _BRIEFLY,
+        "subscribe": _BRIEFLY,
+        "scan": _BRIEFLY,
+    },
+    "unverified": {},
+}
+"""WeChat's tables. An unverified account sends nothing: it answers pushes."""
+
+DEEDS: tuple[Deed, ...] = ("message", "enter", "menu", "subscribe", "scan")
+_EVENTS: Mapping[str, Deed] = {
+    "user_enter_tempsession": "enter",
+    "click": "menu",
+    "scancode_push": "menu",
+    "scancode_waitmsg": "menu",
+    "subscribe": "subscribe",
+    "scan": "scan",
+}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_ROW = re.compile(r"\s*(\w+)\s*=\s*(\d{1,4})\s*/\s*(\d{1,6})\s*([smhd])\s*")
+
+
+def allowance_for(fields: Mapping[str, Any], quota: Quota) -> Allowance | None:
+    """What the deed that a push reports allows; None if it is none in the sense of the quota.
+
+    A click on an item of a ``MenuReply`` comes as text, and counts as a click on the menu.
+    """
+    return quota.get(_deed(fields))
+
+
+def _deed(fields: Mapping[str, Any]) -> str:
+    if str(fields["MsgType"]).lower() == "event":
+        return _EVENTS.get(str(fields.get("Event", "")).lower(), "")
+    return "menu" if fields.get("bizmsgmenuid") else "message"
+
+
+def parse_quota(text: str) -> Quota:
+    """A table written as ``message=5/48h, enter=2/1m``. Raises ValueError that names the row and the form."""
+    quota = {}
+    for row in filter(str.strip, text.split(",")):
+        found = _ROW.fullmatch(row)
+        if not found or found[1] not in DEEDS:
+            raise ValueError(
+                f"{row.strip()!r} is no row of a quota: write such as message=5/48h, enter=2/1m"
+                f" (deeds: {', '.join(DEEDS)}; times in s, m, h, d)"
+            )
+        quota[found[1]] = Allowance(int(found[2]), int(found[3]) * _SECONDS[found[4]])
+    return quota

@@ -1,0 +1,30 @@
+"""A file in a form, the way WeChat reads one: it is picky about the file's name."""
+
+from __future__ import annotations
+
+import re
+from email.message import Message
+
+_NAME = re.compile(r'[;\s](name|filename)="([^"]*)"', re.IGNORECASE)
+
+
+def file_in(content_type: str, body: bytes, field: str) -> tuple[str, bytes] | None:
+    """Name and content of the file in the field ``field``, or None if there is none.
+
+    A part is a file only with a plain ``filename="…"``: WeChat does not read ``filename*=``.
+    """
+    boundary = _boundary_of(content_type)
+    if not boundary:
+        return None
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode())[1:]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        names = {name.lower(): value for name, value in _NAME.findall(head.decode(errors="replace"))}
+        if names.get("name") == field and names.get("filename"):
+            return names["filename"], content
+    return None
+
+
+def _boundary_of(content_type: str) -> str:
+    message = Message()
+    message["Content-Type"] = content_type
+    return message.get_boundary("") if message.get_content_type() == "multipart/form-data" else ""

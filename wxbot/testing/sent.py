@@ -1,0 +1,198 @@
+"""What a message sent through the API must look like, kind by kind (docs/wechat.md, "Sending")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wxbot.testing.errcodes import Refused
+from wxbot.testing.media import BAD_MEDIA_ID, MediaKind, MediaStore
+from wxbot.testing.records import short_form
+from wxbot.testing.rules import AccountKind
+
+MAX_TEXT = 2048
+"""Bytes of a text message that WeChat still takes (measured by others; WeChat's pages give no limit)."""
+
+NOT_READABLE, BAD_KIND, NOT_FOR_THIS_ACCOUNT = 47001, 40008, 45162
+
+_MINI_PROGRAM_KINDS = frozenset({"text", "image", "link", "miniprogrampage"})
+_OFFICIAL_KINDS = frozenset(
+    {
+        "text",
+        "image",
+        "voice",
+        "video",
+        "music",
+        "news",
+        "mpnews",
+        "mpnewsarticle",
+        "msgmenu",
+        "wxcard",
+        "miniprogrampage",
+    }
+)
+_ALL_KINDS = _MINI_PROGRAM_KINDS | _OFFICIAL_KINDS | {"transfer_customer_service"}
+
+Content = Mapping[str, Any]
+
+
+def check_sent(body: Content, account_kind: AccountKind, media: MediaStore) -> None:
+    """Raises Refused if WeChat does not take this body. Who it is for is not looked at."""
+    kind = body.get("msgtype")
+    if not isinstance(kind, str) or kind not in _ALL_KINDS:
+        raise Refused(BAD_KIND)
+    is_mini_program = account_kind == "miniprogram"
+    if kind not in (_MINI_PROGRAM_KINDS if is_mini_program else _OFFICIAL_KINDS):
+        raise Refused(NOT_FOR_THIS_ACCOUNT)
+    content = body.get(kind)
+    if not isinstance(content, Mapping):
+        raise Refused(NOT_READABLE)
+    _CHECKS[kind](content, media)
+    if kind == "miniprogrampage" and not is_mini_program:
+        _need_text(content, "appid")
+    _check_options(body, is_mini_program)
+
+
+def describe_sent(body: Content, name_of: Callable[[str], str] = str) -> str:
+    """What the user sees of a sent message: its text, or a short form."""
+    kind = body.get("msgtype")
+    content = body.get(kind) if isinstance(kind, str) else None
+    inner = content if isinstance(content, Mapping) else {}
+    if kind == "text":
+        return str(inner.get("content", ""))
+    articles = inner.get("articles")
+    first = articles[0] if isinstance(articles, list) and articles else inner
+    return short_form(str(kind or ""), first if isinstance(first, Mapping) else {}, name_of)
+
+
+def menu_items(body: Content) -> dict[str, str]:
+    """Label and id of each item of a sent msgmenu; empty for every other message."""
+    menu = body.get("msgmenu") if body.get("msgtype") == "msgmenu" else None
+    return {item["content"]: str(item["id"]) for item in menu["list"]} if menu else {}
+
+
+def _check_options(body: Content, is_mini_program: bool) -> None:
+    note = body.get("aimsgcontext", {"is_ai_msg": 0})
+    if not (isinstance(note, Mapping) and set(note) == {"is_ai_msg"} and _is_flag(note["is_ai_msg"])):
+        raise Refused(NOT_READABLE)
+    if not is_mini_program and "customservice" in body:
+        agent = body["customservice"]
+        if not isinstance(agent, Mapping):
+            raise Refused(NOT_READABLE)
+        _need_text(agent, "kf_account")
+
+
+def _is_flag(value: object) -> bool:
+    return type(value) is int and value in (0, 1)  # JSON's true is no 1
+
+
+def _need_text(content: Content, *names: str) -> None:
+    """These fields are text with something in it."""
+    if not all(isinstance(content.get(name), str) and content[name] for name in names):
+        raise Refused(NOT_READABLE)
+
+
+def _text_if_any(content: Content, *names: str) -> None:
+    """These fields are text where they are."""
+    if not all(isinstance(content.get(name, ""), str) for name in names):
+        raise Refused(NOT_READABLE)
+
+
+def _need_media(content: Content, media: MediaStore, name: str, *kinds: MediaKind) -> None:
+    if not media.is_one(content.get(name), *kinds):
+        raise Refused(BAD_MEDIA_ID)
+
+
+def _check_text(content: Content, media: MediaStore) -> None:
+    text = content.get("content", "")
+    if not isinstance(text, str):
+        raise Refused(NOT_READABLE)
+    if not text:
+        raise Refused(44004)
+    if len(text.encode(errors="surrogatepass")) > MAX_TEXT:
+        raise Refused(45002)
+
+
+def _check_image(content: Content, media: MediaStore) -> None:
+    _need_media(content, media, "media_id", "image")
+
+
+def _check_voice(content: Content, media: MediaStore) -> None:
+    _need_media(content, media, "media_id", "voice")
+
+
+def _check_video(content: Content, media: MediaStore) -> None:
+    _need_media(content, media, "media_id", "video")
+    if content.get("thumb_media_id"):
+        _need_media(content, media, "thumb_media_id", "image", "thumb")
+    _text_if_any(content, "title", "description")
+
+
+def _check_music(content: Content, media: MediaStore) -> None:
+    _need_text(content, "musicurl")
+    _text_if_any(content, "title", "description", "hqmusicurl")
+    _need_media(content, media, "thumb_media_id", "image", "thumb")
+
+
+def _check_link(content: Content, media: MediaStore) -> None:
+    _need_text(content, "title", "url")
+    if not all(isinstance(content.get(name), str) for name in ("description", "thumb_url")):
+        raise Refused(NOT_READABLE)
+
+
+def _check_news(content: Content, media: MediaStore) -> None:
+    articles = content.get("articles")
+    if not isinstance(articles, list) or not articles:
+        raise Refused(NOT_READABLE)
+    if len(articles) > 1:
+        raise Refused(45008)
+    if not isinstance(articles[0], Mapping):
+        raise Refused(NOT_READABLE)
+    _need_text(articles[0], "title")
+    _text_if_any(articles[0], "description", "url", "picurl")
+
+
+def _check_page(content: Content, media: MediaStore) -> None:
+    _need_text(content, "title", "pagepath")
+    _need_media(content, media, "thumb_media_id", "image", "thumb")
+
+
+def _check_menu(content: Content, media: MediaStore) -> None:
+    _text_if_any(content, "head_content", "tail_content")
+    items = content.get("list")
+    if not isinstance(items, list) or not items:
+        raise Refused(NOT_READABLE)
+    for item in items:
+        if not isinstance(item, Mapping) or not isinstance(item.get("id"), (str, int)) or item["id"] == "":
+            raise Refused(NOT_READABLE)
+        _need_text(item, "content")
+
+
+def _check_material(content: Content, media: MediaStore) -> None:
+    """mpnews shows permanent material, which is not in the store of temporary files."""
+    if not content.get("media_id"):
+        raise Refused(BAD_MEDIA_ID)
+
+
+def _check_article(content: Content, media: MediaStore) -> None:
+    _need_text(content, "article_id")
+
+
+def _check_card(content: Content, media: MediaStore) -> None:
+    _need_text(content, "card_id")
+
+
+_CHECKS: dict[str, Callable[[Content, MediaStore], None]] = {
+    "text": _check_text,
+    "image": _check_image,
+    "voice": _check_voice,
+    "video": _check_video,
+    "music": _check_music,
+    "link": _check_link,
+    "news": _check_news,
+    "miniprogrampage": _check_page,
+    "msgmenu": _check_menu,
+    "mpnews": _check_material,
+    "mpnewsarticle": _check_article,
+    "wxcard": _check_card,
+}

@@ -1,0 +1,222 @@
+"""Files to and from WeChat: the calls for temporary media. Not the hot path, so aiohttp does the HTTP.
+
+No error here holds a URL or a token, and nothing is chained: the errors of the network quote addresses. Redirects are
+not followed. Every failure of the network is NotReached: of an upload no user saw anything, and a download changes
+nothing, so both may be repeated.
+
+Sources: docs/wechat.md, section "Media", and
+https://developers.weixin.qq.com/doc/service/api/material/temporary/api_uploadtempmedia
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from email.message import Message
+from typing import Any, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from wxbot.errors import AnswerLost, ApiError, NotReached, TokenRefused, WeChatError
+from wxbot.media import MIB, Media, MediaKind, content_type_of
+from wxbot.version import __version__
+from wxbot.wechat.address import ApiAddress
+from wxbot.wechat.token import Tokens
+from wxbot.wechat.transport import CONNECT_SECONDS, answer_of
+
+UPLOAD_PATH = "/cgi-bin/media/upload"
+DOWNLOAD_PATH = "/cgi-bin/media/get"
+
+MAX_DOWNLOAD_BYTES = 20 * MIB
+"""More than WeChat lets anybody send: bounds what a wrong answer could cost."""
+
+_OK = 200
+_CHUNK_BYTES = 64 * 1024
+_NAME_CHARS = 100
+_MEDIA_ID = re.compile(r"[A-Za-z0-9_@-]{1,256}")
+_NOT_IN_UPLOAD_NAME = re.compile(r"[^A-Za-z0-9._-]")
+_NOT_IN_NAME = re.compile(r'[<>:"/\\|?*]')
+_MIME = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
+
+ReadAnswer = Callable[[str, int, bytes, Iterable[str]], dict[str, Any]]
+"""``transport.answer_of``, or what explains the errors of cloud calls."""
+
+_T = TypeVar("_T")
+
+
+class MediaCalls:
+    """Uploads and downloads. ``open`` it inside the running loop; every call raises only WeChatError.
+
+    ``seconds`` bound a whole request. A refused token is replaced once per call.
+    """
+
+    def __init__(
+        self, tokens: Tokens, address: ApiAddress, *, seconds: float = 60.0, read_answer: ReadAnswer = answer_of
+    ) -> None:
+        self._tokens = tokens
+        self._address = address
+        self._timeout = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds))
+        self._answer_of = read_answer
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Bind to the running loop; no connection is made yet."""
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"wxbot/{__version__}", "Accept-Encoding": "identity"},
+        )
+
+    async def close(self) -> None:
+        """Close every connection. Calls after it raise NotReached."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def upload(self, kind: MediaKind, media: Media) -> str:
+        """The media id under which WeChat keeps ``media`` for three days."""
+        return await self._authorised(lambda token: self._upload(kind, media, token))
+
+    async def download(self, media_id: str) -> Media:
+        """The file with this media id. Raises MediaGone if WeChat does not have it."""
+        return await self._authorised(lambda token: self._download(media_id, token))
+
+    async def _authorised(self, work: Callable[[str], Awaitable[_T]]) -> _T:
+        token = await self._tokens.get()
+        try:
+            return await work(token)
+        except TokenRefused:
+            pass
+        return await work(await self._tokens.replace(token))
+
+    async def _upload(self, kind: MediaKind, media: Media, token: str) -> str:
+        # quote_fields=False: WeChat does not read the form of a file name that aiohttp chooses when it quotes.
+        form = aiohttp.FormData(quote_fields=False)
+        form.add_field(
+            "media",
+            io.BytesIO(media.content),
+            content_type=media.content_type or "application/octet-stream",
+            filename=_upload_name(media, kind),
+        )
+        url = self._address.url(UPLOAD_PATH, token, type=kind)
+        status, _, body = await self._exchange("POST", url, UPLOAD_PATH, form)
+        answer = self._answer(UPLOAD_PATH, status, body, token)
+        media_id = answer.get("media_id") or answer.get(f"{kind}_media_id")
+        if isinstance(media_id, str) and _MEDIA_ID.fullmatch(media_id):
+            return media_id
+        raise NotReached(f"{UPLOAD_PATH} may be repeated: WeChat's answer has no media_id")
+
+    async def _download(self, media_id: str, token: str) -> Media:
+        url = self._address.url(DOWNLOAD_PATH, token, media_id=media_id)
+        status, headers, body = await self._exchange("GET", url, DOWNLOAD_PATH)
+        if status == _OK and not _is_answer(body):
+            return _file(headers, body, DOWNLOAD_PATH)
+        answer = self._answer(DOWNLOAD_PATH, status, body, token)
+        address = answer.get("video_url")
+        if isinstance(address, str) and address:
+            return await self._video(address)
+        raise NotReached(f"{DOWNLOAD_PATH} may be repeated: WeChat's answer holds no file")
+
+    async def _video(self, address: str) -> Media:
+        """A video lies on another host, at an address that needs no token and gets none."""
+        name = "the video's address"
+        url = _web_address(address)
+        if url is None:
+            raise WeChatError(f"{DOWNLOAD_PATH} gave an address of the video that is none")
+        status, headers, body = await self._exchange("GET", url, name)
+        if status == _OK and not _is_answer(body):
+            return _file(headers, body, name)
+        if status >= 500 or status == _OK:
+            raise NotReached(f"{name} may be tried again: HTTP {status} came without the file")
+        raise ApiError(name, status, f"HTTP {status} without the file")
+
+    def _answer(self, call: str, status: int, body: bytes, token: str) -> dict[str, Any]:
+        try:
+            return self._answer_of(call, status, body, (token,))
+        except AnswerLost:
+            pass
+        raise NotReached(f"{call} may be repeated: HTTP {status} came without a readable answer of WeChat's")
+
+    async def _exchange(
+        self, method: str, url: URL, call: str, form: aiohttp.FormData | None = None
+    ) -> tuple[int, Message, bytes]:
+        """Status, headers and body of an answer. Raises NotReached, or WeChatError if the answer is too long."""
+        if self._session is None:
+            raise NotReached(f"{call} was not sent: the client is not open")
+        try:
+            async with self._session.request(method, url, data=form, allow_redirects=False) as answer:
+                return answer.status, _headers(answer), await _bounded(answer, call)
+        except TimeoutError:
+            problem = "there was no answer in time"
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an address that cannot be asked
+            problem = f"the connection failed or broke ({type(error).__name__})"
+        except RuntimeError:  # aiohttp's word for a session that is being closed
+            problem = "the client was closed"
+        raise NotReached(f"{call} may be repeated: {problem}")
+
+
+async def _bounded(answer: aiohttp.ClientResponse, call: str) -> bytes:
+    body = bytearray()
+    async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_DOWNLOAD_BYTES:
+            raise WeChatError(f"{call} gave more than {MAX_DOWNLOAD_BYTES:,} bytes")
+    return bytes(body)
+
+
+def _headers(answer: aiohttp.ClientResponse) -> Message:
+    """The two headers that matter, where they can be read leniently."""
+    headers = Message()
+    for name in ("Content-Type", "Content-Disposition"):
+        value = answer.headers.get(name, "")
+        headers[name] = "".join(char for char in value if char.isprintable())
+    return headers
+
+
+def _is_answer(body: bytes) -> bool:
+    """Whether it is a JSON object: WeChat's errors come with HTTP 200 where a file was expected."""
+    if body.lstrip()[:1] != b"{":
+        return False
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _file(headers: Message, body: bytes, call: str) -> Media:
+    content_type = content_type_of(body) or _content_type(headers)
+    if not body or content_type.startswith("text/") or content_type == "application/json":
+        raise NotReached(f"{call} may be repeated: what came is no file ({content_type or 'nothing'})")
+    return Media(body, content_type, _filename(headers))
+
+
+def _content_type(headers: Message) -> str:
+    given = headers["Content-Type"].partition(";")[0].strip().lower()
+    return given if _MIME.fullmatch(given) else "application/octet-stream"
+
+
+def _filename(headers: Message) -> str:
+    """The name that Content-disposition gives, without folders and without what file systems do not take."""
+    try:
+        name = headers.get_filename("")
+    except (LookupError, ValueError):
+        return ""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    name = "".join(char for char in _NOT_IN_NAME.sub("", name) if char.isprintable()).strip(" .")
+    return name[-_NAME_CHARS:]
+
+
+def _upload_name(media: Media, kind: MediaKind) -> str:
+    """ASCII alone: WeChat reads ``filename="…"`` and no other form, and goes by the ending."""
+    return _NOT_IN_UPLOAD_NAME.sub("_", media.filename)[-_NAME_CHARS:] or kind
+
+
+def _web_address(address: str) -> URL | None:
+    try:
+        url = URL(address)
+    except ValueError:
+        return None
+    return url if url.scheme in ("http", "https") and url.host and url.user is None else None

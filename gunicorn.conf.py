@@ -26,7 +26,7 @@ START_PAUSE = 1.0
 def post_worker_init(worker: Any) -> None:
     """Start answering at once: messages may be waiting from before a restart."""
     # Imported here, in the worker: what the master imports would survive a reload.
-    from wsgi import bot
+    from wsgi import deployment
     from wxbot.errors import StoreUnavailable
 
     # What was imported lives as long as the worker: the collector need not look at it again and again.
@@ -34,22 +34,22 @@ def post_worker_init(worker: Any) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
     try:
-        bot.start()
+        deployment.start()
     except StoreUnavailable as error:
         if worker.age <= worker.cfg.workers:  # the first start: somebody is there to read why
             raise
         # A worker that fails here would make gunicorn end all the others. This one answers 500 until the store is back.
         worker.log.error("this worker answers nobody yet: %s", error)
-        threading.Thread(target=_keep_starting, args=(bot, worker), daemon=True).start()
+        threading.Thread(target=_keep_starting, args=(deployment, worker), daemon=True).start()
 
 
-def _keep_starting(bot: Any, worker: Any) -> None:
+def _keep_starting(deployment: Any, worker: Any) -> None:
     from wxbot.errors import StoreUnavailable
 
     while worker.alive:
         time.sleep(START_PAUSE)
         try:
-            bot.start()
+            deployment.start()
         except StoreUnavailable:
             continue
         return
@@ -57,6 +57,6 @@ def _keep_starting(bot: Any, worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Finish what is running and hand the rest back."""
-    from wsgi import bot
+    from wsgi import deployment
 
-    bot.stop()
+    deployment.stop()

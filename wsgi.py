@@ -1,10 +1,10 @@
 """What gunicorn serves: ``gunicorn wsgi:app``. Everything else is in gunicorn.conf.py and the settings."""
 
-from wxbot.bot import Bot
-from wxbot.config import load_settings
+from wxbot.accounts import all_secrets, load_accounts
+from wxbot.deployment import Deployment
 from wxbot.logs import configure_logging
 
-settings = load_settings()
-configure_logging(settings.log_level, settings.secrets())
-bot = Bot(settings)
-app = bot.wsgi()
+accounts = load_accounts()
+configure_logging(next(iter(accounts.values())).log_level, all_secrets(accounts))
+deployment = Deployment(accounts)
+app = deployment.wsgi()

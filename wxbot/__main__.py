@@ -1,4 +1,4 @@
-"""The command line: ``python -m wxbot run | worker | simulate | check | plugins | deadletters | store``."""
+"""The command line: ``python -m wxbot run | worker | simulate | check | plugins | deadletters | handovers | …``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +16,16 @@ from typing import TypeVar
 
 import click
 
+from wxbot import capabilities as known_capabilities
+from wxbot.accounts import all_secrets, load_accounts
 from wxbot.backends.choice import check_broker, make_bulk, make_clock, make_store
-from wxbot.bot import Bot
 from wxbot.check import check as check_everything
-from wxbot.config import Settings, load_settings, without_password
-from wxbot.errors import ConfigError, StoreUnavailable, WxbotError
+from wxbot.config import Settings, without_password
+from wxbot.deployment import Deployment, problems_of
+from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
-from wxbot.plugin_setup import load_plugins
-from wxbot.ports import DeadLetter, Store
+from wxbot.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
+from wxbot.ports import ConversationKey, DeadLetter, HandOver, Store
 from wxbot.store_copy import End, copy, summary
 from wxbot.version import __version__
 
@@ -54,7 +56,7 @@ def main() -> None:
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
 def run(gunicorn_options: tuple[str, ...]) -> None:
     """Serve the bot with gunicorn. Options after -- go to gunicorn, such as -- --workers 4."""
-    _serve(load_settings(), gunicorn_options)
+    _serve(load_accounts(), gunicorn_options)
 
 
 @main.command()
@@ -80,16 +82,17 @@ def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_o
     # Of these processes alone: Dramatiq's own folder is shared by all programs of the machine.
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="wxbot-metrics-"))
     chosen = [] if processes is None else ["--workers", str(processes)]
-    _serve(load_settings(), ("--bind", bind, *chosen, *gunicorn_options))
+    _serve(load_accounts(), ("--bind", bind, *chosen, *gunicorn_options))
 
 
-def _serve(settings: Settings, gunicorn_options: Sequence[str]) -> None:
+def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) -> None:
     """Become gunicorn, once everything that can be checked is right."""
-    Bot(settings)  # every problem in one report now, rather than from each worker
-    store = make_store(settings)
+    Deployment(accounts)  # every problem in one report now, rather than from each worker
+    anyone = next(iter(accounts.values()))  # they share store and broker
+    store = make_store(anyone)
     store.open()
     store.close()
-    check_broker(settings)
+    check_broker(anyone)
     if not Path("wsgi.py").is_file():
         raise click.UsageError("there is no wsgi.py here; run this in the folder of your bot (see docs/deployment.md)")
     sys.stdout.flush()
@@ -121,22 +124,87 @@ def simulate(demo: bool, folders: str | None, mode: str, form: str) -> None:
 @main.command()
 def check() -> None:
     """Say in plain sentences what works and what would not."""
-    settings = load_settings()
-    configure_logging("ERROR", settings.secrets())
+    accounts = load_accounts()
+    configure_logging("ERROR", all_secrets(accounts))
     works = True
-    for finding in check_everything(settings):
-        works = works and finding.good
-        click.echo(f"{'ok ' if finding.good else 'NO '} {finding.sentence}")
+    for settings in _one_after_the_other(accounts):
+        for finding in check_everything(settings):
+            works = works and finding.good
+            _say(f"{'ok ' if finding.good else 'NO '} {finding.sentence}")
+    for problem in _unread_by_all(accounts):
+        works = False
+        _say(f"NO  {problem}" + ("" if problem.endswith("?") else "."))
     sys.exit(0 if works else 1)
+
+
+def _unread_by_all(accounts: Mapping[str, Settings]) -> list[str]:
+    """Settings of plugins that no account has; what else is wrong with plugins has been said."""
+    if "" in accounts:
+        return []
+    try:
+        return misspelt_everywhere([load_plugins(settings) for settings in accounts.values()])
+    except (ConfigError, PluginError):
+        return []
 
 
 @main.command()
 def plugins() -> None:
     """List the plugins and their handlers, in the order in which they are asked."""
-    for plugin in load_plugins(load_settings()).router.plugins:
-        click.echo(f"{plugin.name}  {plugin.description}".rstrip())
-        for handler in (*plugin.handlers, *filter(None, [plugin.fallback_handler])):
-            click.echo(f"    {handler.purpose}  ▶  {handler.name}")
+    accounts = load_accounts()
+    found = _plugins_of(accounts)
+    for settings in _one_after_the_other(accounts):
+        for plugin in found[settings.account].router.plugins:
+            click.echo(f"{plugin.name}  {plugin.description}".rstrip())
+            for handler in (*plugin.handlers, *filter(None, [plugin.fallback_handler])):
+                click.echo(f"    {handler.purpose}  ▶  {handler.name}")
+
+
+def _plugins_of(accounts: Mapping[str, Settings]) -> dict[str, PluginSet]:
+    """Raises ConfigError with the problems of all accounts, PluginError."""
+    found: dict[str, PluginSet] = {}
+    problems: list[str] = []
+    for name, settings in accounts.items():
+        try:
+            found[name] = load_plugins(settings)
+        except (ConfigError, PluginError) as error:
+            if not name:
+                raise
+            problems += problems_of(name, error)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+@main.command()
+def capabilities() -> None:
+    """Show what each kind of account receives, sends and answers, as a Markdown table."""
+    click.echo(known_capabilities.table(), nl=False)
+
+
+def _one_after_the_other(accounts: Mapping[str, Settings]) -> Iterator[Settings]:
+    """Each account's settings, with its name as a heading where accounts have names."""
+    for number, (name, settings) in enumerate(accounts.items()):
+        if name:
+            _say(f"{os.linesep if number else ''}[{name}]")
+        yield settings
+
+
+_ACCOUNT = click.option("--account", metavar="NAME", default=None, help="Whose; needed where there are several.")
+
+
+def _chosen(name: str | None) -> Settings:
+    """The settings of the account ``name``; without a name, of the only one. Raises UsageError, ConfigError."""
+    accounts = load_accounts()
+    if name in accounts and name:
+        return accounts[name]
+    if "" in accounts and name is not None:
+        raise click.UsageError("there is one account, without a name (WXBOT_ACCOUNTS is not set): leave --account out")
+    if name is None and len(accounts) == 1:
+        return next(iter(accounts.values()))
+    there = ", ".join(accounts)
+    if name is None:
+        raise click.UsageError(f"there are several accounts, say which one with --account: {there}")
+    raise click.UsageError(f"there is no account {name!r}; there are {there}")
 
 
 @main.group()
@@ -145,9 +213,10 @@ def deadletters() -> None:
 
 
 @deadletters.command("list")
-def list_dead_letters() -> None:
+@_ACCOUNT
+def list_dead_letters(account: str | None) -> None:
     """List them with the reason, without what the user wrote."""
-    letters = _with_store(_own_letters)
+    letters = _letters_of(_chosen(account))
     for letter in letters:
         click.echo(_one_line(letter))
     click.echo(f"{len(letters)} dead letter(s)." if letters else "There are no dead letters.")
@@ -155,9 +224,10 @@ def list_dead_letters() -> None:
 
 @deadletters.command("show")
 @click.argument("number", type=int)
-def show_dead_letter(number: int) -> None:
+@_ACCOUNT
+def show_dead_letter(number: int, account: str | None) -> None:
     """Show one whole, with what the user wrote and what was not sent."""
-    letter = next((each for each in _with_store(_own_letters) if each.seq == number), None)
+    letter = next((each for each in _letters_of(_chosen(account)) if each.seq == number), None)
     if letter is None:
         raise click.UsageError(f"there is no dead letter {number}")
     click.echo(_one_line(letter))
@@ -170,46 +240,54 @@ def show_dead_letter(number: int) -> None:
 @deadletters.command("retry")
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of them.")
-def retry_dead_letters(numbers: tuple[int, ...], everything: bool) -> None:
+@_ACCOUNT
+def retry_dead_letters(numbers: tuple[int, ...], everything: bool, account: str | None) -> None:
     """Put them back into the inbox; a running bot takes them up within seconds. A user may then read a reply twice."""
 
-    async def retry(store: Store, number: int) -> bool:
-        return await store.retry_dead_letter(load_settings().appid, number, time.time())
+    async def retry(store: Store, appid: str, number: int) -> bool:
+        return await store.retry_dead_letter(appid, number, time.time())
 
-    _for_each(numbers, everything, retry, "will be tried again")
+    _for_each(numbers, everything, account, retry, "will be tried again")
 
 
 @deadletters.command("drop")
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of them.")
-def drop_dead_letters(numbers: tuple[int, ...], everything: bool) -> None:
+@_ACCOUNT
+def drop_dead_letters(numbers: tuple[int, ...], everything: bool, account: str | None) -> None:
     """Forget them for good."""
 
-    async def drop(store: Store, number: int) -> bool:
-        return await store.drop_dead_letter(load_settings().appid, number)
+    async def drop(store: Store, appid: str, number: int) -> bool:
+        return await store.drop_dead_letter(appid, number)
 
-    _for_each(numbers, everything, drop, "dropped")
+    _for_each(numbers, everything, account, drop, "dropped")
 
 
 def _for_each(
-    numbers: tuple[int, ...], everything: bool, act: Callable[[Store, int], Awaitable[bool]], done: str
+    numbers: tuple[int, ...],
+    everything: bool,
+    account: str | None,
+    act: Callable[[Store, str, int], Awaitable[bool]],
+    done: str,
 ) -> None:
     if not numbers and not everything:
         raise click.UsageError("give the numbers that `deadletters list` shows, or --all")
+    settings = _chosen(account)
+    appid = settings.appid
 
     async def act_on_all(store: Store) -> list[tuple[int, bool]]:
-        ours = [letter.seq for letter in await _own_letters(store)]
-        return [(number, number in ours and await act(store, number)) for number in (ours if everything else numbers)]
+        ours = [letter.seq for letter in await store.dead_letters(appid, LIST_LIMIT)]
+        wanted = ours if everything else numbers
+        return [(number, number in ours and await act(store, appid, number)) for number in wanted]
 
-    results = _with_store(act_on_all)
+    results = _with_store(settings, act_on_all)
     for number, good in results:
         click.echo(f"{number} {done}" if good else f"{number} is not a dead letter")
     if not all(good for _, good in results):
         sys.exit(1)
 
 
-def _with_store(work: Callable[[Store], Awaitable[Result]]) -> Result:
-    settings: Settings = load_settings()
+def _with_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
     store = make_store(settings)
     store.open()
 
@@ -222,16 +300,51 @@ def _with_store(work: Callable[[Store], Awaitable[Result]]) -> Result:
         store.close()
 
 
-async def _own_letters(store: Store) -> list[DeadLetter]:
-    """The dead letters of the configured account."""
-    return list(await store.dead_letters(load_settings().appid, LIST_LIMIT))
+def _letters_of(settings: Settings) -> Sequence[DeadLetter]:
+    return _with_store(settings, lambda store: store.dead_letters(settings.appid, LIST_LIMIT))
 
 
 def _one_line(letter: DeadLetter) -> str:
-    died = datetime.fromtimestamp(letter.died_at, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+    died = _local_time(letter.died_at)
     kind = letter.fields.get("Event") or letter.fields.get("MsgType")
     progress = f"tries {letter.attempts}, sent {letter.sent}"
     return f"{letter.seq}  {died}  {letter.key.openid}  {kind}  {progress}  {letter.reason}"
+
+
+def _local_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+@main.group()
+def handovers() -> None:
+    """Users who are with human agents: the bot is silent towards them."""
+
+
+@handovers.command("list")
+@_ACCOUNT
+def list_hand_overs(account: str | None) -> None:
+    """List them: openid, agent, and until when the bot is silent."""
+    settings = _chosen(account)
+    found = _with_store(settings, lambda store: _hand_overs(store, settings))
+    for key, hand_over in found:
+        click.echo(f"{key.openid}  {hand_over.agent or 'any agent'}  until {_local_time(hand_over.until)}")
+    click.echo(f"{len(found)} user(s)." if found else "No user is with human agents.")
+
+
+async def _hand_overs(store: Store, settings: Settings) -> Sequence[tuple[ConversationKey, HandOver]]:
+    return await store.hand_overs(settings.appid, time.time(), LIST_LIMIT)
+
+
+@handovers.command("end")
+@click.argument("openid")
+@_ACCOUNT
+def end_hand_over(openid: str, account: str | None) -> None:
+    """Let the bot answer this user again, from their next message on."""
+    key = ConversationKey((settings := _chosen(account)).appid, openid)
+    if not _with_store(settings, lambda store: store.hand_back(key)):
+        click.echo(f"{openid} is with no human agent")
+        sys.exit(1)
+    click.echo(f"{openid} is with the bot again")
 
 
 @main.group("store")
@@ -242,19 +355,20 @@ def store_group() -> None:
 @store_group.command("copy")
 @click.argument("addresses", metavar="[FROM] TO", nargs=-1)
 @click.option("--all-accounts", is_flag=True, help="Every account found there, not only that of WXBOT_APPID.")
-def copy_store(addresses: tuple[str, ...], all_accounts: bool) -> None:
+@_ACCOUNT
+def copy_store(addresses: tuple[str, ...], all_accounts: bool, account: str | None) -> None:
     """Copy all messages from one store to another one, such as sqlite:///wxbot.db and redis://127.0.0.1:6379/0.
 
     FROM is WXBOT_STORE_URL unless it is given. Stop the bot first. FROM stays as it is, and TO must have nothing of the
     account yet. A copy that was interrupted is never worked by a bot: run the same command again.
     """
-    settings = load_settings()
+    appid, store_url = _what_to_copy(all_accounts, account)
     if not 1 <= len(addresses) <= 2:
         raise click.UsageError("give the address of the store to copy to, or two addresses: from where, and to where")
-    from_address, to_address = (settings.store_url, *addresses)[-2:]
+    from_address, to_address = (store_url, *addresses)[-2:]
     try:
         with _opened(from_address, create=False) as source, _opened(to_address, create=True) as target:
-            copied = asyncio.run(copy(source, target, None if all_accounts else settings.appid))
+            copied = asyncio.run(copy(source, target, appid))
     except KeyboardInterrupt:
         click.echo("wxbot: interrupted; bots refuse what was copied so far. Run the same command again.", err=True)
         sys.exit(128 + signal.SIGINT)
@@ -263,12 +377,22 @@ def copy_store(addresses: tuple[str, ...], all_accounts: bool) -> None:
     click.echo(f"All of it was copied. To work there, set WXBOT_STORE_URL to {target.name} and start the bot.")
 
 
+def _what_to_copy(all_accounts: bool, account: str | None) -> tuple[str | None, str]:
+    """The appid, or None for all, and the address of the store in use."""
+    if not all_accounts:
+        settings = _chosen(account)
+        return settings.appid, settings.store_url
+    if account is not None:
+        raise click.UsageError("--all-accounts and --account exclude each other")
+    return None, next(iter(load_accounts().values())).store_url
+
+
 @contextmanager
 def _opened(address: str, *, create: bool) -> Iterator[End]:
     """The store at ``address``. Raises UsageError for what is no address, StoreUnavailable."""
     name = without_password(address)
     try:
-        settings = load_settings(store_url=address, broker_url="", role="webhook")
+        settings = next(iter(load_accounts(store_url=address, broker_url="", role="webhook").values()))
         clock = make_clock(settings)
         bulk = make_bulk(settings, clock)
     except ConfigError as error:  # all else that is configured has been read before

@@ -108,9 +108,7 @@ class Bot:
         if not receipt.new:
             log.info("a redelivered push was acknowledged and not answered again")
         if receipt.handed_over.until:
-            return self._callback.answer(
-                push, transfer_fields(push.fields, self.clock.now(), receipt.handed_over.agent), self.clock.now()
-            )
+            return self._transfer(push, receipt.handed_over)
         return self._passive_answer(push, arrival, receipt.first_at) if self._answers_pushes else None
 
     @property
@@ -152,6 +150,10 @@ class Bot:
             return None
         log.info("a message was handed to human agents")
         return HandOver(now + self.settings.hand_over_seconds, agent)
+
+    def _transfer(self, push: Push, to: HandOver) -> PassiveAnswer:
+        agent = to.agent if self.settings.account_kind == "official" else ""  # nobody else can choose
+        return self._callback.answer(push, transfer_fields(push.fields, now := self.clock.now(), agent), now)
 
     def _passive_answer(self, push: Push, arrival: Arrival, first_at: float) -> PassiveAnswer | None:
         answer = self._running().passive_answer(arrival, first_at)

@@ -1,7 +1,7 @@
 """Settings from the environment and ``.env``: read once, checked as a whole, secrets printed as ``***``.
 
 Every setting is an environment variable with the prefix ``WXBOT_``. docs/configuration.md has them in one table, which
-a test holds against this class.
+a test holds against this class. Where one deployment has several accounts, wxbot/accounts.py reads theirs.
 """
 
 from __future__ import annotations
@@ -12,25 +12,36 @@ import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from wxbot.capabilities import reply_kinds
 from wxbot.errors import ConfigError
 from wxbot.media import MIB
 from wxbot.replies import KINDS
-from wxbot.reply_budget import QUOTAS, AccountKind, Quota, parse_quota
+from wxbot.reply_budget import DEEDS, QUOTAS, AccountKind, Allowance, Quota, parse_quota
 
 PREFIX = "WXBOT_"
 PLUGIN_PREFIX = "WXBOT_PLUGIN_"
-READ_ELSEWHERE = frozenset({"WXBOT_BIND"})
-"""Variables that are none of these settings and yet no mistake: gunicorn.conf.py reads them."""
+ACCOUNTS_VARIABLE = "WXBOT_ACCOUNTS"
+"""The file with the accounts, where one deployment has several (wxbot/accounts.py)."""
+READ_ELSEWHERE = frozenset({"WXBOT_BIND", ACCOUNTS_VARIABLE})
+"""Variables that are none of these settings and yet no mistake: gunicorn.conf.py and wxbot/accounts.py read them."""
 
 _OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)")
 """What Kubernetes puts into every container beside a service whose name begins with ``wxbot``."""
@@ -38,11 +49,15 @@ _OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+
 _REDIS_ADDRESS = re.compile(r"rediss?(\+sentinel)?://[^\s/]+")
 _AMQP_ADDRESS = re.compile(r"amqps?://[^\s/]+")
 
+CALLBACK_PATH = "/wechat"
+
 SHORTEST_KEY = 16
 """Characters that ``WXBOT_SEND_KEY`` must have at least."""
 
-_MISSING = "Field required"
-_NOT_GIVEN = SecretStr("")
+MISSING = "Field required"
+"""Pydantic's own message for what is not there."""
+NOT_GIVEN = SecretStr("")
+"""Stands for a secret that nobody gave; an empty one is another one."""
 
 _Names = Annotated[tuple[str, ...], NoDecode]
 _Paths = Annotated[tuple[Path, ...], NoDecode]
@@ -70,10 +85,10 @@ class Settings(BaseSettings):
     )
     appid: str = Field(min_length=1, description="AppID of the Mini Program or Official Account")
     secret: SecretStr = Field(
-        _NOT_GIVEN, validate_default=True, description="AppSecret of the account; not needed with cloud call"
+        NOT_GIVEN, validate_default=True, description="AppSecret of the account; not needed with cloud call"
     )
     token: SecretStr = Field(
-        _NOT_GIVEN,
+        NOT_GIVEN,
         validate_default=True,
         description="Token of the message push, as set in WeChat's console; not needed with cloud call",
     )
@@ -83,7 +98,7 @@ class Settings(BaseSettings):
     )
 
     # The webhook
-    callback_path: str = Field("/wechat", pattern=r"^/[\w./-]*$", description="Path of the callback URL")
+    callback_path: str = Field(CALLBACK_PATH, pattern=r"^/[\w./-]*$", description="Path of the callback URL")
     max_body_bytes: int = Field(1024 * 1024, gt=0, description="Largest push accepted, in bytes; more gets a 413")
     max_skew_seconds: float = Field(
         300, ge=0, description="How far a push's timestamp may be from our clock, in seconds; 0 turns the check off"
@@ -210,6 +225,10 @@ class Settings(BaseSettings):
         "INFO", description="Least important log line shown"
     )
 
+    # Known only where one deployment has several accounts (see ``of_account``)
+    _account: str = PrivateAttr("")
+    _plugin_settings: Mapping[str, Mapping[str, Any]] = PrivateAttr(default_factory=dict)
+
     @field_validator("plugin_folders", "plugins", "send_kinds", "hand_back_words", "continue_words", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
@@ -220,9 +239,9 @@ class Settings(BaseSettings):
     @field_validator("secret", "token", mode="before")
     @classmethod
     def _is_there(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not _NOT_GIVEN or info.data.get("cloud_call", "off") != "off":
+        if value is not NOT_GIVEN or info.data.get("cloud_call", "off") != "off":
             return value
-        raise ValueError(_MISSING)
+        raise ValueError(MISSING)
 
     @field_validator("secret", "token")
     @classmethod
@@ -236,8 +255,11 @@ class Settings(BaseSettings):
     def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
-        if len(value.get_secret_value()) < SHORTEST_KEY:
+        key = value.get_secret_value()
+        if len(key) < SHORTEST_KEY:
             raise ValueError(f"must have {SHORTEST_KEY} characters or more: whoever guesses it writes to your users")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ValueError("must have ASCII characters only, and no blanks: it travels in an HTTP header")
         return value
 
     @field_validator("quota", mode="before")
@@ -245,14 +267,14 @@ class Settings(BaseSettings):
     def _read_quota(cls, value: Any) -> Any:
         if isinstance(value, Mapping):  # a table in the accounts' file
             value = ", ".join(f"{deed}={each}" for deed, each in value.items())
-        return parse_quota(value) if isinstance(value, str) else value
+        return _quota_from(value) if isinstance(value, str) else value
 
     @field_validator("send_kinds")
     @classmethod
     def _known_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for kind in value:
-            if kind not in KINDS:
-                raise ValueError(f"{kind!r} is no kind of reply; there are {', '.join(KINDS)}")
+        for number, kind in enumerate(value, 1):
+            if kind not in KINDS:  # and is not shown: it may be a secret in the wrong place
+                raise ValueError(f"number {number} is no kind of reply; there are {', '.join(KINDS)}")
         return value
 
     @field_validator("api_base")
@@ -305,6 +327,24 @@ class Settings(BaseSettings):
         """The kinds of reply that handlers of this account may give."""
         return frozenset(self.send_kinds) or reply_kinds(self.account_kind)
 
+    @property
+    def account(self) -> str:
+        """The name of the account where one deployment has several, else empty."""
+        return self._account
+
+    @property
+    def plugin_settings(self) -> Mapping[str, Mapping[str, Any]]:
+        """What this account alone sets for its plugins, by plugin: it wins over ``WXBOT_PLUGIN_…``."""
+        return self._plugin_settings
+
+    def of_account(self, name: str, plugin_settings: Mapping[str, Mapping[str, Any]] | None = None) -> Self:
+        """The same settings for the account ``name`` of several, whose callback path is ``/wechat/<name>``."""
+        made = self.model_copy(update={"callback_path": f"{CALLBACK_PATH}/{name}"})
+        made._account = name  # noqa: SLF001 - a copy of our own
+        if plugin_settings is not None:
+            made._plugin_settings = plugin_settings  # noqa: SLF001
+        return made
+
     def secrets(self) -> tuple[str, ...]:
         """Every secret value, for the log's redaction. Never print them."""
         held = (self.secret, self.token, self.aes_key, self.previous_aes_key, self.send_key)
@@ -340,35 +380,74 @@ def decode_aes_key(encoded: str) -> bytes:
         raise ValueError("is not base64") from None
 
 
+def _quota_from(written: str) -> Quota:
+    """Raises ValueError that names the row by its number: what it says may be a secret in the wrong place."""
+    quota: dict[str, Allowance] = {}
+    for number, row in enumerate(filter(str.strip, written.split(",")), 1):
+        try:
+            quota |= parse_quota(row)
+        except ValueError:
+            raise ValueError(
+                f"row {number} is no row of a quota; write such as message=5/48h, enter=2/1m "
+                f"(there are {', '.join(DEEDS)}; times in s, m, h or d)"
+            ) from None
+    return quota
+
+
 def load_settings(*, env_file: str | None = ".env", **overrides: Any) -> Settings:
     """Settings from the environment, ``.env`` and ``overrides``. Raises ConfigError that lists every problem.
 
-    A ``WXBOT_`` variable that means nothing is a problem too: most likely it is a setting misspelt.
+    A ``WXBOT_`` variable that means nothing is a problem too: most likely it is a setting misspelt. These are the
+    settings of one account: ``wxbot.accounts.load_accounts`` knows of several.
     """
-    try:
-        problems = _misspelt(_environment(env_file), overrides)
-    except UnicodeDecodeError:
-        raise ConfigError([f"{env_file} is not UTF-8: save it as UTF-8"]) from None
+    problems = misspelt_settings(read_environment(env_file), overrides)
     try:
         settings = Settings(**{"_env_file": env_file, **overrides})
     except ValidationError as error:
-        problems += [_problem(PREFIX, details["loc"], details["msg"]) for details in error.errors()]
+        problems += [problem_of(PREFIX, details["loc"], details["msg"]) for details in error.errors()]
     else:
         if not problems:
             return settings
     raise ConfigError(problems)
 
 
-def load_plugin_settings(plugin: str, model: type[_Model], environ: Mapping[str, str] | None = None) -> _Model:
-    """A plugin's own settings: fields of ``model`` from ``WXBOT_PLUGIN_<PLUGIN>_<FIELD>``. Raises ConfigError."""
-    prefix = _plugin_prefix(plugin)
-    environ = _environment() if environ is None else environ
+def load_plugin_settings(
+    plugin: str,
+    model: type[_Model],
+    environ: Mapping[str, str] | None = None,
+    of_account: Mapping[str, Any] | None = None,
+) -> _Model:
+    """A plugin's own settings: fields of ``model`` from ``WXBOT_PLUGIN_<PLUGIN>_<FIELD>``. Raises ConfigError.
+
+    ``of_account`` is what one account of several sets for itself, by field: it wins.
+    """
+    prefix, own = _plugin_prefix(plugin), dict(of_account or {})
+    environ = read_environment() if environ is None else environ
     values = {field: environ[prefix + field.upper()] for field in _fields(model) if prefix + field.upper() in environ}
     try:
-        return TypeAdapter(model).validate_python(values)
+        return TypeAdapter(model).validate_python({**values, **own})
     except ValidationError as error:
-        problems = [_problem(prefix, details["loc"], details["msg"]) for details in error.errors()]
+        problems = [
+            f"plugin_settings.{plugin}.{'.'.join(map(str, details['loc']))}: {plain(details['msg'])}"
+            if details["loc"] and details["loc"][0] in own
+            else problem_of(prefix, details["loc"], details["msg"])
+            for details in error.errors()
+        ]
     raise ConfigError(problems)
+
+
+def unknown_plugin_settings(
+    given: Mapping[str, Mapping[str, Any]], plugins: Mapping[str, type[Any] | None]
+) -> list[str]:
+    """A problem for each of an account's own plugin settings that no plugin reads. ``plugins``: class by name."""
+    known = [
+        f"plugin_settings.{plugin}.{field}"
+        for plugin, model in plugins.items()
+        if model is not None
+        for field in _fields(model)
+    ]
+    names = [f"plugin_settings.{plugin}.{field}" for plugin, values in given.items() for field in values]
+    return unknown_names(names, known, "is a setting of no plugin that was found")
 
 
 def misspelt_plugin_settings(
@@ -381,21 +460,23 @@ def misspelt_plugin_settings(
         if model is not None
         for field in _fields(model)
     ]
-    given = [name for name in (_environment() if environ is None else environ) if name.startswith(PLUGIN_PREFIX)]
-    return _unknown(given, [*known, *_names_of_settings()], "is a setting of no plugin that was found")
+    given = [name for name in (read_environment() if environ is None else environ) if name.startswith(PLUGIN_PREFIX)]
+    return unknown_names(given, [*known, *_names_of_settings()], "is a setting of no plugin that was found")
 
 
-def _misspelt(environ: Mapping[str, str], overrides: Iterable[str]) -> list[str]:
+def misspelt_settings(environ: Mapping[str, str], overrides: Iterable[str]) -> list[str]:
+    """A problem for each ``WXBOT_`` variable, and each override, that is no setting."""
     names = [
         name
         for name, value in environ.items()
         if name.startswith(PREFIX) and not name.startswith(PLUGIN_PREFIX) and not _is_of_kubernetes(name, value)
     ]
     names += [PREFIX + name.upper() for name in overrides if not name.startswith("_")]
-    return _unknown(names, [*_names_of_settings(), *READ_ELSEWHERE], "is not a setting")
+    return unknown_names(names, [*_names_of_settings(), *READ_ELSEWHERE], "is not a setting")
 
 
-def _unknown(names: Iterable[str], known: list[str], problem: str) -> list[str]:
+def unknown_names(names: Iterable[str], known: Sequence[str], problem: str) -> list[str]:
+    """``problem`` for each of ``names`` that is not ``known``, with what was meant as far as it can be guessed."""
     problems = []
     for name in sorted(set(names).difference(known)):
         similar = difflib.get_close_matches(name, known, 1, cutoff=0.8)
@@ -425,16 +506,25 @@ def _fields(model: type[Any]) -> list[str]:
     return [field.alias or name for name, field in fields.items()]
 
 
-def _environment(env_file: str | None = ".env") -> dict[str, str]:
-    """The environment laid over ``.env``, as Settings itself reads them: case does not matter in names."""
-    in_file = dotenv_values(env_file) if env_file else {}
+def read_environment(env_file: str | None = ".env") -> dict[str, str]:
+    """The environment laid over ``.env``, as Settings itself reads them: names in capitals. Raises ConfigError."""
+    try:
+        in_file = dotenv_values(env_file) if env_file else {}
+    except UnicodeDecodeError:
+        raise ConfigError([f"{env_file} is not UTF-8: save it as UTF-8"]) from None
     given = {name.upper(): value for name, value in in_file.items() if value is not None}
     return given | {name.upper(): value for name, value in os.environ.items()}
 
 
-def _problem(prefix: str, place: tuple[int | str, ...], message: str) -> str:
+def problem_of(prefix: str, place: tuple[int | str, ...], message: str) -> str:
+    """A problem that pydantic found, in our words; ``prefix`` is of the variable's name."""
     name = prefix + "_".join(str(part) for part in place).upper()
-    message = message.removeprefix("Value error, ")
-    if message == _MISSING:
+    message = plain(message)
+    if message == MISSING:
         return f"{name} is missing"
     return f"{name}: {message}" if place else message  # what concerns several settings names them itself
+
+
+def plain(message: str) -> str:
+    """Pydantic's message without what it puts before ours."""
+    return message.removeprefix("Value error, ")

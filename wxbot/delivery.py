@@ -82,7 +82,7 @@ class ApiDelivery:
             if not self._may_go(turn):
                 break
             await self._send_patiently(turn, turn.unsent[0])
-        if not turn.through:
+        if not turn.through and self._left(turn) > 0:
             turn.indicator.resume()
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:

@@ -28,10 +28,12 @@ from wxbot.ports import Arrival, Clock, ConversationKey, Lease, Receipt, Waker
 from wxbot.reply_budget import Budget
 from wxbot.typing_indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_rules import TypingState
-from wxbot.waiting_room import PATIENCE, WaitingRoom
+from wxbot.waiting_room import WaitingRoom
 from wxbot.wechat.client import WeChatClient
 
 READY_SECONDS = 2.0
+STUCK_SECONDS = 30.0
+"""A push that waits for its answer is let go by the clock; after so long its thread is, should the loop be stuck."""
 HINT_SECONDS = 2.0
 """How long a hint on the broker may take before a sweep does its work."""
 
@@ -113,7 +115,7 @@ class Engine:
     def passive_answer(self, arrival: Arrival, first_at: float) -> Mapping[str, Any] | None:
         """See ``WaitingRoom.answer``. Blocks for as long as WeChat waits."""
         waiting = self._waiting_room.answer(arrival.key, arrival.dedup_key, first_at or arrival.received_at)
-        return self._loop.run(waiting, PATIENCE + READY_SECONDS)
+        return self._loop.run(waiting, STUCK_SECONDS)
 
     def budget(self, key: ConversationKey) -> Budget | None:
         """What WeChat takes for this user, as far as is known. Raises StoreUnavailable."""

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, NamedTuple
 
 from wxbot.errors import PluginError
@@ -110,7 +112,8 @@ class HandlerRun:
         return Step(None, last=True) if value is _END else Step(self._reply(value), last=False)
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _call, function, *arguments)
+        work = partial(contextvars.copy_context().run, _call, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _reply(self, value: Any) -> Reply | None:
         if isinstance(value, str):

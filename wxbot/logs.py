@@ -1,7 +1,7 @@
 """Log lines for people, without secrets: every line, tracebacks included, is redacted as the last step.
 
 What strangers write may be in a line (in a traceback, for one): it can neither begin a line of its own nor move the
-cursor of a terminal.
+cursor of a terminal. Where one deployment has several accounts, a line says whose it is.
 """
 
 from __future__ import annotations
@@ -9,9 +9,29 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(whose)s%(message)s"
+
+_account: ContextVar[str] = ContextVar("wxbot_account", default="")
+
+
+def speak_of(account: str) -> None:
+    """From here on, lines written with this context say ``[account]``; empty: they say nothing of the kind."""
+    _account.set(account)
+
+
+@contextmanager
+def speaking_of(account: str) -> Iterator[None]:
+    """Lines written in here, and in whatever is started from here with this context, say ``[account]``."""
+    token = _account.set(account)
+    try:
+        yield
+    finally:
+        _account.reset(token)
+
 
 _QUOTE = r"""(?:\\*["'])?"""
 _CREDENTIALS = re.compile(
@@ -34,6 +54,8 @@ class RedactingFormatter(logging.Formatter):
         return "\n    ".join(each.translate(_CONTROLS) for each in line.splitlines())
 
     def _formatted(self, record: logging.LogRecord) -> str:
+        account = _account.get()  # handlers format in the thread, and so in the context, that has something to say
+        record.whose = f"[{account}] " if account else ""
         try:
             return super().format(record)
         except (TypeError, ValueError, KeyError):  # logging itself would print the arguments, secrets and all

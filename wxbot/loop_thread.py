@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
 import time
@@ -36,11 +37,15 @@ class LoopThread:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._context = contextvars.copy_context()
+        """Of whoever made this: all that runs on the loop has it, whoever asks for it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._stop_requested = False
         self._started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name="wxbot-loop", daemon=True)
+        self._thread = threading.Thread(
+            target=self._context.copy().run, args=(self._run,), name="wxbot-loop", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -56,7 +61,7 @@ class LoopThread:
         """Have ``function`` called on the loop, soon."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has just ended by itself
-                self._loop.call_soon_threadsafe(function, *arguments)
+                self._context.copy().run(self._loop.call_soon_threadsafe, function, *arguments)
 
     def run(self, coroutine: Awaitable[Result], timeout: float | None = None) -> Result:
         """Wait in another thread for the result. Raises StoreUnavailable after ``timeout`` seconds."""
@@ -65,7 +70,7 @@ class LoopThread:
             return await coroutine
 
         assert self._loop is not None  # noqa: S101 - set before start() returns
-        answer = asyncio.run_coroutine_threadsafe(awaited(), self._loop)
+        answer = self._context.copy().run(asyncio.run_coroutine_threadsafe, awaited(), self._loop)
         try:
             return answer.result(timeout)
         except TimeoutError:

@@ -131,7 +131,8 @@ def _filename(name: str, kind: MediaKind, content_type: str) -> str:
     stem = _UNSAFE_IN_NAME.sub("", Path(name).name)[-80:]
     if not stem or stem == f"the {kind}":
         stem = kind
-    return stem if stem.lower().endswith((f".{ending}", ".jpeg")) else f"{stem}.{ending}"
+    endings = (".jpg", ".jpeg") if ending == "jpg" else (f".{ending}",)
+    return stem if stem.lower().endswith(endings) else f"{stem}.{ending}"
 
 
 def _is_mp3(content: bytes) -> bool:

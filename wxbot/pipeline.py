@@ -158,7 +158,8 @@ class Pipeline:
     async def _follow(self, turn: Turn, run: HandlerRun, context: Context) -> None:
         """Send what the handler says, while it says it."""
         state_before = _written(context)
-        turn.indicator.start()
+        if turn.budget.at(self._clock.now()) > 0:  # who may not be written to may not be shown Typing either
+            turn.indicator.start()
         while not turn.through:
             step = await run.next()
             if step.last:

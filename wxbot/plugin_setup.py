@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wxbot.config import Settings, load_plugin_settings, misspelt_plugin_settings
+from wxbot.config import Settings, load_plugin_settings, misspelt_plugin_settings, unknown_plugin_settings
 from wxbot.errors import ConfigError, PluginError
 from wxbot.plugin import Plugin
 from wxbot.router import Router, find_plugins, select_plugins
@@ -14,33 +14,58 @@ from wxbot.router import Router, find_plugins, select_plugins
 
 @dataclass(frozen=True, slots=True)
 class PluginSet:
-    """The plugins of a bot, ready to answer. ``settings`` and ``resources`` are by plugin name."""
+    """The plugins of a bot, ready to answer. ``settings`` and ``resources`` are by plugin name.
+
+    ``found``: the settings class of every plugin that was found in folders, chosen or not.
+    """
 
     router: Router
     settings: Mapping[str, Any]
     resources: Mapping[str, Any]
+    found: Mapping[str, type[Any] | None]
 
 
 def load_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) -> PluginSet:
     """The plugins that ``settings`` asks for, or ``plugins``; set up. Raises ConfigError, PluginError."""
-    found = find_plugins(settings.plugin_folders) if plugins is None else plugins
+    found = find_plugins(settings.plugin_folders, settings.account) if plugins is None else plugins
     if not found:
         folders = ", ".join(str(folder.resolve()) for folder in settings.plugin_folders)
         raise PluginError(f"there are no plugins in {folders}, so nothing would be answered")
     router = Router(select_plugins(found, settings.plugins))
-    # Plugins given by a program are part of a whole, and what else is set may be meant for the others.
-    misspelt = misspelt_plugin_settings({plugin.name: plugin.settings for plugin in found}) if plugins is None else []
-    chosen = _configure(router.plugins, misspelt)
-    return PluginSet(router, chosen, {plugin.name: _set_up(plugin, chosen) for plugin in router.plugins})
+    known = {plugin.name: plugin.settings for plugin in found}
+    problems = unknown_plugin_settings(settings.plugin_settings, known)
+    # Plugins given by a program are part of a whole, and what else is set may be meant for the others. So it may where
+    # there are several accounts: see ``misspelt_everywhere``.
+    if plugins is None and not settings.account:
+        problems += misspelt_plugin_settings(known)
+    chosen = _configure(router.plugins, settings.plugin_settings, problems)
+    resources = {plugin.name: _set_up(plugin, chosen) for plugin in router.plugins}
+    return PluginSet(router, chosen, resources, known if plugins is None else {})
 
 
-def _configure(plugins: Sequence[Plugin], problems: Sequence[str]) -> dict[str, Any]:
+def misspelt_everywhere(sets: Iterable[PluginSet]) -> list[str]:
+    """A problem for each ``WXBOT_PLUGIN_…`` variable that none of the accounts' plugins reads.
+
+    Nothing is said if a program has given plugins.
+    """
+    found = [each.found for each in sets]
+    if not all(found):
+        return []
+    told = [{problem.split()[0]: problem for problem in misspelt_plugin_settings(each)} for each in found]
+    nowhere = set.intersection(*map(set, told))
+    return [max((each[name] for each in told), key=len) for name in sorted(nowhere)]  # the longest has a guess
+
+
+def _configure(
+    plugins: Sequence[Plugin], of_account: Mapping[str, Mapping[str, Any]], problems: Sequence[str]
+) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     problems = list(problems)
     for plugin in plugins:
         if plugin.settings is not None:
             try:
-                chosen[plugin.name] = load_plugin_settings(plugin.name, plugin.settings)
+                own = of_account.get(plugin.name)
+                chosen[plugin.name] = load_plugin_settings(plugin.name, plugin.settings, of_account=own)
             except ConfigError as error:
                 problems += error.problems
     if problems:

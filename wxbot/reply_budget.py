@@ -36,6 +36,8 @@ class Budget(NamedTuple):
 UNKNOWN_BUDGET = Budget(5, float("inf"))
 """What is believed of a user of whom nothing is known: a message of theirs is here, so they have written."""
 
+NOTHING_LEFT = Budget(0, 0.0)
+
 Quota = Mapping[str, Allowance]
 """The allowance of each deed."""
 

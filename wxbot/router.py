@@ -72,9 +72,12 @@ class Router:
         return None if isinstance(context.message, EventMessage) else Choice(self._fallback, context)
 
 
-def find_plugins(folders: Iterable[Path]) -> list[Plugin]:
-    """Every plugin in ``folders``, by file name, then those of installed packages. Raises PluginError."""
-    found = [plugin for folder in folders for module in _modules(folder) for plugin in _plugins_in(module)]
+def find_plugins(folders: Iterable[Path], account: str = "") -> list[Plugin]:
+    """Every plugin in ``folders``, by file name, then those of installed packages. Raises PluginError.
+
+    Each ``account`` of a process has modules of its own of the files in folders.
+    """
+    found = [plugin for folder in folders for module in _modules(folder, account) for plugin in _plugins_in(module)]
     for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         found += _plugins_of_entry_point(entry_point)
     return found
@@ -112,20 +115,21 @@ def _refuse_unfinished(plugins: Sequence[Plugin]) -> None:
             )
 
 
-def _modules(folder: Path) -> list[ModuleType]:
+def _modules(folder: Path, account: str) -> list[ModuleType]:
     if not folder.is_dir():
         raise PluginError(f"the plugin folder {folder} is not there; set WXBOT_PLUGIN_FOLDERS")
     paths = [path for path in folder.iterdir() if not path.name.startswith(("_", "."))]
     files = [path for path in paths if path.suffix == ".py" and path.is_file()]
     packages = [path / "__init__.py" for path in paths if (path / "__init__.py").is_file()]
-    return [_import(path.absolute()) for path in sorted(files + packages)]
+    return [_import(path.absolute(), account) for path in sorted(files + packages)]
 
 
-def _import(path: Path) -> ModuleType:
+def _import(path: Path, account: str) -> ModuleType:
     """The module in ``path``, under a name of its own so that a plugin called ``json`` harms nobody."""
     is_package = path.name == "__init__.py"
     stem = path.parent.name if is_package else path.stem
-    name = f"wxbot_plugins_{stem}_{zlib.crc32(bytes(path)):08x}"  # two folders may have files of one name
+    whose = zlib.crc32(bytes(path), zlib.crc32(account.encode()))  # two folders may have files of one name
+    name = f"wxbot_plugins_{stem}_{whose:08x}"
     _forget(name)
     locations = [str(path.parent)] if is_package else None
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=locations)

@@ -8,10 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wxbot.messages import AgentSessionEvent, AgentSwitchEvent, Download, Message, UnsubscribeEvent, message_from
+from wxbot.messages import (
+    AgentSessionEvent,
+    AgentSwitchEvent,
+    Download,
+    EventMessage,
+    Message,
+    UnsubscribeEvent,
+    message_from,
+)
 from wxbot.ports import WITH_BOT, HandOver, Lease, Outcome, Pending
 from wxbot.replies import Reply, reply_from_json, reply_to_json
-from wxbot.reply_budget import Budget
+from wxbot.reply_budget import NOTHING_LEFT, Budget
 from wxbot.rest import Rest, rest_in, with_rest
 from wxbot.typing_indicator import TypingIndicator
 
@@ -137,6 +145,8 @@ def begin_turn(
     """The turn of ``pending``; what an earlier attempt left unsent is taken up where it stopped."""
     unsent = [reply_from_json(value) for value in pending.unsent]
     message = message_from(lease.key.appid, pending.fields, pending.received_at, download_from)
+    if pending.budget is None and isinstance(message, EventMessage):
+        unknown_budget = NOTHING_LEFT  # they have never done what allows an answer
     return Turn(
         lease,
         pending,

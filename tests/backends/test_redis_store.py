@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends.conftest import OpenWorker
-from tests.contracts.support import ALICE, APPID, NOW, Worker, arrival, text_of
+from tests.contracts.support import ALICE, APPID, BOB, NOW, Worker, arrival, text_of
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from tests.servers.sentinels import Sentinels
@@ -18,7 +18,7 @@ from wxbot.backends import redis_address, redis_link
 from wxbot.backends.redis import FORMAT, FORMAT_KEY, RedisStore
 from wxbot.clock import SharedClock, elapsed
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.ports import StoredToken
+from wxbot.ports import HandOver, StoredMedia, StoredToken
 
 
 def refusal(url: str) -> str:
@@ -50,6 +50,9 @@ def test_everything_but_work_has_an_end(empty_redis: RedisServer, worker_at: Ope
     worker = worker_at(empty_redis.url)
     worker.accept(arrival("answered"), arrival("dead"))
     claim = worker.claims()
+    worker.wait(worker.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text", "text": "hi"}))
+    worker.delivers("a human, please", BOB, hand_over=HandOver(NOW + 600), for_agents=True)
+    worker.wait(worker.store.save_media(APPID, "cat", StoredMedia("media id", NOW + 60), NOW))
     following = worker.settles(claim.lease, claim.pending, state={"plugin": {"name": "Alice"}})
     assert following is not None
     worker.settles(claim.lease, following, "dead", reason="so")
@@ -57,8 +60,24 @@ def test_everything_but_work_has_an_end(empty_redis: RedisServer, worker_at: Ope
     worker.wait(worker.store.save_token(APPID, StoredToken("token", NOW + 7200)))
     worker.wait(worker.store.ping())
     forever = {key for key in empty_redis.cli("KEYS", "*") if empty_redis.cli("PTTL", key) == -1}
-    # A number, a version, and one short entry for each dead letter, which the purge takes away.
-    assert forever == {FORMAT_KEY, f"wxbot:{{{APPID}}}:seq", f"wxbot:{{{APPID}}}:dead"}
+    # A number, a version, and one short entry for each dead letter and hand-over, which the purge takes away.
+    prefix = f"wxbot:{{{APPID}}}:"
+    assert forever == {FORMAT_KEY, prefix + "seq", prefix + "dead", prefix + "agents"}
+    worker.purges(NOW + 600)
+    assert empty_redis.cli("KEYS", prefix + "agents") == []
+
+
+def test_a_hand_over_that_an_older_wxbot_has_forgotten_is_not_listed(
+    empty_redis: RedisServer, worker_at: OpenWorker
+) -> None:
+    """Its scripts let an idle conversation expire, whoever has the user."""
+    worker = worker_at(empty_redis.url)
+    for key in (ALICE, BOB):
+        worker.delivers("a human, please", key, hand_over=HandOver(NOW + 600), for_agents=True)
+    empty_redis.cli("DEL", f"wxbot:{{{APPID}}}:c:alice")
+    assert worker.wait(worker.store.hand_overs(APPID, NOW, 10)) == [(BOB, HandOver(NOW + 600))]
+    assert empty_redis.cli("ZRANGE", f"wxbot:{{{APPID}}}:agents", 0, -1) == ["bob"]
+    assert worker.delivers("hello?", at=NOW + 1, for_agents=True).handed_over == HandOver(0.0)
 
 
 def test_work_has_no_end(empty_redis: RedisServer, worker_at: OpenWorker) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import Shell
+from tests.cli.test_commands import Shell, Town, town
 from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
+from wxbot.backends.redis import RedisStore
+from wxbot.ports import Arrival, ConversationKey, HandOver
 from wxbot.testing import FakeWeChat
 
-__all__ = ["empty_redis", "redis_server"]
+__all__ = ["empty_redis", "redis_server", "town"]
 
 
 @pytest.fixture
@@ -116,3 +118,31 @@ def test_a_worker_without_a_broker(shell: Shell) -> None:
     said = shell.wxbot("worker")
     assert said.returncode == 2
     assert "WXBOT_BROKER_URL, which is not set" in said.stderr
+
+
+def test_users_who_are_with_agents_are_listed_and_given_back(town: Town, empty_redis: RedisServer) -> None:
+    user = ConversationKey("wxfedcba9876543210", "oalice")
+    store = RedisStore(empty_redis.url)
+    store.open()
+    try:
+        fields = {"MsgType": "text", "Content": "a person, please", "FromUserName": user.openid, "CreateTime": 1}
+        with_agent = HandOver(4_000_000_000.0, "kf1@shop")
+        store.accept(Arrival(user, "m:1", fields, 1.0, 1.0, hand_over=with_agent, for_agents=True))
+    finally:
+        store.close()
+
+    def handovers(*words: str) -> str:
+        return town.wxbot("handovers", *words, "--account", "club", WXBOT_STORE_URL=empty_redis.url).stdout
+
+    assert handovers("list").startswith("oalice  kf1@shop  until 2096-10-02 ")
+    assert handovers("end", "oalice") == "oalice is with the bot again\n"
+    assert handovers("list") == "No user is with human agents.\n"
+
+
+@pytest.mark.parametrize("command", ["run", "worker"])
+def test_several_accounts_and_a_broker_that_is_not_there(town: Town, empty_redis: RedisServer, command: str) -> None:
+    nowhere = "redis://:s3cret-word@127.0.0.1:9/0"
+    said = town.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=nowhere)
+    assert said.returncode == 2
+    assert "WXBOT_BROKER_URL" in said.stderr
+    assert "s3cret-word" not in said.stderr

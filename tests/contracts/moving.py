@@ -29,7 +29,8 @@ from tests.contracts.support import (
 from wxbot.backends.redis_bulk import RedisBulk
 from wxbot.backends.sqlite_bulk import SqliteBulk
 from wxbot.errors import CopyFailed, StoreUnavailable
-from wxbot.ports import Bulk, ConversationKey, Kept, Kind
+from wxbot.ports import Bulk, ConversationKey, HandOver, Kept, Kind
+from wxbot.reply_budget import Budget
 from wxbot.store_copy import End, copy
 from wxbot.testing import ManualClock
 
@@ -165,7 +166,10 @@ def die(worker: Worker, key: ConversationKey = ALICE, now: float = NOW, **more: 
 USERS = [ALICE, BOB, ConversationKey(APPID, "a:b*[c]"), ConversationKey(APPID, "a")]
 users = st.sampled_from(USERS)
 few = st.integers(0, 3)
-accepts = st.tuples(st.just("accept"), users, st.integers(0, 8))
+budgets = st.none() | st.builds(Budget, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
+hand_overs = st.sampled_from([None, None, HandOver(NOW + 2, "agent"), HandOver(NOW + 500), HandOver(0.0)])
+deeds = st.fixed_dictionaries({"budget": budgets, "hand_over": hand_overs, "for_agents": st.booleans()})
+accepts = st.tuples(st.just("accept"), users, st.integers(0, 8), deeds)
 works = st.tuples(
     st.just("work"),
     users,
@@ -177,6 +181,8 @@ works = st.tuples(
             "unsent": st.sampled_from([(), UNSENT]),
             "state": st.none() | st.dictionaries(st.sampled_from(["a", "吃"]), few | st.just("x"), max_size=2),
             "typing_until": st.sampled_from([0.0, NOW + 12.25]),
+            "budget": budgets,
+            "hand_over": hand_overs,
         }
     ),
 )
@@ -197,8 +203,8 @@ class Life:
         what, *details = step
         getattr(self, f"_{what.replace(' ', '_')}")(*details)
 
-    def _accept(self, key: ConversationKey, number: int) -> None:
-        self.worker.accept(arrival(f"{number}", key, at=self.now, dedup_key=f"m:{number}:{key.openid}"))
+    def _accept(self, key: ConversationKey, number: int, deed: dict[str, Any]) -> None:
+        self.worker.accept(arrival(f"{number}", key, at=self.now, dedup_key=f"m:{number}:{key.openid}", **deed))
 
     def _work(self, key: ConversationKey, verdict: Any, more: dict[str, Any]) -> None:
         if claim := self.worker.tries_to_claim(key, self.now):
@@ -230,7 +236,8 @@ class Life:
 
     def tell(self) -> list[Any]:
         """Works everything off."""
-        told: list[Any] = [letters(self.worker)]
+        told: list[Any] = [letters(self.worker), [self.worker.budget(key) for key in USERS]]
+        told.append(dict(self.worker.wait(self.worker.store.hand_overs(APPID, self.now, 100))))
         told += [sorted(self.worker.waiting(self.now + seconds)) for seconds in (0.0, 0.5, 3.0, 5.0, 10.0)]
         told += [self._work_off(key) for key in USERS]
         for letter in self.worker.wait(self.worker.store.dead_letters(APPID, 100)):

@@ -12,7 +12,8 @@ import redis
 
 from wxbot.backends.redis import RedisStore
 from wxbot.backends.sqlite import SqliteStore
-from wxbot.ports import Arrival, Claim, ConversationKey, Lease, Outcome, Pending, Retention, Store
+from wxbot.ports import Arrival, Claim, ConversationKey, Lease, News, Outcome, Pending, Receipt, Retention, Store
+from wxbot.reply_budget import Budget
 
 NOW = 1_700_000_000.0
 LEASE = 8.0
@@ -85,10 +86,11 @@ def arrival(
     at: float = NOW,
     interacted_at: float | None = None,
     dedup_key: str | None = None,
+    **more: Any,
 ) -> Arrival:
     """A text message; its text is also its MsgId unless told otherwise."""
     fields = {"FromUserName": key.openid, "MsgType": "text", "Content": text, "CreateTime": int(at)}
-    return Arrival(key, dedup_key or f"msg:{text}", fields, at, at if interacted_at is None else interacted_at)
+    return Arrival(key, dedup_key or f"msg:{text}", fields, at, at if interacted_at is None else interacted_at, **more)
 
 
 def text_of(pending: Pending | None) -> str:
@@ -143,6 +145,12 @@ class Worker:
     def accept(self, *arrivals: Arrival) -> list[bool]:
         return [self.store.accept(arrival).new for arrival in arrivals]
 
+    def delivers(self, text: str, key: ConversationKey = ALICE, **more: Any) -> Receipt:
+        return self.store.accept(arrival(text, key, **more))
+
+    def budget(self, key: ConversationKey = ALICE) -> Budget | None:
+        return self.wait(self.store.budget(key))
+
     def waiting(self, now: float = NOW, limit: int = 100) -> list[ConversationKey]:
         return list(self.wait(self.store.waiting(ALICE.appid, now, limit)))
 
@@ -157,14 +165,19 @@ class Worker:
 
     def renews(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, tuple[int, float]]:
         """Extends every lease this worker ever had: fence and last interaction of those that are still its own."""
-        held = self.wait(self.store.renew(list(self.leases.values()), now, seconds))
-        return {key: (self.leases[key].fence, interacted_at) for key, interacted_at in held.items()}
+        return {key: (self.leases[key].fence, news.interacted_at) for key, news in self.hears(now, seconds).items()}
+
+    def hears(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, News]:
+        """Extends every lease this worker ever had: what is new of those that are still its own."""
+        return self.wait(self.store.renew(list(self.leases.values()), now, seconds))
 
     def saves_typing(self, lease: Lease, until: float) -> float:
         return self.wait(self.store.save_typing(lease, until))
 
-    def records_sent(self, lease: Lease, pending: Pending, sent: int, sent_at: float = NOW) -> None:
-        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at))
+    def records_sent(
+        self, lease: Lease, pending: Pending, sent: int, sent_at: float = NOW, budget: Budget | None = None
+    ) -> None:
+        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at, budget))
 
     def purges(self, now: float = NOW) -> int:
         return self.wait(self.store.purge(APPID, now))

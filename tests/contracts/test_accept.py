@@ -6,7 +6,8 @@ import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-from tests.contracts.support import ALICE, BOB, NOW, Place, Stores, Worker, arrival
+from tests.contracts.support import ALICE, BOB, NOW, Place, Stores, Worker, arrival, some
+from wxbot.ports import Bid
 
 PROCESSES = 3
 ROUNDS = 20
@@ -54,6 +55,31 @@ def test_a_redelivery_changes_nothing(one: Worker) -> None:
     assert claim.pending.fields["Content"] == "hi"
     assert claim.pending.received_at == NOW
     assert claim.interacted_at == NOW
+
+
+def test_when_it_was_here_first_is_told(one: Worker, two: Worker) -> None:
+    """As long as it is not answered; what is left of it then need not know."""
+    assert one.delivers("hi", at=NOW).first_at == NOW
+    assert two.delivers("hi", at=NOW + 5).first_at == NOW
+    one.claims(now=NOW + 6)
+    assert two.delivers("hi", at=NOW + 10).first_at == NOW
+    one.accept(arrival("bye", at=NOW + 11))
+    assert two.delivers("hi", at=NOW + 11).first_at == NOW
+
+
+def test_replies_can_come_in_with_their_message(one: Worker, two: Worker) -> None:
+    replies = ({"kind": "text", "text": "later"}, {"kind": "text", "text": "二"})
+    one.accept(arrival("a"), arrival("b", unsent=replies))
+    claim = two.claims()
+    assert claim.pending.unsent == ()
+    following = two.settles(claim.lease, claim.pending)
+    assert following is not None
+    assert following.unsent == replies
+    two.settles(claim.lease, following)
+    claim = some(one.store.accept(arrival("c", unsent=replies), Bid("one", 8.0)).claim)
+    assert claim.pending.unsent == replies
+    one.settles(claim.lease, claim.pending, "back", unsent=claim.pending.unsent[1:])
+    assert two.claims().pending.unsent == replies[1:]
 
 
 def test_the_last_interaction_moves_forward(one: Worker) -> None:

@@ -34,7 +34,8 @@ from wxbot import store_copy
 from wxbot.backends import redis_bulk, sqlite_bulk
 from wxbot.backends.redis_bulk import RedisBulk
 from wxbot.errors import CopyFailed, HalfCopy
-from wxbot.ports import ConversationKey, Kept, Kind, Outcome
+from wxbot.ports import ConversationKey, HandOver, Kept, Kind, Outcome
+from wxbot.reply_budget import Budget
 
 KINDS = ("sqlite", "redis", "valkey", "cluster")
 ALL_PAIRS = [(here, there) for here in KINDS for there in KINDS]
@@ -204,6 +205,22 @@ def test_who_has_been_silent_is_forgotten_as_he_would_have_been(move: Move) -> N
             assert move.new.wait(target.bulk.contents(APPID))["conversations"] == left
 
 
+def test_nobody_is_forgotten_while_human_agents_have_them(move: Move) -> None:
+    to = HandOver(NOW + 5000, "agent")
+    move.old.accept(arrival("a", hand_over=to, for_agents=True, budget=Budget(5, NOW + 9000)), arrival("b", BOB))
+    move.old.works_off(BOB)
+    now = move.time_passes(4000)
+    move.copies()
+    assert move.new.wait(move.new.store.hand_overs(APPID, now, 10)) == [(ALICE, to)]
+    assert move.new.budget() == Budget(5, NOW + 9000)
+    now = move.time_passes(900)
+    move.new.purges(now)
+    assert move.new.delivers("c", at=now, for_agents=True).handed_over == to
+    now = move.time_passes(5000)
+    move.new.purges(now)
+    assert move.new.budget() is None
+
+
 def test_what_might_be_forgotten_already_stays_behind(move: Move) -> None:
     """A store forgets some time after it might."""
     move.old.accept(arrival("a"), arrival("b"), arrival("c", BOB), arrival("d", BOB))
@@ -240,6 +257,15 @@ def test_clocks_that_differ(move: Move) -> None:
     claim = move.new.claims(ALICE, later + 60)
     assert (claim.interacted_at, claim.typing_until, claim.pending.received_at) == (later, later + 9, later)
     assert move.new.claims(BOB, later).typing_until == 0.0
+
+
+def test_clocks_that_differ_and_human_agents(move: Move) -> None:
+    move.new_clock.turn(3600)
+    move.old.accept(arrival("a", budget=Budget(5, NOW + 60)), arrival("b", BOB, hand_over=HandOver(NOW + 90, "agent")))
+    move.copies()
+    later = NOW + 3600
+    assert (move.new.budget(), move.new.budget(BOB)) == (Budget(5, later + 60), None)
+    assert move.new.wait(move.new.store.hand_overs(APPID, later, 10)) == [(BOB, HandOver(later + 90, "agent"))]
 
 
 def test_there_and_back(move: Move, tmp_path: Path) -> None:
@@ -402,6 +428,9 @@ def test_nobody_works_half_a_copy(half_copy: Move) -> None:
         lambda: new.wait(store.dead_letters(APPID, 10)),
         lambda: new.wait(store.retry_dead_letter(APPID, 1, NOW)),
         lambda: new.wait(store.drop_dead_letter(APPID, 1)),
+        lambda: new.wait(store.passive_answer(ALICE, "msg:0")),
+        lambda: new.wait(store.hand_overs(APPID, NOW, 10)),
+        lambda: new.wait(store.hand_back(ALICE)),
     ):
         with pytest.raises(HalfCopy, match=r"half a copy.*`python -m wxbot store copy`"):
             call()

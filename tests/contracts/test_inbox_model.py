@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.contracts.support import APPID, NOW, Place, Stores, Verdict, arrival, outcome
+from tests.contracts.support import APPID, NOW, Place, Stores, Verdict, outcome
 from wxbot.errors import LeaseLost
-from wxbot.ports import ConversationKey, Lease, Pending
+from wxbot.ports import WITH_BOT, ConversationKey, HandOver, Lease, Pending
+from wxbot.reply_budget import Budget
 
 LEASE = 10.0
 USERS = [ConversationKey(APPID, name) for name in ("alice", "bob")]
@@ -22,6 +23,8 @@ OWNERS = ("one", "two")
 users = st.sampled_from(USERS)
 owners = st.sampled_from(OWNERS)
 few = st.integers(0, 5)
+budgets = st.none() | st.builds(Budget, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
+hand_overs = st.none() | st.sampled_from([WITH_BOT, HandOver(NOW + 5, "agent"), HandOver(NOW + 60)])
 
 
 @dataclass
@@ -45,6 +48,15 @@ class User:
     interacted_at: float = 0.0
     typing_until: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+    handed_over: HandOver = WITH_BOT
+
+    def count_down(self, budget: Budget | None) -> None:
+        if budget is not None and (self.budget is None or self.budget.until == budget.until):
+            self.budget = budget
+
+    def has_them_at(self, now: float) -> HandOver:
+        return self.handed_over if now < self.handed_over.until else WITH_BOT
 
     def is_free(self, now: float) -> bool:
         return self.owner is None or self.lease_until <= now
@@ -83,17 +95,47 @@ class InboxMachine(RuleBasedStateMachine):
         self.stores.close()
         self.runner.close()
 
-    @rule(owner=owners, key=users, number=st.integers(0, 30), ago=st.sampled_from([0.0, 0.0, 3.0, 100.0]))
-    def accept(self, owner: str, key: ConversationKey, number: int, ago: float) -> None:
+    @rule(
+        owner=owners,
+        key=users,
+        number=st.integers(0, 30),
+        ago=st.sampled_from([0.0, 0.0, 3.0, 100.0]),
+        budget=budgets,
+        hand_over=hand_overs,
+        for_agents=st.booleans(),
+    )
+    def accept(
+        self,
+        owner: str,
+        key: ConversationKey,
+        number: int,
+        ago: float,
+        budget: Budget | None,
+        hand_over: HandOver | None,
+        for_agents: bool,
+    ) -> None:
         user, text = self.users[key], f"{number}"
         interacted_at = self.now - ago
-        new = self.workers[owner].store.accept(arrival(text, key, at=self.now, interacted_at=interacted_at)).new
-        assert new is (text not in user.seen)
-        if new:
+        receipt = self.workers[owner].delivers(
+            text,
+            key,
+            at=self.now,
+            interacted_at=interacted_at,
+            budget=budget,
+            hand_over=hand_over,
+            for_agents=for_agents,
+        )
+        assert receipt.new is (text not in user.seen)
+        if receipt.new:
+            user.handed_over = hand_over or user.handed_over
+            user.budget = budget or user.budget
+            user.interacted_at = max(user.interacted_at, interacted_at)
             user.seen.add(text)
+        theirs = for_agents and self.now < user.handed_over.until
+        assert receipt.handed_over == (user.handed_over if theirs else WITH_BOT)
+        if receipt.new and not theirs:
             user.waiting.append(Message(text))
             user.due_at = self.now if user.due_at is None else user.due_at
-            user.interacted_at = max(user.interacted_at, interacted_at)
 
     @rule(owner=owners, key=users)
     def claim(self, owner: str, key: ConversationKey) -> None:
@@ -105,7 +147,7 @@ class InboxMachine(RuleBasedStateMachine):
         assert claim.lease.fence > self.fences[key]
         self.fences[key] = claim.lease.fence
         user.owner, user.lease_until = owner, self.now + LEASE
-        self.agree(claim.pending, user.begin())
+        self.agree(claim.pending, user.begin(), user)
         assert (claim.interacted_at, claim.typing_until) == (user.interacted_at, user.typing_until)
         assert claim.state == user.state
         self.work[owner, key] = Work(claim.lease, claim.pending)
@@ -120,6 +162,8 @@ class InboxMachine(RuleBasedStateMachine):
         unsent=st.lists(st.builds(lambda n: {"kind": "text", "text": str(n)}, few), max_size=2),
         state=st.none() | st.dictionaries(st.sampled_from("ab"), few),
         typing_until=st.sampled_from([0.0, NOW + 50]),
+        budget=budgets,
+        hand_over=hand_overs,
     )
     def settle(
         self,
@@ -131,6 +175,8 @@ class InboxMachine(RuleBasedStateMachine):
         unsent: list[dict[str, Any]],
         state: dict[str, Any] | None,
         typing_until: float,
+        budget: Budget | None,
+        hand_over: HandOver | None,
     ) -> None:
         owner, key, work, user = self.some_work(data)
         sent_at = None if sent_ago is None else self.now - sent_ago
@@ -142,6 +188,8 @@ class InboxMachine(RuleBasedStateMachine):
             unsent=tuple(unsent),
             state=state,
             typing_until=typing_until,
+            budget=budget,
+            hand_over=hand_over,
             retry_at=self.now + 5,
             reason="so",
         )
@@ -157,6 +205,8 @@ class InboxMachine(RuleBasedStateMachine):
         user.interacted_at = max(user.interacted_at, sent_at or 0.0)
         user.typing_until = typing_until
         user.state = user.state if state is None else state
+        user.count_down(budget)
+        user.handed_over = hand_over or user.handed_over
         if verdict in ("answered", "dead"):
             user.waiting.pop(0)
             user.dead += [message] if verdict == "dead" else []
@@ -164,7 +214,7 @@ class InboxMachine(RuleBasedStateMachine):
             message.attempts -= 1
         if go_on and verdict in ("answered", "dead") and user.waiting:
             assert following is not None
-            self.agree(following, user.begin())
+            self.agree(following, user.begin(), user)
             work.pending = following
         else:
             assert following is None
@@ -173,14 +223,15 @@ class InboxMachine(RuleBasedStateMachine):
             del self.work[owner, key]
 
     @precondition(lambda self: self.work)
-    @rule(data=st.data(), sent=few)
-    def record_sent(self, data: st.DataObject, sent: int) -> None:
+    @rule(data=st.data(), sent=few, budget=budgets)
+    def record_sent(self, data: st.DataObject, sent: int, budget: Budget | None) -> None:
         owner, key, work, user = self.some_work(data)
         if not self.is_owned(owner, key, work):
             with pytest.raises(LeaseLost):
-                self.workers[owner].records_sent(work.lease, work.pending, sent, self.now)
+                self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, budget)
             return
-        self.workers[owner].records_sent(work.lease, work.pending, sent, self.now)
+        self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, budget)
+        user.count_down(budget)
         user.waiting[0].sent = sent
         user.interacted_at, user.typing_until = max(user.interacted_at, self.now), 0.0
 
@@ -198,11 +249,17 @@ class InboxMachine(RuleBasedStateMachine):
     @rule(owner=owners)
     def renew(self, owner: str) -> None:
         worker = self.workers[owner]
-        held = worker.renews(self.now, LEASE)
+        held = worker.hears(self.now, LEASE)
         owned = {key: user for key, user in self.users.items() if user.owner == owner and key in worker.leases}
-        assert held == {key: (self.fences[key], user.interacted_at) for key, user in owned.items()}
+        assert held == {key: (user.interacted_at, user.has_them_at(self.now)) for key, user in owned.items()}
         for user in owned.values():
             user.lease_until = self.now + LEASE
+
+    @rule(owner=owners, key=users)
+    def hand_back(self, owner: str, key: ConversationKey) -> None:
+        worker, user = self.workers[owner], self.users[key]
+        assert worker.wait(worker.store.hand_back(key)) is (user.handed_over != WITH_BOT)
+        user.handed_over = WITH_BOT
 
     @rule(owner=owners)
     def die(self, owner: str) -> None:
@@ -236,6 +293,14 @@ class InboxMachine(RuleBasedStateMachine):
         dues = [self.users[key].due_at or 0.0 for key in waiting]
         assert dues == sorted(dues)
 
+    @invariant()
+    def the_same_may_be_sent_by_the_same(self) -> None:
+        worker = self.workers["two"]
+        assert {key: worker.budget(key) for key in USERS} == {key: user.budget for key, user in self.users.items()}
+        listed = worker.wait(worker.store.hand_overs(APPID, self.now, 10))
+        assert dict(listed) == {k: to for k, user in self.users.items() if (to := user.has_them_at(self.now)).until}
+        assert [to.until for _, to in listed] == sorted(to.until for _, to in listed)
+
     def some_work(self, data: st.DataObject) -> tuple[str, ConversationKey, Work, User]:
         owner, key = data.draw(st.sampled_from(sorted(self.work)))
         return owner, key, self.work[owner, key], self.users[key]
@@ -243,9 +308,10 @@ class InboxMachine(RuleBasedStateMachine):
     def is_owned(self, owner: str, key: ConversationKey, work: Work) -> bool:
         return self.users[key].owner == owner and work.lease.fence == self.fences[key]
 
-    def agree(self, pending: Pending, message: Message) -> None:
+    def agree(self, pending: Pending, message: Message, user: User) -> None:
         assert pending.fields["Content"] == message.text
         assert (pending.attempts, pending.sent, pending.unsent) == (message.attempts, message.sent, message.unsent)
+        assert (pending.budget, pending.handed_over) == (user.budget, user.handed_over)
 
 
 def test_the_inbox_agrees_with_its_model(place: Place) -> None:

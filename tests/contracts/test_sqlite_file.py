@@ -10,15 +10,19 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from tests.contracts.support import APPID, NOW, Stores, Worker, arrival
-from wxbot.backends import sqlite_writer
+from tests.contracts.support import ALICE, APPID, NOW, Stores, Worker, arrival
+from wxbot.backends import sqlite, sqlite_writer
 from wxbot.backends.sqlite import SCHEMA_VERSION, SqliteStore
 from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.ports import WITH_BOT, HandOver, StoredMedia
+from wxbot.reply_budget import Budget
 
 SECRET = "what the user wrote: 4711-0815"
 NOBODY = 65534
@@ -108,6 +112,130 @@ def synchronous(store: object) -> int:
     assert connection is not None
     (level,) = connection.execute("PRAGMA synchronous").fetchone()
     return int(level)
+
+
+# Files of an older wxbot
+
+OLD_SCHEMA = """
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    appid TEXT NOT NULL,
+    openid TEXT NOT NULL,
+    dedup_key TEXT NOT NULL,
+    fields TEXT NOT NULL,
+    received_at REAL NOT NULL,
+    status INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    sent INTEGER NOT NULL DEFAULT 0,
+    unsent TEXT NOT NULL DEFAULT '[]',
+    died_at REAL,
+    reason TEXT,
+    UNIQUE (appid, openid, dedup_key)
+);
+CREATE INDEX inbox_waiting ON inbox (appid, openid, seq) WHERE status = 0;
+CREATE INDEX inbox_dead ON inbox (seq) WHERE status = 2;
+CREATE TABLE conversations (
+    appid TEXT NOT NULL,
+    openid TEXT NOT NULL,
+    owner TEXT,
+    fence INTEGER NOT NULL DEFAULT 0,
+    lease_until REAL NOT NULL DEFAULT 0,
+    next_at REAL,
+    interacted_at REAL NOT NULL,
+    typing_until REAL NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (appid, openid)
+) WITHOUT ROWID;
+CREATE INDEX conversations_waiting ON conversations (next_at) WHERE next_at IS NOT NULL;
+CREATE TABLE tokens (
+    appid TEXT PRIMARY KEY,
+    value TEXT,
+    expires_at REAL NOT NULL DEFAULT 0,
+    fetching_until REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+OLD_ACCEPT = f"""
+INSERT INTO inbox (appid, openid, dedup_key, fields, received_at, attempts)
+    VALUES ('{APPID}', 'alice', 'msg:TEXT', '{{"Content":"TEXT"}}', {NOW}, 0);
+INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES ('{APPID}', 'alice', {NOW}, {NOW})
+    ON CONFLICT DO UPDATE SET next_at = coalesce(next_at, excluded.next_at),
+    interacted_at = max(interacted_at, excluded.interacted_at);
+"""
+
+
+def execute(file: Path, script: str) -> None:
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(script)
+
+
+@pytest.fixture
+def old_file(file: Path) -> Path:
+    execute(file, OLD_SCHEMA + OLD_ACCEPT.replace("TEXT", "before"))
+    return file
+
+
+@pytest.mark.usefixtures("old_file")
+def test_a_file_of_an_older_wxbot_is_worked_on(stores: Stores) -> None:
+    one = stores.worker("one")
+    assert (one.accept(arrival("before")), one.budget()) == ([False], None)
+    claim = one.claims()
+    assert (claim.pending.budget, claim.pending.handed_over) == (None, WITH_BOT)
+    assert one.wait(one.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text"}))
+    one.settles(claim.lease, claim.pending, budget=Budget(4, NOW), hand_over=HandOver(NOW + 9, "agent"))
+    one.wait(one.store.save_media(APPID, "cat", StoredMedia("id", NOW + 9), NOW))
+    one.store.close()
+    two = stores.worker("two")  # what is there is not added again
+    assert two.wait(two.store.hand_overs(APPID, NOW, 10)) == [(ALICE, HandOver(NOW + 9, "agent"))]
+    assert two.wait(two.store.load_media(APPID, "cat")) == StoredMedia("id", NOW + 9)
+    assert two.budget() == Budget(4, NOW)
+
+
+def test_an_older_wxbot_goes_on_beside_a_newer_one(one: Worker, old_file: Path) -> None:
+    """One process after the other is replaced."""
+    one.delivers("a human, please", at=NOW + 1, hand_over=HandOver(NOW + 9), budget=Budget(5, NOW + 99))
+    execute(old_file, OLD_ACCEPT.replace("TEXT", "meanwhile"))
+    assert one.works_off(now=NOW + 2) == ["before", "a human, please", "meanwhile"]
+    assert one.budget() == Budget(5, NOW + 99)
+    with closing(sqlite3.connect(old_file)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("old_file")
+def test_several_processes_upgrade_a_file_at_once(place: File) -> None:
+    context = get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(3, mp_context=context) as pool:
+        ready = manager.Barrier(3)
+        runs = [pool.submit(_open, place, ready) for _ in range(3)]
+        assert [run.result(30) for run in runs] == [False] * 3
+
+
+def _open(place: File, ready: threading.Barrier) -> bool:
+    """Runs in a process of its own."""
+    store = place.store()
+    ready.wait(20)
+    store.open()
+    try:
+        return store.accept(arrival("before")).new
+    finally:
+        store.close()
+
+
+# What is removed from it
+
+
+def test_media_that_have_expired_are_removed_in_small_parts(
+    one: Worker, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "MEDIA_PURGE_LIMIT", 2)
+    for n in range(5):
+        one.wait(one.store.save_media(APPID, f"{n}", StoredMedia("id", NOW + n), NOW - 1))
+    left = []
+    for _ in range(3):
+        one.wait(one.store.save_media(APPID, "other", None, NOW + 3))
+        with closing(sqlite3.connect(file)) as db:
+            left.append([digest for (digest,) in db.execute("SELECT digest FROM media ORDER BY digest")])
+    assert left == [["2", "3", "4"], ["4"], ["4"]]
 
 
 # Trouble at the start

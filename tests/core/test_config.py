@@ -12,7 +12,9 @@ from urllib.parse import unquote
 import pydantic
 import pytest
 
+from wxbot.capabilities import reply_kinds
 from wxbot.config import (
+    SHORTEST_KEY,
     Settings,
     decode_aes_key,
     load_plugin_settings,
@@ -167,6 +169,14 @@ def test_settings_show_no_secret(environment: Environment) -> None:
         "typing_path",
         "text_bytes",
         "typng",
+        "account_kind",
+        "cloud_call",
+        "quota",
+        "send_kinds",
+        "image_bytes",
+        "ai_mark",
+        "send_key",
+        "hand_over_seconds",
     ],
 )
 def test_no_error_shows_a_secret_that_is_in_the_wrong_place(environment: Environment, name: str) -> None:
@@ -332,6 +342,18 @@ def test_numbers_are_finite(environment: Environment, name: str, number: str) ->
         ("broker_url", "sqlite:///wxbot.db"),
         ("redis_replicas", "-1"),
         ("role", "both"),
+        ("account_kind", "shop"),
+        ("account_kind", ""),
+        ("cloud_call", "on"),
+        ("cloud_from_appid", "perhaps"),
+        ("image_bytes", "0"),
+        ("ai_mark", "perhaps"),
+        ("hand_over_seconds", "0"),
+        ("send_kinds", "text,songs"),
+        ("continue_text", ""),
+        ("continue_text", "…" * 101),
+        ("wait_text", ""),
+        ("wait_text", "…" * 501),
     ],
 )
 def test_a_bad_value_is_named(environment: Environment, name: str, value: str) -> None:
@@ -385,6 +407,189 @@ def test_the_password_in_an_address_is_a_secret(environment: Environment, url: s
         written = url.rpartition("@")[0].rpartition("me:" if "me:" in url else ":")[2]
         assert written in settings.secrets()
         assert unquote(written) in settings.secrets()
+
+
+# -- kinds of account, cloud call
+
+
+@pytest.mark.parametrize(
+    ("kind", "quota", "kinds"),
+    [
+        ("miniprogram", {"message": (5, 172_800), "enter": (2, 60)}, {"text", "image", "link", "miniprogrampage"}),
+        (
+            "official",
+            {"message": (5, 172_800), "menu": (3, 60), "subscribe": (3, 60), "scan": (3, 60)},
+            reply_kinds("official"),
+        ),
+        ("unverified", {}, {"text", "image", "voice", "video", "music", "news"}),
+    ],
+)
+def test_the_kind_of_account_says_what_it_may_send(
+    environment: Environment, kind: str, quota: dict[str, tuple[int, float]], kinds: set[str]
+) -> None:
+    environment.has(account_kind=kind)
+    settings = load_settings()
+    assert settings.allowances == quota
+    assert settings.reply_kinds >= kinds
+    assert ("voice" in settings.reply_kinds) is (kind != "miniprogram")
+
+
+def test_an_account_may_send_what_is_said_for_it(environment: Environment) -> None:
+    environment.has(send_kinds=" text , image,")
+    assert load_settings().reply_kinds == {"text", "image"}
+    environment.has(send_kinds="")
+    assert "miniprogrampage" in load_settings().reply_kinds
+
+
+def test_a_kind_of_reply_that_does_not_exist(environment: Environment) -> None:
+    environment.has(send_kinds="text,songs")
+    (problem,) = problems()
+    assert problem.startswith("WXBOT_SEND_KINDS: number 2 is no kind of reply; there are ")
+    assert all(kind in problem for kind in ("text", "image", "news"))
+
+
+@pytest.mark.parametrize("way", ["open", "token"])
+def test_cloud_call_needs_neither_secret_nor_token(nothing: Environment, way: str) -> None:
+    nothing.has(appid="wx1", cloud_call=way)
+    settings = load_settings()
+    assert (settings.secret.get_secret_value(), settings.token.get_secret_value()) == ("", "")
+    assert settings.api_base == "http://api.weixin.qq.com"
+    assert settings.cloud_token_file == Path("/.tencentcloudbase/wx/cloudbase_access_token")
+
+
+def test_with_cloud_call_they_may_be_empty_or_there(nothing: Environment) -> None:
+    nothing.has(appid="wx1", cloud_call="open", secret=" ", token=TOKEN, api_base="http://127.0.0.1:1")
+    settings = load_settings()
+    assert settings.token.get_secret_value() == TOKEN
+    assert settings.api_base == "http://127.0.0.1:1"
+
+
+def test_without_cloud_call_the_address_is_the_usual_one(environment: Environment) -> None:
+    assert load_settings().api_base == "https://api.weixin.qq.com"
+    environment.has(api_base="")
+    assert load_settings().api_base == "https://api.weixin.qq.com"
+
+
+def test_a_cloud_call_that_does_not_exist_excuses_nothing(nothing: Environment) -> None:
+    nothing.has(appid="wx1", cloud_call="on")
+    assert problems() == (
+        "WXBOT_CLOUD_CALL: Input should be 'off', 'open' or 'token'",
+        "WXBOT_SECRET is missing",
+        "WXBOT_TOKEN is missing",
+    )
+
+
+# -- the quota
+
+
+@pytest.mark.parametrize(
+    ("written", "rows"),
+    [
+        ("", {}),
+        ("message=20/48h", {"message": (20, 172_800)}),
+        (" message = 5 / 2 d , enter=1/30s,", {"message": (5, 172_800), "enter": (1, 30)}),
+        ("menu=0/1m", {"menu": (0, 60)}),
+    ],
+)
+def test_rows_of_the_quota(environment: Environment, written: str, rows: dict[str, tuple[int, float]]) -> None:
+    environment.has(quota=written)
+    settings = load_settings()
+    assert settings.quota == rows
+    assert settings.allowances == {"message": (5, 172_800), "enter": (2, 60), **rows}
+
+
+def test_rows_of_the_quota_as_a_table(environment: Environment) -> None:
+    assert load_settings(quota={"message": "20/48h", "enter": "1/30s"}).quota == {
+        "message": (20, 172_800),
+        "enter": (1, 30),
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("message", 1),
+        ("5/48h", 1),
+        ("message=5", 1),
+        ("message=5/48", 1),
+        ("message=five/48h", 1),
+        ("message=-5/48h", 1),
+        ("message=5/48h, write=5/48h", 2),
+        ("message=5/48h; enter=1/1m", 1),
+        (",,message=5/48h,enter", 2),
+    ],
+)
+def test_a_row_that_is_none(environment: Environment, written: str, number: int) -> None:
+    environment.has(quota=written)
+    assert problems() == (
+        f"WXBOT_QUOTA: row {number} is no row of a quota; write such as message=5/48h, enter=2/1m "
+        "(there are message, enter, menu, subscribe, scan; times in s, m, h or d)",
+    )
+
+
+# -- the key for other systems
+
+
+def test_nobody_may_send_without_a_key(environment: Environment) -> None:
+    assert load_settings().send_key is None
+    environment.has(send_key="")
+    assert load_settings().send_key is None
+
+
+def test_the_key_is_a_secret(environment: Environment) -> None:
+    environment.has(send_key="key-for-the-shop")
+    settings = load_settings()
+    assert settings.send_key is not None
+    assert settings.send_key.get_secret_value() == "key-for-the-shop"
+    assert "key-for-the-shop" in settings.secrets()
+    assert "key-for-the-shop" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("x" * (SHORTEST_KEY - 1), "must have 16 characters or more: whoever guesses it writes to your users"),
+        (" " * SHORTEST_KEY, "must have ASCII characters only, and no blanks: it travels in an HTTP header"),
+        ("x" * SHORTEST_KEY + "\n", "must have ASCII characters only, and no blanks: it travels in an HTTP header"),
+        ("钥" * SHORTEST_KEY, "must have ASCII characters only, and no blanks: it travels in an HTTP header"),
+    ],
+)
+def test_a_key_that_could_be_guessed_or_never_sent(environment: Environment, key: str, told: str) -> None:
+    environment.has(send_key=key)
+    assert problems() == (f"WXBOT_SEND_KEY: {told}",)
+
+
+def test_words_are_separated_by_commas(environment: Environment) -> None:
+    assert load_settings().hand_back_words == ("返回机器人",)
+    environment.has(hand_back_words="bot, back", continue_words="")
+    assert load_settings().hand_back_words == ("bot", "back")
+    assert load_settings().continue_words == ()
+
+
+# -- one of several accounts (tests/core/test_accounts.py)
+
+
+def test_settings_of_an_account_are_a_copy(environment: Environment) -> None:
+    settings = load_settings()
+    orders = settings.of_account("orders", {"faq": {"file": "x"}})
+    assert (orders.account, orders.callback_path) == ("orders", "/wechat/orders")
+    assert orders.of_account("orders").plugin_settings == {"faq": {"file": "x"}}
+    assert (settings.account, settings.callback_path, settings.plugin_settings) == ("", "/wechat", {})
+
+
+def test_what_an_account_sets_for_its_plugins_wins(environment: Environment) -> None:
+    environment.has(plugin_shop_name="of all", plugin_shop_door="back")
+    assert load_plugin_settings("shop", Shop, of_account={"name": "its own"}) == Shop("its own", door=Path("back"))
+
+
+def test_what_is_wrong_with_that_is_named_where_it_stands(environment: Environment) -> None:
+    environment.has(plugin_shop_name="of all", plugin_shop_open_hours=SECRET)
+    with pytest.raises(ConfigError) as caught:
+        load_plugin_settings("shop", Shop, of_account={"door": 5})
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "WXBOT_PLUGIN_SHOP_OPEN_HOURS",
+        "plugin_settings.shop.door",
+    ]
 
 
 def test_settings_are_frozen(environment: Environment) -> None:

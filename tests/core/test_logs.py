@@ -6,14 +6,14 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from wxbot.errors import PushRefused
-from wxbot.logs import RedactingFormatter, configure_logging
-from wxbot.web import create_app
+from wxbot.logs import RedactingFormatter, configure_logging, speak_of, speaking_of
+from wxbot.web import Door, create_app
 
 SECRET = "5ecret0123456789"
 TOKEN = "t0kenABCDEF"
@@ -204,7 +204,10 @@ class StrictDesk:
     def verify(self, query: list[tuple[str, str]]) -> str:
         raise PushRefused(f"no: {dict(query)['echostr']}")
 
-    def receive(self, query: list[tuple[str, str]], body: bytes) -> None:
+    def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> None:
+        raise ValueError(body.decode())
+
+    def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
         raise ValueError(body.decode())
 
     def problem(self) -> str | None:
@@ -216,7 +219,8 @@ class StrictDesk:
 
 def test_no_request_forges_a_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", SECRETS)
-    client = create_app(StrictDesk(), "/wechat", 1000).test_client()
+    desk = StrictDesk()
+    client = create_app(desk, [Door(desk, "/wechat")], 1000).test_client()
     assert client.get("/wechat", query_string={"echostr": f"x\n{FORGED}"}).status_code == 400
     assert client.post("/wechat", data=f"x\r\n{FORGED} {SECRET}").status_code == 500
     written = capsys.readouterr().err
@@ -224,3 +228,45 @@ def test_no_request_forges_a_line(root: logging.Logger, capsys: pytest.CaptureFi
     assert len(genuine) == 2
     assert written.count("all is well") >= 2
     assert SECRET not in written
+
+
+# -- several accounts
+
+
+def ends(log: Log) -> list[str]:
+    return [line.partition(": ")[2] for line in log.text.splitlines()]
+
+
+def test_a_line_says_whose_it_is(log: Log) -> None:
+    log.logger.info("before")
+    with speaking_of("orders"):
+        log.logger.info("within")
+        with speaking_of("club"):
+            log.logger.info("deeper")
+        log.logger.info("within again")
+    log.logger.info("after")
+    assert ends(log) == ["before", "[orders] within", "[club] deeper", "[orders] within again", "after"]
+
+
+def test_a_thread_may_say_it_once_for_all(log: Log) -> None:
+    try:
+        speak_of("orders")
+        log.logger.info("one")
+    finally:
+        speak_of("")
+    log.logger.info("two")
+    assert ends(log) == ["[orders] one", "two"]
+
+
+def test_a_line_that_does_not_fit_its_arguments_says_it_too(log: Log) -> None:
+    with speaking_of("orders"):
+        log.logger.info("%d", SECRET)
+    (line,) = ends(log)
+    assert line.startswith("[orders] '%d' does not fit")
+    assert SECRET not in line
+
+
+def test_what_a_plugin_puts_into_its_records_stays(log: Log) -> None:
+    with speaking_of("orders"):
+        log.logger.info("hello", extra={"account": "theirs"})
+    assert ends(log) == ["[orders] hello"]

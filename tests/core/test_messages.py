@@ -1,26 +1,43 @@
-"""What WeChat pushes becomes typed messages; what a bot answers can be put away and taken out again."""
+"""What WeChat pushes becomes typed messages."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wxbot.errors import PluginError
+from wxbot.media import Media
 from wxbot.messages import (
+    AgentSessionEvent,
+    AgentSwitchEvent,
+    EnterSessionEvent,
     EventMessage,
     ImageMessage,
+    LinkMessage,
+    LocationEvent,
+    LocationMessage,
+    MediaMessage,
+    MenuClickEvent,
+    MenuLocationEvent,
+    MenuPicturesEvent,
+    MenuScanEvent,
+    MenuViewEvent,
     Message,
     MiniProgramPageMessage,
+    ScanEvent,
+    ShortVideoMessage,
+    SubscribeEvent,
     TextMessage,
-    TextReply,
     UnknownMessage,
+    UnsubscribeEvent,
+    VideoMessage,
+    VoiceMessage,
     message_from,
-    reply_from_json,
-    reply_to_json,
 )
 
 HEAD = {"ToUserName": "gh_1", "FromUserName": "oALICE", "CreateTime": "1700000000", "MsgId": "42"}
@@ -32,56 +49,221 @@ def received(**fields: Any) -> Message:
 
 def facts(message: Message) -> dict[str, Any]:
     """What is particular to the kind of ``message``."""
-    common = {field.name for field in dataclasses.fields(Message)}
+    common = {field.name for field in dataclasses.fields(Message)} | {"download_from"}
     return {
         field.name: getattr(message, field.name) for field in dataclasses.fields(message) if field.name not in common
     }
 
 
-@pytest.mark.parametrize(
-    ("fields", "kind", "expected"),
-    [
-        ({"MsgType": "text", "Content": " 你好 \n"}, TextMessage, {"text": " 你好 \n"}),
-        (
-            {"MsgType": "image", "PicUrl": "http://pic", "MediaId": "M1"},
-            ImageMessage,
-            {"media_id": "M1", "pic_url": "http://pic"},
-        ),
+def an_event(event: str, key: str = "", **own: Any) -> dict[str, Any]:
+    return {"event": event, "key": key, **own}
+
+
+EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
+    ({"MsgType": "text", "Content": " 你好 \n"}, TextMessage, {"text": " 你好 \n", "menu_id": ""}),
+    (
+        {"MsgType": "text", "Content": "满意", "bizmsgmenuid": "101"},
+        TextMessage,
+        {"text": "满意", "menu_id": "101"},
+    ),
+    (
+        {"MsgType": "image", "PicUrl": "http://pic", "MediaId": "M1"},
+        ImageMessage,
+        {"media_id": "M1", "pic_url": "http://pic"},
+    ),
+    (
+        {"MsgType": "voice", "MediaId": "M1", "Format": "amr", "MediaId16K": "M16"},
+        VoiceMessage,
+        {"media_id": "M1", "format": "amr", "media_id_16k": "M16", "recognition": ""},
+    ),
+    (
+        {"MsgType": "voice", "MediaId": "M1", "Format": "speex", "Recognition": "你好"},
+        VoiceMessage,
+        {"media_id": "M1", "format": "speex", "media_id_16k": "", "recognition": "你好"},
+    ),
+    (
+        {"MsgType": "video", "MediaId": "M1", "ThumbMediaId": "T1"},
+        VideoMessage,
+        {"media_id": "M1", "thumb_media_id": "T1"},
+    ),
+    (
+        {"MsgType": "shortvideo", "MediaId": "M1", "ThumbMediaId": "T1"},
+        ShortVideoMessage,
+        {"media_id": "M1", "thumb_media_id": "T1"},
+    ),
+    (
+        {"MsgType": "location", "Location_X": "23.134521", "Location_Y": "113.358803", "Scale": "20", "Label": "place"},
+        LocationMessage,
+        {"latitude": 23.134521, "longitude": 113.358803, "scale": 20, "label": "place"},
+    ),
+    (
+        {"MsgType": "link", "Title": "t", "Description": "d", "Url": "http://u"},
+        LinkMessage,
+        {"title": "t", "description": "d", "url": "http://u"},
+    ),
+    (
+        {
+            "MsgType": "miniprogrampage",
+            "Title": "Shop",
+            "AppId": "wx9",
+            "PagePath": "pages/a?b=1",
+            "ThumbUrl": "http://thumb",
+            "ThumbMediaId": "M2",
+        },
+        MiniProgramPageMessage,
+        {
+            "title": "Shop",
+            "page_appid": "wx9",
+            "page_path": "pages/a?b=1",
+            "thumb_url": "http://thumb",
+            "thumb_media_id": "M2",
+        },
+    ),
+    (
+        {"MsgType": "event", "Event": "user_enter_tempsession", "SessionFrom": "from-home"},
+        EnterSessionEvent,
+        an_event("user_enter_tempsession", "from-home"),
+    ),
+    ({"MsgType": "event", "Event": "subscribe"}, SubscribeEvent, an_event("subscribe", scene="", ticket="")),
+    (
+        {"MsgType": "event", "Event": "subscribe", "EventKey": "qrscene_123123", "Ticket": "T"},
+        SubscribeEvent,
+        an_event("subscribe", "qrscene_123123", scene="123123", ticket="T"),
+    ),
+    ({"MsgType": "event", "Event": "unsubscribe"}, UnsubscribeEvent, an_event("unsubscribe")),
+    (
+        {"MsgType": "event", "Event": "SCAN", "EventKey": "123123", "Ticket": "T"},
+        ScanEvent,
+        an_event("scan", "123123", scene="123123", ticket="T"),
+    ),
+    (
+        {
+            "MsgType": "event",
+            "Event": "LOCATION",
+            "Latitude": "23.137466",
+            "Longitude": "113.352425",
+            "Precision": "119.385040",
+        },
+        LocationEvent,
+        an_event("location", latitude=23.137466, longitude=113.352425, precision=119.38504),
+    ),
+    ({"MsgType": "event", "Event": "CLICK", "EventKey": "K1"}, MenuClickEvent, an_event("click", "K1")),
+    (
+        {"MsgType": "event", "Event": "VIEW", "EventKey": "http://u", "MenuId": "1"},
+        MenuViewEvent,
+        an_event("view", "http://u", menu_id="1"),
+    ),
+    (
+        {"MsgType": "event", "Event": "VIEW", "EventKey": "http://u", "MenuID": 7},
+        MenuViewEvent,
+        an_event("view", "http://u", menu_id="7"),
+    ),
+    (
+        {"MsgType": "event", "Event": "view_miniprogram", "EventKey": "pages/a", "MenuId": "2"},
+        MenuViewEvent,
+        an_event("view_miniprogram", "pages/a", menu_id="2"),
+    ),
+    *[
         (
             {
-                "MsgType": "miniprogrampage",
-                "Title": "Shop",
-                "AppId": "wx9",
-                "PagePath": "pages/a?b=1",
-                "ThumbUrl": "http://thumb",
-                "ThumbMediaId": "M2",
+                "MsgType": "event",
+                "Event": event,
+                "EventKey": "K",
+                "ScanCodeInfo": {"ScanType": "qrcode", "ScanResult": "1"},
             },
-            MiniProgramPageMessage,
-            {
-                "title": "Shop",
-                "page_appid": "wx9",
-                "page_path": "pages/a?b=1",
-                "thumb_url": "http://thumb",
-                "thumb_media_id": "M2",
-            },
-        ),
-        (
-            {"MsgType": "event", "Event": "user_enter_tempsession", "SessionFrom": "from-home"},
-            EventMessage,
-            {"event": "user_enter_tempsession", "key": "from-home"},
-        ),
-        ({"MsgType": "event", "Event": "CLICK", "EventKey": "K1"}, EventMessage, {"event": "click", "key": "K1"}),
-        ({"MsgType": "event", "Event": "unsubscribe"}, EventMessage, {"event": "unsubscribe", "key": ""}),
-        ({"MsgType": "Voice", "MediaId": "M3"}, UnknownMessage, {"kind": "Voice"}),
-        ({}, UnknownMessage, {"kind": ""}),
+            MenuScanEvent,
+            an_event(event, "K", scan_type="qrcode", scan_result="1"),
+        )
+        for event in ("scancode_push", "scancode_waitmsg")
     ],
-)
-def test_each_kind(fields: dict[str, Any], kind: type[Message], expected: dict[str, str]) -> None:
+    *[
+        (
+            {
+                "MsgType": "event",
+                "Event": event,
+                "EventKey": "K",
+                "SendPicsInfo": {"Count": "2", "PicList": {"item": [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}]}},
+            },
+            MenuPicturesEvent,
+            an_event(event, "K", count=2, md5_sums=("a", "b")),
+        )
+        for event in ("pic_sysphoto", "pic_photo_or_album", "pic_weixin")
+    ],
+    (
+        {
+            "MsgType": "event",
+            "Event": "location_select",
+            "EventKey": "K",
+            "SendLocationInfo": {
+                "Location_X": "23",
+                "Location_Y": "113.5",
+                "Scale": "15",
+                "Label": "street 1",
+                "Poiname": "shop",
+            },
+        },
+        MenuLocationEvent,
+        an_event("location_select", "K", latitude=23.0, longitude=113.5, scale=15, label="street 1", poi_name="shop"),
+    ),
+    (
+        {"MsgType": "event", "Event": "kf_create_session", "KfAccount": "test1@test"},
+        AgentSessionEvent,
+        an_event("kf_create_session", agent="test1@test", close_type=""),
+    ),
+    (
+        {"MsgType": "event", "Event": "kf_close_session", "KfAccount": "test1@test", "CloseType": "KF"},
+        AgentSessionEvent,
+        an_event("kf_close_session", agent="test1@test", close_type="KF"),
+    ),
+    (
+        {"MsgType": "event", "Event": "kf_switch_session", "FromKfAccount": "a@t", "ToKfAccount": "b@t"},
+        AgentSwitchEvent,
+        an_event("kf_switch_session", from_agent="a@t", to_agent="b@t"),
+    ),
+    (
+        {"MsgType": "event", "Event": "TEMPLATESENDJOBFINISH", "MsgID": "5", "Status": "success"},
+        EventMessage,
+        an_event("templatesendjobfinish"),
+    ),
+    ({"MsgType": "Hologram", "MediaId": "M3"}, UnknownMessage, {"kind": "Hologram"}),
+    ({}, UnknownMessage, {"kind": ""}),
+]
+
+
+@pytest.mark.parametrize(("fields", "kind", "expected"), EXAMPLES)
+def test_each_kind(fields: dict[str, Any], kind: type[Message], expected: dict[str, Any]) -> None:
     message = received(**fields)
     assert type(message) is kind
     assert facts(message) == expected
     assert (message.appid, message.openid, message.account, message.msg_id) == ("wx1", "oALICE", "gh_1", "42")
     assert (message.created_at, message.received_at) == (1_700_000_000, 1_700_000_001.5)
+    assert (message.article_id, message.article_number) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("listed", "sums"),
+    [
+        ({"item": {"PicMd5Sum": "a"}}, ("a",)),
+        ({"item": ""}, ()),
+        ("", ()),
+        ([{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}], ("a", "b")),
+        (None, ()),
+    ],
+)
+def test_one_picture_and_none(listed: Any, sums: tuple[str, ...]) -> None:
+    message = received(MsgType="event", Event="pic_weixin", SendPicsInfo={"Count": 1, "PicList": listed})
+    assert isinstance(message, MenuPicturesEvent)
+    assert message.md5_sums == sums
+
+
+def test_a_message_written_below_an_article_names_it() -> None:
+    message = received(MsgType="text", Content="hi", MsgDataId="5", Idx="1")
+    assert (message.article_id, message.article_number) == ("5", 1)
+
+
+def test_the_event_location_is_not_the_message_location() -> None:
+    assert isinstance(received(MsgType="location", Location_X="1"), LocationMessage)
+    assert isinstance(received(MsgType="event", Event="LOCATION", Latitude="1"), LocationEvent)
 
 
 @pytest.mark.parametrize("spelt", ["TEXT", "Text", "text"])
@@ -89,12 +271,21 @@ def test_the_case_of_a_kind_does_not_matter(spelt: str) -> None:
     assert isinstance(received(MsgType=spelt, Content="hi"), TextMessage)
 
 
-@pytest.mark.parametrize("kind", ["text", "image", "miniprogrampage", "event"])
+@pytest.mark.parametrize("fields", [fields for fields, _, _ in EXAMPLES if fields])
 @pytest.mark.parametrize("nothing", [{}, None, ""])
-def test_what_is_missing_is_empty(kind: str, nothing: Any) -> None:
-    names = ("Content", "MediaId", "PicUrl", "Title", "AppId", "PagePath", "ThumbUrl", "ThumbMediaId", "Event")
-    fields = {} if nothing == {} else dict.fromkeys(names, nothing)
-    assert set(facts(received(MsgType=kind, **fields)).values()) == {""}
+def test_what_is_missing_is_empty(fields: dict[str, Any], nothing: Any) -> None:
+    kind = {name: value for name, value in fields.items() if name in ("MsgType", "Event")}
+    bare = kind if nothing == {} else {**dict.fromkeys(fields, nothing), **kind}
+    found = {name: value for name, value in facts(received(**bare)).items() if name not in ("event", "kind")}
+    assert not any(found.values())
+    assert {type(value) for value in found.values()} <= {str, int, float, tuple}
+
+
+@pytest.mark.parametrize("odd", ["north", "nan", "inf", "1e300", ["1"], {"a": "b"}, "\u0661x"])
+def test_what_is_no_number_counts_as_none(odd: Any) -> None:
+    message = received(MsgType="location", Location_X=odd, Scale=odd)
+    assert isinstance(message, LocationMessage)
+    assert (message.latitude, message.scale) == (0.0, 0)
 
 
 def test_events_have_no_id() -> None:
@@ -110,42 +301,40 @@ def test_json_pushes_have_numbers_where_xml_has_text() -> None:
 
 
 def test_zero_is_not_missing() -> None:
-    assert received(MsgType="text", Content=0) == received(MsgType="text", Content=0)
-    assert facts(received(MsgType="text", Content=0)) == {"text": "0"}
+    assert facts(received(MsgType="text", Content=0, bizmsgmenuid=0)) == {"text": "0", "menu_id": "0"}
 
 
 def test_nothing_wechat_sends_is_out_of_reach() -> None:
-    assert received(MsgType="voice", Recognition="你好").raw["Recognition"] == "你好"
+    assert received(MsgType="text", Content="hi", New="field").raw["New"] == "field"
 
 
 def test_what_a_user_wrote_is_not_printed_twice() -> None:
     assert repr(received(MsgType="text", Content="hello")).count("hello") == 1
 
 
-def test_messages_are_frozen() -> None:
+def test_messages_are_frozen_and_can_stand_in_a_set() -> None:
+    message = received(MsgType="image", MediaId="M1", PicUrl="http://pic")
+    assert len({message, received(MsgType="image", MediaId="M1", PicUrl="http://pic")}) == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
-        received(MsgType="text", Content="hi").openid = "oBOB"  # type: ignore[misc]
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        TextReply("hi").text = "ho"  # type: ignore[misc]
+        message.openid = "oBOB"  # type: ignore[misc]
 
 
-@given(st.text())
-def test_a_reply_survives_the_store(text: str) -> None:
-    stored = json.dumps(reply_to_json(TextReply(text)))
-    assert reply_from_json(json.loads(stored)) == TextReply(text)
+@pytest.mark.parametrize("kind", ["image", "voice", "video", "shortvideo"])
+def test_a_file_is_fetched_by_its_id(kind: str) -> None:
+    async def fetch(media_id: str) -> Media:
+        return Media(media_id.encode(), "image/png", "a.png")
+
+    message = message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0, fetch)
+    assert isinstance(message, MediaMessage)
+    assert asyncio.run(message.download()).content == b"M1"
+    assert message == message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0), "by what WeChat sent"
 
 
-@pytest.mark.parametrize(
-    ("stored", "words"),
-    [
-        ({"kind": "voice", "media_id": "M1"}, "knows no reply of the kind 'voice'"),
-        ({"kind": "TEXT", "text": "hi"}, "'TEXT'"),
-        ({"kind": None, "text": "hi"}, "None"),
-    ],
-)
-def test_a_reply_that_another_version_wrote_is_not_guessed_at(stored: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        reply_from_json(stored)
+def test_without_a_bot_no_file_is_fetched() -> None:
+    message = received(MsgType="image", MediaId="M1")
+    assert isinstance(message, ImageMessage)
+    with pytest.raises(PluginError, match="running bot"):
+        asyncio.run(message.download())
 
 
 json_values = st.recursive(
@@ -153,10 +342,15 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-names = st.sampled_from(["MsgType", "Content", "Event", "EventKey", "SessionFrom", "MediaId", "Title", "MsgId", "X"])
+kinds = st.sampled_from([fields for fields, _, _ in EXAMPLES if fields])
 
 
-@given(st.dictionaries(names, json_values), st.sampled_from(["text", "image", "miniprogrampage", "event", "else"]))
-def test_no_value_of_a_field_makes_it_fail(fields: dict[str, Any], kind: str) -> None:
-    message = received(**fields, **({} if "MsgType" in fields else {"MsgType": kind}))
-    assert all(isinstance(value, str) for value in facts(message).values())
+@given(st.data(), kinds)
+def test_no_value_of_a_field_makes_it_fail(data: st.DataObject, example: dict[str, Any]) -> None:
+    own = [name for name in example if name not in ("MsgType", "Event")] + ["MsgId", "EventKey", "Idx"]
+    odd = {
+        name: data.draw(json_values | st.dictionaries(st.sampled_from(["item", "PicList"]), json_values))
+        for name in own
+    }
+    message = received(**{**example, **odd})
+    assert {type(value) for value in facts(message).values()} <= {str, int, float, tuple}

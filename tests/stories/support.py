@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from wxbot.testing import ManualClock
+from wxbot import Plugin
+from wxbot.bot import Bot
+from wxbot.ports import ConversationKey
+from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 
 class Log(logging.Handler):
@@ -43,3 +48,23 @@ def turn_until(clock: ManualClock, waits: Callable[[float], None], *, step: floa
         else:
             return
     waits(10.0)
+
+
+@contextmanager
+def bot_for(
+    wechat: FakeWeChat, store: Path, *plugins: Plugin, clock: ManualClock | None = None, **choices: object
+) -> Iterator[Bot]:
+    """A bot in front of ``wechat``, with its store in a file that others may share. ``choices``: fields of Settings."""
+    bot = Bot(settings_for(wechat, store, **choices), plugins=plugins, clock=clock)
+    with serve(bot) as address:
+        wechat.callback_url = address
+        yield bot
+
+
+def replies(user: User) -> list[str]:
+    """What the user read."""
+    return [seen for seen in user.saw if seen not in ("Typing", "CancelTyping")]
+
+
+def bot_key(bot: Bot, openid: str) -> ConversationKey:
+    return ConversationKey(bot.settings.appid, openid)

@@ -112,5 +112,5 @@ def test_without_a_new_worker_it_ends_as_a_dead_letter(tmp_path: Path, log: Log)
     assert log.count(UNREADABLE) == log.count("of 3: ValueError") == 3
     (letter,) = s.in_store(lambda store: store.dead_letters(s.key.appid, 10))
     assert UNREADABLE in letter.reason
-    assert "'voice'" in letter.reason
+    assert "'hologram'" in letter.reason
     assert (letter.attempts, letter.unsent) == (3, (NEW_KIND,))

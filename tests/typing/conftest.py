@@ -47,11 +47,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 @pytest.fixture
 def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    """Puts a bot with this plugin on the stage. ``account_kind`` is FakeWeChat's, the rest are settings of the bot."""
+    """Puts a bot with this plugin on the stage. ``account_kind`` is FakeWeChat's, ``taken_for`` what the bot
+    believes instead, the rest are settings of the bot."""
     with no_thread_left(), ExitStack() as stack:
 
-        def start(plugin: Plugin, *, account_kind: Any = "miniprogram", **settings: Any) -> Stage:
+        def start(plugin: Plugin, *, account_kind: Any = "miniprogram", taken_for: str = "", **settings: Any) -> Stage:
             wechat = stack.enter_context(FakeWeChat(clock, account_kind=account_kind))
+            settings |= {"account_kind": taken_for} if taken_for else {}
             found = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
             store = f"sqlite:///{tmp_path / 'wxbot.db'}"
             # A clock that leaps ahead is faster than the store: a short lease would run out before it is renewed.

@@ -477,8 +477,8 @@ def test_an_account_without_typing_is_asked_once(play: Play, clock: ManualClock)
     assert stage.wechat.violations == []
 
 
-def test_an_unverified_account_is_told_40200(play: Play, clock: ManualClock) -> None:
-    stage = play(thinks(clock), account_kind="unverified")
+def test_an_account_taken_for_a_verified_one_is_told_40200(play: Play, clock: ManualClock) -> None:
+    stage = play(thinks(clock), account_kind="unverified", taken_for="official")
     stage.alice.says("hi").wait()
     stage.alice.waits_for_calls(2)
     stage.alice.says("again").wait()

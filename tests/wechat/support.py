@@ -132,6 +132,9 @@ class Api:
         if isinstance(reply, dict):
             # WeChat labels its JSON like this as often as not.
             reply = web.Response(text=json.dumps(reply, ensure_ascii=False), content_type="text/plain")
+        if isinstance(reply, web.Response):
+            # One object answers one request; the script may say the same again.
+            reply = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
         assert isinstance(reply, web.StreamResponse)
         return reply
 
@@ -176,7 +179,7 @@ async def hang_up_midway(request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def api(*script: Any) -> AsyncIterator[Api]:
     server = Api(list(script))
-    app = web.Application()
+    app = web.Application(client_max_size=2**24)
     app.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True, access_log=None)
     await runner.setup()

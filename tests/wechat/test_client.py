@@ -243,7 +243,7 @@ def test_a_server_without_tls_was_not_reached() -> None:
 
 def test_typing_waits_less_than_a_send() -> None:
     async def scene() -> None:
-        async with api(hang) as wechat, client(wechat.base, timeout=60, typing_timeout=0.05) as bot:
+        async with api(hang) as wechat, client(wechat.base, timeout=60, typing_timeout=0.5) as bot:
             assert isinstance(await error_of(bot.typing("oUSER", "Typing")), AnswerLost)
 
     run(scene())

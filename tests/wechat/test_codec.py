@@ -10,8 +10,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.core.test_messages import EXAMPLES, facts
 from wxbot.errors import PushRefused
-from wxbot.messages import MiniProgramPageMessage, TextMessage, UnknownMessage, message_from
+from wxbot.messages import (
+    MenuLocationEvent,
+    MenuPicturesEvent,
+    MenuScanEvent,
+    Message,
+    MiniProgramPageMessage,
+    TextMessage,
+    UnknownMessage,
+    message_from,
+)
+from wxbot.testing.envelope import Format, to_text
 from wxbot.wechat.codec import MAX_DEPTH, MAX_ELEMENTS, check_message, fields_of, format_of
 from wxbot.wechat.crypto import cdata
 
@@ -210,3 +221,44 @@ def test_a_mini_program_card() -> None:
     message = message_from("wx1", check_message(fields_of(body)), 1.0)
     assert isinstance(message, MiniProgramPageMessage)
     assert message.page_path == "pages/a?x=1&y=2"
+
+
+@pytest.mark.parametrize("form", ["xml", "json"])
+@pytest.mark.parametrize(("fields", "kind", "expected"), [each for each in EXAMPLES if each[0]])
+def test_every_kind_comes_through_both_formats(
+    fields: dict[str, Any], kind: type[Message], expected: dict[str, Any], form: Format
+) -> None:
+    head = {"ToUserName": "gh_a", "FromUserName": "oUSER", "CreateTime": 1482048670, "MsgDataId": 5, "Idx": 1}
+    body = to_text({**head, **fields}, form).encode()
+    message = message_from("wx1", check_message(fields_of(body)), 1.0)
+    assert type(message) is kind
+    assert facts(message) == expected
+    assert (message.article_id, message.article_number) == ("5", 1)
+
+
+def event_of(inner: str) -> Message:
+    head = "<ToUserName>gh_a</ToUserName>\n<FromUserName>o</FromUserName>\n<CreateTime>1</CreateTime>\n"
+    body = xml(f"\n{head}<MsgType><![CDATA[event]]></MsgType>\n<EventKey><![CDATA[6]]></EventKey>\n{inner}\n")
+    return message_from("wx1", check_message(fields_of(body)), 1.0)
+
+
+def test_what_is_nested_as_wechats_pages_lay_it_out() -> None:
+    scanned = event_of(
+        "<Event><![CDATA[scancode_waitmsg]]></Event>\n<ScanCodeInfo><ScanType><![CDATA[qrcode]]></ScanType>\n"
+        "<ScanResult><![CDATA[2 1]]></ScanResult>\n</ScanCodeInfo>"
+    )
+    assert isinstance(scanned, MenuScanEvent)
+    assert (scanned.key, scanned.scan_type, scanned.scan_result) == ("6", "qrcode", "2 1")
+    pictures = event_of(
+        "<Event><![CDATA[pic_weixin]]></Event>\n<SendPicsInfo><Count>1</Count>\n<PicList><item><PicMd5Sum>"
+        "<![CDATA[5a75]]></PicMd5Sum>\n</item>\n</PicList>\n</SendPicsInfo>"
+    )
+    assert isinstance(pictures, MenuPicturesEvent)
+    assert (pictures.count, pictures.md5_sums) == (1, ("5a75",))
+    place = event_of(
+        "<Event><![CDATA[location_select]]></Event>\n<SendLocationInfo><Location_X><![CDATA[23]]></Location_X>\n"
+        "<Location_Y><![CDATA[113]]></Location_Y>\n<Scale><![CDATA[15]]></Scale>\n<Label><![CDATA[street 1]]></Label>"
+        "\n<Poiname><![CDATA[]]></Poiname>\n</SendLocationInfo>"
+    )
+    assert isinstance(place, MenuLocationEvent)
+    assert (place.latitude, place.longitude, place.scale, place.label, place.poi_name) == (23, 113, 15, "street 1", "")

@@ -226,12 +226,8 @@ class RedisStore:
     async def passive_answer(
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
     ) -> Mapping[str, Any] | None:
-        arguments = (key.openid, dedup_key, int(give_up))
-        return await self._link.submit(
-            script(
-                "passive_answer", key.appid, arguments, lambda answer: None if answer is None else json.loads(answer)
-            )
-        )
+        command = script("passive_answer", key.appid, (key.openid, dedup_key, int(give_up)), _passive_answer)
+        return await self._link.submit(command, durable=give_up)
 
     # Hand-overs
 
@@ -357,9 +353,7 @@ def _receipt(answer: Sequence[Any], arrival: Arrival, owner: str, lease_until: f
     return Receipt(True, claim, arrival.received_at)
 
 
-def read_terms(
-    left: bytes | str | None, until: bytes | str | None, *handed_over: bytes | None
-) -> tuple[Budget | None, HandOver]:
+def read_terms(left: bytes | None, until: bytes | None, *handed_over: bytes | None) -> tuple[Budget | None, HandOver]:
     """The budget and the hand-over, as they stand in a conversation."""
     return Budget(int(left), float(until)) if left and until else None, _hand_over(*handed_over)
 
@@ -415,6 +409,10 @@ def _pending(answer: Sequence[Any]) -> Pending:
 def _token(answer: Sequence[bytes | None]) -> StoredToken | None:
     value, expires_at = answer
     return None if value is None or expires_at is None else StoredToken(value.decode(), float(expires_at))
+
+
+def _passive_answer(answer: bytes | None) -> Mapping[str, Any] | None:
+    return None if answer is None else json.loads(answer)
 
 
 def _media(answer: bytes | None) -> StoredMedia | None:

@@ -193,7 +193,7 @@ def _kept(answer: Sequence[Any], now: float) -> Kept:
 
 def _conversation(values: Sequence[str], forget_at: float | None) -> KeptConversation:
     openid, interacted_at, typing_until, state, next_at, *terms = values
-    budget, handed_over = read_terms(*terms)
+    budget, handed_over = read_terms(*(each.encode() for each in terms))
     return KeptConversation(
         openid=openid,
         interacted_at=float(interacted_at),

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from wxbot.bot import Bot
-from wxbot.config import PREFIX, load_settings
+from wxbot.config import ACCOUNTS_VARIABLE, PREFIX, load_settings
 from wxbot.errors import WxbotError
 
 READY_SECONDS = 20.0
@@ -32,7 +32,8 @@ class BotProcess:
 
     def __init__(self, settings: Mapping[str, str], log_file: Path, project: Path | None = None) -> None:
         self.port = free_port()
-        self._environment = {**os.environ, **settings, "WXBOT_BIND": f"127.0.0.1:{self.port}"}
+        own = {"WXBOT_BIND": f"127.0.0.1:{self.port}", ACCOUNTS_VARIABLE: ""}  # the one account is in ``settings``
+        self._environment = {**os.environ, **settings, **own}
         self._log_file = log_file
         self._project = project or Path.cwd()
         self._log: IO[bytes] | None = None

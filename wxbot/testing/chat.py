@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wxbot.bot import Bot
 from wxbot.config import Settings, load_settings
+from wxbot.deployment import Deployment
 from wxbot.messages import Message, TextMessage
 from wxbot.plugin import Context, Plugin
 from wxbot.plugin_setup import load_plugins
@@ -44,17 +45,30 @@ class _QuietHandler(WSGIRequestHandler):
 @contextmanager
 def serve(bot: Bot) -> Iterator[str]:
     """``bot`` on a free port of loopback, started and in the end stopped; gives the address of its callback."""
-    server = make_server("127.0.0.1", 0, bot.wsgi(), threaded=True, request_handler=_QuietHandler)
+    with _serving(bot) as address:
+        yield address + bot.settings.callback_path
+
+
+@contextmanager
+def serve_accounts(deployment: Deployment) -> Iterator[Mapping[str, str]]:
+    """All bots of ``deployment`` on one free port, as ``serve`` has one; gives the callbacks' addresses, by account."""
+    with _serving(deployment) as address:
+        yield {name: address + bot.settings.callback_path for name, bot in deployment.bots.items()}
+
+
+@contextmanager
+def _serving(served: Bot | Deployment) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, served.wsgi(), threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="chat-server", daemon=True)
     thread.start()
     try:
-        bot.start()
-        yield f"http://127.0.0.1:{server.server_port}{bot.settings.callback_path}"
+        served.start()
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-        bot.stop(seconds=0)
+        served.stop(seconds=0)
 
 
 def settings_for(wechat: FakeWeChat, store: Path, **choices: Any) -> Settings:
@@ -68,9 +82,14 @@ def settings_for(wechat: FakeWeChat, store: Path, **choices: Any) -> Settings:
 def chat(*plugins: Plugin, name: str = "user", clock: Clock | None = None, **choices: Any) -> Iterator[User]:
     """A user in front of a bot with ``plugins``: real webhook, real store, real HTTP, and FakeWeChat in between.
 
-    ``clock`` may be a ManualClock; ``choices`` are fields of Settings, such as ``handler_timeout=5``.
+    ``clock`` may be a ManualClock; ``choices`` are fields of Settings, such as ``handler_timeout=5``. With
+    ``account_kind`` the fake is of that kind as well.
     """
-    with tempfile.TemporaryDirectory(prefix="wxbot-chat-") as folder, FakeWeChat(clock) as wechat:
+    kind = choices.get("account_kind", "miniprogram")
+    with (
+        tempfile.TemporaryDirectory(prefix="wxbot-chat-") as folder,
+        FakeWeChat(clock, account_kind=kind) as wechat,
+    ):
         bot = Bot(settings_for(wechat, Path(folder) / "chat.db", **choices), plugins=plugins, clock=clock)
         with serve(bot) as address:
             wechat.callback_url = address

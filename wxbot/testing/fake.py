@@ -90,6 +90,7 @@ class FakeWeChat:
         self.token_lifetime = token_lifetime
         self.token_overlap = token_overlap
         self.faults = self.platform.faults
+        self._quota = quota
         self._users: dict[str, User] = {}
         self._agents: dict[str, Agent] = {}
         self._start(host, port)
@@ -144,6 +145,9 @@ class FakeWeChat:
             settings["WXBOT_ACCOUNT_KIND"] = self.platform.account.kind
         if self.mode in ("safe", "compatible"):
             settings["WXBOT_AES_KEY"] = self.keys.aes_key
+        if self._quota is not None:
+            rows = (f"{deed}={allowed.messages}/{allowed.seconds:.0f}s" for deed, allowed in self._quota.items())
+            settings["WXBOT_QUOTA"] = ", ".join(rows)
         return settings
 
     @property

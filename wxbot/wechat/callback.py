@@ -81,11 +81,6 @@ class Callback:
         self._envelope = Envelope(appid, token, aes_key, previous_aes_key) if aes_key else None
         self._max_skew = max_skew_seconds
 
-    @property
-    def envelope(self) -> Envelope | None:
-        """What seals an encrypted passive answer; None in plaintext mode."""
-        return self._envelope
-
     def verify(self, query: Mapping[str, str]) -> str:
         """The ``echostr`` to answer to WeChat's GET, as plain text. Raises PushRefused.
 

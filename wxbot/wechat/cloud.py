@@ -77,7 +77,7 @@ class CloudFileTokens:
         if token == refused:
             raise NotReached(
                 f"no access token: WeChat does not take the one in {self._path}, which the platform renews every ten "
-                "minutes"
+                "minutes; if this lasts, see whether the interface service is switched on in the console"
             )
         return token
 

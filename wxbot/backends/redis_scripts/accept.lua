@@ -1,5 +1,5 @@
--- ARGV: openid, dedup key, fields, received_at, interacted_at, unsent ('' for none), owner ('' for no bid), lease_until,
---       noted_until, budget ('' leaves it as it is): left, until; hand-over ('' leaves it as it is): until, agent;
+-- ARGV: openid, dedup key, fields, received_at, interacted_at, unsent ('' for none), owner ('' for no bid),
+--       lease_until, noted_until, budget (left, until) and hand-over (until, agent): '' leaves each of them as it is,
 --       for agents (1 or 0), seen milliseconds, idle milliseconds, state milliseconds
 -- Returns one of
 --   {'seen', when it was here first, handed over until, agent}
@@ -28,17 +28,15 @@ local seq = redis.call('INCR', prefix .. 'seq')
 if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
 local known = redis.call('HMGET', known_as, 'next_at', 'interacted_at', 'typing_until', 'state',
   'budget_left', 'budget_until', 'handed_over_until', 'agent')
-if left == '' then
-  left, budget_until = known[5], known[6]
-else
-  redis.call('HSET', known_as, 'budget_left', left, 'budget_until', budget_until)
-end
 local interacted = later_of(known[2], interacted_at)
+local facts = {'interacted_at', interacted}
+add_budget(facts, nil, left, budget_until)
+if left == '' then left, budget_until = known[5], known[6] end
 
 local until_then, by_whom = theirs(known[7], known[8])
 if until_then then
   redis.call('SET', key, seq, 'PX', seen_ms)
-  redis.call('HSET', known_as, 'interacted_at', interacted)
+  redis.call('HSET', known_as, unpack(facts))
   if not known[1] then forget_later(openid, received_at, idle_ms, state_ms) end
   return {'theirs', until_then, by_whom}
 end
@@ -54,13 +52,13 @@ end
 if granted then
   local fence = redis.call('HINCRBY', known_as, 'fence', 1)
   redis.call('HSET', known_as, 'owner', owner, 'lease_until', lease_until, 'next_at', received_at,
-    'interacted_at', interacted, 'typing_until', later_of(known[3], noted_until))
+    'typing_until', later_of(known[3], noted_until), unpack(facts))
   redis.call('ZADD', prefix .. 'leases', lease_until, openid)
   return {'granted', seq, fence, interacted, known[3] or '0', known[4] or '{}',
     {left, budget_until, known[7], known[8]}}
 end
 
-redis.call('HSET', known_as, 'interacted_at', interacted)
+redis.call('HSET', known_as, unpack(facts))
 if not known[1] then
   redis.call('HSET', known_as, 'next_at', received_at)
   redis.call('ZADD', prefix .. 'waiting', received_at, openid)

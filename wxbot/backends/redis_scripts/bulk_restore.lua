@@ -9,8 +9,8 @@ end
 local keep = {}
 
 function keep.conversation(at)
-  local openid, interacted_at, typing_until, state, next_at, left, budget_until, handed_over_until, agent, milliseconds =
-    unpack(ARGV, at, at + 9)
+  local openid, interacted_at, typing_until, state, next_at, left, budget_until, handed_over_until, agent,
+    milliseconds = unpack(ARGV, at, at + 9)
   local key = conversation(openid)
   local new = 1 - redis.call('EXISTS', key)
   redis.call('HSET', key, 'interacted_at', interacted_at, 'typing_until', typing_until)

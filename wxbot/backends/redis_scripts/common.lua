@@ -44,10 +44,12 @@ local function terms_of(openid)
   return redis.call('HMGET', conversation(openid), 'budget_left', 'budget_until', 'handed_over_until', 'agent')
 end
 
--- Whether what a sender has counted down may be written: not if the user has acted meanwhile, which has set another
--- end. All times are written in the same way, so equal ones are equal strings.
-local function counts(known_until, left, budget_until)
-  return left ~= '' and (not known_until or known_until == budget_until)
+-- Adds what a sender has counted down to what HSET is to write: not if the user has acted meanwhile, which has set
+-- another end. All times are written in the same way, so equal ones are equal strings.
+local function add_budget(facts, known_until, left, budget_until)
+  if left == '' or (known_until and known_until ~= budget_until) then return end
+  local n = #facts
+  facts[n + 1], facts[n + 2], facts[n + 3], facts[n + 4] = 'budget_left', left, 'budget_until', budget_until
 end
 
 -- Human agents have the user until then; '0': the bot.

@@ -5,8 +5,7 @@ local dedup = redis.call('ZRANGE', queue(openid), seq, seq, 'BYSCORE')[1]
 if dedup then redis.call('HSET', message(openid, dedup), 'sent', sent) end
 local key = conversation(openid)
 local known = redis.call('HMGET', key, 'interacted_at', 'budget_until')
-redis.call('HSET', key, 'typing_until', '0', 'interacted_at', later_of(known[1], sent_at))
-if counts(known[2], left, budget_until) then
-  redis.call('HSET', key, 'budget_left', left, 'budget_until', budget_until)
-end
+local facts = {'typing_until', '0', 'interacted_at', later_of(known[1], sent_at)}
+add_budget(facts, known[2], left, budget_until)
+redis.call('HSET', key, unpack(facts))
 return 1

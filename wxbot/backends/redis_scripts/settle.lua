@@ -30,10 +30,9 @@ if dedup then close(dedup) end  -- else it is a repetition whose first answer wa
 
 local key = conversation(openid)
 local known = redis.call('HMGET', key, 'interacted_at', 'budget_until')
-redis.call('HSET', key, 'typing_until', typing_until, 'interacted_at', later_of(known[1], sent_at))
-if counts(known[2], left, budget_until) then
-  redis.call('HSET', key, 'budget_left', left, 'budget_until', budget_until)
-end
+local facts = {'typing_until', typing_until, 'interacted_at', later_of(known[1], sent_at)}
+add_budget(facts, known[2], left, budget_until)
+redis.call('HSET', key, unpack(facts))
 if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
 if state == '{}' then
   redis.call('HDEL', key, 'state')

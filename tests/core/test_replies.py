@@ -1,0 +1,119 @@
+"""What a bot answers can be put away and taken out again, whatever is in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wxbot.media import Media, MediaKind
+from wxbot.replies import (
+    KINDS,
+    ArticleReply,
+    ImageReply,
+    LinkReply,
+    MenuItem,
+    MenuReply,
+    MiniProgramPageReply,
+    MusicReply,
+    NewsReply,
+    Reply,
+    TextReply,
+    VideoReply,
+    VoiceReply,
+    mini_program_link,
+    reply_from_json,
+    reply_to_json,
+)
+
+texts = st.text()
+files = st.builds(Media, st.binary(), texts, texts) | texts
+menu_items = st.lists(st.builds(MenuItem, texts, texts) | st.tuples(texts, texts))
+notes: dict[str, Any] = {"ai": st.none() | st.booleans(), "agent": texts}
+
+replies = st.one_of(
+    st.builds(TextReply, texts, **notes),
+    st.builds(ImageReply, files, **notes),
+    st.builds(VoiceReply, files, **notes),
+    st.builds(VideoReply, files, thumb=st.none() | files, title=texts, description=texts, **notes),
+    st.builds(MusicReply, texts, files, title=texts, description=texts, hq_url=texts, **notes),
+    st.builds(NewsReply, texts, texts, description=texts, picture_url=texts, **notes),
+    st.builds(LinkReply, texts, texts, description=texts, thumb_url=texts, **notes),
+    st.builds(MiniProgramPageReply, texts, texts, files, appid=texts, **notes),
+    st.builds(MenuReply, texts, menu_items, tail=texts, **notes),
+    st.builds(ArticleReply, texts, **notes),
+)
+
+
+@given(replies)
+def test_a_reply_survives_the_store(reply: Reply) -> None:
+    stored = json.dumps(reply_to_json(reply))
+    assert reply_from_json(json.loads(stored)) == reply
+
+
+def test_what_is_not_given_is_not_stored() -> None:
+    assert reply_to_json(TextReply("hi")) == {"kind": "text", "text": "hi"}
+    assert reply_to_json(TextReply("hi", ai=False)) == {"kind": "text", "text": "hi", "ai": False}
+
+
+def test_what_earlier_versions_stored_is_read() -> None:
+    assert reply_from_json({"kind": "text", "text": "hi"}) == TextReply("hi")
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({"kind": "hologram", "media_id": "M1"}, "knows no reply of the kind 'hologram'"),
+        ({"kind": "TEXT", "text": "hi"}, "'TEXT'"),
+        ({"kind": None, "text": "hi"}, "None"),
+        ({"kind": "text", "text": "hi", "colour": "red"}, "cannot read a reply of the kind 'text'.*colour"),
+        ({"kind": "text"}, "cannot read"),
+    ],
+)
+def test_a_reply_that_another_version_wrote_is_not_guessed_at(stored: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        reply_from_json(stored)
+
+
+def test_kinds_are_wechats_msgtypes() -> None:
+    assert set(KINDS) == {
+        *("text", "image", "voice", "video", "music"),
+        *("news", "link", "miniprogrampage", "msgmenu", "mpnewsarticle"),
+    }
+    assert all(kind == reply.kind for kind, reply in KINDS.items())
+
+
+@pytest.mark.parametrize("reply", KINDS.values())
+def test_every_file_of_a_reply_is_a_field_of_it(reply: type[Reply]) -> None:
+    assert set(reply.media) <= {field.name for field in dataclasses.fields(reply)}
+    assert set(reply.media.values()) <= set(get_args(MediaKind))
+
+
+def test_replies_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TextReply("hi").text = "ho"  # type: ignore[misc]
+
+
+def test_a_menu_takes_pairs() -> None:
+    assert MenuReply("ok?", [("1", "yes"), MenuItem("2", "no")]).items == (MenuItem("1", "yes"), MenuItem("2", "no"))
+
+
+def test_who_sends_and_the_note_are_named() -> None:
+    with pytest.raises(TypeError):
+        TextReply("hi", True)  # type: ignore[call-arg]
+
+
+def test_a_link_to_a_page_survives_any_character() -> None:
+    link = mini_program_link('<Shop> & "more"', "wx1", "pages/a?x=1&y=2", "https://example.com/?a=1&b=2")
+    assert link == (
+        '<a href="https://example.com/?a=1&amp;b=2" data-miniprogram-appid="wx1" '
+        'data-miniprogram-path="pages/a?x=1&amp;y=2">&lt;Shop&gt; &amp; "more"</a>'
+    )
+
+
+def test_what_a_file_holds_is_not_printed() -> None:
+    assert "secret" not in repr(ImageReply(Media(b"secret", "image/png", "a.png")))

@@ -1,0 +1,505 @@
+"""Several accounts in one deployment: each is answered by its own bot, and nothing of one reaches another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.conftest import no_module_stays
+from tests.servers.fixtures import empty_redis, redis_server
+from tests.servers.processes import wait_until
+from tests.servers.redis_server import RedisServer
+from wxbot import Context, Plugin
+from wxbot.accounts import load_accounts
+from wxbot.backends.choice import make_store
+from wxbot.bot import Bot
+from wxbot.config import Settings
+from wxbot.deployment import Deployment
+from wxbot.errors import ConfigError, StoreUnavailable
+from wxbot.logs import RedactingFormatter
+from wxbot.ports import ConversationKey
+from wxbot.testing import FakeWeChat, User, settings_for
+from wxbot.testing.chat import serve_accounts
+
+__all__ = ["empty_redis", "no_module_stays", "redis_server"]
+
+OPENID = "oTHE_SAME_IN_BOTH_0000000000"
+
+
+class Town:
+    """Two platforms, an account at each, and one deployment for both: ``orders`` and ``club``."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
+        self.folder = folder
+        self._patch = patch
+        self._stack = stack
+        self.orders = stack.enter_context(FakeWeChat(appid="wx00000000000orders", retry_pause=0))
+        self.club = stack.enter_context(FakeWeChat(appid="wx0000000000000club", account_kind="official", retry_pause=0))
+        self._has(store_url=f"sqlite:///{folder}/town.db", lease_seconds="3600")
+
+    @property
+    def platforms(self) -> Mapping[str, FakeWeChat]:
+        return {"orders": self.orders, "club": self.club}
+
+    def user(self, name: str) -> tuple[User, User]:
+        """The same openid at both platforms, which cannot happen and must do no harm."""
+        return self.orders.user(name, OPENID), self.club.user(name, OPENID)
+
+    def settings(self, *, orders: str = "", club: str = "", **environment: str) -> dict[str, Settings]:
+        """Read from a file as an operator writes it; ``orders`` and ``club`` are further lines of the sections."""
+        self._has(accounts=str(self.folder / "accounts.toml"), **environment)
+        lines = {"orders": orders, "club": club}
+        text = "\n".join(self._section(name, lines[name]) for name in lines)
+        (self.folder / "accounts.toml").write_text(text, encoding="utf-8")
+        return load_accounts(env_file=None)
+
+    def opens(self, accounts: Mapping[str, Settings], **plugins: Plugin) -> Deployment:
+        """The deployment at its door, with WeChat's pushes on their way to it."""
+        given = {name: [plugin] for name, plugin in plugins.items()}
+        deployment = Deployment(accounts, plugins=given)
+        addresses = self._stack.enter_context(serve_accounts(deployment))
+        for name, platform in self.platforms.items():
+            platform.callback_url = addresses[name]
+        return deployment
+
+    def _section(self, name: str, lines: str) -> str:
+        given = self.platforms[name].settings()
+        for key in ("SECRET", "TOKEN", "AES_KEY"):
+            self._patch.setenv(f"{name}_{key}".upper(), given[f"WXBOT_{key}"])
+        section = f"""
+            [{name}]
+            appid = "{given["WXBOT_APPID"]}"
+            kind = "{given.get("WXBOT_ACCOUNT_KIND", "miniprogram")}"
+            api_base = "{given["WXBOT_API_BASE"]}"
+            secret = "${{{name.upper()}_SECRET}}"
+            token = "${{{name.upper()}_TOKEN}}"
+            aes_key = "${{{name.upper()}_AES_KEY}}"
+            typing = false
+        """
+        return section + lines
+
+    def _has(self, **values: str) -> None:
+        for name, value in values.items():
+            self._patch.setenv(f"WXBOT_{name.upper()}", value)
+
+
+@pytest.fixture
+def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as stack:
+        yield Town(tmp_path, monkeypatch, stack)
+
+
+def parrot(sound: str) -> Plugin:
+    """Answers ``sound`` and how often this user has heard it."""
+    plugin = Plugin("parrot")
+
+    @plugin.fallback
+    async def answer(ctx: Context) -> str:
+        ctx.state["times"] = ctx.state.get("times", 0) + 1
+        return f"{sound} {ctx.text} {ctx.state['times']}"
+
+    return plugin
+
+
+def test_each_account_answers_its_own_users_with_its_own_plugins(town: Town) -> None:
+    town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
+    alice, bob = town.orders.user("alice"), town.club.user("bob")
+    alice.says("42")
+    bob.says("hi")
+    alice.waits_for("order 42 1")
+    bob.waits_for("hurrah hi 1")
+    assert [alice.saw, bob.saw] == [["order 42 1"], ["hurrah hi 1"]]
+    for platform in town.platforms.values():
+        assert platform.violations == []
+        assert platform.verify()
+        assert platform.token_fetches == 1
+
+
+def test_one_openid_in_two_accounts_is_two_users(town: Town) -> None:
+    deployment = town.opens(
+        town.settings(club='quota = { message = "1/48h" }'), orders=parrot("order"), club=parrot("hurrah")
+    )
+    at_orders, at_club = town.user("alice")
+    at_orders.says("one")
+    at_orders.waits_for("order one 1")
+    at_orders.says("two")
+    at_orders.waits_for("order two 2")
+    at_club.says("one")
+    at_club.waits_for("hurrah one 1")
+    assert at_orders.saw == ["order one 1", "order two 2"]
+    assert at_club.saw == ["hurrah one 1"]
+    left = {name: budget_of(bot) for name, bot in deployment.bots.items()}
+    assert left == {"orders": 4, "club": 0}
+
+
+def budget_of(bot: Bot) -> int:
+    """What may still be sent to the user with the OPENID."""
+    store = make_store(bot.settings)
+    store.open()
+    try:
+        budget = asyncio.run(store.budget(ConversationKey(bot.settings.appid, OPENID)))
+    finally:
+        store.close()
+    assert budget is not None
+    return budget.left
+
+
+def test_a_push_for_one_account_is_refused_at_the_others_address(town: Town) -> None:
+    deployment = town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
+    client = deployment.wsgi().test_client()
+    alice = town.orders.user("alice")
+    body = {"ToUserName": "gh_0", "FromUserName": alice.openid, "CreateTime": 1, "MsgType": "text", "Content": "hi"}
+    query, sealed = town.orders.envelope({**body, "MsgId": 1})
+    assert client.post("/wechat/club", query_string=query, data=sealed).status_code == 403
+    assert client.post("/wechat", query_string=query, data=sealed).status_code == 404
+    assert client.post("/wechat/shop", query_string=query, data=sealed).status_code == 404
+    town.orders.callback_url = town.club.callback_url
+    assert not town.orders.verify()
+    assert alice.saw == []
+
+
+def test_one_account_loses_its_token_and_the_other_goes_on(town: Town) -> None:
+    town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
+    at_orders, at_club = town.user("alice")
+    at_orders.says("one")
+    at_club.says("one")
+    at_orders.waits_for("order one 1")
+    at_club.waits_for("hurrah one 1")
+    town.orders.faults.revoke_token()
+    town.orders.faults.hang("token")
+    at_orders.says("two")
+    at_club.says("two")
+    at_club.waits_for("hurrah two 2")
+    assert at_orders.saw == ["order one 1"]
+    assert town.club.token_fetches == 1
+
+
+def test_other_systems_send_with_the_key_of_the_account(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERS_SEND_KEY", "key-of-orders-0123456789")
+    accounts = town.settings(orders='send_key = "${ORDERS_SEND_KEY}"')
+    deployment = town.opens(accounts, orders=parrot("order"), club=parrot("hurrah"))
+    at_orders, at_club = town.user("alice")
+    for user, heard in ((at_orders, "order hi 1"), (at_club, "hurrah hi 1")):
+        user.says("hi")
+        user.waits_for(heard)
+    client = deployment.wsgi().test_client()
+    body = json.dumps({"touser": OPENID, "msgtype": "text", "text": {"content": "your parcel is here"}})
+    key = {"Authorization": "Bearer key-of-orders-0123456789"}
+    assert client.post("/send/orders", data=body, headers=key).status_code == 202
+    at_orders.waits_for("your parcel is here")
+    assert client.post("/send/orders", data=body).status_code == 401
+    assert client.post("/send/club", data=body, headers=key).status_code == 404
+    assert client.post("/send", data=body, headers=key).status_code == 404
+    assert at_club.saw == ["hurrah hi 1"]
+
+
+# -- plugins
+
+
+COUNTER = """
+from wxbot import Context, Plugin
+
+heard: list[str] = []
+plugin = Plugin("counter")
+
+@plugin.fallback
+def count(ctx: Context) -> str:
+    from . import words  # late: by the name of the module
+    heard.append(ctx.text)
+    words.said.append(ctx.text)
+    return f"{len(heard)} {len(words.said)}"
+"""
+
+
+def test_two_accounts_with_the_same_plugin_share_nothing_of_it(town: Town) -> None:
+    package = town.folder / "plugins" / "counter"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(COUNTER, encoding="utf-8")
+    (package / "words.py").write_text("said: list[str] = []\n", encoding="utf-8")
+    town.opens(town.settings())
+    at_orders, at_club = town.user("alice")
+    at_orders.says("one")
+    at_orders.waits_for("1 1")
+    at_club.says("one")
+    at_club.waits_for("1 1")
+    at_orders.says("two")
+    at_orders.waits_for("2 2")
+
+
+GREETER = """
+from dataclasses import dataclass
+from wxbot import Context, Plugin
+
+@dataclass
+class Words:
+    greeting: str = "hello"
+    times: int = 1
+
+plugin = Plugin("greeter", settings=Words)
+
+@plugin.fallback
+def greet(ctx: Context) -> str:
+    return " ".join([ctx.settings.greeting] * ctx.settings.times)
+"""
+
+
+@pytest.fixture
+def greeter(town: Town) -> Path:
+    folder = town.folder / "plugins"
+    folder.mkdir()
+    (folder / "greeter.py").write_text(GREETER, encoding="utf-8")
+    return folder
+
+
+def test_an_account_sets_its_plugins_as_it_likes(town: Town, greeter: Path) -> None:
+    accounts = town.settings(
+        orders='[orders.plugin_settings.greeter]\ngreeting = "good day"',
+        plugin_greeter_times="2",
+        plugin_greeter_greeting="hi",
+    )
+    town.opens(accounts)
+    at_orders, at_club = town.user("alice")
+    at_orders.says("x")
+    at_club.says("x")
+    at_orders.waits_for("good day good day")
+    at_club.waits_for("hi hi")
+
+
+def test_what_is_wrong_with_plugins_is_said_for_all_accounts_together(town: Town, greeter: Path) -> None:
+    (town.folder / "others").mkdir()
+    (town.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
+    accounts = town.settings(
+        orders='[orders.plugin_settings.greter]\ngreeting = "x"\n[orders.plugin_settings.greeter]\ntimes = "often"',
+        club='plugin_folders = ["others"]\nplugins = ["greeter"]',
+    )
+    with pytest.raises(ConfigError) as refused:
+        Deployment(accounts)
+    assert refused.value.problems == (
+        "[orders] plugin_settings.greter.greeting is a setting of no plugin that was found; "
+        "did you mean plugin_settings.greeter.greeting?",
+        "[orders] plugin_settings.greeter.times: Input should be a valid integer, unable to parse string as an integer",
+        "[club] WXBOT_PLUGINS names 'greeter', which is not there (found: echo)",
+    )
+
+
+def test_a_plugin_setting_of_one_account_alone_is_no_mistake(town: Town, greeter: Path) -> None:
+    (town.folder / "others").mkdir()
+    (town.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
+    others = 'plugin_folders = ["others"]'
+    accounts = town.settings(club=others, plugin_greeter_times="2", plugin_echo_times="3")
+    assert list(Deployment(accounts).bots) == ["orders", "club"]
+    accounts = town.settings(club=others, plugin_greeter_tims="2")
+    with pytest.raises(ConfigError) as refused:
+        Deployment(accounts)
+    assert refused.value.problems == (
+        "WXBOT_PLUGIN_GREETER_TIMS is a setting of no plugin that was found; did you mean WXBOT_PLUGIN_GREETER_TIMES?",
+    )
+
+
+# -- start and stop
+
+
+@contextmanager
+def broken(bot: Bot, name: str, error: Exception) -> Iterator[None]:
+    """While this is open, a method of the bot fails."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    works = getattr(bot, name)
+    setattr(bot, name, fail)
+    try:
+        yield
+    finally:
+        setattr(bot, name, works)
+
+
+def test_a_start_that_fails_leaves_nothing_behind(town: Town) -> None:
+    deployment = Deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+    with broken(deployment.bots["club"], "start", StoreUnavailable("the disk is full")):
+        with pytest.raises(StoreUnavailable, match=r"^\[club\] the disk is full$"):
+            deployment.start()
+        assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    deployment.start()
+    try:
+        assert deployment.problem() is None
+    finally:
+        deployment.stop(0)
+
+
+def test_a_bot_that_cannot_be_stopped_keeps_no_other_from_it(town: Town, caplog: pytest.LogCaptureFixture) -> None:
+    deployment = Deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+    deployment.start()
+    with broken(deployment.bots["orders"], "stop", RuntimeError("stuck")):
+        deployment.stop(0)
+    assert "could not be stopped in order" in caplog.text
+    assert [thread.name for thread in threading.enumerate()].count("wxbot-loop") == 1
+    deployment.stop(0)
+
+
+def test_all_accounts_finish_their_handlers_at_the_same_time(town: Town) -> None:
+    """Each handler ends only when the other account's has been told to stop as well."""
+    busy = threading.Barrier(2)
+    plugins = {}
+    for name in town.platforms:
+        plugins[name] = plugin = Plugin("slow")
+
+        @plugin.fallback
+        def wait(ctx: Context) -> str:
+            entered.release()
+            assert stopping.wait(20)
+            return "done"
+
+    entered, stopping = threading.Semaphore(0), threading.Event()
+    deployment = town.opens(town.settings(), **plugins)
+    users = town.user("alice")
+    for user in users:
+        user.says("go")
+    for _ in users:
+        assert entered.acquire(timeout=10)
+    for bot in deployment.bots.values():
+        together(bot, busy, stopping)
+    deployment.stop(20)
+    for user in users:
+        user.waits_for("done")
+
+
+def together(bot: Bot, everybody: threading.Barrier, then: threading.Event) -> None:
+    """``bot`` is stopped only once every other one is about to be; ``then`` is set."""
+    stop = bot.stop
+
+    def stop_with_all(seconds: float | None = None) -> None:
+        everybody.wait(10)
+        then.set()
+        stop(seconds)
+
+    bot.stop = stop_with_all  # type: ignore[method-assign]
+
+
+def test_readiness_names_the_account_that_has_a_problem(town: Town) -> None:
+    deployment = town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
+    client = deployment.wsgi().test_client()
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/metrics").status_code == 404
+    deployment.bots["club"].stop(0)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "club: the message store is unavailable")
+
+
+def test_a_deployment_of_nobody() -> None:
+    with pytest.raises(ConfigError):
+        Deployment({})
+
+
+# -- the log
+
+
+class Lines(logging.Handler):
+    """The log as people read it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(RedactingFormatter([]))
+        self.written: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.written.append(self.format(record).partition(" wxbot.")[2])
+
+    def has(self, line: str) -> bool:
+        return line in self.written
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    lines, wxbot = Lines(), logging.getLogger("wxbot")
+    level = wxbot.level
+    wxbot.setLevel(logging.INFO)
+    wxbot.addHandler(lines)
+    yield lines
+    wxbot.removeHandler(lines)
+    wxbot.setLevel(level)
+
+
+def talkative(make: Callable[[Plugin], None]) -> Plugin:
+    plugin = Plugin("talk")
+    make(plugin)
+    return plugin
+
+
+def in_the_loop(plugin: Plugin) -> None:
+    @plugin.fallback
+    async def answer(ctx: Context) -> str:
+        logging.getLogger("wxbot.test").info("asked for %s", ctx.text)
+        return "well"
+
+
+def in_a_thread(plugin: Plugin) -> None:
+    @plugin.fallback
+    def answer(ctx: Context) -> str:
+        logging.getLogger("wxbot.test").info("asked for %s", ctx.text)
+        return "well"
+
+
+@pytest.mark.parametrize("where", [in_the_loop, in_a_thread])
+def test_every_line_says_whose_it_is(town: Town, lines: Lines, where: Callable[[Plugin], None]) -> None:
+    deployment = town.opens(town.settings(), orders=talkative(where), club=talkative(where))
+    at_orders, at_club = town.user("alice")
+    at_orders.says("tea")
+    at_orders.waits_for("well")
+    at_club.says("coffee")
+    at_club.waits_for("well")
+    assert lines.has("test: [orders] asked for tea")
+    assert lines.has("test: [club] asked for coffee")
+    client = deployment.wsgi().test_client()
+    client.post("/wechat/orders")
+    assert any(line.startswith("web: [orders] refused a request") for line in lines.written)
+    deployment.bots["club"].stop(0)
+    client.get("/readyz")
+    assert lines.has("bot: [club] not ready: the bot is stopping")
+
+
+def test_with_one_account_lines_stay_as_they_are(lines: Lines, tmp_path: Path) -> None:
+    with FakeWeChat() as wechat:
+        deployment = Deployment({"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [talkative(in_the_loop)]})
+        with serve_accounts(deployment) as addresses:
+            wechat.callback_url = addresses[""]
+            assert wechat.callback_url.endswith("/wechat")
+            alice = wechat.user("alice")
+            alice.says("tea")
+            alice.waits_for("well")
+            deployment.wsgi().test_client().post("/wechat")
+    assert lines.has("test: asked for tea")
+    assert any(line.startswith("web: refused a request") for line in lines.written)
+
+
+# -- beyond one machine
+
+
+def test_workers_answer_for_all_accounts(town: Town, empty_redis: RedisServer, lines: Lines) -> None:
+    addresses = {"store_url": empty_redis.url, "broker_url": empty_redis.url, "lease_seconds": "2"}
+    # So slow a sweep finds nothing in time: what is answered was hinted at.
+    accounts = town.settings(**addresses, sweep_seconds="600")
+    town.opens(accounts, orders=talkative(in_the_loop), club=talkative(in_the_loop))
+    workers = town.settings(**addresses, sweep_seconds="600", role="worker")
+    worker = Deployment(workers, plugins={"orders": [talkative(in_the_loop)], "club": [talkative(in_the_loop)]})
+    worker.start()
+    try:
+        wait_until(lambda: worker.problem() is None, "the worker is ready")
+        assert worker.wsgi().test_client().post("/wechat/orders").status_code == 404
+        at_orders, at_club = town.user("alice")
+        at_orders.says("tea")
+        at_club.says("coffee")
+        at_orders.waits_for("well")
+        at_club.waits_for("well")
+    finally:
+        worker.stop(0)
+    assert lines.has("test: [orders] asked for tea")
+    assert lines.has("test: [club] asked for coffee")

@@ -1,0 +1,240 @@
+"""WeChat takes five messages after one of the user's: what does not fit is merged, or kept until they ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stories.support import Log, bot_for, bot_key, replies, turn_until
+from wxbot import Context, ImageReply, Plugin
+from wxbot.testing import Allowance, FakeWeChat, ManualClock
+from wxbot.testing.media import PICTURE
+
+HINT = "（未完，发送“继续”接着看）"
+SENTENCE = "这是一句话。"
+
+
+def talker() -> Plugin:  # noqa: C901 - a list of handlers
+    plugin = Plugin("talker")
+
+    @plugin.text("eight")
+    async def eight(ctx: Context) -> AsyncIterator[str]:
+        for number in range(1, 9):
+            yield f"part {number}"
+
+    @plugin.text("left?")
+    async def left(ctx: Context) -> AsyncIterator[str]:
+        yield f"{ctx.budget.left} left"
+        yield f"{ctx.budget.left} left"
+
+    @plugin.text("book")
+    async def book(ctx: Context) -> str:
+        return SENTENCE * 900  # nine messages
+
+    @plugin.text("pictures")
+    async def pictures(ctx: Context) -> AsyncIterator[ImageReply]:
+        for _ in range(6):
+            yield ImageReply(PICTURE)
+
+    @plugin.text("fails late")
+    async def fails_late(ctx: Context) -> AsyncIterator[str]:
+        for number in range(1, 7):
+            yield f"part {number}"
+        raise RuntimeError("no more")
+
+    @plugin.event("user_enter_tempsession")
+    async def greet(ctx: Context) -> str:
+        return f"welcome, {ctx.budget.left} left"
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"answer to {ctx.text}"
+
+    return plugin
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def wechat(clock: ManualClock, tmp_path: Path) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+        yield wechat
+    assert wechat.violations == []
+
+
+def test_an_answer_in_eight_parts_takes_five_messages(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.says("eight")
+    alice.waits_for("part 5\npart 6\npart 7\npart 8")
+    assert replies(alice) == ["part 1", "part 2", "part 3", "part 4", "part 5\npart 6\npart 7\npart 8"]
+
+
+def test_typing_goes_on_while_parts_wait_for_the_last_message(clock: ManualClock, tmp_path: Path) -> None:
+    plugin, goes_on = Plugin("slow"), threading.Event()
+
+    @plugin.fallback
+    async def five_and_one(ctx: Context) -> AsyncIterator[str]:
+        for number in range(1, 6):
+            yield f"part {number}"
+        await asyncio.to_thread(goes_on.wait, 10)
+        yield "part 6"
+
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+        alice = wechat.user("alice")
+        alice.says("hi")
+        alice.waits_for("part 4")
+        alice.waits_until_typing()
+        goes_on.set()
+        alice.waits_for("part 5\npart 6")
+        assert wechat.violations == []
+
+
+def test_a_handler_knows_what_is_left(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.says("left?")
+    alice.waits_for("4 left")
+    assert replies(alice) == ["5 left", "4 left"]
+
+
+def test_a_long_text_ends_with_how_to_read_on_and_goes_on_when_asked(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.says("book")
+    alice.waits_for(lambda seen: seen.endswith(HINT))
+    assert len(replies(alice)) == 5
+    alice.says("继续").wait()
+    alice.waits_for(lambda seen: SENTENCE in seen, times=9)
+    text = "".join(replies(alice)).replace(HINT, "").replace("\n", "")
+    assert text == SENTENCE * 900
+    assert all(len(each.encode()) <= 2000 for each in replies(alice))
+
+
+def test_without_a_rest_the_word_is_an_ordinary_one(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.says("继续")
+    alice.waits_for("answer to 继续")
+
+
+def test_a_rest_that_was_offered_waits_while_the_user_asks_something_else(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.says("book")
+    alice.waits_for(lambda seen: seen.endswith(HINT))
+    alice.says("hi")
+    alice.waits_for("answer to hi")
+    alice.says(" 继续 ")
+    alice.waits_for(lambda seen: SENTENCE in seen, times=9)
+
+
+def test_pictures_are_not_merged_and_the_hint_takes_a_message_of_its_own(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.says("pictures")
+    alice.waits_for(HINT)
+    assert len(replies(alice)) == 5
+    alice.says("继续")
+    alice.waits_for(lambda seen: seen.startswith("[image"), times=6)
+
+
+def test_of_a_handler_that_fails_what_was_said_comes_first_and_then_the_apology(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.says("fails late")
+    alice.waits_for(lambda seen: "抱歉" in seen)
+    assert replies(alice)[-1] == "part 5\npart 6\n抱歉，出了点问题，请稍后再试。"
+
+
+def test_entering_allows_two_messages_for_a_minute(wechat: FakeWeChat) -> None:
+    alice = wechat.user("alice")
+    alice.enters()
+    alice.waits_for("welcome, 2 left")
+
+
+def test_an_answer_that_comes_after_the_minute_is_kept_for_the_next_message(
+    clock: ManualClock, tmp_path: Path, log: Log
+) -> None:
+    """Nothing is sent that WeChat would refuse."""
+    plugin, a_minute_is_over = Plugin("slow"), threading.Event()
+
+    @plugin.event("user_enter_tempsession")
+    async def greet(ctx: Context) -> str:
+        await asyncio.to_thread(a_minute_is_over.wait, 10)
+        return "welcome"
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"answer to {ctx.text}"
+
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+        alice = wechat.user("alice")
+        alice.enters().wait()
+        clock.turn(61)
+        a_minute_is_over.set()
+        log.waits_for("kept until the user asks")
+        alice.says("hi")
+        alice.waits_for("answer to hi")
+        assert replies(alice) == ["welcome", "answer to hi"]
+        assert wechat.violations == []
+
+
+def test_what_another_program_has_sent_is_learned_from_wechat(clock: ManualClock, tmp_path: Path, log: Log) -> None:
+    """45047 in the middle of an answer: it is believed, and nothing of the answer is lost."""
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+        alice = wechat.user("alice")
+        wechat.faults.fail("send", 45047)
+        alice.says("hi").wait()
+        log.waits_for("kept for the user")
+        assert replies(alice) == []
+        alice.says("again")
+        alice.waits_for("answer to again")
+        assert replies(alice) == ["answer to hi", "answer to again"]
+
+
+def test_the_rest_outlives_the_process(clock: ManualClock, tmp_path: Path) -> None:
+    with FakeWeChat(clock) as wechat:
+        alice = wechat.user("alice")
+        with bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+            alice.says("book")
+            alice.waits_for(lambda seen: seen.endswith(HINT))
+            turn_until(clock, lambda _: None)
+        with bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+            alice.says("继续")
+            alice.waits_for(lambda seen: SENTENCE in seen, times=9)
+
+
+def test_what_was_sent_before_a_restart_counts(clock: ManualClock, tmp_path: Path) -> None:
+    """Two long answers to one message, and a process that is replaced in between."""
+    plugin = talker()
+    with FakeWeChat(clock) as wechat:
+        alice = wechat.user("alice")
+        with bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+            alice.says("eight")
+            alice.waits_for("part 5\npart 6\npart 7\npart 8")
+        with bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock) as bot:
+            assert bot._running().budget(bot_key(bot, alice.openid)) == (0, clock.now() + 48 * 3600)
+    assert wechat.violations == []
+
+
+def test_the_table_is_a_setting(clock: ManualClock, tmp_path: Path) -> None:
+    twenty = {"message": Allowance(20, 48 * 3600)}
+    with (
+        FakeWeChat(clock, quota=twenty) as wechat,
+        bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock, quota="message=20/48h"),
+    ):
+        alice = wechat.user("alice")
+        alice.says("eight")
+        alice.waits_for("part 8")
+        assert len(replies(alice)) == 8
+
+
+def test_the_words_are_settings(clock: ManualClock, tmp_path: Path) -> None:
+    words = {"continue_words": "more, go on", "continue_text": "(say more)"}
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock, **words):
+        alice = wechat.user("alice")
+        alice.says("book")
+        alice.waits_for(lambda seen: seen.endswith("(say more)"))
+        alice.says("Go on")
+        alice.waits_for(lambda seen: SENTENCE in seen, times=9)

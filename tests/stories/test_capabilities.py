@@ -1,0 +1,270 @@
+"""Every cell of the table in docs/wechat.md that says yes, played through the real webhook; and what a no does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stories.support import Log, bot_for, replies
+from wxbot import (
+    AgentSessionEvent,
+    AgentSwitchEvent,
+    ArticleReply,
+    Context,
+    EnterSessionEvent,
+    ImageMessage,
+    ImageReply,
+    LinkMessage,
+    LinkReply,
+    LocationEvent,
+    LocationMessage,
+    MenuClickEvent,
+    MenuLocationEvent,
+    MenuPicturesEvent,
+    MenuReply,
+    MenuScanEvent,
+    MenuViewEvent,
+    Message,
+    MiniProgramPageMessage,
+    MiniProgramPageReply,
+    MusicReply,
+    NewsReply,
+    Plugin,
+    Reply,
+    ScanEvent,
+    ShortVideoMessage,
+    SubscribeEvent,
+    TextMessage,
+    TextReply,
+    UnsubscribeEvent,
+    VideoMessage,
+    VideoReply,
+    VoiceMessage,
+    VoiceReply,
+)
+from wxbot.capabilities import ACCOUNTS, CAPABILITIES, kinds
+from wxbot.replies import KINDS
+from wxbot.reply_budget import AccountKind
+from wxbot.testing import FakeWeChat, ManualClock, User
+from wxbot.testing.media import CLIP, PICTURE, RECORDING
+
+FORMATS: Mapping[AccountKind, tuple[str, ...]] = {
+    "miniprogram": ("json", "xml"),
+    "official": ("xml",),
+    "unverified": ("xml",),
+}
+
+
+def cells(direction: str) -> list[Any]:
+    """Each yes of the table, in each format that such an account has."""
+    return [
+        pytest.param(capability.kind, account, form, id=f"{capability.kind}-{account}-{form}")
+        for capability in CAPABILITIES
+        if capability.direction == direction
+        for account in capability.accounts
+        for form in FORMATS[account]
+    ]
+
+
+# What users do, and what a handler gets of it
+
+Deed = Callable[[User], object]
+DEEDS: Mapping[str, tuple[Deed, type[Message], Mapping[str, Any]]] = {
+    "text": (lambda user: user.says("你好 😀"), TextMessage, {"text": "你好 😀"}),
+    "image": (lambda user: user.sends_image(PICTURE), ImageMessage, {}),
+    "miniprogrampage": (
+        lambda user: user.sends_mini_program_page("A page", page_path="pages/a?x=1"),
+        MiniProgramPageMessage,
+        {"title": "A page", "page_path": "pages/a?x=1"},
+    ),
+    "voice": (lambda user: user.sends_voice(RECORDING), VoiceMessage, {"format": "amr"}),
+    "video": (lambda user: user.sends_video(CLIP), VideoMessage, {}),
+    "shortvideo": (lambda user: user.sends_short_video(CLIP), ShortVideoMessage, {}),
+    "location": (
+        lambda user: user.sends_location(23.134521, 113.358803, 20, "place"),
+        LocationMessage,
+        {"latitude": 23.134521, "longitude": 113.358803, "scale": 20, "label": "place"},
+    ),
+    "link": (
+        lambda user: user.sends_link("t", "d", "http://x.test/"),
+        LinkMessage,
+        {"title": "t", "description": "d", "url": "http://x.test/"},
+    ),
+    "event user_enter_tempsession": (lambda user: user.enters("order"), EnterSessionEvent, {"key": "order"}),
+    "event subscribe": (
+        lambda user: user.follows("123", "T"),
+        SubscribeEvent,
+        {"key": "qrscene_123", "scene": "123", "ticket": "T"},
+    ),
+    "event unsubscribe": (lambda user: user.leaves(), UnsubscribeEvent, {}),
+    "event SCAN": (lambda user: user.scans("123", "T"), ScanEvent, {"scene": "123", "ticket": "T"}),
+    "event LOCATION": (
+        lambda user: user.does("LOCATION", Latitude="23.137466", Longitude="113.352425", Precision="119.385040"),
+        LocationEvent,
+        {"latitude": 23.137466, "longitude": 113.352425, "precision": 119.38504},
+    ),
+    "event CLICK": (lambda user: user.clicks("KEY"), MenuClickEvent, {"key": "KEY"}),
+    "event VIEW": (lambda user: user.views("http://x.test/"), MenuViewEvent, {"key": "http://x.test/", "menu_id": "1"}),
+    "event view_miniprogram": (
+        lambda user: user.does("view_miniprogram", EventKey="pages/a", MenuId="2"),
+        MenuViewEvent,
+        {"key": "pages/a", "menu_id": "2"},
+    ),
+    "event scancode_push": (
+        lambda user: user.does("scancode_push", EventKey="k", ScanCodeInfo={"ScanType": "qrcode", "ScanResult": "42"}),
+        MenuScanEvent,
+        {"key": "k", "scan_type": "qrcode", "scan_result": "42"},
+    ),
+    "event scancode_waitmsg": (
+        lambda user: user.does(
+            "scancode_waitmsg", EventKey="k", ScanCodeInfo={"ScanType": "qrcode", "ScanResult": "42"}
+        ),
+        MenuScanEvent,
+        {"scan_result": "42"},
+    ),
+    **{
+        f"event {name}": (
+            lambda user, name=name: user.does(  # type: ignore[misc]
+                name,
+                EventKey="k",
+                SendPicsInfo={"Count": "2", "PicList": {"item": [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}]}},
+            ),
+            MenuPicturesEvent,
+            {"count": 2, "md5_sums": ("a", "b")},
+        )
+        for name in ("pic_sysphoto", "pic_photo_or_album", "pic_weixin")
+    },
+    "event location_select": (
+        lambda user: user.does(
+            "location_select",
+            EventKey="k",
+            SendLocationInfo={"Location_X": "23", "Location_Y": "113", "Scale": "15", "Label": "l", "Poiname": "p"},
+        ),
+        MenuLocationEvent,
+        {"latitude": 23.0, "longitude": 113.0, "scale": 15, "label": "l", "poi_name": "p"},
+    ),
+    "event kf_create_session": (
+        lambda user: user._wechat.agent("kf1@shop").takes(user),
+        AgentSessionEvent,
+        {"agent": "kf1@shop"},
+    ),
+    "event kf_close_session": (
+        lambda user: user.does("kf_close_session", KfAccount="kf1@shop", CloseType="2"),
+        AgentSessionEvent,
+        {"agent": "kf1@shop", "close_type": "2"},
+    ),
+    "event kf_switch_session": (
+        lambda user: user.does("kf_switch_session", FromKfAccount="kf1@shop", ToKfAccount="kf2@shop"),
+        AgentSwitchEvent,
+        {"from_agent": "kf1@shop", "to_agent": "kf2@shop"},
+    ),
+}
+
+PAGE = {"title": "A page", "page_path": "pages/a?x=1", "thumb": PICTURE, "appid": "wxffffffffffffffff"}
+REPLIES: Mapping[str, Reply] = {
+    "text": TextReply("你好 😀"),
+    "image": ImageReply(PICTURE),
+    "voice": VoiceReply(RECORDING),
+    "video": VideoReply(CLIP, title="t", description="d"),
+    "music": MusicReply("http://x.test/a.mp3", PICTURE, title="song"),
+    "news": NewsReply("news", "http://x.test/", "d", "http://x.test/p.jpg"),
+    "link": LinkReply("link", "http://x.test/", "d", "http://x.test/p.jpg"),
+    "miniprogrampage": MiniProgramPageReply(**PAGE),  # type: ignore[arg-type]
+    "msgmenu": MenuReply("happy?", [("101", "yes"), ("102", "no")], "thanks"),
+    "mpnewsarticle": ArticleReply("ARTICLE"),
+}
+
+
+class Stage:
+    """A bot whose every handler notes what it got and gives ``answer``."""
+
+    def __init__(self, wechat: FakeWeChat) -> None:
+        self.wechat = wechat
+        self.got: list[Message] = []
+        self.may_answer = False
+        self.answer: Reply | None = TextReply("noted")
+        self.plugin = Plugin("stage")
+
+        @self.plugin.on(lambda ctx: True)
+        async def note(ctx: Context) -> Reply | None:
+            self.got.append(ctx.message)
+            self.may_answer = ctx.budget.left > 0
+            return self.answer if self.may_answer else None
+
+        @self.plugin.hands_over
+        def wants_people(message: Message) -> bool:
+            return isinstance(message, TextMessage) and message.text == "people"
+
+
+@pytest.fixture
+def stage(account: AccountKind, form: str, tmp_path: Path) -> Iterator[Stage]:
+    clock = ManualClock()
+    with FakeWeChat(clock, account_kind=account, format=form) as wechat:  # type: ignore[arg-type]
+        stage = Stage(wechat)
+        with bot_for(wechat, tmp_path / "wxbot.db", stage.plugin, clock=clock):
+            yield stage
+        assert wechat.violations == []
+
+
+@pytest.mark.parametrize(("kind", "account", "form"), cells("in"))
+def test_received(stage: Stage, kind: str) -> None:
+    deed, made, fields = DEEDS[kind]
+    alice = stage.wechat.user("alice")
+    deed(alice)
+    stage.wechat.waits_until(lambda: bool(stage.got), why=f"a handler to get {kind}")
+    message = stage.got[0]
+    assert type(message) is made
+    assert {name: getattr(message, name) for name in fields} == fields
+    assert message.openid == alice.openid
+    assert message.raw["FromUserName"] == alice.openid
+    if stage.may_answer:
+        alice.waits_for("noted")
+
+
+@pytest.mark.parametrize(("kind", "account", "form"), cells("out"))
+def test_sent(stage: Stage, kind: str) -> None:
+    alice = stage.wechat.user("alice")
+    stage.answer = REPLIES.get(kind, TextReply("after typing"))
+    alice.says("hi").wait()
+    stage.wechat.waits_until(lambda: bool(alice.received), why=f"{kind} to arrive")
+    assert alice.saw[:2] == ["Typing", "CancelTyping"]
+    if kind in KINDS:
+        assert alice.received[0]["msgtype"] == kind
+
+
+@pytest.mark.parametrize(("kind", "account", "form"), cells("passive"))
+def test_answered_to_the_push(stage: Stage, kind: str) -> None:
+    alice = stage.wechat.user("alice")
+    stage.answer = REPLIES.get(kind)
+    push = alice.says("people" if kind == "transfer_customer_service" else "hi")
+    assert push.wait().outcome == "success"
+    assert push.answer is not None
+    assert push.answer["MsgType"] == kind
+    assert not [record for record in stage.wechat.timeline if record.kind in ("send", "typing")]
+
+
+NO = [
+    pytest.param(kind, account, FORMATS[account][0], id=f"{kind}-{account}")
+    for account in ACCOUNTS
+    for kind in KINDS
+    if kind not in kinds("passive" if account == "unverified" else "out", account)
+]
+
+
+@pytest.mark.parametrize(("kind", "account", "form"), NO)
+def test_what_an_account_has_not_is_refused_before_the_call(
+    stage: Stage, kind: str, account: AccountKind, log: Log
+) -> None:
+    alice = stage.wechat.user("alice")
+    stage.answer = REPLIES[kind]
+    alice.says("hi").wait()
+    log.waits_for("handler stage.note failed")
+    stage.wechat.waits_until(lambda: bool(alice.received), why="an apology")
+    assert replies(alice) == ["抱歉，出了点问题，请稍后再试。"]
+    assert stage.wechat.uploads == []
+    stage.answer = TextReply("fine again")
+    alice.says("hi").wait()
+    alice.waits_for("fine again")

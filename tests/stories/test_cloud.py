@@ -1,0 +1,180 @@
+"""A bot in a container of WeChat Cloud Hosting: calls through the sidecar, pushes from the inner network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stories.support import Log, replies, turn_until
+from wxbot import Context, ImageReply, Message, Plugin, TextMessage
+from wxbot.bot import Bot
+from wxbot.config import load_settings
+from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, serve
+from wxbot.testing.media import PICTURE
+
+
+def plugin() -> Plugin:
+    plugin = Plugin("test")
+
+    @plugin.text("picture")
+    async def picture(ctx: Context) -> ImageReply:
+        return ImageReply(PICTURE)
+
+    @plugin.image
+    async def image(ctx: Context) -> str:
+        return f"{len((await ctx.message.download()).content)} bytes"  # type: ignore[attr-defined]
+
+    @plugin.hands_over
+    def people(message: Message) -> bool:
+        return isinstance(message, TextMessage) and message.text == "people"
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"answer to {ctx.text}"
+
+    return plugin
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["json", "xml"])
+def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, mode="cloud", format=request.param) as wechat:
+        yield wechat
+        assert wechat.violations == []
+
+
+@pytest.fixture(params=["open", "token"])
+def cloud(request: pytest.FixtureRequest, wechat: FakeWeChat) -> Iterator[FakeCloud]:
+    with FakeCloud(wechat, token_mode=request.param == "token") as cloud:
+        yield cloud
+
+
+def start(cloud: FakeCloud, wechat: FakeWeChat, store: Path, clock: ManualClock, **choices: Any) -> Bot:
+    given: dict[str, Any] = {
+        name.removeprefix("WXBOT_").lower(): value for name, value in cloud.settings(wechat).items()
+    }
+    given |= {"store_url": f"sqlite:///{store}", "lease_seconds": 3600, **choices}
+    return Bot(load_settings(env_file=None, **given), plugins=[plugin()], clock=clock)
+
+
+@pytest.fixture
+def bot(cloud: FakeCloud, wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> Iterator[Bot]:
+    bot = start(cloud, wechat, tmp_path / "wxbot.db", clock)
+    with serve(bot) as address:
+        wechat.callback_url = address
+        yield bot
+
+
+def test_a_message_is_answered_with_typing_and_without_any_secret(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    assert alice.saw == ["Typing", "CancelTyping", "answer to hi"]
+    assert bot.settings.secret.get_secret_value() == bot.settings.token.get_secret_value() == ""
+    assert wechat.token_fetches == 0
+
+
+def test_pictures_go_both_ways(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.sends_image(PICTURE).wait()
+    alice.waits_for(f"{len(PICTURE)} bytes")
+    alice.says("picture").wait()
+    alice.waits_for("[image image.jpg]")
+
+
+def test_the_console_finds_the_path(wechat: FakeWeChat, bot: Bot) -> None:
+    assert wechat.probe()
+
+
+def test_a_transfer_to_people_is_answered_in_clear(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    push = alice.says("people")
+    assert push.wait().outcome == "success"
+    assert alice.is_queued
+
+
+def test_a_request_without_the_documented_header_is_refused(wechat: FakeWeChat, bot: Bot, log: Log) -> None:
+    alice = wechat.user("alice")
+    body = wechat.envelope({"ToUserName": "gh", "FromUserName": alice.openid, "MsgType": "text"}, mode="plain")[1]
+    status, _ = wechat.push_raw({}, body)
+    assert status == 403
+    log.waits_for("X-WX-SOURCE")
+    status, _ = wechat.push_raw({}, body, {"X-WX-SOURCES": "wx_client"})
+    assert status == 403
+
+
+def test_a_call_that_the_console_does_not_list_is_explained(
+    wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, log: Log
+) -> None:
+    cloud.paths.discard("/cgi-bin/message/custom/typing")
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    log.waits_for("85107")
+    assert alice.saw == ["answer to hi"]
+
+
+def test_a_sidecar_that_is_not_ready_is_waited_for(
+    wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, clock: ManualClock, log: Log
+) -> None:
+    if cloud.token_mode:
+        pytest.skip("the token is in the file")
+    cloud.ready = False
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    log.waits_for("send again in 0.5 s")
+    cloud.ready = True
+    turn_until(clock, lambda limit: alice.waits_for("answer to hi", limit))
+
+
+def test_either_spelling_of_the_error_is_read(wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, log: Log) -> None:
+    cloud.spelling = "errCode"
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    wechat.faults.fail("send", 45047)
+    alice.says("again").wait()
+    log.waits_for("45047")
+
+
+def test_a_new_token_in_the_file_is_taken(wechat: FakeWeChat, cloud: FakeCloud, bot: Bot) -> None:
+    if not cloud.token_mode:
+        pytest.skip("there is no token")
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    cloud.rotate_token(revoke=True)
+    alice.says("again").wait()
+    alice.waits_for("answer to again")
+
+
+def test_two_accounts_share_one_environment(clock: ManualClock, tmp_path: Path) -> None:
+    """The second one is named in each call, and its pushes are told apart by their headers."""
+    with (
+        FakeWeChat(clock, appid="wx1111111111111111", mode="cloud") as owner,
+        FakeWeChat(clock, appid="wx2222222222222222", mode="cloud") as guest,
+        FakeCloud(owner, guest) as cloud,
+    ):
+        bots = {
+            wechat: start(cloud, wechat, tmp_path / "wxbot.db", clock, cloud_from_appid=wechat is guest)
+            for wechat in (owner, guest)
+        }
+        with serve(bots[owner]) as first, serve(bots[guest]) as second:
+            owner.callback_url, guest.callback_url = first, second
+            for wechat in (owner, guest):
+                alice = wechat.user("alice")
+                alice.says("hi").wait()
+                alice.waits_for("answer to hi")
+                assert replies(alice) == ["answer to hi"]
+            guest.callback_url = first
+            bob = guest.user("bob")
+            push = bob.says("hi")
+            bob.waits_for_pushes(1)
+            assert push.attempts[0].status == 403

@@ -1,0 +1,271 @@
+"""A user is left to human agents: the transfer is the answer to the push, and then the bot is silent."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stories.support import Log, bot_for, replies
+from wxbot import AgentSessionEvent, Context, EventMessage, Message, Plugin, TextMessage
+from wxbot.bot import Bot
+from wxbot.testing import FakeWeChat, ManualClock, User
+
+HALF_AN_HOUR = 1800
+
+
+def helpdesk(agent: bool | str = True) -> Plugin:
+    plugin = Plugin("helpdesk")
+
+    @plugin.hands_over
+    def wants_people(message: Message) -> bool | str:
+        return agent if isinstance(message, TextMessage) and "人工" in message.text else False
+
+    @plugin.text("sorry, wait")
+    async def leave(ctx: Context) -> str:
+        ctx.hand_over()
+        return "somebody will be with you"
+
+    @plugin.text("for a minute")
+    async def leave_for_a_minute(ctx: Context) -> None:
+        ctx.hand_over(seconds=60)
+
+    @plugin.event("kf_close_session")
+    async def closed(ctx: Context) -> str:
+        assert isinstance(ctx.message, AgentSessionEvent)
+        return f"{ctx.message.agent} has left"
+
+    @plugin.event("click", "user_enter_tempsession")
+    async def event(ctx: Context) -> str:
+        assert isinstance(ctx.message, EventMessage)
+        return f"event {ctx.message.event}"
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"answer to {ctx.text}"
+
+    return plugin
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+Open = Callable[..., FakeWeChat]
+
+
+@pytest.fixture(params=["miniprogram json", "miniprogram xml", "official xml"])
+def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeWeChat]:
+    kind, form = request.param.split()
+    with FakeWeChat(clock, account_kind=kind, format=form) as wechat:
+        yield wechat
+        assert wechat.violations == []
+
+
+def test_the_message_itself_goes_to_the_agents(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+    """Encrypted, and in the push's own format: else FakeWeChat would not take it."""
+    alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        push = alice.says("人工")
+        assert push.wait().outcome == "success"
+        assert push.answer is not None
+        assert push.answer["MsgType"] == "transfer_customer_service"
+        assert alice.is_queued
+        agent.takes(alice).wait()
+        assert agent.saw == [("alice", "人工")]
+        assert replies(alice) == []
+
+
+def test_while_the_user_waits_in_the_queue_the_bot_is_silent_and_the_agents_get_everything(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
+) -> None:
+    alice, bob, agent = wechat.user("alice"), wechat.user("bob"), wechat.agent("kf1@shop")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        for text in ("人工", "my order is late", "hello?"):
+            alice.says(text).wait()
+        alice.does("CLICK", EventKey="menu").wait()
+        bob.says("hi").wait()
+        bob.waits_for("answer to hi")
+        agent.takes(alice).wait()
+        assert agent.saw == [("alice", "人工"), ("alice", "my order is late"), ("alice", "hello?")]
+        assert replies(alice) == []
+
+
+def test_when_the_agent_closes_the_session_the_bot_is_back(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
+) -> None:
+    alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        alice.says("人工").wait()
+        agent.takes(alice).wait()
+        agent.says(alice, "how can I help?")
+        agent.closes(alice).wait()
+        alice.waits_for("kf1@shop has left")
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+        assert replies(alice) == ["how can I help?", "kf1@shop has left", "answer to hi"]
+
+
+def test_a_redelivered_transfer_is_answered_in_the_same_way(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
+) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        again = alice.says("人工")
+        again.wait()
+        second = again.redeliver()
+        second.wait()
+        assert second.answer is not None
+        assert second.answer["MsgType"] == "transfer_customer_service"
+
+
+def test_the_bot_comes_back_when_nobody_took_the_user_for_half_an_hour(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
+) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        alice.says("人工").wait()
+        clock.turn(HALF_AN_HOUR - 1)
+        alice.says("anybody?").wait()
+        clock.turn(1)
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+        assert replies(alice) == ["answer to hi"]
+
+
+def test_the_user_can_have_the_bot_back(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock, hand_back_words="robot, 返回"):
+        alice.says("人工").wait()
+        alice.says(" Robot ").wait()
+        alice.waits_for("answer to  Robot ")
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+
+
+def test_silence_outlives_the_process(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+    alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        alice.says("人工").wait()
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        alice.says("still there?").wait()
+        agent.takes(alice).wait()
+        assert agent.saw == [("alice", "人工"), ("alice", "still there?")]
+        assert replies(alice) == []
+
+
+def test_a_handler_hands_over_from_its_answer_on(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+    alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock) as bot:
+        alice.says("sorry, wait").wait()
+        alice.waits_for("somebody will be with you")
+        waits_until_handed_over(bot, alice)
+        alice.says("it is about my order").wait()
+        agent.takes(alice).wait()
+        assert agent.saw == [("alice", "it is about my order")]
+        assert replies(alice) == ["somebody will be with you"]
+
+
+def test_a_handler_says_for_how_long(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, log: Log) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock) as bot:
+        alice.says("for a minute").wait()
+        waits_until_handed_over(bot, alice)
+        clock.turn(60)
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+
+
+def test_what_was_being_answered_is_not_said_into_the_agents_conversation(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, log: Log
+) -> None:
+    goes_on = threading.Event()
+    plugin = Plugin("slow")
+
+    @plugin.hands_over
+    def wants_people(message: Message) -> bool:
+        return isinstance(message, TextMessage) and message.text == "人工"
+
+    @plugin.fallback
+    async def slow(ctx: Context) -> str:
+        await asyncio.to_thread(goes_on.wait, 10)
+        return "too late"
+
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+        alice.says("think").wait()
+        alice.waits_until_typing()
+        alice.says("never mind").wait()
+        alice.says("人工").wait()
+        goes_on.set()
+        log.waits_for("not sent: the user is with human agents")
+        log.waits_for("left to human agents: TextMessage")
+        assert replies(alice) == []
+
+
+def test_a_session_that_an_agent_begins_by_hand_silences_the_bot(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
+) -> None:
+    alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+        agent.takes(alice).wait()
+        alice.says("only for the agent").wait()
+        alice.does("CLICK", EventKey="menu").wait()
+        agent.closes(alice).wait()
+        alice.waits_for("kf1@shop has left")
+        assert replies(alice) == ["answer to hi", "kf1@shop has left"]
+
+
+def test_a_certain_agent_can_be_asked_for(tmp_path: Path, clock: ManualClock) -> None:
+    with FakeWeChat(clock, account_kind="official") as wechat:
+        alice = wechat.user("alice")
+        with bot_for(wechat, tmp_path / "wxbot.db", helpdesk("kf2@shop"), clock=clock):
+            push = alice.says("人工")
+            push.wait()
+            assert push.answer is not None
+            assert push.answer["TransInfo"] == {"KfAccount": "kf2@shop"}
+
+
+def test_a_certain_agent_is_nothing_a_mini_program_has(tmp_path: Path, clock: ManualClock, log: Log) -> None:
+    """Any agent gets the message then."""
+    with FakeWeChat(clock) as wechat:
+        alice = wechat.user("alice")
+        with bot_for(wechat, tmp_path / "wxbot.db", helpdesk("kf2@shop"), clock=clock):
+            push = alice.says("人工")
+            assert push.wait().outcome == "success"
+            assert alice.is_queued
+
+
+def test_a_rule_that_fails_counts_as_no(tmp_path: Path, clock: ManualClock, log: Log) -> None:
+    plugin = Plugin("broken")
+
+    @plugin.hands_over
+    def broken(message: Message) -> bool:
+        raise RuntimeError("no such thing")
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"answer to {ctx.text}"
+
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+        alice = wechat.user("alice")
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+        log.waits_for("hands_over rule of plugin 'broken' failed")
+
+
+def waits_until_handed_over(bot: Bot, user: User) -> None:
+    """Until what a handler asked for is kept."""
+    engine = bot._running()
+    for _ in range(1000):
+        kept = engine._loop.run(engine.store.hand_overs(bot.settings.appid, bot.clock.now(), 10), 5)
+        if user.openid in {key.openid for key, _ in kept}:
+            return
+        engine._loop.run(asyncio.sleep(0.01), 1)
+    raise AssertionError(f"{user} was not handed over")

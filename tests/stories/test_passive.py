@@ -1,0 +1,267 @@
+"""An account without the customer-service API answers the push itself, within five seconds, or with the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stories.support import Log, bot_for, replies
+from wxbot import Context, ImageReply, Plugin
+from wxbot.ports import ConversationKey
+from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.testing.media import PICTURE
+from wxbot.testing.push import Push
+from wxbot.waiting_room import WaitingRoom
+
+HINT = "（未完，发送“继续”接着看）"
+WAIT = "还在处理中，请稍后发送“继续”查看回复。"
+SENTENCE = "这是一句话。"
+
+
+class Thinker:
+    """A plugin whose answer to "think" comes when it is let go on."""
+
+    def __init__(self) -> None:
+        self.goes_on = threading.Event()
+        self.thought = 0
+        self.plugin = Plugin("thinker")
+
+        @self.plugin.text("think")
+        async def think(ctx: Context) -> str:
+            self.thought += 1
+            await asyncio.to_thread(self.goes_on.wait, 60)
+            return "a thought"
+
+        @self.plugin.text("book")
+        async def book(ctx: Context) -> str:
+            return SENTENCE * 250
+
+        @self.plugin.text("both")
+        async def both(ctx: Context):  # type: ignore[no-untyped-def]
+            yield "a picture:"
+            yield ImageReply(PICTURE)
+
+        @self.plugin.text("fail")
+        async def fail(ctx: Context) -> str:
+            raise RuntimeError("broken")
+
+        @self.plugin.event("subscribe")
+        async def welcome(ctx: Context) -> str:
+            return "welcome"
+
+        @self.plugin.fallback
+        async def echo(ctx: Context) -> str:
+            return f"answer to {ctx.text}"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def thinker() -> Thinker:
+    return Thinker()
+
+
+@pytest.fixture(params=["safe", "plain", "compatible"])
+def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, account_kind="unverified", mode=request.param) as wechat:
+        yield wechat
+        assert [record for record in wechat.timeline if record.kind in ("typing", "send")] == []
+
+
+class Deliveries:
+    """Counts the deliveries that have come to wait in the bot: only then may time pass."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._arrived = 0
+
+    def arrives(self) -> None:
+        with self._changed:
+            self._arrived += 1
+            self._changed.notify_all()
+
+    def wait_for(self, number: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._arrived >= number, 10), f"delivery {number} has not come"
+
+
+@pytest.fixture
+def deliveries(monkeypatch: pytest.MonkeyPatch) -> Deliveries:
+    deliveries, look = Deliveries(), WaitingRoom._wait
+
+    async def noted(room: WaitingRoom, key: ConversationKey, dedup_key: str, until: float) -> object:
+        deliveries.arrives()
+        return await look(room, key, dedup_key, until)
+
+    monkeypatch.setattr(WaitingRoom, "_wait", noted)
+    return deliveries
+
+
+def goes_on_to(number: int, deliveries: Deliveries, clock: ManualClock) -> None:
+    """WeChat waits for five seconds and delivers again: until delivery ``number`` is under way."""
+    for n in range(1, number):
+        deliveries.wait_for(n)
+        clock.turn(5)
+    deliveries.wait_for(number)
+
+
+def test_the_answer_to_the_push_is_what_the_user_reads(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        assert alice.says("hi").wait().outcome == "success"
+        assert alice.follows().wait().outcome == "success"
+        assert alice.saw == ["answer to hi", "welcome"]
+
+
+def test_events_that_nobody_handles_are_acknowledged(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        assert alice.clicks("menu").wait().outcome == "success"
+        assert alice.saw == []
+
+
+def test_what_does_not_fit_into_one_message_is_read_on_request(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        alice.says("book").wait()
+        assert alice.saw[0].endswith(HINT)
+        alice.says("继续").wait()
+        alice.says("继续").wait()
+        assert "".join(alice.saw).replace(HINT, "").replace("\n", "") == SENTENCE * 250
+
+
+def test_a_picture_comes_after_the_text(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        alice.says("both").wait()
+        alice.says("继续").wait()
+        assert alice.saw == [f"a picture:\n{HINT}", "[image image.jpg]"]
+
+
+def test_a_handler_that_fails_is_apologised_for(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+) -> None:
+    alice = wechat.user("alice")
+    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        alice.says("fail").wait()
+        assert alice.saw == ["抱歉，出了点问题，请稍后再试。"]
+
+
+@pytest.fixture
+def safe(clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, account_kind="unverified") as wechat:
+        yield wechat
+        assert [record for record in wechat.timeline if record.kind in ("typing", "send")] == []
+
+
+def test_a_slow_answer_goes_to_the_delivery_that_waits_for_it(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, deliveries: Deliveries
+) -> None:
+    alice = safe.user("alice")
+    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        push = alice.says("think")
+        goes_on_to(2, deliveries, clock)
+        thinker.goes_on.set()
+        assert push.wait().n == 2
+        assert (alice.saw, thinker.thought) == (["a thought"], 1)
+
+
+def test_an_answer_that_no_delivery_could_wait_for_comes_with_the_next_message(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, log: Log, deliveries: Deliveries
+) -> None:
+    alice = safe.user("alice")
+    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        push = alice.says("think")
+        goes_on_to(3, deliveries, clock)
+        turn_until_done(push, clock)
+        assert alice.saw == [WAIT]
+        thinker.goes_on.set()
+        log.waits_for("too late and is kept")
+        alice.says("hi").wait()
+        assert alice.saw == [WAIT, "a thought\nanswer to hi"]
+        assert thinker.thought == 1
+
+
+def test_asking_for_the_late_answer_gives_just_that(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, log: Log, deliveries: Deliveries
+) -> None:
+    alice = safe.user("alice")
+    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        push = alice.says("think")
+        goes_on_to(3, deliveries, clock)
+        turn_until_done(push, clock)
+        thinker.goes_on.set()
+        log.waits_for("too late and is kept")
+        alice.says("继续").wait()
+        assert alice.saw == [WAIT, "a thought"]
+
+
+def test_a_delivery_that_arrives_at_another_process_waits_for_the_same_answer(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, deliveries: Deliveries
+) -> None:
+    alice, other = safe.user("alice"), Thinker()
+    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        first_door = safe.callback_url
+        push = alice.says("think")
+        deliveries.wait_for(1)
+        with bot_for(safe, tmp_path / "wxbot.db", other.plugin, clock=clock):
+            assert safe.callback_url != first_door
+            clock.turn(5)
+            safe.waits_until(lambda: len(push.attempts) == 1)
+            thinker.goes_on.set()
+            turn_until_done(push, clock, step=0.25)
+            assert (alice.saw, thinker.thought, other.thought) == (["a thought"], 1, 0)
+
+
+def test_a_redelivery_after_the_answer_gets_it_again(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+) -> None:
+    alice = safe.user("alice")
+    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        push = alice.says("hi")
+        push.wait()
+        again = push.redeliver()
+        again.wait()
+        assert again.answer is not None
+        assert again.answer["Content"] == "answer to hi"
+
+
+def turn_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
+    for _ in range(40):
+        try:
+            push.wait(0.2)
+        except AssertionError:
+            clock.turn(step)
+        else:
+            return
+    push.wait()
+
+
+def test_pushes_of_one_user_wait_for_each_other(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+) -> None:
+    safe.in_order = False
+    alice = safe.user("alice")
+    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+        first = alice.says("think")
+        safe.waits_until(lambda: thinker.thought == 1)
+        second = alice.says("hi")
+        thinker.goes_on.set()
+        first.wait()
+        second.wait()
+        assert replies(alice) == ["a thought", "answer to hi"]

@@ -1,0 +1,212 @@
+"""The company's own systems write to a user first: in turn with the bot's answers, within WeChat's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stories.support import Log, bot_for, bot_key, replies
+from wxbot import Context, ImageReply, NotNow, Plugin, ReplyRefused, VoiceReply
+from wxbot.bot import Bot
+from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.testing.media import PICTURE
+
+KEY = "a-key-that-nobody-guesses"
+goes_on = threading.Event()
+
+
+def plugin() -> Plugin:
+    plugin = Plugin("test")
+
+    @plugin.text("three")
+    async def three(ctx: Context) -> AsyncIterator[str]:
+        yield "one"
+        await asyncio.to_thread(goes_on.wait, 10)
+        yield "two"
+        yield "three"
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"answer to {ctx.text}"
+
+    return plugin
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    goes_on.clear()
+    return ManualClock()
+
+
+@pytest.fixture
+def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock) as wechat:
+        yield wechat
+    assert wechat.violations == []
+
+
+@pytest.fixture
+def bot(wechat: FakeWeChat, clock: ManualClock, tmp_path: Path) -> Iterator[Bot]:
+    with bot_for(wechat, tmp_path / "wxbot.db", plugin(), clock=clock, send_key=KEY) as bot:
+        yield bot
+
+
+def test_a_program_writes_to_a_user(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    asyncio.run(bot.send(alice.openid, "your parcel is there"))
+    alice.waits_for("your parcel is there")
+    asyncio.run(bot.send(alice.openid, ImageReply(PICTURE)))
+    alice.waits_for("[image image.jpg]")
+
+
+def test_it_waits_for_the_answer_that_is_being_given(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("three").wait()
+    alice.waits_for("one")
+    asyncio.run(bot.send(alice.openid, "your parcel is there"))
+    goes_on.set()
+    alice.waits_for("your parcel is there")
+    assert replies(alice) == ["one", "two", "three", "your parcel is there"]
+
+
+def test_to_somebody_who_never_wrote_nothing_can_be_sent(wechat: FakeWeChat, bot: Bot) -> None:
+    with pytest.raises(NotNow, match="must write to the account first"):
+        asyncio.run(bot.send(wechat.user("alice").openid, "hello"))
+
+
+def test_after_48_hours_the_user_must_write_again(wechat: FakeWeChat, bot: Bot, clock: ManualClock) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    clock.turn(48 * 3600)
+    with pytest.raises(NotNow, match="over"):
+        asyncio.run(bot.send(alice.openid, "hello"))
+    assert replies(alice) == ["answer to hi"]
+
+
+def test_it_counts_against_the_five(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    for number in range(4):
+        asyncio.run(bot.send(alice.openid, f"message {number}"))
+        alice.waits_for(f"message {number}")
+        waits_until_settled(bot, alice.openid, 3 - number)
+    with pytest.raises(NotNow, match="are sent"):
+        asyncio.run(bot.send(alice.openid, "one too many"))
+
+
+def waits_until_settled(bot: Bot, openid: str, left: int) -> None:
+    engine, user = bot._running(), bot_key(bot, openid)
+    for _ in range(1000):
+        budget = engine.budget(user)
+        if budget is not None and budget.left == left:
+            return
+        engine._loop.run(asyncio.sleep(0.01), 1)
+    raise AssertionError(f"{engine.budget(user)} is left, not {left} messages")
+
+
+def test_what_cannot_be_sent_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    with pytest.raises(ReplyRefused, match=r"Mini Program.* 'voice'"):
+        asyncio.run(bot.send(alice.openid, VoiceReply("MEDIA")))
+    with pytest.raises(ReplyRefused, match="empty"):
+        asyncio.run(bot.send(alice.openid, " "))
+
+
+def test_the_same_key_counts_once(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    for _ in range(3):
+        asyncio.run(bot.send(alice.openid, "your parcel is there", key="parcel-42"))
+    asyncio.run(bot.send(alice.openid, "and gone"))
+    alice.waits_for("and gone")
+    assert replies(alice) == ["answer to hi", "your parcel is there", "and gone"]
+
+
+def test_a_handed_over_user_still_gets_what_the_company_sends(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    wechat.agent("kf1@shop").takes(alice).wait()
+    asyncio.run(bot.send(alice.openid, "your parcel is there"))
+    alice.waits_for("your parcel is there")
+
+
+# Over HTTP
+
+
+def post(wechat: FakeWeChat, body: Any, *, key: str = KEY, **headers: str) -> tuple[int, Any]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    address = wechat.callback_url.replace("/wechat", "/send")
+    given = {"Authorization": f"Bearer {key}", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    request = urllib.request.Request(address, data, given)  # noqa: S310 - our own address
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read()
+        return error.code, json.loads(text) if text.startswith(b"{") else text.decode()
+
+
+def text_for(openid: str, text: str) -> dict[str, Any]:
+    return {"touser": openid, "msgtype": "text", "text": {"content": text}}
+
+
+def test_another_system_sends_what_wechats_own_call_takes(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    status, said = post(wechat, text_for(alice.openid, "your parcel is there 📦"), Idempotency_Key="parcel-42")
+    assert (status, said) == (202, {"kept_as": "parcel-42"})
+    alice.waits_for("your parcel is there 📦")
+
+
+def test_without_the_key_nothing_is_sent(wechat: FakeWeChat, bot: Bot, log: Log) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    for key in ("", "wrong", KEY + "x", KEY[:-1]):
+        status, said = post(wechat, text_for(alice.openid, "hello"), key=key)
+        assert status == 401
+        assert KEY not in str(said)
+    assert replies(alice) == ["answer to hi"]
+    assert not any(KEY in line for line in log.lines)
+
+
+def test_bad_bodies_get_one_clear_sentence(wechat: FakeWeChat, bot: Bot) -> None:
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    cases: list[tuple[Any, int, str]] = [
+        (b"no json", 400, "not JSON"),
+        (b"[]", 400, "not an object"),
+        ({"touser": alice.openid, "msgtype": "hologram"}, 422, "hologram"),
+        ({"touser": alice.openid, "msgtype": "text", "text": "hi"}, 422, "text"),
+        ({"msgtype": "text", "text": {"content": "hi"}}, 422, "touser"),
+        ({"touser": alice.openid, "msgtype": "voice", "voice": {"media_id": "M"}}, 422, "voice"),
+        (text_for("oNOBODY", "hi"), 409, "must write"),
+    ]
+    for body, status, words in cases:
+        answered, said = post(wechat, body)
+        assert (answered, words in said["error"]) == (status, True), (body, answered, said)
+
+
+def test_without_a_key_in_the_settings_there_is_no_such_address(
+    wechat: FakeWeChat, clock: ManualClock, tmp_path: Path
+) -> None:
+    with bot_for(wechat, tmp_path / "wxbot.db", plugin(), clock=clock):
+        status, _ = post(wechat, text_for("oX", "hi"))
+        assert status == 404

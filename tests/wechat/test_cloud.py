@@ -1,0 +1,280 @@
+"""Cloud call: what goes with a call, what never does, and what the errors of Cloud Hosting mean in words."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.wechat.support import (
+    OK,
+    SECRET,
+    TOKEN,
+    HandClock,
+    Shelf,
+    api,
+    assert_silent,
+    error_of,
+    hang_up,
+    page,
+)
+from wxbot.config import load_settings
+from wxbot.errors import (
+    AccountNotAllowed,
+    AnswerLost,
+    ApiError,
+    NotReached,
+    ReplyWindowShut,
+    SystemBusy,
+    TokenRefused,
+    WeChatError,
+)
+from wxbot.media import Media
+from wxbot.replies import ImageReply, TextReply
+from wxbot.wechat.client import WeChatClient
+from wxbot.wechat.cloud import CloudFileTokens, NoTokens
+
+HELLO = TextReply("hi")
+UPLOADED = {"type": "image", "media_id": "M1", "created_at": 1}
+
+
+def run(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scene)
+
+
+@asynccontextmanager
+async def client(mode: str, base: str, **changed: Any) -> AsyncIterator[WeChatClient]:
+    settings = load_settings(
+        env_file=None, **{"appid": "wx1", "cloud_call": mode, "api_base": base, "api_timeout": 2, **changed}
+    )
+    made = WeChatClient.from_settings(settings, Shelf(broken=True), HandClock())
+    await made.open()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def every_call(bot: WeChatClient) -> None:
+    await bot.send("oUSER", HELLO)
+    await bot.typing("oUSER", "Typing")
+    await bot.send("oUSER", ImageReply(Media(b"x", "image/png", "a.png")))
+    await bot.download("M1")
+    await asyncio.to_thread(lambda: bot.wechatpy().message.send_text("oUSER", "hi"))
+
+
+CALLS = [OK, OK, UPLOADED, OK, page(200, "GIF89a"), OK]
+
+
+@pytest.mark.parametrize(("own", "more"), [({}, {}), ({"cloud_from_appid": True}, {"from_appid": "wx1"})])
+def test_in_open_mode_no_token_goes_with_a_call(own: dict[str, Any], more: dict[str, str]) -> None:
+    async def scene() -> None:
+        async with api(*CALLS) as wechat, client("open", wechat.base, secret=SECRET, **own) as bot:
+            await every_call(bot)
+        queries = [{k: v for k, v in asked.query.items() if k not in ("type", "media_id")} for asked in wechat.asked]
+        assert queries == [more] * len(CALLS)
+        assert SECRET not in str(wechat.asked)
+
+    run(scene())
+
+
+@pytest.mark.parametrize(("own", "more"), [({}, {}), ({"cloud_from_appid": True}, {"from_appid": "wx1"})])
+def test_in_token_mode_the_files_token_goes_by_its_own_name(
+    own: dict[str, Any], more: dict[str, str], tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with api(*CALLS) as wechat, client("token", wechat.base, cloud_token_file=a_file(tmp_path), **own) as bot:
+            await every_call(bot)
+        queries = [{k: v for k, v in asked.query.items() if k not in ("type", "media_id")} for asked in wechat.asked]
+        assert queries == [{"cloudbase_access_token": TOKEN, **more}] * len(CALLS)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("mode", ["open", "token"])
+def test_the_usual_address_is_without_tls(mode: str) -> None:
+    settings = load_settings(env_file=None, appid="wx1", cloud_call=mode)
+    assert WeChatClient.from_settings(settings, Shelf(), HandClock())._address.base == "http://api.weixin.qq.com"
+
+
+def a_file(folder: Path, content: str = TOKEN + "\n") -> Path:
+    path = folder / "token"
+    path.write_text(content)
+    return path
+
+
+# --- the token in a file ---
+
+
+def test_the_file_is_read_again_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        path = a_file(tmp_path)
+        tokens = CloudFileTokens(path)
+        read = tokens._read
+        reads: list[str] = []
+
+        def counting() -> str:
+            reads.append("read")
+            return read()
+
+        monkeypatch.setattr(tokens, "_read", counting)
+        assert [await tokens.get() for _ in range(3)] == [TOKEN] * 3
+        assert reads == ["read"]
+        path.write_text("n3w-t0k3n")
+        os.utime(path, ns=(1, 1))
+        assert await tokens.get() == "n3w-t0k3n"
+        assert len(reads) == 2
+
+    run(scene())
+
+
+def test_a_file_put_in_its_place_is_seen_whatever_its_time(tmp_path: Path) -> None:
+    async def scene() -> None:
+        path = a_file(tmp_path, "a" * 9)
+        tokens = CloudFileTokens(path)
+        await tokens.get()
+        new = tmp_path / "new"
+        new.write_text("b" * 9)
+        os.utime(new, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+        new.replace(path)
+        assert await tokens.get() == "b" * 9
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.unlink(), r"cannot be read \(No such file or directory\).*WXBOT_CLOUD_TOKEN_FILE"),
+        (lambda path: path.write_text(""), "holds none yet; the platform writes one every ten minutes"),
+        (lambda path: path.write_text(" \n"), "holds none yet"),
+        (lambda path: path.write_text("a\nb"), "holds none yet"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "holds none yet"),
+        (lambda path: (path.unlink(), path.mkdir()), r"cannot be read \(Is a directory\)"),
+    ],
+)
+def test_without_a_token_nothing_is_sent_and_it_may_be_tried_again(
+    spoil: Callable[[Path], Any], words: str, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        path = a_file(tmp_path)
+        async with api(OK) as wechat, client("token", wechat.base, cloud_token_file=path) as bot:
+            await bot.send("oUSER", HELLO)
+            spoil(path)
+            error = await error_of(bot.send("oUSER", HELLO))
+            assert isinstance(error, NotReached)
+            assert len(wechat.asked) == 1
+            with pytest.raises(NotReached, match=words):
+                raise error
+            assert_silent(error)
+            if path.is_dir():
+                path.rmdir()
+            a_file(tmp_path, "n3w-t0k3n")
+            await bot.send("oUSER", HELLO)
+            assert wechat.asked[1].query == {"cloudbase_access_token": "n3w-t0k3n"}
+
+    run(scene())
+
+
+@pytest.mark.parametrize("code", [40001, 40014, 41001, 42001])
+def test_a_refused_token_is_read_again_once(code: int, tmp_path: Path) -> None:
+    async def scene() -> None:
+        path = a_file(tmp_path)
+
+        async def refuse(_: Any) -> Any:
+            path.write_text("n3w-t0k3n")
+            return page(200, f'{{"errcode":{code},"errmsg":"{TOKEN}"}}')
+
+        async with api(refuse, OK, refuse) as wechat, client("token", wechat.base, cloud_token_file=path) as bot:
+            await bot.send("oUSER", HELLO)
+            assert [asked.query["cloudbase_access_token"] for asked in wechat.asked] == [TOKEN, "n3w-t0k3n"]
+            error = await error_of(bot.send("oUSER", HELLO))
+            assert isinstance(error, NotReached)
+            assert "renews every ten minutes" in str(error)
+            assert len(wechat.asked) == 3
+            assert_silent(error)
+            assert error.__context__ is None
+
+    run(scene())
+
+
+def test_in_open_mode_there_is_no_token() -> None:
+    assert asyncio.run(NoTokens().get()) == asyncio.run(NoTokens().replace("")) == ""
+
+
+# --- errors ---
+
+
+def errcode(code: int, errmsg: str = "no rid: 1") -> dict[str, Any]:
+    return {"errcode": code, "errmsg": errmsg}
+
+
+BOTH = ("open", "token")
+
+
+@pytest.mark.parametrize(
+    ("modes", "answer", "kind", "words"),
+    [
+        (BOTH, errcode(85107), AccountNotAllowed, "add this path to the list"),
+        (BOTH, {"errCode": 85107, "errMsg": "no"}, AccountNotAllowed, "errcode 85107, no (add this path to the list"),
+        (BOTH, errcode(85105), AccountNotAllowed, "WXBOT_CLOUD_FROM_APPID"),
+        (BOTH, errcode(48001), AccountNotAllowed, "WXBOT_CLOUD_FROM_APPID"),
+        (BOTH, errcode(85112), ApiError, "link"),
+        (BOTH, errcode(85113), SystemBusy, "some minutes"),
+        (BOTH, errcode(45015), ReplyWindowShut, "errcode 45015, no rid: 1"),
+        (("open",), errcode(41001, "access_token missing"), NotReached, "no new version of the service was built"),
+        (("open",), errcode(40097, "access_token missing"), NotReached, "still starting"),
+        (("open",), errcode(42001, "access_token expired"), TokenRefused, "something on the way has added one"),
+        (("open",), errcode(40001), TokenRefused, "no token may go with a call"),
+        (BOTH, page(502), AnswerLost, "/cgi-bin/message/custom/send may not be on the list"),
+        (BOTH, page(500), AnswerLost, "without a readable answer of WeChat's"),
+        (BOTH, hang_up, AnswerLost, "broke"),
+    ],
+)
+def test_what_goes_wrong_there_is_explained(
+    modes: tuple[str, ...], answer: Any, kind: type[WeChatError], words: str, tmp_path: Path
+) -> None:
+    async def scene(mode: str) -> None:
+        async with api(answer) as wechat, client(mode, wechat.base, cloud_token_file=a_file(tmp_path)) as bot:
+            for call in (bot.send("oUSER", HELLO), bot.call("/cgi-bin/message/custom/send", {})):
+                error = await error_of(call)
+                assert type(error) is kind
+                assert words in str(error)
+                assert error.retryable is (kind in (NotReached, SystemBusy))
+                assert_silent(error)
+                assert error.__context__ is None
+
+    for mode in modes:
+        run(scene(mode))
+
+
+def test_elsewhere_these_errors_are_wechats_own() -> None:
+    async def scene() -> None:
+        token = {"access_token": TOKEN, "expires_in": 7200}
+        async with api(token, errcode(85107), page(502)) as wechat:
+            settings = load_settings(env_file=None, appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
+            bot = WeChatClient.from_settings(settings, Shelf(), HandClock())
+            await bot.open()
+            refused, lost = await error_of(bot.send("oUSER", HELLO)), await error_of(bot.send("oUSER", HELLO))
+            await bot.close()
+        assert str(refused).endswith("errcode 85107, no rid: 1")
+        assert "list" not in str(lost)
+
+    run(scene())
+
+
+def test_without_typing_the_log_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with api(errcode(85107)) as wechat, client("open", wechat.base) as bot:
+            for _ in range(2):
+                assert isinstance(await error_of(bot.typing("oUSER", "Typing")), AccountNotAllowed)
+
+    run(scene())
+    [record] = [each for each in caplog.records if each.name.startswith("wxbot")]
+    assert "add this path to the list" in record.getMessage()
+    assert "WXBOT_TYPING=false" in record.getMessage()

@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flask import Flask
 
@@ -25,7 +26,7 @@ from wxbot.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import WITH_BOT, Arrival, Clock, ConversationKey, HandOver
 from wxbot.replies import Reply, TextReply, reply_from_json, reply_to_json
-from wxbot.reply_budget import Budget, allowance_for
+from wxbot.reply_budget import NOTHING_LEFT, Budget, allowance_for
 from wxbot.turn import SENT_BY_BOT
 from wxbot.web import Door, create_app
 from wxbot.wechat.callback import PassiveAnswer, Push, single_values
@@ -117,7 +118,6 @@ class Bot:
 
     def _arrival(self, push: Push) -> Arrival:
         now, fields = self.clock.now(), push.fields
-        allowance = allowance_for(fields, self._quota)
         is_event = fields["MsgType"].lower() == "event"
         return Arrival(
             ConversationKey(self.settings.appid, fields["FromUserName"]),
@@ -125,12 +125,18 @@ class Bot:
             fields,
             now,
             push.interacted_at,
-            budget=allowance and Budget(allowance.messages, (push.interacted_at or now) + allowance.seconds),
+            budget=self._budget_after(fields, push.interacted_at or now),
             hand_over=self._hand_over_by_event(fields, now) if is_event else self._hand_over_by_message(fields, now),
             for_agents=not is_event and not self._answers_pushes,
         )
 
-    def _hand_over_by_event(self, fields: Mapping[str, str], now: float) -> HandOver | None:
+    def _budget_after(self, fields: Mapping[str, Any], acted_at: float) -> Budget | None:
+        if str(fields.get("Event", "")).lower() == "unsubscribe":
+            return NOTHING_LEFT
+        allowance = allowance_for(fields, self._quota)
+        return None if allowance is None else Budget(allowance.messages, acted_at + allowance.seconds)
+
+    def _hand_over_by_event(self, fields: Mapping[str, Any], now: float) -> HandOver | None:
         """The agents' own tool tells who has the user."""
         event = str(fields["Event"]).lower()
         if event in ("kf_close_session", "unsubscribe"):
@@ -140,7 +146,7 @@ class Bot:
             return HandOver(now + self.settings.hand_over_seconds, agent)
         return None
 
-    def _hand_over_by_message(self, fields: Mapping[str, str], now: float) -> HandOver | None:
+    def _hand_over_by_message(self, fields: Mapping[str, Any], now: float) -> HandOver | None:
         if self._answers_pushes:
             return None
         if str(fields.get("Content", "")).strip().casefold() in self._hand_back_words:

@@ -178,6 +178,7 @@ class Engine:
             handler_timeout=settings.handler_timeout,
             max_attempts=settings.max_attempts,
             retry_seconds=settings.retry_seconds,
+            has_agents=not self._answers_pushes,
             hand_over_seconds=settings.hand_over_seconds,
             continue_words=frozenset(word.casefold() for word in settings.continue_words),
             unknown_budget=Budget(_most_for_a_message(settings), float("inf")),

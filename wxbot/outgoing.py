@@ -32,12 +32,13 @@ class Outgoing:
         """The messages that ``reply`` takes; none for blank text. ``ai``: the plugin's choice. Raises ReplyRefused."""
         self._check(reply)
         if reply.ai is None and (ai is not None or self.ai_mark):
-            reply = dataclasses.replace(reply, ai=ai if ai is not None else True)
-        if isinstance(reply, TextReply):
-            text = reply.text.encode(errors="replace").decode()  # half an emoji cannot be sent
-            parts = split_text(text, self.text_bytes)
-            return [dataclasses.replace(reply, text=part) for part in parts if part.strip()]
-        return [self._with_media(reply)]
+            reply = dataclasses.replace(reply, ai=True if ai is None else ai)
+        return self._texts(reply) if isinstance(reply, TextReply) else [self._with_media(reply)]
+
+    def _texts(self, reply: TextReply) -> list[Reply]:
+        text = reply.text.encode(errors="replace").decode()  # half an emoji cannot be sent
+        parts = split_text(text, self.text_bytes)
+        return [dataclasses.replace(reply, text=part) for part in parts if part.strip()]
 
     def _check(self, reply: Reply) -> None:
         if reply.kind not in self.kinds:

@@ -38,6 +38,7 @@ class PipelineOptions:
     handler_timeout: float = 120.0
     max_attempts: int = 3
     retry_seconds: float = 5.0
+    has_agents: bool = True
     hand_over_seconds: float = 1800.0
     continue_words: frozenset[str] = frozenset()
     unknown_budget: Budget = UNKNOWN_BUDGET
@@ -173,6 +174,10 @@ class Pipeline:
         wanted = context.wanted_hand_over
         if wanted is None:
             return None
+        if not self._options.has_agents:
+            raise PluginError(
+                f"plugin {context.plugin!r}: an unverified account has no human agents to hand over to"
+            )
         seconds = self._options.hand_over_seconds if wanted.seconds is None else wanted.seconds
         return HandOver(self._clock.now() + seconds, wanted.agent)
 

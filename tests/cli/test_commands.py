@@ -232,6 +232,15 @@ def test_every_problem_of_every_section_comes_in_one_report(town: Town, command:
         assert problem in said.stderr
 
 
+def test_the_simulator_has_an_account_of_its_own(town: Town) -> None:
+    command = [sys.executable, "-m", "wxbot", "simulate"]
+    said = subprocess.run(
+        command, cwd=ROOT, env=town.environment, input="hello\n", capture_output=True, text=True, timeout=60
+    )
+    assert said.returncode == 0, said.stderr
+    assert "reply hello" in said.stdout
+
+
 @pytest.mark.parametrize("command", ["run", "plugins"])
 def test_what_is_wrong_with_plugins_is_said_for_all_accounts(town: Town, command: str) -> None:
     text = town.file.read_text(encoding="utf-8").replace("'echo'", "'eco'").replace("'slow'", "'slo'")
@@ -300,7 +309,7 @@ def test_one_account_or_all_of_them_are_copied(town: Town, tmp_path: Path) -> No
 
 def test_gunicorn_serves_all_accounts(town: Town, tmp_path: Path) -> None:
     port = Port()
-    command = ["env", "-C", ROOT, sys.executable, "-m", "wxbot", "run"]
+    command = ["env", "-C", str(ROOT), sys.executable, "-m", "wxbot", "run"]
     gunicorn = Process(command, tmp_path / "gunicorn", {**town.environment, "WXBOT_BIND": f"127.0.0.1:{port}"})
     try:
         wait_until(lambda: is_ready(int(port)), gunicorn.story)

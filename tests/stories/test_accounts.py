@@ -26,7 +26,7 @@ from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.logs import RedactingFormatter
 from wxbot.ports import ConversationKey
 from wxbot.testing import FakeWeChat, User, settings_for
-from wxbot.testing.chat import serve_accounts
+from wxbot.testing.chat import chat, serve_accounts
 
 __all__ = ["empty_redis", "no_module_stays", "redis_server"]
 
@@ -478,6 +478,13 @@ def test_with_one_account_lines_stay_as_they_are(lines: Lines, tmp_path: Path) -
             deployment.wsgi().test_client().post("/wechat")
     assert lines.has("test: asked for tea")
     assert any(line.startswith("web: refused a request") for line in lines.written)
+
+
+@pytest.mark.parametrize("kind", ["official", "unverified"])
+def test_a_plugin_is_tried_with_an_account_of_any_kind(kind: str) -> None:
+    with chat(parrot("order"), account_kind=kind, typing=False) as alice:
+        assert alice.says("42").wait() is not None
+        alice.waits_for("order 42 1")
 
 
 # -- beyond one machine

@@ -1,0 +1,244 @@
+"""Everything but text: files, menus, links, the AI mark; and what a plugin gets wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stories.support import Log, bot_for, replies, turn_until
+from wxbot import (
+    Context,
+    ImageMessage,
+    ImageReply,
+    Media,
+    MediaGone,
+    MenuReply,
+    Plugin,
+    Reply,
+    TextMessage,
+    TextReply,
+    VoiceReply,
+    mini_program_link,
+)
+from wxbot.testing import FakeWeChat, ManualClock, User
+from wxbot.testing.media import PICTURE, RECORDING
+
+SORRY = "抱歉，出了点问题，请稍后再试。"
+THREE_DAYS = 3 * 86_400
+
+
+class Stage:
+    """A bot that answers every text with what ``answer()`` makes."""
+
+    def __init__(self, wechat: FakeWeChat) -> None:
+        self.wechat = wechat
+        self.alice: User = wechat.user("alice")
+        self.answer: Callable[[], Any] = lambda: None
+        self.plugin = Plugin("stage")
+        self.asked = 0
+
+        @self.plugin.menu("101")
+        async def happy(ctx: Context) -> str:
+            assert isinstance(ctx.message, TextMessage)
+            return f"glad that you are {ctx.message.text} ({ctx.message.menu_id})"
+
+        @self.plugin.menu()
+        async def any_item(ctx: Context) -> str:
+            return "some item"
+
+        @self.plugin.image
+        async def length(ctx: Context) -> Reply:
+            assert isinstance(ctx.message, ImageMessage)
+            got = await ctx.message.download()
+            return TextReply(f"{got.content_type} {got.content == PICTURE}")
+
+        @self.plugin.text()
+        async def give(ctx: Context) -> Any:
+            return self.answer()
+
+    def asks(self) -> None:
+        self.asked += 1
+        self.alice.says(f"question {self.asked}").wait()
+
+    def gets(self, answer: Any, seen: str) -> None:
+        """Alice asks, and sees this answer."""
+        self.answer = lambda: answer
+        before = self.alice.saw.count(seen)
+        self.asks()
+        self.alice.waits_for(seen, times=before + 1)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def stage(clock: ManualClock, tmp_path: Path) -> Iterator[Stage]:
+    with FakeWeChat(clock, account_kind="official") as wechat:
+        stage = Stage(wechat)
+        with bot_for(wechat, tmp_path / "wxbot.db", stage.plugin, clock=clock):
+            yield stage
+        assert wechat.violations == []
+
+
+def test_a_file_is_given_in_any_form(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(PICTURE)
+    stage.gets(ImageReply(path), "[image cat.jpg]")
+    with path.open("rb") as file:
+        stage.gets(ImageReply(io.BytesIO(file.read() + b"1")), "[image image.jpg]")
+    stage.gets(ImageReply(Media(PICTURE + b"2", filename="dog")), "[image dog.jpg]")
+    stage.gets(ImageReply(stage.wechat.add_media("image", PICTURE, "bird.jpg")), "[image bird.jpg]")
+
+
+def test_the_same_content_is_uploaded_once_until_its_three_days_end(stage: Stage, clock: ManualClock) -> None:
+    for _ in range(3):
+        stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    assert len(stage.wechat.uploads) == 1
+    clock.turn(THREE_DAYS - 1800)  # WeChat still has it, but not for long
+    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    assert len(stage.wechat.uploads) == 2
+
+
+def test_all_processes_share_what_one_has_uploaded(clock: ManualClock, tmp_path: Path) -> None:
+    with FakeWeChat(clock) as wechat:
+        for number in range(2):
+            stage = Stage(wechat)
+            with bot_for(wechat, tmp_path / "wxbot.db", stage.plugin, clock=clock):
+                stage.asked = number
+                stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+        assert len(wechat.uploads) == 1
+
+
+def test_a_file_that_wechat_has_lost_is_uploaded_again(stage: Stage) -> None:
+    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    stage.wechat.forget_media(stage.wechat.uploads[0].media_id)
+    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    assert len(stage.wechat.uploads) == 2
+
+
+def test_typing_shows_while_a_file_is_uploaded(stage: Stage) -> None:
+    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    upload = next(i for i, record in enumerate(stage.wechat.timeline) if record.kind == "upload")
+    typing = next(i for i, record in enumerate(stage.wechat.timeline) if record.what == "Typing")
+    cancel = next(i for i, record in enumerate(stage.wechat.timeline) if record.what == "CancelTyping")
+    assert typing < upload < cancel
+
+
+def test_an_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
+    stage.wechat.faults.fail("upload", -1, times=2)
+    stage.answer = lambda: ImageReply(PICTURE)
+    stage.asks()
+    turn_until(clock, lambda limit: stage.alice.waits_for("[image image.jpg]", limit))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (ImageReply(Path("/nowhere/cat.png")), "/nowhere/cat.png cannot be read: No such file"),
+        (ImageReply(b"\x89PNG\r\n\x1a\n" + bytes(2 * 1024 * 1024)), "more than 2,097,152 bytes"),
+        (ImageReply(b"BM nothing"), "unknown type; WeChat takes JPG, PNG, GIF as image"),
+        (VoiceReply(PICTURE), "the voice is JPG; WeChat takes AMR, MP3 as voice"),
+        (ImageReply("cat.png"), "'cat.png' is no media id of WeChat's; for a file, give pathlib.Path"),
+        (ImageReply(b""), "the image is empty"),
+        (MenuReply("empty", []), "MenuReply has no items"),
+        (TextReply(42), "TextReply: text must be a str, not int"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_reply_that_cannot_be_sent_is_explained_and_the_conversation_goes_on(
+    stage: Stage, answer: Reply, words: str, log: Log, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.gets(answer, SORRY)
+    assert words in caplog.text
+    stage.gets("fine", "fine")
+    assert stage.wechat.uploads == []
+
+
+def test_a_click_on_a_menu_comes_back_to_its_handler(stage: Stage) -> None:
+    stage.gets(MenuReply("happy?", [("101", "happy"), ("102", "not so")], "thanks"), "[msgmenu happy?]")
+    stage.alice.clicks_menu_item("happy").wait()
+    stage.alice.waits_for("glad that you are happy (101)")
+    stage.alice.clicks_menu_item("not so").wait()
+    stage.alice.waits_for("some item")
+
+
+def test_a_picture_of_the_users_can_be_read_and_sent_back(stage: Stage) -> None:
+    stage.alice.sends_image(PICTURE).wait()
+    stage.alice.waits_for("image/jpeg True")
+
+
+def test_a_file_that_is_gone_is_an_error_that_a_plugin_can_catch(clock: ManualClock, tmp_path: Path) -> None:
+    plugin = Plugin("late")
+
+    @plugin.image
+    async def download(ctx: Context) -> str:
+        assert isinstance(ctx.message, ImageMessage)
+        try:
+            await ctx.message.download()
+        except MediaGone as error:
+            return f"gone: {error.errcode}"
+        return "there"
+
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+        alice = wechat.user("alice")
+        wechat.faults.fail("download", 40007)
+        alice.sends_image(PICTURE).wait()
+        alice.waits_for("gone: 40007")
+
+
+def test_a_link_to_a_page_arrives_whole(stage: Stage) -> None:
+    link = mini_program_link("open <it>", "wx1234", "pages/a?x=1&y=2")
+    text = "字" * 660 + link
+    stage.answer = lambda: text
+    stage.asks()
+    stage.alice.waits_for(lambda seen: link in seen)
+    assert replies(stage.alice) == ["字" * 660, link]
+
+
+# The AI mark
+
+
+def marks(wechat: FakeWeChat, user: User) -> list[Any]:
+    return [body.get("aimsgcontext") for body in user.received]
+
+
+@pytest.mark.parametrize(
+    ("account", "plugin_says", "reply_says", "mark"),
+    [
+        (False, None, None, None),
+        (True, None, None, {"is_ai_msg": 1}),
+        (False, True, None, {"is_ai_msg": 1}),
+        (True, False, None, {"is_ai_msg": 0}),
+        (True, True, False, {"is_ai_msg": 0}),
+        (False, None, True, {"is_ai_msg": 1}),
+    ],
+)
+def test_who_says_that_ai_made_it(
+    clock: ManualClock,
+    tmp_path: Path,
+    account: bool,
+    plugin_says: bool | None,
+    reply_says: bool | None,
+    mark: object,
+) -> None:
+    """The reply, else the plugin, else the account."""
+    plugin = Plugin("ai", ai=plugin_says)
+
+    @plugin.fallback
+    async def answer(ctx: Context) -> Reply:
+        return TextReply("thought", ai=reply_says)
+
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock, ai_mark=account):
+        alice = wechat.user("alice")
+        alice.says("hi").wait()
+        alice.waits_for("thought")
+        assert marks(wechat, alice) == [mark]
+
+
+def test_voice_goes_out_to_an_official_account(stage: Stage) -> None:
+    stage.gets(VoiceReply(RECORDING), "[voice voice.amr]")

@@ -13,7 +13,8 @@ load_dotenv(".env")  # what stands there counts here too; the environment wins
 bind = os.environ.get("WXBOT_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "gthread"
-threads = 8
+# A push to an unverified account holds its thread until its answer is there, for up to 5 seconds.
+threads = 64 if os.environ.get("WXBOT_ACCOUNT_KIND") == "unverified" else 8
 control_socket_disable = True
 
 # A stopping worker first finishes its handlers (WXBOT_DRAIN_SECONDS) and then a send under way (WXBOT_API_TIMEOUT).

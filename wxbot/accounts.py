@@ -1,4 +1,4 @@
-"""Several accounts in one deployment: ``WXBOT_ACCOUNTS`` names a TOML file with a section for each (examples/accounts.toml).
+"""Several accounts in one deployment: ``WXBOT_ACCOUNTS`` names a TOML file such as examples/accounts.toml.
 
 A section holds what belongs to one account, under the names of the settings in lower case. What concerns the whole
 process comes from the environment, as do the defaults of everything else. No secret stands in the file: ``${NAME}``

@@ -175,9 +175,7 @@ class Pipeline:
         if wanted is None:
             return None
         if not self._options.has_agents:
-            raise PluginError(
-                f"plugin {context.plugin!r}: an unverified account has no human agents to hand over to"
-            )
+            raise PluginError(f"plugin {context.plugin!r}: an unverified account has no human agents to hand over to")
         seconds = self._options.hand_over_seconds if wanted.seconds is None else wanted.seconds
         return HandOver(self._clock.now() + seconds, wanted.agent)
 

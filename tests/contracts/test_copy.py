@@ -325,6 +325,15 @@ def test_all_accounts_or_none(move: Move) -> None:
     assert move.new.accept(arrival("a")) == [True], "nothing was begun for this account"
 
 
+def test_two_users_of_whom_one_is_called_as_the_other_begins(move: Move) -> None:
+    """An openid of WeChat's has no colon in it."""
+    keys = [ConversationKey(APPID, name) for name in ("a", "a:b")]
+    move.old.accept(*(arrival("hi", key) for key in keys))
+    assert [move.old.works_off(key) for key in keys] == [["hi"], ["hi"]]
+    move.copies()
+    assert move.new.accept(*(arrival("hi", key) for key in keys)) == [False, False]
+
+
 def test_an_account_whose_name_looks_like_a_pattern(move: Move) -> None:
     keys = [ConversationKey(appid, "alice") for appid in ("wx[1-3]*?", "wx2")]
     move.old.accept(*(arrival(key.appid, key) for key in keys))

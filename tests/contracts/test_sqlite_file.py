@@ -161,7 +161,7 @@ INSERT INTO inbox (appid, openid, dedup_key, fields, received_at, attempts)
 INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES ('{APPID}', 'alice', {NOW}, {NOW})
     ON CONFLICT DO UPDATE SET next_at = coalesce(next_at, excluded.next_at),
     interacted_at = max(interacted_at, excluded.interacted_at);
-"""
+"""  # noqa: S608
 
 
 def execute(file: Path, script: str) -> None:
@@ -191,8 +191,9 @@ def test_a_file_of_an_older_wxbot_is_worked_on(stores: Stores) -> None:
     assert two.budget() == Budget(4, NOW)
 
 
-def test_an_older_wxbot_goes_on_beside_a_newer_one(one: Worker, old_file: Path) -> None:
+def test_an_older_wxbot_goes_on_beside_a_newer_one(old_file: Path, stores: Stores) -> None:
     """One process after the other is replaced."""
+    one = stores.worker("one")
     one.delivers("a human, please", at=NOW + 1, hand_over=HandOver(NOW + 9), budget=Budget(5, NOW + 99))
     execute(old_file, OLD_ACCEPT.replace("TEXT", "meanwhile"))
     assert one.works_off(now=NOW + 2) == ["before", "a human, please", "meanwhile"]

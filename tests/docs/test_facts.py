@@ -7,8 +7,13 @@ import re
 import pytest
 
 from tests.docs.documents import ROOT, blocks, code_words, prose, read, rows
+from wxbot import messages
+from wxbot.capabilities import kinds, table
 from wxbot.config import Settings
+from wxbot.deployment import SEND_PATH
 from wxbot.errors import ApiError, api_error
+from wxbot.replies import KINDS
+from wxbot.reply_budget import QUOTAS, Allowance, parse_quota
 from wxbot.simulator.demo import SCENES
 from wxbot.wechat.token_call import _REASONS
 
@@ -33,6 +38,51 @@ def test_errcodes_of_the_token_calls() -> None:
     assert sorted(int(code) for cell in told for code in cell.split(",")) == sorted(_REASONS)
 
 
+def test_what_each_account_can_do_is_the_table_of_the_code() -> None:
+    _, begin, after = read(WECHAT).partition("<!-- capabilities: begin -->\n\n")
+    told, end, _ = after.partition("\n<!-- capabilities: end -->")
+    assert begin
+    assert end
+    assert told == table()
+
+
+def test_every_kind_that_is_received_has_its_class() -> None:
+    told = {
+        (row[1].startswith("event"), kind.lower()): code_words(row[3])[0]
+        for row in rows(WECHAT)
+        if len(row) == 5 and row[0] in ("all", "MP", "OA", "MP, OA")
+        for kind in code_words(row[1])
+        if kind.isidentifier()
+    }
+    made = {(False, kind): each.__name__ for kind, (each, _) in messages._MESSAGES.items()}
+    made |= {(True, kind): each.__name__ for kind, (each, _) in messages._EVENTS.items()}
+    assert told == made
+
+
+def test_every_kind_that_is_sent_has_its_class() -> None:
+    told = {
+        code_words(row[0])[0]: (code_words(row[1])[0], row[3])
+        for row in rows(WECHAT)
+        if len(row) == 4 and code_words(row[1]) and code_words(row[1])[0].endswith("Reply")
+    }
+    short = {"miniprogram": "MP", "official": "OA"}
+    assert told == {
+        kind: (each.__name__, ", ".join(short[account] for account in short if kind in kinds("out", account)))  # type: ignore[arg-type]
+        for kind, each in KINDS.items()
+    }
+
+
+def test_the_quota_is_that_of_the_code() -> None:
+    told: dict[str, dict[str, Allowance]] = {"miniprogram": {}, "official": {}, "unverified": {}}
+    for row in rows(WECHAT):
+        if len(row) == 6 and row[0] in ("MP", "OA"):
+            ((deed, allowance),) = parse_quota(code_words(row[4])[0]).items()
+            number, unit = row[3].split()
+            assert (int(row[2]), int(number) * {"hours": 3600, "minute": 60}[unit]) == allowance
+            told["miniprogram" if row[0] == "MP" else "official"][deed] = allowance
+    assert told == QUOTAS
+
+
 LOG_LINES = [
     (line, row[1]) for row in rows(DEPLOYMENT) if row[1] in (*LEVELS.values(), "ERROR") for line in code_words(row[0])
 ]
@@ -48,7 +98,7 @@ def test_log_lines(line: str, level: str) -> None:
 def test_every_log_line_that_is_worth_an_alarm_is_explained() -> None:
     for document in (DEPLOYMENT, ROOT / "docs" / "zh-CN" / "deployment.md"):
         explained = [line.partition("…")[0].strip() for row in rows(document) for line in code_words(row[0])]
-        serious = re.findall(r'log\.(?:error|critical|warning)\(\s*"([^"]+)"', SOURCE)
+        serious = re.findall(r'log\.(?:error|critical|warning|exception)\(\s*"([^"]+)"', SOURCE)
         left = [text for text in serious if not text.startswith(tuple(explained))]
         assert left == []
 
@@ -62,11 +112,15 @@ def test_systemd_waits_longer_than_gunicorn() -> None:
 
 
 def test_nginx_lets_through_what_wxbot_takes() -> None:
-    (server,) = blocks(DEPLOYMENT, "nginx")
-    assert "client_max_body_size 1m;" in server.code
+    server, inside = blocks(DEPLOYMENT, "nginx")
+    for each in (server, inside):
+        assert "client_max_body_size 1m;" in each.code
+        assert each.code.count("proxy_pass http://127.0.0.1:8000;") == 1
+    assert SEND_PATH not in server.code, "it is not for the internet"
+    assert f"location {SEND_PATH} {{" in inside.code
+    assert "deny all;" in inside.code
     assert Settings.model_fields["max_body_bytes"].default == 1024 * 1024
     assert f"location = {Settings.model_fields['callback_path'].default} {{" in server.code
-    assert f"proxy_pass http://{'127.0.0.1:8000'};" in server.code
 
 
 def test_the_demo_in_the_readme_is_the_demo() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.docs.documents import DOCUMENTS, ROOT, name_of, read, rows
-from wxbot.config import READ_ELSEWHERE, Settings, load_settings
+from tests.docs.documents import DOCUMENTS, ROOT, blocks, name_of, read, rows
+from wxbot.accounts import load_accounts
+from wxbot.config import NOT_GIVEN, READ_ELSEWHERE, Settings, load_settings
 from wxbot.errors import ConfigError
+from wxbot.replies import TextReply
+from wxbot.wechat.wire import reply_from_body
 
 ENGLISH = ROOT / "docs" / "configuration.md"
 CHINESE = ROOT / "docs" / "zh-CN" / "configuration.md"
 EXAMPLE = ROOT / ".env.example"
+REQUIRED = [name for name, field in Settings.model_fields.items() if field.is_required() or field.default is NOT_GIVEN]
+"""What most accounts need; with cloud call the secrets are not needed."""
 MISSPELT_ON_PURPOSE = {"WXBOT_HANDLER_TIMOUT"}
 
 
@@ -28,7 +35,7 @@ def settings_rows(document: Path) -> list[list[str]]:
 def default_of(name: str, words: tuple[str, str]) -> str:
     """The default as the table shows it. ``words``: for a setting that is required, for one that is empty."""
     field = Settings.model_fields[name]
-    if field.is_required():
+    if name in REQUIRED:
         return words[0]
     shown = shown_value(field.default)
     return f"`{shown}`" if shown else words[1]
@@ -39,6 +46,8 @@ def shown_value(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Mapping):
+        value = tuple(f"{name}={each}" for name, each in value.items())
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -78,7 +87,7 @@ def test_the_example_lacks_what_only_its_user_knows(bot_folder: Path) -> None:
     """What is wrong with the file as it comes is just that the required settings are empty."""
     with pytest.raises(ConfigError) as refused:
         load_settings(env_file=str(EXAMPLE))
-    required = [f"WXBOT_{name.upper()}" for name, field in Settings.model_fields.items() if field.is_required()]
+    required = [f"WXBOT_{name.upper()}" for name in REQUIRED]
     assert [problem.partition(":")[0] for problem in refused.value.problems] == required
 
 
@@ -94,3 +103,41 @@ def test_the_example_works_once_it_is_filled_in(bot_folder: Path) -> None:
     assert settings.appid == "wx0"
     assert settings.aes_key is not None
     assert settings.plugins == ("faq", "echo")
+
+
+def test_the_file_with_several_accounts_works(bot_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (accounts,) = blocks(ENGLISH, "toml")
+    (bot_folder / "accounts.toml").write_text(accounts.code, encoding="utf-8")
+    environment, *_ = [block for block in blocks(ENGLISH, "shell") if "WXBOT_ACCOUNTS" in block.code]
+    (bot_folder / ".env").write_text(environment.code.replace("…", "a-secret-of-43-characters"), encoding="utf-8")
+    for name in set(re.findall(r"[A-Z]+_AES_KEY", accounts.code)):
+        monkeypatch.setenv(name, "a" * 43)
+    made = load_accounts()
+    assert {name: each.account_kind for name, each in made.items()} == {
+        "orders": "miniprogram",
+        "club": "official",
+        "news": "unverified",
+    }
+    assert made["orders"].callback_path == "/wechat/orders"
+    assert made["club"].plugin_settings == {"faq": {"file": "faq-club.txt"}}
+    assert made["club"].allowances["message"] == (20, 48 * 3600)
+
+
+@pytest.mark.parametrize("document", [ENGLISH, CHINESE], ids=name_of)
+def test_the_settings_of_each_kind_of_account_work(document: Path, bot_folder: Path) -> None:
+    alone = [block for block in blocks(document, "shell") if "WXBOT_APPID" in block.code]
+    assert len(alone) >= 3
+    for block in alone:
+        (bot_folder / ".env").write_text(block.code.replace("…", "a" * 43), encoding="utf-8")
+        assert load_settings().appid
+
+
+def test_the_example_of_send_is_understood() -> None:
+    (example,) = [block for block in blocks(ENGLISH, "console") if "curl" in block.code]
+    body = re.search(r"--data '(.*)'", example.code)
+    assert body is not None
+    openid, reply = reply_from_body(json.loads(body[1]))
+    assert openid
+    assert isinstance(reply, TextReply)
+    assert "Idempotency-Key: " in example.code
+    assert "Authorization: Bearer " in example.code

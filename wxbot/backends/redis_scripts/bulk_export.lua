@@ -5,16 +5,16 @@
 --   {'message', openid, dedup key, seq, fields, received_at, attempts, sent, unsent, died_at, reason, milliseconds}
 --   {'trace', openid, dedup key, seq, milliseconds}
 
--- OPENID:DEDUP in its two parts. An openid with a colon in it is nothing WeChat has, but nothing forbids it either.
+-- OPENID:DEDUP in its two parts. An openid with a colon in it is nothing WeChat has, but nothing forbids it either: of
+-- several that fit, the longest is the user's, because its front part may be another user's name.
 local function parts_of(place, fits)
-  local first = place:find(':', 1, true)
-  local at = first
+  local at = place:find(':', 1, true)
+  local openid, dedup = place:sub(1, at - 1), place:sub(at + 1)
   while at do
-    local openid, dedup = place:sub(1, at - 1), place:sub(at + 1)
-    if fits(openid, dedup) then return openid, dedup end
+    if fits(place:sub(1, at - 1), place:sub(at + 1)) then openid, dedup = place:sub(1, at - 1), place:sub(at + 1) end
     at = place:find(':', at + 1, true)
   end
-  return place:sub(1, first - 1), place:sub(first + 1)
+  return openid, dedup
 end
 
 local function has_conversation(openid) return redis.call('EXISTS', conversation(openid)) == 1 end

@@ -1,0 +1,62 @@
+"""What a handler gives, made ready for WeChat or refused in one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from wxbot.capabilities import ACCOUNTS, reply_kinds
+from wxbot.errors import ReplyRefused
+from wxbot.media import Media
+from wxbot.outgoing import Outgoing
+from wxbot.replies import ImageReply, LinkReply, MiniProgramPageReply, NewsReply, Reply, TextReply, VideoReply
+from wxbot.reply_budget import AccountKind
+
+GIF = b"GIF89a" + bytes(10)
+MP4 = b"\x00\x00\x00\x18ftypmp42"
+JPEG = b"\xff\xd8\xff" + bytes(10)
+
+
+def account(kind: AccountKind, **more: object) -> Outgoing:
+    return Outgoing(account_kind=kind, kinds=reply_kinds(kind), **more)  # type: ignore[arg-type]
+
+
+def test_long_text_comes_in_parts_and_blank_text_not_at_all() -> None:
+    mini = account("miniprogram", text_bytes=100)
+    assert len(mini.messages(TextReply("一二三四。" * 20))) == 4
+    assert mini.messages(TextReply(" \n")) == []
+
+
+def test_files_are_read_and_every_field_that_holds_one() -> None:
+    (ready,) = account("official").messages(VideoReply(MP4, thumb=Media(JPEG, filename="t.jpg")))
+    assert ready == VideoReply(Media(MP4, "video/mp4", "video.mp4"), Media(JPEG, "image/jpeg", "t.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "reply", "words"),
+    [
+        (
+            "miniprogram",
+            NewsReply("t", "http://x.test"),
+            "Mini Program) cannot send the kind 'news' (NewsReply)",
+        ),
+        ("official", LinkReply("t", "http://x.test"), "Official Account (verified)) cannot send the kind 'link'"),
+        ("unverified", MiniProgramPageReply("t", "p", "M"), "it can send image, music, news, text, video, voice"),
+        ("official", MiniProgramPageReply("t", "p", "M"), "must say whose page it is (appid=…)"),
+        ("miniprogram", TextReply("t", agent="kf1@shop"), "only an Official Account sends in an agent's name"),
+        ("unverified", ImageReply(GIF), "is GIF, which WeChat does not take as the answer to a push"),
+        ("miniprogram", LinkReply("", "http://x.test"), "LinkReply: title is empty"),
+        ("miniprogram", LinkReply(7, "http://x.test"), "title must be a str, not int"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_sent_is_named(kind: AccountKind, reply: Reply, words: str) -> None:
+    with pytest.raises(ReplyRefused) as caught:
+        account(kind).messages(reply)
+    assert words in str(caught.value)
+
+
+def test_the_kinds_can_be_set_where_sources_disagree() -> None:
+    assert Outgoing(kinds=frozenset({"text", "news"})).messages(NewsReply("t", "http://x.test"))
+
+
+def test_every_account_can_send_text() -> None:
+    assert all("text" in reply_kinds(kind) for kind in ACCOUNTS)

@@ -1,0 +1,81 @@
+"""Fitting an answer into the messages that are left: nothing is lost, nothing is too long, and the user knows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wxbot.media import Media
+from wxbot.replies import ImageReply, MenuReply, Reply, TextReply
+from wxbot.rest import STATE_KEY, Rest, fit, rest_in, with_rest
+
+HINT = "(go on)"
+LIMIT = 100
+
+texts = st.builds(TextReply, st.text("ab 。字\n", min_size=1, max_size=300).filter(str.strip))
+pictures = st.builds(ImageReply, st.sampled_from(["M1", "M2"]))
+answers = st.lists(texts | pictures, max_size=12)
+
+
+def said(replies: list[Reply]) -> str:
+    """All that is in there, blanks aside."""
+    whole = "".join(reply.text if isinstance(reply, TextReply) else f"[{reply}]" for reply in replies)
+    return "".join(whole.replace(HINT, "").split())
+
+
+def pieces(replies: list[Reply]) -> list[Reply]:
+    """As a handler's answer comes: no message longer than the limit."""
+    return [reply for reply in replies if not isinstance(reply, TextReply) or len(reply.text.encode()) <= LIMIT]
+
+
+@given(answers, st.integers(0, 6))
+def test_nothing_is_lost_and_nothing_is_too_long(answer: list[Reply], left: int) -> None:
+    answer = pieces(answer)
+    now, kept = fit(answer, left, LIMIT, HINT)
+    assert len(now) <= left
+    assert said([*now, *kept]) == said(answer)
+    assert all(len(each.text.encode()) <= LIMIT for each in [*now, *kept] if isinstance(each, TextReply))
+
+
+@given(answers, st.integers(1, 6))
+def test_who_gets_only_a_part_is_told_so(answer: list[Reply], left: int) -> None:
+    now, kept = fit(pieces(answer), left, LIMIT, HINT)
+    last = now[-1] if now else None
+    assert bool(kept) == (isinstance(last, TextReply) and last.text.endswith(HINT))
+
+
+@given(answers)
+def test_what_fits_is_left_alone(answer: list[Reply]) -> None:
+    assert fit(answer, len(answer), LIMIT, HINT) == (answer, [])
+
+
+def test_texts_are_merged_before_anything_is_kept() -> None:
+    now, kept = fit([TextReply(str(number)) for number in range(10)], 2, LIMIT, HINT)
+    assert (now, kept) == ([TextReply("0\n1\n2\n3\n4\n5\n6\n7\n8\n9")], [])
+
+
+def test_texts_of_another_look_stay_apart() -> None:
+    """A text that AI made must not be merged with one that it did not make."""
+    answer: list[Reply] = [TextReply("a", ai=True), TextReply("b"), TextReply("c")]
+    assert fit(answer, 2, LIMIT, HINT).now == [TextReply("a", ai=True), TextReply("b\nc")]
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_what_is_kept_comes_back_and_plugins_keep_their_state(offered: bool) -> None:
+    replies = (
+        TextReply("text", ai=True),
+        ImageReply(Media(b"\x00\xff", "image/png", "a.png")),
+        MenuReply("head", [("1", "one")]),
+    )
+    state = with_rest({"plugin": {"a": 1}}, Rest(replies, offered))
+    stored = json.loads(json.dumps(state))
+    assert rest_in(stored) == Rest(replies, offered)
+    assert with_rest(stored, Rest()) == {"plugin": {"a": 1}}
+
+
+@pytest.mark.parametrize("kept", [{"replies": [{"kind": "hologram"}], "offered": False}, {"replies": 1}, ["odd"], 7])
+def test_what_another_version_kept_stays_where_it_is(kept: object) -> None:
+    assert rest_in({STATE_KEY: kept}) == Rest()

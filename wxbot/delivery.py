@@ -186,7 +186,7 @@ class ApiDelivery:
         at = turn.sent_at or 0.0
         await firmly(
             self._clock,
-            lambda: self._inbox.record_sent(turn.lease, turn.pending.seq, turn.sent, at, turn.budget),
+            lambda: self._inbox.record_sent(turn.lease, turn.pending.seq, turn.sent, at, turn.counted_budget),
         )
 
     def _permit(self, lease: Lease) -> Permit:

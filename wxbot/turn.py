@@ -19,7 +19,7 @@ from wxbot.messages import (
 )
 from wxbot.ports import WITH_BOT, HandOver, Lease, Outcome, Pending
 from wxbot.replies import Reply, reply_from_json, reply_to_json
-from wxbot.reply_budget import NOTHING_LEFT, Budget
+from wxbot.reply_budget import NOTHING_LEFT, UNKNOWN_BUDGET, Budget
 from wxbot.rest import Rest, rest_in, with_rest
 from wxbot.typing_indicator import TypingIndicator
 
@@ -86,9 +86,15 @@ class Turn:
             reason=reason,
             retry_at=retry_at,
             state=self.new_state if self.through else None,
-            budget=self.budget if self.budget != self.pending.budget else None,
+            budget=self.counted_budget,
             hand_over=self.hand_over if self.through else None,
         )
+
+    @property
+    def counted_budget(self) -> Budget | None:
+        """What is left, for the store; None if there is nothing to tell it, as of a budget that nobody knows."""
+        is_known = NOTHING_LEFT.until < self.budget.until < UNKNOWN_BUDGET.until
+        return self.budget if is_known and self.budget != self.pending.budget else None
 
     @property
     def rest(self) -> Rest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contracts.support import ALICE, BOB, LEASE, NOW, Place, Worker, arrival, some
+from tests.contracts.support import ALICE, BOB, KEPT, LEASE, NOW, Place, Worker, arrival, some
 from wxbot.ports import Bid, ConversationKey
 from wxbot.reply_budget import Budget
 
@@ -111,8 +111,21 @@ def test_every_user_has_their_own(one: Worker) -> None:
 
 
 def test_whoever_is_forgotten_has_none(one: Worker, place: Place) -> None:
-    one.accept(arrival("old", at=NOW - 150, budget=FIVE))
+    one.accept(arrival("old", at=NOW - 150, budget=Budget(5, NOW - 90)))
     one.works_off(now=NOW - 150)
     place.time_passes(150)
     one.purges()
     assert one.budget() is None
+
+
+def test_nobody_is_forgotten_while_something_may_be_sent_to_them(one: Worker, place: Place) -> None:
+    """WeChat's 48 hours are longer than a push is remembered."""
+    two_days = Budget(5, NOW + 2 * KEPT.dedup_seconds)
+    one.accept(arrival("hi", budget=two_days))
+    one.works_off()
+    now = NOW
+    for seconds, known in ((KEPT.dedup_seconds + 1, two_days), (KEPT.dedup_seconds, None)):
+        place.time_passes(seconds)
+        now += seconds
+        one.purges(now)
+        assert one.budget() == known

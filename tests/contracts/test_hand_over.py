@@ -253,7 +253,7 @@ def test_whoever_came_back_and_was_silent_is_forgotten(one: Worker, place: Place
 
 
 def test_whoever_wrote_only_to_the_agents_is_forgotten_as_others_are(one: Worker, place: Place) -> None:
-    one.delivers("a human, please", hand_over=HandOver(NOW + 10), for_agents=True, budget=Budget(5, NOW + 9999))
+    one.delivers("a human, please", hand_over=HandOver(NOW + 10), for_agents=True, budget=Budget(5, NOW + 50))
     later = NOW + KEPT.dedup_seconds + 1
     place.time_passes(later - NOW)
     one.purges(later)

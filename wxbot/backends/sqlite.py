@@ -543,8 +543,8 @@ def _purge(db: sqlite3.Connection, appid: str, now: float, retention: Retention)
     ).rowcount
     db.execute(
         "DELETE FROM conversations WHERE appid = ? AND next_at IS NULL AND owner IS NULL AND handed_over_until <= ?"
-        " AND interacted_at < CASE state WHEN '{}' THEN ? ELSE ? END",
-        (appid, now, answered_before, now - max(retention.state_seconds, retention.dedup_seconds)),
+        " AND coalesce(budget_until, 0) <= ? AND interacted_at < CASE state WHEN '{}' THEN ? ELSE ? END",
+        (appid, now, now, answered_before, now - max(retention.state_seconds, retention.dedup_seconds)),
     )
     return gone
 

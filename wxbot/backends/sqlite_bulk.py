@@ -119,7 +119,8 @@ class SqliteBulk:
     ) -> KeptConversation:
         kept, terms = self._retention, Terms.read(*columns)
         seconds = kept.dedup_seconds if state == "{}" else max(kept.state_seconds, kept.dedup_seconds)
-        forget_at = max(interacted_at + seconds, terms.handed_over.until) if next_at is None else None
+        ends = (interacted_at + seconds, terms.handed_over.until, terms.budget.until if terms.budget else 0.0)
+        forget_at = max(ends) if next_at is None else None
         return KeptConversation(openid, interacted_at, typing_until, json.loads(state), next_at, forget_at, *terms)
 
     def _restore(self, db: sqlite3.Connection, appid: str, copy: str, kept: Sequence[Kept]) -> list[bool]:

@@ -81,13 +81,16 @@ local function offer(openid, next_at)
   redis.call('ZADD', prefix .. 'waiting', next_at, openid)
 end
 
--- It is forgotten when it has been silent for long, and not as long as human agents have the user.
+-- It is forgotten when it has been silent for long, and not as long as human agents have the user, or WeChat takes
+-- messages for them.
 local function forget_later(openid, now, idle_ms, state_ms)
   local key = conversation(openid)
   local milliseconds = tonumber(redis.call('HEXISTS', key, 'state') == 1 and state_ms or idle_ms)
-  local until_then = redis.call('HGET', key, 'handed_over_until')
-  if until_then then
-    milliseconds = math.max(milliseconds, math.min((tonumber(until_then) - tonumber(now)) * 1000, LONGEST_MS))
+  local ends = redis.call('HMGET', key, 'handed_over_until', 'budget_until')
+  for i = 1, 2 do
+    if ends[i] then
+      milliseconds = math.max(milliseconds, math.min((tonumber(ends[i]) - tonumber(now)) * 1000, LONGEST_MS))
+    end
   end
   redis.call('PEXPIRE', key, string.format('%.0f', milliseconds))
 end

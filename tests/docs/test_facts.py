@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pytest
 
@@ -13,7 +14,7 @@ from wxbot.config import Settings
 from wxbot.deployment import SEND_PATH
 from wxbot.errors import ApiError, api_error
 from wxbot.replies import KINDS
-from wxbot.reply_budget import QUOTAS, Allowance, parse_quota
+from wxbot.reply_budget import QUOTAS, AccountKind, Allowance, parse_quota
 from wxbot.simulator.demo import SCENES
 from wxbot.wechat.token_call import _REASONS
 
@@ -65,9 +66,9 @@ def test_every_kind_that_is_sent_has_its_class() -> None:
         for row in rows(WECHAT)
         if len(row) == 4 and code_words(row[1]) and code_words(row[1])[0].endswith("Reply")
     }
-    short = {"miniprogram": "MP", "official": "OA"}
+    short: Mapping[AccountKind, str] = {"miniprogram": "MP", "official": "OA"}
     assert told == {
-        kind: (each.__name__, ", ".join(short[account] for account in short if kind in kinds("out", account)))  # type: ignore[arg-type]
+        kind: (each.__name__, ", ".join(short[account] for account in short if kind in kinds("out", account)))
         for kind, each in KINDS.items()
     }
 

@@ -77,6 +77,8 @@ def test_gunicorn_reads_what_the_table_says() -> None:
     source = read(ROOT / "gunicorn.conf.py")
     for name, default in (("WXBOT_BIND", "127.0.0.1:8000"), ("WEB_CONCURRENCY", "2"), ("WXBOT_DRAIN_SECONDS", "25")):
         assert f'"{name}", "{default}"' in source
+    (threads,) = re.findall(r'threads = (\d+) if .*WXBOT_ACCOUNT_KIND"\) == "unverified" else (\d+)', source)
+    assert threads == ("64", "8")
     for document in (ENGLISH, CHINESE):
         told = {row[0]: row[1] for row in rows(document)}
         assert told["`WXBOT_BIND`"] == "`127.0.0.1:8000`"
@@ -117,7 +119,7 @@ def test_the_file_with_several_accounts_works(bot_folder: Path) -> None:
         "news": "unverified",
     }
     assert made["orders"].callback_path == "/wechat/orders"
-    assert made["club"].plugin_settings == {"faq": {"file": "faq-club.txt"}}
+    assert made["club"].plugin_settings == {"faq": {"file": "plugins/faq-club.yaml"}}
     assert made["club"].allowances["message"] == (20, 48 * 3600)
 
 

@@ -132,7 +132,7 @@ class Bot:
 
     def _budget_after(self, fields: Mapping[str, Any], acted_at: float) -> Budget | None:
         if str(fields.get("Event", "")).lower() == "unsubscribe":
-            return NOTHING_LEFT
+            return None if self._answers_pushes else NOTHING_LEFT
         allowance = allowance_for(fields, self._quota)
         return None if allowance is None else Budget(allowance.messages, acted_at + allowance.seconds)
 

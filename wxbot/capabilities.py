@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 from wxbot.reply_budget import AccountKind
 
-Direction = Literal["in", "out", "passive"]
-"""Pushed to the bot; sent through the API; given as the answer to a push."""
+Direction = Literal["in", "out", "typing", "passive"]
+"""Pushed to the bot; sent through the API; shown while the bot works; given as the answer to a push."""
 
 ACCOUNTS: Mapping[AccountKind, str] = {
     "miniprogram": "Mini Program",
@@ -70,7 +70,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("out", "miniprogrampage", _WITH_API),
     Capability("out", "msgmenu", _OFFICIAL),
     Capability("out", "mpnewsarticle", _OFFICIAL),
-    Capability("out", "Typing, CancelTyping", _WITH_API),
+    Capability("typing", "Typing, CancelTyping", _WITH_API),
     Capability("passive", "text", _UNVERIFIED),
     Capability("passive", "image", _UNVERIFIED),
     Capability("passive", "voice", _UNVERIFIED),
@@ -80,7 +80,12 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("passive", "transfer_customer_service", _WITH_API),
 )
 
-WORDS: Mapping[Direction, str] = {"in": "received", "out": "sent", "passive": "answered to a push"}
+WORDS: Mapping[Direction, str] = {
+    "in": "received",
+    "out": "sent",
+    "typing": "shown",
+    "passive": "answered to a push",
+}
 
 
 def kinds(direction: Direction, account: AccountKind) -> frozenset[str]:

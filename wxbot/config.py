@@ -34,7 +34,7 @@ from wxbot.capabilities import reply_kinds
 from wxbot.errors import ConfigError
 from wxbot.media import MIB
 from wxbot.replies import KINDS
-from wxbot.reply_budget import DEEDS, QUOTAS, AccountKind, Allowance, Quota, parse_quota
+from wxbot.reply_budget import DEEDS, AccountKind, Allowance, Quota, parse_quota, quota_of
 
 PREFIX = "WXBOT_"
 PLUGIN_PREFIX = "WXBOT_PLUGIN_"
@@ -320,7 +320,7 @@ class Settings(BaseSettings):
     @property
     def allowances(self) -> Quota:
         """What each deed of a user allows to be sent."""
-        return {**QUOTAS[self.account_kind], **self.quota}
+        return {**quota_of(self.account_kind), **self.quota}
 
     @property
     def reply_kinds(self) -> frozenset[str]:

@@ -25,7 +25,7 @@ from wxbot.passive_delivery import PassiveDelivery
 from wxbot.pipeline import Pipeline, PipelineOptions
 from wxbot.plugin_setup import PluginSet
 from wxbot.ports import Arrival, Clock, ConversationKey, Lease, Receipt, Waker
-from wxbot.reply_budget import Budget
+from wxbot.reply_budget import ONE_FOR_EACH_PUSH, UNKNOWN_BUDGET, Budget
 from wxbot.typing_indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_rules import TypingState
 from wxbot.waiting_room import WaitingRoom
@@ -181,7 +181,7 @@ class Engine:
             has_agents=not self._answers_pushes,
             hand_over_seconds=settings.hand_over_seconds,
             continue_words=frozenset(word.casefold() for word in settings.continue_words),
-            unknown_budget=Budget(_most_for_a_message(settings), float("inf")),
+            unknown_budget=ONE_FOR_EACH_PUSH if self._answers_pushes else UNKNOWN_BUDGET,
             error_text=settings.error_text,
             timeout_text=settings.timeout_text,
             plugin_settings=self._plugins.settings,
@@ -197,8 +197,3 @@ class Engine:
         return PassiveDelivery(
             client, self.store, self._clock, options, conversations.hold, self._waiting_room.answered
         )
-
-
-def _most_for_a_message(settings: Settings) -> int:
-    allowance = settings.allowances.get("message")
-    return allowance.messages if allowance else 1

@@ -203,7 +203,7 @@ class Pipeline:
             settings=self._options.plugin_settings.get(plugin),
             resource=self._options.plugin_resources.get(plugin),
             attempt=turn.pending.attempts,
-            get_budget=lambda: turn.budget,
+            get_budget=lambda: Budget(turn.budget.at(self._clock.now()), turn.budget.until),
             get_wechatpy=self._channel.wechatpy,
         )
 

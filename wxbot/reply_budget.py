@@ -37,6 +37,8 @@ UNKNOWN_BUDGET = Budget(5, float("inf"))
 """What is believed of a user of whom nothing is known: a message of theirs is here, so they have written."""
 
 NOTHING_LEFT = Budget(0, 0.0)
+ONE_FOR_EACH_PUSH = Budget(1, float("inf"))
+"""An account that only answers pushes."""
 
 Quota = Mapping[str, Allowance]
 """The allowance of each deed."""
@@ -54,6 +56,16 @@ QUOTAS: Mapping[AccountKind, Quota] = {
     "unverified": {},
 }
 """WeChat's tables. An unverified account sends nothing: it answers pushes."""
+
+
+def quota_of(account: AccountKind) -> Quota:
+    """What deeds allow to be sent by ``account``.
+
+    Mini Programs and Official Accounts have no deed in common but the message. So one table serves both, and a bot
+    that was not told which of them it is welcomes followers too.
+    """
+    return {**QUOTAS["miniprogram"], **QUOTAS["official"]} if QUOTAS[account] else {}
+
 
 DEEDS: tuple[Deed, ...] = ("message", "enter", "menu", "subscribe", "scan")
 _EVENTS: Mapping[str, Deed] = {

@@ -151,7 +151,7 @@ def begin_turn(
     """The turn of ``pending``; what an earlier attempt left unsent is taken up where it stopped."""
     unsent = [reply_from_json(value) for value in pending.unsent]
     message = message_from(lease.key.appid, pending.fields, pending.received_at, download_from)
-    if pending.budget is None and isinstance(message, EventMessage):
+    if isinstance(message, EventMessage) and unknown_budget == UNKNOWN_BUDGET:
         unknown_budget = NOTHING_LEFT  # they have never done what allows an answer
     return Turn(
         lease,

@@ -74,12 +74,12 @@ def test_every_kind_that_is_sent_has_its_class() -> None:
 
 
 def test_the_quota_is_that_of_the_code() -> None:
-    told: dict[str, dict[str, Allowance]] = {"miniprogram": {}, "official": {}, "unverified": {}}
+    told: dict[AccountKind, dict[str, Allowance]] = {"miniprogram": {}, "official": {}, "unverified": {}}
     for row in rows(WECHAT):
         if len(row) == 6 and row[0] in ("MP", "OA"):
-            ((deed, allowance),) = parse_quota(code_words(row[4])[0]).items()
+            deed, allowance = next(iter(parse_quota(code_words(row[4])[0]).items()))
             number, unit = row[3].split()
-            assert (int(row[2]), int(number) * {"hours": 3600, "minute": 60}[unit]) == allowance
+            assert Allowance(int(row[2]), int(number) * {"hours": 3600, "minute": 60}[unit]) == allowance
             told["miniprogram" if row[0] == "MP" else "official"][deed] = allowance
     assert told == QUOTAS
 

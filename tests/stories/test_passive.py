@@ -26,6 +26,7 @@ class Thinker:
     """A plugin whose answer to "think" comes when it is let go on."""
 
     def __init__(self) -> None:
+        self.began = threading.Event()
         self.goes_on = threading.Event()
         self.thought = 0
         self.plugin = Plugin("thinker")
@@ -33,6 +34,7 @@ class Thinker:
         @self.plugin.text("think")
         async def think(ctx: Context) -> str:
             self.thought += 1
+            self.began.set()
             await asyncio.to_thread(self.goes_on.wait, 60)
             return "a thought"
 
@@ -259,7 +261,7 @@ def test_pushes_of_one_user_wait_for_each_other(
     alice = safe.user("alice")
     with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
         first = alice.says("think")
-        safe.waits_until(lambda: thinker.thought == 1)
+        assert thinker.began.wait(10)
         second = alice.says("hi")
         thinker.goes_on.set()
         first.wait()

@@ -18,20 +18,22 @@ from wxbot.testing.chat import chat, context, serve, settings_for
 from wxbot.testing.clock import ManualClock, RealClock
 from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.fake import FakeWeChat
-from wxbot.testing.media import Media
+from wxbot.testing.media import CLIP, PICTURE, RECORDING
 from wxbot.testing.push import Attempt, Push
 from wxbot.testing.records import Record, Saw
 from wxbot.testing.rules import Allowance
 from wxbot.testing.user import User
 
 __all__ = [
+    "CLIP",
+    "PICTURE",
+    "RECORDING",
     "Agent",
     "Allowance",
     "Attempt",
     "FakeCloud",
     "FakeWeChat",
     "ManualClock",
-    "Media",
     "Push",
     "RealClock",
     "Record",

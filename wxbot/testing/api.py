@@ -14,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from wxbot.testing.errcodes import Refused, errmsg
-from wxbot.testing.media import BAD_MEDIA_ID, NO_FILE, UNKNOWN_KIND, Media
+from wxbot.testing.media import BAD_MEDIA_ID, NO_FILE, UNKNOWN_KIND, StoredFile
 from wxbot.testing.multipart import file_in
 from wxbot.testing.platform import Platform
 from wxbot.testing.records import Kind, short_form
@@ -46,7 +46,7 @@ class Call:
     arrived: float = field(default_factory=perf_counter)
     fields: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     needless: bool = field(default=False, init=False)
-    file: Media | None = field(default=None, init=False)
+    file: StoredFile | None = field(default=None, init=False)
     status: int = field(default=200, init=False)
 
     def __post_init__(self) -> None:
@@ -253,7 +253,7 @@ class Api:
         call.status = 200
         return {}
 
-    def _media(self, media_id: str) -> Media:
+    def _media(self, media_id: str) -> StoredFile:
         media = self.platform.media.get(media_id)
         if media is None:
             raise Refused(BAD_MEDIA_ID)

@@ -16,7 +16,7 @@ from wxbot.testing.api import file_path
 from wxbot.testing.background import Background
 from wxbot.testing.clock import Clock, Handle, RealClock
 from wxbot.testing.envelope import Format, Keys, Mode
-from wxbot.testing.media import Media, MediaKind
+from wxbot.testing.media import MediaKind, StoredFile
 from wxbot.testing.platform import Account, Platform
 from wxbot.testing.push import Delivery, Push, content_type
 from wxbot.testing.records import Record
@@ -185,13 +185,13 @@ class FakeWeChat:
         self.platform.mini_program_uploads = kinds
 
     @property
-    def media(self) -> dict[str, Media]:
+    def media(self) -> dict[str, StoredFile]:
         """All files WeChat still keeps, by media_id: those of the bot and those users sent."""
         with self.memory.changed:
             return self.platform.media.all()
 
     @property
-    def uploads(self) -> list[Media]:
+    def uploads(self) -> list[StoredFile]:
         """The files the bot uploaded, in order, even if they are gone by now."""
         with self.memory.changed:
             return list(self.platform.media.uploads)

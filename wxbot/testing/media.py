@@ -52,7 +52,7 @@ _ENDINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Media:
+class StoredFile:
     """One file WeChat keeps until ``expires_at`` (seconds by the clock). ``filename`` may be empty."""
 
     media_id: str
@@ -92,21 +92,21 @@ class MediaStore:
     """The files of one account. All methods are called under the platform's lock."""
 
     def __init__(self, clock: Clock) -> None:
-        self.uploads: list[Media] = []
+        self.uploads: list[StoredFile] = []
         self._clock = clock
-        self._kept: dict[str, Media] = {}
+        self._kept: dict[str, StoredFile] = {}
 
     def add(
         self, kind: MediaKind, content: bytes, filename: str = "", content_type: str = "", media_id: str = ""
-    ) -> Media:
+    ) -> StoredFile:
         """Keep a file from now on, under a new media_id unless one is given."""
         media_id = media_id or secrets.token_urlsafe(48)
         content_type = content_type or content_type_of(content)
-        media = Media(media_id, kind, content, filename, content_type, self._clock.now() + KEPT)
+        media = StoredFile(media_id, kind, content, filename, content_type, self._clock.now() + KEPT)
         self._kept[media_id] = media
         return media
 
-    def get(self, media_id: object) -> Media | None:
+    def get(self, media_id: object) -> StoredFile | None:
         """The file, if WeChat still has it."""
         media = self._kept.get(media_id) if isinstance(media_id, str) else None
         return media if media is not None and self._clock.now() < media.expires_at else None
@@ -125,6 +125,6 @@ class MediaStore:
         """Lose it, as WeChat does at times. Raises KeyError if it never was there."""
         del self._kept[media_id]
 
-    def all(self) -> dict[str, Media]:
+    def all(self) -> dict[str, StoredFile]:
         """What is still kept, by media_id."""
         return {media_id: media for media_id in self._kept if (media := self.get(media_id)) is not None}

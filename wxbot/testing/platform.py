@@ -13,7 +13,7 @@ from wxbot.testing.clock import Clock
 from wxbot.testing.desk import Desk
 from wxbot.testing.errcodes import Refused
 from wxbot.testing.faults import Faults
-from wxbot.testing.media import LIMITS, Media, MediaKind, MediaStore, refusal_of
+from wxbot.testing.media import LIMITS, MediaKind, MediaStore, StoredFile, refusal_of
 from wxbot.testing.passive import TRANSFER, TransferOfEvent, agent_of, check_answer, describe_answer
 from wxbot.testing.records import Kind, Memory, Record, short_form
 from wxbot.testing.rules import AccountKind, Quota, Standing
@@ -98,7 +98,7 @@ class Platform:
         """The kinds of file this account may upload."""
         return self.mini_program_uploads if self.account.kind == "miniprogram" else set(LIMITS)
 
-    def upload(self, kind: str, filename: str, content: bytes) -> Media:
+    def upload(self, kind: str, filename: str, content: bytes) -> StoredFile:
         """Keep a file of the bot's. Raises Refused. ``kind`` is one there is."""
         if errcode := refusal_of(kind, content):
             raise Refused(errcode)

@@ -11,7 +11,7 @@ from aiohttp import web
 from wxbot.testing.api import Api, Call
 from wxbot.testing.clock import sleep
 from wxbot.testing.faults import Fault
-from wxbot.testing.media import Media
+from wxbot.testing.media import StoredFile
 from wxbot.testing.platform import Platform
 
 _JSON = {"Content-Type": "application/json; encoding=utf-8"}
@@ -94,7 +94,7 @@ def _json_response(answer: dict[str, Any], status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, headers=_JSON)
 
 
-def _file_response(media: Media) -> web.Response:
+def _file_response(media: StoredFile) -> web.Response:
     name = media.saved_as.translate(_UNQUOTABLE)
     headers = {"Content-Type": media.content_type, "Content-disposition": f'attachment; filename="{name}"'}
     return web.Response(body=media.content, headers=headers)

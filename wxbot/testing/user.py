@@ -23,6 +23,11 @@ class User:
         self._wechat = wechat
         self._diary = wechat.memory.of(openid)
 
+    @property
+    def wechat(self) -> FakeWeChat:
+        """The platform they are a user of: its agents, faults and timeline."""
+        return self._wechat
+
     def __repr__(self) -> str:
         return f"<User {self.name} {self.openid}>"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import aiohttp
 
 from wxbot.backends.choice import check_broker, make_clock, make_store
-from wxbot.backends.redis_facts import RedisFacts, TellsFacts
-from wxbot.backends.sqlite import SqliteStore
+from wxbot.backends.redis.facts import RedisFacts, TellsFacts
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.capabilities import ACCOUNTS
 from wxbot.clock import SharedClock, SystemClock
 from wxbot.config import Settings, without_password

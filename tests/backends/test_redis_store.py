@@ -14,8 +14,9 @@ from tests.contracts.support import ALICE, APPID, BOB, NOW, Worker, arrival, tex
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from tests.servers.sentinels import Sentinels
-from wxbot.backends import redis_address, redis_link
-from wxbot.backends.redis import FORMAT, FORMAT_KEY, RedisStore
+from wxbot.backends.redis import address as redis_address
+from wxbot.backends.redis import link as redis_link
+from wxbot.backends.redis.store import FORMAT, FORMAT_KEY, RedisStore
 from wxbot.clock import SharedClock, elapsed
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.ports import HandOver, StoredMedia, StoredToken

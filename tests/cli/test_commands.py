@@ -14,7 +14,7 @@ import pytest
 
 from tests.servers.processes import Port, Process, wait_until
 from wxbot import capabilities
-from wxbot.backends.sqlite import SqliteStore
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.ports import Arrival, ConversationKey, HandOver, Outcome
 from wxbot.testing import FakeWeChat
 

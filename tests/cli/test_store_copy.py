@@ -20,8 +20,8 @@ from tests.servers.processes import wait_until
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
 from wxbot import __main__ as command_line
-from wxbot.backends import sqlite_bulk
-from wxbot.backends.sqlite import SqliteStore
+from wxbot.backends.sqlite import bulk as sqlite_bulk
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.ports import Arrival, ConversationKey, Outcome
 from wxbot.testing import FakeWeChat
 

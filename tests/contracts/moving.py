@@ -26,8 +26,8 @@ from tests.contracts.support import (
     Worker,
     arrival,
 )
-from wxbot.backends.redis_bulk import RedisBulk
-from wxbot.backends.sqlite_bulk import SqliteBulk
+from wxbot.backends.redis.bulk import RedisBulk
+from wxbot.backends.sqlite.bulk import SqliteBulk
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.ports import Bulk, ConversationKey, HandOver, Kept, Kind
 from wxbot.reply_budget import Budget

@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import redis
 
-from wxbot.backends.redis import RedisStore
-from wxbot.backends.sqlite import SqliteStore
+from wxbot.backends.redis.store import RedisStore
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.ports import Arrival, Claim, ConversationKey, Lease, News, Outcome, Pending, Receipt, Retention, Store
 from wxbot.reply_budget import Budget
 

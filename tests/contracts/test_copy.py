@@ -31,8 +31,9 @@ from tests.servers.fixtures import needs
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
 from wxbot import store_copy
-from wxbot.backends import redis_bulk, sqlite_bulk
-from wxbot.backends.redis_bulk import RedisBulk
+from wxbot.backends.redis import bulk as redis_bulk
+from wxbot.backends.redis.bulk import RedisBulk
+from wxbot.backends.sqlite import bulk as sqlite_bulk
 from wxbot.errors import CopyFailed, HalfCopy
 from wxbot.ports import ConversationKey, HandOver, Kept, Kind, Outcome
 from wxbot.reply_budget import Budget

@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.support import ALICE, APPID, NOW, Stores, Worker, arrival
-from wxbot.backends import sqlite, sqlite_writer
-from wxbot.backends.sqlite import SCHEMA_VERSION, SqliteStore
+from wxbot.backends.sqlite import shelves
+from wxbot.backends.sqlite import writer as sqlite_writer
+from wxbot.backends.sqlite.schema import SCHEMA_VERSION
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.ports import WITH_BOT, HandOver, StoredMedia
 from wxbot.reply_budget import Budget
@@ -228,7 +230,7 @@ def _open(place: File, ready: threading.Barrier) -> bool:
 def test_media_that_have_expired_are_removed_in_small_parts(
     one: Worker, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "MEDIA_PURGE_LIMIT", 2)
+    monkeypatch.setattr(shelves, "MEDIA_PURGE_LIMIT", 2)
     for n in range(5):
         one.wait(one.store.save_media(APPID, f"{n}", StoredMedia("id", NOW + n), NOW - 1))
     left = []

@@ -15,8 +15,8 @@ import pytest
 
 from tests.contracts.support import ALICE, APPID, NOW
 from tests.servers.fixtures import rabbit_server
-from wxbot.backends.dramatiq_broker import make_broker
-from wxbot.backends.dramatiq_hints import DramatiqWaker, HintReader, queue_name
+from wxbot.backends.dramatiq.broker import make_broker
+from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader, queue_name
 from wxbot.backends.inprocess import InProcessWaker, Wake
 from wxbot.ports import Claim, ConversationKey, Waker
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from wxbot import Context, Plugin
-from wxbot.backends.sqlite import SqliteStore
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.bot import Bot
 from wxbot.ports import DeadLetter
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for

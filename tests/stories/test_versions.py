@@ -12,7 +12,7 @@ import pytest
 
 from tests.stories.support import Log, turn_until
 from wxbot import Context, Plugin
-from wxbot.backends.sqlite import SqliteStore
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.bot import Bot
 from wxbot.pipeline import UNREADABLE_WAIT
 from wxbot.ports import Arrival, ConversationKey, Outcome

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wxbot.backends.sqlite import SqliteStore
-from wxbot.backends.sqlite_bulk import SqliteBulk
+from wxbot.backends.sqlite.bulk import SqliteBulk
+from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.clock import SharedClock, SystemClock
 from wxbot.config import Settings
 from wxbot.errors import ConfigError
 from wxbot.ports import Bulk, Clock, ConversationKey, Retention, Store
 
 if TYPE_CHECKING:  # who stays with SQLite need not have these
-    from wxbot.backends.dramatiq_broker import HintBroker
-    from wxbot.backends.dramatiq_hints import DramatiqWaker, HintReader
+    from wxbot.backends.dramatiq.broker import HintBroker
+    from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader
 
 Made = TypeVar("Made")
 
@@ -36,7 +36,7 @@ def make_store(settings: Settings, clock: Clock | None = None) -> Store:
     if settings.store_url.startswith(SQLITE):
         return _on_sqlite(SqliteStore, settings)
     try:
-        from wxbot.backends.redis import RedisStore
+        from wxbot.backends.redis.store import RedisStore
     except ImportError:
         raise _redis_is_missing() from None
     return _on_redis(RedisStore, settings, clock)
@@ -47,7 +47,7 @@ def make_bulk(settings: Settings, clock: Clock | None = None) -> Bulk:
     if settings.store_url.startswith(SQLITE):
         return _on_sqlite(SqliteBulk, settings)
     try:
-        from wxbot.backends.redis_bulk import RedisBulk
+        from wxbot.backends.redis.bulk import RedisBulk
     except ImportError:
         raise _redis_is_missing() from None
     return _on_redis(RedisBulk, settings, clock)
@@ -78,7 +78,7 @@ def _redis_is_missing() -> ConfigError:
 def make_waker(settings: Settings) -> DramatiqWaker:
     """What sends hints to the broker at ``settings.broker_url``. Raises ConfigError if the address cannot be read."""
     broker = _make_broker(settings)
-    from wxbot.backends.dramatiq_hints import DramatiqWaker
+    from wxbot.backends.dramatiq.hints import DramatiqWaker
 
     return DramatiqWaker(broker, settings.appid)
 
@@ -86,7 +86,7 @@ def make_waker(settings: Settings) -> DramatiqWaker:
 def make_hint_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> HintReader:
     """What takes hints from the broker. Raises ConfigError if the address cannot be read."""
     broker = _make_broker(settings)
-    from wxbot.backends.dramatiq_hints import HintReader
+    from wxbot.backends.dramatiq.hints import HintReader
 
     return HintReader(broker, settings.appid, adopt)
 
@@ -108,14 +108,14 @@ def read_metrics(settings: Settings) -> bytes | None:
     """What Dramatiq has counted, for Prometheus; None but on a worker with ``prometheus_client``."""
     if settings.role != "worker":
         return None
-    from wxbot.backends.dramatiq_broker import metrics
+    from wxbot.backends.dramatiq.broker import metrics
 
     return metrics()
 
 
 def _make_broker(settings: Settings) -> HintBroker:
     try:
-        from wxbot.backends.dramatiq_broker import make_broker
+        from wxbot.backends.dramatiq.broker import make_broker
 
         return make_broker(settings.broker_url)
     except ImportError as error:

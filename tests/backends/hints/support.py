@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from tests.servers.processes import wait_until
-from wxbot.backends.dramatiq_broker import make_broker
-from wxbot.backends.dramatiq_hints import THREADS, DramatiqWaker, HintReader, queue_name
+from wxbot.backends.dramatiq.broker import make_broker
+from wxbot.backends.dramatiq.hints import THREADS, DramatiqWaker, HintReader, queue_name
 from wxbot.ports import ConversationKey
 
 APPID = "wx0123456789abcdef"

@@ -30,9 +30,9 @@ from tests.servers.programs import REDIS
 from tests.servers.rabbit_server import RabbitServer
 from tests.servers.redis_server import RedisServer
 from tests.servers.sentinels import Sentinels
-from wxbot.backends import dramatiq_hints
-from wxbot.backends.dramatiq_broker import make_broker
-from wxbot.backends.dramatiq_hints import DramatiqWaker, HintReader
+from wxbot.backends.dramatiq import hints as dramatiq_hints
+from wxbot.backends.dramatiq.broker import make_broker
+from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader
 from wxbot.errors import StoreUnavailable
 from wxbot.ports import ConversationKey
 

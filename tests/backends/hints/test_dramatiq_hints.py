@@ -8,9 +8,9 @@ import pytest
 
 from tests.backends.hints.support import APPID, QUEUE, Ear, queued, reading, users, wake, waking
 from tests.servers.processes import wait_until
-from wxbot.backends import dramatiq_hints
-from wxbot.backends.dramatiq_broker import HintBroker, make_broker
-from wxbot.backends.dramatiq_hints import THREADS, read_hint, to_message
+from wxbot.backends.dramatiq import hints as dramatiq_hints
+from wxbot.backends.dramatiq.broker import HintBroker, make_broker
+from wxbot.backends.dramatiq.hints import THREADS, read_hint, to_message
 from wxbot.ports import ConversationKey
 
 ALICE = ConversationKey(APPID, "alice")

@@ -16,9 +16,9 @@ from dramatiq.brokers.redis import RedisBroker
 from tests.backends.hints.support import APPID, QUEUE, Ear, forget_hints, queued, reading, users, wake, waking
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
-from wxbot.backends.dramatiq_broker import make_broker
-from wxbot.backends.dramatiq_hints import to_message
-from wxbot.backends.dramatiq_redis import NAMESPACE
+from wxbot.backends.dramatiq.broker import make_broker
+from wxbot.backends.dramatiq.hints import to_message
+from wxbot.backends.dramatiq.redis import NAMESPACE
 from wxbot.ports import ConversationKey
 
 ALICE = ConversationKey(APPID, "alice")
@@ -170,8 +170,8 @@ def test_prometheus_reads_what_was_counted(redis_server: RedisServer, tmp_path: 
 
 _WORKER = f"""
 import os, threading
-from wxbot.backends.dramatiq_broker import make_broker
-from wxbot.backends.dramatiq_hints import HintReader
+from wxbot.backends.dramatiq.broker import make_broker
+from wxbot.backends.dramatiq.hints import HintReader
 heard = threading.Semaphore(0)
 reader = HintReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: heard.release())
 reader.start()
@@ -180,6 +180,6 @@ reader.stop()
 """
 _WEB = """
 import sys
-from wxbot.backends.dramatiq_broker import metrics
+from wxbot.backends.dramatiq.broker import metrics
 sys.stdout.buffer.write(metrics())
 """

@@ -21,7 +21,7 @@ from redis.exceptions import (
 )
 from redis.sentinel import MasterNotFoundError
 
-from wxbot.backends.redis_address import connection_pool
+from wxbot.backends.redis.address import connection_pool
 from wxbot.backends.store_thread import Job, StoreThread
 from wxbot.clock import elapsed
 from wxbot.errors import StoreUnavailable

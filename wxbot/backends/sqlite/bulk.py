@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wxbot.backends.sqlite import ANSWERED, DEAD, WAITING, Terms, prepare, to_json
-from wxbot.backends.sqlite_writer import SqliteWriter
+from wxbot.backends.sqlite.inbox import Terms
+from wxbot.backends.sqlite.schema import ANSWERED, DEAD, WAITING, prepare, to_json
+from wxbot.backends.sqlite.writer import SqliteWriter
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.ports import Kept, KeptConversation, KeptMessage, Kind, Retention, Standing, Trace
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import dramatiq
 
-from wxbot.backends.dramatiq_broker import RETRY_SECONDS, HintBroker, Outage
+from wxbot.backends.dramatiq.broker import RETRY_SECONDS, HintBroker, Outage
 from wxbot.errors import StoreUnavailable
 from wxbot.ports import Claim, ConversationKey
 

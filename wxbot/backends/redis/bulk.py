@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from wxbot.backends.redis import (
+from wxbot.backends.redis.link import Command, OnTime, RedisLink
+from wxbot.backends.redis.store import (
     LOST,
     budget_words,
     hand_over_words,
@@ -27,7 +28,6 @@ from wxbot.backends.redis import (
     source,
     to_json,
 )
-from wxbot.backends.redis_link import Command, OnTime, RedisLink
 from wxbot.errors import CopyFailed
 from wxbot.ports import Kept, KeptConversation, KeptMessage, Kind, Retention, Standing, Trace
 

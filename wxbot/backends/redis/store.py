@@ -1,6 +1,6 @@
 """The shared store: Redis 7 or Valkey, one for all machines of a deployment.
 
-Each step that must not be seen half is a script (``redis_scripts``), so it happens in the server as a whole. All times
+Each step that must not be seen half is a script (``scripts``), so it happens in the server as a whole. All times
 come from the callers, whose clocks follow the server's (``wxbot.clock.SharedClock``). What a power loss costs is the
 server's own choice (``appendfsync``; docs/scaling.md).
 """
@@ -16,8 +16,8 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from wxbot.backends.redis_facts import RedisFacts, facts_from
-from wxbot.backends.redis_link import Command, OnTime, RedisLink
+from wxbot.backends.redis.facts import RedisFacts, facts_from
+from wxbot.backends.redis.link import Command, OnTime, RedisLink
 from wxbot.errors import HalfCopy, LeaseLost, StoreUnavailable
 from wxbot.ports import (
     WITH_BOT,
@@ -272,7 +272,7 @@ def open_link(link: RedisLink) -> None:
 
 def source(name: str) -> str:
     """The script ``name`` as the server gets it. All that a bot runs refuse what is half a copy."""
-    folder = files("wxbot.backends") / "redis_scripts"
+    folder = files("wxbot.backends.redis") / "scripts"
     flags = "" if name in _REFUSED_WITHOUT_MEMORY else " flags=allow-oom"
     parts = ("common", "refuse_half_copy", name) if name in _SCRIPTS else ("common", name)
     return "\n".join((f"#!lua{flags}", *((folder / f"{part}.lua").read_text() for part in parts)))

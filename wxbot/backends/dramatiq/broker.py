@@ -212,13 +212,13 @@ def _counting() -> Middleware | None:
 def make_broker(url: str) -> HintBroker:
     """The broker at ``url``, not connected yet: one for each waker or reader, made after gunicorn has forked.
 
-    ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.backends.redis_address``; RabbitMQ as ``amqp://`` or, over
+    ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.backends.redis.address``; RabbitMQ as ``amqp://`` or, over
     TLS, ``amqps://``. Raises ValueError for an address that cannot be read, without quoting it.
     """
     if re.match("amqps?://", url):
-        from wxbot.backends.dramatiq_rabbitmq import RabbitmqHints  # here: who has no RabbitMQ need not have pika
+        from wxbot.backends.dramatiq.rabbitmq import RabbitmqHints  # here: who has no RabbitMQ need not have pika
 
         return RabbitmqHints(url, middleware())
-    from wxbot.backends.dramatiq_redis import RedisHints
+    from wxbot.backends.dramatiq.redis import RedisHints
 
     return RedisHints(url, middleware())

@@ -1,0 +1,1 @@
+"""Hints between machines: Dramatiq on Redis or RabbitMQ."""

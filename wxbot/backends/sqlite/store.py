@@ -1,0 +1,137 @@
+"""The embedded store: one SQLite file in WAL mode, shared by all gunicorn workers of a machine.
+
+Acknowledged messages survive a power loss (``synchronous=FULL`` where a promise is given); leases and typing notes only
+need to survive the process and skip the fsync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from wxbot.backends.sqlite import inbox, shelves
+from wxbot.backends.sqlite.schema import prepare, to_json, write_something
+from wxbot.backends.sqlite.writer import SqliteWriter
+from wxbot.ports import (
+    Arrival,
+    Bid,
+    Claim,
+    ConversationKey,
+    DeadLetter,
+    HandOver,
+    Lease,
+    News,
+    Outcome,
+    Pending,
+    Receipt,
+    Retention,
+    StoredMedia,
+    StoredToken,
+)
+from wxbot.reply_budget import Budget
+
+
+class SqliteStore:
+    """wxbot.ports.Store on one SQLite file. Open it after gunicorn has forked, never before."""
+
+    def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
+        self._writer = SqliteWriter(path, full_sync=full_sync)
+        self._retention = retention or Retention()
+
+    def open(self) -> None:
+        self._writer.open(prepare)
+
+    def close(self) -> None:
+        self._writer.stop()
+
+    async def ping(self) -> None:
+        await self._writer.submit(write_something)
+
+    # Inbox
+
+    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
+        fields = to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
+        unsent = to_json(arrival.unsent)
+        return self._writer.run(lambda db: inbox.accept(db, arrival, fields, unsent, bid))
+
+    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
+        return await self._writer.submit(lambda db: inbox.waiting(db, appid, now, limit, patience), durable=False)
+
+    async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
+        return await self._writer.submit(lambda db: inbox.claim(db, key, owner, now, lease_seconds), durable=False)
+
+    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, News]:
+        held = to_json([(*lease.key, lease.owner, lease.fence) for lease in leases])
+        return await self._writer.submit(lambda db: inbox.renew(db, held, now, now + lease_seconds), durable=False)
+
+    async def save_typing(self, lease: Lease, typing_until: float) -> float:
+        return await self._writer.submit(lambda db: inbox.save_typing(db, lease, typing_until), durable=False)
+
+    async def record_sent(
+        self, lease: Lease, seq: int, sent: int, sent_at: float, budget: Budget | None = None
+    ) -> None:
+        await self._writer.submit(lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, budget))
+
+    async def budget(self, key: ConversationKey) -> Budget | None:
+        return await self._writer.submit(lambda db: inbox.terms_of(db, key).budget, durable=False)
+
+    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
+        state = None if outcome.state is None else to_json(outcome.state)
+        return await self._writer.submit(lambda db: inbox.settle(db, lease, outcome, state, now, go_on))
+
+    async def purge(self, appid: str, now: float) -> int:
+        return await self._writer.submit(lambda db: inbox.purge(db, appid, now, self._retention), durable=False)
+
+    # Tokens
+
+    async def load_token(self, appid: str) -> StoredToken | None:
+        return await self._writer.submit(lambda db: shelves.load_token(db, appid), durable=False)
+
+    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
+        return await self._writer.submit(
+            lambda db: shelves.begin_token_fetch(db, appid, refused, now, seconds), durable=False
+        )
+
+    async def save_token(self, appid: str, token: StoredToken | None) -> None:
+        await self._writer.submit(lambda db: shelves.save_token(db, appid, token), durable=False)
+
+    # Media
+
+    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
+        return await self._writer.submit(lambda db: shelves.load_media(db, appid, digest), durable=False)
+
+    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
+        await self._writer.submit(lambda db: shelves.save_media(db, appid, digest, media, now), durable=False)
+
+    # Passive answers
+
+    async def answer_passively(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
+        written = to_json(answer)
+        return await self._writer.submit(lambda db: shelves.answer_passively(db, lease, seq, written))
+
+    async def passive_answer(
+        self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
+    ) -> Mapping[str, Any] | None:
+        return await self._writer.submit(
+            lambda db: shelves.passive_answer(db, key, dedup_key, give_up), durable=give_up
+        )
+
+    # Hand-overs
+
+    async def hand_overs(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, HandOver]]:
+        return await self._writer.submit(lambda db: shelves.hand_overs(db, appid, now, limit), durable=False)
+
+    async def hand_back(self, key: ConversationKey) -> bool:
+        return await self._writer.submit(lambda db: shelves.hand_back(db, key))
+
+    # Dead letters
+
+    async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
+        return await self._writer.submit(lambda db: shelves.dead_letters(db, appid, limit), durable=False)
+
+    async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
+        return await self._writer.submit(lambda db: shelves.retry_dead_letter(db, appid, seq, now))
+
+    async def drop_dead_letter(self, appid: str, seq: int) -> bool:
+        return await self._writer.submit(lambda db: shelves.drop_dead_letter(db, appid, seq))

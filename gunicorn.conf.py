@@ -50,7 +50,7 @@ def _keep_starting(deployment: Any, worker: Any) -> None:
     while worker.alive:
         time.sleep(START_PAUSE)
         try:
-            deployment.start()
+            deployment.start_again()  # does nothing once worker_exit has stopped it
         except StoreUnavailable:
             continue
         return

@@ -288,6 +288,7 @@ def _for_each(
 
 
 def _with_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
+    _refuse_to_create(settings)
     store = make_store(settings)
     store.open()
 
@@ -298,6 +299,13 @@ def _with_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) 
         return asyncio.run(at_work())
     finally:
         store.close()
+
+
+def _refuse_to_create(settings: Settings) -> None:
+    """Who looks for messages in the wrong folder must not be told that there are none."""
+    path = Path(settings.store_url.removeprefix("sqlite:///"))
+    if settings.store_url.startswith("sqlite:///") and not path.exists():
+        raise StoreUnavailable(f"there is no store {path.resolve()} (WXBOT_STORE_URL; a bot makes it when it starts)")
 
 
 def _letters_of(settings: Settings) -> Sequence[DeadLetter]:

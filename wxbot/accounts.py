@@ -181,6 +181,8 @@ class _AccountsFile:
             )
         elif isinstance(value, bool) and name not in _FLAGS:
             section.refuse(key, ": true and false mean nothing here")
+        elif name == "plugins" and value == []:
+            section.refuse(key, ": must not be empty; leave it out for all plugins")
         else:
             section.given[name] = self._filled(section, key, value)
 
@@ -229,7 +231,7 @@ class _AccountsFile:
             for details in error.errors():
                 self._refuse(section, details["loc"], details["msg"])
             return None
-        return made.of_account(section.name, section.plugin_settings)
+        return made.of_account(section.name, section.plugin_settings, section.written)
 
     def _refuse(self, section: _Section, place: tuple[int | str, ...], message: str) -> None:
         name = str(place[0]) if place else ""
@@ -253,12 +255,26 @@ def _tables(path: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         problem = "is not UTF-8: save it as UTF-8"
     except tomllib.TOMLDecodeError as error:
-        problem = f"is not TOML: {error}"
+        problem = f"is not TOML: {error}{_about_names(path, str(error))}"
+    except RecursionError:
+        problem = "is no file of accounts: its brackets are nested too deeply"
+    except ValueError:  # a number of thousands of digits
+        problem = "is no file of accounts: it holds a number that is far too long"
     else:
         if tables:
             return tables
         problem = "has no account in it: write a section such as [orders] for each one"
     raise ConfigError([f"{path} {problem}"])
+
+
+def _about_names(path: str, error: str) -> str:
+    """What to know of names where the line that ``error`` tells of holds one."""
+    found = re.search(r"at line (\d+)", error)
+    lines = Path(path).read_bytes().decode("utf-8-sig").split("\n")
+    line = lines[int(found[1]) - 1] if found and int(found[1]) <= len(lines) else ""
+    if not line.lstrip().startswith("["):
+        return ""
+    return "; an account's name is of lower-case letters, digits, - and _, such as [club-house]"
 
 
 def _misplaced(tables: Mapping[str, Any]) -> Iterator[str]:
@@ -273,14 +289,15 @@ def _misplaced(tables: Mapping[str, Any]) -> Iterator[str]:
 
 def _refuse_twins(sections: list[_Section]) -> None:
     """Two bots of one account in one process would take each other's messages."""
-    first: dict[Any, str] = {}
+    first: dict[str, str] = {}
     for section in sections:
         appid = section.given.get("appid")
         if not isinstance(appid, str) or not appid:
             continue
-        if appid in first:
-            section.refuse(section.written["appid"], f" is that of [{first[appid]}] as well; write one section only")
-        first.setdefault(appid, section.name)
+        same = appid.strip().casefold()  # the same in another case is a slip of the pen
+        if same in first:
+            section.refuse(section.written["appid"], f" is that of [{first[same]}] as well; write one section only")
+        first.setdefault(same, section.name)
 
 
 def _not_beside(path: str, name: str) -> str:

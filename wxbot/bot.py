@@ -75,8 +75,12 @@ class Bot:
         return Door(self, self.settings.callback_path, send_path if self.settings.send_key else None)
 
     def start(self) -> None:
-        """Open the store and start the event-loop thread, once per process. Raises StoreUnavailable."""
-        self._stopped = False
+        """Open the store and start the event-loop thread, once per process. Raises StoreUnavailable.
+
+        A ``stop`` meanwhile wins; ``start`` may be called again after it.
+        """
+        with self._starting:
+            self._stopped = False
         self._running()
 
     def stop(self, seconds: float | None = None) -> None:
@@ -109,6 +113,7 @@ class Bot:
         if not receipt.new:
             log.info("a redelivered push was acknowledged and not answered again")
         if receipt.handed_over.until:
+            log.info("a message was passed on to human agents")
             return self._transfer(push, receipt.handed_over)
         return self._passive_answer(push, arrival, receipt.first_at) if self._answers_pushes else None
 
@@ -154,7 +159,7 @@ class Bot:
         agent = self.plugins.router.agent_for(message_from(self.settings.appid, fields, now))
         if agent is None:
             return None
-        log.info("a message was handed to human agents")
+        log.info("a rule leaves a user to human agents for %g s", self.settings.hand_over_seconds)
         return HandOver(now + self.settings.hand_over_seconds, agent)
 
     def _transfer(self, push: Push, to: HandOver) -> PassiveAnswer:
@@ -210,11 +215,12 @@ class Bot:
             raise ReplyRefused("the text is empty")
         engine, now = self._running(), self.clock.now()
         user = ConversationKey(self.settings.appid, openid)
-        _check_budget(engine.budget(user), now)
         kept_as = key or secrets.token_hex(8)
+        if not (key and engine.seen(user, _dedup_key(key))):  # whoever asks again must not hear that it is too late
+            _check_budget(engine.budget(user), now)
         fields = {"MsgType": SENT_BY_BOT, "FromUserName": openid, "ToUserName": "", "CreateTime": int(now)}
         unsent = tuple(reply_to_json(message) for message in messages)
-        receipt = engine.accept(Arrival(user, f"s:{kept_as}", fields, now, 0.0, unsent=unsent))
+        receipt = engine.accept(Arrival(user, _dedup_key(kept_as), fields, now, 0.0, unsent=unsent))
         if not receipt.new:
             log.info("a message with the same idempotency key is here already")
         return kept_as
@@ -244,14 +250,19 @@ class Bot:
         if engine is not None and engine.pid == os.getpid():
             return engine
         with self._starting:
-            if self._stopped:  # a push that came while the process ends: WeChat delivers it again
-                raise StoreUnavailable("the bot is stopping")
+            if self._stopped:  # a push that came while the process ends or cannot start: WeChat delivers it again
+                raise StoreUnavailable("the bot is not running: it is stopping, or could not start")
             if self._engine is None or self._engine.pid != os.getpid():
                 engine = Engine(self.settings, self.clock, self.plugins, self._outgoing, self._is_busy)
                 engine.start()
                 self._engine = engine
                 atexit.register(self.stop)
             return self._engine
+
+
+def _dedup_key(key: str) -> str:
+    """As ``wxbot.wechat.callback.dedup_key``, which begins otherwise."""
+    return f"s:{key}"
 
 
 def make_outgoing(settings: Settings) -> Outgoing:

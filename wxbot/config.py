@@ -25,6 +25,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -50,6 +51,9 @@ _REDIS_ADDRESS = re.compile(r"rediss?(\+sentinel)?://[^\s/]+")
 _AMQP_ADDRESS = re.compile(r"amqps?://[^\s/]+")
 
 CALLBACK_PATH = "/wechat"
+_OTHER_PATHS = re.compile(r"/(healthz|readyz|metrics|send(/.*)?)")
+"""Addresses that wxbot itself has beside the callback (wxbot/web.py)."""
+_APPID = re.compile(r"[A-Za-z0-9_-]+")
 
 SHORTEST_KEY = 16
 """Characters that ``WXBOT_SEND_KEY`` must have at least."""
@@ -228,6 +232,7 @@ class Settings(BaseSettings):
     # Known only where one deployment has several accounts (see ``of_account``)
     _account: str = PrivateAttr("")
     _plugin_settings: Mapping[str, Mapping[str, Any]] = PrivateAttr(default_factory=dict)
+    _written: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("plugin_folders", "plugins", "send_kinds", "hand_back_words", "continue_words", mode="before")
     @classmethod
@@ -236,18 +241,37 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("secret", "token", mode="before")
+    @field_validator("appid")
     @classmethod
-    def _is_there(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is not NOT_GIVEN or info.data.get("cloud_call", "off") != "off":
-            return value
-        raise ValueError(MISSING)
+    def _looks_like_an_appid(cls, value: str) -> str:
+        if value != value.strip():
+            raise ValueError("must have no blanks around it")
+        if not _APPID.fullmatch(value):
+            raise ValueError("must be of a-z, A-Z, 0-9, - and _ only, as WeChat's console shows it")
+        return value
 
-    @field_validator("secret", "token")
+    @field_validator("secret", "token", mode="wrap")
     @classmethod
-    def _not_empty(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        if not value.get_secret_value().strip() and info.data.get("cloud_call", "off") == "off":
+    def _not_empty(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SecretStr:
+        in_cloud = info.data.get("cloud_call", "off") != "off"
+        if value is NOT_GIVEN:
+            if in_cloud:
+                return NOT_GIVEN
+            raise ValueError(MISSING)
+        secret: SecretStr = handler(value)
+        if secret.get_secret_value().strip():
+            return secret
+        if not in_cloud:
             raise ValueError("must not be empty: without it anybody could sign as WeChat, or no call would work")
+        if info.field_name == "token":
+            raise ValueError("must not be empty: unsigned pushes would be believed; leave it out if that is meant")
+        return secret
+
+    @field_validator("callback_path")
+    @classmethod
+    def _is_free(cls, value: str) -> str:
+        if _OTHER_PATHS.fullmatch(re.sub("/+", "/", value).rstrip("/")):
+            raise ValueError("is wxbot's own: /healthz, /readyz, /metrics, /send and all below /send are taken")
         return value
 
     @field_validator("send_key")
@@ -260,6 +284,8 @@ class Settings(BaseSettings):
             raise ValueError(f"must have {SHORTEST_KEY} characters or more: whoever guesses it writes to your users")
         if not key.isascii() or not key.isprintable() or " " in key:
             raise ValueError("must have ASCII characters only, and no blanks: it travels in an HTTP header")
+        if set(key) & set("\"'\\"):
+            raise ValueError("must have no quotes and no backslashes: a log line could not hide it then")
         return value
 
     @field_validator("quota", mode="before")
@@ -271,10 +297,17 @@ class Settings(BaseSettings):
 
     @field_validator("send_kinds")
     @classmethod
-    def _known_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_kinds(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        is_passive = info.data.get("account_kind") == "unverified"
+        carried = reply_kinds("unverified") if is_passive else frozenset(KINDS)
         for number, kind in enumerate(value, 1):
             if kind not in KINDS:  # and is not shown: it may be a secret in the wrong place
                 raise ValueError(f"number {number} is no kind of reply; there are {', '.join(KINDS)}")
+            if kind not in carried:
+                raise ValueError(
+                    f"{kind} cannot be the answer to a push, and an unverified account sends nothing else; "
+                    f"it can have {', '.join(sorted(carried))}"
+                )
         return value
 
     @field_validator("api_base")
@@ -284,10 +317,19 @@ class Settings(BaseSettings):
 
     @field_validator("aes_key", "previous_aes_key")
     @classmethod
-    def _is_aes_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None or not value.get_secret_value():
+    def _is_aes_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        in_cloud = info.data.get("cloud_call", "off") != "off"
+        if value is None:
+            return None
+        if not value.get_secret_value():
+            if in_cloud and info.field_name == "aes_key":
+                raise ValueError("must not be empty: leave it out if pushes come over Cloud Hosting's inner network")
             return None
         decode_aes_key(value.get_secret_value())
+        if in_cloud and info.data.get("token") is NOT_GIVEN:
+            raise ValueError("needs the Token of the message push beside it: unsigned pushes would be believed")
+        if info.field_name == "previous_aes_key" and info.data.get("aes_key", value) is None:
+            raise ValueError("needs the EncodingAESKey of now beside it: without one no push is decrypted")
         return value
 
     @field_validator("store_url")
@@ -337,12 +379,27 @@ class Settings(BaseSettings):
         """What this account alone sets for its plugins, by plugin: it wins over ``WXBOT_PLUGIN_…``."""
         return self._plugin_settings
 
-    def of_account(self, name: str, plugin_settings: Mapping[str, Mapping[str, Any]] | None = None) -> Self:
-        """The same settings for the account ``name`` of several, whose callback path is ``/wechat/<name>``."""
+    @property
+    def written(self) -> Mapping[str, str]:
+        """As which key each setting stands in the account's section of the accounts' file; empty for one account."""
+        return self._written
+
+    def of_account(
+        self,
+        name: str,
+        plugin_settings: Mapping[str, Mapping[str, Any]] | None = None,
+        written: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The same settings for the account ``name`` of several, whose callback path is ``/wechat/<name>``.
+
+        ``written``: see there; None leaves it as it is.
+        """
         made = self.model_copy(update={"callback_path": f"{CALLBACK_PATH}/{name}"})
         made._account = name  # noqa: SLF001 - a copy of our own
         if plugin_settings is not None:
             made._plugin_settings = plugin_settings  # noqa: SLF001
+        if written is not None:
+            made._written = written  # noqa: SLF001
         return made
 
     def secrets(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.firmly import firmly
 from wxbot.pipeline import Pipeline
 from wxbot.ports import Bid, Claim, Clock, ConversationKey, HandOver, Inbox, Lease, News, Outcome, Pending
+from wxbot.reply_budget import Budget
 from wxbot.time_limit import pause
 from wxbot.turn import Turn
 from wxbot.typing_indicator import TypingIndicator
@@ -79,12 +80,13 @@ class Conversation:
         if self.lease is not None and self.indicator is not None:
             self.lease.expires_at = until
             self.indicator.interacted(news.interacted_at)
-            self.handed_over(news.handed_over)
+            self.acted(news.handed_over, news.budget)
 
-    def handed_over(self, to: HandOver) -> None:
-        """Who has the user now: what is being worked is not said to one who is with people."""
+    def acted(self, handed_over: HandOver, budget: Budget | None) -> None:
+        """The user has done something meanwhile. What is being worked is not said to one who is with people."""
         if self.turn is not None:
-            self.turn.handed_over = to
+            self.turn.handed_over = handed_over
+            self.turn.acted(budget)
 
     def lose(self) -> None:
         """Somebody else owns it: stop, and send nothing more, not even what waits for a connection already."""
@@ -151,10 +153,14 @@ class Conversations:
         if conversation.indicator is not None:
             conversation.indicator.interacted(interacted_at)
 
-    def hand_over(self, key: ConversationKey, to: HandOver) -> None:
-        """The user went to human agents while, maybe, an earlier message of theirs is being worked."""
+    def works(self, key: ConversationKey) -> bool:
+        """Whether the conversation is worked here. Callable anywhere."""
+        return key in self._active
+
+    def acted(self, key: ConversationKey, handed_over: HandOver, budget: Budget | None) -> None:
+        """The user has done something while, maybe, an earlier message of theirs is being worked."""
         if conversation := self._active.get(key):
-            conversation.handed_over(to)
+            conversation.acted(handed_over, budget)
 
     async def adopt(self, key: ConversationKey, interacted_at: float) -> None:
         """Make ``key`` ours if it has work and no living owner. Waits while this process is full."""

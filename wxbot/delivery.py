@@ -40,10 +40,15 @@ class DeliveryOptions:
 
     text_bytes: int = 2000
     continue_text: str = "…"
+    error_text: str = ""
 
 
 class Delivery(Protocol):
     """The way of an answer to the user."""
+
+    async def begin(self, turn: Turn) -> None:
+        """Before the handler runs: send what of earlier answers the user was never told of, if that is possible."""
+        ...
 
     async def deliver(self, turn: Turn) -> None:
         """Send ``turn.unsent`` as far as it may go now; all of it once the turn is through. Raises SendFailed."""
@@ -67,11 +72,23 @@ class ApiDelivery:
         self._options = options
         self._hold = hold
 
+    async def begin(self, turn: Turn) -> None:
+        rest, left = turn.rest, self._left(turn) - 1  # one is for the answer
+        if not rest.replies or rest.offered or isinstance(turn.message, EventMessage) or left < 1:
+            return
+        now, kept = fit(rest.replies, left, self._options.text_bytes, self._options.continue_text)
+        waiting = [*now]
+
+        def told() -> None:
+            waiting.pop(0)
+            turn.new_rest = Rest((*waiting, *kept), offered=not waiting)
+
+        while waiting and self._left(turn) > 0:
+            await self._send_patiently(turn, waiting[0], told)
+
     async def deliver(self, turn: Turn) -> None:
         if turn.is_for_agents(self._clock.now()):
             _be_silent(turn)
-        elif turn.through:
-            _take_up_rest(turn)
         if not (turn.through or self._may_go(turn)):
             return  # it waits for the end, and Typing goes on
         await self._hold(turn.lease)  # else what shows now is another owner's
@@ -81,7 +98,7 @@ class ApiDelivery:
                 await self._make_fit(turn)
             if not self._may_go(turn):
                 break
-            await self._send_patiently(turn, turn.unsent[0])
+            await self._send_patiently(turn, turn.unsent[0], turn.said_one)
         if not turn.through and self._left(turn) > 0:
             turn.indicator.resume()
 
@@ -95,9 +112,11 @@ class ApiDelivery:
         left = self._left(turn)
         if said and left == 0:
             log.warning("the user could not be told that the handler failed: WeChat takes no message for them now")
+        now, kept = fit(said, left, self._options.text_bytes, self._options.continue_text)
         with turn.uninterrupted():
-            for message in fit(said, left, self._options.text_bytes, self._options.continue_text).now:
+            for message in now:
                 await self._tell_once(turn, message)
+            turn.keep(kept, offered=bool(now))
             turn.failure = reason
 
     # How much may go
@@ -118,20 +137,20 @@ class ApiDelivery:
         left = self._left(turn)
         if len(turn.unsent) <= left:
             return
-        if left == 0 and turn.resumed:
+        if left == 0 and turn.is_sent_first:
             raise SendFailed(NotNow("WeChat takes no message for this user until they act again"), final=True)
         turn.unsent, kept = fit(turn.unsent, left, self._options.text_bytes, self._options.continue_text)
+        turn.keep(kept, offered=bool(turn.unsent))
         if kept:
-            turn.keep(Rest(tuple(kept), offered=bool(turn.unsent)))
             log.info("%d message(s) are kept until the user asks for them, WeChat takes %d", len(kept), left)
 
     # Send
 
-    async def _send_patiently(self, turn: Turn, message: Reply) -> None:
+    async def _send_patiently(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
         for wait in (*SEND_PAUSES, None):
             try:
                 with turn.uninterrupted():
-                    await self._send_once(turn, message)
+                    await self._send_once(turn, message, told)
             except (ReplyQuotaSpent, ReplyWindowShut) as error:
                 await self._learn_limit(turn, error)
                 return
@@ -143,7 +162,7 @@ class ApiDelivery:
             else:
                 return
 
-    async def _send_once(self, turn: Turn, message: Reply) -> None:
+    async def _send_once(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
         await self._hold(turn.lease)
         called_at = self._clock.now()
         try:
@@ -156,8 +175,7 @@ class ApiDelivery:
             turn.sent_at = called_at
             turn.indicator.message_sent(called_at)
         turn.spend()
-        turn.sent += 1
-        turn.unsent.pop(0)
+        told()
         # The last one is recorded by settling the turn, in the same moment and in one transaction.
         if turn.unsent or not turn.through or turn.indicator.calling:
             await self._record(turn)
@@ -176,17 +194,26 @@ class ApiDelivery:
 
     async def _learn_limit(self, turn: Turn, error: WeChatError) -> None:
         """WeChat takes no more: what was believed of the budget is put right, for every process."""
-        if turn.resumed:
+        if turn.is_sent_first:
             raise SendFailed(error, final=True) from None
         log.warning("what is left of an answer is kept for the user: %s", error)
         turn.spend(all_of_it=True)
         await self._record(turn)
 
     async def _record(self, turn: Turn) -> None:
-        at = turn.sent_at or 0.0
+        """How far it has come. Of a handler that is through, all that is left: it need not run again."""
+        at, to_do = turn.sent_at or 0.0, turn.to_do() if turn.through or turn.doubtful else None
         await firmly(
             self._clock,
-            lambda: self._inbox.record_sent(turn.lease, turn.pending.seq, turn.sent, at, turn.counted_budget),
+            lambda: self._inbox.record_sent(
+                turn.lease,
+                turn.pending.seq,
+                turn.sent,
+                at,
+                turn.counted_budget,
+                unsent=to_do,
+                state=turn.changed_state,
+            ),
         )
 
     def _permit(self, lease: Lease) -> Permit:
@@ -201,11 +228,3 @@ def _be_silent(turn: Turn) -> None:
     if turn.unsent:
         log.info("%d message(s) are not sent: the user is with human agents", len(turn.unsent))
         turn.unsent = []
-
-
-def _take_up_rest(turn: Turn) -> None:
-    """What the user was never told of goes before the answer to their next message."""
-    rest = turn.rest
-    if rest.replies and not rest.offered and not turn.resumed and not isinstance(turn.message, EventMessage):
-        turn.unsent = [*rest.replies, *turn.unsent]
-        turn.keep(Rest())

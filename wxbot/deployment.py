@@ -7,6 +7,7 @@ plugins. They share the process, its settings and its addresses.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,11 +21,11 @@ from wxbot.logs import speak_of, speaking_of
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import misspelt_everywhere
 from wxbot.ports import Clock
-from wxbot.web import Door, create_app
+from wxbot.web import SEND_PATH, Door, create_app
 
 log = logging.getLogger("wxbot.deployment")
 
-SEND_PATH = "/send"
+__all__ = ["SEND_PATH", "Deployment", "problems_of"]
 
 
 class Deployment:
@@ -45,6 +46,8 @@ class Deployment:
         self.bots: Mapping[str, Bot] = _make_bots(accounts, given, clock)
         self._max_body_bytes = next(iter(accounts.values())).max_body_bytes
         self._doors = {name: _door(name, bot) for name, bot in self.bots.items()}
+        self._one_at_a_time = threading.Lock()
+        self._wanted: object | None = None  # made by ``start``, and gone when it is stopped
 
     def wsgi(self) -> Flask:
         """The application for gunicorn: ``/wechat/<name>`` and ``/send/<name>``; for a single account without names."""
@@ -54,22 +57,28 @@ class Deployment:
         return app
 
     def start(self) -> None:
-        """Start every bot, once per process. Raises StoreUnavailable; those that had started are stopped then."""
-        started: list[str] = []
-        try:
-            for name, bot in self.bots.items():
-                with _named(name):
-                    bot.start()
-                started.append(name)
-        except BaseException:
-            self._stop(started, 0.0)
-            raise
+        """Start every bot, once per process. Raises StoreUnavailable; none runs then, until it is called again.
+
+        A ``stop`` meanwhile wins.
+        """
+        self._wanted = object()
+        self._start(self._wanted)
+
+    def start_again(self) -> bool:
+        """Try again what ``start`` failed in, unless ``stop`` was called since. Whether the bots are to run."""
+        wanted = self._wanted
+        if wanted is not None:
+            self._start(wanted)
+        return wanted is not None
 
     def stop(self, seconds: float | None = None) -> None:
         """Finish running handlers within ``seconds`` (by default ``drain_seconds``), hand back the rest, close.
 
-        All bots at the same time.
+        All bots at the same time. What is starting them in another thread gives up.
         """
+        self._wanted = None
+        with self._one_at_a_time:
+            pass  # the bot that is being started is there now, to be stopped
         self._stop(list(self.bots), seconds)
 
     def problem(self) -> str | None:
@@ -84,6 +93,18 @@ class Deployment:
     def metrics(self) -> bytes | None:
         """See ``wxbot.web.House``. What was counted is the process's, so any bot knows it."""
         return next(iter(self.bots.values())).metrics()
+
+    def _start(self, wanted: object) -> None:
+        try:
+            for name, bot in self.bots.items():
+                with _named(name), self._one_at_a_time:
+                    if self._wanted is not wanted:
+                        raise StoreUnavailable("the bot was stopped while it started")
+                    bot.start()
+        except BaseException:
+            if self._wanted is wanted:  # else whoever stopped or started it since decides
+                self._stop(list(self.bots), 0.0)
+            raise
 
     def _stop(self, names: Sequence[str], seconds: float | None) -> None:
         threads = [
@@ -121,7 +142,7 @@ def _make_bots(
         except (ConfigError, PluginError) as error:
             if not name:
                 raise
-            problems += problems_of(name, error)
+            problems += [_by_key(problem, own) for problem in problems_of(name, error)]
     if len(bots) == len(accounts) and "" not in accounts:
         problems += misspelt_everywhere(bot.plugins for bot in bots.values())
     if problems:
@@ -133,6 +154,13 @@ def problems_of(name: str, error: ConfigError | PluginError) -> list[str]:
     """What is wrong with the account ``name``, with its name in front."""
     told = error.problems if isinstance(error, ConfigError) else [str(error)]
     return [f"[{name}] {problem}" for problem in told]
+
+
+def _by_key(problem: str, settings: Settings) -> str:
+    """``problem`` with the keys of the account's section in place of the variables that it does not use."""
+    for name, key in settings.written.items():
+        problem = re.sub(rf"\bWXBOT_{name.upper()}\b", key, problem)
+    return problem
 
 
 def _door(name: str, bot: Bot) -> Door:

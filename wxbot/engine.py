@@ -105,10 +105,10 @@ class Engine:
         """Keep the message, and have it worked if it is new and the bot's. Raises StoreUnavailable."""
         bid = None if self._desk is None else self._desk.bid()
         receipt = self.store.accept(arrival, bid)
-        if receipt.handed_over.until:
-            if self._desk is not None:
-                self._loop.call(self._desk.hand_over, arrival.key, receipt.handed_over)
-        elif receipt.new and self._waker is not None:
+        desk = self._desk
+        if receipt.new and desk is not None and desk.works(arrival.key):
+            self._loop.call(desk.acted, arrival.key, receipt.handed_over, arrival.budget)
+        if receipt.new and not receipt.handed_over.until and self._waker is not None:
             self._waker.wake(arrival.key, arrival.interacted_at, receipt.claim)
         return receipt
 
@@ -116,6 +116,10 @@ class Engine:
         """See ``WaitingRoom.answer``. Blocks for as long as WeChat waits."""
         waiting = self._waiting_room.answer(arrival.key, arrival.dedup_key, first_at or arrival.received_at)
         return self._loop.run(waiting, STUCK_SECONDS)
+
+    def seen(self, key: ConversationKey, dedup_key: str) -> bool:
+        """Whether this message is here already. Raises StoreUnavailable."""
+        return self._loop.run(self.store.seen(key, dedup_key), READY_SECONDS)
 
     def budget(self, key: ConversationKey) -> Budget | None:
         """What WeChat takes for this user, as far as is known. Raises StoreUnavailable."""
@@ -181,6 +185,7 @@ class Engine:
             has_agents=not self._answers_pushes,
             hand_over_seconds=settings.hand_over_seconds,
             continue_words=frozenset(word.casefold() for word in settings.continue_words),
+            hand_back_words=frozenset(word.casefold() for word in settings.hand_back_words),
             unknown_budget=ONE_FOR_EACH_PUSH if self._answers_pushes else UNKNOWN_BUDGET,
             error_text=settings.error_text,
             timeout_text=settings.timeout_text,
@@ -191,7 +196,7 @@ class Engine:
         return Pipeline(self._plugins.router, client, delivery, self._outgoing, self._clock, threads, options)
 
     def _delivery(self, client: WeChatClient, conversations: Conversations) -> Delivery:
-        options = DeliveryOptions(self._settings.text_bytes, self._settings.continue_text)
+        options = DeliveryOptions(self._settings.text_bytes, self._settings.continue_text, self._settings.error_text)
         if not self._answers_pushes:
             return ApiDelivery(client, self.store, self._clock, options, conversations.hold)
         return PassiveDelivery(

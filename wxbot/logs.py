@@ -35,7 +35,8 @@ def speaking_of(account: str) -> Iterator[None]:
 
 _QUOTE = r"""(?:\\*["'])?"""
 _CREDENTIALS = re.compile(
-    rf"""((?:access_token|secret){_QUOTE}(?:\s*[=:]\s*|%3D){_QUOTE})[^&\s"',}}\\]+""", re.IGNORECASE
+    rf"""((?:access[_-]token|secret)(?:{_QUOTE}(?:\s*[=:]\s*|%3D)b?{_QUOTE}|\\*["']\s*,\s*b?\\*["']))[^&\s"',}}\\]+""",
+    re.IGNORECASE,
 )
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\t")}
 

@@ -39,7 +39,7 @@ _NAMES = {
     "video/mp4": "mp4",
 }
 _MEDIA_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
-_UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f"\\/]')
+_UNSAFE_IN_NAME = re.compile(r'[\x00-\x1f\x7f"\\/\ud800-\udfff]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,13 @@ def content_type_of(content: bytes) -> str:
     return next((kind for kind, fits in _SIGNS.items() if fits(content)), "")
 
 
+def is_media_id(text: str) -> bool:
+    """Whether it could be one of WeChat's."""
+    return _MEDIA_ID.fullmatch(text) is not None
+
+
 def _checked_id(media_id: str) -> str:
-    if _MEDIA_ID.fullmatch(media_id):
+    if is_media_id(media_id):
         return media_id
     raise ReplyRefused(
         f"{media_id[:80]!r} is no media id of WeChat's; for a file, give pathlib.Path({media_id[:80]!r})"
@@ -81,13 +86,13 @@ def _checked_id(media_id: str) -> str:
 
 def _named_content(source: Path | bytes | BinaryIO | Media, kind: MediaKind, most: int) -> tuple[str, bytes]:
     if isinstance(source, Media):
-        return source.filename or f"the {kind}", source.content
+        return _shown(source.filename) or f"the {kind}", _bytes_of(source, kind)
     if isinstance(source, bytes | bytearray | memoryview):
         return f"the {kind}", bytes(source)
     if isinstance(source, Path):
-        return str(source), _read_file(source, kind, most)
+        return _shown(source), _read_file(source, kind, most)
     if callable(getattr(source, "read", None)):
-        return str(getattr(source, "name", f"the {kind}")), _read_open(source, kind, most)
+        return _shown(getattr(source, "name", f"the {kind}")), _read_open(source, kind, most)
     raise ReplyRefused(
         f"{type(source).__name__} is nothing that can be sent as {kind}: give a media id, a pathlib.Path, bytes or an"
         " open binary file"
@@ -98,18 +103,40 @@ def _read_file(path: Path, kind: MediaKind, most: int) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(most)
-    except OSError as error:
-        raise ReplyRefused(f"the {kind} {path} cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else ""
+        raise ReplyRefused(f"the {kind} {_shown(path)} cannot be read: {reason or error}") from None
 
 
 def _read_open(file: BinaryIO, kind: MediaKind, most: int) -> bytes:
-    try:
-        content = file.read(most)
-    except (OSError, ValueError) as error:
-        raise ReplyRefused(f"the open file for a reply of the kind {kind} cannot be read: {error}") from None
-    if not isinstance(content, bytes):
-        raise ReplyRefused(f"the open file for a reply of the kind {kind} gives text: open it with 'rb'")
-    return content
+    content = bytearray()
+    while len(content) < most:  # a pipe or a network stream gives what it has, which may be a part
+        try:
+            part = file.read(most - len(content))
+        except (OSError, ValueError) as error:
+            raise ReplyRefused(f"the open file for a reply of the kind {kind} cannot be read: {error}") from None
+        if isinstance(part, str):
+            raise ReplyRefused(f"the open file for a reply of the kind {kind} gives text: open it with 'rb'")
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise ReplyRefused(f"the open file for a reply of the kind {kind} gives {type(part).__name__}, not bytes")
+        if not part:
+            break
+        content += part
+    return bytes(content)
+
+
+def _bytes_of(media: Media, kind: MediaKind) -> bytes:
+    content: object = media.content
+    if isinstance(content, bytes | bytearray | memoryview):
+        return bytes(content)
+    raise ReplyRefused(
+        f"the content of the Media for a reply of the kind {kind} must be bytes, not {type(content).__name__}"
+    )
+
+
+def _shown(name: object) -> str:
+    """A file's name as text that can be written anywhere: names that are not UTF-8 hold halves of characters."""
+    return str(name).encode(errors="replace").decode()
 
 
 def _checked(content: bytes, name: str, kind: MediaKind, limit: int) -> Media:

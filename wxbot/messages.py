@@ -371,7 +371,9 @@ _EVENTS: Mapping[str, tuple[type[EventMessage], Own]] = {
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
-    return value if isinstance(value, str) else "" if value is None else str(value)
+    if isinstance(value, str):
+        return value
+    return "" if value is None or isinstance(value, Mapping | list) else str(value)
 
 
 def _int(fields: Mapping[str, Any], name: str) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 from wxbot.capabilities import ACCOUNTS
 from wxbot.errors import ReplyRefused
 from wxbot.media import MAX_BYTES, Media, MediaKind, read_media
-from wxbot.replies import MenuReply, MiniProgramPageReply, Reply, TextReply
+from wxbot.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply, TextReply
 from wxbot.reply_budget import AccountKind
-from wxbot.splitting import split_text
+from wxbot.splitting import split_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,22 @@ class Outgoing:
     def messages(self, reply: Reply, ai: bool | None = None) -> list[Reply]:
         """The messages that ``reply`` takes; none for blank text. ``ai``: the plugin's choice. Raises ReplyRefused."""
         self._check(reply)
+        reply = _storable(reply)
         if reply.ai is None and (ai is not None or self.ai_mark):
             reply = dataclasses.replace(reply, ai=True if ai is None else ai)
         return self._texts(reply) if isinstance(reply, TextReply) else [self._with_media(reply)]
 
     def _texts(self, reply: TextReply) -> list[Reply]:
-        text = reply.text.encode(errors="replace").decode()  # half an emoji cannot be sent
-        parts = split_text(text, self.text_bytes)
-        return [dataclasses.replace(reply, text=part) for part in parts if part.strip()]
+        parts = split_parts(reply.text, self.text_bytes)
+        return [
+            dataclasses.replace(reply, text=part.text, joint=part.joint if number else reply.joint)
+            for number, part in enumerate(parts)
+            if part.text.strip()
+        ]
 
     def _check(self, reply: Reply) -> None:
+        if reply.ai is not None and not isinstance(reply.ai, bool):
+            raise ReplyRefused(f"{type(reply).__name__}: ai must be True, False or None, not {reply.ai!r}")
         if reply.kind not in self.kinds:
             raise ReplyRefused(
                 f"this account ({ACCOUNTS[self.account_kind]}) cannot send the kind {reply.kind!r}"
@@ -66,6 +72,23 @@ class Outgoing:
     def _check_passive(self, media: str | Media, name: str) -> None:
         if self.account_kind == "unverified" and isinstance(media, Media) and media.content_type == "image/gif":
             raise ReplyRefused(f"{media.filename or name} is GIF, which WeChat does not take as the answer to a push")
+
+
+def _storable(reply: Reply) -> Reply:
+    """Without halves of emoji (lone surrogates), which nothing could write down: they become "?"."""
+    changed: dict[str, Any] = {}
+    for each in dataclasses.fields(reply):
+        value = getattr(reply, each.name)
+        whole = _whole(value) if isinstance(value, str) else value
+        if isinstance(reply, MenuReply) and each.name == "items":
+            whole = tuple(MenuItem(_whole(item.id), _whole(item.text)) for item in value)
+        if whole != value:
+            changed[each.name] = whole
+    return dataclasses.replace(reply, **changed) if changed else reply
+
+
+def _whole(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 def _check_texts(reply: Reply) -> None:

@@ -40,27 +40,51 @@ class PassiveDelivery:
         self._hold = hold
         self._notice = notice
 
+    async def begin(self, turn: Turn) -> None:
+        """There is one message for all, and it waits for the answer."""
+
     async def deliver(self, turn: Turn) -> None:
         if not turn.through:
             return
-        rest = turn.rest
-        waits = [] if rest.offered or isinstance(turn.message, EventMessage) else list(rest.replies)
-        answer, kept = await self._answer([*waits, *turn.unsent])
+        waits = self._take_up_rest(turn)
+        try:
+            answer, kept = await self._answer([*waits, *turn.unsent])
+        except SendFailed as failure:
+            if failure.final:  # a dead letter keeps what was said; the user is told that something went wrong
+                await self._keep_answer(turn, self._apology())
+            raise
         if await self._keep_answer(turn, answer):
-            if waits or kept:
-                turn.keep(Rest(tuple(kept), offered=True))
+            turn.keep(kept, offered=True)
             turn.sent += bool(answer)
-        elif turn.unsent:
-            log.info("an answer came too late and is kept for the user's next message")
-            turn.keep(Rest((*waits, *turn.unsent)))
+        else:
+            self._came_late(turn, [*waits, *turn.unsent])
         turn.unsent = []
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:
-        said, turn.unsent = turn.unsent, []
-        answer, _ = await self._answer([*said, *([TextReply(text)] if text else [])])
+        said, turn.unsent = [*turn.unsent, *([TextReply(text)] if text else [])], []
+        answer, kept = await self._answer(said)
         with turn.uninterrupted():
-            await self._keep_answer(turn, answer)
+            if await self._keep_answer(turn, answer):
+                turn.keep(kept, offered=True)
+            else:
+                self._came_late(turn, said)
             turn.failure = reason
+
+    def _take_up_rest(self, turn: Turn) -> list[Reply]:
+        """What came too late goes before the answer to the user's next message."""
+        rest = turn.rest
+        if rest.offered or isinstance(turn.message, EventMessage):
+            return []
+        turn.new_rest = Rest()
+        return list(rest.replies)
+
+    def _came_late(self, turn: Turn, replies: list[Reply]) -> None:
+        if replies:
+            log.info("an answer came too late and is kept for the user's next message")
+            turn.keep(replies, offered=False)
+
+    def _apology(self) -> Reply | None:
+        return TextReply(self._options.error_text) if self._options.error_text else None
 
     async def _answer(self, replies: list[Reply]) -> tuple[Reply | None, list[Reply]]:
         now, kept = fit(replies, 1, self._options.text_bytes, self._options.continue_text)

@@ -13,10 +13,10 @@ from typing import Any
 from wxbot.delivery import Delivery, SendFailed
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
 from wxbot.handler_run import HandlerRun
-from wxbot.messages import EventMessage, Message, TextMessage
+from wxbot.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
 from wxbot.outgoing import Outgoing
 from wxbot.plugin import Context
-from wxbot.ports import Channel, Clock, HandOver, Lease, Outcome, Pending
+from wxbot.ports import WITH_BOT, Channel, Clock, HandOver, Lease, Outcome, Pending
 from wxbot.replies import Reply
 from wxbot.reply_budget import UNKNOWN_BUDGET, Budget
 from wxbot.rest import Rest
@@ -41,6 +41,7 @@ class PipelineOptions:
     has_agents: bool = True
     hand_over_seconds: float = 1800.0
     continue_words: frozenset[str] = frozenset()
+    hand_back_words: frozenset[str] = frozenset()
     unknown_budget: Budget = UNKNOWN_BUDGET
     error_text: str = ""
     timeout_text: str = ""
@@ -79,18 +80,17 @@ class Pipeline:
         try:
             if turn.pending.attempts > self._options.max_attempts:
                 return turn.outcome("dead", f"given up: begun {turn.pending.attempts - 1} times without an end")
+            self._let_back(turn)
             if turn.is_for_agents(self._clock.now()):
-                log.info("left to human agents: %s", type(turn.message).__name__)
-                turn.unsent, turn.through = [], True
-            elif turn.through:  # an earlier attempt has run the handler; only its replies are left to send
+                return self._leave_to_agents(turn)
+            if turn.through:  # an earlier attempt has run the handler; only its replies are left to send
                 await self._delivery.deliver(turn)
             elif self._asks_for_rest(turn):
-                turn.unsent, turn.through = list(turn.rest.replies), True
-                turn.keep(Rest())
+                turn.unsent, turn.through, turn.new_rest = list(turn.rest.replies), True, Rest()
                 await self._delivery.deliver(turn)
             else:
+                await self._delivery.begin(turn)
                 await self._handle(turn)
-                _forget_leaver(turn)
         except SendFailed as failure:
             return self._after_failed_send(turn, failure)
         except _HandlerFailed as failure:
@@ -118,6 +118,22 @@ class Pipeline:
             retry_at=self._clock.now() + UNREADABLE_WAIT,
         )
 
+    # Human agents
+
+    def _let_back(self, turn: Turn) -> None:
+        """The end of a hand-over that had not begun when this message came in."""
+        message = turn.message
+        closes = isinstance(message, AgentSessionEvent) and message.event == "kf_close_session"
+        if closes or _says(message, self._options.hand_back_words):
+            turn.hand_over = turn.handed_over = WITH_BOT
+
+    def _leave_to_agents(self, turn: Turn) -> Outcome:
+        """It came in before they had the user, so it was acknowledged, and they do not see it: somebody should know."""
+        log.info("left to human agents: %s", type(turn.message).__name__)
+        if isinstance(turn.message, EventMessage):
+            return turn.outcome("answered")
+        return turn.outcome("dead", "not answered: by then the user was with human agents, who have not seen it")
+
     # Route and handle
 
     async def _handle(self, turn: Turn) -> None:
@@ -129,7 +145,10 @@ class Pipeline:
             await self._delivery.tell(turn, self._options.error_text, reason)
             raise _HandlerFailed(reason) from None
         if choice is None:
-            log.info("nobody handles %s; a handler for it:\n%s", type(turn.message).__name__, _to_write(turn.message))
+            if not isinstance(turn.message, AgentSessionEvent | AgentSwitchEvent):  # wxbot itself handles these
+                log.info(
+                    "nobody handles %s; a handler for it:\n%s", type(turn.message).__name__, _to_write(turn.message)
+                )
             turn.through = True
             await self._delivery.deliver(turn)
             return
@@ -177,6 +196,7 @@ class Pipeline:
         if not self._options.has_agents:
             raise PluginError(f"plugin {context.plugin!r}: an unverified account has no human agents to hand over to")
         seconds = self._options.hand_over_seconds if wanted.seconds is None else wanted.seconds
+        log.info("a handler of plugin %r leaves its user to human agents for %g s", context.plugin, seconds)
         return HandOver(self._clock.now() + seconds, wanted.agent)
 
     async def _messages(self, turn: Turn, reply: Reply | None, ai: bool | None) -> list[Reply]:
@@ -208,10 +228,7 @@ class Pipeline:
         )
 
     def _asks_for_rest(self, turn: Turn) -> bool:
-        message = turn.message
-        if not isinstance(message, TextMessage) or message.text.strip().casefold() not in self._options.continue_words:
-            return False
-        return bool(turn.rest.replies)
+        return _says(turn.message, self._options.continue_words) and bool(turn.rest.replies)
 
     def _after_failed_send(self, turn: Turn, failure: SendFailed) -> Outcome:
         attempt = turn.pending.attempts
@@ -239,16 +256,13 @@ def _keep_state(turn: Turn, context: Context, before: str) -> None:
     except (TypeError, ValueError) as error:
         raise PluginError(f"plugin {context.plugin!r} put something into ctx.state that is not JSON: {error}") from None
     if after != before:
-        turn.new_state = {**(turn.state if turn.new_state is None else turn.new_state)}
-        turn.new_state[context.plugin] = json.loads(after)
+        turn.new_state = {**turn.state, context.plugin: json.loads(after)}
         if after == "{}":
             del turn.new_state[context.plugin]
 
 
-def _forget_leaver(turn: Turn) -> None:
-    """WeChat demands that what is known of a user goes when they unsubscribe (docs/wechat.md, Messages and events)."""
-    if isinstance(turn.message, EventMessage) and turn.message.event == "unsubscribe":
-        turn.new_state = {}
+def _says(message: Message, words: frozenset[str]) -> bool:
+    return isinstance(message, TextMessage) and message.text.strip().casefold() in words
 
 
 def _one_line(text: str) -> str:

@@ -93,8 +93,8 @@ class Lease:
 class Pending:
     """The next message of a conversation.
 
-    ``attempts`` counts this one too; ``sent`` messages of the answer went out before. ``unsent`` are replies (as
-    ``replies.reply_to_json`` makes them) of a handler that is through: they are sent and it is not run again.
+    ``attempts`` counts this one too; ``sent`` messages of the answer went out before. ``unsent`` is what an earlier
+    attempt left to do (``turn.to_do``), such as replies of a handler that is through: it is not run again.
     ``budget`` (None: not known) and ``handed_over`` are the conversation's, at the moment this message was given out.
     """
 
@@ -109,10 +109,11 @@ class Pending:
 
 
 class News(NamedTuple):
-    """What an owner learns while it works: when the user acted last, and who has them."""
+    """What an owner learns while it works: when the user acted last, who has them, and what may be sent to them."""
 
     interacted_at: float
     handed_over: HandOver = WITH_BOT
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +248,26 @@ class Inbox(TypingNotes, Protocol):
         ...
 
     async def record_sent(
-        self, lease: Lease, seq: int, sent: int, sent_at: float, budget: Budget | None = None
+        self,
+        lease: Lease,
+        seq: int,
+        sent: int,
+        sent_at: float,
+        budget: Budget | None = None,
+        *,
+        unsent: Sequence[Mapping[str, Any]] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         """Note that ``sent`` messages of the answer are out, and what is left of the ``budget``. Raises LeaseLost.
 
         A budget with another ``until`` than the kept one is not written: the user has acted meanwhile, and what they
-        allowed is newer than what the caller counted down.
+        allowed is newer than what the caller counted down. ``unsent``: what is left of the message, as in ``Pending``;
+        ``state``: the conversation's. None leaves each of them as it is.
         """
+        ...
+
+    async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
+        """Whether this message was accepted before, as far as is remembered."""
         ...
 
     async def budget(self, key: ConversationKey) -> Budget | None:
@@ -314,7 +328,7 @@ class PassiveShelf(Protocol):
         """Keep the answer to a message for those who ask. Durable. Raises LeaseLost.
 
         ``answer`` is a reply as ``replies.reply_to_json`` makes it, or ``{}`` for silence. False, and it is not kept,
-        if ``passive_answer`` has given up on this message: then nobody will ask again.
+        if ``passive_answer`` has given up on this message: then nobody will ask again. The first answer stays.
         """
         ...
 

@@ -9,9 +9,10 @@ import base64
 import dataclasses
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from wxbot.errors import ReplyRefused
 from wxbot.media import Media, MediaKind, MediaSource
 
 
@@ -37,11 +38,13 @@ class Reply:
 class TextReply(Reply):
     """Text for the user. Longer than one message allows, it is split at sentence ends.
 
-    It may hold links, also to pages of a mini program (``mini_program_link``).
+    It may hold links, also to pages of a mini program (``mini_program_link``). ``joint`` is wxbot's own: what stands
+    before this text where it is merged with the text before it.
     """
 
     kind: ClassVar[str] = "text"
     text: str
+    joint: str = field(default="\n", kw_only=True, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,17 @@ class MenuReply(Reply):
     tail: str = ""
 
     def __post_init__(self) -> None:
-        made = tuple(item if isinstance(item, MenuItem) else MenuItem(*item) for item in self.items)
-        object.__setattr__(self, "items", made)
+        object.__setattr__(self, "items", tuple(_menu_item(item) for item in self.items))
+
+
+def _menu_item(item: Any) -> MenuItem:
+    """Raises ReplyRefused; a text of two letters is no pair."""
+    pair = (item.id, item.text) if isinstance(item, MenuItem) else item
+    if isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(each, str) and each for each in pair):
+        return MenuItem(*pair)
+    raise ReplyRefused(
+        f"MenuReply: an item is MenuItem(id, text) or a pair of texts such as ('101', 'yes'), not {item!r}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +179,11 @@ KINDS: Mapping[str, type[Reply]] = {
 def mini_program_link(text: str, appid: str, path: str, url: str = "") -> str:
     """A link to a page of a mini program, to stand in a text. Where WeChat cannot open the page it opens ``url``.
 
-    In a Mini Program's conversation ``appid`` must be its own, in an Official Account's one that is bound to it.
+    In a Mini Program's conversation ``appid`` must be its own, in an Official Account's one that is bound to it. Raises
+    ReplyRefused if text, appid or path is empty.
     """
+    if not (text and appid and path):
+        raise ReplyRefused("mini_program_link needs a text, an appid and a path")
     page = f'data-miniprogram-appid="{html.escape(appid)}" data-miniprogram-path="{html.escape(path)}"'
     return f'<a href="{html.escape(url)}" {page}>{html.escape(text, quote=False)}</a>'
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wxbot.replies import Reply, TextReply, reply_from_json, reply_to_json
-from wxbot.splitting import split_text
+from wxbot.splitting import split_parts
 
 log = logging.getLogger("wxbot.rest")
 
@@ -19,11 +19,25 @@ STATE_KEY = "_rest"
 """No plugin can have this name: theirs begin with a letter."""
 
 
+MOST_KEPT = 100
+"""Messages; of more than that, the oldest offers are forgotten."""
+
+
 class Rest(NamedTuple):
     """Replies that wait for the user. ``offered``: they have been told, and may ask for it."""
 
     replies: tuple[Reply, ...] = ()
     offered: bool = False
+
+    def plus(self, replies: Sequence[Reply], *, offered: bool) -> Rest:
+        """With ``replies`` as well. What goes on with what the user has just read comes first; nothing is replaced."""
+        if not replies:
+            return self
+        in_order = not self.offered and not offered  # neither was told: the older one first
+        both = (*self.replies, *replies) if in_order else (*replies, *self.replies)
+        if len(both) > MOST_KEPT:
+            log.warning("%d message(s) of old answers that nobody asked for are forgotten", len(both) - MOST_KEPT)
+        return Rest(both[:MOST_KEPT], offered)
 
 
 def rest_in(state: Mapping[str, Any]) -> Rest:
@@ -73,9 +87,9 @@ def _with_hint(now: list[Reply], kept: list[Reply], text_bytes: int, hint: str) 
     if not isinstance(last, TextReply):
         return Fitted([*now, TextReply(hint)], [last, *kept])
     room = max(text_bytes - len(hint.encode()) - 1, 4)
-    first, *others = split_text(last.text, room)
-    now.append(dataclasses.replace(last, text=f"{first}\n{hint}"))
-    return Fitted(now, _merged([*(dataclasses.replace(last, text=each) for each in others), *kept], text_bytes))
+    first, *others = _pieces(last, last.text, room)
+    now.append(dataclasses.replace(first, text=f"{first.text}\n{hint}"))
+    return Fitted(now, _merged([*others, *kept], text_bytes))
 
 
 def _merged(replies: Sequence[Reply], text_bytes: int) -> list[Reply]:
@@ -84,11 +98,18 @@ def _merged(replies: Sequence[Reply], text_bytes: int) -> list[Reply]:
     for reply in replies:
         before = merged[-1] if merged else None
         if isinstance(reply, TextReply) and isinstance(before, TextReply) and _look(reply) == _look(before):
-            pieces = split_text(f"{before.text}\n{reply.text}", text_bytes)
-            merged[-1:] = [dataclasses.replace(before, text=piece) for piece in pieces]
+            merged[-1:] = _pieces(before, before.text + reply.joint + reply.text, text_bytes)
         else:
             merged.append(reply)
     return merged
+
+
+def _pieces(like: TextReply, text: str, text_bytes: int) -> list[TextReply]:
+    first, *others = split_parts(text, text_bytes)
+    return [
+        dataclasses.replace(like, text=first.text),
+        *(dataclasses.replace(like, text=part.text, joint=part.joint) for part in others),
+    ]
 
 
 def _look(reply: Reply) -> tuple[bool | None, str]:

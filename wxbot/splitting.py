@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import NamedTuple
 
 _VIRAMA = 9  # Unicode's combining class of the signs that join an Indic letter to the next
 _CLOSING = "”’」』）》】"
@@ -25,26 +26,39 @@ _LINK = re.compile(r"<a\s[^<>]*>[^<]*</a>", re.IGNORECASE)
 """Half of a link would be shown as written."""
 
 
+class Part(NamedTuple):
+    """A piece of a text, and what stood between it and the piece before: blanks, or nothing."""
+
+    joint: str
+    text: str
+
+
 def split_text(text: str, limit: int) -> list[str]:
     """``text`` in pieces of at most ``limit`` UTF-8 bytes (at least 4), broken where it hurts least.
 
     Nothing is dropped except blanks and line ends around a break. Text that fits comes back as it is. A link stays
     whole if it fits at all.
     """
+    return [part.text for part in split_parts(text, limit)]
+
+
+def split_parts(text: str, limit: int) -> list[Part]:
+    """As ``split_text``; joints and pieces together are the whole text, but for blanks at its end."""
     if len(text) * 4 <= limit or len(text.encode()) <= limit:
-        return [text]
-    pieces = []
-    start = 0
+        return [Part("", text)]
+    parts: list[Part] = []
+    start = end = 0
     links = [link.span() for link in _LINK.finditer(text)] if "</a>" in text else []
     while len(text[start : start + limit + 1].encode()) > limit:
         cut = _outside_of(links, start, _place_to_cut(text, start, limit))
         piece = text[start:cut].rstrip()
         if piece:
-            pieces.append(piece)
+            parts.append(Part(text[end:start], piece))
+            end = start + len(piece)
         start = _after_blanks(text, cut)
-    if start < len(text) or not pieces:
-        pieces.append(text[start:])
-    return pieces
+    if start < len(text) or not parts:
+        parts.append(Part(text[end:start], text[start:]))
+    return parts
 
 
 def _outside_of(links: list[tuple[int, int]], start: int, cut: int) -> int:

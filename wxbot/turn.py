@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,6 +26,9 @@ from wxbot.typing_indicator import TypingIndicator
 SENT_BY_BOT = "wxbot.send"
 """The MsgType of what is no message of the user's, but replies that ``bot.send`` wants sent."""
 
+_DOUBTFUL, _HAND_OVER = "_doubtful", "_hand_over"
+"""What else than replies is left of a message; no reply is of a kind that begins like this."""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -46,14 +49,15 @@ class Turn:
     sent_at: float | None = None
     skip: int = 0
     """Messages of this answer that went out before this process took over, and are not sent again."""
-    resumed: bool = False
-    """It began with replies to send: those of an earlier attempt, or of ``bot.send``."""
     through: bool = False
     """The handler has said all it will say: from here on it is not run again."""
     unsent: list[Reply] = field(default_factory=list)
     doubtful: list[Reply] = field(default_factory=list)
     """Sent, but WeChat's answer was lost: never repeated but by an operator's command."""
     new_state: dict[str, Any] | None = None
+    """What plugins know of the user now, to be kept once the handler is through; None leaves it as it was."""
+    new_rest: Rest | None = None
+    """What is kept for the user now; None leaves it as it was."""
     failure: str = ""
     """Why the handler failed, once the user has been told."""
     _task: asyncio.Task[Any] | None = None
@@ -63,7 +67,7 @@ class Turn:
     def outcome(
         self, verdict: Literal["answered", "dead", "later", "back"], reason: str = "", retry_at: float = 0.0
     ) -> Outcome:
-        """How this message ended. A lost answer makes a dead letter of it, which holds just the doubtful replies.
+        """How this message ended. A lost answer makes a dead letter of it, which holds the doubtful replies too.
 
         What is all said and sent is not handed back: the next owner would run the handler again.
         """
@@ -71,24 +75,45 @@ class Turn:
             verdict, reason = "dead", self.failure
         elif verdict == "back" and self.through and not self.unsent:
             verdict = "answered"
-        if self.doubtful and (verdict != "back" or not self.through):
+        if self.doubtful and verdict != "back":
             verdict, reason = "dead", "; ".join(filter(None, (reason, "WeChat's answer to a reply was lost")))
-        # Who gets a message back sends what is kept: nothing that may be on the user's screen already.
-        kept = [] if verdict == "back" else list(self.doubtful)
-        kept += self.unsent if self.through else []
+        is_over = verdict in ("answered", "dead")
         return Outcome(
             seq=self.pending.seq,
             verdict=verdict,
             typing_until=self.indicator.state.showing_until,
             sent=self.sent,
             sent_at=self.sent_at,
-            unsent=tuple(reply_to_json(reply) for reply in kept),
+            unsent=self._left_behind() if is_over else self.to_do(),
             reason=reason,
             retry_at=retry_at,
-            state=self.new_state if self.through else None,
+            state={} if is_over and isinstance(self.message, UnsubscribeEvent) else self.changed_state,
             budget=self.counted_budget,
-            hand_over=self.hand_over if self.through else None,
+            hand_over=self.hand_over if self.through and is_over else None,
         )
+
+    def _left_behind(self) -> tuple[Mapping[str, Any], ...]:
+        """Of a dead letter: what an operator may have sent after all."""
+        return tuple(reply_to_json(reply) for reply in (*self.doubtful, *(self.unsent if self.through else ())))
+
+    def to_do(self) -> tuple[Mapping[str, Any], ...]:
+        """What is left of this message, for whoever takes it up: ``begin_turn`` reads it.
+
+        Doubtful replies are handed on as such, and so is the hand-over that comes after the last word.
+        """
+        left = [{"kind": _DOUBTFUL, "reply": reply_to_json(reply)} for reply in self.doubtful]
+        if self.through:
+            left += [reply_to_json(reply) for reply in self.unsent]
+            left += [{"kind": _HAND_OVER, **self.hand_over._asdict()}] if self.hand_over else []
+        return tuple(left)
+
+    @property
+    def changed_state(self) -> dict[str, Any] | None:
+        """The conversation's new state, as far as it may be kept now; None leaves it as it is."""
+        plugins = self.new_state if self.through else None
+        if self.new_rest is None:
+            return plugins
+        return with_rest(self.state if plugins is None else plugins, self.new_rest)
 
     @property
     def counted_budget(self) -> Budget | None:
@@ -98,12 +123,28 @@ class Turn:
 
     @property
     def rest(self) -> Rest:
-        """What of an earlier answer is kept for the user."""
-        return rest_in(self.state if self.new_state is None else self.new_state)
+        """What of earlier answers is kept for the user."""
+        return rest_in(self.state) if self.new_rest is None else self.new_rest
 
-    def keep(self, rest: Rest) -> None:
-        """Have ``rest`` kept in place of what was."""
-        self.new_state = with_rest(self.state if self.new_state is None else self.new_state, rest)
+    def keep(self, replies: Sequence[Reply], *, offered: bool) -> None:
+        """Have ``replies`` kept for the user as well; ``offered``: they have been told so."""
+        if replies:
+            self.new_rest = self.rest.plus(replies, offered=offered)
+
+    def acted(self, budget: Budget | None) -> None:
+        """The user has done something meanwhile: what it allows counts from now on."""
+        if budget is not None and budget.until != self.budget.until:
+            self.budget = budget
+
+    @property
+    def is_sent_first(self) -> bool:
+        """Whether it is no message of the user's, but what ``bot.send`` was given."""
+        return self.pending.fields.get("MsgType") == SENT_BY_BOT
+
+    def said_one(self) -> None:
+        """The first of ``unsent`` went out, or may have."""
+        self.sent += 1
+        self.unsent.pop(0)
 
     def spend(self, *, all_of_it: bool = False) -> None:
         """A message went out; or WeChat says that none is left."""
@@ -111,10 +152,10 @@ class Turn:
 
     def is_for_agents(self, now: float) -> bool:
         """Whether the bot must be silent, because people have the user. What is about their session is the bot's."""
-        if now >= self.handed_over.until:
+        if now >= self.handed_over.until or self.hand_over is not None:  # its own last words come before that
             return False
-        is_own = self.pending.fields.get("MsgType") == SENT_BY_BOT
-        return not is_own and not isinstance(self.message, AgentSessionEvent | AgentSwitchEvent | UnsubscribeEvent)
+        about_session = isinstance(self.message, AgentSessionEvent | AgentSwitchEvent | UnsubscribeEvent)
+        return not self.is_sent_first and not about_session
 
     def begin(self) -> None:
         """The current task works this turn."""
@@ -148,8 +189,8 @@ def begin_turn(
     unknown_budget: Budget,
     download_from: Download | None = None,
 ) -> Turn:
-    """The turn of ``pending``; what an earlier attempt left unsent is taken up where it stopped."""
-    unsent = [reply_from_json(value) for value in pending.unsent]
+    """The turn of ``pending``; what an earlier attempt left to do is taken up where it stopped."""
+    doubtful, unsent, hand_over = _read_to_do(pending.unsent)
     message = message_from(lease.key.appid, pending.fields, pending.received_at, download_from)
     if isinstance(message, EventMessage) and unknown_budget == UNKNOWN_BUDGET:
         unknown_budget = NOTHING_LEFT  # they have never done what allows an answer
@@ -161,8 +202,17 @@ def begin_turn(
         state,
         budget=pending.budget or unknown_budget,
         handed_over=pending.handed_over,
+        hand_over=hand_over,
         sent=pending.sent,
         unsent=unsent,
-        resumed=bool(unsent),
-        through=bool(unsent),
+        doubtful=doubtful,
+        through=bool(unsent or hand_over),
     )
+
+
+def _read_to_do(left: Sequence[Mapping[str, Any]]) -> tuple[list[Reply], list[Reply], HandOver | None]:
+    """What ``Turn.to_do`` wrote down. Raises KeyError, TypeError, ValueError for what another version wrote."""
+    doubtful = [reply_from_json(each["reply"]) for each in left if each["kind"] == _DOUBTFUL]
+    unsent = [reply_from_json(each) for each in left if each["kind"] not in (_DOUBTFUL, _HAND_OVER)]
+    to = next((HandOver(each["until"], each["agent"]) for each in left if each["kind"] == _HAND_OVER), None)
+    return doubtful, unsent, to

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flask import Flask, Request, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from wxbot.errors import AnswerLate, NotNow, PushRefused, ReplyRefused, StoreUnavailable
 
 log = logging.getLogger("wxbot.web")
+
+SEND_PATH = "/send"
+"""Where other systems send; with several accounts a name follows. What is said there is JSON."""
 
 
 class Answered(Protocol):
@@ -140,11 +143,23 @@ def _said(status: int, work: Callable[[], Mapping[str, str]]) -> Response:
     except StoreUnavailable as error:
         log.error("could not keep a message of another system: %s", error)
         status, said = 503, {"error": "the message store is unavailable"}
-    response: Response = jsonify(said)
-    response.status_code = status
+    response = _json(said, status)
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def _json(said: Mapping[str, str], status: int) -> Response:
+    response: Response = jsonify(said)
+    response.status_code = status
+    return response
+
+
+def _failed(reason: str, status: int) -> Response:
+    """``reason`` as whoever asks at this address reads it."""
+    if request.path == SEND_PATH or request.path.startswith(f"{SEND_PATH}/"):
+        return _json({"error": reason}, status)
+    return _plain(reason, status)
 
 
 def _query(request: Request) -> list[tuple[str, str]]:
@@ -179,9 +194,12 @@ def _http_error(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         reason = "the body is too large"
         log.warning("refused a request from %s: %s", request.remote_addr, reason)
-    return _plain(reason, error.code or 500)
+    response = _failed(reason, error.code or 500)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
 def _unexpected(error: Exception) -> Response:
     log.error("a request failed, WeChat will deliver it again", exc_info=error)
-    return _plain("internal error", 500)
+    return _failed("internal error", 500)

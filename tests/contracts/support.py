@@ -175,9 +175,15 @@ class Worker:
         return self.wait(self.store.save_typing(lease, until))
 
     def records_sent(
-        self, lease: Lease, pending: Pending, sent: int, sent_at: float = NOW, budget: Budget | None = None
+        self,
+        lease: Lease,
+        pending: Pending,
+        sent: int,
+        sent_at: float = NOW,
+        budget: Budget | None = None,
+        **more: Any,
     ) -> None:
-        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at, budget))
+        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at, budget, **more))
 
     def purges(self, now: float = NOW) -> int:
         return self.wait(self.store.purge(APPID, now))

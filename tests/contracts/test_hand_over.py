@@ -6,7 +6,7 @@ import pytest
 
 from tests.contracts.support import ALICE, APPID, BOB, KEPT, LEASE, NOW, Place, Worker, arrival, some
 from wxbot.errors import LeaseLost
-from wxbot.ports import WITH_BOT, Bid, ConversationKey, HandOver
+from wxbot.ports import WITH_BOT, Bid, ConversationKey, HandOver, News
 from wxbot.reply_budget import Budget
 
 AGENT = HandOver(NOW + 600.1, "kf2001@店")
@@ -168,10 +168,10 @@ def test_whoever_has_lost_the_lease_hands_nothing_over(one: Worker, two: Worker)
 def test_an_owner_hears_of_it_with_the_next_renewal(one: Worker, two: Worker) -> None:
     one.accept(arrival("a"))
     one.claims()
-    assert one.hears()[ALICE] == (NOW, WITH_BOT)
+    assert one.hears()[ALICE] == News(NOW)
     two.delivers("a human, please", at=NOW + 1, hand_over=AGENT, for_agents=True)
-    assert one.hears(NOW + 2)[ALICE] == (NOW + 1, AGENT)
-    assert one.hears(AGENT.until)[ALICE] == (NOW + 1, WITH_BOT)
+    assert one.hears(NOW + 2)[ALICE] == News(NOW + 1, AGENT)
+    assert one.hears(AGENT.until)[ALICE] == News(NOW + 1)
 
 
 # The list, and handing back

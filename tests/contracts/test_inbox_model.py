@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.contracts.support import APPID, NOW, Place, Stores, Verdict, outcome
 from wxbot.errors import LeaseLost
-from wxbot.ports import WITH_BOT, ConversationKey, HandOver, Lease, Pending
+from wxbot.ports import WITH_BOT, ConversationKey, HandOver, Lease, News, Pending
 from wxbot.reply_budget import Budget
 
 LEASE = 10.0
@@ -251,7 +251,9 @@ class InboxMachine(RuleBasedStateMachine):
         worker = self.workers[owner]
         held = worker.hears(self.now, LEASE)
         owned = {key: user for key, user in self.users.items() if user.owner == owner and key in worker.leases}
-        assert held == {key: (user.interacted_at, user.has_them_at(self.now)) for key, user in owned.items()}
+        assert held == {
+            key: News(user.interacted_at, user.has_them_at(self.now), user.budget) for key, user in owned.items()
+        }
         for user in owned.values():
             user.lease_until = self.now + LEASE
 

@@ -158,3 +158,11 @@ def test_of_an_answer_and_giving_up_exactly_one_comes_first(one: Worker, two: Wo
 
     for kept, told in one.wait(all_races()):
         assert told == (ANSWER if kept else None)
+
+
+def test_the_first_answer_stays(one: Worker, two: Worker) -> None:
+    """Its process died before it could close the message: those who ask have read it already."""
+    one.accept(arrival("hi"))
+    assert answers(one, one.claims())
+    assert answers(two, two.claims(now=NOW + LEASE), {"kind": "text", "text": "another"})
+    assert asks(one) == ANSWER

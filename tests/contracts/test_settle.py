@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contracts.support import APPID, LEASE, NOW, Place, Stores, Verdict, Worker, arrival, text_of
+from tests.contracts.support import ALICE, APPID, BOB, LEASE, NOW, Place, Stores, Verdict, Worker, arrival, text_of
 from wxbot.ports import ConversationKey
 
 REPLIES = ({"kind": "text", "text": "one"}, {"kind": "text", "text": "二"})
@@ -204,3 +204,30 @@ def test_one_account_is_not_touched_by_another(one: Worker) -> None:
     assert not one.wait(one.store.retry_dead_letter(APPID, letter.seq, NOW))
     assert not one.wait(one.store.drop_dead_letter(APPID, letter.seq))
     assert one.wait(one.store.drop_dead_letter(other.appid, letter.seq))
+
+
+def test_what_is_left_to_send_can_be_noted_with_each_message_that_is_out(one: Worker, two: Worker) -> None:
+    """Whoever takes over sends that, and runs no handler."""
+    left = ({"kind": "text", "text": "two"}, {"kind": "text", "text": "three"})
+    one.accept(arrival("a"))
+    claim = one.claims()
+    one.records_sent(claim.lease, claim.pending, 1, unsent=left, state={"plugin": {"a": 1}})
+    taken = two.claims(now=NOW + LEASE)
+    assert (taken.pending.sent, taken.pending.unsent, taken.state) == (1, left, {"plugin": {"a": 1}})
+    two.records_sent(taken.lease, taken.pending, 2)
+    again = one.claims(now=NOW + 2 * LEASE)
+    assert (again.pending.sent, again.pending.unsent, again.state) == (2, left, {"plugin": {"a": 1}})
+    one.records_sent(again.lease, again.pending, 3, unsent=(), state={})
+    last = two.claims(now=NOW + 3 * LEASE)
+    assert (last.pending.unsent, last.state) == ((), {})
+
+
+def test_a_message_is_known_for_as_long_as_it_is_remembered(one: Worker, two: Worker) -> None:
+    def seen(worker: Worker, key: ConversationKey = ALICE) -> bool:
+        return worker.wait(worker.store.seen(key, "msg:a"))
+
+    assert not seen(one)
+    one.accept(arrival("a"))
+    assert (seen(two), seen(two, BOB)) == (True, False)
+    one.works_off()
+    assert seen(two)

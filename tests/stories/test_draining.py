@@ -53,22 +53,29 @@ def test_a_send_that_is_under_way_when_the_time_is_up_is_the_end_of_its_message(
 
 
 def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_through(tmp_path: Path) -> None:
-    plugin, reached = Plugin("parts"), threading.Event()
+    """The next process finishes the answer, without the part that may have arrived, and keeps that one."""
+    plugin, reached, goes_on = Plugin("parts"), threading.Event(), threading.Event()
 
     @plugin.fallback
     async def parts(ctx: Context) -> AsyncIterator[str]:
         yield "one"
         reached.set()
-        await asyncio.get_running_loop().create_future()
+        await asyncio.to_thread(goes_on.wait, 10)
+        yield "two"
 
     with FakeWeChat() as wechat:
-        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
-        with serve(bot) as address:
+        settings, alice = settings_for(wechat, tmp_path / "wxbot.db", typing=False), wechat.user("alice")
+        with serve(Bot(settings, plugins=[plugin])) as address:
             wechat.callback_url = address
             wechat.faults.drop("send")
-            wechat.user("alice").says("hi").wait()
+            alice.says("hi").wait()
             assert reached.wait(10)
+        goes_on.set()
+        bot = Bot(settings, plugins=[plugin])
+        with serve(bot):
+            alice.waits_for("two")
         letters = dead_letters(bot)
+    assert alice.saw == ["two"]
     assert letters == [("WeChat's answer to a reply was lost", [{"kind": "text", "text": "one"}])]
 
 

@@ -14,7 +14,7 @@ WeChat's platform over real HTTP, ``User`` one of its users, ``Agent`` a human a
 from __future__ import annotations
 
 from wxbot.testing.agents import Agent
-from wxbot.testing.chat import chat, context, serve, settings_for
+from wxbot.testing.chat import chat, context, serve, serve_accounts, settings_for
 from wxbot.testing.clock import ManualClock, RealClock
 from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.fake import FakeWeChat
@@ -42,5 +42,6 @@ __all__ = [
     "chat",
     "context",
     "serve",
+    "serve_accounts",
     "settings_for",
 ]

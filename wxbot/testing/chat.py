@@ -30,6 +30,7 @@ from wxbot.messages import Message, TextMessage
 from wxbot.plugin import Context, Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import Clock
+from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.fake import FakeWeChat
 from wxbot.testing.user import User
 
@@ -71,8 +72,11 @@ def _serving(served: Bot | Deployment) -> Iterator[str]:
         served.stop(seconds=0)
 
 
-def settings_for(wechat: FakeWeChat, store: Path, **choices: Any) -> Settings:
-    """Settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings."""
+def settings_for(wechat: FakeWeChat | FakeCloud, store: Path, **choices: Any) -> Settings:
+    """Settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings.
+
+    Of a ``FakeCloud``: for the account that owns it.
+    """
     given = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
     given |= {"store_url": f"sqlite:///{store}", "lease_seconds": LEASE_SECONDS}
     return load_settings(env_file=None, **{**given, **choices})

@@ -70,8 +70,10 @@ class Push:
     def openid(self) -> str:
         return str(self.fields.get("FromUserName", ""))
 
-    def wait(self, timeout: float = 10.0) -> Attempt:
+    def wait(self, timeout: float = 20.0) -> Attempt:
         """The last attempt, once WeChat is through with this push; at most ``timeout`` real seconds.
+
+        WeChat's three tries take up to 15 seconds.
 
         Raises AssertionError with the user's timeline; also if there was no callback_url to deliver to. For what an
         agent got instead it is an attempt with the number 0.

@@ -10,6 +10,7 @@ https://developers.weixin.qq.com/doc/service/api/material/temporary/api_uploadte
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 import aiohttp
 from yarl import URL
 
-from wxbot.errors import AnswerLost, ApiError, NotReached, TokenRefused, WeChatError
+from wxbot.errors import AnswerLost, ApiError, NotReached, PluginError, ReplyRefused, TokenRefused, WeChatError
 from wxbot.media import MIB, Media, MediaKind, content_type_of
 from wxbot.version import __version__
 from wxbot.wechat.address import ApiAddress
@@ -39,6 +40,13 @@ _NAME_CHARS = 100
 _MEDIA_ID = re.compile(r"[!-~]{1,256}")
 _NOT_IN_UPLOAD_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _NOT_IN_NAME = re.compile(r'[<>:"/\\|?*]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
+"""Names under which Windows has devices, whatever their ending."""
+_NO_FILE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<(!doctype|!--|\?xml|xml|html|head|body|script)\b|\{[^{]{0,200}\"err(code|msg)\")",
+    re.IGNORECASE,
+)
+"""How a page, or an answer of WeChat's that was cut, begins: what a proxy says is text/plain or worse."""
 _MIME = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
 ReadAnswer = Callable[[str, int, bytes, Iterable[str]], dict[str, Any]]
@@ -48,7 +56,7 @@ _T = TypeVar("_T")
 
 
 class MediaCalls:
-    """Uploads and downloads. ``open`` it inside the running loop; every call raises only WeChatError.
+    """Uploads and downloads. ``open`` it inside the running loop; what WeChat or the network does is a WeChatError.
 
     ``seconds`` bound a whole request. A refused token is replaced once per call.
     """
@@ -77,11 +85,15 @@ class MediaCalls:
             await session.close()
 
     async def upload(self, kind: MediaKind, media: Media) -> str:
-        """The media id under which WeChat keeps ``media`` for three days."""
+        """The media id under which WeChat keeps ``media`` for three days. Raises ReplyRefused for a wrong type."""
+        if media.content_type and not _MIME.fullmatch(media.content_type.lower()):
+            raise ReplyRefused(f"{media.content_type[:80]!r} is no content type for {kind}; write such as image/png")
         return await self._authorised(lambda token: self._upload(kind, media, token))
 
     async def download(self, media_id: str) -> Media:
-        """The file with this media id. Raises MediaGone if WeChat does not have it."""
+        """The file with this media id. Raises MediaGone if WeChat does not have it, PluginError for what is no text."""
+        if not isinstance(media_id, str):
+            raise PluginError(f"download takes the media id of a message, a str, not {type(media_id).__name__}")
         return await self._authorised(lambda token: self._download(media_id, token))
 
     async def _authorised(self, work: Callable[[str], Awaitable[_T]]) -> _T:
@@ -178,7 +190,7 @@ def _headers(answer: aiohttp.ClientResponse) -> Message:
 
 def _is_answer(body: bytes) -> bool:
     """Whether it is a JSON object: WeChat's errors come with HTTP 200 where a file was expected."""
-    if body.lstrip()[:1] != b"{":
+    if body.removeprefix(codecs.BOM_UTF8).lstrip()[:1] != b"{":
         return False
     try:
         return isinstance(json.loads(body), dict)
@@ -188,8 +200,8 @@ def _is_answer(body: bytes) -> bool:
 
 def _file(headers: Message, body: bytes, call: str) -> Media:
     content_type = content_type_of(body) or _content_type(headers)
-    if not body or content_type.startswith("text/") or content_type == "application/json":
-        raise NotReached(f"{call} may be repeated: what came is no file ({content_type or 'nothing'})")
+    if not body or content_type.startswith("text/") or content_type == "application/json" or _NO_FILE.match(body):
+        raise NotReached(f"{call} may be repeated: what came is no file ({content_type if body else 'nothing'})")
     return Media(body, content_type, _filename(headers))
 
 
@@ -205,8 +217,9 @@ def _filename(headers: Message) -> str:
     except (LookupError, ValueError):
         return ""
     name = name.replace("\\", "/").rpartition("/")[2]
-    name = "".join(char for char in _NOT_IN_NAME.sub("", name) if char.isprintable()).strip(" .")
-    return name[-_NAME_CHARS:]
+    name = "".join(char for char in _NOT_IN_NAME.sub("", name) if char.isprintable())
+    name = name.strip()[-_NAME_CHARS:].strip(" .")
+    return f"_{name}"[:_NAME_CHARS] if _DEVICE.fullmatch(name) else name
 
 
 def _upload_name(media: Media, kind: MediaKind) -> str:

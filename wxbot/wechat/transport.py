@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Iterable
 from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
 
 from yarl import URL
 
@@ -197,11 +198,20 @@ def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> di
 
 def one_line(text: str, secrets: Iterable[str]) -> str:
     """Foreign ``text`` made fit for an error: one printable line of at most 200 characters, without ``secrets``."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+    for form in sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True):
+        text = text.replace(form, "***")
     printable = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(printable.split())[:_ERRMSG_CHARS]
+
+
+def _forms(secret: str) -> set[str]:
+    """``secret`` as it is and as it may stand in a URL."""
+    encoded = {
+        quote(secret, safe="", errors="replace"),
+        quote(secret, errors="replace"),
+        quote_plus(secret, errors="replace"),
+    }
+    return {secret, *encoded, *(re.sub("%..", lambda code: code[0].lower(), form) for form in encoded)}
 
 
 def _object_in(body: bytes) -> dict[str, Any] | None:

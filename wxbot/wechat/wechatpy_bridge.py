@@ -198,14 +198,20 @@ def _silent(error: requests.RequestException) -> requests.RequestException:
 
 
 def _without_secrets(answer: requests.Response) -> requests.Response:
-    """``answer`` without queries in its URLs: ``raise_for_status`` and repr would print them."""
+    """``answer`` without queries in its URLs, also in what it is made of: its errors and repr would print them."""
     if _is_page(answer):
         raise requests.RequestException("a web page came instead of WeChat's answer")
     for response in (answer, *answer.history):
         response.url = _without_query(response.url)
-        response.headers.pop("Location", None)
         response.request = copy.copy(response.request)
         response.request.url = _without_query(response.request.url or "")
+        response._next = None  # type: ignore[attr-defined]  # noqa: SLF001 - requests' own of a redirect
+        original = getattr(response.raw, "_original_response", None)
+        for headers in (response.headers, response.raw.headers, getattr(original, "headers", {})):
+            if "Location" in headers:
+                del headers["Location"]
+        response.raw.url = _without_query(response.raw.url or "")
+        response.raw.retries = None
     return answer
 
 

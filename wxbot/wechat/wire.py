@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from wxbot.errors import ReplyRefused
+from wxbot.media import is_media_id
 from wxbot.replies import (
     KINDS,
     ImageReply,
@@ -301,6 +302,8 @@ def _fields_from(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
     read = {}
     for each in fields:
         value = _needed_text(content, each.name, where) if each.needed else _optional_text(content, each.name, where)
+        if value and each.ours in KINDS[kind].media and not is_media_id(value):
+            raise ReplyRefused(f"{where}{each.name} is no media id of WeChat's")
         if value:
             read[each.ours] = value
     return read
@@ -320,7 +323,7 @@ def _menu_from(content: Mapping[str, Any]) -> dict[str, Any]:
     _only(content, {"head_content", "list", "tail_content"}, where)
     items = [_item_from(item, f"msgmenu.list[{n}]") for n, item in enumerate(_needed_list(content, "list", where))]
     return {
-        "head": _optional_text(content, "head_content", where),
+        "head": _needed_text(content, "head_content", where),
         "items": items,
         "tail": _optional_text(content, "tail_content", where),
     }
@@ -363,7 +366,7 @@ def _only(fields: Mapping[str, Any], known: set[str], where: str) -> None:
 
 def _needed_text(fields: Mapping[str, Any], name: str, where: str) -> str:
     value = _optional_text(fields, name, where)
-    if value:
+    if value.strip():
         return value
     raise ReplyRefused(f"{where}{name} is {'empty' if name in fields else 'missing'}")
 

@@ -165,9 +165,23 @@ class RedisStore:
         return await self._link.submit(_held("save_typing", lease, (typing_until,), float))
 
     async def record_sent(
-        self, lease: Lease, seq: int, sent: int, sent_at: float, budget: Budget | None = None
+        self,
+        lease: Lease,
+        seq: int,
+        sent: int,
+        sent_at: float,
+        budget: Budget | None = None,
+        *,
+        unsent: Sequence[Mapping[str, Any]] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
-        await self._link.submit(_held("record_sent", lease, (seq, sent, sent_at, *budget_words(budget)), bool))
+        left, kept = ("" if each is None else to_json(each) for each in (unsent, state))
+        arguments = (seq, sent, sent_at, *budget_words(budget), left, kept)
+        await self._link.submit(_held("record_sent", lease, arguments, bool))
+
+    async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
+        place = f"{prefix_of(key.appid)}m:{key.openid}:{dedup_key}"
+        return await self._link.submit(Command(("EXISTS", place), bool))
 
     async def budget(self, key: ConversationKey) -> Budget | None:
         place = f"{prefix_of(key.appid)}c:{key.openid}"
@@ -362,11 +376,11 @@ def _hand_over(until: bytes | None = None, agent: bytes | None = None) -> HandOv
     return HandOver(float(until), (agent or b"").decode()) if until and float(until) > 0 else WITH_BOT
 
 
-def _news(appid: str, answer: Sequence[bytes], now: float) -> dict[ConversationKey, News]:
+def _news(appid: str, answer: Sequence[Any], now: float) -> dict[ConversationKey, News]:
     told = {}
-    for openid, interacted_at, *facts in zip(*(answer[n::4] for n in range(4)), strict=True):
-        handed_over = _hand_over(*facts)
-        news = News(float(interacted_at), handed_over if now < handed_over.until else WITH_BOT)
+    for openid, interacted_at, terms in zip(*(answer[n::3] for n in range(3)), strict=True):
+        budget, handed_over = read_terms(*terms)
+        news = News(float(interacted_at), handed_over if now < handed_over.until else WITH_BOT, budget)
         told[ConversationKey(appid, openid.decode())] = news
     return told
 

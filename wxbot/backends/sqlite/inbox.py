@@ -1,10 +1,13 @@
-"""The inbox and its conversations in SQLite. Every function runs in the writer's thread, inside a transaction."""
+"""The inbox and its conversations in SQLite: what the methods of ``ports.Inbox`` with the same names do.
+
+Every function runs in the writer's thread, inside a transaction.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wxbot.backends.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_half_copy, to_json
 from wxbot.errors import LeaseLost
@@ -188,14 +191,15 @@ def renew(db: sqlite3.Connection, held: str, now: float, until: float) -> dict[C
         "UPDATE conversations AS ours SET lease_until = ? FROM json_each(?) AS held"
         " WHERE ours.appid = json_extract(held.value, '$[0]') AND ours.openid = json_extract(held.value, '$[1]')"
         " AND ours.owner = json_extract(held.value, '$[2]') AND ours.fence = json_extract(held.value, '$[3]')"
-        " RETURNING appid, openid, interacted_at, handed_over_until, agent",
+        " RETURNING appid, openid, interacted_at, budget_left, budget_until, handed_over_until, agent",
         (until, held),
     )
     return {ConversationKey(appid, openid): _news(now, *told) for appid, openid, *told in rows}
 
 
-def _news(now: float, interacted_at: float, handed_over_until: float, agent: str) -> News:
-    return News(interacted_at, HandOver(handed_over_until, agent) if now < handed_over_until else WITH_BOT)
+def _news(now: float, interacted_at: float, *columns: Any) -> News:
+    budget, handed_over = Terms.read(*columns)
+    return News(interacted_at, handed_over if now < handed_over.until else WITH_BOT, budget)
 
 
 def check_lease(db: sqlite3.Connection, lease: Lease) -> Terms:
@@ -230,16 +234,30 @@ def save_typing(db: sqlite3.Connection, lease: Lease, typing_until: float) -> fl
 
 
 def record_sent(
-    db: sqlite3.Connection, lease: Lease, seq: int, sent: int, sent_at: float, budget: Budget | None
+    db: sqlite3.Connection,
+    lease: Lease,
+    seq: int,
+    sent: int,
+    sent_at: float,
+    budget: Budget | None,
+    unsent: str | None,
+    state: str | None,
 ) -> None:
     terms = check_lease(db, lease).after_sending(budget)
-    db.execute("UPDATE inbox SET sent = ? WHERE seq = ?", (sent, seq))
+    db.execute("UPDATE inbox SET sent = ?, unsent = coalesce(?, unsent) WHERE seq = ?", (sent, unsent, seq))
     db.execute(
-        "UPDATE conversations SET typing_until = 0, interacted_at = max(interacted_at, ?),"
+        "UPDATE conversations SET typing_until = 0, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
         " budget_left = ?, budget_until = ?, handed_over_until = ?, agent = ?"
         " WHERE appid = ? AND openid = ?",
-        (sent_at, *terms.columns(), *lease.key),
+        (sent_at, state, *terms.columns(), *lease.key),
     )
+
+
+def seen(db: sqlite3.Connection, key: ConversationKey, dedup_key: str) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?", (*key, dedup_key)
+    ).fetchone()
+    return row is not None
 
 
 def settle(

@@ -72,7 +72,8 @@ def save_media(db: sqlite3.Connection, appid: str, digest: str, media: StoredMed
 
 def answer_passively(db: sqlite3.Connection, lease: Lease, seq: int, answer: str) -> bool:
     check_lease(db, lease)
-    return db.execute("UPDATE inbox SET answer = ? WHERE seq = ? AND NOT given_up", (answer, seq)).rowcount == 1
+    kept = db.execute("UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (answer, seq))
+    return kept.rowcount == 1
 
 
 def passive_answer(

@@ -69,9 +69,21 @@ class SqliteStore:
         return await self._writer.submit(lambda db: inbox.save_typing(db, lease, typing_until), durable=False)
 
     async def record_sent(
-        self, lease: Lease, seq: int, sent: int, sent_at: float, budget: Budget | None = None
+        self,
+        lease: Lease,
+        seq: int,
+        sent: int,
+        sent_at: float,
+        budget: Budget | None = None,
+        *,
+        unsent: Sequence[Mapping[str, Any]] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
-        await self._writer.submit(lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, budget))
+        left, kept = (None if each is None else to_json(each) for each in (unsent, state))
+        await self._writer.submit(lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, budget, left, kept))
+
+    async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
+        return await self._writer.submit(lambda db: inbox.seen(db, key, dedup_key), durable=False)
 
     async def budget(self, key: ConversationKey) -> Budget | None:
         return await self._writer.submit(lambda db: inbox.terms_of(db, key).budget, durable=False)

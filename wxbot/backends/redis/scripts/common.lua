@@ -52,6 +52,15 @@ local function add_budget(facts, known_until, left, budget_until)
   facts[n + 1], facts[n + 2], facts[n + 3], facts[n + 4] = 'budget_left', left, 'budget_until', budget_until
 end
 
+-- What plugins know of the user; '' leaves it as it is.
+local function keep_state(key, state)
+  if state == '{}' then
+    redis.call('HDEL', key, 'state')
+  elseif state ~= '' then
+    redis.call('HSET', key, 'state', state)
+  end
+end
+
 -- Human agents have the user until then; '0': the bot.
 local function hand_over(openid, until_then, agent)
   if tonumber(until_then) > 0 then

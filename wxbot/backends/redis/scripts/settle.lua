@@ -34,11 +34,7 @@ local facts = {'typing_until', typing_until, 'interacted_at', later_of(known[1],
 add_budget(facts, known[2], left, budget_until)
 redis.call('HSET', key, unpack(facts))
 if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
-if state == '{}' then
-  redis.call('HDEL', key, 'state')
-elseif state ~= '' then
-  redis.call('HSET', key, 'state', state)
-end
+keep_state(key, state)
 
 if go_on == '1' and (verdict == 'answered' or verdict == 'dead') then
   local pending = next_pending(openid)

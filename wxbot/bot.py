@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import itertools
 import json
 import logging
 import os
@@ -62,6 +63,7 @@ class Bot:
         self._starting = threading.Lock()
         self._engine: Engine | None = None
         self._stopped = False
+        self._deeds = itertools.count()
         self._receiving: deque[None] = deque()  # one for each push being received: its ends are thread-safe
 
     def wsgi(self) -> Flask:
@@ -139,7 +141,10 @@ class Bot:
         if str(fields.get("Event", "")).lower() == "unsubscribe":
             return None if self._answers_pushes else NOTHING_LEFT
         allowance = allowance_for(fields, self._quota)
-        return None if allowance is None else Budget(allowance.messages, acted_at + allowance.seconds)
+        if allowance is None:
+            return None
+        # What is counted down is told apart by its end, and two deeds may be of the same moment.
+        return Budget(allowance.messages, acted_at + allowance.seconds + next(self._deeds) % 1000 * 1e-6)
 
     def _hand_over_by_event(self, fields: Mapping[str, Any], now: float) -> HandOver | None:
         """The agents' own tool tells who has the user."""

@@ -254,9 +254,10 @@ class Settings(BaseSettings):
     @classmethod
     def _not_empty(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SecretStr:
         in_cloud = info.data.get("cloud_call", "off") != "off"
-        if value is NOT_GIVEN:
-            if in_cloud:
-                return NOT_GIVEN
+        is_given = value is not NOT_GIVEN
+        if not is_given and in_cloud:
+            return NOT_GIVEN
+        if not is_given:
             raise ValueError(MISSING)
         secret: SecretStr = handler(value)
         if secret.get_secret_value().strip():

@@ -112,7 +112,7 @@ def _read_open(file: BinaryIO, kind: MediaKind, most: int) -> bytes:
     content = bytearray()
     while len(content) < most:  # a pipe or a network stream gives what it has, which may be a part
         try:
-            part = file.read(most - len(content))
+            part: object = file.read(most - len(content))
         except (OSError, ValueError) as error:
             raise ReplyRefused(f"the open file for a reply of the kind {kind} cannot be read: {error}") from None
         if isinstance(part, str):

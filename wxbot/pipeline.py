@@ -184,7 +184,7 @@ class Pipeline:
             step = await run.next()
             if step.last:
                 _keep_state(turn, context, state_before)
-                turn.hand_over = self._wanted_hand_over(context)
+                turn.hand_over = self._wanted_hand_over(context) or turn.hand_over
             messages = await self._messages(turn, step.reply, run.ai)
             turn.unsent, turn.through = [*turn.unsent, *messages], step.last
             await self._delivery.deliver(turn)

@@ -34,10 +34,16 @@ class Rest(NamedTuple):
         if not replies:
             return self
         in_order = not self.offered and not offered  # neither was told: the older one first
-        both = (*self.replies, *replies) if in_order else (*replies, *self.replies)
+        both = (*self.replies, *_apart(replies)) if in_order else (*replies, *_apart(self.replies))
         if len(both) > MOST_KEPT:
             log.warning("%d message(s) of old answers that nobody asked for are forgotten", len(both) - MOST_KEPT)
         return Rest(both[:MOST_KEPT], offered)
+
+
+def _apart(replies: Sequence[Reply]) -> Sequence[Reply]:
+    """They do not go on with what stands before them now."""
+    first = replies[0] if replies else None
+    return [dataclasses.replace(first, joint="\n"), *replies[1:]] if isinstance(first, TextReply) else replies
 
 
 def rest_in(state: Mapping[str, Any]) -> Rest:

@@ -224,6 +224,16 @@ def test_every_setting_has_its_place() -> None:
         ),
         (f'[orders]\nsecret = "{SECRET}', "accounts.toml is not TOML: "),
         (ORDERS + ORDERS, "accounts.toml is not TOML: "),
+        (
+            "[Club House]\nappid = 'wx1'",
+            "accounts.toml is not TOML: Expected ']' at the end of a table declaration (at line 1, column 7); "
+            "an account's name is of lower-case letters, digits, - and _, such as [club-house]",
+        ),
+        (
+            "[orders]\nhand_back_words = " + "[" * 3000 + "]" * 3000,
+            "accounts.toml is no file of accounts: its brackets",
+        ),
+        ("[orders]\nimage_bytes = " + "9" * 5000, "accounts.toml is no file of accounts: it holds a number"),
         ('[orders]\nappid = "1"\nappid = "2"', "accounts.toml is not TOML: Cannot overwrite a value"),
     ],
 )
@@ -303,7 +313,7 @@ def test_all_problems_of_all_sections_are_in_one_report(desk: Desk) -> None:
 
 
 def test_two_sections_with_one_account(desk: Desk) -> None:
-    desk.accounts(ORDERS, CLUB.replace("wx2", "wx1"), CLUB.replace("club", "third").replace("wx2", "wx1"))
+    desk.accounts(ORDERS, CLUB.replace("wx2", "WX1"), CLUB.replace("club", "third").replace("wx2", "wx1"))
     assert problems() == [
         "accounts.toml [club] appid is that of [orders] as well; write one section only",
         "accounts.toml [third] appid is that of [orders] as well; write one section only",
@@ -384,6 +394,16 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
         ("retry_seconds = inf", "retry_seconds: Input should be a finite number"),
         ("error_text = 5", "error_text: Input should be a valid string"),
         ('typing = "perhaps"', "typing: Input should be a valid boolean, unable to interpret input"),
+        ("plugins = []", "plugins: must not be empty; leave it out for all plugins"),
+        (
+            'kind = "unverified"\nsend_kinds = ["link"]',
+            "send_kinds: link cannot be the answer to a push, and an unverified account sends nothing else; "
+            "it can have image, music, news, text, video, voice",
+        ),
+        (
+            'previous_aes_key = "${KEY}"',
+            "previous_aes_key: needs the EncodingAESKey of now beside it: without one no push is decrypted",
+        ),
         ("plugins = 1", "plugins: Input should be a valid tuple"),
         ('plugins = ["a", 1]', "plugins[1]: Input should be a valid string"),
         ('kind = "shop"', "kind: Input should be 'miniprogram', 'official' or 'unverified'"),

@@ -325,6 +325,19 @@ def test_numbers_are_finite(environment: Environment, name: str, number: str) ->
         ("callback_path", "wechat"),
         ("callback_path", "/we chat"),
         ("callback_path", "/<x>"),
+        ("callback_path", "/healthz"),
+        ("callback_path", "/readyz/"),
+        ("callback_path", "//metrics"),
+        ("callback_path", "/send"),
+        ("callback_path", "/send/"),
+        ("callback_path", "/send/orders"),
+        ("appid", " wx1"),
+        ("appid", "wx1\n"),
+        ("appid", "wx 1"),
+        ("appid", "微信"),
+        ("send_key", '0123456789abcdef"'),
+        ("send_key", "0123456789abcdef'"),
+        ("send_key", "0123456789abcdef\\"),
         ("api_base", "api.weixin.qq.com"),
         ("api_base", "https://api.weixin.qq.com/"),
         ("typing_path", "typing"),
@@ -445,6 +458,64 @@ def test_a_kind_of_reply_that_does_not_exist(environment: Environment) -> None:
     (problem,) = problems()
     assert problem.startswith("WXBOT_SEND_KINDS: number 2 is no kind of reply; there are ")
     assert all(kind in problem for kind in ("text", "image", "news"))
+
+
+def test_an_unverified_account_sends_what_a_push_can_be_answered_with(environment: Environment) -> None:
+    environment.has(account_kind="unverified", send_kinds="text,news")
+    assert load_settings().reply_kinds == {"text", "news"}
+    environment.has(send_kinds="text,link")
+    assert problems() == (
+        "WXBOT_SEND_KINDS: link cannot be the answer to a push, and an unverified account sends nothing else; "
+        "it can have image, music, news, text, video, voice",
+    )
+    environment.has(account_kind="miniprogram")
+    assert load_settings().reply_kinds == {"text", "link"}
+
+
+@pytest.mark.parametrize("path", ["/", "/sender", "/wechat/send", "/healthz2", "/send.php", "/a/healthz"])
+def test_other_paths_are_free(environment: Environment, path: str) -> None:
+    environment.has(callback_path=path)
+    assert load_settings().callback_path == path
+
+
+def test_what_is_taken_is_said(environment: Environment) -> None:
+    environment.has(callback_path="/send", appid="wx1 ")
+    assert problems() == (
+        "WXBOT_APPID: must have no blanks around it",
+        "WXBOT_CALLBACK_PATH: is wxbot's own: /healthz, /readyz, /metrics, /send and all below /send are taken",
+    )
+
+
+def test_a_previous_key_alone_decrypts_nothing(environment: Environment) -> None:
+    environment.has(previous_aes_key=PREVIOUS_AES_KEY)
+    (problem,) = problems()
+    assert problem.startswith("WXBOT_PREVIOUS_AES_KEY: needs the EncodingAESKey of now beside it")
+    environment.has(aes_key="wrong")
+    (problem,) = problems()
+    assert problem.startswith("WXBOT_AES_KEY: must be 43 characters")
+    environment.has(aes_key=AES_KEY)
+    assert load_settings().previous_aes_key is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"token": ""}, "WXBOT_TOKEN: must not be empty: unsigned pushes would be believed"),
+        ({"token": " "}, "WXBOT_TOKEN: must not be empty: unsigned pushes would be believed"),
+        ({"token": "", "aes_key": AES_KEY}, "WXBOT_TOKEN: must not be empty: unsigned pushes would be believed"),
+        ({"aes_key": ""}, "WXBOT_AES_KEY: must not be empty"),
+        ({"aes_key": " "}, "WXBOT_AES_KEY: must be 43 characters"),
+        ({"aes_key": "", "token": TOKEN}, "WXBOT_AES_KEY: must not be empty"),
+        ({"aes_key": AES_KEY}, "WXBOT_AES_KEY: needs the Token of the message push beside it"),
+    ],
+)
+@pytest.mark.parametrize("way", ["open", "token"])
+def test_with_cloud_call_half_of_signed_pushes_is_a_mistake(
+    nothing: Environment, way: str, given: dict[str, str], told: str
+) -> None:
+    nothing.has(appid="wx1", cloud_call=way, **given)
+    (problem,) = problems()
+    assert problem.startswith(told)
 
 
 @pytest.mark.parametrize("way", ["open", "token"])

@@ -97,6 +97,12 @@ def test_no_secret_in_a_traceback(log: Log, secret: str) -> None:
         repr(json.dumps({"access_token": ACCESS_TOKEN}).encode()),
         f"{{'access_token' : '{ACCESS_TOKEN}'}}",
         f"access_token: {ACCESS_TOKEN}",
+        f"X-WX-CLOUDBASE-ACCESS-TOKEN: {ACCESS_TOKEN}",
+        repr({"X-WX-CLOUDBASE-ACCESS-TOKEN": ACCESS_TOKEN}),
+        repr([(b"x-wx-cloudbase-access-token", ACCESS_TOKEN.encode())]),
+        repr([("access_token", ACCESS_TOKEN), ("media_id", "M1")]),
+        repr({b"access_token": ACCESS_TOKEN.encode()}),
+        json.dumps({"body": json.dumps(["access_token", ACCESS_TOKEN])}),
     ],
 )
 def test_what_looks_like_a_credential_is_hidden(log: Log, told: str) -> None:

@@ -175,3 +175,52 @@ def test_what_is_no_file_at_all() -> None:
     assert refusal(7).startswith("int is nothing that can be sent as image: give a media id")
     assert "NoneType" in refusal(cast("Any", None))
     assert refusal(b"") == "the image is empty"
+
+
+class Trickle(io.RawIOBase):
+    """Gives a few bytes at a time, as a pipe does."""
+
+    def __init__(self, content: bytes) -> None:
+        self.left = content
+
+    def read(self, size: int = -1) -> bytes:
+        part, self.left = self.left[: min(size, 7)], self.left[min(size, 7) :]
+        return part
+
+
+def test_a_pipe_is_read_to_its_end_or_the_limit() -> None:
+    content = PNG + b"x" * 100
+    assert taken(Trickle(content)).content == content
+    endless = Trickle(PNG + b"x" * 10_000)
+    assert "more than 500 bytes" in refusal(endless, limits={**MAX_BYTES, "image": 500})
+    assert len(endless.left) == len(PNG) + 10_000 - 501
+
+
+@pytest.mark.parametrize("odd", [None, 7, ["x"]])
+def test_a_file_that_gives_no_bytes(odd: Any) -> None:
+    class Odd:
+        def read(self, size: int) -> Any:
+            return odd
+
+    assert refusal(Odd()) == f"the open file for a reply of the kind image gives {type(odd).__name__}, not bytes"
+
+
+@pytest.mark.parametrize("odd", ["text", None, 7])
+def test_a_media_whose_content_is_not_bytes(odd: Any) -> None:
+    told = refusal(Media(odd, "image/png", "a.png"))
+    assert told == f"the content of the Media for a reply of the kind image must be bytes, not {type(odd).__name__}"
+    assert taken(Media(cast(Any, bytearray(PNG)), "image/png", "a.png")).content == PNG
+
+
+def test_a_path_with_a_nul() -> None:
+    assert "cannot be read" in refusal(Path("a\0b.png"))
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a\udcff.png"
+    path.write_bytes(PNG)
+    taken(path).filename.encode()
+    taken(Media(PNG, "image/png", "a\ud83d.png")).filename.encode()
+    path.write_bytes(b"hello")
+    refusal(path).encode()
+    refusal(tmp_path / "b\udcff.png").encode()

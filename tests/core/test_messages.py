@@ -337,6 +337,13 @@ def test_without_a_bot_no_file_is_fetched() -> None:
         asyncio.run(message.download())
 
 
+@pytest.mark.parametrize("odd", [{"a": 1}, [], ["x"], {}])
+def test_what_is_no_text_is_empty_and_stays_in_raw(odd: Any) -> None:
+    message = received(MsgType="text", Content=odd)
+    assert isinstance(message, TextMessage)
+    assert (message.text, message.raw["Content"]) == ("", odd)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

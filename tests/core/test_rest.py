@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wxbot.media import Media
+from wxbot.outgoing import Outgoing
 from wxbot.replies import ImageReply, MenuReply, Reply, TextReply
-from wxbot.rest import STATE_KEY, Rest, fit, rest_in, with_rest
+from wxbot.rest import MOST_KEPT, STATE_KEY, Rest, fit, rest_in, with_rest
 
 HINT = "(go on)"
 LIMIT = 100
@@ -74,6 +75,32 @@ def test_what_is_kept_comes_back_and_plugins_keep_their_state(offered: bool) -> 
     stored = json.loads(json.dumps(state))
     assert rest_in(stored) == Rest(replies, offered)
     assert with_rest(stored, Rest()) == {"plugin": {"a": 1}}
+
+
+def test_pieces_of_one_text_are_put_together_as_they_were() -> None:
+    """However often it is cut: no line break comes in where none was."""
+    text = "一二三四五六七八九十，" * 60
+    answer: list[Reply] = list(Outgoing(text_bytes=LIMIT).messages(TextReply(text)))
+    read = ""
+    while answer:
+        now, answer = fit(answer, 2, LIMIT, HINT)
+        read += "".join(each.text.removesuffix(f"\n{HINT}") for each in now if isinstance(each, TextReply))
+    assert read == text
+
+
+def test_rests_add_up() -> None:
+    """What goes on with the text that was just read comes first; what the user was never told of, in its order."""
+    a, b, c = (TextReply(each) for each in "abc")
+    assert Rest((a,), offered=True).plus([b], offered=True) == Rest((b, a), offered=True)
+    assert Rest((a,), offered=True).plus([b], offered=False) == Rest((b, a), offered=False)
+    assert Rest((a,), offered=False).plus([b], offered=False) == Rest((a, b), offered=False)
+    assert Rest((a,), offered=False).plus([b, c], offered=True) == Rest((b, c, a), offered=True)
+    assert Rest((a,), offered=True).plus([], offered=False) == Rest((a,), offered=True)
+
+
+def test_of_very_much_the_oldest_is_forgotten() -> None:
+    much = tuple(TextReply(str(number)) for number in range(MOST_KEPT))
+    assert Rest(much, offered=True).plus([TextReply("new")], offered=True).replies == (TextReply("new"), *much[:-1])
 
 
 @pytest.mark.parametrize("kept", [{"replies": [{"kind": "hologram"}], "offered": False}, {"replies": 1}, ["odd"], 7])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,6 +32,14 @@ from wxbot.testing.chat import chat, serve_accounts
 
 __all__ = ["empty_redis", "no_module_stays", "redis_server"]
 
+A_PUSH = {
+    "ToUserName": "gh_0",
+    "FromUserName": "oALICE",
+    "CreateTime": 1700000000,
+    "MsgType": "text",
+    "Content": "hi",
+    "MsgId": 7,
+}
 OPENID = "oTHE_SAME_IN_BOTH_0000000000"
 
 
@@ -286,7 +296,7 @@ def test_what_is_wrong_with_plugins_is_said_for_all_accounts_together(town: Town
         "[orders] plugin_settings.greter.greeting is a setting of no plugin that was found; "
         "did you mean plugin_settings.greeter.greeting?",
         "[orders] plugin_settings.greeter.times: Input should be a valid integer, unable to parse string as an integer",
-        "[club] WXBOT_PLUGINS names 'greeter', which is not there (found: echo)",
+        "[club] plugins names 'greeter', which is not there (found: echo)",
     )
 
 
@@ -314,8 +324,14 @@ def broken(bot: Bot, name: str, error: Exception) -> Iterator[None]:
     def fail(*_: object) -> None:
         raise error
 
+    with replaced(bot, name, fail):
+        yield
+
+
+@contextmanager
+def replaced(bot: Bot, name: str, by: Callable[..., None]) -> Iterator[None]:
     works = getattr(bot, name)
-    setattr(bot, name, fail)
+    setattr(bot, name, by)
     try:
         yield
     finally:
@@ -328,11 +344,73 @@ def test_a_start_that_fails_leaves_nothing_behind(town: Town) -> None:
         with pytest.raises(StoreUnavailable, match=r"^\[club\] the disk is full$"):
             deployment.start()
         assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
-    deployment.start()
+    for path in ("/wechat/orders", "/wechat/club", "/metrics", "/readyz"):
+        deployment.wsgi().test_client().get(path)
+        assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    for name, platform in town.platforms.items():  # a push does not start it either
+        query, body = platform.envelope(A_PUSH)
+        pushed = deployment.wsgi().test_client().post(f"/wechat/{name}", query_string=query, data=body)
+        assert pushed.status_code == 500
+    assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    assert deployment.start_again()
     try:
         assert deployment.problem() is None
     finally:
         deployment.stop(0)
+
+
+def test_a_stop_while_it_starts_wins(town: Town) -> None:
+    deployment = Deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+    entered, go_on, failures = threading.Event(), threading.Event(), []
+    start_orders = deployment.bots["orders"].start
+
+    def start_slowly() -> None:
+        entered.set()
+        assert go_on.wait(20)
+        start_orders()
+
+    def start() -> None:
+        try:
+            deployment.start()
+        except StoreUnavailable as error:
+            failures.append(str(error))
+
+    with replaced(deployment.bots["orders"], "start", start_slowly):
+        starting = threading.Thread(target=start)
+        starting.start()
+        assert entered.wait(20)
+        stopping = threading.Thread(target=deployment.stop, args=(0,))
+        stopping.start()
+        wait_until(lambda: deployment._wanted is None, "stop is called")
+        go_on.set()
+        starting.join(20)
+        stopping.join(20)
+    assert failures == ["[club] the bot was stopped while it started"]
+    assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    assert not deployment.start_again(), "only start begins anew"
+    assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    deployment.start()
+    assert deployment.problem() is None
+    deployment.stop(0)
+
+
+def test_gunicorn_tries_again_until_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("gunicorn_conf", Path(__file__).parents[2] / "gunicorn.conf.py")
+    assert spec is not None
+    assert spec.loader is not None
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+    monkeypatch.setattr(conf, "START_PAUSE", 0)
+    failures = [StoreUnavailable("out"), StoreUnavailable("out")]
+
+    class Deployed:
+        def start_again(self) -> bool:
+            if failures:
+                raise failures.pop()
+            return False
+
+    conf._keep_starting(Deployed(), SimpleNamespace(alive=True))
+    assert failures == []
 
 
 def test_a_bot_that_cannot_be_stopped_keeps_no_other_from_it(town: Town, caplog: pytest.LogCaptureFixture) -> None:
@@ -463,7 +541,7 @@ def test_every_line_says_whose_it_is(town: Town, lines: Lines, where: Callable[[
     assert any(line.startswith("web: [orders] refused a request") for line in lines.written)
     deployment.bots["club"].stop(0)
     client.get("/readyz")
-    assert lines.has("bot: [club] not ready: the bot is stopping")
+    assert lines.has("bot: [club] not ready: the bot is not running: it is stopping, or could not start")
 
 
 def test_with_one_account_lines_stay_as_they_are(lines: Lines, tmp_path: Path) -> None:

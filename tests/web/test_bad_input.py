@@ -235,3 +235,25 @@ def assert_one_log_line(caplog: pytest.LogCaptureFixture, door: Door) -> None:
 
 def test_the_helper_writes_what_wechat_writes() -> None:
     assert to_text({"a": 1}, "xml") == "<xml><a>1</a></xml>"
+
+
+# --- the send address ---
+
+
+def test_what_is_wrong_at_the_send_address_is_json(tmp_path: Path) -> None:
+    with open_door(tmp_path, send_key="k" * 20, max_body_bytes=2000) as door:
+        client = door.bot.wsgi().test_client()
+        wrong = client.get("/send")
+        assert (wrong.status_code, wrong.json) == (405, {"error": "method not allowed"})
+        assert wrong.headers["Allow"] == "OPTIONS, POST"
+        long = client.post("/send", data=b"x" * 2001)
+        assert (long.status_code, long.json) == (413, {"error": "the body is too large"})
+        unknown = client.post("/send/orders")
+        assert (unknown.status_code, unknown.json) == (404, {"error": "not found"})
+
+
+def test_without_a_send_key_the_404_is_json_too(door: Door) -> None:
+    nothing = door.bot.wsgi().test_client().post("/send")
+    assert (nothing.status_code, nothing.json) == (404, {"error": "not found"})
+    elsewhere = door.bot.wsgi().test_client().post("/sender")
+    assert (elsewhere.status_code, elsewhere.text) == (404, "not found")

@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from aiohttp import web
@@ -47,7 +48,7 @@ from wxbot.ports import Channel
 from wxbot.replies import TextReply
 from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.client import WeChatClient
-from wxbot.wechat.transport import Transport
+from wxbot.wechat.transport import Transport, one_line
 
 HELLO = TextReply('你好 😀 "]]>\n')
 
@@ -381,3 +382,12 @@ def test_made_from_settings_it_fetches_its_own_token() -> None:
         assert json.loads(wechat.asked[0].body)["secret"] == SECRET
 
     run(scene())
+
+
+@pytest.mark.parametrize(
+    "form", [str, quote, quote_plus, lambda text: quote(text, safe=""), lambda text: quote(text, safe="").lower()]
+)
+def test_a_secret_is_hidden_in_every_form_it_has_in_a_url(form: Callable[[str], str]) -> None:
+    secret = "s+c/r e=t"
+    told = one_line(f"no such {form(secret)} here", [secret, ""])
+    assert told == "no such *** here"

@@ -32,6 +32,7 @@ from wxbot.errors import (
     ApiError,
     MediaGone,
     NotReached,
+    PluginError,
     ReplyQuotaSpent,
     ReplyRefused,
     SystemBusy,
@@ -260,6 +261,12 @@ def test_a_download_asks_by_the_id() -> None:
         ("attachment; filename*=UTF-8''%E5%9B%BE%0A.jpg", "图.jpg"),
         ("attachment; filename*=nonsense''%E5.jpg", "5.jpg"),
         ("; ;;=", ""),
+        ("attachment; filename=.bashrc", "bashrc"),
+        ('attachment; filename="CON"', "_CON"),
+        ('attachment; filename="nul.jpg"', "_nul.jpg"),
+        ('attachment; filename="com1 .tar.gz"', "_com1 .tar.gz"),
+        ('attachment; filename="console.jpg"', "console.jpg"),
+        ('attachment; filename="' + "x" * 20 + "." * 3 + "y" * 97 + '"', "y" * 97),
         ('attachment; filename="' + "x" * 300 + '.jpg"', "x" * 96 + ".jpg"),
     ],
 )
@@ -651,5 +658,59 @@ def test_a_file_that_nobody_has_read_is_refused() -> None:
             assert type(await error_of(bot.send("oUSER", ImageReply(b"raw")))) is ReplyRefused
             await bot.prepare(ImageReply(b"raw"))
             assert wechat.asked == []
+
+    run(scene())
+
+
+@pytest.mark.parametrize("label", ["image/jpeg", "application/octet-stream", "voice/amr"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<!DOCTYPE html><p>gateway",
+        b"\r\n <HTML>gateway",
+        b"\xef\xbb\xbf<html>",
+        b"<?xml version='1.0'?>",
+        b'{"errcode":40',
+        b' {"errcode" : 40007, "errmsg": "inv',
+        b'\xef\xbb\xbf{"errcode":4',
+    ],
+)
+def test_a_page_or_half_an_answer_is_no_file_whatever_it_is_called(body: bytes, label: str) -> None:
+    async def scene() -> None:
+        async with api(file(body, label)) as wechat, calls(wechat.base) as files:
+            assert isinstance(await error_of(files.download("M1")), NotReached)
+
+    run(scene())
+
+
+def test_an_answer_behind_a_mark_is_read() -> None:
+    async def scene() -> None:
+        answer = file(b'\xef\xbb\xbf{"errcode":40007,"errmsg":"invalid media_id"}', "image/jpeg")
+        async with api(answer) as wechat, calls(wechat.base) as files:
+            assert isinstance(await error_of(files.download("M1")), MediaGone)
+
+    run(scene())
+
+
+@pytest.mark.parametrize("odd", [None, 7, b"M1"])
+def test_only_a_text_is_a_media_id(odd: Any) -> None:
+    async def scene() -> None:
+        async with api(OK) as wechat, calls(wechat.base) as files:
+            error = await error_of(files.download(odd))
+        assert isinstance(error, PluginError)
+        assert type(odd).__name__ in str(error)
+        assert wechat.asked == []
+
+    run(scene())
+
+
+@pytest.mark.parametrize("odd", ["image/png\r\nX-Evil: 1", "image", "image/png\n"])
+def test_a_content_type_writes_no_header(odd: str) -> None:
+    async def scene() -> None:
+        async with api(kept("M1")) as wechat, calls(wechat.base) as files:
+            error = await error_of(files.upload("image", Media(b"x", odd, "a.png")))
+        assert isinstance(error, ReplyRefused)
+        assert "no content type" in str(error)
+        assert wechat.asked == []
 
     run(scene())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
@@ -211,5 +213,60 @@ def test_in_cloud_calls_no_token_goes_by_the_name_of_access_token(
             await use(here, send_text, tokens)
             await use(here, send_text, tokens)
         assert [asked.query for asked in wechat.asked] == [query] * 3
+
+    run(scene())
+
+
+def texts_in(start: Any) -> list[str]:
+    """Every text and every bytes that can be reached through attributes, items and ``geturl``."""
+    seen: dict[int, Any] = {}
+    found, left = [], [start]
+    while left:
+        each = left.pop()
+        if id(each) in seen or isinstance(each, type | ModuleType | FunctionType):
+            continue
+        seen[id(each)] = each
+        if isinstance(each, str | bytes):
+            found.append(each if isinstance(each, str) else each.decode("latin-1"))
+        elif isinstance(each, dict):
+            left += [*each.keys(), *each.values()]
+        elif isinstance(each, list | tuple | set | frozenset | deque):
+            left += each
+        left += getattr(each, "__dict__", {}).values()
+        left += [getattr(each, name, None) for name in getattr(type(each), "__slots__", ())]
+        if callable(getattr(each, "geturl", None)) and hasattr(each, "url"):
+            left.append(each.geturl())
+    return found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        page(500),
+        web.Response(status=302, headers={"Location": "http://127.0.0.1:1/?access_token=" + TOKEN}),
+        web.Response(status=401),
+    ],
+    ids=range(3),
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_nothing_in_a_response_holds_the_token(answer: Any, stream: bool) -> None:
+    async def scene() -> None:
+        async with api(answer) as wechat:
+            ask = lambda client: client._http.get(  # noqa: E731
+                wechat.base + "/x", params={"access_token": TOKEN}, allow_redirects=False, stream=stream
+            )
+            response = await use(wechat.base, ask)
+            assert response.raw.geturl().endswith("/x")
+            assert not [text for text in texts_in(response) if TOKEN in text]
+            response.close()
+
+    run(scene())
+
+
+def test_nothing_in_an_error_holds_the_token() -> None:
+    async def scene() -> None:
+        async with api(page(500)) as wechat:
+            error = await error_of(use(wechat.base, send_text))
+        assert not [text for text in texts_in([error.response, error.request]) if TOKEN in text]
 
     run(scene())

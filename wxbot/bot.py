@@ -200,7 +200,7 @@ class Bot:
         if scheme.lower() != "bearer" or not same(given.strip(), key.get_secret_value()):
             raise PushRefused("the key is wrong: send Authorization: Bearer with WXBOT_SEND_KEY", 401)
         try:
-            fields = json.loads(body)
+            fields = json.loads(body, object_pairs_hook=_unique)
         except (ValueError, RecursionError):
             raise PushRefused("the body is not JSON") from None
         if not isinstance(fields, dict):
@@ -209,10 +209,12 @@ class Bot:
         return self._send(openid, reply, idempotency_key)
 
     def _send(self, openid: str, reply: Reply, key: str) -> str:
-        if not openid or len(openid) > LONGEST_KEY or not openid.isprintable():
+        if not (_is_name(openid) and openid):
             raise ReplyRefused("touser is no openid")
-        if len(key) > LONGEST_KEY or not key.isprintable():
+        if not _is_name(key):
             raise ReplyRefused(f"the idempotency key has more than {LONGEST_KEY} characters, or strange ones")
+        if not isinstance(reply, Reply):
+            raise ReplyRefused(f"{type(reply).__name__} is neither a text nor a reply such as ImageReply")
         if self._answers_pushes:
             raise ReplyRefused("this account (WXBOT_ACCOUNT_KIND=unverified) cannot send first: it answers pushes only")
         messages = self._outgoing.messages(reply)
@@ -263,6 +265,17 @@ class Bot:
                 self._engine = engine
                 atexit.register(self.stop)
             return self._engine
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= LONGEST_KEY and text.isprintable()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise PushRefused("a key appears twice in the body")
+    return fields
 
 
 def _dedup_key(key: str) -> str:

@@ -125,6 +125,28 @@ def test_what_cannot_be_sent_is_refused_at_once(wechat: FakeWeChat, bot: Bot) ->
         asyncio.run(bot.send(alice.openid, " "))
 
 
+@pytest.mark.parametrize(
+    ("reply", "key", "words"),
+    [(5, "", "int is neither a text nor a reply"), (None, "", "NoneType"), ("hi", 5, "key"), ("hi", "k" * 129, "key")],
+)
+def test_nonsense_is_refused_at_once(bot: Bot, wechat: FakeWeChat, reply: Any, key: Any, words: str) -> None:
+    with pytest.raises(ReplyRefused, match=words):
+        asyncio.run(bot.send(wechat.user("alice").openid, reply, key=key))
+
+
+def test_a_repetition_of_the_last_message_that_fits_is_no_error(wechat: FakeWeChat, bot: Bot) -> None:
+    """The caller did not hear that it was accepted, and asks again with the same key."""
+    alice = wechat.user("alice")
+    alice.says("hi").wait()
+    alice.waits_for("answer to hi")
+    for number in range(4):
+        asyncio.run(bot.send(alice.openid, f"message {number}", key=f"k{number}"))
+        alice.waits_for(f"message {number}")
+        waits_until_settled(bot, alice.openid, 3 - number)
+    assert asyncio.run(bot.send(alice.openid, "message 3", key="k3")) == "k3"
+    assert replies(alice)[-1] == "message 3"
+
+
 def test_the_same_key_counts_once(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
@@ -193,6 +215,7 @@ def test_bad_bodies_get_one_clear_sentence(wechat: FakeWeChat, bot: Bot) -> None
     cases: list[tuple[Any, int, str]] = [
         (b"no json", 400, "not JSON"),
         (b"[]", 400, "not an object"),
+        (b'{"touser": "a", "touser": "b"}', 400, "appears twice"),
         ({"touser": alice.openid, "msgtype": "hologram"}, 422, "hologram"),
         ({"touser": alice.openid, "msgtype": "text", "text": "hi"}, 422, "text"),
         ({"msgtype": "text", "text": {"content": "hi"}}, 422, "touser"),

@@ -76,6 +76,7 @@ class MediaCalls:
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"wxbot/{__version__}", "Accept-Encoding": "identity"},
+            auto_decompress=False,  # what was not asked for could be small here and huge unpacked
         )
 
     async def close(self) -> None:

@@ -169,7 +169,7 @@ def _plugins_of(accounts: Mapping[str, Settings]) -> dict[str, PluginSet]:
         except (ConfigError, PluginError) as error:
             if not name:
                 raise
-            problems += problems_of(name, error)
+            problems += problems_of(settings, error)
     if problems:
         raise ConfigError(problems)
     return found

@@ -142,7 +142,7 @@ def _make_bots(
         except (ConfigError, PluginError) as error:
             if not name:
                 raise
-            problems += [_by_key(problem, own) for problem in problems_of(name, error)]
+            problems += problems_of(own, error)
     if len(bots) == len(accounts) and "" not in accounts:
         problems += misspelt_everywhere(bot.plugins for bot in bots.values())
     if problems:
@@ -150,10 +150,10 @@ def _make_bots(
     return bots
 
 
-def problems_of(name: str, error: ConfigError | PluginError) -> list[str]:
-    """What is wrong with the account ``name``, with its name in front."""
+def problems_of(settings: Settings, error: ConfigError | PluginError) -> list[str]:
+    """What is wrong with one account of several, with its name in front and by the keys of its section."""
     told = error.problems if isinstance(error, ConfigError) else [str(error)]
-    return [f"[{name}] {problem}" for problem in told]
+    return [_by_key(f"[{settings.account}] {problem}", settings) for problem in told]
 
 
 def _by_key(problem: str, settings: Settings) -> str:

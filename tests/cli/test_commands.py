@@ -122,7 +122,6 @@ def test_dead_letters_are_listed_shown_retried_and_dropped(shell: Shell) -> None
 
 
 def test_users_who_are_with_agents_are_listed_and_given_back(shell: Shell) -> None:
-    assert shell.wxbot("handovers", "list").stdout == "No user is with human agents.\n"
     hand_over(shell.store, "alice", HandOver(4_000_000_000.0, "kf1@shop"))
     hand_over(shell.store, "bob", HandOver(4_000_003_600.0))
     listed = shell.wxbot("handovers", "list", TZ="Asia/Shanghai")
@@ -135,7 +134,19 @@ def test_users_who_are_with_agents_are_listed_and_given_back(shell: Shell) -> No
     again = shell.wxbot("handovers", "end", "oalice")
     assert (again.returncode, again.stdout) == (1, "oalice is with no human agent\n")
     assert "obob" in shell.wxbot("handovers", "list").stdout
+    assert shell.wxbot("handovers", "end", "obob").returncode == 0
+    assert shell.wxbot("handovers", "list").stdout == "No user is with human agents.\n"
     assert shell.wxbot("handovers", "end").returncode == 2
+
+
+@pytest.mark.parametrize("group", ["handovers", "deadletters"])
+def test_whoever_looks_in_the_wrong_folder_is_told_so(shell: Shell, tmp_path: Path, group: str) -> None:
+    """And not that there is nothing; no store is left there either."""
+    elsewhere = tmp_path / "elsewhere.db"
+    said = shell.wxbot(group, "list", WXBOT_STORE_URL=f"sqlite:///{elsewhere}")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert f"there is no store {elsewhere}" in said.stderr
+    assert not elsewhere.exists()
 
 
 def test_capabilities_need_no_settings() -> None:
@@ -247,8 +258,8 @@ def test_what_is_wrong_with_plugins_is_said_for_all_accounts(town: Town, command
     town.file.write_text(text, encoding="utf-8")
     said = town.wxbot(command)
     assert said.returncode == 2
-    assert "[orders] WXBOT_PLUGINS names 'eco'" in said.stderr
-    assert "[club] WXBOT_PLUGINS names 'slo'" in said.stderr
+    assert "[orders] plugins names 'eco'" in said.stderr
+    assert "[club] plugins names 'slo'" in said.stderr
 
 
 def test_a_file_of_accounts_that_is_not_there(shell: Shell) -> None:
@@ -293,6 +304,7 @@ def test_where_there_is_one_account_none_is_named(shell: Shell) -> None:
 def test_a_file_with_one_account_needs_no_name(town: Town) -> None:
     text = town.file.read_text(encoding="utf-8")
     town.file.write_text(text[: text.index("[club]")], encoding="utf-8")
+    bury(town.store, "one")
     assert town.wxbot("deadletters", "list").returncode == 0
 
 

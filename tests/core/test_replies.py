@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wxbot.errors import ReplyRefused
 from wxbot.media import Media, MediaKind
 from wxbot.replies import (
     KINDS,
@@ -32,7 +33,8 @@ from wxbot.replies import (
 
 texts = st.text()
 files = st.builds(Media, st.binary(), texts, texts) | texts
-menu_items = st.lists(st.builds(MenuItem, texts, texts) | st.tuples(texts, texts))
+words = texts.filter(bool)
+menu_items = st.lists(st.builds(MenuItem, words, words) | st.tuples(words, words))
 notes: dict[str, Any] = {"ai": st.none() | st.booleans(), "agent": texts}
 
 replies = st.one_of(
@@ -117,3 +119,16 @@ def test_a_link_to_a_page_survives_any_character() -> None:
 
 def test_what_a_file_holds_is_not_printed() -> None:
     assert "secret" not in repr(ImageReply(Media(b"secret", "image/png", "a.png")))
+
+
+@pytest.mark.parametrize("item", ["No", ("1",), ("1", ""), (1, "one"), MenuItem("", "x"), None])
+def test_what_is_no_item_of_a_menu_is_named(item: object) -> None:
+    """A text of two letters is no pair."""
+    with pytest.raises(ReplyRefused, match="an item is MenuItem"):
+        MenuReply("ok?", [item])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("parts", [("", "wx1", "p"), ("t", "", "p"), ("t", "wx1", "")])
+def test_a_link_to_nowhere_is_refused(parts: tuple[str, str, str]) -> None:
+    with pytest.raises(ReplyRefused, match="needs a text, an appid and a path"):
+        mini_program_link(*parts)

@@ -84,7 +84,18 @@ class ApiDelivery:
             turn.new_rest = Rest((*waiting, *kept), offered=not waiting)
 
         while waiting and self._left(turn) > 0:
-            await self._send_patiently(turn, waiting[0], told)
+            await self._send_rest(turn, waiting[0], told)
+
+    async def _send_rest(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
+        """What WeChat refuses for good must not stand in the way of all that is to come."""
+        try:
+            await self._send_patiently(turn, message, told)
+        except SendFailed as failure:
+            if not failure.final:
+                raise
+            log.warning("a message of an earlier answer is kept as a dead letter: %s", failure)
+            turn.doubtful.append(message)
+            told()
 
     async def deliver(self, turn: Turn) -> None:
         if turn.is_for_agents(self._clock.now()):

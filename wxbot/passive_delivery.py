@@ -46,9 +46,9 @@ class PassiveDelivery:
     async def deliver(self, turn: Turn) -> None:
         if not turn.through:
             return
-        waits = self._take_up_rest(turn)
+        turn.unsent = [*self._take_up_rest(turn), *turn.unsent]
         try:
-            answer, kept = await self._answer([*waits, *turn.unsent])
+            answer, kept = await self._answer(turn.unsent)
         except SendFailed as failure:
             if failure.final:  # a dead letter keeps what was said; the user is told that something went wrong
                 await self._keep_answer(turn, self._apology())
@@ -57,7 +57,7 @@ class PassiveDelivery:
             turn.keep(kept, offered=True)
             turn.sent += bool(answer)
         else:
-            self._came_late(turn, [*waits, *turn.unsent])
+            self._came_late(turn, turn.unsent)
         turn.unsent = []
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:

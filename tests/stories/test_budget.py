@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.stories.support import Log, bot_for, bot_key, replies, turn_until
-from wxbot import Context, ImageReply, Plugin
+from wxbot import Context, ImageMessage, ImageReply, Plugin
 from wxbot.testing import Allowance, FakeWeChat, ManualClock
 from wxbot.testing.media import PICTURE
 
@@ -240,3 +240,30 @@ def test_the_words_are_settings(clock: ManualClock, tmp_path: Path) -> None:
         alice.waits_for(lambda seen: seen.endswith("(say more)"))
         alice.says("Go on")
         alice.waits_for(lambda seen: SENTENCE in seen, times=9)
+
+
+def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualClock, tmp_path: Path, log: Log) -> None:
+    """A file that was kept for longer than WeChat keeps files, say."""
+    plugin = Plugin("pictures")
+
+    @plugin.image
+    async def back(ctx: Context) -> ImageReply:
+        assert isinstance(ctx.message, ImageMessage)
+        return ImageReply(ctx.message.media_id)
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str:
+        return f"answer to {ctx.text}"
+
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+        alice = wechat.user("alice")
+        wechat.faults.fail("send", 45047)
+        alice.sends_image(PICTURE).wait()
+        log.waits_for("kept for the user")
+        clock.turn(4 * 86_400)
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+        log.waits_for("a message of an earlier answer is kept as a dead letter")
+        alice.says("again").wait()
+        alice.waits_for("answer to again")
+        assert replies(alice) == ["answer to hi", "answer to again"]

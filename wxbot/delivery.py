@@ -12,7 +12,8 @@ from wxbot.firmly import firmly
 from wxbot.messages import EventMessage
 from wxbot.ports import Channel, Clock, Inbox, Lease, Permit
 from wxbot.replies import Reply, TextReply
-from wxbot.rest import Rest, fit
+from wxbot.reply_budget import Budget
+from wxbot.rest import Rest, fit, without_hint
 from wxbot.time_limit import pause
 from wxbot.turn import Turn
 
@@ -55,10 +56,7 @@ class Delivery(Protocol):
         ...
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:
-        """Say what went wrong, after what was said before. Not a part of the answer, and tried only once.
-
-        From then on ``turn.failure`` is the ``reason``.
-        """
+        """The handler failed: say what it had said before, and then what went wrong. Raises SendFailed."""
         ...
 
 
@@ -74,17 +72,19 @@ class ApiDelivery:
 
     async def begin(self, turn: Turn) -> None:
         rest, left = turn.rest, self._left(turn) - 1  # one is for the answer
-        if not rest.replies or rest.offered or isinstance(turn.message, EventMessage) or left < 1:
+        if not rest.untold or isinstance(turn.message, EventMessage) or left < 1:
             return
-        now, kept = fit(rest.replies, left, self._options.text_bytes, self._options.continue_text)
+        now, kept, told = fit(rest.untold, left, self._options.text_bytes, self._options.continue_text)
         waiting = [*now]
 
-        def told() -> None:
+        def one_is_out() -> None:
             waiting.pop(0)
-            turn.new_rest = Rest((*waiting, *kept), offered=not waiting)
+            turn.new_rest = Rest((*waiting, *kept), rest.told)
+            if not waiting:
+                turn.new_rest = Rest((), rest.told).plus(kept, told=told)
 
         while waiting and self._left(turn) > 0:
-            await self._send_rest(turn, waiting[0], told)
+            await self._send_rest(turn, waiting[0], one_is_out)
 
     async def _send_rest(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
         """What WeChat refuses for good must not stand in the way of all that is to come."""
@@ -114,21 +114,8 @@ class ApiDelivery:
             turn.indicator.resume()
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:
-        await self._hold(turn.lease)
-        await turn.indicator.stop()
-        said = [*turn.unsent, TextReply(text)] if text else turn.unsent
-        turn.unsent = []
-        if said and turn.is_for_agents(self._clock.now()):
-            said = []
-        left = self._left(turn)
-        if said and left == 0:
-            log.warning("the user could not be told that the handler failed: WeChat takes no message for them now")
-        now, kept = fit(said, left, self._options.text_bytes, self._options.continue_text)
-        with turn.uninterrupted():
-            for message in now:
-                await self._tell_once(turn, message)
-            turn.keep(kept, offered=bool(now))
-            turn.failure = reason
+        turn.fail(reason, [TextReply(text)] if text else [])
+        await self.deliver(turn)
 
     # How much may go
 
@@ -150,8 +137,11 @@ class ApiDelivery:
             return
         if left == 0 and turn.is_sent_first:
             raise SendFailed(NotNow("WeChat takes no message for this user until they act again"), final=True)
-        turn.unsent, kept = fit(turn.unsent, left, self._options.text_bytes, self._options.continue_text)
-        turn.keep(kept, offered=bool(turn.unsent))
+        unsent, hint = turn.unsent, self._options.continue_text
+        if turn.new_rest is not None and turn.new_rest.told:  # fitted once already, and then WeChat took less
+            unsent = without_hint(unsent, hint)
+        turn.unsent, kept, told = fit(unsent, left, self._options.text_bytes, hint, may_only_hint=turn.sent > 0)
+        turn.keep(kept, told=told)
         if kept:
             log.info("%d message(s) are kept until the user asks for them, WeChat takes %d", len(kept), left)
 
@@ -159,11 +149,12 @@ class ApiDelivery:
 
     async def _send_patiently(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
         for wait in (*SEND_PAUSES, None):
+            believed = turn.budget
             try:
                 with turn.uninterrupted():
                     await self._send_once(turn, message, told)
             except (ReplyQuotaSpent, ReplyWindowShut) as error:
-                await self._learn_limit(turn, error)
+                await self._learn_limit(turn, error, believed)
                 return
             except WeChatError as error:
                 if not error.retryable or wait is None:
@@ -191,25 +182,15 @@ class ApiDelivery:
         if turn.unsent or not turn.through or turn.indicator.calling:
             await self._record(turn)
 
-    async def _tell_once(self, turn: Turn, message: Reply) -> None:
-        await self._hold(turn.lease)
-        called_at = self._clock.now()
-        try:
-            await self._channel.send(turn.lease.key.openid, message, permit=self._permit(turn.lease))
-        except WeChatError as error:
-            log.warning("the user could not be told that the handler failed: %s", error)
-        else:
-            turn.spend()
-            turn.sent_at = called_at
-            turn.indicator.message_sent(called_at)
-
-    async def _learn_limit(self, turn: Turn, error: WeChatError) -> None:
-        """WeChat takes no more: what was believed of the budget is put right, for every process."""
+    async def _learn_limit(self, turn: Turn, error: WeChatError, believed: Budget) -> None:
+        """WeChat took no more: what was ``believed`` of the budget is put right, for every process, unless the user has
+        acted since."""
         if turn.is_sent_first:
             raise SendFailed(error, final=True) from None
         log.warning("what is left of an answer is kept for the user: %s", error)
-        turn.spend(all_of_it=True)
-        await self._record(turn)
+        if turn.budget.until == believed.until:
+            turn.spend(all_of_it=True)
+            await self._record(turn)
 
     async def _record(self, turn: Turn) -> None:
         """How far it has come. Of a handler that is through, all that is left: it need not run again."""

@@ -48,49 +48,37 @@ class PassiveDelivery:
             return
         turn.unsent = [*self._take_up_rest(turn), *turn.unsent]
         try:
-            answer, kept = await self._answer(turn.unsent)
+            answer, kept, told = await self._answer(turn.unsent)
         except SendFailed as failure:
             if failure.final:  # a dead letter keeps what was said; the user is told that something went wrong
                 await self._keep_answer(turn, self._apology())
             raise
         if await self._keep_answer(turn, answer):
-            turn.keep(kept, offered=True)
+            turn.keep(kept, told=told)
             turn.sent += bool(answer)
-        else:
-            self._came_late(turn, turn.unsent)
+        elif turn.unsent:
+            log.info("an answer came too late and is kept for the user's next message")
+            turn.keep(turn.unsent, told=False)
         turn.unsent = []
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:
-        said, turn.unsent = [*turn.unsent, *([TextReply(text)] if text else [])], []
-        answer, kept = await self._answer(said)
-        with turn.uninterrupted():
-            if await self._keep_answer(turn, answer):
-                turn.keep(kept, offered=True)
-            else:
-                self._came_late(turn, said)
-            turn.failure = reason
+        turn.fail(reason, [TextReply(text)] if text else [])
+        await self.deliver(turn)
 
-    def _take_up_rest(self, turn: Turn) -> list[Reply]:
+    def _take_up_rest(self, turn: Turn) -> tuple[Reply, ...]:
         """What came too late goes before the answer to the user's next message."""
         rest = turn.rest
-        if rest.offered or isinstance(turn.message, EventMessage):
-            return []
-        turn.new_rest = Rest()
-        return list(rest.replies)
-
-    def _came_late(self, turn: Turn, replies: list[Reply]) -> None:
-        if replies:
-            log.info("an answer came too late and is kept for the user's next message")
-            turn.keep(replies, offered=False)
+        if not rest.untold or isinstance(turn.message, EventMessage):
+            return ()
+        turn.new_rest = Rest((), rest.told)
+        return rest.untold
 
     def _apology(self) -> Reply | None:
         return TextReply(self._options.error_text) if self._options.error_text else None
 
-    async def _answer(self, replies: list[Reply]) -> tuple[Reply | None, list[Reply]]:
-        now, kept = fit(replies, 1, self._options.text_bytes, self._options.continue_text)
-        if kept and not isinstance(replies[0], TextReply):
-            now, kept = replies[:1], replies[1:]  # better a picture without the hint than a hint without the picture
-        return (await self._uploaded(now[0]) if now else None), kept
+    async def _answer(self, replies: list[Reply]) -> tuple[Reply | None, list[Reply], bool]:
+        now, kept, told = fit(replies, 1, self._options.text_bytes, self._options.continue_text)
+        return (await self._uploaded(now[0]) if now else None), kept, told
 
     async def _uploaded(self, reply: Reply) -> Reply:
         for wait in (*SEND_PAUSES, None):

@@ -86,7 +86,7 @@ class Pipeline:
             if turn.through:  # an earlier attempt has run the handler; only its replies are left to send
                 await self._delivery.deliver(turn)
             elif self._asks_for_rest(turn):
-                turn.unsent, turn.through, turn.new_rest = list(turn.rest.replies), True, Rest()
+                turn.unsent, turn.through, turn.new_rest = turn.rest.all_of_it(), True, Rest()
                 await self._delivery.deliver(turn)
             else:
                 await self._delivery.begin(turn)
@@ -124,6 +124,8 @@ class Pipeline:
         """The end of a hand-over that had not begun when this message came in."""
         message = turn.message
         closes = isinstance(message, AgentSessionEvent) and message.event == "kf_close_session"
+        if turn.hand_over is not None:  # an earlier attempt has come further
+            return
         if closes or _says(message, self._options.hand_back_words):
             turn.hand_over = turn.handed_over = WITH_BOT
 
@@ -228,11 +230,11 @@ class Pipeline:
         )
 
     def _asks_for_rest(self, turn: Turn) -> bool:
-        return _says(turn.message, self._options.continue_words) and bool(turn.rest.replies)
+        return _says(turn.message, self._options.continue_words) and any(turn.rest)
 
     def _after_failed_send(self, turn: Turn, failure: SendFailed) -> Outcome:
         attempt = turn.pending.attempts
-        if failure.final or turn.doubtful or attempt >= self._options.max_attempts:
+        if failure.final or attempt >= self._options.max_attempts:
             log.warning("not sent, kept as a dead letter: %s", failure)
             return turn.outcome("dead", str(failure))
         wait = self._options.retry_seconds * 2 ** (attempt - 1)

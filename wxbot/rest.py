@@ -24,20 +24,23 @@ MOST_KEPT = 100
 
 
 class Rest(NamedTuple):
-    """Replies that wait for the user. ``offered``: they have been told, and may ask for it."""
+    """Replies that wait for the user: what they were never told of, and what they may ask for."""
 
-    replies: tuple[Reply, ...] = ()
-    offered: bool = False
+    untold: tuple[Reply, ...] = ()
+    told: tuple[Reply, ...] = ()
 
-    def plus(self, replies: Sequence[Reply], *, offered: bool) -> Rest:
-        """With ``replies`` as well. What goes on with what the user has just read comes first; nothing is replaced."""
-        if not replies:
-            return self
-        in_order = not self.offered and not offered  # neither was told: the older one first
-        both = (*self.replies, *_apart(replies)) if in_order else (*replies, *_apart(self.replies))
+    def plus(self, replies: Sequence[Reply], *, told: bool) -> Rest:
+        """With ``replies`` as well; nothing is replaced. What goes on with what the user has just read comes first."""
+        if not told:
+            return Rest((*self.untold, *_apart(replies)), self.told)
+        both = (*replies, *_apart(self.told))
         if len(both) > MOST_KEPT:
             log.warning("%d message(s) of old answers that nobody asked for are forgotten", len(both) - MOST_KEPT)
-        return Rest(both[:MOST_KEPT], offered)
+        return Rest(self.untold, both[:MOST_KEPT])
+
+    def all_of_it(self) -> list[Reply]:
+        """What the user gets who asks for it."""
+        return [*self.untold, *_apart(self.told)]
 
 
 def _apart(replies: Sequence[Reply]) -> Sequence[Reply]:
@@ -52,7 +55,7 @@ def rest_in(state: Mapping[str, Any]) -> Rest:
     if not kept:
         return Rest()
     try:
-        return Rest(tuple(reply_from_json(each) for each in kept["replies"]), bool(kept["offered"]))
+        return Rest(*(tuple(reply_from_json(each) for each in kept[name]) for name in Rest._fields))
     except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
         log.warning("the rest of an answer cannot be read and stays where it is: %s", error)
         return Rest()
@@ -61,22 +64,25 @@ def rest_in(state: Mapping[str, Any]) -> Rest:
 def with_rest(state: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
     """``state`` with ``rest`` in place of what was kept."""
     others = {name: value for name, value in state.items() if name != STATE_KEY}
-    if not rest.replies:
+    if not (rest.untold or rest.told):
         return others
-    return {**others, STATE_KEY: {"replies": [reply_to_json(each) for each in rest.replies], "offered": rest.offered}}
+    kept = {name: [reply_to_json(each) for each in replies] for name, replies in rest._asdict().items()}
+    return {**others, STATE_KEY: kept}
 
 
 class Fitted(NamedTuple):
-    """Messages to send now, and what is kept."""
+    """Messages to send now, and what is kept; ``told``: who reads the last one knows that there is more."""
 
     now: list[Reply]
     kept: list[Reply]
+    told: bool = True
 
 
-def fit(replies: Sequence[Reply], left: int, text_bytes: int, hint: str) -> Fitted:
+def fit(replies: Sequence[Reply], left: int, text_bytes: int, hint: str, *, may_only_hint: bool = False) -> Fitted:
     """``replies`` in at most ``left`` messages of ``text_bytes``: texts are merged only if they must be.
 
-    If even so not all fit, the last message ends with ``hint``, which says how to read on.
+    If even so not all fit, the last message ends with ``hint``, which says how to read on. ``may_only_hint``: a single
+    message that is left may be nothing but that, because the user has read something already.
     """
     if len(replies) <= left:
         return Fitted(list(replies), [])
@@ -84,8 +90,18 @@ def fit(replies: Sequence[Reply], left: int, text_bytes: int, hint: str) -> Fitt
     if len(merged) <= left:
         return Fitted(merged, [])
     if left == 0:
-        return Fitted([], merged)
+        return Fitted([], merged, told=False)
+    if left == 1 and not may_only_hint and not isinstance(merged[0], TextReply):
+        return Fitted(merged[:1], merged[1:], told=False)  # better a picture without the hint than no picture
     return _with_hint(merged[:left], merged[left:], text_bytes, hint)
+
+
+def without_hint(replies: Sequence[Reply], hint: str) -> list[Reply]:
+    """``replies`` as they were before ``fit`` put ``hint`` into the last of them, which was not sent after all."""
+    *others, last = replies
+    if not isinstance(last, TextReply) or last.text == hint:
+        return [*others] if isinstance(last, TextReply) else [*replies]
+    return [*others, dataclasses.replace(last, text=last.text.removesuffix(f"\n{hint}"))]
 
 
 def _with_hint(now: list[Reply], kept: list[Reply], text_bytes: int, hint: str) -> Fitted:

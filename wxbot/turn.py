@@ -26,7 +26,7 @@ from wxbot.typing_indicator import TypingIndicator
 SENT_BY_BOT = "wxbot.send"
 """The MsgType of what is no message of the user's, but replies that ``bot.send`` wants sent."""
 
-_DOUBTFUL, _HAND_OVER = "_doubtful", "_hand_over"
+_DOUBTFUL, _HAND_OVER, _FAILURE, _AGAIN = "_doubtful", "_hand_over", "_failure", "_again"
 """What else than replies is left of a message; no reply is of a kind that begins like this."""
 
 
@@ -59,7 +59,9 @@ class Turn:
     new_rest: Rest | None = None
     """What is kept for the user now; None leaves it as it was."""
     failure: str = ""
-    """Why the handler failed, once the user has been told."""
+    """Why the handler failed: it is not run again but by an operator's command."""
+    said: int = 0
+    """How many messages it had said by then: not to be said again should it run once more."""
     _task: asyncio.Task[Any] | None = None
     _sending: bool = False
     _interrupted: bool = False
@@ -71,10 +73,10 @@ class Turn:
 
         What is all said and sent is not handed back: the next owner would run the handler again.
         """
-        if verdict == "back" and self.failure:
-            verdict, reason = "dead", self.failure
-        elif verdict == "back" and self.through and not self.unsent:
+        if verdict == "back" and self.through and not self.unsent:
             verdict = "answered"
+        if self.failure and verdict in ("answered", "dead"):
+            verdict, reason = "dead", "; ".join(dict.fromkeys(filter(None, (self.failure, reason))))
         if self.doubtful and verdict != "back":
             verdict, reason = "dead", "; ".join(filter(None, (reason, "WeChat's answer to a reply was lost")))
         is_over = verdict in ("answered", "dead")
@@ -82,7 +84,7 @@ class Turn:
             seq=self.pending.seq,
             verdict=verdict,
             typing_until=self.indicator.state.showing_until,
-            sent=self.sent,
+            sent=self.said if is_over and self.failure else self.sent,
             sent_at=self.sent_at,
             unsent=self._left_behind() if is_over else self.to_do(),
             reason=reason,
@@ -93,19 +95,28 @@ class Turn:
         )
 
     def _left_behind(self) -> tuple[Mapping[str, Any], ...]:
-        """Of a dead letter: what an operator may have sent after all."""
-        return tuple(reply_to_json(reply) for reply in (*self.doubtful, *(self.unsent if self.through else ())))
+        """Of a dead letter: what an operator may have sent after all, and whether the handler has to run then."""
+        left = [reply_to_json(reply) for reply in (*self.doubtful, *(self.unsent if self.through else ()))]
+        is_open = not self.through or bool(self.failure)
+        return tuple([*left, {"kind": _AGAIN}] if self.doubtful and is_open else left)
 
     def to_do(self) -> tuple[Mapping[str, Any], ...]:
         """What is left of this message, for whoever takes it up: ``begin_turn`` reads it.
 
         Doubtful replies are handed on as such, and so is the hand-over that comes after the last word.
         """
-        left = [{"kind": _DOUBTFUL, "reply": reply_to_json(reply)} for reply in self.doubtful]
+        left: list[dict[str, Any]] = [{"kind": _DOUBTFUL, "reply": reply_to_json(reply)} for reply in self.doubtful]
         if self.through:
             left += [reply_to_json(reply) for reply in self.unsent]
             left += [{"kind": _HAND_OVER, **self.hand_over._asdict()}] if self.hand_over else []
+            left += [{"kind": _FAILURE, "reason": self.failure, "said": self.said}] if self.failure else []
         return tuple(left)
+
+    def fail(self, reason: str, apology: Sequence[Reply]) -> None:
+        """The handler failed: it has changed nothing, but what it said is said, and the apology after it."""
+        self.failure, self.said, self.through = reason, self.sent + len(self.unsent), True
+        self.new_state = self.hand_over = None
+        self.unsent = [*self.unsent, *apology]
 
     @property
     def changed_state(self) -> dict[str, Any] | None:
@@ -126,10 +137,10 @@ class Turn:
         """What of earlier answers is kept for the user."""
         return rest_in(self.state) if self.new_rest is None else self.new_rest
 
-    def keep(self, replies: Sequence[Reply], *, offered: bool) -> None:
-        """Have ``replies`` kept for the user as well; ``offered``: they have been told so."""
+    def keep(self, replies: Sequence[Reply], *, told: bool) -> None:
+        """Have ``replies`` kept for the user as well; ``told``: they know of them, and how to ask for them."""
         if replies:
-            self.new_rest = self.rest.plus(replies, offered=offered)
+            self.new_rest = self.rest.plus(replies, told=told)
 
     def acted(self, budget: Budget | None) -> None:
         """The user has done something meanwhile: what it allows counts from now on."""
@@ -190,7 +201,7 @@ def begin_turn(
     download_from: Download | None = None,
 ) -> Turn:
     """The turn of ``pending``; what an earlier attempt left to do is taken up where it stopped."""
-    doubtful, unsent, hand_over = _read_to_do(pending.unsent)
+    left = _Left.read(pending.unsent)
     message = message_from(lease.key.appid, pending.fields, pending.received_at, download_from)
     if isinstance(message, EventMessage) and unknown_budget == UNKNOWN_BUDGET:
         unknown_budget = NOTHING_LEFT  # they have never done what allows an answer
@@ -202,17 +213,42 @@ def begin_turn(
         state,
         budget=pending.budget or unknown_budget,
         handed_over=pending.handed_over,
-        hand_over=hand_over,
+        hand_over=left.hand_over,
         sent=pending.sent,
-        unsent=unsent,
-        doubtful=doubtful,
-        through=bool(unsent or hand_over),
+        unsent=left.unsent,
+        doubtful=left.doubtful,
+        failure=left.failure,
+        said=left.said,
+        through=bool(left.unsent or left.hand_over or left.failure) and not left.again,
     )
 
 
-def _read_to_do(left: Sequence[Mapping[str, Any]]) -> tuple[list[Reply], list[Reply], HandOver | None]:
-    """What ``Turn.to_do`` wrote down. Raises KeyError, TypeError, ValueError for what another version wrote."""
-    doubtful = [reply_from_json(each["reply"]) for each in left if each["kind"] == _DOUBTFUL]
-    unsent = [reply_from_json(each) for each in left if each["kind"] not in (_DOUBTFUL, _HAND_OVER)]
-    to = next((HandOver(each["until"], each["agent"]) for each in left if each["kind"] == _HAND_OVER), None)
-    return doubtful, unsent, to
+@dataclass(slots=True)
+class _Left:
+    """What ``Turn.to_do`` and ``Turn.outcome`` wrote down."""
+
+    doubtful: list[Reply] = field(default_factory=list)
+    unsent: list[Reply] = field(default_factory=list)
+    hand_over: HandOver | None = None
+    failure: str = ""
+    said: int = 0
+    again: bool = False
+    """The handler has to run, after the replies."""
+
+    @classmethod
+    def read(cls, entries: Sequence[Mapping[str, Any]]) -> _Left:
+        """Raises KeyError, TypeError, ValueError for what another version wrote."""
+        left = cls()
+        for entry in entries:
+            kind = entry["kind"]
+            if kind == _DOUBTFUL:
+                left.doubtful.append(reply_from_json(entry["reply"]))
+            elif kind == _HAND_OVER:
+                left.hand_over = HandOver(entry["until"], entry["agent"])
+            elif kind == _FAILURE:
+                left.failure, left.said = str(entry["reason"]), int(entry["said"])
+            elif kind == _AGAIN:
+                left.again = True
+            else:
+                left.unsent.append(reply_from_json(entry))
+        return left

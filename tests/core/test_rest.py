@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from wxbot.media import Media
 from wxbot.outgoing import Outgoing
 from wxbot.replies import ImageReply, MenuReply, Reply, TextReply
-from wxbot.rest import MOST_KEPT, STATE_KEY, Rest, fit, rest_in, with_rest
+from wxbot.rest import MOST_KEPT, STATE_KEY, Rest, fit, rest_in, with_rest, without_hint
 
 HINT = "(go on)"
 LIMIT = 100
@@ -35,7 +35,7 @@ def pieces(replies: list[Reply]) -> list[Reply]:
 @given(answers, st.integers(0, 6))
 def test_nothing_is_lost_and_nothing_is_too_long(answer: list[Reply], left: int) -> None:
     answer = pieces(answer)
-    now, kept = fit(answer, left, LIMIT, HINT)
+    now, kept, _ = fit(answer, left, LIMIT, HINT)
     assert len(now) <= left
     assert said([*now, *kept]) == said(answer)
     assert all(len(each.text.encode()) <= LIMIT for each in [*now, *kept] if isinstance(each, TextReply))
@@ -43,18 +43,26 @@ def test_nothing_is_lost_and_nothing_is_too_long(answer: list[Reply], left: int)
 
 @given(answers, st.integers(1, 6))
 def test_who_gets_only_a_part_is_told_so(answer: list[Reply], left: int) -> None:
-    now, kept = fit(pieces(answer), left, LIMIT, HINT)
+    now, kept, told = fit(pieces(answer), left, LIMIT, HINT)
     last = now[-1] if now else None
-    assert bool(kept) == (isinstance(last, TextReply) and last.text.endswith(HINT))
+    assert bool(kept and told) == (isinstance(last, TextReply) and last.text.endswith(HINT))
+    assert told or left == 1
+
+
+@given(answers)
+def test_who_has_read_something_may_be_given_nothing_but_the_hint(answer: list[Reply]) -> None:
+    now, kept, told = fit(pieces(answer), 1, LIMIT, HINT, may_only_hint=True)
+    assert told
+    assert not kept or (isinstance(now[-1], TextReply) and now[-1].text.endswith(HINT))
 
 
 @given(answers)
 def test_what_fits_is_left_alone(answer: list[Reply]) -> None:
-    assert fit(answer, len(answer), LIMIT, HINT) == (answer, [])
+    assert fit(answer, len(answer), LIMIT, HINT) == (answer, [], True)
 
 
 def test_texts_are_merged_before_anything_is_kept() -> None:
-    now, kept = fit([TextReply(str(number)) for number in range(10)], 2, LIMIT, HINT)
+    now, kept, _ = fit([TextReply(str(number)) for number in range(10)], 2, LIMIT, HINT)
     assert (now, kept) == ([TextReply("0\n1\n2\n3\n4\n5\n6\n7\n8\n9")], [])
 
 
@@ -64,16 +72,15 @@ def test_texts_of_another_look_stay_apart() -> None:
     assert fit(answer, 2, LIMIT, HINT).now == [TextReply("a", ai=True), TextReply("b\nc")]
 
 
-@pytest.mark.parametrize("offered", [True, False])
-def test_what_is_kept_comes_back_and_plugins_keep_their_state(offered: bool) -> None:
+def test_what_is_kept_comes_back_and_plugins_keep_their_state() -> None:
     replies = (
         TextReply("text", ai=True),
         ImageReply(Media(b"\x00\xff", "image/png", "a.png")),
         MenuReply("head", [("1", "one")]),
     )
-    state = with_rest({"plugin": {"a": 1}}, Rest(replies, offered))
+    state = with_rest({"plugin": {"a": 1}}, Rest(replies, replies[:1]))
     stored = json.loads(json.dumps(state))
-    assert rest_in(stored) == Rest(replies, offered)
+    assert rest_in(stored) == Rest(replies, replies[:1])
     assert with_rest(stored, Rest()) == {"plugin": {"a": 1}}
 
 
@@ -83,7 +90,7 @@ def test_pieces_of_one_text_are_put_together_as_they_were() -> None:
     answer: list[Reply] = list(Outgoing(text_bytes=LIMIT).messages(TextReply(text)))
     read = ""
     while answer:
-        now, answer = fit(answer, 2, LIMIT, HINT)
+        now, answer, _ = fit(answer, 2, LIMIT, HINT)
         read += "".join(each.text.removesuffix(f"\n{HINT}") for each in now if isinstance(each, TextReply))
     assert read == text
 
@@ -91,18 +98,32 @@ def test_pieces_of_one_text_are_put_together_as_they_were() -> None:
 def test_rests_add_up() -> None:
     """What goes on with the text that was just read comes first; what the user was never told of, in its order."""
     a, b, c = (TextReply(each) for each in "abc")
-    assert Rest((a,), offered=True).plus([b], offered=True) == Rest((b, a), offered=True)
-    assert Rest((a,), offered=True).plus([b], offered=False) == Rest((b, a), offered=False)
-    assert Rest((a,), offered=False).plus([b], offered=False) == Rest((a, b), offered=False)
-    assert Rest((a,), offered=False).plus([b, c], offered=True) == Rest((b, c, a), offered=True)
-    assert Rest((a,), offered=True).plus([], offered=False) == Rest((a,), offered=True)
+    assert Rest(told=(a,)).plus([b], told=True) == Rest(told=(b, a))
+    assert Rest(told=(a,)).plus([b], told=False) == Rest(untold=(b,), told=(a,))
+    assert Rest(untold=(a,)).plus([b], told=False) == Rest(untold=(a, b))
+    assert Rest(untold=(a,)).plus([b, c], told=True) == Rest(untold=(a,), told=(b, c))
+    assert Rest(untold=(a,), told=(b,)).all_of_it() == [a, b]
 
 
 def test_of_very_much_the_oldest_is_forgotten() -> None:
     much = tuple(TextReply(str(number)) for number in range(MOST_KEPT))
-    assert Rest(much, offered=True).plus([TextReply("new")], offered=True).replies == (TextReply("new"), *much[:-1])
+    assert Rest(told=much).plus([TextReply("new")], told=True).told == (TextReply("new"), *much[:-1])
 
 
-@pytest.mark.parametrize("kept", [{"replies": [{"kind": "hologram"}], "offered": False}, {"replies": 1}, ["odd"], 7])
+def test_a_single_message_that_is_left_is_no_mere_hint() -> None:
+    """Else who may get one message at a time would read nothing but hints."""
+    assert fit([ImageReply("M1"), ImageReply("M2")], 1, LIMIT, HINT) == ([ImageReply("M1")], [ImageReply("M2")], False)
+
+
+@given(answers, st.integers(1, 6))
+def test_a_hint_can_be_taken_out_again(answer: list[Reply], left: int) -> None:
+    now, kept, told = fit(pieces(answer), left, LIMIT, HINT)
+    if kept and told:
+        again = [*without_hint(now, HINT), *kept]
+        assert HINT not in "".join(each.text for each in again if isinstance(each, TextReply))
+        assert said(again) == said(pieces(answer))
+
+
+@pytest.mark.parametrize("kept", [{"untold": [{"kind": "hologram"}], "told": []}, {"told": 1}, ["odd"], 7])
 def test_what_another_version_kept_stays_where_it_is(kept: object) -> None:
     assert rest_in({STATE_KEY: kept}) == Rest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -64,6 +65,16 @@ def bot_for(
 def replies(user: User) -> list[str]:
     """What the user read."""
     return [seen for seen in user.saw if seen not in ("Typing", "CancelTyping")]
+
+
+def waits_until_idle(bot: Bot, user: User) -> None:
+    """Until nothing of this user is worked any more."""
+    engine = bot._running()
+    for _ in range(1000):
+        if engine._desk is not None and not engine._desk.works(bot_key(bot, user.openid)):
+            return
+        engine._loop.run(asyncio.sleep(0.01), 1)
+    raise AssertionError(f"{user} is still answered")
 
 
 def bot_key(bot: Bot, openid: str) -> ConversationKey:

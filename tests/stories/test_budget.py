@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.support import Log, bot_for, bot_key, replies, turn_until
+from tests.stories.support import Log, bot_for, bot_key, replies, turn_until, waits_until_idle
 from wxbot import Context, ImageMessage, ImageReply, Plugin
 from wxbot.testing import Allowance, FakeWeChat, ManualClock
 from wxbot.testing.media import PICTURE
@@ -168,7 +168,7 @@ def test_an_answer_that_comes_after_the_minute_is_kept_for_the_next_message(
     async def echo(ctx: Context) -> str:
         return f"answer to {ctx.text}"
 
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock, typing=False):
         alice = wechat.user("alice")
         alice.enters().wait()
         clock.turn(61)
@@ -255,11 +255,12 @@ def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualCloc
     async def echo(ctx: Context) -> str:
         return f"answer to {ctx.text}"
 
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock) as bot:
         alice = wechat.user("alice")
         wechat.faults.fail("send", 45047)
         alice.sends_image(PICTURE).wait()
         log.waits_for("kept for the user")
+        waits_until_idle(bot, alice)
         clock.turn(4 * 86_400)
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
@@ -267,3 +268,44 @@ def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualCloc
         alice.says("again").wait()
         alice.waits_for("answer to again")
         assert replies(alice) == ["answer to hi", "answer to again"]
+
+
+def test_one_message_at_a_time_is_enough(clock: ManualClock, tmp_path: Path) -> None:
+    """Pictures do not give way to hints for ever."""
+    one = {"message": Allowance(1, 48 * 3600)}
+    with FakeWeChat(clock, quota=one) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+        alice = wechat.user("alice")
+        for number, text in enumerate(("pictures", "继续", "继续"), 1):
+            alice.says(text).wait()
+            alice.waits_for(lambda seen: seen.startswith("[image"), times=number)
+        assert wechat.violations == []
+
+
+def test_an_offer_that_was_declined_is_not_pushed_on_the_user(clock: ManualClock, tmp_path: Path, log: Log) -> None:
+    """What they were never told of comes by itself, and nothing else."""
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+        alice = wechat.user("alice")
+        alice.says("book")
+        alice.waits_for(lambda seen: seen.endswith(HINT))
+        wechat.faults.fail("send", 45047)
+        alice.says("untold").wait()
+        log.waits_for("kept for the user")
+        alice.says("hi").wait()
+        alice.waits_for("answer to hi")
+        assert replies(alice)[5:] == ["answer to untold", "answer to hi"]
+        alice.says("继续")
+        alice.waits_for(lambda seen: SENTENCE in seen, times=9)
+
+
+def test_the_hint_of_an_answer_that_was_cut_short_is_not_read_in_its_middle(clock: ManualClock, tmp_path: Path) -> None:
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock) as bot:
+        alice = wechat.user("alice")
+        wechat.faults.fail("send", 45047, times=1)
+        alice.says("book").wait()
+        alice.waits_for_calls(3)
+        waits_until_idle(bot, alice)
+        alice.says("继续").wait()
+        alice.waits_for(lambda seen: SENTENCE in seen, times=5)
+        alice.says("继续").wait()
+        alice.waits_for(lambda seen: SENTENCE in seen, times=9)
+        assert "".join(replies(alice)).replace(f"\n{HINT}", "") == SENTENCE * 900

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -27,6 +27,7 @@ from wxbot.logs import configure_logging
 from wxbot.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
 from wxbot.ports import ConversationKey, DeadLetter, HandOver, Store
 from wxbot.store_copy import End, copy, summary
+from wxbot.turn import RUN_AGAIN
 from wxbot.version import __version__
 
 Result = TypeVar("Result")
@@ -233,8 +234,8 @@ def show_dead_letter(number: int, account: str | None) -> None:
     click.echo(_one_line(letter))
     for name, value in letter.fields.items():
         click.echo(f"    {name}: {value}")
-    for reply in letter.unsent:
-        click.echo(f"    not sent: {reply}")
+    for entry in letter.unsent:
+        click.echo(f"    not sent: {_without_content(entry)}")
 
 
 @deadletters.command("retry")
@@ -310,6 +311,14 @@ def _refuse_to_create(settings: Settings) -> None:
 
 def _letters_of(settings: Settings) -> Sequence[DeadLetter]:
     return _with_store(settings, lambda store: store.dead_letters(settings.appid, LIST_LIMIT))
+
+
+def _without_content(entry: Mapping[str, Any]) -> str | dict[str, Any]:
+    """What is left of a message (``Turn.to_do``), files by their names alone."""
+    if entry["kind"] == RUN_AGAIN:
+        return "what the handler says when it runs again after that"
+    files = {name: each["filename"] for name, each in entry.items() if isinstance(each, dict) and "content" in each}
+    return {**entry, **files}
 
 
 def _one_line(letter: DeadLetter) -> str:

@@ -26,7 +26,7 @@ from wxbot.typing_indicator import TypingIndicator
 SENT_BY_BOT = "wxbot.send"
 """The MsgType of what is no message of the user's, but replies that ``bot.send`` wants sent."""
 
-_DOUBTFUL, _HAND_OVER, _FAILURE, _AGAIN = "_doubtful", "_hand_over", "_failure", "_again"
+_DOUBTFUL, _HAND_OVER, _FAILURE, RUN_AGAIN = "_doubtful", "_hand_over", "_failure", "_again"
 """What else than replies is left of a message; no reply is of a kind that begins like this."""
 
 
@@ -98,7 +98,7 @@ class Turn:
         """Of a dead letter: what an operator may have sent after all, and whether the handler has to run then."""
         left = [reply_to_json(reply) for reply in (*self.doubtful, *(self.unsent if self.through else ()))]
         is_open = not self.through or bool(self.failure)
-        return tuple([*left, {"kind": _AGAIN}] if self.doubtful and is_open else left)
+        return tuple([*left, {"kind": RUN_AGAIN}] if self.doubtful and is_open else left)
 
     def to_do(self) -> tuple[Mapping[str, Any], ...]:
         """What is left of this message, for whoever takes it up: ``begin_turn`` reads it.
@@ -247,7 +247,7 @@ class _Left:
                 left.hand_over = HandOver(entry["until"], entry["agent"])
             elif kind == _FAILURE:
                 left.failure, left.said = str(entry["reason"]), int(entry["said"])
-            elif kind == _AGAIN:
+            elif kind == RUN_AGAIN:
                 left.again = True
             else:
                 left.unsent.append(reply_from_json(entry))

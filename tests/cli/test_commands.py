@@ -139,6 +139,15 @@ def test_users_who_are_with_agents_are_listed_and_given_back(shell: Shell) -> No
     assert shell.wxbot("handovers", "end").returncode == 2
 
 
+def test_a_file_that_was_not_sent_is_shown_by_its_name(shell: Shell) -> None:
+    picture = {"content": "AAAA" * 10_000, "content_type": "image/png", "filename": "cat.png"}
+    number = bury(shell.store, "alice", unsent=({"kind": "image", "image": picture}, {"kind": "_again"}))
+    said = shell.wxbot("deadletters", "show", str(number)).stdout
+    assert "not sent: {'kind': 'image', 'image': 'cat.png'}" in said
+    assert "not sent: what the handler says when it runs again" in said
+    assert "AAAA" not in said
+
+
 @pytest.mark.parametrize("group", ["handovers", "deadletters"])
 def test_whoever_looks_in_the_wrong_folder_is_told_so(shell: Shell, tmp_path: Path, group: str) -> None:
     """And not that there is nothing; no store is left there either."""
@@ -377,7 +386,7 @@ def hand_over(path: Path, name: str, to: HandOver) -> None:
         store.close()
 
 
-def bury(path: Path, name: str, appid: str = "wx0123456789abcdef") -> int:
+def bury(path: Path, name: str, appid: str = "wx0123456789abcdef", *, unsent: tuple[dict[str, Any], ...] = ()) -> int:
     """A dead letter of the user ``name``; its number."""
     store = SqliteStore(path)
     store.open()
@@ -387,7 +396,7 @@ def bury(path: Path, name: str, appid: str = "wx0123456789abcdef") -> int:
     async def work() -> int:
         claim = await store.claim(key, "test", now=2.0, lease_seconds=8)
         assert claim is not None
-        outcome = Outcome(claim.pending.seq, "dead", reason="because of a test")
+        outcome = Outcome(claim.pending.seq, "dead", reason="because of a test", unsent=unsent)
         await store.settle(claim.lease, outcome, 2.0, go_on=False)
         return claim.pending.seq
 

@@ -77,7 +77,7 @@ class Turn:
             verdict = "answered"
         if self.failure and verdict in ("answered", "dead"):
             verdict, reason = "dead", "; ".join(dict.fromkeys(filter(None, (self.failure, reason))))
-        if self.doubtful and verdict != "back":
+        if self.doubtful and verdict in ("answered", "dead"):
             verdict, reason = "dead", "; ".join(filter(None, (reason, "WeChat's answer to a reply was lost")))
         is_over = verdict in ("answered", "dead")
         return Outcome(

@@ -330,6 +330,17 @@ def test_a_file_is_fetched_by_its_id(kind: str) -> None:
     assert message == message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0), "by what WeChat sent"
 
 
+@pytest.mark.parametrize(("clearer", "fetched"), [("M16", b"M16"), ("", b"M1")])
+def test_of_speech_there_may_be_a_clearer_version(clearer: str, fetched: bytes) -> None:
+    async def fetch(media_id: str) -> Media:
+        return Media(media_id.encode(), "audio/amr", "a.amr")
+
+    fields = {**HEAD, "MsgType": "voice", "MediaId": "M1", "MediaId16K": clearer}
+    message = message_from("wx1", fields, 1.0, fetch)
+    assert isinstance(message, VoiceMessage)
+    assert asyncio.run(message.download_16k()).content == fetched
+
+
 def test_without_a_bot_no_file_is_fetched() -> None:
     message = received(MsgType="image", MediaId="M1")
     assert isinstance(message, ImageMessage)

@@ -265,3 +265,16 @@ def test_what_is_known_of_a_user_goes_when_they_unsubscribe(desk: Desk) -> None:
         alice.does("subscribe").wait()
         alice.says("remember")
         alice.waits_for("1 times", times=2)
+
+
+def test_after_a_lost_answer_what_follows_is_tried_again_later(desk: Desk) -> None:
+    """The part that may have arrived is kept, once the others are out, and is not said twice."""
+    with desk.open() as wechat:
+        alice = wechat.user("alice")
+        wechat.faults.drop("send", acted=True)
+        wechat.faults.fail("send", -1, times=4)
+        alice.says("three")
+        turn_until_seen(desk, alice, "three")
+        assert replies(alice) == ["one", "two", "three"]
+    (letter,) = desk.dead_letters()
+    assert [reply["text"] for reply in letter.unsent] == ["one"]

@@ -1,10 +1,16 @@
-"""Real time: the machine's own, or that of the store's server, which all machines of a deployment share."""
+"""Real time: the machine's own, or that of the store's server, which all machines of a deployment share.
+
+For simulators there is one that can be moved.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+from wxbot.ports import Timer
 
 
 class SystemClock:
@@ -13,7 +19,7 @@ class SystemClock:
     def now(self) -> float:
         return time.time()
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         return asyncio.get_running_loop().call_later(delay, callback)
 
 
@@ -50,3 +56,53 @@ def elapsed() -> float:
 
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class MovedClock(SystemClock):
+    """wxbot.ports.Clock that is ahead of the machine's own by the seconds that stand in ``file``: for simulators.
+
+    Whoever writes the file moves every process that has this clock; a timer rings within ``LOOK_SECONDS`` of a leap. A
+    file that is missing or holds no number moves nothing.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def now(self) -> float:
+        return time.time() + self._ahead()
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return _LeapingTimer(self, self.now() + delay, callback)
+
+    def _ahead(self) -> float:
+        try:
+            return float(self._file.read_text("ascii"))
+        except (OSError, ValueError):
+            return 0.0
+
+
+LOOK_SECONDS = 0.05
+"""How often a timer looks whether the time has leapt ahead."""
+
+
+class _LeapingTimer:
+    """Waits in small steps, since the time may leap."""
+
+    def __init__(self, clock: MovedClock, deadline: float, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._callback = callback
+        self._step = self._next_step()
+
+    def cancel(self) -> None:
+        self._step.cancel()
+
+    def _look(self) -> None:
+        if self._clock.now() >= self._deadline:
+            self._callback()
+        else:
+            self._step = self._next_step()
+
+    def _next_step(self) -> asyncio.TimerHandle:
+        left = max(0.0, self._deadline - self._clock.now())
+        return asyncio.get_running_loop().call_later(min(left, LOOK_SECONDS), self._look)

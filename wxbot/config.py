@@ -115,6 +115,9 @@ class Settings(BaseSettings):
         pattern=r"^(https?://[^/]+)?$",
         description="Address of the API; empty means https://api.weixin.qq.com, with cloud call http://",
     )
+    clock_file: Path | None = Field(
+        None, description="For simulators only: a file with the seconds our clock is ahead of the machine's"
+    )
     api_timeout: float = Field(10, gt=0, description="Longest wait for an API answer, in seconds")
     token_call: Literal["stable", "classic"] = Field(
         "stable", description="`stable` (stable_token) or `classic` (cgi-bin/token)"

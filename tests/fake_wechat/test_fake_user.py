@@ -55,8 +55,8 @@ def test_voice_and_videos(alice: User, wechat: FakeWeChat, bot: Receiver) -> Non
     voice = arrived(alice.sends_voice(b"#!AMR\nhello", media_id="V"), bot)
     assert (voice["MsgType"], voice["MediaId"], voice["Format"]) == ("voice", "V", "amr")
     assert wechat.media["V"].content == wechat.media[voice["MediaId16K"]].content == b"#!AMR\nhello"
-    for push, kind in [(alice.sends_video(), "video"), (alice.sends_short_video(b"film"), "shortvideo")]:
-        video = arrived(push, bot)
+    for send, kind in [(alice.sends_video, "video"), (alice.sends_short_video, "shortvideo")]:
+        video = arrived(send(b"film"), bot)
         assert set(video) == {"MsgType", "MediaId", "ThumbMediaId"}
         assert video["MsgType"] == kind
         assert wechat.media[video["MediaId"]].kind == "video"

@@ -21,7 +21,7 @@ from wxbot.testing import Allowance, FakeWeChat
 from wxbot.testing.api import Api, Call
 from wxbot.testing.background import Background
 from wxbot.testing.platform import Platform
-from wxbot.testing.push import Delivery
+from wxbot.testing.push import Answered, Delivery
 from wxbot.testing.server import Server
 
 T = TypeVar("T")
@@ -90,9 +90,7 @@ class _Delivery(Delivery):
         self._slots = asyncio.Semaphore(MOST_PUSHES)
         self._choose = choose
 
-    async def request(
-        self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    async def request(self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]) -> Answered:
         host, port = self._choose()
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
@@ -118,7 +116,7 @@ class _Answer(asyncio.Protocol):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.whole: asyncio.Future[tuple[int, bytes] | OSError] = loop.create_future()
+        self.whole: asyncio.Future[Answered | OSError] = loop.create_future()
         self._read = b""
 
     def data_received(self, data: bytes) -> None:
@@ -130,7 +128,7 @@ class _Answer(asyncio.Protocol):
         head, _, body = self._read.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if exc is None and length is not None and len(body) == int(length[1]):
-            self.whole.set_result((int(head.split(b" ", 2)[1]), body))
+            self.whole.set_result(Answered(int(head.split(b" ", 2)[1]), {}, body))
         else:
             self.whole.set_result(ConnectionResetError("closed before the answer was whole"))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wxbot.backends.sqlite.bulk import SqliteBulk
 from wxbot.backends.sqlite.store import SqliteStore
-from wxbot.clock import SharedClock, SystemClock
+from wxbot.clock import MovedClock, SharedClock, SystemClock
 from wxbot.config import Settings
 from wxbot.errors import ConfigError
 from wxbot.ports import Bulk, Clock, ConversationKey, Retention, Store
@@ -24,7 +24,9 @@ SQLITE = "sqlite:///"
 
 
 def make_clock(settings: Settings) -> Clock:
-    """The machine's own time, or, where machines share a store, that of the store's server."""
+    """The machine's own time; where machines share a store, that of its server; under a simulator, the simulator's."""
+    if settings.clock_file is not None:
+        return MovedClock(settings.clock_file)
     return SystemClock() if settings.store_url.startswith(SQLITE) else SharedClock()
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from wxbot.testing.agents import Agent
 from wxbot.testing.chat import chat, context, serve, serve_accounts, settings_for
-from wxbot.testing.clock import ManualClock, RealClock
+from wxbot.testing.clock import LeapingClock, ManualClock, RealClock
 from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.fake import FakeWeChat
 from wxbot.testing.media import CLIP, PICTURE, RECORDING
@@ -33,6 +33,7 @@ __all__ = [
     "Attempt",
     "FakeCloud",
     "FakeWeChat",
+    "LeapingClock",
     "ManualClock",
     "Push",
     "RealClock",

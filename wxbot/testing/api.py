@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from wxbot.testing.errcodes import Refused, errmsg
+from wxbot.testing.exchange import Exchange, json_bytes
 from wxbot.testing.media import BAD_MEDIA_ID, NO_FILE, UNKNOWN_KIND, StoredFile
 from wxbot.testing.multipart import file_in
 from wxbot.testing.platform import Platform
@@ -22,6 +23,9 @@ from wxbot.testing.sent import check_sent, describe_sent
 
 FILES = "/files/"
 """Where a file lies that WeChat gives an address of; the media_id follows. WeChat has other hosts for them."""
+
+JSON_HEADERS = {"Content-Type": "application/json; encoding=utf-8"}
+"""Of every answer that is JSON."""
 
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
@@ -43,6 +47,7 @@ class Call:
     query: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     arrived: float = field(default_factory=perf_counter)
     fields: Mapping[str, Any] | None = field(default=None, init=False, repr=False)
     needless: bool = field(default=False, init=False)
@@ -106,18 +111,18 @@ class Api:
         """Do what the call asks for and remember it: the JSON of the answer."""
         with self.platform.memory.changed:
             answer = self._act(call)
-            self._record(call, int(answer.get("errcode", 0)), str(answer.get("errmsg", "")), fault, took)
+            self._record(call, answer, fault, took)
             return answer
 
     def refuse(self, call: Call, errcode: int, fault: str = "") -> dict[str, Any]:
         """Answer with an errcode, because it was ordered or the call may not come this far; nothing is done."""
-        words = errmsg(errcode)
-        self._record(call, errcode, words, fault, None)
-        return {"errcode": errcode, "errmsg": words}
+        answer = _done(errcode)
+        self._record(call, answer, fault, None)
+        return answer
 
     def ignore(self, call: Call, fault: str) -> None:
         """Remember a call that WeChat neither did nor answered."""
-        self._record(call, None, "", fault, None)
+        self._record(call, None, fault, None)
 
     def _act(self, call: Call) -> dict[str, Any]:
         endpoint = self._endpoint_of(call.path)
@@ -131,20 +136,33 @@ class Api:
         except Refused as refused:
             return {"errcode": refused.errcode, "errmsg": errmsg(refused.errcode)}
 
-    def _record(self, call: Call, errcode: int | None, words: str, fault: str, took: float | None) -> None:
+    def _record(self, call: Call, answer: dict[str, Any] | None, fault: str, took: float | None) -> None:
         kind = self.kind_of(call.path) or "other"
+        told = answer or {}
         self.platform.record(
             kind,
             self._what(call, kind),
             call.text("touser"),
-            errcode=errcode,
-            errmsg=words,
+            errcode=None if answer is None else int(told.get("errcode", 0)),
+            errmsg=str(told.get("errmsg", "")),
             took=perf_counter() - call.arrived if took is None else took,
             fault=fault,
             needless=call.needless,
             path=call.path,
             body=(call.fields or {}) if kind in ("typing", "send") else {},
+            exchange=self._exchange(call, answer),
         )
+
+    def _exchange(self, call: Call, answer: dict[str, Any] | None) -> Exchange:
+        """Of a call with a fault: what its deed would have been answered with."""
+        veil = self.platform.veil
+        query = f"?{urlencode(call.query)}" if call.query else ""
+        request = veil.side(f"{call.method} {call.path}{query}", call.headers, call.body)
+        if answer is None:
+            return Exchange(request, None)
+        if call.file and not answer:
+            return Exchange(request, veil.side("HTTP 200", {"Content-Type": call.file.content_type}, call.file.content))
+        return Exchange(request, veil.side(f"HTTP {call.status}", JSON_HEADERS, json_bytes(answer)))
 
     def _what(self, call: Call, kind: Kind) -> str:
         """What the call asks for, in short: the command, the text, the file."""

@@ -1,6 +1,6 @@
-"""Time for tests: a clock that is turned by hand, and the real one with the same face.
+"""Time for tests: a clock that is turned by hand, the real one with the same face, and one that can leap ahead.
 
-Both match the bot's ``Clock`` by structure (``now`` and ``call_later``). All times are seconds.
+All match the bot's ``Clock`` by structure (``now`` and ``call_later``). All times are seconds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 _PASSES = 10  # passes of an event loop in which a task that was woken can set its next timer
@@ -55,6 +57,103 @@ class RealClock:
     async def sleep(self, seconds: float) -> None:
         """Wait ``seconds``."""
         await asyncio.sleep(seconds)
+
+
+class LeapingClock:
+    """The computer's own time, until it is told to leap ahead. Safe to use from every thread.
+
+    ``file``: where to write how many seconds it is ahead, for a bot in another process (WXBOT_CLOCK_FILE).
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._ahead = 0.0
+        self._timers: set[_LeapingTimer] = set()
+        self._lock = threading.Lock()
+        self._tell()
+
+    @property
+    def ahead(self) -> float:
+        """Seconds it has leapt in all."""
+        return self._ahead
+
+    def now(self) -> float:
+        """Seconds since 1970, by this clock."""
+        return time.time() + self._ahead
+
+    def forward(self, seconds: float) -> None:
+        """Leap ahead: what falls due by that happens now, all at once."""
+        if seconds < 0:
+            raise ValueError("time does not run backwards")
+        with self._lock:
+            self._ahead += seconds
+            self._tell()
+            timers = list(self._timers)
+        for timer in timers:
+            timer.look_soon()
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
+        """Run ``callback`` on the running event loop in ``delay`` seconds by this clock."""
+        timer = _LeapingTimer(self, self.now() + delay, callback, self._timers.discard)
+        with self._lock:
+            self._timers.add(timer)
+        timer.look()
+        return timer
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait ``seconds`` by this clock."""
+        await sleep(self, seconds)
+
+    def _tell(self) -> None:
+        if self._file is not None:
+            fresh = self._file.with_name(self._file.name + ".new")
+            fresh.write_text(repr(self._ahead), "ascii")
+            fresh.replace(self._file)
+
+
+class _LeapingTimer:
+    """One call that is due at ``deadline``; all but ``look_soon`` runs on its own loop."""
+
+    def __init__(
+        self,
+        clock: LeapingClock,
+        deadline: float,
+        callback: Callable[[], None],
+        done: Callable[[_LeapingTimer], None],
+    ) -> None:
+        self._clock = clock
+        self._deadline = deadline
+        self._callback = callback
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._step: asyncio.Handle | None = None
+        self._over = False
+
+    def cancel(self) -> None:
+        self._over = True
+        self._done(self)
+        if self._step is not None:
+            self._step.cancel()
+
+    def look_soon(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: its timers went with it
+            self._loop.call_soon_threadsafe(self.look)
+
+    def look(self) -> None:
+        if self._over:
+            return
+        if self._step is not None:
+            self._step.cancel()
+        left = self._deadline - self._clock.now()
+        if left > 0:
+            self._step = self._loop.call_later(left, self.look)
+        else:
+            self._step = self._loop.call_soon(self._ring)  # never before ``call_later`` has returned
+
+    def _ring(self) -> None:
+        if not self._over:
+            self.cancel()
+            self._callback()
 
 
 class _Timer:

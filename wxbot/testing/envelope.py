@@ -154,7 +154,13 @@ def push(
 
 
 def read_answer(body: bytes, keys: Keys, mode: Mode, form: Format, nonce: str) -> dict[str, Any] | None:
-    """The fields of a passive answer, or None for ``success`` and an empty body. Raises Malformed.
+    """The fields of a passive answer, or None for ``success`` and an empty body. Raises Malformed."""
+    text = open_answer(body, keys, mode, form, nonce)
+    return None if text is None else from_text(text, form)
+
+
+def open_answer(body: bytes, keys: Keys, mode: Mode, form: Format, nonce: str) -> bytes | None:
+    """The clear text of a passive answer, or None for ``success`` and an empty body. Raises Malformed.
 
     Safe mode takes only encrypted passive answers, compatible mode both, plain and cloud mode only clear ones.
     """
@@ -162,11 +168,11 @@ def read_answer(body: bytes, keys: Keys, mode: Mode, form: Format, nonce: str) -
         return None
     fields = from_text(body, form)
     if mode in ("plain", "cloud"):
-        return fields
+        return body
     if "Encrypt" in fields:
-        return from_text(_open(fields, keys, form, nonce), form)
+        return _open(fields, keys, form, nonce)
     if mode == "compatible":
-        return fields
+        return body
     raise Malformed("safe mode wants an encrypted answer")
 
 

@@ -16,6 +16,7 @@ from wxbot.testing.api import file_path
 from wxbot.testing.background import Background
 from wxbot.testing.clock import Clock, Handle, RealClock
 from wxbot.testing.envelope import Format, Keys, Mode
+from wxbot.testing.exchange import Veil
 from wxbot.testing.media import MediaKind, StoredFile
 from wxbot.testing.platform import Account, Platform
 from wxbot.testing.push import Delivery, Push, content_type
@@ -86,6 +87,7 @@ class FakeWeChat:
         self.clock: Clock = clock or RealClock()
         account = Account(appid, secret or secrets.token_hex(16), original_id, account_kind)
         self.platform = Platform(self.clock, account, quota, events_open_window)
+        self.platform.veil = Veil([account.secret, self.keys.token, self.keys.aes_key])
         self.memory = self.platform.memory
         self.token_lifetime = token_lifetime
         self.token_overlap = token_overlap
@@ -316,7 +318,8 @@ class FakeWeChat:
     ) -> tuple[int, bytes]:
         """One request to the callback URL as it stands, outside of all records: its status and body."""
         headers = {"Content-Type": content_type(self.format), **(headers or {})}
-        return self._background.run(self._delivery.request(method, query, body, headers), _RAW_TIMEOUT)
+        answer = self._background.run(self._delivery.request(method, query, body, headers), _RAW_TIMEOUT)
+        return answer.status, answer.body
 
     # -- what happened
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from wxbot.testing import rules
 from wxbot.testing.clock import Clock
 from wxbot.testing.desk import Desk
 from wxbot.testing.errcodes import Refused
+from wxbot.testing.exchange import Veil
 from wxbot.testing.faults import Faults
 from wxbot.testing.media import LIMITS, MediaKind, MediaStore, StoredFile, refusal_of
 from wxbot.testing.passive import TRANSFER, TransferOfEvent, agent_of, check_answer, describe_answer
@@ -50,6 +51,7 @@ class Platform:
         self.mini_program_uploads: set[str] = {"image"}
         self.origin = ""
         self.names: dict[str, str] = {}
+        self.veil = Veil([account.secret])
         self._quota = quota if quota is not None else rules.quota_of(account.kind)
         self._events_open_window = events_open_window
         self._standings: dict[str, Standing] = {}
@@ -67,6 +69,11 @@ class Platform:
     def shows_typing(self, openid: str) -> bool:
         """Whether the indicator shows to this user now."""
         return self._standings[openid].shows_typing(self.clock.now())
+
+    def standing_of(self, openid: str) -> Standing:
+        """How the user stands with the account now: a copy."""
+        with self.memory.changed:
+            return replace(self._standings[openid])
 
     def typing_left(self, openid: str) -> float:
         """Seconds until the indicator ends by itself; 0 or less if none shows."""

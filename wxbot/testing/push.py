@@ -11,13 +11,15 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from time import perf_counter
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 
 from wxbot.testing.background import Background
 from wxbot.testing.clock import Clock, sleep
-from wxbot.testing.envelope import Format, Keys, Malformed, Mode, read_answer
+from wxbot.testing.envelope import Format, Keys, Malformed, Mode, from_text, open_answer, to_text
+from wxbot.testing.exchange import Exchange
 from wxbot.testing.platform import Platform, describe_push
 
 T = TypeVar("T")
@@ -43,6 +45,14 @@ class Attempt:
     body: str
     ms: float
     why: str = ""
+
+
+class Answered(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Push:
@@ -110,6 +120,14 @@ class Sender(Protocol):
 
     def envelope(self, fields: Mapping[str, Any], *, nonce: str | None = None) -> tuple[dict[str, str], bytes]: ...
     def push_headers(self, openid: str = "") -> dict[str, str]: ...
+
+
+class _Asked(NamedTuple):
+    """A request to the callback URL."""
+
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Delivery:
@@ -180,10 +198,8 @@ class Delivery:
                 chosen = held[::-1] if order == "reversed" else [push for push in order if push in held]
                 self._background.call(self._start_chain, chosen + [push for push in held if push not in chosen])
 
-    async def request(
-        self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
-        """One request to the callback URL: its status and body."""
+    async def request(self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]) -> Answered:
+        """One request to the callback URL."""
         if self._session is None:
             raise RuntimeError("FakeWeChat is not running")
         url = self._sender.callback_url
@@ -195,7 +211,7 @@ class Delivery:
             headers=dict(headers),
             allow_redirects=False,
         ) as response:
-            return response.status, await response.read()
+            return Answered(response.status, response.headers, await response.read())
 
     # -- on the event loop
 
@@ -252,39 +268,55 @@ class Delivery:
             at, started = self._clock.now(), perf_counter()
             nonce = str(100_000_000 + secrets.randbelow(900_000_000))
             query, body = self._sender.envelope(push.fields, nonce=nonce)
-            outcome, status, answer, why = await self._ask(query, body, self._sender.push_headers(push.openid))
-            if outcome == "success":
-                outcome, why = self._understand(push, status, answer, nonce)
+            asked = _Asked(query, {**self._headers(), **self._sender.push_headers(push.openid)}, body)
+            clear = to_text(push.fields, self._sender.format) if "encrypt_type" in query else None
+            outcome, answered, why = await self._ask(asked)
+            opened = None
+            if answered is not None:
+                outcome, why, opened = self._understand(push, answered, nonce)
+            status, answer = (answered.status, answered.body) if answered else (None, b"")
             text = answer.decode(errors="replace")
             attempt = Attempt(n, at, outcome, status, text, (perf_counter() - started) * 1000, why)
-        self._note(push, attempt)
+        self._note(push, attempt, self._exchange(asked, clear, answered, opened))
         return attempt
 
-    async def _ask(
-        self, query: Mapping[str, str], body: bytes, more: Mapping[str, str]
-    ) -> tuple[Outcome, int | None, bytes, str]:
-        headers = {**_HEADERS, "Content-Type": content_type(self._sender.format), **more}
-        try:
-            request = self.request("POST", query, body, headers)
-            status, answer = await _within(self._clock, self._sender.patience, request)
-        except TimeoutError:
-            return "timeout", None, b"", f"no answer within {self._sender.patience:g} s"
-        except (aiohttp.ClientError, OSError) as problem:
-            return "error", None, b"", f"{type(problem).__name__}: {problem}"
-        return "success", status, answer, ""
+    def _headers(self) -> dict[str, str]:
+        return {**_HEADERS, "Content-Type": content_type(self._sender.format)}
 
-    def _understand(self, push: Push, status: int | None, answer: bytes, nonce: str) -> tuple[Outcome, str]:
-        if status != 200:
-            return "refused", f"HTTP {status}"
-        sender = self._sender
+    async def _ask(self, asked: _Asked) -> tuple[Outcome, Answered | None, str]:
         try:
-            fields = read_answer(answer, sender.keys, sender.mode, sender.format, nonce)
-            if fields is not None:
+            request = self.request("POST", asked.query, asked.body, asked.headers)
+            return "success", await _within(self._clock, self._sender.patience, request), ""
+        except TimeoutError:
+            return "timeout", None, f"no answer within {self._sender.patience:g} s"
+        except (aiohttp.ClientError, OSError) as problem:
+            return "error", None, f"{type(problem).__name__}: {problem}"
+
+    def _understand(self, push: Push, answered: Answered, nonce: str) -> tuple[Outcome, str, bytes | None]:
+        """What came of it, why, and the clear text of the passive answer if there is one."""
+        if answered.status != 200:
+            return "refused", f"HTTP {answered.status}", None
+        sender = self._sender
+        opened = None
+        try:
+            opened = open_answer(answered.body, sender.keys, sender.mode, sender.format, nonce)
+            if opened is not None:
+                fields = from_text(opened, sender.format)
                 self._platform.check_passive(push.fields, fields)
                 self._take_answer(push, fields)
         except Malformed as problem:
-            return "refused", str(problem)
-        return "success", ""
+            return "refused", str(problem), opened
+        return "success", "", opened
+
+    def _exchange(self, asked: _Asked, clear: str | None, answered: Answered | None, opened: bytes | None) -> Exchange:
+        veil = self._platform.veil
+        path = urlsplit(self._sender.callback_url).path or "/"
+        request = veil.side(f"POST {path}?{urlencode(asked.query)}", asked.headers, asked.body)
+        if answered is None:
+            return Exchange(request, None, clear and veil.over(clear))
+        answer = veil.side(f"HTTP {answered.status}", answered.headers, answered.body)
+        text = None if opened in (None, answered.body) else veil.over(opened.decode(errors="replace"))
+        return Exchange(request, answer, clear and veil.over(clear), text)
 
     def _take_answer(self, push: Push, fields: dict[str, Any]) -> None:
         """The first answer to a message counts, whichever of its deliveries it was given to."""
@@ -294,7 +326,7 @@ class Delivery:
                 push.first.is_answered = True
                 self._platform.answered_passively(push.fields, fields)
 
-    def _note(self, push: Push, attempt: Attempt) -> None:
+    def _note(self, push: Push, attempt: Attempt, exchange: Exchange) -> None:
         with self.memory.changed:
             push.attempts.append(attempt)
             self._platform.record(
@@ -306,6 +338,7 @@ class Delivery:
                 status=attempt.status,
                 took=attempt.ms / 1000,
                 body=push.fields,
+                exchange=exchange,
             )
 
 

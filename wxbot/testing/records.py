@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from wxbot.testing.clock import Clock
+from wxbot.testing.exchange import Exchange
 from wxbot.testing.rules import TIMING_AND_QUOTA
 
 Saw: TypeAlias = str
@@ -33,7 +34,7 @@ class Record:
     (for a slow fault the seconds ordered). ``errcode``: None where WeChat did nothing or was not asked.
     ``fault``: the ordered fault. ``needless``: CancelTyping while nothing was showing. ``path`` and ``body``: of an API
     call, or the fields of the push or passive answer. ``attempt``, ``outcome``, ``status``: of a push
-    (``outcome`` also of the transfer of an event, which is refused).
+    (``outcome`` also of the transfer of an event, which is refused). ``exchange``: what went over the wire.
     """
 
     at: float
@@ -51,6 +52,7 @@ class Record:
     attempt: int = 0
     outcome: str = ""
     status: int | None = None
+    exchange: Exchange | None = field(default=None, repr=False)
 
     @property
     def is_violation(self) -> bool:

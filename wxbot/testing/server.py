@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 from aiohttp import web
 
-from wxbot.testing.api import Api, Call
+from wxbot.testing.api import JSON_HEADERS, Api, Call
 from wxbot.testing.clock import sleep
+from wxbot.testing.exchange import json_bytes
 from wxbot.testing.faults import Fault
 from wxbot.testing.media import StoredFile
 from wxbot.testing.platform import Platform
 
-_JSON = {"Content-Type": "application/json; encoding=utf-8"}
 _BACKLOG = 2048
 _UNQUOTABLE = {ord(character): None for character in '"\r\n'}
 
@@ -45,7 +44,8 @@ class Server:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.content.read()  # request.read() takes no more than 1 MiB
         content_type = request.headers.get("Content-Type", "")
-        return await self._answer(request, Call(request.method, request.path, request.query, body, content_type))
+        call = Call(request.method, request.path, request.query, body, content_type, request.headers)
+        return await self._answer(request, call)
 
     async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         return await self._serve(request, call, self._api)
@@ -90,8 +90,7 @@ def _drop(request: web.BaseRequest) -> web.Response:
 
 
 def _json_response(answer: dict[str, Any], status: int = 200) -> web.Response:
-    body = json.dumps(answer, ensure_ascii=False).encode()
-    return web.Response(body=body, status=status, headers=_JSON)
+    return web.Response(body=json_bytes(answer), status=status, headers=JSON_HEADERS)
 
 
 def _file_response(media: StoredFile) -> web.Response:

@@ -1,0 +1,69 @@
+"""What went over the wire, byte for byte but for secrets: kept with each record for who wants to look closely."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+KEPT = 64 * 1024
+"""Bytes of a body that are kept; of a longer one the first."""
+
+HIDDEN = "•••"
+
+Headers = tuple[tuple[str, str], ...]
+
+_ACCESS_TOKEN = re.compile(rb"\b\d\d_[A-Za-z0-9_-]{120}")
+_PARAMETER = re.compile(r"(?<=[?&])(access_token|cloudbase_access_token|secret)=[^&\s]*")
+_FIELD = re.compile(rb'("(?:access_token|secret)"\s*:\s*)"(?:[^"\\]|\\.)*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A request or an answer: its first line without the version of HTTP, its headers, the body and its whole size."""
+
+    line: str
+    headers: Headers
+    body: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer, if there was one. Secrets are hidden.
+
+    ``clear`` and ``answer_clear`` are what was encrypted in their bodies, as it was written; None where nothing was.
+    """
+
+    request: Side
+    answer: Side | None
+    clear: str | None = None
+    answer_clear: str | None = None
+
+
+class Veil:
+    """Hides the secrets of one account. ``secrets``: those whose value is known."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        values = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._known = re.compile(b"|".join(re.escape(value.encode()) for value in values) or rb"(?!)")
+
+    def over(self, text: str) -> str:
+        """``text`` without secrets."""
+        return _PARAMETER.sub(rf"\1={HIDDEN}", self._hide(text.encode(errors="surrogatepass")).decode(errors="replace"))
+
+    def side(self, line: str, headers: Mapping[str, str], body: bytes) -> Side:
+        """A request or an answer without secrets."""
+        shown = tuple((name, self.over(value)) for name, value in headers.items())
+        return Side(self.over(line), shown, self._hide(body[:KEPT]), len(body))
+
+    def _hide(self, body: bytes) -> bytes:
+        hidden = HIDDEN.encode()
+        body = _FIELD.sub(rb'\1"' + hidden + b'"', body)
+        return _ACCESS_TOKEN.sub(hidden, self._known.sub(hidden, body))
+
+
+def json_bytes(answer: Mapping[str, object]) -> bytes:
+    """An answer of the API as WeChat writes it."""
+    return json.dumps(answer, ensure_ascii=False).encode()

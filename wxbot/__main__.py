@@ -9,7 +9,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,25 +102,97 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
 
 
 @main.command()
+@click.option("--console", is_flag=True, help="Play at this console instead of a web page.")
 @click.option("--demo", is_flag=True, help="Play the scripted conversation and judge it.")
+@click.option(
+    "--play",
+    "transcript",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Play this transcript without a browser; fails where the bot answers differently.",
+)
 @click.option(
     "--plugins",
     "folders",
     default=None,
     help="Plugin folders (default: those of plugins, examples/plugins that exist).",
 )
+@click.option(
+    "--account-kind",
+    type=click.Choice(["miniprogram", "official", "unverified"]),
+    default="miniprogram",
+    show_default=True,
+)
 @click.option("--mode", type=click.Choice(["plain", "compatible", "safe"]), default="safe", show_default=True)
 @click.option("--format", "form", type=click.Choice(["json", "xml"]), default="json", show_default=True)
-def simulate(demo: bool, folders: str | None, mode: str, form: str) -> None:
-    """Try the bot with a fake WeChat on this machine: no account, no network."""
-    from wxbot.simulator.console import simulate as open_console
-    from wxbot.simulator.demo import play
-
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page (default: a free one).")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where the page listens. Other than loopback it asks for the key in the address that is printed.",
+)
+@click.option(
+    "--target", default="", metavar="URL", help="The callback URL of a bot that runs already, whatever wrote it."
+)
+@click.option("--appid", default="", help="With --target: the AppID that bot has (default: made up and printed).")
+@click.option("--secret", default="", help="With --target: its AppSecret.")
+@click.option("--token", default="", help="With --target: its Token.")
+@click.option("--aes-key", default="", help="With --target: its EncodingAESKey.")
+@click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="With --target: where the fake API listens.")
+def simulate(**options: Any) -> None:
+    """Try a bot with a fake WeChat on this machine: no account, no network."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the bot is ended as well
-    if demo:
-        sys.exit(0 if play(_say) else 1)
-    found = ",".join(folder for folder in ("plugins", "examples/plugins") if Path(folder).is_dir())
-    open_console(_say, _lines_written(), folders or found, mode, form)
+    _simulate(_Simulation(**options))
+
+
+@dataclass(frozen=True, slots=True)
+class _Simulation:
+    """The options of ``simulate``, as they were given."""
+
+    console: bool
+    demo: bool
+    transcript: Path | None
+    folders: str | None
+    account_kind: Any
+    mode: Any
+    form: Any
+    port: int
+    host: str
+    target: str
+    appid: str
+    secret: str = field(repr=False)
+    token: str = field(repr=False)
+    aes_key: str = field(repr=False)
+    api_port: int
+
+    @property
+    def plugin_folders(self) -> str:
+        found = ",".join(folder for folder in ("plugins", "examples/plugins") if Path(folder).is_dir())
+        return self.folders or found
+
+
+def _simulate(asked: _Simulation) -> None:
+    # Imported here: who serves a bot needs none of it.
+    from wxbot.simulator import command
+    from wxbot.simulator.console import simulate as open_console
+    from wxbot.simulator.demo import play as play_demo
+    from wxbot.simulator.world import AccountChoice, Credentials
+
+    if sum([asked.console, asked.demo, asked.transcript is not None]) > 1:
+        raise click.UsageError("--console, --demo and --play exclude each other")
+    if asked.demo:
+        sys.exit(0 if play_demo(_say) else 1)
+    if asked.console:
+        open_console(_say, _lines_written(), asked.plugin_folders, asked.mode, asked.form)
+        return
+    bot = command.bot_to_play_with(asked.target, asked.plugin_folders)
+    credentials = Credentials(asked.appid, asked.secret, asked.token, asked.aes_key, asked.api_port)
+    if asked.transcript is not None:
+        sys.exit(0 if command.play_transcript(_say, bot, asked.transcript, credentials) else 1)
+    choice = AccountChoice(asked.account_kind, asked.mode, asked.form)
+    with suppress(KeyboardInterrupt):
+        command.open_page(_say, bot, choice, credentials, command.Place(asked.host, asked.port))
 
 
 @main.command()

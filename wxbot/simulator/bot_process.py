@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from wxbot.accounts import OWN
 from wxbot.bot import Bot
 from wxbot.config import ACCOUNTS_VARIABLE, PREFIX, load_settings
 from wxbot.errors import WxbotError
 
+_OWN = frozenset(PREFIX + name.upper() for name in OWN)
 READY_SECONDS = 20.0
 STOP_SECONDS = 60.0
 
@@ -28,12 +30,15 @@ class BotDidNotStart(WxbotError):
 
 
 class BotProcess:
-    """``gunicorn wsgi:app`` in ``project`` with ``settings`` as its environment, logging to ``log_file``."""
+    """``gunicorn wsgi:app`` in ``project``, logging to ``log_file``.
+
+    Its environment is ours, but for what belongs to one account: that is in ``settings`` alone.
+    """
 
     def __init__(self, settings: Mapping[str, str], log_file: Path, project: Path | None = None) -> None:
         self.port = free_port()
-        own = {"WXBOT_BIND": f"127.0.0.1:{self.port}", ACCOUNTS_VARIABLE: ""}  # the one account is in ``settings``
-        self._environment = {**os.environ, **settings, **own}
+        ours = {name: value for name, value in os.environ.items() if name not in _OWN}
+        self._environment = {**ours, **settings, "WXBOT_BIND": f"127.0.0.1:{self.port}", ACCOUNTS_VARIABLE: ""}
         self._log_file = log_file
         self._project = project or Path.cwd()
         self._log: IO[bytes] | None = None
@@ -43,6 +48,11 @@ class BotProcess:
     def address(self) -> str:
         """Where it listens, such as ``http://127.0.0.1:8000``."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended, by itself or otherwise."""
+        return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
         self.start()

@@ -31,6 +31,7 @@ from wxbot.plugin import Context, Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import Clock
 from wxbot.testing.cloud import FakeCloud
+from wxbot.testing.envelope import Format, Mode
 from wxbot.testing.fake import FakeWeChat
 from wxbot.testing.user import User
 
@@ -83,18 +84,27 @@ def settings_for(wechat: FakeWeChat | FakeCloud, store: Path, **choices: Any) ->
 
 
 @contextmanager
-def chat(*plugins: Plugin, name: str = "user", clock: Clock | None = None, **choices: Any) -> Iterator[User]:
+def chat(
+    *plugins: Plugin,
+    name: str = "user",
+    clock: Clock | None = None,
+    mode: Mode = "safe",
+    format: Format = "xml",  # noqa: A002 (FakeWeChat's word)
+    **choices: Any,
+) -> Iterator[User]:
     """A user in front of a bot with ``plugins``: real webhook, real store, real HTTP, and FakeWeChat in between.
 
-    ``clock`` may be a ManualClock; ``choices`` are fields of Settings, such as ``handler_timeout=5``. With
-    ``account_kind`` the fake is of that kind as well.
+    Without ``plugins`` it has those of its plugin folders: ``chat(plugin_folders="plugins", plugins="echo,faq")``.
+    ``clock`` may be a ManualClock; ``mode`` and ``format`` are those of the pushes; ``choices`` are fields of
+    Settings, such as ``handler_timeout=5``. With ``account_kind`` the fake is of that kind as well.
     """
     kind = choices.get("account_kind", "miniprogram")
     with (
         tempfile.TemporaryDirectory(prefix="wxbot-chat-") as folder,
-        FakeWeChat(clock, account_kind=kind) as wechat,
+        FakeWeChat(clock, mode=mode, format=format, account_kind=kind) as wechat,
     ):
-        bot = Bot(settings_for(wechat, Path(folder) / "chat.db", **choices), plugins=plugins, clock=clock)
+        settings = settings_for(wechat, Path(folder) / "chat.db", **choices)
+        bot = Bot(settings, plugins=plugins or None, clock=clock)
         with serve(bot) as address:
             wechat.callback_url = address
             yield wechat.user(name)

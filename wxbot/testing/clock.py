@@ -66,7 +66,7 @@ class LeapingClock:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file
+        self.file = file
         self._ahead = 0.0
         self._timers: set[_LeapingTimer] = set()
         self._lock = threading.Lock()
@@ -105,10 +105,10 @@ class LeapingClock:
         await sleep(self, seconds)
 
     def _tell(self) -> None:
-        if self._file is not None:
-            fresh = self._file.with_name(self._file.name + ".new")
+        if self.file is not None:
+            fresh = self.file.with_name(self.file.name + ".new")
             fresh.write_text(repr(self._ahead), "ascii")
-            fresh.replace(self._file)
+            fresh.replace(self.file)
 
 
 class _LeapingTimer:

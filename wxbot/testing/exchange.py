@@ -53,6 +53,10 @@ class Veil:
         """``text`` without secrets."""
         return _PARAMETER.sub(rf"\1={HIDDEN}", self._hide(text.encode(errors="surrogatepass")).decode(errors="replace"))
 
+    def over_values(self, text: str) -> str:
+        """``text`` without the secrets whose value is known: what surrounds them is left alone."""
+        return self._known.sub(HIDDEN.encode(), text.encode(errors="surrogatepass")).decode(errors="replace")
+
     def side(self, line: str, headers: Mapping[str, str], body: bytes) -> Side:
         """A request or an answer without secrets."""
         shown = tuple((name, self.over(value)) for name, value in headers.items())

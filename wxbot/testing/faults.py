@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Endpoint = Literal["typing", "send", "token", "upload", "download"]
@@ -65,6 +65,10 @@ class Faults:
         """From now on all goes well. Calls that hang already go on hanging."""
         for orders in self._orders.values():
             orders.clear()
+
+    def ordered(self) -> list[tuple[str, Fault]]:
+        """What is still to come, with its endpoint, in order."""
+        return [(endpoint, replace(fault)) for endpoint, orders in self._orders.items() for fault in tuple(orders)]
 
     def take(self, endpoint: str) -> Fault | None:
         """The fault for the call that has just come in (used by the server, under the lock)."""

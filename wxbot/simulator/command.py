@@ -1,0 +1,143 @@
+"""``python -m wxbot simulate``: the page, the console, the demo, or a transcript."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wxbot.errors import WxbotError
+from wxbot.simulator.page.access import is_loopback, new_key
+from wxbot.simulator.page.playground import Playground
+from wxbot.simulator.page.server import PageServer
+from wxbot.simulator.player import play
+from wxbot.simulator.transcript import MAX_BYTES, BadTranscript, Transcript, read
+from wxbot.simulator.world import (
+    AccountChoice,
+    BotDidNotAnswer,
+    Credentials,
+    ForeignBot,
+    OwnBot,
+    PlayedBot,
+    World,
+    switch,
+)
+
+Say = Callable[[str], None]
+
+
+class CannotSimulate(WxbotError):
+    """What was asked for on the command line does not go; the text says what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the page listens. ``port`` 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+def bot_to_play_with(target: str, plugin_folders: str) -> PlayedBot:
+    """The bot at ``target``, a callback URL; without one our own with these plugins. Raises CannotSimulate."""
+    if not target:
+        return OwnBot(plugin_folders)
+    address = urlsplit(target)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise CannotSimulate(f"--target {target} is no callback URL; one looks like http://127.0.0.1:8000/wechat")
+    return ForeignBot(target)
+
+
+def open_page(say: Say, bot: PlayedBot, choice: AccountChoice, credentials: Credentials, place: Place) -> None:
+    """Serve the page until this process is told to stop. Raises WxbotError if bot or page cannot start."""
+    key = "" if is_loopback(place.host) else new_key()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-simulate-")))
+        playground = Playground(bot, choice, credentials, folder)
+        stack.callback(playground.close)
+        try:
+            server = stack.enter_context(PageServer(playground, place.host, place.port, key))
+        except OSError as error:
+            raise CannotSimulate(f"the page cannot listen at {place.host}:{place.port}: {error.strerror}") from None
+        _tell_credentials(say, bot, playground.scene.world)
+        _start(say, playground)
+        say(f"A WeChat on your desk: {_address(place.host, server.port, key)}")
+        say("Open it in a browser. Ctrl-C ends it.")
+        threading.Event().wait()
+
+
+def _start(say: Say, playground: Playground) -> None:
+    try:
+        playground.start()
+    except BotDidNotAnswer as error:
+        say(f"For now {error}")
+
+
+def _address(host: str, port: int, key: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/" + (f"?key={key}" if key else "")
+
+
+def _tell_credentials(say: Say, bot: PlayedBot, world: World) -> None:
+    """The bot at the target must be set up for this platform: these are no secrets of anybody's."""
+    if bot.target:
+        say(f"The bot at {bot.target} must be set up like this (the names are wxbot's):")
+        for name, value in world.wechat.settings().items():
+            say(f"  {name}={value}")
+
+
+def play_transcript(say: Say, bot: PlayedBot, file: Path, credentials: Credentials) -> bool:
+    """Play the transcript in ``file`` and say how it went: whether the bot answered as it stands there.
+
+    Raises BadTranscript, WxbotError if the bot does not start.
+    """
+    transcript = _read_file(file)
+    choice = AccountChoice(transcript.account_kind, transcript.mode, transcript.format)
+    with _world(bot, choice, credentials) as world:
+        _tell_credentials(say, bot, world)
+        bot.serve(world.wechat, world.clock, world.folder)
+        wechat = world.wechat
+        problems = play(
+            transcript,
+            wechat,
+            world.clock.forward,
+            switch_mode=lambda mode: switch(bot, wechat, mode, wechat.format),
+        )
+    return _tell_verdict(say, file, transcript, problems)
+
+
+def _read_file(file: Path) -> Transcript:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise BadTranscript(str(file), 1, f"the file has more than {MAX_BYTES >> 20} MB")
+        return read(file.read_text("utf-8-sig"), str(file))
+    except OSError as error:
+        raise CannotSimulate(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadTranscript(str(file), 1, "this is not UTF-8: save it as UTF-8") from None
+
+
+@contextmanager
+def _world(bot: PlayedBot, choice: AccountChoice, credentials: Credentials) -> Iterator[World]:
+    with tempfile.TemporaryDirectory(prefix="wxbot-simulate-") as folder:
+        world = World(1, choice.made_possible(), credentials, Path(folder))
+        try:
+            yield world
+        finally:
+            bot.stop()
+            world.close()
+
+
+def _tell_verdict(say: Say, file: Path, transcript: Transcript, problems: Iterable[str]) -> bool:
+    told = list(problems)
+    if not told:
+        say(f"{file}: the bot answered as it stands there, {len(transcript.steps)} steps.")
+        return True
+    say(f"{file}: the bot answered otherwise:")
+    for problem in told:
+        say(problem)
+    return False

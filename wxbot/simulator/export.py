@@ -1,0 +1,542 @@
+"""A transcript as a pytest file: what was played becomes a test of the plugins, to be committed with them.
+
+The source is laid out as ``ruff format`` does it, whatever the length of a line: what does not fit into 88 columns has
+each part on a line of its own, with a comma after the last one.
+"""
+
+from __future__ import annotations
+
+import base64
+import keyword
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wxbot.errors import WxbotError
+from wxbot.simulator import transcript as t
+from wxbot.simulator.player import TYPING
+
+_COLUMNS = 88
+_TAKEN = {"base64", "chat", "clock", "dict", "list", "re", "replies", "str", "test", "time", "wechat"}
+_INLINE_BYTES = 48
+
+
+class NotExportable(WxbotError):
+    """What a test cannot do again; the text says what."""
+
+
+def as_pytest(transcript: t.Transcript, plugin_folders: str, plugins: str = "", name: str = "conversation") -> str:
+    """The source of a pytest file that plays ``transcript`` with the plugins of these folders.
+
+    ``plugin_folders`` and ``plugins`` are the settings of these names, with commas; without ``plugins`` all that are
+    found. ``name``: what the test is called. Raises NotExportable.
+    """
+    return _Source(transcript, plugin_folders, plugins, name).text()
+
+
+# -- Python's expressions, laid out
+
+
+@dataclass(frozen=True)
+class _Code:
+    """Source that is kept as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Parts between brackets: a call, a list, a dictionary. ``parts``: prefix (such as ``times=``) and value."""
+
+    opening: str
+    parts: Sequence[tuple[str, _Expression]]
+    closing: str
+
+    def flat(self) -> str:
+        inner = ", ".join(prefix + _flat(value) for prefix, value in self.parts)
+        return f"{self.opening}{inner}{self.closing}"
+
+
+_Expression = _Code | _Group
+
+
+def _flat(value: _Expression) -> str:
+    return value.text if isinstance(value, _Code) else value.flat()
+
+
+def _width(text: str) -> int:
+    """Columns, counted generously: what is wide for some is wide here."""
+    return sum(1 if character.isascii() else 2 for character in text)
+
+
+def _laid_out(indent: str, before: str, value: _Expression, after: str = "") -> list[str]:
+    """The lines of ``value`` with something before and after it."""
+    flat = f"{indent}{before}{_flat(value)}{after}"
+    if isinstance(value, _Code) or not value.parts or _width(flat) <= _COLUMNS:
+        return [flat]
+    lines = [f"{indent}{before}{value.opening}"]
+    for prefix, part in value.parts:
+        lines += _laid_out(indent + "    ", prefix, part, ",")
+    return [*lines, f"{indent}{value.closing}{after}"]
+
+
+def _call(function: str, *arguments: object, **named: object) -> _Group:
+    parts = [("", _literal(argument)) for argument in arguments]
+    parts += [(f"{name}=", _literal(value)) for name, value in named.items()]
+    return _Group(f"{function}(", parts, ")")
+
+
+def _literal(value: object) -> _Expression:
+    if isinstance(value, (_Code, _Group)):
+        return value
+    if isinstance(value, t.Matches):
+        return _call("Like", value.pattern)
+    if isinstance(value, Mapping):
+        return _Group("{", [(f"{_quoted(str(key))}: ", _literal(inner)) for key, inner in value.items()], "}")
+    if isinstance(value, (list, tuple)):
+        return _Group("[", [("", _literal(inner)) for inner in value], "]")
+    return _Code(_quoted(value) if isinstance(value, (str, bytes)) else _number(value))
+
+
+def _number(value: object) -> str:
+    is_whole = isinstance(value, float) and value == int(value) and abs(value) < 10**15
+    return str(int(value)) if isinstance(value, float) and is_whole else repr(value)
+
+
+def _quoted(value: str | bytes) -> str:
+    """``repr`` with double quotes, unless single ones save escapes."""
+    text = repr(value)
+    prefix, quote = ("b", text[1]) if isinstance(value, bytes) else ("", text[0])
+    inner = text[len(prefix) + 1 : -1]
+    single, double = ("'", '"') if isinstance(value, str) else (b"'", b'"')
+    if quote == '"' or value.count(double) > value.count(single):  # type: ignore[arg-type]
+        return text
+    return prefix + '"' + inner.replace("\\'", "'").replace('"', '\\"') + '"'
+
+
+# -- the file
+
+
+class _Source:
+    def __init__(self, transcript: t.Transcript, plugin_folders: str, plugins: str, name: str) -> None:
+        self._transcript = transcript
+        self._plugin_folders = plugin_folders
+        self._plugins = plugins
+        self._name = name
+        self._files: list[bytes] = []
+        self._lines: list[str] = []
+        self._seen: dict[str, list[t.Thing]] = {}
+        self._pushes: dict[str, int] = {}
+        self._users = _identifiers(_names(transcript))
+        self._kept = _kept_pushes(transcript.steps)
+        self._awaited = _awaited_pushes(transcript.steps)
+        self._finals = _last_sights(transcript.steps)
+
+    def text(self) -> str:
+        _refuse_what_a_test_cannot_do(self._transcript)
+        for index, step in enumerate(self._transcript.steps):
+            self._write(index, step)
+        self._write_end()
+        body = self._body()
+        return "\n".join([*self._head(), *body]) + "\n"
+
+    def _head(self) -> list[str]:
+        title = _one_line(self._name)
+        modules = [*(["base64"] if self._files else []), *(["re"] if self._has_patterns else []), "time"]
+        testing = ["LeapingClock"] if self._needs_clock else []
+        testing += ["User"] if not self._transcript.typing else []
+        return [
+            _docstring(f"What was played in the simulator: {title}."),
+            "",
+            *(f"import {module}" for module in modules),
+            "",
+            f"from wxbot.testing import {', '.join([*testing, 'chat'])}",
+            "",
+            *self._helpers(),
+        ]
+
+    def _helpers(self) -> list[str]:
+        lines: list[str] = []
+        if self._has_patterns:
+            lines += _LIKE
+        if not self._transcript.typing:
+            lines += _REPLIES
+        return lines
+
+    def _body(self) -> list[str]:
+        lines: list[str] = []
+        for number, content in enumerate(self._files, 1):
+            lines += ["", f'FILE_{number} = base64.b64decode("""', *_base64_lines(content), '""")']
+        lines += ["", ""] if lines else [""]
+        lines.append(f"def test_{_slug(self._name)}() -> None:")
+        indent = "    "
+        if self._needs_clock:
+            lines.append(f"{indent}clock = LeapingClock()")
+        first = next(iter(self._users.values()), "user")
+        lines += _laid_out(indent, "with ", self._chat(), f" as {first}:")
+        others = [(name, variable) for name, variable in self._users.items() if variable != first]
+        if others or any(map(_USES_WECHAT.match, self._lines)):
+            lines.append(f"{indent * 2}wechat = {first}.wechat")
+        for name, variable in others:
+            lines += _laid_out(indent * 2, f"{variable} = ", _call("wechat.user", name))
+        return lines + self._lines
+
+    @property
+    def _has_patterns(self) -> bool:
+        return any(isinstance(thing, t.Matches) for thing in _things(self._transcript))
+
+    @property
+    def _needs_clock(self) -> bool:
+        return any(isinstance(step, t.Forward) for step in self._transcript.steps)
+
+    def _chat(self) -> _Group:
+        transcript = self._transcript
+        choices: dict[str, object] = {"name": next(iter(self._users), "user")}
+        if self._needs_clock:
+            choices["clock"] = _Code("clock")
+        choices |= {"mode": transcript.mode, "format": transcript.format}
+        if transcript.account_kind != "miniprogram":
+            choices["account_kind"] = transcript.account_kind
+        choices["plugin_folders"] = self._plugin_folders
+        if self._plugins:
+            choices["plugins"] = self._plugins
+        return _call("chat", **choices)
+
+    # -- steps
+
+    def _write(self, index: int, step: t.Step) -> None:
+        if isinstance(step, t.Sees):
+            self._write_sight(index, step)
+        elif isinstance(step, t.UserStep):
+            self._write_push(index, step.user, _DEEDS[type(step)](self, step, self._users[step.user]))
+        elif isinstance(step, t.AgentStep):
+            self._write_agent(index, step)
+        elif isinstance(step, t.Redeliver):
+            number = step.push or self._pushes.get(step.user, 0)
+            self._add(_call(f"{self._push(step.user, number)}.redeliver"))
+        else:
+            before, value = _ORDERS[type(step)](step)
+            self._add(value, before)
+
+    def _add(self, value: _Expression, before: str = "", after: str = "") -> None:
+        self._lines += _laid_out("        ", before, value, after)
+
+    def _write_push(self, index: int, user: str, call: _Group) -> None:
+        number = self._pushes[user] = self._pushes.get(user, 0) + 1
+        is_awaited = index in self._awaited
+        if (user, number) in self._kept:
+            variable = self._push(user, number)
+            self._add(call, f"{variable} = ")
+            if is_awaited:
+                self._add(_call(f"{variable}.wait"))
+        else:
+            self._add(call, after=".wait()" if is_awaited else "")
+
+    def _push(self, user: str, number: int) -> str:
+        return f"{self._users[user]}_push_{number}"
+
+    def _write_agent(self, index: int, step: t.AgentStep) -> None:
+        agent = _call("wechat.agent", step.agent).flat()
+        if isinstance(step, t.Writes):
+            self._add(_call(f"{agent}.says", self._user(step.user), step.text))
+        elif isinstance(step, t.Takes):
+            self._write_push(index, step.user, _call(f"{agent}.takes", self._user(step.user)))
+        elif isinstance(step, t.Closes):
+            more = [step.close_type] if step.close_type else []
+            self._write_push(index, step.user, _call(f"{agent}.closes", self._user(step.user), *more))
+        elif isinstance(step, t.HandsOver):
+            other = _call("wechat.agent", step.other)
+            self._write_push(index, step.user, _call(f"{agent}.hands_to", self._user(step.user), other))
+
+    def _user(self, name: str) -> _Code:
+        return _Code(self._users[name])
+
+    def file(self, content: bytes | None) -> list[object]:
+        """The argument for a file: none, its bytes, or the name of a constant."""
+        if content is None:
+            return []
+        if len(content) <= _INLINE_BYTES:
+            return [content]
+        if content not in self._files:
+            self._files.append(content)
+        return [_Code(f"FILE_{self._files.index(content) + 1}")]
+
+    # -- what users saw
+
+    def _write_sight(self, index: int, step: t.Sees) -> None:
+        things = [thing for thing in step.things if self._transcript.typing or thing not in TYPING]
+        if not things:
+            return
+        seen = self._seen.setdefault(step.user, [])
+        before = len(seen)
+        seen += things
+        limit = {} if step.within is None else {"timeout": step.within}
+        self._write_wait(step.user, seen, limit)
+        if index not in self._finals:
+            self._add(_literal(things), f"assert {self._saw(step.user)}[{before or ''}:{len(seen)}] == ")
+
+    def _saw(self, user: str) -> str:
+        variable = self._users[user]
+        return f"{variable}.saw" if self._transcript.typing else f"replies({variable})"
+
+    def _write_wait(self, user: str, seen: Sequence[t.Thing], limit: Mapping[str, object]) -> None:
+        """Until the last of it came. Where a pattern makes it unsure which one that is, they are counted."""
+        last, waits = seen[-1], f"{self._users[user]}.waits_for"
+        if any(isinstance(thing, t.Matches) for thing in seen):
+            anything = "lambda _: True" if self._transcript.typing else f"lambda saw: saw not in {_TYPING}"
+            self._add(_call(waits, _Code(anything), **limit, times=len(seen)))
+        else:
+            times = seen.count(last)
+            self._add(_call(waits, last, **limit, **({"times": times} if times > 1 else {})))
+
+    def _write_end(self) -> None:
+        """Nobody sees anything more, and the last of what each saw is compared here: what came late is in it."""
+        self._lines.append("        time.sleep(0.5)  # an answer too many would come now")
+        lengths = {user: len(self._seen.get(user, [])) for user in self._users}
+        for user in self._users:
+            last = self._finals_of(user)
+            start = lengths[user] - len(last)
+            self._add(_literal(last), f"assert {self._saw(user)}{f'[{start}:]' if start else ''} == ")
+
+    def _finals_of(self, user: str) -> list[t.Thing]:
+        for index in self._finals:
+            step = self._transcript.steps[index]
+            if isinstance(step, t.Sees) and step.user == user:
+                return [thing for thing in step.things if self._transcript.typing or thing not in TYPING]
+        return []
+
+
+_USES_WECHAT = re.compile(r"\s+(?:\w+ = )?wechat\.")
+_TYPING = '("Typing", "CancelTyping")'
+_LIKE = [
+    "",
+    "class Like:",
+    '    """Equal to every text in which the pattern is found."""',
+    "",
+    "    def __init__(self, pattern: str) -> None:",
+    "        self.pattern = pattern",
+    "",
+    "    def __eq__(self, other: object) -> bool:",
+    "        return isinstance(other, str) and bool(re.search(self.pattern, other))",
+    "",
+    "    def __hash__(self) -> int:",
+    "        return hash(self.pattern)",
+    "",
+    "    def __repr__(self) -> str:",
+    '        return f"Like({self.pattern!r})"',
+    "",
+]
+_REPLIES = [
+    "",
+    "def replies(user: User) -> list[str]:",
+    '    """What the user read."""',
+    f"    return [saw for saw in user.saw if saw not in {_TYPING}]",
+    "",
+]
+
+
+# -- what must be known beforehand
+
+
+def _refuse_what_a_test_cannot_do(transcript: t.Transcript) -> None:
+    modes = [transcript.mode, *(step.mode for step in transcript.steps if isinstance(step, t.SetMode))]
+    if len({mode == "plain" for mode in modes}) > 1:
+        raise NotExportable(
+            "this conversation goes from plaintext to encrypted pushes or back, for which a bot is started again; a "
+            "test has one bot from its beginning to its end. Take the steps of one mode into a transcript of their own."
+        )
+
+
+def _names(transcript: t.Transcript) -> Iterator[str]:
+    return filter(None, map(t.user_of, transcript.steps))
+
+
+def _things(transcript: t.Transcript) -> Iterator[t.Thing]:
+    for step in transcript.steps:
+        if isinstance(step, t.Sees):
+            yield from step.things
+
+
+def _pushing(steps: Sequence[t.Step]) -> Iterator[tuple[int, str, int]]:
+    """Each push of a user: the index of its step, the user, and its number among theirs, from 1."""
+    numbers: dict[str, int] = {}
+    for index, step in enumerate(steps):
+        is_deed = isinstance(step, t.UserStep) and not isinstance(step, t.Sees)
+        if is_deed or isinstance(step, (t.Takes, t.Closes, t.HandsOver)):
+            user = t.user_of(step)
+            numbers[user] = numbers.get(user, 0) + 1
+            yield index, user, numbers[user]
+
+
+def _kept_pushes(steps: Sequence[t.Step]) -> set[tuple[str, int]]:
+    """The pushes that are delivered again later."""
+    counts: dict[str, int] = {}
+    pushes = {index: (user, number) for index, user, number in _pushing(steps)}
+    kept: set[tuple[str, int]] = set()
+    for index, step in enumerate(steps):
+        if index in pushes:
+            user, counts[user] = pushes[index][0], pushes[index][1]
+        elif isinstance(step, t.Redeliver):
+            number, there = step.push or counts.get(step.user, 0), counts.get(step.user, 0)
+            if not 1 <= number <= there:
+                raise NotExportable(f"{step.user} has {there} push(es) so far: there is none to deliver again")
+            kept.add((step.user, number))
+    return kept
+
+
+def _awaited_pushes(steps: Sequence[t.Step]) -> set[int]:
+    """Each user's last push before the clock or the mode is turned, unless it is held: it is not to be lost so."""
+    pushes = {index: user for index, user, _ in _pushing(steps)}
+    awaited: set[int] = set()
+    latest: dict[str, int] = {}
+    is_held = False
+    for index, step in enumerate(steps):
+        if index in pushes and not is_held:
+            latest[pushes[index]] = index
+        elif isinstance(step, (t.Hold, t.Release)):
+            is_held = isinstance(step, t.Hold)
+        elif isinstance(step, (t.Forward, t.SetMode, t.SetFormat)):
+            awaited |= set(latest.values())
+            latest.clear()
+    return awaited | _unseen(steps, latest)
+
+
+def _unseen(steps: Sequence[t.Step], latest: Mapping[str, int]) -> set[int]:
+    """Last pushes after which their user saw nothing that could be waited for."""
+    sights = {step.user: index for index, step in enumerate(steps) if isinstance(step, t.Sees) and step.things}
+    return {index for user, index in latest.items() if sights.get(user, -1) < index}
+
+
+def _last_sights(steps: Sequence[t.Step]) -> set[int]:
+    """Where each user is looked at for the last time."""
+    return set({step.user: index for index, step in enumerate(steps) if isinstance(step, t.Sees)}.values())
+
+
+# -- names
+
+
+def _slug(text: str) -> str:
+    words = re.sub(r"\W+", "_", text).strip("_")
+    return words if f"a{words}".isidentifier() and words else "conversation"
+
+
+def _identifiers(names: Iterator[str]) -> dict[str, str]:
+    """A variable for each name, in the order they come."""
+    variables: dict[str, str] = {}
+    for name in names:
+        if name not in variables:
+            variables[name] = _free(_variable(name), set(variables.values()))
+    return variables
+
+
+def _variable(name: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    is_good = slug.isidentifier() and len(slug) > 1 and not keyword.iskeyword(slug) and slug not in _TAKEN
+    return slug if is_good else f"user_{slug}".rstrip("_")
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    number, variable = 1, wanted
+    while variable in taken:
+        number += 1
+        variable = f"{wanted}_{number}"
+    return variable
+
+
+def _one_line(text: str) -> str:
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(shown.split())[:60] or "conversation"
+
+
+def _docstring(text: str) -> str:
+    escaped = text.replace("\\", "/").replace('"', "'")
+    return f'"""{escaped}"""'
+
+
+def _base64_lines(content: bytes) -> list[str]:
+    encoded = base64.b64encode(content).decode()
+    return [encoded[start : start + 76] for start in range(0, len(encoded), 76)]
+
+
+# -- deeds and orders as calls
+
+
+def _with_ticket(function: str, scene: str, ticket: str) -> _Group:
+    arguments = [scene] if scene or ticket else []
+    return _call(function, *arguments, **({"ticket": ticket} if ticket else {}))
+
+
+def _event(user: str, step: t.Does) -> _Group:
+    if all(name.isidentifier() and not keyword.iskeyword(name) and name not in _OWN for name in step.fields):
+        return _call(f"{user}.does", step.event, **step.fields)
+    return _call("wechat.act", _Code(user), "event", {"Event": step.event, **step.fields})
+
+
+_OWN = {"self", "event", "msg_type", "Event"}
+
+
+def _voice(source: _Source, step: t.SendsVoice, user: str) -> _Group:
+    more = {} if step.format == "amr" else {"format": step.format}
+    return _call(f"{user}.sends_voice", *source.file(step.content), **more)
+
+
+def _location(step: t.SendsLocation, user: str) -> _Group:
+    more: dict[str, object] = {} if step.scale == 16 else {"scale": step.scale}
+    more |= {"label": step.label} if step.label else {}
+    return _call(f"{user}.sends_location", step.latitude, step.longitude, **more)
+
+
+def _card(step: t.SendsCard, user: str) -> _Group:
+    more = {"appid": step.appid} if step.appid else {}
+    return _call(f"{user}.sends_mini_program_page", step.title, **more, page_path=step.page_path)
+
+
+_DEEDS: dict[type[t.Step], Callable[[_Source, Any, str], _Group]] = {
+    t.Says: lambda source, step, user: _call(f"{user}.says", step.text),
+    t.SendsPicture: lambda source, step, user: _call(f"{user}.sends_image", *source.file(step.content)),
+    t.SendsVoice: _voice,
+    t.SendsVideo: lambda source, step, user: _call(f"{user}.sends_video", *source.file(step.content)),
+    t.SendsShortVideo: lambda source, step, user: _call(f"{user}.sends_short_video", *source.file(step.content)),
+    t.SendsLocation: lambda source, step, user: _location(step, user),
+    t.SendsLink: lambda source, step, user: _call(
+        f"{user}.sends_link", step.title, description=step.description, url=step.url
+    ),
+    t.SendsCard: lambda source, step, user: _card(step, user),
+    t.ClicksMenuItem: lambda source, step, user: _call(f"{user}.clicks_menu_item", step.label),
+    t.Enters: lambda source, step, user: _call(f"{user}.enters", *([step.session_from] if step.session_from else [])),
+    t.Follows: lambda source, step, user: _with_ticket(f"{user}.follows", step.scene, step.ticket),
+    t.Leaves: lambda source, step, user: _call(f"{user}.leaves"),
+    t.Scans: lambda source, step, user: _with_ticket(f"{user}.scans", step.scene, step.ticket),
+    t.Clicks: lambda source, step, user: _call(f"{user}.clicks", step.key),
+    t.Views: lambda source, step, user: _call(
+        f"{user}.views", step.url, **({} if step.menu_id == "1" else {"menu_id": step.menu_id})
+    ),
+    t.Does: lambda source, step, user: _event(user, step),
+    t.Sends: lambda source, step, user: _call("wechat.act", _Code(user), step.msg_type, step.fields),
+}
+
+
+def _fault(step: t.Fault) -> _Group:
+    method = {"http": "http_error"}.get(step.kind, step.kind)
+    details: dict[t.FaultKind, dict[str, object]] = {
+        "fail": {"errcode": step.errcode},
+        "http": {"status": step.status},
+        "slow": {"seconds": step.seconds},
+    }
+    acted = {"acted": True} if step.acted and step.kind in ("http", "drop", "hang") else {}
+    return _call(f"wechat.faults.{method}", step.endpoint, **details.get(step.kind, {}), times=step.times, **acted)
+
+
+_ORDERS: dict[type[t.Step], Callable[[Any], tuple[str, _Expression]]] = {
+    t.Forward: lambda step: ("", _call("clock.forward", step.seconds)),
+    t.Fault: lambda step: ("", _fault(step)),
+    t.ClearFaults: lambda step: ("", _call("wechat.faults.clear")),
+    t.RevokeToken: lambda step: ("", _call("wechat.faults.revoke_token")),
+    t.SetMode: lambda step: ("wechat.mode = ", _literal(step.mode)),
+    t.SetFormat: lambda step: ("wechat.format = ", _literal(step.format)),
+    t.DeliverTwiceAtOnce: lambda step: ("wechat.deliver_twice_at_once = ", _Code(repr(step.on))),
+    t.InOrder: lambda step: ("wechat.in_order = ", _Code(repr(step.on))),
+    t.Hold: lambda step: ("", _call("wechat.hold")),
+    t.Release: lambda step: ("", _call("wechat.release", *(["reversed"] if step.order == "reversed" else []))),
+}

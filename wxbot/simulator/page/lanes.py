@@ -1,0 +1,88 @@
+"""One user's time in lanes: the open window, the indicator, the bot at work, what was said and what was refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from wxbot.simulator.page.rows import Entry
+from wxbot.testing.rules import SHOWING, WINDOW
+
+Bar = dict[str, Any]
+
+
+def lanes_of(openid: str, entries: Sequence[Entry], now: float) -> list[dict[str, Any]]:
+    """The lanes of one user. Times of bars are those of the rows; ``to`` is None while something still goes on."""
+    own = [entry for entry in entries if entry.record.openid == openid]
+    return [
+        {"lane": "user", "bars": [_moment(entry) for entry in own if entry.record.kind == "user"]},
+        {"lane": "window", "bars": list(_spells(own, now, WINDOW, "last_interaction"))},
+        {"lane": "work", "bars": list(_work(own, now))},
+        {"lane": "typing", "bars": list(_spells(own, now, SHOWING, "typing_since"))},
+        {"lane": "reply", "bars": [_moment(entry) for entry in own if _is_reply(entry)]},
+        {
+            "lane": "refused",
+            "bars": [
+                _moment(entry) for entry in own if entry.record.kind in ("send", "typing") and entry.record.errcode
+            ],
+        },
+    ]
+
+
+def _moment(entry: Entry) -> Bar:
+    return _bar(entry, entry.row["at"])
+
+
+def _bar(entry: Entry, to: float | None) -> Bar:
+    return {"from": entry.row["at"], "to": to, "label": _label(entry), "n": entry.row["n"]}
+
+
+def _label(entry: Entry) -> str:
+    record = entry.record
+    return f"{record.what} ({record.errcode} {record.errmsg})" if record.errcode else record.what
+
+
+def _is_reply(entry: Entry) -> bool:
+    return entry.record.kind in ("send", "passive", "agent", "notice") and entry.record.errcode == 0
+
+
+def _spells(own: Sequence[Entry], now: float, length: float, since: str) -> Iterator[Bar]:
+    """Bars of what begins at a moment and lasts ``length`` seconds unless it is begun anew or ended before."""
+    began, beginning = None, -math.inf
+    for entry in own:
+        start = getattr(entry.standing, since, -math.inf)
+        if start == beginning:
+            continue
+        if began is not None:
+            yield _bar(began, min(began.row["at"] + length, entry.row["at"]))
+        began, beginning = (None if math.isinf(start) else entry), start
+    if began is not None:
+        end = began.row["at"] + length
+        yield _bar(began, end if end <= now else None)
+
+
+def _work(own: Sequence[Entry], now: float) -> Iterator[Bar]:
+    """From the acknowledgment of a push until the bot's last call before the user's next deed."""
+    taken: Entry | None = None
+    last: Entry | None = None
+    for entry in own:
+        kind = entry.record.kind
+        if kind == "user":
+            if taken is not None and last is not None:
+                yield _bar(taken, last.row["at"])
+                taken = last = None
+        elif kind == "push" and entry.record.outcome == "success" and taken is None and last is None:
+            taken = entry
+        elif kind in ("send", "typing", "passive"):
+            last = entry
+    if taken is not None:
+        yield _bar(taken, _end_of_work(taken, last, now))
+
+
+def _end_of_work(taken: Entry, last: Entry | None, now: float) -> float | None:
+    """None while the bot seems to be at work: nobody but the bot knows."""
+    if last is None:
+        return None if now - taken.row["at"] < WINDOW else taken.row["at"]
+    is_typing = last.record.what == "Typing" and now - last.row["at"] < SHOWING
+    return None if last.record.kind == "typing" and is_typing else last.row["at"]

@@ -1,0 +1,399 @@
+"""What the page is about: the world there is now, its bot, its timeline, and what may be turned.
+
+All of this may be called from every thread; what starts or stops a bot takes seconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from wxbot.errors import WxbotError
+from wxbot.simulator.page.lanes import lanes_of
+from wxbot.simulator.page.rows import RowBook, user_state
+from wxbot.simulator.player import play
+from wxbot.simulator.recorder import Recorder
+from wxbot.simulator.transcript import Forward, SetFormat, SetMode, Step, Transcript
+from wxbot.simulator.world import (
+    AccountChoice,
+    BotState,
+    Credentials,
+    PlayedBot,
+    World,
+    needs_another_key,
+    switch,
+)
+from wxbot.testing import Push, Record, User
+from wxbot.testing.envelope import Format, Mode
+
+Json = dict[str, Any]
+
+MOST_USERS = 1000
+LONGEST_NAME = 64
+LONGEST_LEAP = 30 * 24 * 3600.0
+"""Seconds that the clock may be turned at once."""
+TWO_DAYS = 48 * 3600
+ENDED = "the bot ended by itself; its log says why"
+
+
+class NotNow(WxbotError):
+    """What was asked for cannot be done in this world, or not now; the text says why."""
+
+
+class NoSuchThing(WxbotError):
+    """There is no user, row or file of this name."""
+
+
+class Scene:
+    """One world with everything the page keeps about it."""
+
+    def __init__(self, world: World, changed: Callable[[], None]) -> None:
+        self.world = world
+        self.wechat = world.wechat
+        self.book = RowBook(world.wechat, world.began)
+        self.recorder = Recorder(world.wechat)
+        self.gone: set[str] = set()
+        self.held: list[Push] | None = None
+        self._changed = changed
+        self._pushes: list[Push] = []
+        self._stop_listening = world.wechat.on_record(self._write)
+
+    def _write(self, record: Record) -> None:
+        if record.kind == "user":
+            event = str(record.body.get("Event", "")).lower()
+            if event == "unsubscribe":
+                self.gone.add(record.openid)
+            elif event == "subscribe":
+                self.gone.discard(record.openid)
+        self.book.write(record)
+        self._changed()
+
+    def close(self) -> None:
+        self._stop_listening()
+        self.recorder.close()
+        self.world.close()
+
+    # -- pushes
+
+    def remember(self, push: Push) -> None:
+        """A push that may be redelivered later."""
+        self._pushes.append(push)
+        if self.held is not None:
+            self.held.append(push)
+
+    def pushes_of(self, openid: str) -> list[Push]:
+        """What was pushed about a user, in order, each once."""
+        return [push for push in self._pushes if push.openid == openid]
+
+    # -- as JSON
+
+    def users(self) -> list[Json]:
+        return [self.user_state(user) for user in self.wechat.users]
+
+    def users_but(self, known: Collection[str], changed: Collection[str]) -> list[Json]:
+        """Those whose name is not in ``known``, or is in ``changed``."""
+        users = self.wechat.users
+        return [self.user_state(user) for user in users if user.name not in known or user.name in changed]
+
+    def user_state(self, user: User) -> Json:
+        return user_state(user, self.world.began, user.openid not in self.gone)
+
+    def knobs(self) -> Json:
+        wechat = self.wechat
+        kind = wechat.platform.account.kind
+        return {
+            "mode": wechat.mode,
+            "format": wechat.format,
+            "formats": list(AccountChoice(kind).forms),
+            "deliver_twice_at_once": wechat.deliver_twice_at_once,
+            "in_order": wechat.in_order,
+            "held": None if self.held is None else len(self.held),
+            "faults": [
+                {"endpoint": endpoint, "what": str(fault), "times": fault.times}
+                for endpoint, fault in wechat.faults.ordered()
+            ],
+            "ahead": self.world.clock.ahead,
+        }
+
+    def lanes(self, user: User) -> Json:
+        now = self.world.now
+        return {"now": now, "from": 0.0, "lanes": lanes_of(user.openid, self.book.entries[:], now)}
+
+
+class Playground:
+    """The page's one world at a time. ``changed`` is called, from any thread, when something is to be shown anew."""
+
+    def __init__(self, bot: PlayedBot, choice: AccountChoice, credentials: Credentials, folder: Path) -> None:
+        self.bot = bot
+        self.changed: Callable[[], None] = lambda: None
+        self.playing: Json | None = None
+        self._credentials = credentials
+        self._folder = folder
+        self._worlds = 0
+        self._is_starting = True
+        self._problem = ""
+        self._turning = threading.Lock()
+        self.scene = self._new_scene(choice.made_possible())
+
+    def _new_scene(self, choice: AccountChoice) -> Scene:
+        self._worlds += 1
+        folder = self._folder / f"world-{self._worlds}"
+        folder.mkdir()
+        return Scene(World(self._worlds, choice, self._credentials, folder), self._tell)
+
+    def _tell(self) -> None:
+        self.changed()
+
+    def close(self) -> None:
+        """Stop the bot, then the platform."""
+        with self._turning:
+            self.bot.stop()
+            self.scene.close()
+
+    # -- as JSON
+
+    def state(self) -> Json:
+        """Everything the page begins with."""
+        scene = self.scene
+        account = scene.wechat.platform.account
+        return {
+            "world": scene.world.number,
+            "now": scene.world.now,
+            "began": scene.world.began,
+            "account": {"kind": account.kind, "appid": account.appid, "name": account.original_id},
+            "bot": self.bot_state(),
+            "knobs": scene.knobs(),
+            "users": scene.users(),
+            "play": self.playing,
+        }
+
+    def bot_state(self) -> Json:
+        state: BotState = "starting" if self._is_starting else "up" if self.bot.is_up else "down"
+        return {
+            "state": state,
+            "target": self.bot.target,
+            "problem": (self._problem or ENDED) if state == "down" else "",
+            "callback": self.scene.wechat.callback_url,
+            "plugins": self.bot.plugins,
+        }
+
+    # -- the bot and its world
+
+    def start(self) -> None:
+        """Start the bot. Raises WxbotError."""
+        with self._turning, self._starting():
+            self._serve()
+
+    def restart_bot(self) -> None:
+        """Start it again, with what it keeps. Raises NotNow, WxbotError."""
+        with self._alone(), self._starting():
+            self.bot.restart(self.scene.wechat)
+
+    def change_account(self, choice: AccountChoice) -> None:
+        """Begin a new world. Raises NotNow, WxbotError if the bot does not start in it."""
+        with self._alone():
+            self._begin(choice)
+
+    def change_mode(self, choice: AccountChoice) -> None:
+        """Push in another mode or format from now on; our own bot is started again if its key is another then."""
+        with self._alone():
+            if choice.form not in choice.forms:
+                raise NotNow("an Official Account pushes XML only")
+            self._switch(choice.mode, choice.form)
+
+    def _switch(self, mode: Mode, form: Format) -> None:
+        wechat = self.scene.wechat
+        before = wechat.mode, wechat.format
+        with self._starting() if needs_another_key(before[0], mode) else nullcontext():
+            switch(self.bot, wechat, mode, form)
+        if mode != before[0]:
+            self.note(SetMode(mode))
+        if form != before[1]:
+            self.note(SetFormat(form))
+
+    def choice(self) -> AccountChoice:
+        """The account as it is now."""
+        wechat = self.scene.wechat
+        return AccountChoice(wechat.platform.account.kind, wechat.mode, wechat.format)
+
+    def _begin(self, choice: AccountChoice) -> None:
+        with self._starting():
+            self.bot.stop()
+            self.scene.close()
+            self.scene = self._new_scene(choice.made_possible())
+            self._tell()
+            self._serve()
+
+    def _serve(self) -> None:
+        world = self.scene.world
+        self.bot.serve(world.wechat, world.clock, world.folder)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._turning.acquire(blocking=False):
+            raise NotNow("the bot is just being started, or a transcript plays: wait until that is done")
+        try:
+            yield
+        finally:
+            self._turning.release()
+
+    @contextmanager
+    def _starting(self) -> Iterator[None]:
+        self._is_starting, self._problem = True, ""
+        self._tell()
+        try:
+            yield
+        except WxbotError as error:
+            self._problem = str(error)
+            raise
+        finally:
+            self._is_starting = False
+            self._tell()
+
+    # -- users
+
+    def add_user(self, name: str) -> User:
+        """Raises NotNow for a name that is taken or no name."""
+        name = name.strip()
+        if not name or len(name) > LONGEST_NAME or not name.isprintable():
+            raise NotNow(f"a name has 1 to {LONGEST_NAME} characters")
+        wechat = self.scene.wechat
+        with wechat.memory.changed:
+            if any(user.name == name for user in wechat.users):
+                raise NotNow(f"{name} is there already")
+            if len(wechat.users) >= MOST_USERS:
+                raise NotNow(f"{MOST_USERS} users are enough for one page")
+            user = wechat.user(name)
+        self._tell()
+        return user
+
+    def user(self, name: str) -> User:
+        """Raises NoSuchThing."""
+        for user in self.scene.wechat.users:
+            if user.name == name:
+                return user
+        raise NoSuchThing(f"there is no user {name!r}")
+
+    def does(self, deed: Callable[[], Push | None]) -> None:
+        """A user or an agent does something. Raises NotNow where the account has no such deed, or not now."""
+        try:
+            push = deed()
+        except (ValueError, AssertionError) as error:
+            raise NotNow(str(error)) from None
+        if push is not None:
+            self.scene.remember(push)
+        self._tell()
+
+    # -- what can be turned
+
+    def note(self, step: Step) -> None:
+        """Something was turned: for the transcript, and to be shown."""
+        self.scene.recorder.note(step)
+        self._tell()
+
+    def redeliver_last(self, user: User) -> None:
+        """Raises NoSuchThing where nothing was pushed yet."""
+        pushes = self.scene.pushes_of(user.openid)
+        if not pushes:
+            raise NoSuchThing(f"nothing of {user.name} was pushed yet")
+        self._redeliver(pushes[-1])
+
+    def redeliver_row(self, number: int) -> None:
+        """The push that a row of the timeline tells of. Raises NoSuchThing where it tells of none."""
+        entries = self.scene.book.entries
+        record = entries[number].record if number < len(entries) else None
+        pushes = self.scene.pushes_of(record.openid) if record else []
+        for push in pushes:
+            if record and record.kind in ("push", "user") and push.fields == record.body:
+                self._redeliver(push)
+                return
+        raise NoSuchThing(f"row {number} tells of no push")
+
+    def _redeliver(self, push: Push) -> None:
+        self.scene.recorder.note_redelivery(push)
+        again = push.redeliver()
+        if self.scene.held is not None:
+            self.scene.held.append(again)
+
+    def hold(self) -> None:
+        """Keep back all pushes from now on."""
+        scene = self.scene
+        if scene.held is None:
+            scene.held = []
+            scene.wechat.hold()
+
+    def release(self, is_reversed: bool) -> None:
+        """Deliver what was kept back. Raises NotNow."""
+        scene = self.scene
+        if scene.held is None:
+            raise NotNow("no pushes are held")
+        scene.held = None
+        scene.wechat.release("reversed" if is_reversed else None)
+
+    def leap(self, seconds: float) -> None:
+        """Turn the clock forward. Raises NotNow."""
+        if not 0 < seconds <= LONGEST_LEAP:
+            raise NotNow("the clock can be turned forward by more than 0 and at most 30 days (2592000 s)")
+        seconds = round(seconds, 3)
+        self.note(Forward(seconds))
+        self.scene.world.clock.forward(seconds)
+        self.scene.wechat.memory.wake()
+
+    def seconds_to(self, user: User, to: int) -> float:
+        """From now until ``to`` seconds after the user's last interaction; 48 h: until the allowance ends.
+
+        Raises NotNow where that is past, or there was none.
+        """
+        platform = self.scene.wechat.platform
+        standing = platform.standing_of(user.openid)
+        goal = standing.allowed_until if to == TWO_DAYS else standing.last_interaction + to
+        left = goal - platform.clock.now()
+        if left == -float("inf"):
+            raise NotNow(f"{user.name} has done nothing yet that time could be counted from")
+        if left <= 0:
+            raise NotNow(f"that moment has passed already for {user.name}: let them write first")
+        return left
+
+    # -- transcripts
+
+    def play(self, transcript: Transcript, name: str) -> Callable[[], Sequence[str]]:
+        """Get ready to play ``transcript`` in a new world. Returns what does it. Raises NotNow."""
+        if not self._turning.acquire(blocking=False):
+            raise NotNow("the bot is just being started, or a transcript plays: wait until that is done")
+
+        def at_last() -> Sequence[str]:
+            try:
+                return self._play(transcript, name)
+            finally:
+                self._turning.release()
+
+        return at_last
+
+    def _play(self, transcript: Transcript, name: str) -> Sequence[str]:
+        steps = len(transcript.steps)
+        told = {"name": name, "done": 0, "steps": steps, "problems": []}
+        self.playing = {**told, "state": "playing"}
+        try:
+            self._begin(AccountChoice(transcript.account_kind, transcript.mode, transcript.format))
+            problems: Sequence[str] = play(
+                transcript,
+                self.scene.wechat,
+                self.leap,
+                lambda done: self._played(told, transcript.steps[done - 1], done),
+                switch_mode=lambda mode: self._switch(mode, self.scene.wechat.format),
+            )
+        except WxbotError as error:
+            problems = [str(error)]
+        state = "failed" if problems else "passed"
+        self.playing = {**told, "state": state, "done": steps, "problems": list(problems)}
+        self._tell()
+        return problems
+
+    def _played(self, told: Json, step: Step, done: int) -> None:
+        if not isinstance(step, (Forward, SetMode)):  # these have been noted
+            self.scene.recorder.note(step)
+        self.playing = {**told, "state": "playing", "done": done}
+        self._tell()

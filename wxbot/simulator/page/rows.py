@@ -1,0 +1,145 @@
+"""The timeline: each record of the platform as a row, with its details, and how its user stood just then."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wxbot.simulator.page.bubbles import bubble_of
+from wxbot.testing import FakeWeChat, Record, User
+from wxbot.testing.exchange import KEPT, Exchange, Side
+from wxbot.testing.rules import SHOWING, WINDOW, Standing
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record, how its user stood right after it (None if it concerns nobody), and the row that shows it."""
+
+    record: Record
+    standing: Standing | None
+    row: Json
+
+
+class RowBook:
+    """All rows of one FakeWeChat from now on. ``entries`` only grows, and may be read from every thread."""
+
+    def __init__(self, wechat: FakeWeChat, began: float) -> None:
+        self.entries: list[Entry] = []
+        self._wechat = wechat
+        self._began = began
+
+    def write(self, record: Record) -> None:
+        """Add a row; called under the platform's lock."""
+        platform = self._wechat.platform
+        standing = platform.standing_of(record.openid) if platform.knows(record.openid) else None
+        row = self._row(len(self.entries), record)
+        self.entries.append(Entry(record, standing, row))
+
+    def _row(self, number: int, record: Record) -> Json:
+        row: Json = {
+            "n": number,
+            "at": round(record.at - self._began, 4),
+            "kind": record.kind,
+            "user": record.name,
+            "what": record.what,
+            "errcode": record.errcode,
+            "errmsg": record.errmsg,
+            "ms": round(record.took * 1000, 1),
+            "fault": record.fault,
+            "needless": record.needless,
+            "violation": record.is_violation,
+            "attempt": record.attempt,
+            "outcome": record.outcome,
+            "status": record.status,
+            "form": _form(record.exchange),
+            "sealed": _is_sealed(record),
+            "path": record.path,
+            "opens": record.exchange is not None or bool(record.body),
+        }
+        bubble = bubble_of(record)
+        return {**row, "bubble": bubble} if bubble else row
+
+    def details(self, number: int) -> Json:
+        """Everything about one row. Raises IndexError if there is none of this number."""
+        if number < 0:
+            raise IndexError(number)
+        entry = self.entries[number]
+        exchange = entry.record.exchange
+        return {
+            "row": entry.row,
+            "request": _side(exchange.request) if exchange else None,
+            "answer": _side(exchange.answer) if exchange and exchange.answer else None,
+            "clear": exchange.clear if exchange else None,
+            "answer_clear": exchange.answer_clear if exchange else None,
+            "fields": _exact(entry.record.body) or None,
+        }
+
+
+def user_state(user: User, began: float, follows: bool) -> Json:
+    """How a user stands with the account, as the page shows it at a glance."""
+    standing = user.wechat.platform.standing_of(user.openid)
+    typing_until = standing.typing_since + SHOWING
+    return {
+        "name": user.name,
+        "openid": user.openid,
+        "window_until": _moment(standing.last_interaction + WINDOW, began),
+        "typing_until": _moment(typing_until, began),
+        "replies_left": standing.messages_left,
+        "replies_until": _moment(standing.allowed_until, began),
+        "agent": user.agent,
+        "queued": user.is_queued,
+        "follows": follows,
+    }
+
+
+def _exact(value: Any) -> Any:
+    """A MsgId has more digits than a number of JavaScript's can hold."""
+    if isinstance(value, Mapping):
+        return {name: _exact(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_exact(each) for each in value]
+    return str(value) if isinstance(value, int) and abs(value) >= _EXACT else value
+
+
+_EXACT = 2**53
+
+
+def _moment(at: float, began: float) -> float | None:
+    return None if math.isinf(at) else round(at - began, 4)
+
+
+def _form(exchange: Exchange | None) -> str:
+    """JSON or XML, as the sender says."""
+    if exchange is None:
+        return ""
+    kind = dict(exchange.request.headers).get("Content-Type", "")
+    if "xml" in kind:
+        return "XML"
+    return "JSON" if "json" in kind or exchange.request.body[:1] == b"{" else ""
+
+
+def _is_sealed(record: Record) -> bool | None:
+    if record.kind != "push" or record.exchange is None:
+        return None
+    return record.exchange.clear is not None
+
+
+def _side(side: Side) -> Json:
+    try:
+        text, is_binary = side.body.decode(), False
+    except UnicodeDecodeError as error:
+        is_cut_inside = side.size > KEPT and error.start > len(side.body) - 4
+        is_binary = not is_cut_inside
+        text = side.body[:2048].hex(" ") if is_binary else side.body[: error.start].decode()
+    return {
+        "line": side.line,
+        "headers": [list(header) for header in side.headers],
+        "body": text,
+        "bytes": side.size,
+        "cut": side.size > KEPT or is_binary,
+        "binary": is_binary,
+    }

@@ -1,0 +1,399 @@
+"""The page's server: it reads requests, asks the playground, and says clearly what was wrong with a request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from wxbot.errors import WxbotError
+from wxbot.simulator.export import as_pytest
+from wxbot.simulator.page import actions
+from wxbot.simulator.page.access import HEADERS, Access
+from wxbot.simulator.page.actions import BadRequest, parse
+from wxbot.simulator.page.feed import Feed
+from wxbot.simulator.page.playground import NoSuchThing, Playground
+from wxbot.simulator.transcript import (
+    BadTranscript,
+    ClearFaults,
+    DeliverTwiceAtOnce,
+    Hold,
+    InOrder,
+    Release,
+    RevokeToken,
+    read,
+    write,
+)
+from wxbot.simulator.world import AccountChoice
+from wxbot.testing.background import Background
+from wxbot.testing.media import content_type_of
+
+log = logging.getLogger("wxbot.simulator")
+
+Body = TypeVar("Body")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+STATIC = Path(__file__).parent / "static"
+MAX_BODY = 64 * 1024
+"""Bytes of a JSON body."""
+MAX_PICTURE = 10 * 1024 * 1024
+"""Bytes of a picture that a user sends."""
+MAX_TRANSCRIPT = 16 * 1024 * 1024
+"""Bytes of a transcript."""
+PICTURES = frozenset({"image/jpeg", "image/png", "image/gif"})
+
+_SHOWN = PICTURES | {"audio/amr", "audio/mpeg", "video/mp4"}
+_STATUS: dict[type[WxbotError], int] = {BadRequest: 400, NoSuchThing: 404, BadTranscript: 422}
+
+
+class PageServer:
+    """Serves the page of one playground on ``host`` and ``port`` (0: a free one) until ``close``.
+
+    ``key``: what who comes from another machine must have. Raises OSError if the address cannot be had.
+    """
+
+    def __init__(self, playground: Playground, host: str, port: int, key: str = "") -> None:
+        self.port = 0
+        self._playground = playground
+        self._access = Access(key)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background("wxbot-playground")
+        try:
+            self._background.run(self._start(host, port))
+        except BaseException:
+            self._background.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving; open pages are let go."""
+        self._playground.changed = lambda: None
+        self._background.run(self._stop())
+        self._background.close()
+
+    async def _start(self, host: str, port: int) -> None:
+        self._feed = Feed(self._playground)
+        self._playground.changed = self._feed.wake_soon
+        app = web.Application(middlewares=[self._guard], client_max_size=MAX_TRANSCRIPT)
+        app.add_routes(self._routes())
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self.port = self._runner.addresses[0][1]
+
+    async def _stop(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._runner.cleanup()
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self._page),
+            web.get("/static/{name}", self._static),
+            web.get("/events", self._events),
+            web.get("/rows/{number}", self._row),
+            web.get("/media/{media_id}", self._media),
+            web.get("/lanes/{name}", self._lanes),
+            web.get("/log", self._log),
+            web.post("/users", self._add_user),
+            web.post("/users/{name}/deeds", self._deed),
+            web.post("/users/{name}/pictures", self._picture),
+            web.post("/redeliver", self._redeliver),
+            web.post("/knobs", self._knobs),
+            web.post("/release", self._release),
+            web.post("/faults", self._fault),
+            web.post("/faults/clear", self._clear_faults),
+            web.post("/token/revoke", self._revoke),
+            web.post("/clock", self._clock),
+            web.post("/bot/restart", self._restart),
+            web.post("/account", self._account),
+            web.post("/agents", self._agent),
+            web.get("/transcript.yaml", self._transcript),
+            web.get("/transcript.py", self._pytest),
+            web.post("/play", self._play),
+        ]
+
+    # -- who may, and what went wrong
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await self._guarded(request, handler)
+        if not response.prepared:
+            response.headers.update(HEADERS)
+        return response
+
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/" and self._access.brings_key(request):
+            response = web.Response(status=303, headers={"Location": "/"})
+            self._access.keep(response)
+            return response
+        if refusal := self._access.refusal_of(request):
+            return _problem(403, refusal)
+        try:
+            return await handler(request)
+        except WxbotError as error:
+            return _problem(_STATUS.get(type(error), 422), self._veiled(str(error)))
+        except web.HTTPException as error:
+            return _problem(error.status, _HTTP_PROBLEMS.get(error.status, error.reason))
+        except Exception:
+            log.exception("the page asked for %s %s and this went wrong", request.method, request.path)
+            return _problem(500, "this went wrong inside the simulator; its console has the reason")
+
+    def _veiled(self, text: str) -> str:
+        return self._playground.scene.wechat.platform.veil.over(text)
+
+    # -- looking
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(STATIC / "index.html", headers={**HEADERS, "Cache-Control": "no-cache"})
+
+    async def _static(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        if name not in {path.name for path in STATIC.iterdir() if path.is_file()}:
+            raise NoSuchThing(f"there is no file {name}")
+        return web.FileResponse(STATIC / name, headers={**HEADERS, "Cache-Control": "no-cache"})
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        headers = {**HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        stream = asyncio.ensure_future(self._stream(response, request.headers.get("Last-Event-ID", "")))
+        self._tasks.add(stream)
+        stream.add_done_callback(self._tasks.discard)
+        with suppress(asyncio.CancelledError):  # the server stops
+            await stream
+        return response
+
+    async def _stream(self, response: web.StreamResponse, last_event_id: str) -> None:
+        with suppress(ConnectionError):  # the page was closed
+            async for event in self._feed.events(last_event_id):
+                await response.write(event.encode())
+
+    async def _row(self, request: web.Request) -> web.StreamResponse:
+        scene = self._playground.scene
+        number = _number(request.match_info["number"])
+        if request.query.get("world", str(scene.world.number)) != str(scene.world.number):
+            raise NoSuchThing("that world has ended")
+        try:
+            return web.json_response(scene.book.details(number), dumps=self._dumps)
+        except IndexError:
+            raise NoSuchThing(f"there is no row {number}") from None
+
+    async def _media(self, request: web.Request) -> web.StreamResponse:
+        file = self._playground.scene.wechat.media.get(request.match_info["media_id"])
+        if file is None:
+            raise NoSuchThing("the platform has no such file, or no longer")
+        kind = content_type_of(file.content)
+        headers = {"Content-Type": kind} if kind in _SHOWN else {"Content-Disposition": "attachment"}
+        return web.Response(body=file.content, headers={**headers, "Cache-Control": "private, max-age=3600"})
+
+    async def _lanes(self, request: web.Request) -> web.StreamResponse:
+        scene = self._playground.scene
+        user = self._playground.user(request.match_info["name"])
+        return web.json_response(scene.lanes(user), dumps=self._dumps)
+
+    async def _log(self, request: web.Request) -> web.StreamResponse:
+        text, end = await asyncio.to_thread(self._playground.bot.log, _number(request.query.get("after", "0")))
+        return web.json_response({"text": text, "next": end}, dumps=self._dumps)
+
+    def _dumps(self, data: object) -> str:
+        return self._playground.scene.wechat.platform.veil.over_values(_json(data))
+
+    # -- users
+
+    async def _add_user(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.NEW_USER)
+        user = self._playground.add_user(asked.name)
+        return _done(201, user=self._playground.scene.user_state(user))
+
+    async def _deed(self, request: web.Request) -> web.StreamResponse:
+        user = self._playground.user(request.match_info["name"])
+        deed = await _body(request, actions.DEED)
+        self._playground.does(lambda: deed.by(user))
+        return _done(202)
+
+    async def _picture(self, request: web.Request) -> web.StreamResponse:
+        user = self._playground.user(request.match_info["name"])
+        content = await _content(request, MAX_PICTURE)
+        if content_type_of(content) not in PICTURES:
+            raise BadRequest("this is no picture WeChat knows: send a JPEG, PNG or GIF file")
+        self._playground.does(lambda: user.sends_image(content))
+        return _done(202)
+
+    async def _redeliver(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.REDELIVERY)
+        playground = self._playground
+        if asked.row is None:
+            playground.redeliver_last(playground.user(asked.user))
+        else:
+            playground.redeliver_row(asked.row)
+        return _done(202)
+
+    # -- knobs
+
+    async def _knobs(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.KNOBS)
+        playground, wechat = self._playground, self._playground.scene.wechat
+        now = playground.choice()
+        choice = AccountChoice(now.kind, asked.mode or now.mode, asked.format or now.form)
+        if choice != now:
+            await asyncio.to_thread(playground.change_mode, choice)
+        if asked.deliver_twice_at_once is not None:
+            wechat.deliver_twice_at_once = asked.deliver_twice_at_once
+            playground.note(DeliverTwiceAtOnce(asked.deliver_twice_at_once))
+        if asked.in_order is not None:
+            wechat.in_order = asked.in_order
+            playground.note(InOrder(asked.in_order))
+        if asked.hold:
+            playground.hold()
+            playground.note(Hold())
+        return _done(200, knobs=playground.scene.knobs())
+
+    async def _release(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.RELEASE)
+        self._playground.release(asked.order == "reversed")
+        self._playground.note(Release(asked.order))
+        return _done(202)
+
+    async def _fault(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.FAULT)
+        asked.order(self._playground.scene.wechat.faults)
+        self._playground.note(asked.step())
+        return _done(202)
+
+    async def _clear_faults(self, request: web.Request) -> web.StreamResponse:
+        await _body(request, actions.NOTHING)
+        self._playground.scene.wechat.faults.clear()
+        self._playground.note(ClearFaults())
+        return _done(200)
+
+    async def _revoke(self, request: web.Request) -> web.StreamResponse:
+        await _body(request, actions.NOTHING)
+        self._playground.scene.wechat.faults.revoke_token()
+        self._playground.note(RevokeToken())
+        return _done(200)
+
+    async def _clock(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.CLOCK)
+        if asked.to is not None:
+            seconds = self._playground.seconds_to(self._playground.user(asked.user), asked.to)
+        else:
+            seconds = asked.forward or 0.0
+        self._playground.leap(seconds)
+        return _done(200, now=self._playground.scene.world.now)
+
+    async def _restart(self, request: web.Request) -> web.StreamResponse:
+        await _body(request, actions.NOTHING)
+        await asyncio.to_thread(self._playground.restart_bot)
+        return _done(200)
+
+    async def _account(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.ACCOUNT)
+        choice = AccountChoice(asked.kind, self._playground.choice().mode)
+        await asyncio.to_thread(self._playground.change_account, choice)
+        return _done(200)
+
+    async def _agent(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.AGENT)
+        user = self._playground.user(asked.user)
+        if asked.does == "says" and not asked.text:
+            raise BadRequest("text: what does the agent say?")
+        agent = self._playground.scene.wechat.agent(asked.agent)
+        if asked.does == "takes":
+            self._playground.does(lambda: agent.takes(user))
+        elif asked.does == "closes":
+            self._playground.does(lambda: agent.closes(user))
+        else:
+            self._playground.does(lambda: agent.says(user, asked.text))
+        return _done(202)
+
+    # -- transcripts
+
+    async def _transcript(self, request: web.Request) -> web.StreamResponse:
+        text = write(self._playground.scene.recorder.transcript())
+        return _attachment(self._veiled(text), "application/yaml", "conversation.yaml")
+
+    async def _pytest(self, request: web.Request) -> web.StreamResponse:
+        transcript = self._playground.scene.recorder.transcript()
+        text = as_pytest(transcript, self._playground.bot.plugins)
+        return _attachment(self._veiled(text), "text/x-python", "test_conversation.py")
+
+    async def _play(self, request: web.Request) -> web.StreamResponse:
+        content = await _content(request, MAX_TRANSCRIPT)
+        name = request.query.get("name", "")[:200] or "transcript.yaml"
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise BadTranscript(name, 1, "this is not UTF-8: save it as UTF-8") from None
+        play = self._playground.play(read(text, name), name)
+        task = asyncio.ensure_future(asyncio.to_thread(play))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return _done(202)
+
+
+_HTTP_PROBLEMS = {
+    404: "there is nothing at this address",
+    405: "this address is asked in another way",
+    413: "this is too large",
+}
+
+
+def _json(data: object) -> str:
+    return json.dumps(data, ensure_ascii=False, default=str)
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise BadRequest(f"{text[:20]!r} is no number")
+    return int(text)
+
+
+async def _content(request: web.Request, most: int) -> bytes:
+    """The body. Raises BadRequest for none, HTTPRequestEntityTooLarge."""
+    if (request.content_length or 0) > most:
+        raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
+    content = bytearray()
+    async for chunk in request.content.iter_chunked(64 * 1024):
+        content += chunk
+        if len(content) > most:
+            raise web.HTTPRequestEntityTooLarge(most, len(content))
+    if not content:
+        raise BadRequest("the body is empty")
+    return bytes(content)
+
+
+async def _body(request: web.Request, kind: TypeAdapter[Body]) -> Body:
+    if request.content_type != "application/json":
+        raise BadRequest("the Content-Type of this request must be application/json")
+    return parse(kind, await _content(request, MAX_BODY))
+
+
+def _done(status: int, **more: Any) -> web.Response:
+    return web.json_response({"ok": True, **more}, status=status)
+
+
+def _problem(status: int, sentence: str) -> web.Response:
+    return web.json_response({"error": sentence}, status=status)
+
+
+def _attachment(text: str, kind: str, name: str) -> web.Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return web.Response(text=text, content_type=kind, headers=headers)

@@ -1,0 +1,82 @@
+/** Making and finding elements. Data only ever becomes text or an attribute here, never markup. */
+
+import { say } from "./words.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** @returns {HTMLElement} */
+export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/**
+ * An element. `text` is its text, `on` its listeners, `data` its data attributes; `say`, `sayLabel`, `sayTitle` and
+ * `sayPlaceholder` are keys of words.js, which follow a change of language. All else are attributes: true stands for
+ * an empty one, and false, null and undefined for none.
+ * @param {string} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...(Node|string|null|undefined|false)} children
+ * @returns {any}
+ */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) set(element, name, value);
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const SAID = { say: "say", sayLabel: "sayLabel", sayTitle: "sayTitle", sayPlaceholder: "sayPlaceholder" };
+
+function set(element, name, value) {
+  if (name === "text") element.textContent = value;
+  else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+  else if (name === "data") Object.assign(element.dataset, value);
+  else if (name in SAID) {
+    element.dataset[SAID[name]] = value;
+    translateOne(element);
+  } else if (value === true) element.setAttribute(name, "");
+  else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
+}
+
+/** An element of SVG; `text` is its text, all else are attributes. */
+export function draw(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") element.textContent = value;
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, String(value));
+  }
+  element.append(...children);
+  return element;
+}
+
+/** Puts the words of the language into every element below `root` that names a key. */
+export function translate(root) {
+  root.querySelectorAll("[data-say],[data-say-label],[data-say-title],[data-say-placeholder]").forEach(translateOne);
+}
+
+function translateOne(element) {
+  const { say: text, sayLabel, sayTitle, sayPlaceholder } = element.dataset;
+  if (text) element.textContent = say(text);
+  if (sayLabel) element.setAttribute("aria-label", say(sayLabel));
+  if (sayTitle) element.setAttribute("title", say(sayTitle));
+  if (sayPlaceholder) element.setAttribute("placeholder", say(sayPlaceholder));
+}
+
+/** Sets the text only where it is another one, so that what ticks costs nothing while nothing changes. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Sets an attribute only where it is another one; null takes it away. */
+export function setAttribute(element, name, value) {
+  if (value === null) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
+}
+
+/** Text that only screen readers get. */
+export function hidden(text, attributes = {}) {
+  return make("span", { class: "unseen", text, ...attributes });
+}
+
+/** Whether the person is writing somewhere, so that single keys are theirs. */
+export function isWriting(target) {
+  return target instanceof HTMLElement && target.matches("input:not([type=checkbox],[type=radio],[type=button]), textarea, select, [contenteditable]");
+}

@@ -1,0 +1,80 @@
+/** Ordering that the platform fails, and the list of what is ordered. */
+
+import { attempt } from "./alerts.js";
+import { make } from "./dom.js";
+import { model } from "./model.js";
+import { post } from "./requests.js";
+import { say } from "./words.js";
+
+const ENDPOINTS = ["typing", "send", "token", "upload", "download"];
+const KINDS = ["fail", "http", "drop", "slow", "hang"];
+/** Only these can come after the platform has done what was asked. */
+const AFTER_THE_DEED = ["http", "drop", "hang"];
+
+export function makeFaults() {
+  const parts = buildParts();
+  const form = buildForm(parts);
+  const list = make("ul", { class: "fault-list", sayLabel: "knob.faults" });
+  const refresh = () => list.replaceChildren(...linesOf(model.knobs?.faults ?? []));
+  return { form, list, refresh };
+}
+
+const select = (values, key) => make("select", {}, ...values.map((value) => make("option", { value, say: `${key}.${value}` })));
+const number = (value, least, most, step = 1) => make("input", { type: "number", value, min: least, max: most, step, required: true });
+const labelled = (key, control) => make("label", { class: "row-label" }, make("span", { say: key }), control);
+
+function buildParts() {
+  return {
+    endpoint: select(ENDPOINTS, "endpoint"),
+    kind: select(KINDS, "fault.kind"),
+    errcode: number(-1, -1, 9999999),
+    status: number(500, 400, 599),
+    seconds: number(3, 0.1, 600, "any"),
+    times: select(["once", "times", "always"], "times"),
+    count: number(3, 1, 1000),
+    acted: make("input", { type: "checkbox" }),
+  };
+}
+
+function buildForm(parts) {
+  const asked = {
+    errcode: labelled("fault.errcode", parts.errcode),
+    status: labelled("fault.status", parts.status),
+    seconds: labelled("fault.seconds", parts.seconds),
+    count: labelled("fault.count", parts.count),
+    acted: make("label", { class: "check" }, parts.acted, make("span", { say: "fault.acted" })),
+  };
+  const form = make("form", { class: "fault-form", sayLabel: "knob.fault" }, labelled("fault.endpoint", parts.endpoint), labelled("fault.what", parts.kind), asked.errcode, asked.status, asked.seconds, labelled("fault.times", parts.times), asked.count, asked.acted, make("div", { class: "buttons left" }, make("button", { class: "main", say: "fault.add" })));
+  const fit = () => {
+    const kind = parts.kind.value;
+    const needed = { errcode: kind === "fail", status: kind === "http", seconds: kind === "slow", count: parts.times.value === "times", acted: AFTER_THE_DEED.includes(kind) };
+    for (const [name, isNeeded] of Object.entries(needed)) {
+      asked[name].hidden = !isNeeded;
+      parts[name].disabled = !isNeeded;
+    }
+  };
+  form.addEventListener("change", fit);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(form.closest(".knob"), () => post("/faults", orderOf(parts)));
+  });
+  fit();
+  return form;
+}
+
+function orderOf(parts) {
+  const order = { endpoint: parts.endpoint.value, kind: parts.kind.value, times: { once: 1, times: Number(parts.count.value), always: null }[parts.times.value] };
+  if (order.kind === "fail") order.errcode = Number(parts.errcode.value);
+  if (order.kind === "http") order.status = Number(parts.status.value);
+  if (order.kind === "slow") order.seconds = Number(parts.seconds.value);
+  if (AFTER_THE_DEED.includes(order.kind)) order.acted = parts.acted.checked;
+  return order;
+}
+
+function linesOf(faults) {
+  if (!faults.length) return [make("li", { class: "why", text: say("faults.none") })];
+  return faults.map((fault) => {
+    const often = fault.times === null || fault.times === undefined ? say("times.always") : say("faults.times", { n: fault.times });
+    return make("li", {}, make("span", { class: "badge fault", text: say(`endpoint.${fault.endpoint}`) }), ` ${fault.what} · ${often}`);
+  });
+}

@@ -1,0 +1,273 @@
+/** One user's phone: the title, the chat and what they write. */
+
+import { attempt, showError } from "./alerts.js";
+import { avatar, drawSaid } from "./bubbles.js";
+import { makePanel } from "./deeds.js";
+import { make, setAttribute, setText } from "./dom.js";
+import { makeGauges } from "./gauges.js";
+import { icon } from "./icons.js";
+import { isTyping, model, now } from "./model.js";
+import { ofUser, post, postContent } from "./requests.js";
+import { close, selection, show } from "./selection.js";
+import { say } from "./words.js";
+
+const TYPING = "对方正在输入…";
+/** So many bubbles a phone holds; earlier ones come when asked for. */
+const HELD = 200;
+const SLACK = 50;
+const NEAR_THE_END = 60;
+const PICTURES = ["image/jpeg", "image/png", "image/gif"];
+
+export class Phone {
+  /** @param {string} name */
+  constructor(name) {
+    this.name = name;
+    this.first = 0;
+    this.drawn = 0;
+    this.gauges = makeGauges();
+    this.build();
+    this.redraw();
+    this.tick(now());
+  }
+
+  get user() {
+    return model.users.get(this.name);
+  }
+
+  get said() {
+    return model.said.get(this.name) ?? [];
+  }
+
+  // -- building
+
+  build() {
+    this.heading = make("h3", { class: "phone-name", text: this.name });
+    this.chips = make("div", { class: "chips" });
+    this.closer = make("button", { type: "button", class: "bare", on: { click: () => close(this.name) } }, icon("close"));
+    const head = make("header", { class: "phone-head" }, avatar("user", this.name), this.heading, this.chips, this.closer);
+    this.element = make("article", { class: "phone-card", data: { user: this.name } }, head, this.gauges.element, this.buildFrame());
+    this.element.addEventListener("focusin", () => this.select());
+    this.element.addEventListener("pointerdown", () => this.select());
+  }
+
+  buildFrame() {
+    this.title = make("span", { class: "title", "aria-live": "polite" });
+    const bar = make("div", { class: "title-bar" }, icon("back"), this.title, icon("more"));
+    this.earlier = make("button", { type: "button", class: "earlier", say: "chat.earlier", on: { click: () => this.showEarlier() } });
+    this.list = make("div", { class: "chat-list" });
+    this.chat = make("div", { class: "chat", role: "log", "aria-live": "polite", "aria-relevant": "additions", tabindex: 0 }, this.earlier, this.list);
+    this.errors = make("div", { class: "errors" });
+    this.frame = make("div", { class: "phone" }, bar, this.chat, this.errors, this.buildComposer());
+    this.acceptDrops();
+    return this.frame;
+  }
+
+  buildComposer() {
+    this.field = make("textarea", { rows: 1, maxlength: 20000, autocomplete: "off", enterkeyhint: "send" });
+    this.sender = make("button", { type: "submit", class: "send", say: "send" });
+    this.plus = make("button", { type: "button", class: "plus", "aria-expanded": "false", sayLabel: "deeds.open", on: { click: () => this.togglePanel() } }, icon("plus"));
+    this.panel = make("div", { class: "panel", hidden: true });
+    const form = make("form", { class: "composer", on: { submit: (event) => this.onSubmit(event) } }, this.field, this.sender, this.plus);
+    this.field.addEventListener("keydown", (event) => this.onKey(event));
+    this.field.addEventListener("input", () => this.fit());
+    this.field.addEventListener("paste", (event) => this.onFiles(event, event.clipboardData));
+    return make("div", { class: "bottom" }, form, this.panel);
+  }
+
+  /** Words that hold the user's name, and what hangs on the account. */
+  translate() {
+    setAttribute(this.element, "aria-label", say("phone.of", { name: this.name }));
+    setAttribute(this.chat, "aria-label", say("chat.of", { name: this.name }));
+    setAttribute(this.field, "aria-label", say("message.from", { name: this.name }));
+    setAttribute(this.field, "placeholder", say("message.placeholder"));
+    setAttribute(this.closer, "aria-label", say("phone.close", { name: this.name }));
+    this.showState();
+    if (!this.panel.hidden) this.openPanel();
+  }
+
+  // -- showing
+
+  /** Draws the chat anew: after a change of language, or for another user. */
+  redraw() {
+    this.translate();
+    this.list.replaceChildren();
+    this.first = Math.max(0, this.said.length - HELD);
+    this.drawn = this.first;
+    this.addSaid();
+    this.toEnd();
+  }
+
+  /** Adds the bubbles that are not drawn yet. */
+  addSaid() {
+    const { said } = this;
+    if (this.drawn >= said.length) return;
+    const follows = this.isAtEnd();
+    if (said.length - this.drawn > HELD) return this.redraw();
+    const added = document.createDocumentFragment();
+    for (; this.drawn < said.length; this.drawn += 1) added.append(this.bubbleAt(this.drawn));
+    this.list.append(added);
+    if (follows) {
+      this.dropEarly();
+      this.toEnd();
+    }
+    this.earlier.hidden = this.first === 0;
+  }
+
+  bubbleAt(index) {
+    const bubble = drawSaid(this.said[index], index > this.first ? this.said[index - 1] : undefined, this);
+    bubble.querySelectorAll("img").forEach((image) => image.addEventListener("load", () => this.followed && this.toEnd()));
+    return bubble;
+  }
+
+  dropEarly() {
+    const tooMany = this.drawn - this.first - HELD;
+    if (tooMany < SLACK) return;
+    for (let count = 0; count < tooMany; count += 1) this.list.firstElementChild?.remove();
+    this.first += tooMany;
+  }
+
+  showEarlier() {
+    const height = this.chat.scrollHeight;
+    const from = Math.max(0, this.first - HELD);
+    const upTo = this.first;
+    this.first = from;
+    const added = document.createDocumentFragment();
+    for (let index = from; index < upTo; index += 1) added.append(this.bubbleAt(index));
+    this.list.prepend(added);
+    this.earlier.hidden = from === 0;
+    this.chat.scrollTop += this.chat.scrollHeight - height;
+    if (from === 0) this.chat.focus();
+  }
+
+  isAtEnd() {
+    this.followed = this.chat.scrollHeight - this.chat.scrollTop - this.chat.clientHeight < NEAR_THE_END;
+    return this.followed;
+  }
+
+  toEnd() {
+    this.followed = true;
+    this.chat.scrollTop = this.chat.scrollHeight;
+  }
+
+  tick(at) {
+    const { user } = this;
+    if (!user) return;
+    this.gauges.update(user, at);
+    const typing = isTyping(user, at);
+    if (this.element.dataset.typing !== String(typing)) this.showTyping(typing);
+  }
+
+  /** The title is WeChat's, in whatever language the page is. */
+  showTyping(typing) {
+    this.element.dataset.typing = String(typing);
+    setAttribute(this.title, "lang", typing ? "zh-CN" : null);
+    setText(this.title, typing ? TYPING : say(`account.title.${model.account.kind || "official"}`));
+  }
+
+  showState() {
+    const { user } = this;
+    if (!user) return;
+    this.showTyping(isTyping(user));
+    const chips = [];
+    if (model.account.kind && model.account.kind !== "miniprogram") chips.push(say(user.follows ? "phone.follows" : "phone.strange"));
+    if (user.agent) chips.push(say("people.agent", { agent: user.agent }));
+    else if (user.queued) chips.push(say("people.queued"));
+    this.chips.replaceChildren(...chips.map((text) => make("span", { class: "chip", text })));
+    this.closer.hidden = selection.open.length < 2;
+    this.element.classList.toggle("selected", selection.selected === this.name && selection.open.length > 1);
+  }
+
+  select() {
+    if (selection.selected !== this.name) show(this.name);
+  }
+
+  // -- doing
+
+  /** @param {object} deed */
+  does(deed) {
+    return attempt(this.errors, () => post(ofUser(this.name, "deeds"), deed));
+  }
+
+  clickMenu(label) {
+    return this.does({ deed: "clicks_menu_item", label });
+  }
+
+  onSubmit(event) {
+    event.preventDefault();
+    this.sends();
+  }
+
+  async sends() {
+    const text = this.field.value;
+    if (!text.trim()) return;
+    this.field.value = "";
+    this.fit();
+    this.toEnd();
+    const isSent = await this.does({ deed: "says", text });
+    if (!isSent && !this.field.value) this.field.value = text;
+    this.fit();
+  }
+
+  /** Enter sends, except while an input method is composing Chinese. */
+  onKey(event) {
+    if (event.key === "Escape" && !this.panel.hidden) this.closePanel();
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    this.sends();
+  }
+
+  fit() {
+    this.field.style.height = "auto";
+    this.field.style.height = `${Math.min(120, this.field.scrollHeight)}px`;
+  }
+
+  // -- pictures
+
+  acceptDrops() {
+    const mark = (isOver) => (event) => {
+      event.preventDefault();
+      this.frame.classList.toggle("dropping", isOver);
+    };
+    this.frame.addEventListener("dragover", mark(true));
+    this.frame.addEventListener("dragleave", mark(false));
+    this.frame.addEventListener("drop", (event) => {
+      mark(false)(event);
+      this.onFiles(event, event.dataTransfer);
+    });
+  }
+
+  onFiles(event, transfer) {
+    const files = [...(transfer?.files ?? [])];
+    if (!files.length) return;
+    event.preventDefault();
+    files.forEach((file) => this.sendsPicture(file));
+  }
+
+  /** @param {File} file */
+  sendsPicture(file) {
+    if (!PICTURES.includes(file.type)) return showError(this.errors, say("error.picture", { name: file.name }));
+    return attempt(this.errors, () => postContent(ofUser(this.name, "pictures"), file, file.type));
+  }
+
+  // -- the panel behind the plus
+
+  togglePanel() {
+    if (this.panel.hidden) this.openPanel(true);
+    else this.closePanel();
+  }
+
+  openPanel(focus = false) {
+    this.panel.replaceChildren(makePanel(this));
+    this.panel.hidden = false;
+    this.plus.setAttribute("aria-expanded", "true");
+    if (focus) this.panel.querySelector("button")?.focus();
+    this.toEnd();
+  }
+
+  closePanel() {
+    this.panel.hidden = true;
+    this.plus.setAttribute("aria-expanded", "false");
+    this.plus.focus();
+  }
+}
+

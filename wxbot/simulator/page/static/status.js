@@ -1,0 +1,38 @@
+/** The bar at the top: which account, whether the bot is up, whether the line to the server holds. */
+
+import { attempt } from "./alerts.js";
+import { byId, setText } from "./dom.js";
+import { model, on } from "./model.js";
+import { post } from "./requests.js";
+import { everyTick } from "./ticker.js";
+import { clockText } from "./times.js";
+import { onLanguage, say } from "./words.js";
+
+let wasEverLive = false;
+
+export function startStatus() {
+  for (const topic of ["live", "bot", "world", "knobs", "play"]) on(topic, refresh);
+  onLanguage(refresh);
+  everyTick((at) => setText(byId("clock"), model.world ? clockText(Math.max(0, at), 0) : ""));
+  byId("bot-restart").addEventListener("click", () => attempt(byId("bot-down"), () => post("/bot/restart")));
+  refresh();
+}
+
+function refresh() {
+  const { dataset } = document.body;
+  wasEverLive ||= model.live;
+  Object.assign(dataset, { connected: String(model.live), world: String(model.world), bot: model.bot.state, account: model.account.kind });
+  setText(byId("line"), say(model.live ? "line.live" : wasEverLive ? "line.again" : "line.first"));
+  setText(byId("account"), model.account.kind ? say(`account.${model.account.kind}`) : "");
+  setText(byId("bot-state"), `${say("bot")}: ${say(`bot.is.${model.bot.state}`)}`);
+  showDown();
+  document.title = model.account.kind ? `wxbot · ${say(`account.${model.account.kind}`)}` : "wxbot";
+}
+
+function showDown() {
+  const isDown = model.bot.state === "down";
+  byId("bot-down").hidden = !isDown;
+  setText(byId("bot-problem"), isDown ? model.bot.problem || say("bot.down.unknown") : "");
+  byId("bot-restart").hidden = Boolean(model.bot.target);
+}
+

@@ -665,7 +665,7 @@ _VERBS: dict[str, _Form] = {
     "says": _Form(Says, ("text", _TEXT)),
     "sees": _Form(Sees, ("things", _SEEN), {"within": ("within", _SECONDS)}),
     "sends picture": _Form(SendsPicture, ("content", _BYTES)),
-    "sends voice": _Form(SendsVoice, ("content", _BYTES), {"format": ("format", _TEXT)}),
+    "sends voice": _Form(SendsVoice, ("content", _BYTES), {"sound": ("format", _TEXT)}),
     "sends video": _Form(SendsVideo, ("content", _BYTES)),
     "sends short video": _Form(SendsShortVideo, ("content", _BYTES)),
     "sends location": _Form(

@@ -49,6 +49,12 @@ export function note(text) {
   setTimeout(() => shown.remove(), SECONDS_A_NOTE_STAYS * 1000);
 }
 
+/** A button that closes its dialog with an answer. */
+function closing(answer, text, kind = "") {
+  const close = (event) => event.currentTarget.closest("dialog").close(answer);
+  return make("button", { type: "button", class: kind, text, on: { click: close } });
+}
+
 /** Asks before something that cannot be taken back. */
 export function confirmed(title, text, yes) {
   const dialog = make(
@@ -56,12 +62,7 @@ export function confirmed(title, text, yes) {
     { class: "question", "aria-labelledby": "question-title" },
     make("h2", { id: "question-title", text: title }),
     make("p", { text }),
-    make(
-      "form",
-      { method: "dialog", class: "buttons" },
-      make("button", { value: "no", text: say("cancel") }),
-      make("button", { value: "yes", class: "main", text: yes, autofocus: true }),
-    ),
+    make("div", { class: "buttons" }, closing("no", say("cancel")), closing("yes", yes, "main")),
   );
   document.body.append(dialog);
   dialog.showModal();

@@ -3,7 +3,7 @@
 import { hidden, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { dateOf } from "./model.js";
-import { say } from "./words.js";
+import { say, saidOr } from "./words.js";
 import { hourText } from "./times.js";
 
 /** After so many seconds of silence WeChat writes the time between two messages. */
@@ -24,10 +24,18 @@ export function drawSaid(row, before, phone) {
   return said;
 }
 
-const isGrey = (bubble) => bubble.side === "notice" || bubble.kind === "event";
+const isGrey = (/** @type {any} */ bubble) => bubble.side === "notice" || bubble.kind === "event";
 
 function greyLine(row) {
-  return make("p", { class: "grey-line" }, hidden(`${speakerOf(row.bubble.side, row.user)} `), row.bubble.text || row.what);
+  return make("p", { class: "grey-line" }, hidden(`${speakerOf(row.bubble.side, row.user)} `), greyText(row));
+}
+
+/** An event in words, with what it was about. */
+function greyText(row) {
+  const { kind, title, description, text } = row.bubble;
+  if (kind !== "event") return text || row.what;
+  const named = title ? saidOr(`event.${title.toLowerCase()}`, title) : text || row.what;
+  return description ? say("event.about", { event: named, about: description }) : named;
 }
 
 function line(row, phone) {
@@ -70,7 +78,7 @@ const KINDS = {
   news: (bubble) => news(bubble),
   page: (bubble) => miniProgram(bubble),
   menu: (bubble, phone) => menu(bubble, phone),
-  other: (bubble, _phone, row) => make("div", { class: "bubble other", text: bubble.text || row.what }),
+  other: (bubble, _phone, row) => (bubble.title === "location" ? place(bubble) : other(bubble, row)),
 };
 
 // -- texts and their links
@@ -175,7 +183,8 @@ function card(bubble, name, footer) {
 
 function news(bubble) {
   const body = make("span", { class: "news-body" }, make("span", { class: "news-picture" }, localPicture(bubble.picture) ?? foreignPicture(bubble.picture)), titleOf(bubble), bubble.description ? make("span", { class: "small", text: bubble.description }) : null);
-  return cardBox(bubble, body);
+  const more = (bubble.tail ?? "").split("\n").filter(Boolean);
+  return cardBox(bubble, body, ...more.map((title) => make("span", { class: "card-foot more", text: title })));
 }
 
 function miniProgram(bubble) {
@@ -183,6 +192,15 @@ function miniProgram(bubble) {
   const place = bubble.path ? make("span", { class: "small path", text: bubble.path }) : null;
   const body = make("span", { class: "news-body" }, head, titleOf(bubble), make("span", { class: "news-picture" }, localPicture(bubble.picture) ?? foreignPicture(bubble.picture)), place);
   return make("div", { class: "bubble card page" }, body, make("span", { class: "card-foot", text: say("bubble.miniprogram") }));
+}
+
+function place(bubble) {
+  return make("div", { class: "bubble card place" }, make("span", { class: "card-body" }, titleOf({ title: bubble.description })), make("span", { class: "map" }, icon("place")));
+}
+
+function other(bubble, row) {
+  const kind = bubble.title ? make("span", { class: "small", text: bubble.title }) : null;
+  return make("div", { class: "bubble other" }, kind, bubble.description || bubble.text || row.what);
 }
 
 function cardBox(bubble, ...content) {

@@ -113,7 +113,7 @@ const raw = (text, label) => make("pre", { class: "raw", tabindex: 0, role: "gro
 
 function side(key, told) {
   const headers = told.headers?.map(([name, value]) => `${name}: ${value}`).join("\n") ?? "";
-  const body = told.binary ? say("details.binary", { bytes: told.bytes }) : told.body;
+  const body = told.binary ? `${say("details.binary", { bytes: told.bytes })}\n${told.body}` : told.body;
   const text = `${told.line}\n${headers}${headers ? "\n" : ""}\n${body}`;
   const size = make("p", { class: "why", text: say(told.cut ? "details.cut" : "details.bytes", { bytes: told.bytes }) });
   return block(key, text, size);

@@ -28,7 +28,7 @@ function duration(left) {
   if (left <= 60) return seconds(left);
   const hours = Math.floor(left / 3600);
   const minutes = Math.floor((left % 3600) / 60);
-  return { short: hours ? `${hours}h${String(minutes).padStart(2, "0")}` : `${minutes}m`, long: say("gauge.hours", { hours, minutes }) };
+  return { short: left > 3600 ? `${Math.ceil(left / 3600)}h` : `${Math.ceil(left / 60)}m`, long: say("gauge.hours", { hours, minutes }) };
 }
 
 /** The four gauges of a phone. @returns {{element: HTMLElement, update: (user: any, at: number) => void}} */

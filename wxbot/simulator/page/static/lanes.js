@@ -157,7 +157,7 @@ function drawLane(lane, top, axis) {
   const drawn = [];
   let free = -Infinity;
   for (const bar of barsOf(lane)) {
-    const end = bar.to ?? axis.at;
+    const end = bar.to ?? Math.max(axis.at, deadlineOf(lane));
     if (end < axis.from || bar.from > axis.to) continue;
     if (bar.to === bar.from) {
       const room = axis.x(bar.from) > free;
@@ -166,6 +166,12 @@ function drawLane(lane, top, axis) {
     } else drawn.push(...span(lane, bar, top, axis, end));
   }
   return drawn;
+}
+
+/** When what still goes on will end by itself, as far as the platform knows. */
+function deadlineOf(lane) {
+  const user = model.users.get(selection.selected);
+  return { window: user?.window_until, typing: user?.typing_until }[lane] ?? -Infinity;
 }
 
 function span(lane, bar, top, axis, end) {

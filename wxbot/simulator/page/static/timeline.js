@@ -33,7 +33,7 @@ export function startTimeline() {
   byId("search").addEventListener("input", () => wishFor({ search: byId("search").value }));
   byId("only-problems").addEventListener("click", onProblems);
   byId("by-user").addEventListener("change", () => wishFor({ user: byId("by-user").value }));
-  new ResizeObserver(ask).observe(grid);
+  new ResizeObserver(onResize).observe(grid);
   on("world", startAnew);
   on("rows", addRows);
   on("users", fillUsers);
@@ -106,7 +106,7 @@ function addRows(rows) {
   for (const row of rows) if (matches(row)) shown.push(row);
   document.body.dataset.rows = String(model.rows.length);
   arrange();
-  if (follows) byId("timeline").scrollTop = shown.length * HEIGHT;
+  if (follows) byId("timeline").scrollTop = shown.length * HEIGHT + HEIGHT;
   drawInSight();
 }
 
@@ -130,21 +130,21 @@ function ask() {
   isAsked = true;
   requestAnimationFrame(() => {
     isAsked = false;
-    if (follows) byId("timeline").scrollTop = shown.length * HEIGHT;
     drawInSight();
   });
+}
+
+/** The details take half of the room: the row they are of must not go out of sight for it. */
+function onResize() {
+  if (active >= 0) scrollTo(active);
+  else if (follows) byId("timeline").scrollTop = shown.length * HEIGHT + HEIGHT;
+  ask();
 }
 
 function onScroll() {
   const grid = byId("timeline");
   follows = grid.scrollHeight - grid.scrollTop - grid.clientHeight < HEIGHT;
-  byId("newest").hidden = follows;
-  if (isAsked) return;
-  isAsked = true;
-  requestAnimationFrame(() => {
-    isAsked = false;
-    drawInSight();
-  });
+  ask();
 }
 
 const firstInSight = () => Math.floor(byId("timeline").scrollTop / HEIGHT);
@@ -240,6 +240,7 @@ function activate(place, scrolls) {
   if (!shown.length) return;
   lines.get(active)?.setAttribute("aria-selected", "false");
   active = place;
+  follows &&= place === shown.length - 1;
   if (scrolls) scrollTo(place);
   drawInSight();
   lines.get(place)?.setAttribute("aria-selected", "true");
@@ -266,5 +267,6 @@ function open() {
 
 /** Draws what came while the timeline was out of sight. */
 export function showTimeline() {
+  if (follows) toNewest();
   ask();
 }

@@ -93,6 +93,14 @@ const WORDS = {
   "bubble.miniprogram": ["Mini Program", "小程序"],
   "bubble.page": ["Opens the page {path}", "打开页面 {path}"],
 
+  "event.about": ["{event}: {about}", "{event}：{about}"],
+  "event.user_enter_tempsession": ["entered the session", "进入会话"],
+  "event.subscribe": ["followed", "关注"],
+  "event.unsubscribe": ["unfollowed", "取消关注"],
+  "event.scan": ["scanned a code", "扫码"],
+  "event.click": ["clicked in the menu", "点击菜单"],
+  "event.view": ["opened from the menu", "点击菜单跳转"],
+
   // gauges
   gauges: ["What is left", "剩余"],
   "gauge.window": ["Window", "窗口"],
@@ -390,6 +398,11 @@ export function chooseLanguage(wish) {
 /** @param {() => void} listener called after the language has changed */
 export function onLanguage(listener) {
   listeners.push(listener);
+}
+
+/** The words of a key, or something else where there is no such key. @param {string} key @param {string} otherwise */
+export function saidOr(key, otherwise) {
+  return key in WORDS ? say(key) : otherwise;
 }
 
 /** The words of a key. @param {string} key @param {Record<string, string|number>} [values] */

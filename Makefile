@@ -21,10 +21,11 @@ simulate: .venv/runtime  ## The same fake WeChat at your console
 run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: docs/configuration.md)
 	$(BIN)/python -m wxbot run
 
-test: .venv/dev  ## Every test
+test: .venv/dev  ## Every test; for the browser's, Chromium is unpacked where there is none
+	@$(BIN)/python -m tests.servers.install browser
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
-servers: .venv/dev  ## Real Redis, Valkey and RabbitMQ for the tests that use them; without root, nothing is started
+servers: .venv/dev  ## Real Redis, Valkey, RabbitMQ and Chromium for the tests that use them; without root, nothing is started
 	@$(BIN)/python -m tests.servers.install
 
 test-scaleout: .venv/dev  ## Ten thousand messages over five hosts while they fail; five minutes, as root

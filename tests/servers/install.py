@@ -1,16 +1,22 @@
-"""``make servers``: see that the servers which tests run can be started here. It starts none, and needs no root.
+"""``make servers``: see that the servers and the browser which tests run can be started here, without root.
 
-What is on the PATH is used as it is. On Debian and Ubuntu the rest is unpacked into ``.servers/``.
+What is on the PATH is used as it is. On Debian and Ubuntu the rest is unpacked into ``.servers/``. Nothing is started.
+``python -m tests.servers.install browser`` sees to the browser only, and has no words for what is there.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers.debian import Apt, CannotUnpackError
-from tests.servers.programs import FOLDER, LAUNCHERS, PROGRAMS, Program, find, required
+from tests.servers.driver import DRIVER
+from tests.servers.fonts import FONTS
+from tests.servers.programs import CHROMIUM, FOLDER, LAUNCHERS, PROGRAMS, Files, Program, find, required
+
+BROWSER = "browser"
 
 # The launcher may be anywhere the checkout is moved to, and is the process that it starts.
 _HEAD = """#!/bin/sh
@@ -26,28 +32,67 @@ exec "$BINDIR/erlexec" "$@"
 """
 
 
-def main() -> int:
+def main(words: Sequence[str] = ()) -> int:
+    """0, or 1 where something is missing that is required."""
+    quiet = BROWSER in words
     with Apt(FOLDER / "apt") as apt:
-        there = [_see_to(program, apt) for program in PROGRAMS]
+        there = [_see_to(program, apt, quiet) for program in ((CHROMIUM,) if quiet else PROGRAMS)]
+        there += [_see_to_files(files, apt, quiet) for files in (FONTS, DRIVER)]
     return 0 if all(there) or not required() else 1
 
 
-def _see_to(program: Program, apt: Apt) -> bool:
+def _see_to(program: Program, apt: Apt, quiet: bool) -> bool:
     path = find(program)
+    if path is not None and quiet:
+        return True
     try:
         path = path or _unpacked(program, apt)
     except CannotUnpackError as error:
-        sys.stdout.write(f"{program} is not here ({error}); install it so that it is on the PATH.\n")
+        _say(f"{program} is not here ({error}), so tests of it {_fate()}; install it so that it is on the PATH.")
     else:
-        sys.stdout.write(_shown(program, path) + "\n")
-    sys.stdout.flush()
+        _say(_shown(program, path))
     return path is not None
+
+
+def _see_to_files(files: Files, apt: Apt, quiet: bool) -> bool:
+    there = files.there()
+    if there and quiet:
+        return True
+    packages = " ".join(files.packages)
+    try:
+        if not there:
+            _unpack_files(files, apt)
+    except CannotUnpackError as error:
+        _say(f"{packages} for the browser is not here ({error}), so tests of it {_fate()}; install it.")
+        return False
+    _say(f"{packages} ({_place(files.unpacked) if files.unpacked.is_dir() else 'or the like, of this machine'})")
+    return True
+
+
+def _unpack_files(files: Files, apt: Apt) -> None:
+    """Raises CannotUnpackError."""
+    apt.unpack(files.packages, files.unpacked)
+    if not files.there():
+        shutil.rmtree(files.unpacked)
+        raise CannotUnpackError("what was unpacked does not help")
+
+
+def _fate() -> str:
+    return "fail" if required() else "are skipped"
+
+
+def _say(sentence: str) -> None:
+    sys.stdout.write(sentence + "\n")
+    sys.stdout.flush()
 
 
 def _shown(program: Program, path: Path) -> str:
     version = program.version(path)
-    place = path.relative_to(FOLDER.parent) if path.is_relative_to(FOLDER) else path
-    return " ".join([program.name, *([".".join(map(str, version))] if any(version) else []), f"({place})"])
+    return " ".join([program.name, *([".".join(map(str, version))] if any(version) else []), f"({_place(path)})"])
+
+
+def _place(path: Path) -> Path:
+    return path.relative_to(FOLDER.parent) if path.is_relative_to(FOLDER) else path
 
 
 def _unpacked(program: Program, apt: Apt) -> Path:
@@ -76,7 +121,9 @@ def _write_launchers(program: Program, target: Path) -> Path:
 
 
 def _write_launcher(name: str, target: Path, words: str) -> Path:
-    places = [path for pattern in ("usr/lib/*-linux-*", "lib/*-linux-*") for path in sorted(target.glob(pattern))]
+    # libpulse, which Chromium is linked with, has the place of its own other half built in.
+    patterns = ("usr/lib/*-linux-*", "lib/*-linux-*", "usr/lib/*-linux-*/pulseaudio")
+    places = [path for pattern in patterns for path in sorted(target.glob(pattern))]
     libraries = ":".join(f"$here/{path.relative_to(target)}" for path in places)
     head = _HEAD.format(packages=target.relative_to(FOLDER))
     LAUNCHERS.mkdir(exist_ok=True)
@@ -93,4 +140,4 @@ def _only(target: Path, pattern: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

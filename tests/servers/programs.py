@@ -1,4 +1,4 @@
-"""The servers that tests run: which ones, how new, and where they are on this machine."""
+"""The programs that tests run, servers and a browser: which ones, how new, and where they are on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parents[2] / ".servers"
 """What ``make servers`` unpacks; ``make clean`` removes it."""
 LAUNCHERS = FOLDER / "bin"
 SWITCH = "TEST_SERVERS"
-"""An environment variable. ``required``: a server that is missing is a failure, and not a reason to skip."""
+"""An environment variable. ``required``: a program that is missing is a failure, and not a reason to skip."""
 RABBIT_WITHOUT_SU = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """Debian's script on the PATH starts the broker as a user of its own, who may not write into a test's folder."""
 
@@ -36,6 +36,16 @@ def version_of_broker(executable: Path) -> tuple[int, ...]:
     return tuple(map(int, found[1].split("."))) if found else (0,)
 
 
+def version_of_browser(executable: Path) -> tuple[int, ...]:
+    """The script in place of a browser that some distributions put on the PATH has no version."""
+    try:
+        told = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = re.match(r"(?:Google )?Chrom\S+ (\d+(?:\.\d+)*)", told.stdout)
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
 def _script(executable: Path) -> str:
     real = executable.resolve()
     return f"{real}\n{real.read_text(errors='replace')}"
@@ -43,13 +53,14 @@ def _script(executable: Path) -> str:
 
 @dataclass(frozen=True)
 class Program:
-    """A server, the Debian packages it is in, and its place in them."""
+    """A program, the Debian packages it is in, and its place in them. Elsewhere it may have other names."""
 
     name: str
     minimum: int
     packages: tuple[str, ...]
     place: str
     version: Callable[[Path], tuple[int, ...]] = version_of
+    other_names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} {self.minimum} or newer" if self.minimum else self.name
@@ -67,12 +78,34 @@ RABBIT = Program(
     "usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server",
     version_of_broker,
 )
-PROGRAMS = (REDIS, VALKEY, RABBIT)
+CHROMIUM = Program(
+    "chromium",
+    123,  # the first with light-dark(): the newest thing in the page's style
+    ("chromium-common", "chromium"),
+    "usr/lib/chromium/chromium",
+    version_of_browser,
+    ("chromium-browser", "google-chrome", "google-chrome-stable"),
+)
+PROGRAMS = (REDIS, VALKEY, RABBIT, CHROMIUM)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a program needs beside it, the Debian packages it is in, and whether it is there: here or unpacked."""
+
+    name: str
+    packages: tuple[str, ...]
+    there: Callable[[], bool]
+
+    @property
+    def unpacked(self) -> Path:
+        return FOLDER / "packages" / self.name
 
 
 def find(program: Program) -> Path | None:
     """What is on the PATH, else what ``make servers`` has unpacked."""
-    for path in (on_path(program.name), LAUNCHERS / program.name):
+    names = (program.name, *program.other_names)
+    for path in (*map(on_path, names), LAUNCHERS / program.name):
         if path is not None and path.is_file() and program.suits(path):
             return path
     return None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import debian, install, programs
+from tests.servers import debian, driver, install, programs
+from tests.servers.fonts import FONTS
 
 DISTRIBUTION = """\
 # The distribution's own
@@ -81,17 +82,78 @@ def test_no_sources_of_this_release(machine: Path) -> None:
         debian.sources("trixie", machine)
 
 
-@pytest.mark.parametrize(("switch", "code"), [("", 0), ("required", 1)])
-def test_a_machine_with_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], switch: str, code: int
-) -> None:
+WHY = "there is no apt-get and no dpkg-deb here to unpack it with"
+
+
+@pytest.fixture
+def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with nothing, and its folder for what is unpacked."""
+    monkeypatch.delenv(programs.SWITCH, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv(programs.SWITCH, switch)
     monkeypatch.setattr(programs, "RABBIT_WITHOUT_SU", tmp_path / "none")
     monkeypatch.setattr(programs, "LAUNCHERS", tmp_path / "bin")
-    monkeypatch.setattr(install, "FOLDER", tmp_path)
+    for module in (install, programs):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(driver, "node", lambda: tmp_path / "node")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("switch", "code", "fate"), [("", 0, "are skipped"), ("required", 1, "fail")])
+def test_a_machine_with_nothing(
+    nothing: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    switch: str,
+    code: int,
+    fate: str,
+) -> None:
+    monkeypatch.setenv(programs.SWITCH, switch)
     assert install.main() == code
     said = capsys.readouterr().out.splitlines()
-    assert [line.partition(" ")[0] for line in said] == [program.name for program in programs.PROGRAMS]
-    why = "there is no apt-get and no dpkg-deb here to unpack it with"
-    assert said[0] == f"redis-server 7 or newer is not here ({why}); install it so that it is on the PATH."
+    names = [*(program.name for program in programs.PROGRAMS), *FONTS.packages, *driver.DRIVER.packages]
+    assert [line.partition(" ")[0] for line in said] == names
+    sentence = "redis-server 7 or newer is not here ({}), so tests of it {}; install it so that it is on the PATH."
+    assert said[0] == sentence.format(WHY, fate)
+    assert install.main([install.BROWSER]) == code
+    assert capsys.readouterr().out.splitlines() == said[-3:]
+
+
+BROWSERS = [
+    ("chromium", "Chromium 156.0.8078.79 built on Debian GNU/Linux 12 (bookworm)", True),
+    ("chromium-browser", "Chromium 150.0.7871.100 snap", True),
+    ("google-chrome", "Google Chrome 151.0.7900.1 ", True),
+    ("chromium", "Chromium 90.0.4430.212 built on Debian 10", False),
+    ("chromium-browser", "Command 'chromium-browser' requires the chromium snap to be installed.", False),
+]
+
+
+@pytest.mark.parametrize(("name", "told", "good"), BROWSERS)
+def test_browsers_on_the_path(
+    nothing: Path, capsys: pytest.CaptureFixture[str], name: str, told: str, good: bool
+) -> None:
+    says(nothing / name, told)
+    says(nothing / "fc-list", "some.ttc: Some")
+    says(nothing / "node", "v24")
+    assert programs.find(programs.CHROMIUM) == (nothing / name if good else None)
+    assert install.main([install.BROWSER]) == 0
+    assert (capsys.readouterr().out == "") is good
+
+
+def test_what_a_browser_needs_beside_it(nothing: Path) -> None:
+    says(nothing / "fc-list", "")
+    assert not FONTS.there()
+    assert not driver.DRIVER.there()
+    assert driver.environment() == {}
+    (FONTS.unpacked / "usr").mkdir(parents=True)
+    (FONTS.unpacked / "usr" / "some.ttc").touch()
+    assert FONTS.there()
+    library = driver.DRIVER.unpacked / "usr" / "lib" / "x86_64-linux-gnu"
+    library.mkdir(parents=True)
+    (nothing / "node").write_text(f'#!/bin/sh\ntest "${{LD_LIBRARY_PATH%%:*}}" = "{library}"\n')
+    (nothing / "node").chmod(0o755)
+    assert driver.DRIVER.there()
+
+
+def says(program: Path, words: str) -> None:
+    program.write_text(f'#!/bin/sh\nprintf "%s" "{words}"\n')
+    program.chmod(0o755)

@@ -1,0 +1,132 @@
+"""Pages in a real Chromium, and all that goes wrong in one while a test looks at it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, ViewportSize, sync_playwright
+
+from tests.servers import driver
+
+Colours = Literal["light", "dark"]
+Locale = Literal["en-US", "zh-CN"]
+DESK: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+PATIENCE = 20.0
+"""Seconds for what a page is to show; the machine may be busy with other tests."""
+# A page that was left or reloaded has dropped what it was still reading, such as an endless stream of events.
+_DROPPED = "net::ERR_ABORTED"
+
+
+@contextmanager
+def chromium_running(executable: Path, fonts: Path) -> Iterator[Browser]:
+    """Chromium with the fonts of a configuration. While it lasts, no asyncio.run works in this thread."""
+    environment: dict[str, str | float | bool] = {**os.environ, "FONTCONFIG_FILE": str(fonts)}
+    with _driver_running() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, env=environment)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def _driver_running() -> Iterator[Playwright]:
+    """The driver inherits our environment, which nothing else is to be changed in."""
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in driver.environment().items():
+                patch.setenv(name, value)
+            playwright = running.enter_context(sync_playwright())
+        yield playwright
+
+
+class Troubles:
+    """Errors on the console, exceptions and requests without an answer, of one page."""
+
+    def __init__(self, page: Page) -> None:
+        self._seen: list[str] = []
+        self._expected: list[str] = []
+        self._over = False
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self._note(f"exception: {error.stack or error.message}"))
+        page.on("requestfailed", self._failed)
+        page.on("crash", lambda _: self._note("the page crashed"))
+
+    def expect(self, pattern: str) -> None:
+        """From now on, and before: what matches is no trouble. An answer of 4xx is an error on the console too."""
+        self._expected.append(pattern)
+
+    def end(self) -> list[str]:
+        """What was not expected. What happens while the page is closed is not looked at."""
+        self._over = True
+        return [seen for seen in self._seen if not any(re.search(pattern, seen) for pattern in self._expected)]
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self._note(f"console {message.type}: {message.text} ({message.location['url']})")
+
+    def _failed(self, request: Request) -> None:
+        if request.failure != _DROPPED:
+            self._note(f"request failed: {request.method} {request.url}: {request.failure}")
+
+    def _note(self, trouble: str) -> None:
+        if not self._over:
+            self._seen.append(trouble)
+
+
+class Pages:
+    """Opens pages, each as a visitor of its own. Pictures of them are put into ``folder``."""
+
+    def __init__(self, browser: Browser, folder: Path) -> None:
+        self._browser = browser
+        self._folder = folder
+        self._open: dict[Page, Troubles] = {}
+        self._closing = ExitStack()
+
+    def open(
+        self,
+        address: str = "about:blank",
+        *,
+        locale: Locale = "en-US",
+        colours: Colours = "light",
+        size: ViewportSize = DESK,
+        still: bool = True,
+    ) -> Page:
+        """A page at ``address``. ``still``: nothing moves that a person could ask not to move."""
+        context = self._browser.new_context(
+            locale=locale,
+            color_scheme=colours,
+            viewport=size,
+            reduced_motion="reduce" if still else "no-preference",
+            timezone_id="Asia/Shanghai",
+        )
+        self._closing.callback(context.close)
+        context.set_default_timeout(PATIENCE * 1000)
+        page = context.new_page()
+        self._open[page] = Troubles(page)
+        page.goto(address)
+        return page
+
+    def troubles(self, page: Page) -> Troubles:
+        return self._open[page]
+
+    def take_pictures(self) -> list[Path]:
+        """Of every page as it is now, for who wants to know why a test failed."""
+        taken = []
+        for number, page in enumerate(self._open, start=1):
+            taken.append(self._folder / f"page-{number}.png")
+            page.screenshot(path=taken[-1])
+        return taken
+
+    def close(self) -> list[str]:
+        """Close all; their troubles."""
+        troubles = [trouble for page in self._open.values() for trouble in page.end()]
+        self._closing.close()
+        return troubles

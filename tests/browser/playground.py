@@ -1,0 +1,105 @@
+"""``python -m wxbot simulate`` with its page, as a person starts it, in a folder of its own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+from tests.servers.processes import STOP_SECONDS, Process, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = Path(__file__).parent / "plugins"
+START_SECONDS = 60.0
+_PROJECT = ("wsgi.py", "gunicorn.conf.py")
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\S*")
+_MARK = "PLAYGROUND_OF_A_TEST"
+_ENDS = (0, 128 + signal.SIGTERM)
+
+
+class Playground:
+    """The playground's process. Used as a context it is stopped, and has left nothing behind."""
+
+    def __init__(self, folder: Path, plugins: Sequence[Path] = (PLUGINS,), words: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._temporary = folder / "tmp"
+        self._temporary.mkdir(parents=True)
+        for name in _PROJECT:
+            shutil.copy(ROOT / name, folder)
+        self._mark = uuid4().hex
+        self._process = Process(
+            [
+                sys.executable,
+                "-m",
+                "wxbot",
+                "simulate",
+                "--port",
+                "0",
+                "--plugins",
+                ",".join(map(str, plugins)),
+                *words,
+            ],
+            folder,
+            {
+                "PYTHONPATH": str(ROOT),
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "TMPDIR": str(self._temporary),
+                _MARK: self._mark,
+            },
+        )
+        self.address = ""
+
+    def __enter__(self) -> Self:
+        try:
+            wait_until(self._has_address, self.story, START_SECONDS)
+        except BaseException:
+            self._process.kill()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After a failure it is only stopped: what it left may come of that."""
+        if kind is not None:
+            self._process.kill()
+        else:
+            self.stop()
+
+    def story(self, lines: int = 30) -> str:
+        """The end of what it wrote."""
+        return self._process.story(lines)
+
+    def pause(self) -> None:
+        """Its page's server stands still, and takes no connection's end for one."""
+        self._process.pause()
+
+    def resume(self) -> None:
+        self._process.resume()
+
+    def stop(self) -> None:
+        """SIGTERM, as from whoever runs it; no process and no file is left. Raises AssertionError."""
+        code = self._process.stop()
+        assert code in _ENDS or code == -signal.SIGTERM, f"it ended with {code}:\n{self.story()}"
+        wait_until(lambda: not list(self._left()), lambda: f"left running: {list(self._left())}", STOP_SECONDS)
+        files = [str(path.relative_to(self._temporary)) for path in self._temporary.rglob("*")]
+        assert not files, f"left in its temporary folder: {files}"
+
+    def _has_address(self) -> bool:
+        assert self._process.alive, f"it ended before it had an address:\n{self.story()}"
+        found = _ADDRESS.search(self.story(lines=1000))
+        self.address = found[0] if found else ""
+        return bool(found)
+
+    def _left(self) -> Iterator[str]:
+        """Processes that it has started, directly or not: they have its mark in their environment."""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{_MARK}={self._mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                    yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue  # it has ended, or is not ours to look at

@@ -1,0 +1,96 @@
+"""Handlers for the stories at the playground's page: the user says what they are to do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+import zlib
+from collections.abc import AsyncIterator
+
+from wxbot import (
+    Context,
+    ImageMessage,
+    ImageReply,
+    LinkReply,
+    MenuReply,
+    MiniProgramPageReply,
+    Plugin,
+)
+
+plugin = Plugin("desk", description="What the stories at the playground's page talk to")
+
+
+@plugin.text(re.compile(r"^slow (\d+(?:\.\d+)?)$"))
+async def slow(ctx: Context) -> str:
+    """Seconds for an answer."""
+    await asyncio.sleep(float(ctx.match[1]))
+    return f"That took {ctx.match[1]} s."
+
+
+@plugin.text(re.compile(r"^parts (\d+)$"))
+async def parts(ctx: Context) -> AsyncIterator[str]:
+    """Several messages in a row."""
+    for number in range(1, int(ctx.match[1]) + 1):
+        yield f"Part {number}"
+
+
+@plugin.text("picture")
+async def picture(ctx: Context) -> ImageReply:
+    return ImageReply(png(0, 160, 90))
+
+
+@plugin.text("card")
+async def card(ctx: Context) -> MiniProgramPageReply:
+    return MiniProgramPageReply("Your orders", "pages/orders", png(40, 90, 200))
+
+
+@plugin.text("menu")
+async def menu(ctx: Context) -> MenuReply:
+    return MenuReply("Did that help?", [("101", "Yes"), ("102", "No")], "Thank you.")
+
+
+@plugin.text("link")
+async def link(ctx: Context) -> LinkReply:
+    return LinkReply("A page", "https://example.com/page", "What is on it")
+
+
+@plugin.text("words")
+async def words(ctx: Context) -> str:
+    """Links within a text, as WeChat allows them, and what must not become an element of the page."""
+    return (
+        'Read <a href="https://example.com/">this</a> or say '
+        '<a href="weixin://bizmsgmenu?msgmenucontent=menu&msgmenuid=7">menu</a>. <img src=x> <b>not bold</b>'
+    )
+
+
+@plugin.text("crash")
+async def crash(ctx: Context) -> str:
+    raise RuntimeError("this plugin is broken on purpose")
+
+
+@plugin.image
+async def seen(ctx: Context) -> str:
+    assert isinstance(ctx.message, ImageMessage)
+    return "A nice picture."
+
+
+@plugin.text(re.compile("."))
+async def echo(ctx: Context) -> str:
+    return f"You said: {ctx.text}"
+
+
+def png(red: int, green: int, blue: int, width: int = 120, height: int = 90) -> bytes:
+    """A picture of one colour."""
+    lines = (b"\0" + bytes((red, green, blue)) * width) * height
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, parts))
+
+
+def _chunk(part: tuple[bytes, bytes]) -> bytes:
+    name, data = part
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -66,6 +67,10 @@ def open_page(say: Say, bot: PlayedBot, choice: AccountChoice, credentials: Cred
         _tell_credentials(say, bot, playground.scene.world)
         _start(say, playground)
         say(f"A WeChat on your desk: {_address(place.host, server.port, key)}")
+        if key:
+            say(
+                "Whoever has this address may use the page. It is plain HTTP: do not open it over a network you do not trust."
+            )
         say("Open it in a browser. Ctrl-C ends it.")
         threading.Event().wait()
 
@@ -78,6 +83,8 @@ def _start(say: Say, playground: Playground) -> None:
 
 
 def _address(host: str, port: int, key: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - what was asked for; an address to open needs a name
+        host = socket.gethostname()
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/" + (f"?key={key}" if key else "")
 

@@ -11,6 +11,7 @@ KEPT = 64 * 1024
 """Bytes of a body that are kept; of a longer one the first."""
 
 HIDDEN = "•••"
+_HIDDEN = HIDDEN.encode()
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -50,22 +51,17 @@ class Veil:
         self._known = re.compile(b"|".join(re.escape(value.encode()) for value in values) or rb"(?!)")
 
     def over(self, text: str) -> str:
-        """``text`` without secrets."""
-        return _PARAMETER.sub(rf"\1={HIDDEN}", self._hide(text.encode(errors="surrogatepass")).decode(errors="replace"))
-
-    def over_values(self, text: str) -> str:
-        """``text`` without the secrets whose value is known: what surrounds them is left alone."""
-        return self._known.sub(HIDDEN.encode(), text.encode(errors="surrogatepass")).decode(errors="replace")
+        """``text`` without secrets whose value is known, and without anything that looks like an access token."""
+        return self._values(text.encode(errors="surrogatepass")).decode(errors="replace")
 
     def side(self, line: str, headers: Mapping[str, str], body: bytes) -> Side:
-        """A request or an answer without secrets."""
+        """A request or an answer without secrets; what stands where a secret belongs is none to be shown either."""
         shown = tuple((name, self.over(value)) for name, value in headers.items())
-        return Side(self.over(line), shown, self._hide(body[:KEPT]), len(body))
+        kept = _FIELD.sub(rb'\1"' + _HIDDEN + b'"', self._values(body[:KEPT]))
+        return Side(_PARAMETER.sub(rf"\1={HIDDEN}", self.over(line)), shown, kept, len(body))
 
-    def _hide(self, body: bytes) -> bytes:
-        hidden = HIDDEN.encode()
-        body = _FIELD.sub(rb'\1"' + hidden + b'"', body)
-        return _ACCESS_TOKEN.sub(hidden, self._known.sub(hidden, body))
+    def _values(self, text: bytes) -> bytes:
+        return _ACCESS_TOKEN.sub(_HIDDEN, self._known.sub(_HIDDEN, text))
 
 
 def json_bytes(answer: Mapping[str, object]) -> bytes:

@@ -115,5 +115,5 @@ class _View:
             yield self._event(scene, name, {"now": scene.world.now, "knobs": value} if name == "knobs" else value)
 
     def _event(self, scene: Scene, name: str, data: Json, event_id: str = "") -> str:
-        text = scene.wechat.platform.veil.over_values(json.dumps(data, ensure_ascii=False))
+        text = scene.wechat.platform.veil.over(json.dumps(data, ensure_ascii=False))
         return f"event: {name}\n" + (f"id: {event_id}\n" if event_id else "") + f"data: {text}\n\n"

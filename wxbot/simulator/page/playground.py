@@ -43,6 +43,13 @@ class NotNow(WxbotError):
     """What was asked for cannot be done in this world, or not now; the text says why."""
 
 
+class Busy(NotNow):
+    """The bot is being started, or a transcript plays."""
+
+    def __init__(self) -> None:
+        super().__init__("the bot is just being started, or a transcript plays: wait until that is done")
+
+
 class NoSuchThing(WxbotError):
     """There is no user, row or file of this name."""
 
@@ -234,7 +241,7 @@ class Playground:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not self._turning.acquire(blocking=False):
-            raise NotNow("the bot is just being started, or a transcript plays: wait until that is done")
+            raise Busy
         try:
             yield
         finally:
@@ -283,6 +290,8 @@ class Playground:
             push = deed()
         except (ValueError, AssertionError) as error:
             raise NotNow(str(error)) from None
+        except RuntimeError:
+            raise NotNow("this world has just ended") from None
         if push is not None:
             self.scene.remember(push)
         self._tell()
@@ -362,7 +371,7 @@ class Playground:
     def play(self, transcript: Transcript, name: str) -> Callable[[], Sequence[str]]:
         """Get ready to play ``transcript`` in a new world. Returns what does it. Raises NotNow."""
         if not self._turning.acquire(blocking=False):
-            raise NotNow("the bot is just being started, or a transcript plays: wait until that is done")
+            raise Busy
 
         def at_last() -> Sequence[str]:
             try:

@@ -19,7 +19,7 @@ from wxbot.simulator.page import actions
 from wxbot.simulator.page.access import HEADERS, Access
 from wxbot.simulator.page.actions import BadRequest, parse
 from wxbot.simulator.page.feed import Feed
-from wxbot.simulator.page.playground import NoSuchThing, Playground
+from wxbot.simulator.page.playground import Busy, NoSuchThing, Playground
 from wxbot.simulator.transcript import (
     BadTranscript,
     ClearFaults,
@@ -50,7 +50,7 @@ MAX_TRANSCRIPT = 16 * 1024 * 1024
 PICTURES = frozenset({"image/jpeg", "image/png", "image/gif"})
 
 _SHOWN = PICTURES | {"audio/amr", "audio/mpeg", "video/mp4"}
-_STATUS: dict[type[WxbotError], int] = {BadRequest: 400, NoSuchThing: 404, BadTranscript: 422}
+_STATUS: dict[type[WxbotError], int] = {BadRequest: 400, NoSuchThing: 404, Busy: 409}
 
 
 class PageServer:
@@ -214,7 +214,7 @@ class PageServer:
         return web.json_response({"text": text, "next": end}, dumps=self._dumps)
 
     def _dumps(self, data: object) -> str:
-        return self._playground.scene.wechat.platform.veil.over_values(_json(data))
+        return self._playground.scene.wechat.platform.veil.over(_json(data))
 
     # -- users
 

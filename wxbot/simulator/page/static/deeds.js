@@ -1,6 +1,6 @@
 /** What a user can do besides writing: the panel behind the plus, with what the kind of account knows. */
 
-import { make } from "./dom.js";
+import { labelled, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { model } from "./model.js";
 import { showError } from "./alerts.js";
@@ -77,8 +77,7 @@ function field(deed, name, start) {
   const input = isJson ? make("textarea", { rows: 3, spellcheck: "false" }) : make("input", isNumber ? { type: "number", step: "any" } : { type: "text" });
   input.value = isJson ? start.json : String(start);
   input.required = !isJson && !deed.optional?.includes(name);
-  const label = make("label", {}, make("span", { say: `field.${name}` }), input);
-  return { name, isJson, isNumber, input, element: label };
+  return { name, isJson, isNumber, input, element: labelled(`field.${name}`, input, "deed-field") };
 }
 
 function bodyOf(deed, inputs, phone) {

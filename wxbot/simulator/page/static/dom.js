@@ -76,6 +76,14 @@ export function hidden(text, attributes = {}) {
   return make("span", { class: "unseen", text, ...attributes });
 }
 
+let ids = 0;
+
+/** A control with its label beside it, bound by an id: within a label, the options of a select would be part of its name. */
+export function labelled(key, control, kind = "row-label") {
+  control.id ||= `field-${(ids += 1)}`;
+  return make("div", { class: kind }, make("label", { for: control.id, say: key }), control);
+}
+
 /** Whether the person is writing somewhere, so that single keys are theirs. */
 export function isWriting(target) {
   return target instanceof HTMLElement && target.matches("input:not([type=checkbox],[type=radio],[type=button]), textarea, select, [contenteditable]");

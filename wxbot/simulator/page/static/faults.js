@@ -1,7 +1,7 @@
 /** Ordering that the platform fails, and the list of what is ordered. */
 
 import { attempt } from "./alerts.js";
-import { make } from "./dom.js";
+import { labelled, make } from "./dom.js";
 import { model } from "./model.js";
 import { post } from "./requests.js";
 import { say } from "./words.js";
@@ -21,7 +21,6 @@ export function makeFaults() {
 
 const select = (values, key) => make("select", {}, ...values.map((value) => make("option", { value, say: `${key}.${value}` })));
 const number = (value, least, most, step = 1) => make("input", { type: "number", value, min: least, max: most, step, required: true });
-const labelled = (key, control) => make("label", { class: "row-label" }, make("span", { say: key }), control);
 
 function buildParts() {
   return {

@@ -1,7 +1,7 @@
 /** The knobs: everything about the platform that one may turn, each with a line on what turning it shows. */
 
 import { attempt, confirmed } from "./alerts.js";
-import { byId, make, setText } from "./dom.js";
+import { byId, labelled, make, setText } from "./dom.js";
 import { makeFaults } from "./faults.js";
 import { model, on } from "./model.js";
 import { post } from "./requests.js";
@@ -171,7 +171,7 @@ function agents() {
   text.addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && buttons[1].click());
   const selected = make("p", { class: "selected-line" });
   shows.push(() => setText(selected, selection.selected ? say("selected.is", { name: selection.selected }) : say("selected.nobody")));
-  const fields = [make("label", { class: "row-label" }, make("span", { say: "agent.name" }), agent), make("label", { class: "row-label" }, make("span", { say: "agent.text" }), text)];
+  const fields = [labelled("agent.name", agent), labelled("agent.text", text)];
   return group("agents", selected, knob("agent", ...fields, make("div", { class: "buttons left" }, ...buttons)));
 }
 

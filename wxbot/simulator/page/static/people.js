@@ -34,7 +34,7 @@ class Entry {
     this.words = make("span", { class: "unseen", id: `person-${(Entry.count += 1)}` });
     this.button = make(
       "button",
-      { type: "button", class: "person", "aria-label": name, "aria-describedby": this.words.id, on: { click: () => show(name) } },
+      { type: "button", class: "person", "aria-describedby": this.words.id, on: { click: () => show(name) } },
       avatar("user", name),
       make("span", { class: "person-words" }, make("span", { class: "person-name", text: name }), this.gauges.element),
       this.dots,

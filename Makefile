@@ -15,7 +15,7 @@ help:  ## This list
 demo: .venv/runtime  ## A scripted conversation between a fake WeChat and the bot, with a verdict (about a minute)
 	$(BIN)/python -m wxbot simulate --demo
 
-simulate: .venv/runtime  ## The same fake WeChat at your console
+simulate: .venv/runtime  ## A WeChat on your desk: a web page to try the bot on
 	$(BIN)/python -m wxbot simulate
 
 run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: docs/configuration.md)

@@ -139,7 +139,7 @@ def test_the_first_screen_of_the_readme() -> None:
         assert first.language == "python"
         assert first.code.count("\n") <= 11
         screen = read(ROOT / name).partition("\n## ")[0]
-        assert screen.count("\n") < 40
+        assert screen.count("\n") < 44
         assert "$ make demo" in screen
         assert "$ make test" in screen
 

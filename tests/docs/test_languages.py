@@ -17,6 +17,7 @@ def test_what_is_there_in_both() -> None:
         "README.md",
         "docs/configuration.md",
         "docs/deployment.md",
+        "docs/playground.md",
         "docs/plugins.md",
         "docs/scaling.md",
     ]

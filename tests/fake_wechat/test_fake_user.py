@@ -91,6 +91,16 @@ def test_the_item_of_a_menu_comes_as_a_text_and_counts_as_a_click(alice: User, w
     assert [bot.sends(alice, str(n)) for n in range(4)] == [0, 0, 0, 45047]
 
 
+@pytest.mark.parametrize("quote", ['"', "'", ""])
+def test_a_link_in_a_text_may_be_an_item_of_a_menu(alice: User, wechat: FakeWeChat, quote: str) -> None:
+    alice.says("hi").wait()
+    address = "weixin://bizmsgmenu?msgmenucontent=%E4%BD%A0%E5%A5%BD&amp;msgmenuid=7"
+    text = f"Say <a href={quote}{address}{quote}>hello</a> or <a href='https://example.com/?msgmenuid=1'>leave</a>"
+    Caller(wechat).sends_kind(alice, "text", {"content": text})
+    push = alice.clicks_menu_item("你好")
+    assert (push.fields["Content"], push.fields["bizmsgmenuid"]) == ("你好", "7")
+
+
 def test_the_latest_menu_with_the_item_is_the_one_clicked(alice: User, wechat: FakeWeChat) -> None:
     alice.says("hi").wait()
     for number in ("1", "2"):

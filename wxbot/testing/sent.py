@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from html import unescape
 from typing import Any
+from urllib.parse import parse_qs
 
 from wxbot.testing.errcodes import Refused
 from wxbot.testing.media import BAD_MEDIA_ID, MediaKind, MediaStore
@@ -66,9 +69,19 @@ def describe_sent(body: Content, name_of: Callable[[str], str] = str) -> str:
 
 
 def menu_items(body: Content) -> dict[str, str]:
-    """Label and id of each item of a sent msgmenu; empty for every other message."""
-    menu = body.get("msgmenu") if body.get("msgtype") == "msgmenu" else None
-    return {item["content"]: str(item["id"]) for item in menu["list"]} if menu else {}
+    """Label and id of each item to click in a message: of a msgmenu, or of links ``weixin://bizmsgmenu`` in a text.
+
+    The links are known from users, not from WeChat's pages (docs/wechat.md, "Messages and events").
+    """
+    if body.get("msgtype") == "msgmenu":
+        return {item["content"]: str(item["id"]) for item in body["msgmenu"]["list"]}
+    text = body["text"]["content"] if body.get("msgtype") == "text" else body.get("Content", "")
+    links = [parse_qs(unescape(link)) for link in _MENU_LINK.findall(str(text))]
+    return {link["msgmenucontent"][0]: link["msgmenuid"][0] for link in links if _MENU_LINK_PARTS <= link.keys()}
+
+
+_MENU_LINK = re.compile(r"""<a\s+href=["']?weixin://bizmsgmenu\?([^"'>\s]+)""", re.IGNORECASE)
+_MENU_LINK_PARTS = {"msgmenucontent", "msgmenuid"}
 
 
 def _check_options(body: Content, is_mini_program: bool) -> None:

@@ -88,7 +88,7 @@ class User:
     def clicks_menu_item(self, label: str) -> Push:
         """Click an item of the latest msgmenu that has it: WeChat sends its label as a text. Official Accounts only.
 
-        Raises AssertionError if the user was sent no such item.
+        A link ``weixin://bizmsgmenu`` in a text is such an item too. Raises AssertionError if the user was sent none.
         """
         self._only_to("official", "msgmenu")
         for body in reversed(self.received):

@@ -1,0 +1,122 @@
+"""What docs/playground.md says of options, steps, keys and knobs is what there is, and its transcript works."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.docs.documents import ROOT, Block, blocks, code_words, name_of, prose, read, rows
+from wxbot.__main__ import main
+from wxbot.simulator import transcript as t
+from wxbot.simulator.export import as_pytest
+from wxbot.testing.faults import Endpoint
+
+ENGLISH = ROOT / "docs" / "playground.md"
+CHINESE = ROOT / "docs" / "zh-CN" / "playground.md"
+STATIC = ROOT / "wxbot" / "simulator" / "page" / "static"
+LANGUAGES = {ENGLISH: 0, CHINESE: 1}
+
+both = pytest.mark.parametrize("document", LANGUAGES, ids=name_of)
+
+
+def transcripts(document: Path) -> list[Block]:
+    return [block for block in blocks(document, "yaml") if block.code.startswith("wxbot-transcript:")]
+
+
+@both
+def test_the_options_are_those_of_the_command(document: Path) -> None:
+    told = [word.split()[0] for row in rows(document) for word in code_words(row[0]) if word.startswith("--")]
+    options = [option for parameter in main.commands["simulate"].params for option in parameter.opts]
+    assert sorted(told) == sorted(options)
+
+
+@both
+def test_the_steps_are_those_there_are(document: Path) -> None:
+    forms = {**{f"NAME {verb}": form for verb, form in t._VERBS.items()}, **t._ORDERS}
+    told = {}
+    for row in rows(document):
+        head = re.match(r"`([A-Za-z ]+):?[^`]*`", row[0])
+        if head and len(row) == 3:
+            told[re.sub("^AGENT ", "NAME ", head[1])] = row
+    assert list(told) == list(forms)
+    for words, row in told.items():
+        form = forms[words]
+        assert code_words(row[1]) == list(form.details), words
+        assert (":" in row[0]) == (form.main is not None), words
+        if form.main is not None:
+            assert ("*" in row[0]) == (not form.is_needed(form.main[0])), words
+        assert ("AGENT" in row[0]) == issubclass(form.step, t.AgentStep), words
+
+
+@both
+def test_the_head_of_a_transcript(document: Path) -> None:
+    told = [word for row in rows(document) for word in code_words(row[0]) if word in t._TOP and len(row) == 2]
+    assert told == list(t._TOP)
+
+
+@both
+def test_the_kinds_of_faults(document: Path) -> None:
+    kinds = [row[0].strip("`") for row in rows(document) if row[0].strip("`") in get_args(t.FaultKind)]
+    assert kinds == list(get_args(t.FaultKind))
+    for value in get_args(Endpoint):
+        assert f"`{value}`" in prose(document)
+
+
+@both
+def test_the_keys_are_those_of_the_page(document: Path) -> None:
+    listed = re.search(r"const LISTED = (\[.*?\n\]);", read(STATIC / "keys.js"), re.DOTALL)
+    assert listed is not None
+    keys = [re.findall(r'"([^"]+)"', line) for line in listed[1].splitlines() if '"' in line]
+    assert [code_words(row[0]) for row in rows(document) if code_words(row[0]) in keys] == keys
+
+
+@both
+def test_the_knobs_are_those_of_the_page(document: Path) -> None:
+    words = dict(re.findall(r'(?m)^  "(knob\.[\w.]+)": (\[.*\]),$', read(STATIC / "words.js")))
+    names = [re.findall(r'"([^"]+)"', words[key])[LANGUAGES[document]] for key in words if f"{key}.why" in words]
+    assert len(names) > 10
+    told = [row[0] for row in rows(document)]
+    start = told.index(names[0])
+    assert told[start : start + len(names)] == names
+
+
+@both
+def test_the_transcript_can_be_read(document: Path) -> None:
+    (block,) = transcripts(document)
+    transcript = t.read(block.code)
+    assert t.read(t.write(transcript)) == transcript
+    assert f"{len(transcript.steps)} steps." in read(document)
+
+
+@both
+def test_the_pytest_file_is_that_of_the_transcript(document: Path) -> None:
+    (block,) = transcripts(document)
+    (exported,) = blocks(document, "python")
+    assert exported.code + "\n" == as_pytest(t.read(block.code), "plugins,examples/plugins")
+
+
+@pytest.mark.usefixtures("bot_folder")
+def test_the_bot_answers_as_it_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exported test of the document's transcript, with the plugins of this folder."""
+    monkeypatch.chdir(ROOT)
+    (exported,) = blocks(ENGLISH, "python")
+    module: dict[str, object] = {}
+    exec(compile(exported.code, str(ENGLISH), "exec"), module)  # noqa: S102 - our own document
+    test = module["test_conversation"]
+    assert inspect.isfunction(test)
+    test()
+
+
+def test_the_difference_that_is_shown_is_one_of_the_transcript() -> None:
+    (block,) = transcripts(ENGLISH)
+    (shown,) = [block for block in blocks(ENGLISH, "text") if "answered otherwise" in block.code]
+    found = re.search(r"step (\d+) \(line (\d+)\): amy saw something else", shown.code)
+    assert found is not None
+    step = t.read(block.code).steps[int(found[1]) - 1]
+    assert isinstance(step, t.Sees)
+    assert step.line == int(found[2])
+    assert f'got:      ["{step.things[0]}", "{step.things[1]}", "{step.things[2]}"]' in shown.code

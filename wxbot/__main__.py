@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,7 +100,7 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *gunicorn_options])  # noqa: S606
 
 
-@main.command()
+@main.command("simulate")
 @click.option("--console", is_flag=True, help="Play at this console instead of a web page.")
 @click.option("--demo", is_flag=True, help="Play the scripted conversation and judge it.")
 @click.option(
@@ -135,64 +134,30 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
 @click.option(
     "--target", default="", metavar="URL", help="The callback URL of a bot that runs already, whatever wrote it."
 )
-@click.option("--appid", default="", help="With --target: the AppID that bot has (default: made up and printed).")
-@click.option("--secret", default="", help="With --target: its AppSecret.")
-@click.option("--token", default="", help="With --target: its Token.")
-@click.option("--aes-key", default="", help="With --target: its EncodingAESKey.")
+@click.option(
+    "--appid",
+    default="",
+    envvar="TARGET_APPID",
+    help="With --target: the AppID that bot has (default: made up and printed).",
+)
+@click.option(
+    "--secret",
+    default="",
+    envvar="TARGET_SECRET",
+    help="With --target: its AppSecret (or TARGET_SECRET in the environment).",
+)
+@click.option("--token", default="", envvar="TARGET_TOKEN", help="With --target: its Token (or TARGET_TOKEN).")
+@click.option(
+    "--aes-key", default="", envvar="TARGET_AES_KEY", help="With --target: its EncodingAESKey (or TARGET_AES_KEY)."
+)
 @click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="With --target: where the fake API listens.")
-def simulate(**options: Any) -> None:
+def simulate_command(**options: Any) -> None:
     """Try a bot with a fake WeChat on this machine: no account, no network."""
+    from wxbot.simulator.command import Simulation, simulate
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the bot is ended as well
-    _simulate(_Simulation(**options))
-
-
-@dataclass(frozen=True, slots=True)
-class _Simulation:
-    """The options of ``simulate``, as they were given."""
-
-    console: bool
-    demo: bool
-    transcript: Path | None
-    folders: str | None
-    account_kind: Any
-    mode: Any
-    form: Any
-    port: int
-    host: str
-    target: str
-    appid: str
-    secret: str = field(repr=False)
-    token: str = field(repr=False)
-    aes_key: str = field(repr=False)
-    api_port: int
-
-    @property
-    def plugin_folders(self) -> str:
-        found = ",".join(folder for folder in ("plugins", "examples/plugins") if Path(folder).is_dir())
-        return self.folders or found
-
-
-def _simulate(asked: _Simulation) -> None:
-    # Imported here: who serves a bot needs none of it.
-    from wxbot.simulator import command
-    from wxbot.simulator.console import simulate as open_console
-    from wxbot.simulator.demo import play as play_demo
-    from wxbot.simulator.world import AccountChoice, Credentials
-
-    if sum([asked.console, asked.demo, asked.transcript is not None]) > 1:
-        raise click.UsageError("--console, --demo and --play exclude each other")
-    if asked.demo:
-        sys.exit(0 if play_demo(_say) else 1)
-    if asked.console:
-        open_console(_say, _lines_written(), asked.plugin_folders, asked.mode, asked.form)
-        return
-    bot = command.bot_to_play_with(asked.target, asked.plugin_folders)
-    credentials = Credentials(asked.appid, asked.secret, asked.token, asked.aes_key, asked.api_port)
-    if asked.transcript is not None:
-        sys.exit(0 if command.play_transcript(_say, bot, asked.transcript, credentials) else 1)
-    choice = AccountChoice(asked.account_kind, asked.mode, asked.form)
     with suppress(KeyboardInterrupt):
-        command.open_page(_say, bot, choice, credentials, command.Place(asked.host, asked.port))
+        sys.exit(0 if simulate(Simulation(**options), _say, _lines_written()) else 1)
 
 
 @main.command()

@@ -7,11 +7,16 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
+from click.core import ParameterSource
+
 from wxbot.errors import WxbotError
+from wxbot.simulator.console import simulate as open_console
+from wxbot.simulator.demo import play as play_demo
 from wxbot.simulator.page.access import is_loopback, new_key
 from wxbot.simulator.page.playground import Playground
 from wxbot.simulator.page.server import PageServer
@@ -27,6 +32,8 @@ from wxbot.simulator.world import (
     World,
     switch,
 )
+from wxbot.testing.envelope import Format, Mode
+from wxbot.testing.rules import AccountKind
 
 Say = Callable[[str], None]
 
@@ -41,6 +48,82 @@ class Place:
 
     host: str = "127.0.0.1"
     port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """The options of ``simulate``, as they were given."""
+
+    console: bool
+    demo: bool
+    transcript: Path | None
+    folders: str | None
+    account_kind: AccountKind
+    mode: Mode
+    form: Format
+    port: int
+    host: str
+    target: str
+    appid: str
+    secret: str = field(repr=False)
+    token: str = field(repr=False)
+    aes_key: str = field(repr=False)
+    api_port: int
+
+    @property
+    def plugin_folders(self) -> str:
+        found = ",".join(folder for folder in ("plugins", "examples/plugins") if Path(folder).is_dir())
+        return self.folders or found
+
+
+_FOR_THE_PAGE = {"port", "host"}
+_FOR_A_TARGET = {"appid", "secret", "token", "aes_key", "api_port"}
+_IN_THE_TRANSCRIPT = {"account_kind", "mode", "form"}
+_WAYS = {
+    "demo": {"folders", "target", *_FOR_THE_PAGE, *_FOR_A_TARGET, *_IN_THE_TRANSCRIPT},
+    "console": {"account_kind", "target", *_FOR_THE_PAGE, *_FOR_A_TARGET},
+    "transcript": {*_FOR_THE_PAGE, *_IN_THE_TRANSCRIPT},
+}
+"""Each way to play other than on the page, and the options that mean nothing there."""
+
+
+def _refuse_what_does_nothing(asked: Simulation) -> None:
+    """Raises UsageError for options that would silently be ignored."""
+    context = click.get_current_context()
+    names = {option.name: option.opts[0] for option in context.command.params}
+    given = {name for name in names if context.get_parameter_source(str(name)) is ParameterSource.COMMANDLINE}
+    ways = [way for way in _WAYS if way in given]
+    if len(ways) > 1:
+        raise click.UsageError(" and ".join(names[way] for way in ways) + " exclude each other")
+    useless = given & (_WAYS[ways[0]] if ways else set())
+    if not asked.target:
+        useless |= given & _FOR_A_TARGET
+    if asked.target and "folders" in given:
+        useless.add("folders")
+    if useless:
+        what = ", ".join(sorted(names[name] for name in useless))
+        beside = names[ways[0]] if ways and useless & _WAYS[ways[0]] else "--target" if asked.target else ""
+        raise click.UsageError(f"{what} means nothing " + (f"beside {beside}" if beside else "without --target"))
+
+
+def simulate(asked: Simulation, say: Say, written: Iterable[str]) -> bool:
+    """Do what was asked for, to the end; whether all went as it should. ``written``: the lines for the console.
+
+    Raises click.UsageError, WxbotError.
+    """
+    _refuse_what_does_nothing(asked)
+    if asked.demo:
+        return play_demo(say)
+    if asked.console:
+        open_console(say, written, asked.plugin_folders, asked.mode, asked.form)
+        return True
+    bot = bot_to_play_with(asked.target, asked.plugin_folders)
+    credentials = Credentials(asked.appid, asked.secret, asked.token, asked.aes_key, asked.api_port)
+    if asked.transcript is not None:
+        return play_transcript(say, bot, asked.transcript, credentials)
+    choice = AccountChoice(asked.account_kind, asked.mode, asked.form)
+    open_page(say, bot, choice, credentials, Place(asked.host, asked.port))
+    return True
 
 
 def bot_to_play_with(target: str, plugin_folders: str) -> PlayedBot:
@@ -64,13 +147,11 @@ def open_page(say: Say, bot: PlayedBot, choice: AccountChoice, credentials: Cred
             server = stack.enter_context(PageServer(playground, place.host, place.port, key))
         except OSError as error:
             raise CannotSimulate(f"the page cannot listen at {place.host}:{place.port}: {error.strerror}") from None
-        _tell_credentials(say, bot, playground.scene.world)
+        _tell_credentials(say, bot, playground.scene.world, credentials)
         _start(say, playground)
         say(f"A WeChat on your desk: {_address(place.host, server.port, key)}")
         if key:
-            say(
-                "Whoever has this address may use the page. It is plain HTTP: do not open it over a network you do not trust."
-            )
+            say("Whoever has this address may use the page. It is plain HTTP: not for a network you do not trust.")
         say("Open it in a browser. Ctrl-C ends it.")
         threading.Event().wait()
 
@@ -89,12 +170,14 @@ def _address(host: str, port: int, key: str) -> str:
     return f"http://{shown}:{port}/" + (f"?key={key}" if key else "")
 
 
-def _tell_credentials(say: Say, bot: PlayedBot, world: World) -> None:
-    """The bot at the target must be set up for this platform: these are no secrets of anybody's."""
-    if bot.target:
-        say(f"The bot at {bot.target} must be set up like this (the names are wxbot's):")
-        for name, value in world.wechat.settings().items():
-            say(f"  {name}={value}")
+def _tell_credentials(say: Say, bot: PlayedBot, world: World, given: Credentials) -> None:
+    """How the bot at the target must be set up. What was made up is nobody's secret; what was given may be one."""
+    if not bot.target:
+        return
+    known = {given.secret, given.token, given.aes_key} - {""}
+    say(f"The bot at {bot.target} must be set up like this (the names are wxbot's):")
+    for name, value in world.wechat.settings().items():
+        say(f"  {name}=" + ("(as you gave it)" if value in known else value))
 
 
 def play_transcript(say: Say, bot: PlayedBot, file: Path, credentials: Credentials) -> bool:
@@ -105,7 +188,7 @@ def play_transcript(say: Say, bot: PlayedBot, file: Path, credentials: Credentia
     transcript = _read_file(file)
     choice = AccountChoice(transcript.account_kind, transcript.mode, transcript.format)
     with _world(bot, choice, credentials) as world:
-        _tell_credentials(say, bot, world)
+        _tell_credentials(say, bot, world, credentials)
         bot.serve(world.wechat, world.clock, world.folder)
         wechat = world.wechat
         problems = play(

@@ -37,6 +37,11 @@ export function clearError(place) {
   (place ?? byId("notes")).querySelectorAll(":scope > .error").forEach((shown) => shown.remove());
 }
 
+/** What went wrong in a world that has ended is of no use in the next one. */
+export function forgetErrors() {
+  document.querySelectorAll(".knob > .error, .notes > .error").forEach((shown) => shown.remove());
+}
+
 function dismissButton() {
   const dismiss = (event) => event.currentTarget.closest(".error").remove();
   return make("button", { type: "button", class: "bare", sayLabel: "dismiss", on: { click: dismiss } }, icon("close"));

@@ -64,8 +64,8 @@ export function avatar(side, name) {
 
 function hueOf(name) {
   let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 360;
-  return sum;
+  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
+  return (sum * 137.5) % 360; // the golden angle keeps the colours of similar names apart
 }
 
 const KINDS = {

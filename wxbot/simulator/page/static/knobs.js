@@ -20,7 +20,7 @@ const forUser = [];
 
 export function startKnobs() {
   byId("knob-groups").replaceChildren(delivery(), clock(), faults(), bot(), agents(), account());
-  for (const topic of ["knobs", "bot", "world", "users"]) on(topic, refresh);
+  for (const topic of ["knobs", "bot", "world"]) on(topic, refresh);
   onSelection(refresh);
   onLanguage(refresh);
   everyTick(() => setText(aheadShown, say("clock.now", { now: clockText(Math.max(0, nowOf()), 0), ahead: clockText(model.knobs?.ahead ?? 0, 0) })));
@@ -63,12 +63,15 @@ function choice(name, values, labelOf, chosen, choose, allowed = () => true) {
     place.append(make("label", {}, input, make("span", { say: labelOf(value) })));
     return input;
   });
+  let asked = 0; // what is on its way is shown as if it were done: other news must not turn it back meanwhile
   const show = () => inputs.forEach((input) => {
-    input.checked = input.value === chosen();
+    if (!asked) input.checked = input.value === chosen();
     input.disabled = !allowed(input.value);
   });
   const onChange = async (value) => {
+    asked += 1;
     await attempt(place.closest(".knob"), () => choose(value));
+    asked -= 1;
     show();
   };
   shows.push(show);

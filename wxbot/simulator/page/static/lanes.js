@@ -155,16 +155,13 @@ function labels() {
 
 function drawLane(lane, top, axis) {
   const drawn = [];
-  let free = -Infinity;
-  for (const bar of barsOf(lane)) {
+  const bars = barsOf(lane);
+  bars.forEach((bar, index) => {
     const end = bar.to ?? Math.max(axis.at, deadlineOf(lane));
-    if (end < axis.from || bar.from > axis.to) continue;
-    if (bar.to === bar.from) {
-      const room = axis.x(bar.from) > free;
-      drawn.push(...moment(lane, bar, top, axis, room));
-      if (room) free = axis.x(bar.from) + 10 + textWidth(shortened(bar.label, 18));
-    } else drawn.push(...span(lane, bar, top, axis, end));
-  }
+    if (end < axis.from || bar.from > axis.to) return;
+    if (bar.to === bar.from) drawn.push(...moment(lane, bar, top, axis, bars[index + 1]));
+    else drawn.push(...span(lane, bar, top, axis, end));
+  });
   return drawn;
 }
 
@@ -182,17 +179,20 @@ function span(lane, bar, top, axis, end) {
   const drawn = [draw("rect", { class: `bar of-${lane}`, x, y: top + 9, width: Math.max(2, passed - x), height: LANE - 18, rx: 4 })];
   // What lies ahead of now is a promise and not yet a fact: it is drawn hollow.
   if (last > passed + 1) drawn.push(draw("rect", { class: `bar of-${lane} ahead`, x: passed, y: top + 9, width: last - passed, height: LANE - 18, rx: 4 }));
-  const room = Math.floor((last - x - 12) / 7);
-  if (bar.label && room > 2) drawn.push(draw("text", { class: `bar-text of-${lane}`, x: x + 6, y: top + LANE / 2 + 4, text: shortened(bar.label, room) }));
+  const words = fitting(bar.label, last - x - 12);
+  if (words) drawn.push(draw("text", { class: `bar-text of-${lane}`, x: x + 6, y: top + LANE / 2 + 4, text: words }));
   return drawn;
 }
 
-function moment(lane, bar, top, axis, hasRoom) {
+/** A mark, and its words as far as there is room before the next one. */
+function moment(lane, bar, top, axis, next) {
   const x = axis.x(bar.from);
   const y = top + LANE / 2;
+  const room = (next ? axis.x(next.from) - 8 : axis.width) - x - 12;
   targets.push({ x: x - 7, to: x + 7, top, row: bar.n });
   const drawn = [draw("path", { class: `moment of-${lane}`, d: SHAPES[lane]?.(x, y) ?? SHAPES.user(x, y) })];
-  if (hasRoom && bar.label) drawn.push(draw("text", { class: "moment-text", x: x + 9, y: y + 4, text: shortened(bar.label, 18) }));
+  const words = fitting(bar.label, room);
+  if (words) drawn.push(draw("text", { class: "moment-text", x: x + 9, y: y + 4, text: words }));
   return drawn;
 }
 
@@ -203,11 +203,16 @@ const SHAPES = {
   refused: (x, y) => `M${x - 5} ${y - 5}l10 10M${x + 5} ${y - 5}l-10 10`,
 };
 
-const textWidth = (text) => [...text].reduce((sum, letter) => sum + (letter.charCodeAt(0) > 0x2e80 ? 12 : 6.5), 0);
-
-function shortened(text, most) {
-  const letters = [...(text ?? "").replace(/\s+/g, " ")];
-  return letters.length > most ? `${letters.slice(0, Math.max(1, most - 1)).join("")}…` : letters.join("");
+/** As much of the text as fits into so many pixels; nothing if that says too little. */
+function fitting(text, room) {
+  let kept = "";
+  let width = 0;
+  for (const letter of (text ?? "").replace(/\s+/g, " ")) {
+    width += letter.charCodeAt(0) > 0x2e80 ? 12.5 : 7;
+    if (width > room) return [...kept].length < 3 ? "" : `${[...kept].slice(0, -1).join("")}…`;
+    kept += letter;
+  }
+  return kept;
 }
 
 function onClick(event) {

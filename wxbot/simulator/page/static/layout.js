@@ -6,9 +6,9 @@ import { onSelection, selection, setCapacity } from "./selection.js";
 const KEY = "wxbot.knobs";
 /** Below this width the page is one part at a time. The same number stands in style.css. */
 const NARROW = 900;
-const LIST = 208;
-const PHONE = 360;
-const TIMELINE = 420;
+const LIST = 200;
+const PHONE = 352;
+const TIMELINE = 412;
 const KNOBS = 310;
 
 let wanted = localStorage.getItem(KEY) !== "closed";

@@ -1,5 +1,6 @@
 /** Puts the parts of the page together. */
 
+import { forgetErrors } from "./alerts.js";
 import { startBotLog } from "./botlog.js";
 import { startDetails } from "./details.js";
 import { byId, translate } from "./dom.js";
@@ -7,6 +8,7 @@ import { startKeys } from "./keys.js";
 import { startKnobs } from "./knobs.js";
 import { showLanes, startLanes } from "./lanes.js";
 import { startLayout } from "./layout.js";
+import { on } from "./model.js";
 import { startPeople } from "./people.js";
 import { startPhones } from "./phones.js";
 import { startSelection } from "./selection.js";
@@ -54,5 +56,6 @@ startSelection();
 startLayout();
 startTabs(byId("knobs-tabs"));
 startKeys(startHappenedTabs());
+on("world", forgetErrors);
 startTicker();
 startStream();

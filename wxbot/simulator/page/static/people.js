@@ -35,10 +35,9 @@ class Entry {
     this.button = make(
       "button",
       { type: "button", class: "person", "aria-describedby": this.words.id, on: { click: () => show(name) } },
-      avatar("user", name),
+      make("span", { class: "person-face" }, avatar("user", name), this.mark),
       make("span", { class: "person-words" }, make("span", { class: "person-name", text: name }), this.gauges.element),
       this.dots,
-      this.mark,
     );
     this.beside = make("button", { type: "button", class: "bare beside", on: { click: () => showBeside(name) } }, icon("beside"));
     this.element = make("li", { data: { user: name } }, this.button, this.words, this.beside);

@@ -104,7 +104,6 @@ function fillUsers() {
 /** @param {import("./model.js").Row[]} rows */
 function addRows(rows) {
   for (const row of rows) if (matches(row)) shown.push(row);
-  document.body.dataset.rows = String(model.rows.length);
   arrange();
   if (follows) byId("timeline").scrollTop = shown.length * HEIGHT + HEIGHT;
   drawInSight();
@@ -118,6 +117,7 @@ function redraw() {
 }
 
 function arrange() {
+  document.body.dataset.rows = String(model.rows.length);
   byId("timeline-body").style.height = `${shown.length * HEIGHT}px`;
   setAttribute(byId("timeline"), "aria-rowcount", shown.length + 1);
   setText(byId("row-count"), say("timeline.count", { shown: shown.length, all: model.rows.length }));
@@ -185,7 +185,7 @@ function lineAt(place) {
 const cell = (name, ...content) => make("div", { role: "gridcell", class: `cell of-${name}` }, ...content);
 
 const CELLS = {
-  time: (row) => cell("time", clockText(row.at)),
+  time: (row) => cell("time", clockText(row.at, row.at < 3600 ? 2 : 0)),
   user: (row) => cell("user", row.user),
   kind: (row) => cell("kind", make("span", { class: "arrow", "aria-hidden": "true", text: ARROWS[row.kind] ?? "←" }), make("span", { class: "kind-name", text: say(`kind.${row.kind}`) })),
   what: (row) => cell("what", ...badges(row), make("span", { class: "what-text", text: row.what })),
@@ -199,7 +199,7 @@ function badges(row) {
   const made = [];
   const badge = (text, kind = "") => made.push(make("span", { class: `badge ${kind}`, text }));
   if (row.attempt > 1) badge(say("badge.attempt", { n: row.attempt }), "again");
-  if (row.form && row.kind === "push") badge(row.form);
+  if (row.form && row.kind === "push") badge(row.form, "form");
   if (row.kind === "push" && row.sealed !== null && row.sealed !== undefined) badge(say(row.sealed ? "badge.sealed" : "badge.clear"), row.sealed ? "sealed" : "");
   if (row.fault) badge(say("badge.fault", { fault: row.fault }), "fault");
   if (row.needless) badge(say("badge.needless"), "bad");
@@ -208,10 +208,10 @@ function badges(row) {
 }
 
 function resultOf(row) {
-  const text = row.errcode ? `${row.errcode} ${row.errmsg}`.trim() : row.outcome || (row.errcode === 0 ? "ok" : row.status ? `HTTP ${row.status}` : "");
+  const text = row.errcode ? `${row.errcode} ${row.errmsg}`.trim() : row.outcome || (row.errcode === 0 ? "ok" : row.status ? `HTTP ${row.status}` : row.fault);
   if (!text) return [];
-  const good = row.errcode ? false : !row.outcome || row.outcome === "success";
-  const mark = make("span", { class: good ? "good" : "bad", "aria-hidden": "true", text: good ? "✓" : "✗" });
+  const isRefused = Boolean(row.errcode) || (row.outcome && row.outcome !== "success") || text === row.fault;
+  const mark = make("span", { class: isProblem(row) ? "bad" : "good", "aria-hidden": "true", text: isRefused ? "✗" : isProblem(row) ? "!" : "✓" });
   return [mark, make("span", { class: "result-text", text })];
 }
 

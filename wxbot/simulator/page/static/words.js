@@ -99,6 +99,9 @@ const WORDS = {
   "event.unsubscribe": ["unfollowed", "取消关注"],
   "event.scan": ["scanned a code", "扫码"],
   "event.click": ["clicked in the menu", "点击菜单"],
+  "event.kf_create_session": ["an agent took over", "客服接入会话"],
+  "event.kf_switch_session": ["another agent took over", "客服转接会话"],
+  "event.kf_close_session": ["the agent closed the session", "客服结束会话"],
   "event.view": ["opened from the menu", "点击菜单跳转"],
 
   // gauges
@@ -155,10 +158,10 @@ const WORDS = {
   "timeline.count": ["{shown} of {all}", "{shown} / {all} 条"],
   "timeline.empty": ["Nothing has happened yet. Write something on the phone.", "还没有任何记录。在手机上发条消息试试。"],
   "timeline.none": ["No row matches the filter.", "没有符合条件的记录。"],
-  "timeline.newest": ["Newest", "回到最新"],
+  "timeline.newest": ["Newest ↓", "最新 ↓"],
   filter: ["Filter", "筛选"],
   "filter.search": ["Search", "搜索"],
-  "filter.search.hint": ["Search ( / )", "搜索（ / ）"],
+  "filter.search.hint": ["Search", "搜索"],
   "filter.user": ["User", "用户"],
   "filter.everybody": ["All users", "全部用户"],
   "filter.groups": ["Kinds", "类型"],

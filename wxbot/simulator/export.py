@@ -128,7 +128,7 @@ class _Source:
         self._lines: list[str] = []
         self._seen: dict[str, list[t.Thing]] = {}
         self._pushes: dict[str, int] = {}
-        self._users = _identifiers(_names(transcript))
+        self._users = _identifiers(_names(transcript)) or {"user": "user"}
         self._kept = _kept_pushes(transcript.steps)
         self._awaited = _awaited_pushes(transcript.steps)
         self._finals = _last_sights(transcript.steps)
@@ -173,7 +173,7 @@ class _Source:
         indent = "    "
         if self._needs_clock:
             lines.append(f"{indent}clock = LeapingClock()")
-        first = next(iter(self._users.values()), "user")
+        first = next(iter(self._users.values()))
         lines += _laid_out(indent, "with ", self._chat(), f" as {first}:")
         others = [(name, variable) for name, variable in self._users.items() if variable != first]
         if others or any(map(_USES_WECHAT.match, self._lines)):
@@ -192,7 +192,7 @@ class _Source:
 
     def _chat(self) -> _Group:
         transcript = self._transcript
-        choices: dict[str, object] = {"name": next(iter(self._users), "user")}
+        choices: dict[str, object] = {"name": next(iter(self._users))}
         if self._needs_clock:
             choices["clock"] = _Code("clock")
         choices |= {"mode": transcript.mode, "format": transcript.format}

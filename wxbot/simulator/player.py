@@ -35,7 +35,8 @@ def play(
     unless given, it is changed at the platform alone.
 
     Each user is compared with all they saw so far: what came before its step is right as well. After their first
-    difference a user does nothing any more; the others go on.
+    difference a user does nothing any more; the others go on. What ``forward`` and ``switch_mode`` raise is passed on,
+    but for ValueError and AssertionError, which are problems of the step.
     """
     return _Player(transcript, wechat, forward, told, patience, settle, switch_mode).play()
 
@@ -150,8 +151,9 @@ class _Player:
         if isinstance(step, (t.Forward, t.SetMode, t.SetFormat)):
             self._wait_for_pushes(ACKNOWLEDGED_WITHIN)
         if isinstance(step, t.Forward):
-            self._forward(step.seconds)
-            self._wechat.memory.wake()
+            if step.seconds > 0:
+                self._forward(step.seconds)
+                self._wechat.memory.wake()
         elif isinstance(step, t.Hold):
             self._held = self._held or []
             self._wechat.hold()

@@ -149,8 +149,12 @@ class Recorder:
             event = str(fields.pop("Event", ""))
             make = _EVENTS.get(event)
             step = make(record.name, fields) if make else None
-            return step or t.Does(record.name, event, _plain(fields))
-        return self._message(msg_type, record, fields) or t.Sends(record.name, msg_type, _plain(fields))
+            general: t.Step = t.Does(record.name, event, _plain(fields))
+        else:
+            step = self._message(msg_type, record, fields)
+            general = t.Sends(record.name, msg_type, _plain(fields))
+        # Any event can be sent to any account, but not every deed has its name there.
+        return step if step is not None and t.fits(step, self._beginning[0]) else general
 
     def _message(self, msg_type: str, record: Record, fields: Fields) -> t.Step | None:
         name, keys = record.name, set(fields)

@@ -864,16 +864,21 @@ def _no_such_step(head: str) -> str:
 
 
 def _check_account(node: Node, step: Step, account_kind: AccountKind) -> None:
-    is_mini_program = account_kind == "miniprogram"
-    words = _WORDS[type(step)][0]
-    if is_mini_program and isinstance(step, _OFFICIAL_ONLY):
-        raise _Wrong(node, f"no user of a Mini Program {words}; `account: official` at the top changes the account")
-    if not is_mini_program and isinstance(step, _MINI_PROGRAM_ONLY):
-        raise _Wrong(
-            node, f"no user of an Official Account {words}; `account: miniprogram` at the top changes the account"
-        )
-    if isinstance(step, SetFormat) and step.format == "json" and not is_mini_program:
+    if fits(step, account_kind):
+        return
+    if isinstance(step, SetFormat):
         raise _Wrong(node, _XML_ONLY)
+    is_mini_program = account_kind == "miniprogram"
+    here, there = ("a Mini Program", "official") if is_mini_program else ("an Official Account", "miniprogram")
+    words = _WORDS[type(step)][0]
+    raise _Wrong(node, f"no user of {here} {words}; `account: {there}` at the top changes the account")
+
+
+def fits(step: Step, account_kind: AccountKind) -> bool:
+    """Whether this can happen at an account of this kind."""
+    if account_kind == "miniprogram":
+        return not isinstance(step, _OFFICIAL_ONLY)
+    return not isinstance(step, _MINI_PROGRAM_ONLY) and step != SetFormat("json")
 
 
 def _pairs(node: MappingNode) -> dict[str, tuple[Node, Node]]:

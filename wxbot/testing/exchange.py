@@ -12,10 +12,12 @@ KEPT = 64 * 1024
 
 HIDDEN = "•••"
 _HIDDEN = HIDDEN.encode()
+_OVERLAP = 1024
+"""Bytes beyond KEPT that are looked at, so that no part of a secret stays where a body is cut."""
 
 Headers = tuple[tuple[str, str], ...]
 
-_ACCESS_TOKEN = re.compile(rb"\b\d\d_[A-Za-z0-9_-]{120}")
+_ACCESS_TOKEN = re.compile(rb"\d\d_[A-Za-z0-9_-]{120}")
 _PARAMETER = re.compile(r"(?<=[?&])(access_token|cloudbase_access_token|secret)=[^&\s]*")
 _FIELD = re.compile(rb'("(?:access_token|secret)"\s*:\s*)"(?:[^"\\]|\\.)*"')
 
@@ -57,8 +59,8 @@ class Veil:
     def side(self, line: str, headers: Mapping[str, str], body: bytes) -> Side:
         """A request or an answer without secrets; what stands where a secret belongs is none to be shown either."""
         shown = tuple((name, self.over(value)) for name, value in headers.items())
-        kept = _FIELD.sub(rb'\1"' + _HIDDEN + b'"', self._values(body[:KEPT]))
-        return Side(_PARAMETER.sub(rf"\1={HIDDEN}", self.over(line)), shown, kept, len(body))
+        kept = self._values(_FIELD.sub(rb'\1"' + _HIDDEN + b'"', body[: KEPT + _OVERLAP]))[:KEPT]
+        return Side(self.over(_PARAMETER.sub(rf"\1={HIDDEN}", line)), shown, kept, len(body))
 
     def _values(self, text: bytes) -> bytes:
         return _ACCESS_TOKEN.sub(_HIDDEN, self._known.sub(_HIDDEN, text))

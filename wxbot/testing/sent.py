@@ -77,7 +77,7 @@ def menu_items(body: Content) -> dict[str, str]:
         return {item["content"]: str(item["id"]) for item in body["msgmenu"]["list"]}
     text = body["text"]["content"] if body.get("msgtype") == "text" else body.get("Content", "")
     links = [parse_qs(unescape(link)) for link in _MENU_LINK.findall(str(text))]
-    return {link["msgmenucontent"][0]: link["msgmenuid"][0] for link in links if _MENU_LINK_PARTS <= link.keys()}
+    return {link["msgmenucontent"][0]: link["msgmenuid"][0] for link in links if link.keys() >= _MENU_LINK_PARTS}
 
 
 _MENU_LINK = re.compile(r"""<a\s+href=["']?weixin://bizmsgmenu\?([^"'>\s]+)""", re.IGNORECASE)

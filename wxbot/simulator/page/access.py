@@ -47,11 +47,10 @@ class Access:
 
     def refusal_of(self, request: web.BaseRequest) -> str:
         """Why this request is not served; empty if it is."""
-        host = urlsplit(f"//{request.headers.get('Host', '')}").hostname or ""
-        if not self._key and not is_loopback(host):
+        if not self._key and not is_loopback(_host_of(f"//{request.headers.get('Host', '')}")):
             return "this page is for this machine only: open it as http://127.0.0.1 or http://localhost"
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+        if origin is not None and _place_of(origin) != request.headers.get("Host"):
             return "another site asked for this"
         if self._key and not self._is_key(request.cookies.get(COOKIE, "")):
             return "the access key is missing or wrong: open the whole address that was printed at the start"
@@ -66,4 +65,20 @@ class Access:
         response.set_cookie(COOKIE, self._key, httponly=True, samesite="Strict")
 
     def _is_key(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self._key.encode())
+        return hmac.compare_digest(given.encode(errors="surrogateescape"), self._key.encode())
+
+
+def _host_of(address: str) -> str:
+    """The name in ``address``; empty where nobody can tell."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place_of(address: str) -> str:
+    """Name and port in ``address``; empty where nobody can tell."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""

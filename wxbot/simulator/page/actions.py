@@ -39,7 +39,7 @@ def parse(kind: TypeAdapter[Body], body: bytes) -> Body:
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NewUser(_Body):

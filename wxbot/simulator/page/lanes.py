@@ -63,16 +63,20 @@ def _spells(own: Sequence[Entry], now: float, length: float, since: str) -> Iter
 
 
 def _work(own: Sequence[Entry], now: float) -> Iterator[Bar]:
-    """From the acknowledgment of a push until the bot's last call before the user's next deed."""
+    """From the acknowledgment of a push until the bot's last call before the user's next deed.
+
+    A quick bot calls before its acknowledgment has been read.
+    """
     taken: Entry | None = None
     last: Entry | None = None
     for entry in own:
         kind = entry.record.kind
         if kind == "user":
             if taken is not None and last is not None:
-                yield _bar(taken, last.row["at"])
-                taken = last = None
-        elif kind == "push" and entry.record.outcome == "success" and taken is None and last is None:
+                yield _bar(taken, max(taken.row["at"], last.row["at"]))
+                taken = None
+            last = None
+        elif kind == "push" and entry.record.outcome == "success" and taken is None:
             taken = entry
         elif kind in ("send", "typing", "passive"):
             last = entry
@@ -82,7 +86,8 @@ def _work(own: Sequence[Entry], now: float) -> Iterator[Bar]:
 
 def _end_of_work(taken: Entry, last: Entry | None, now: float) -> float | None:
     """None while the bot seems to be at work: nobody but the bot knows."""
+    began: float = taken.row["at"]
     if last is None:
-        return None if now - taken.row["at"] < WINDOW else taken.row["at"]
-    is_typing = last.record.what == "Typing" and now - last.row["at"] < SHOWING
-    return None if last.record.kind == "typing" and is_typing else last.row["at"]
+        return None if now - began < WINDOW else began
+    is_typing = last.record.kind == "typing" and last.record.what == "Typing"
+    return None if is_typing and now - last.row["at"] < SHOWING else max(began, last.row["at"])

@@ -267,6 +267,8 @@ class Playground:
         name = name.strip()
         if not name or len(name) > LONGEST_NAME or not name.isprintable():
             raise NotNow(f"a name has 1 to {LONGEST_NAME} characters")
+        if name in (".", ".."):
+            raise NotNow("a name of dots alone cannot stand in an address")
         wechat = self.scene.wechat
         with wechat.memory.changed:
             if any(user.name == name for user in wechat.users):

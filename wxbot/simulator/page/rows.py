@@ -97,12 +97,14 @@ def user_state(user: User, began: float, follows: bool) -> Json:
 
 
 def _exact(value: Any) -> Any:
-    """A MsgId has more digits than a number of JavaScript's can hold."""
+    """A MsgId has more digits than a number of JavaScript's can hold, and JSON has no NaN and no Infinity."""
     if isinstance(value, Mapping):
         return {name: _exact(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_exact(each) for each in value]
-    return str(value) if isinstance(value, int) and abs(value) >= _EXACT else value
+    is_inexact = isinstance(value, int) and abs(value) >= _EXACT
+    is_no_number = isinstance(value, float) and not math.isfinite(value)
+    return str(value) if is_inexact or is_no_number else value
 
 
 _EXACT = 2**53

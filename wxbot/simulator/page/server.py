@@ -110,11 +110,11 @@ class PageServer:
             web.get("/events", self._events),
             web.get("/rows/{number}", self._row),
             web.get("/media/{media_id}", self._media),
-            web.get("/lanes/{name}", self._lanes),
+            web.get("/lanes/{name:[^/]+}", self._lanes),
             web.get("/log", self._log),
             web.post("/users", self._add_user),
-            web.post("/users/{name}/deeds", self._deed),
-            web.post("/users/{name}/pictures", self._picture),
+            web.post("/users/{name:[^/]+}/deeds", self._deed),
+            web.post("/users/{name:[^/]+}/pictures", self._picture),
             web.post("/redeliver", self._redeliver),
             web.post("/knobs", self._knobs),
             web.post("/release", self._release),
@@ -371,10 +371,13 @@ async def _content(request: web.Request, most: int) -> bytes:
     if (request.content_length or 0) > most:
         raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
     content = bytearray()
-    async for chunk in request.content.iter_chunked(64 * 1024):
-        content += chunk
-        if len(content) > most:
-            raise web.HTTPRequestEntityTooLarge(most, len(content))
+    try:
+        async for chunk in request.content.iter_chunked(64 * 1024):
+            content += chunk
+            if len(content) > most:
+                raise web.HTTPRequestEntityTooLarge(most, len(content))
+    except web.RequestPayloadError:
+        raise BadRequest("the body cannot be unpacked, or ends too early") from None
     if not content:
         raise BadRequest("the body is empty")
     return bytes(content)

@@ -119,6 +119,7 @@ function delivery() {
 // -- the clock
 
 const aheadShown = make("p", { class: "clock-line", role: "timer" });
+const notOurs = make("p", { class: "why", say: "clock.foreign", hidden: true });
 
 function clock() {
   const to = (seconds) => () => post("/clock", { user: selection.selected, to: seconds });
@@ -128,9 +129,11 @@ function clock() {
     event.preventDefault();
     attempt(forward.closest(".knob"), () => post("/clock", { forward: Number(seconds.value) }));
   });
+  shows.push(() => (notOurs.hidden = !model.bot.target));
   return group(
     "clock",
     aheadShown,
+    notOurs,
     knob("clock29", button("clock.29", to(29), { user: true })),
     knob("clock31", button("clock.31", to(31), { user: true })),
     knob("clock48", button("clock.48", to(172800), { user: true })),
@@ -158,7 +161,10 @@ function bot() {
     list.replaceChildren(...known.filter(([, value]) => value).map(([key, value]) => make("div", {}, make("dt", { text: say(key) }), make("dd", { text: value }))));
   });
   const restart = button("bot.restart", () => post("/bot/restart"));
-  shows.push(() => (restart.disabled = Boolean(model.bot.target)));
+  shows.push(() => {
+    restart.dataset.say = model.bot.target ? "bot.ask" : "bot.restart";
+    setText(restart, say(restart.dataset.say));
+  });
   return group("bot", list, knob("restart", restart));
 }
 

@@ -33,6 +33,7 @@ function showDown() {
   const isDown = model.bot.state === "down";
   byId("bot-down").hidden = !isDown;
   setText(byId("bot-problem"), isDown ? model.bot.problem || say("bot.down.unknown") : "");
-  byId("bot-restart").hidden = Boolean(model.bot.target);
+  byId("bot-restart").dataset.say = model.bot.target ? "bot.ask" : "bot.restart";
+  setText(byId("bot-restart"), say(byId("bot-restart").dataset.say));
 }
 

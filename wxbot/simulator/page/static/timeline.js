@@ -14,6 +14,8 @@ const COLUMNS = ["time", "user", "kind", "what", "result", "took"];
 const wish = { user: "", groups: new Set(Object.keys(GROUPS)), problems: false, search: "" };
 /** @type {import("./model.js").Row[]} the rows that match the wish */
 let shown = [];
+/** how many rows of the model have been looked at: a wish and news may come in one frame */
+let looked = 0;
 let matches = matcher(wish);
 /** @type {Map<number, HTMLElement>} the elements there are, by the place in `shown` */
 const lines = new Map();
@@ -76,6 +78,7 @@ function wishFor(change) {
   Object.assign(wish, change);
   matches = matcher(wish);
   shown = model.rows.filter(matches);
+  looked = model.rows.length;
   active = -1;
   byId("timeline").removeAttribute("aria-activedescendant");
   redraw();
@@ -101,9 +104,8 @@ function fillUsers() {
 
 // -- drawing
 
-/** @param {import("./model.js").Row[]} rows */
-function addRows(rows) {
-  for (const row of rows) if (matches(row)) shown.push(row);
+function addRows() {
+  for (; looked < model.rows.length; looked += 1) if (matches(model.rows[looked])) shown.push(model.rows[looked]);
   arrange();
   if (follows) byId("timeline").scrollTop = shown.length * HEIGHT + HEIGHT;
   drawInSight();

@@ -40,6 +40,7 @@ const WORDS = {
   "bot.down": ["The bot is down.", "机器人没有在运行。"],
   "bot.down.unknown": ["It gave no reason; see the bot log.", "没有给出原因，请看机器人日志。"],
   "bot.restart": ["Restart the bot", "重启机器人"],
+  "bot.ask": ["Ask again", "再问一次"],
   "bot.state": ["State", "状态"],
   "bot.target": ["Foreign bot", "外部机器人"],
   "bot.callback": ["Callback", "回调地址"],
@@ -279,6 +280,7 @@ const WORDS = {
   "release.reversed": ["Release reversed", "倒序放出"],
   "knobs.clock": ["Clock", "时钟"],
   "clock.now": ["Now {now}, turned forward by {ahead}", "现在 {now}，共拨快 {ahead}"],
+  "clock.foreign": ["This bot is not ours and does not follow this clock: far ahead, it may refuse pushes for their timestamp.", "这个机器人不归这里管，不跟随这个时钟：拨得太多，它可能因时间戳而拒绝推送。"],
   "knob.clock29": ["Window about to close", "窗口将关闭"],
   "knob.clock29.why": ["One second before the selected user's 30 s are over: Typing is still allowed.", "当前用户的 30 秒窗口还剩 1 秒，仍可下发“正在输入”。"],
   "clock.29": ["To 29 s", "拨到第 29 秒"],
@@ -346,7 +348,7 @@ const WORDS = {
 
   // record and replay
   "record.save": ["Keep what happened", "保存经过"],
-  "record.save.why": ["Everything in this world so far, with its times: to play again, or to keep as a test.", "这个世界至今发生的一切和时间：可以回放，也可以留作测试。"],
+  "record.save.why": ["Everything in this world so far, in its order: to play again, or to keep as a test.", "这个世界至今依次发生的一切：可以回放，也可以留作测试。"],
   "record.yaml": ["Save transcript", "保存记录"],
   "record.py": ["Export as pytest", "导出 pytest"],
   "record.play": ["Play a transcript", "回放记录"],

@@ -15,7 +15,7 @@ from typing import Any
 
 from wxbot.errors import WxbotError
 from wxbot.simulator import transcript as t
-from wxbot.simulator.player import TYPING
+from wxbot.simulator.visible import TYPING
 
 _COLUMNS = 88
 _TAKEN = {"base64", "chat", "clock", "dict", "list", "re", "replies", "str", "test", "time", "wechat"}

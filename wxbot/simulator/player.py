@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.simulator import transcript as t
+from wxbot.simulator.visible import CANCEL, TYPING, visible, with_visible_things
 from wxbot.testing import CLIP, RECORDING, FakeWeChat, Push, User
 from wxbot.testing.envelope import Mode
 
-TYPING = ("Typing", "CancelTyping")
 ACKNOWLEDGED_WITHIN = 2.0
 """Real seconds in which a bot acknowledges a push as a rule: that long the clock is not turned under its feet."""
 
@@ -35,7 +35,8 @@ def play(
     unless given, it is changed at the platform alone.
 
     Each user is compared with all they saw so far: what came before its step is right as well. After their first
-    difference a user does nothing any more; the others go on. What ``forward`` and ``switch_mode`` raise is passed on,
+    difference a user does nothing any more; the others go on. Of the indicator only what is visible is compared
+    (wxbot/simulator/visible.py). What ``forward`` and ``switch_mode`` raise is passed on,
     but for ValueError and AssertionError, which are problems of the step.
     """
     return _Player(transcript, wechat, forward, told, patience, settle, switch_mode).play()
@@ -79,7 +80,7 @@ class _Player:
         self._problems: list[str] = []
 
     def play(self) -> list[str]:
-        for number, step in enumerate(self._transcript.steps, 1):
+        for number, step in enumerate(with_visible_things(self._transcript.steps), 1):
             try:
                 self._perform(step)
             except (_Different, AssertionError, ValueError) as problem:
@@ -154,22 +155,29 @@ class _Player:
             if step.seconds > 0:
                 self._forward(step.seconds)
                 self._wechat.memory.wake()
-        elif isinstance(step, t.Hold):
-            self._held = self._held or []
-            self._wechat.hold()
-        elif isinstance(step, t.Release):
-            self._held = None
-            self._wechat.release("reversed" if step.order == "reversed" else None)
         elif isinstance(step, t.SetMode) and self._switch_mode is not None:
             self._switch_mode(step.mode)
         else:
+            self._keep_count_of_held(step)
             order(step, self._wechat)
+
+    def _keep_count_of_held(self, step: t.Step) -> None:
+        if isinstance(step, t.Hold):
+            self._held = self._held or []
+        elif isinstance(step, t.Release):
+            self._held = None
 
     # -- what users saw
 
     def _seen(self, part: _Part) -> list[str]:
         saw = part.user.saw
-        return saw if self._transcript.typing else [what for what in saw if what not in TYPING]
+        if not self._transcript.typing:
+            return [what for what in saw if what not in TYPING]
+        seen = visible(saw)
+        is_expected = len(seen) <= len(part.expected) and seen and part.expected[len(seen) - 1] == CANCEL
+        if seen and seen[-1] == CANCEL and not is_expected:
+            seen.pop()  # a message may be on its way
+        return seen
 
     def _sees(self, step: t.Sees) -> None:
         part = self._part(step.user)
@@ -326,7 +334,7 @@ _DEEDS: dict[type[t.UserStep], Callable[[Any, User], Push]] = {
 
 
 def order(step: t.Step, wechat: FakeWeChat) -> None:
-    """Order of the platform what ``step`` says, if that leaves nothing to be remembered. Raises KeyError for others."""
+    """Order of the platform what ``step`` says. Raises KeyError for a deed, a redelivery, a turn of the clock."""
     _ORDERS[type(step)](step, wechat)
 
 
@@ -354,4 +362,6 @@ _ORDERS: dict[type[t.Step], Callable[[Any, FakeWeChat], None]] = {
     t.SetFormat: _set("format", lambda step: step.format),
     t.DeliverTwiceAtOnce: _set("deliver_twice_at_once", lambda step: step.on),
     t.InOrder: _set("in_order", lambda step: step.on),
+    t.Hold: lambda step, wechat: wechat.hold(),
+    t.Release: lambda step, wechat: wechat.release("reversed" if step.order == "reversed" else None),
 }

@@ -259,6 +259,11 @@ class FakeWeChat:
 
     # -- pushes by hand
 
+    @property
+    def held(self) -> int | None:
+        """How many pushes ``hold`` has kept back so far; None if it is not on."""
+        return self._delivery.held
+
     def hold(self) -> None:
         """Keep back all pushes until ``release``. The users' deeds count from the moment they do them."""
         self._delivery.hold()

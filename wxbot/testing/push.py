@@ -182,6 +182,12 @@ class Delivery:
         """Seconds by the clock."""
         return self._clock.now()
 
+    @property
+    def held(self) -> int | None:
+        """How many pushes are kept back; None if none is to be."""
+        held = self._held
+        return None if held is None else len(held)
+
     def hold(self) -> None:
         """Keep back all pushes from now on."""
         with self.memory.changed:

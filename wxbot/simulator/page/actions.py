@@ -11,7 +11,6 @@ from wxbot.errors import WxbotError
 from wxbot.simulator.transcript import Fault
 from wxbot.testing import Push, User
 from wxbot.testing.envelope import Format
-from wxbot.testing.faults import Faults
 from wxbot.testing.rules import AccountKind
 
 Body = TypeVar("Body")
@@ -220,19 +219,6 @@ class FaultOrder(_Body):
     seconds: Annotated[float, Field(gt=0, le=3600)] = 3
     times: Annotated[int, Field(ge=1, le=1000)] | None = 1
     acted: bool = False
-
-    def order(self, faults: Faults) -> None:
-        """Let it go wrong."""
-        if self.kind == "fail":
-            faults.fail(self.endpoint, self.errcode, self.times)
-        elif self.kind == "http":
-            faults.http_error(self.endpoint, self.status, self.times, self.acted)
-        elif self.kind == "drop":
-            faults.drop(self.endpoint, self.times, self.acted)
-        elif self.kind == "slow":
-            faults.slow(self.endpoint, self.seconds, self.times)
-        else:
-            faults.hang(self.endpoint, self.times, self.acted)
 
     def step(self) -> Fault:
         """The same in a transcript."""

@@ -91,7 +91,7 @@ class _View:
         is_first = self._scene is None
         self._scene = scene
         self._next = self._rows_known(scene) if is_first else 0
-        state = self._playground.state()
+        state = self._playground.state(scene)
         self._users = {user["name"]: user for user in state["users"]}
         self._told = {name: state[name] for name in ("knobs", "bot", "play")}
         return self._event(scene, "world", state)

@@ -14,9 +14,9 @@ from typing import Any
 from wxbot.errors import WxbotError
 from wxbot.simulator.page.lanes import lanes_of
 from wxbot.simulator.page.rows import RowBook, user_state
-from wxbot.simulator.player import play
+from wxbot.simulator.player import order, play
 from wxbot.simulator.recorder import Recorder
-from wxbot.simulator.transcript import Forward, SetFormat, SetMode, Step, Transcript
+from wxbot.simulator.transcript import Forward, Release, SetFormat, SetMode, Step, Transcript
 from wxbot.simulator.world import (
     AccountChoice,
     BotState,
@@ -63,7 +63,6 @@ class Scene:
         self.book = RowBook(world.wechat, world.began)
         self.recorder = Recorder(world.wechat)
         self.gone: set[str] = set()
-        self.held: list[Push] | None = None
         self._changed = changed
         self._pushes: list[Push] = []
         self._stop_listening = world.wechat.on_record(self._write)
@@ -88,8 +87,6 @@ class Scene:
     def remember(self, push: Push) -> None:
         """A push that may be redelivered later."""
         self._pushes.append(push)
-        if self.held is not None:
-            self.held.append(push)
 
     def pushes_of(self, openid: str) -> list[Push]:
         """What was pushed about a user, in order, each once."""
@@ -117,7 +114,7 @@ class Scene:
             "formats": list(AccountChoice(kind).forms),
             "deliver_twice_at_once": wechat.deliver_twice_at_once,
             "in_order": wechat.in_order,
-            "held": None if self.held is None else len(self.held),
+            "held": wechat.held,
             "faults": [
                 {"endpoint": endpoint, "what": str(fault), "times": fault.times}
                 for endpoint, fault in wechat.faults.ordered()
@@ -162,9 +159,9 @@ class Playground:
 
     # -- as JSON
 
-    def state(self) -> Json:
-        """Everything the page begins with."""
-        scene = self.scene
+    def state(self, scene: Scene | None = None) -> Json:
+        """Everything the page begins with. ``scene``: the one there is now, if it was looked up already."""
+        scene = scene or self.scene
         account = scene.wechat.platform.account
         return {
             "world": scene.world.number,
@@ -325,24 +322,18 @@ class Playground:
 
     def _redeliver(self, push: Push) -> None:
         self.scene.recorder.note_redelivery(push)
-        again = push.redeliver()
-        if self.scene.held is not None:
-            self.scene.held.append(again)
+        push.redeliver()
+        self._tell()
 
-    def hold(self) -> None:
-        """Keep back all pushes from now on."""
+    def turn(self, step: Step) -> None:
+        """Turn a knob as ``step`` says. Raises NotNow."""
         scene = self.scene
-        if scene.held is None:
-            scene.held = []
-            scene.wechat.hold()
-
-    def release(self, is_reversed: bool) -> None:
-        """Deliver what was kept back. Raises NotNow."""
-        scene = self.scene
-        if scene.held is None:
-            raise NotNow("no pushes are held")
-        scene.held = None
-        scene.wechat.release("reversed" if is_reversed else None)
+        with scene.wechat.memory.changed:  # nothing that comes of it is recorded before it
+            if isinstance(step, Release) and scene.wechat.held is None:
+                raise NotNow("no pushes are held")
+            scene.recorder.note(step)
+            order(step, scene.wechat)
+        self._tell()
 
     def leap(self, seconds: float) -> None:
         """Turn the clock forward. Raises NotNow."""

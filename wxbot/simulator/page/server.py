@@ -250,44 +250,37 @@ class PageServer:
 
     async def _knobs(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.KNOBS)
-        playground, wechat = self._playground, self._playground.scene.wechat
+        playground = self._playground
         now = playground.choice()
         choice = AccountChoice(now.kind, asked.mode or now.mode, asked.format or now.form)
         if choice != now:
             await asyncio.to_thread(playground.change_mode, choice)
         if asked.deliver_twice_at_once is not None:
-            wechat.deliver_twice_at_once = asked.deliver_twice_at_once
-            playground.note(DeliverTwiceAtOnce(asked.deliver_twice_at_once))
+            playground.turn(DeliverTwiceAtOnce(asked.deliver_twice_at_once))
         if asked.in_order is not None:
-            wechat.in_order = asked.in_order
-            playground.note(InOrder(asked.in_order))
+            playground.turn(InOrder(asked.in_order))
         if asked.hold:
-            playground.hold()
-            playground.note(Hold())
+            playground.turn(Hold())
         return _done(200, knobs=playground.scene.knobs())
 
     async def _release(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.RELEASE)
-        self._playground.release(asked.order == "reversed")
-        self._playground.note(Release(asked.order))
+        self._playground.turn(Release(asked.order))
         return _done(202)
 
     async def _fault(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.FAULT)
-        asked.order(self._playground.scene.wechat.faults)
-        self._playground.note(asked.step())
+        self._playground.turn(asked.step())
         return _done(202)
 
     async def _clear_faults(self, request: web.Request) -> web.StreamResponse:
         await _body(request, actions.NOTHING)
-        self._playground.scene.wechat.faults.clear()
-        self._playground.note(ClearFaults())
+        self._playground.turn(ClearFaults())
         return _done(200)
 
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
         await _body(request, actions.NOTHING)
-        self._playground.scene.wechat.faults.revoke_token()
-        self._playground.note(RevokeToken())
+        self._playground.turn(RevokeToken())
         return _done(200)
 
     async def _clock(self, request: web.Request) -> web.StreamResponse:

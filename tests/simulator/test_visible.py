@@ -1,0 +1,39 @@
+"""What a user really sees of the indicator: the order of a message and the CancelTyping beside it is chance."""
+
+from __future__ import annotations
+
+import pytest
+
+from wxbot.simulator import transcript as t
+from wxbot.simulator.visible import visible, with_visible_things
+
+
+@pytest.mark.parametrize(
+    ("things", "seen"),
+    [
+        (["Typing", "CancelTyping", "hi"], ["Typing", "hi"]),
+        (["Typing", "hi", "CancelTyping"], ["Typing", "hi"]),
+        (["Typing", "hi"], ["Typing", "hi"]),
+        (["Typing", "CancelTyping"], ["Typing", "CancelTyping"]),
+        (["Typing", "CancelTyping", "Typing", "hi"], ["Typing", "CancelTyping", "Typing", "hi"]),
+        (["CancelTyping", "CancelTyping", "hi"], ["CancelTyping", "hi"]),
+        ([], []),
+    ],
+)
+def test_a_cancel_beside_a_message_shows_nothing(things: list[str], seen: list[str]) -> None:
+    assert visible(things) == seen
+
+
+def test_what_others_do_in_between_makes_no_difference() -> None:
+    steps = [
+        t.Says("amy", "hi"),
+        t.Sees("amy", ("Typing", "CancelTyping")),
+        t.Sees("bob", ("CancelTyping",)),
+        t.Sees("amy", (t.Matches("^h"), "Typing", "CancelTyping")),
+    ]
+    assert with_visible_things(steps) == [
+        t.Says("amy", "hi"),
+        t.Sees("amy", ("Typing",)),
+        t.Sees("bob", ("CancelTyping",)),
+        t.Sees("amy", (t.Matches("^h"), "Typing", "CancelTyping")),
+    ]

@@ -7,7 +7,7 @@ PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate run test servers test-scaleout check bench clean
+.PHONY: help demo simulate run test screenshots servers test-scaleout check bench clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -24,6 +24,10 @@ run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: 
 test: .venv/dev  ## Every test; for the browser's, Chromium is unpacked where there is none
 	@$(BIN)/python -m tests.servers.install browser
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+screenshots: .venv/dev  ## Take the pictures in README and docs anew, in Chromium
+	@$(BIN)/python -m tests.servers.install browser
+	WXBOT_SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 servers: .venv/dev  ## Real Redis, Valkey, RabbitMQ and Chromium for the tests that use them; without root, nothing is started
 	@$(BIN)/python -m tests.servers.install

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from tests.servers import driver
 
@@ -20,6 +29,7 @@ DESK: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 PATIENCE = 20.0
 """Seconds for what a page is to show; the machine may be busy with other tests."""
+expect.set_options(timeout=PATIENCE * 1000)
 # A page that was left or reloaded has dropped what it was still reading, such as an endless stream of events.
 _DROPPED = "net::ERR_ABORTED"
 

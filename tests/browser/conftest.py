@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser.asking import Json
 from tests.browser.browsing import Pages, chromium_running
+from tests.browser.desk import Desk
 from tests.browser.playground import PLUGINS, Playground
 from tests.servers.driver import DRIVER
 from tests.servers.fixtures import skip_or_fail
@@ -73,6 +76,66 @@ def start_playground(tmp_path: Path) -> Iterator[StartPlayground]:
         yield start
 
 
+class Lender:
+    """Lends one playground to test after test: its start takes seconds.
+
+    Whoever borrows it finds the world of a Mini Program with all knobs as they are at the beginning; users of earlier
+    tests may be there, so that each test has users of its own. After a test that left it otherwise, or failed, a new
+    one is started.
+    """
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+        self._running = ExitStack()
+        self._lent: Playground | None = None
+        self._start: Json = {}
+        self.is_spoilt = False
+
+    def lend(self) -> Playground:
+        if self._lent is None or self.is_spoilt or self._state(self._lent) != self._start:
+            self.close()
+            self._lent = self._running.enter_context(Playground(self._factory.mktemp("lent") / "playground"))
+            self._start = self._state(self._lent)
+        return self._lent
+
+    def close(self) -> None:
+        self._lent, self.is_spoilt = None, False
+        self._running.close()
+
+    def _state(self, playground: Playground) -> Json:
+        world = playground.server.world()
+        knobs = {name: value for name, value in world["knobs"].items() if name != "ahead"}
+        return {**knobs, "kind": world["account"]["kind"], "bot": world["bot"]["state"], "play": world["play"]}
+
+
+@pytest.fixture(scope="session")
+def lender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender]:
+    lender = Lender(tmp_path_factory)
+    try:
+        yield lender
+    finally:
+        lender.close()
+
+
+@pytest.fixture
+def lent(chromium: Path, lender: Lender) -> Playground:
+    """A playground that other tests have used before."""
+    return lender.lend()
+
+
+@pytest.fixture
+def desk(pages: Pages, lent: Playground) -> Desk:
+    """The page of the lent playground, of a desk's size, in English and light."""
+    return open_desk(pages, lent)
+
+
+def open_desk(pages: Pages, playground: Playground, **wishes: Any) -> Desk:
+    """A page of a playground as ``Pages.open`` opens it, connected."""
+    desk = Desk(pages.open(playground.address, **wishes))
+    desk.is_live()
+    return desk
+
+
 @pytest.fixture
 def playground(start_playground: StartPlayground) -> Playground:
     return start_playground()
@@ -85,9 +148,11 @@ def pytest_runtest_makereport(
     """A test that fails shows its pages and what its playground wrote."""
     report = yield
     if report.when == "call" and report.failed and isinstance(item, pytest.Function):
-        pages, playground = (item.funcargs.get(name) for name in ("pages", "playground"))
+        pages, playground, lent = (item.funcargs.get(name) for name in ("pages", "playground", "lent"))
         if isinstance(pages, Pages):
             report.sections.append(("pictures of the pages", "\n".join(map(str, pages.take_pictures()))))
-        if isinstance(playground, Playground):
+        if isinstance(lender := item.funcargs.get("lender"), Lender):
+            lender.is_spoilt = True
+        if isinstance(playground := playground or lent, Playground):
             report.sections.append(("the playground wrote", playground.story()))
     return report

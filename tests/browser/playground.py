@@ -7,18 +7,22 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+from tests.browser.asking import Server
 from tests.servers.processes import STOP_SECONDS, Process, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
+STATIC = ROOT / "wxbot" / "simulator" / "page" / "static"
 PLUGINS = Path(__file__).parent / "plugins"
 START_SECONDS = 60.0
 _PROJECT = ("wsgi.py", "gunicorn.conf.py")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\S*")
 _MARK = "PLAYGROUND_OF_A_TEST"
+_SECRETS = ("WXBOT_SECRET", "WXBOT_TOKEN", "WXBOT_AES_KEY")
 _ENDS = (0, 128 + signal.SIGTERM)
 
 
@@ -70,9 +74,20 @@ class Playground:
         else:
             self.stop()
 
+    @property
+    def server(self) -> Server:
+        """Its page's server, to be asked without a page."""
+        return Server(self.address)
+
     def story(self, lines: int = 30) -> str:
         """The end of what it wrote."""
         return self._process.story(lines)
+
+    def secrets(self) -> set[str]:
+        """What must never be shown: the secrets its bot was given."""
+        names = tuple(f"{name}=".encode() for name in _SECRETS)
+        found = (line for _, lines in self._processes() for line in lines if line.startswith(names))
+        return {line.partition(b"=")[2].decode() for line in found}
 
     def pause(self) -> None:
         """Its page's server stands still, and takes no connection's end for one."""
@@ -97,9 +112,14 @@ class Playground:
 
     def _left(self) -> Iterator[str]:
         """Processes that it has started, directly or not: they have its mark in their environment."""
+        for process, _ in self._processes():
+            with suppress(OSError):  # it has ended
+                yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+    def _processes(self) -> Iterator[tuple[Path, list[bytes]]]:
+        """The same as folders of /proc, with their environments."""
         for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if f"{_MARK}={self._mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                    yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue  # it has ended, or is not ours to look at
+            with suppress(OSError):  # it has ended, or is not ours to look at
+                environment = (process / "environ").read_bytes().split(b"\0")
+                if f"{_MARK}={self._mark}".encode() in environment:
+                    yield process, environment

@@ -13,6 +13,7 @@ from wxbot import (
     ImageMessage,
     ImageReply,
     LinkReply,
+    MenuClickEvent,
     MenuReply,
     MiniProgramPageReply,
     Plugin,
@@ -67,6 +68,17 @@ async def words(ctx: Context) -> str:
 @plugin.text("crash")
 async def crash(ctx: Context) -> str:
     raise RuntimeError("this plugin is broken on purpose")
+
+
+@plugin.event("subscribe")
+async def welcome(ctx: Context) -> str:
+    return "Welcome."
+
+
+@plugin.event("CLICK")
+async def key(ctx: Context) -> str:
+    assert isinstance(ctx.message, MenuClickEvent)
+    return f"You clicked: {ctx.message.key}"
 
 
 @plugin.image

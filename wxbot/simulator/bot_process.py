@@ -80,12 +80,12 @@ class BotProcess:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Let it finish what is running, then end it."""
+    def stop(self, patience: float = STOP_SECONDS) -> None:
+        """Let it finish what is running, within ``patience`` seconds, then end it."""
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(STOP_SECONDS)
+                self._process.wait(patience)
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()

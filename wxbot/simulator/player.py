@@ -26,20 +26,22 @@ def play(
     *,
     settle: float = 0.5,
     switch_mode: Callable[[Mode], None] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Perform every step on ``wechat``, which is new and has the account of ``transcript``: what went otherwise.
 
     ``forward`` turns the platform's clock by that many seconds. ``told`` hears after each step how many are done.
     ``patience``: real seconds to wait for what a user should see. ``settle``: real seconds in which, after the last
     step, nobody may see anything more. ``switch_mode``: changes the mode of the pushes, where the bot must be told;
-    unless given, it is changed at the platform alone.
+    unless given, it is changed at the platform alone. ``is_stopped``: looked at with every record and wake of the
+    platform's memory; once it is true, nothing more is played.
 
     Each user is compared with all they saw so far: what came before its step is right as well. After their first
     difference a user does nothing any more; the others go on. Of the indicator only what is visible is compared
     (wxbot/simulator/visible.py). What ``forward`` and ``switch_mode`` raise is passed on,
     but for ValueError and AssertionError, which are problems of the step.
     """
-    return _Player(transcript, wechat, forward, told, patience, settle, switch_mode).play()
+    return _Player(transcript, wechat, forward, told, patience, settle, switch_mode, is_stopped).play()
 
 
 class _Different(Exception):
@@ -66,6 +68,7 @@ class _Player:
         patience: float,
         settle: float,
         switch_mode: Callable[[Mode], None] | None,
+        is_stopped: Callable[[], bool],
     ) -> None:
         self._transcript = transcript
         self._wechat = wechat
@@ -74,6 +77,7 @@ class _Player:
         self._patience = patience
         self._settle = settle
         self._switch_mode = switch_mode
+        self._is_stopped = is_stopped
         self._parts: dict[str, _Part] = {}
         self._pushes: list[Push] = []
         self._held: list[Push] | None = None
@@ -84,7 +88,10 @@ class _Player:
             try:
                 self._perform(step)
             except (_Different, AssertionError, ValueError) as problem:
-                self._complain(number, step, str(problem))
+                if not self._is_stopped():
+                    self._complain(number, step, str(problem))
+            if self._is_stopped():
+                return [*self._problems, f"stopped at step {number}"]
             self._told(number)
         self._wait_for_pushes(self._patience)
         self._problems += self._unacknowledged()
@@ -203,7 +210,7 @@ class _Player:
     def _comes(self, predicate: Callable[[], bool], seconds: float) -> bool:
         """Whether it comes true within that many real seconds."""
         try:
-            self._wechat.waits_until(predicate, seconds)
+            self._wechat.waits_until(lambda: self._is_stopped() or predicate(), seconds)
         except AssertionError:
             return False
         return True

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from dotenv import dotenv_values
 
 from wxbot.errors import WxbotError
-from wxbot.simulator.bot_process import BotProcess, check_bot
+from wxbot.simulator.bot_process import STOP_SECONDS, BotProcess, check_bot
 from wxbot.testing import FakeWeChat, LeapingClock
 from wxbot.testing.envelope import Format, Mode
 from wxbot.testing.rules import AccountKind
@@ -74,7 +74,9 @@ class PlayedBot(Protocol):
         """Start it again with what it keeps, by the settings of ``wechat`` as they are now. Raises WxbotError."""
         ...
 
-    def stop(self) -> None: ...
+    def stop(self, patience: float = STOP_SECONDS) -> None:
+        """End it, if it is ours; what it has begun it may finish within ``patience`` seconds."""
+        ...
 
     def log(self, after: int) -> tuple[str, int]:
         """What it logged from the byte ``after`` on, and where that ends."""
@@ -121,9 +123,9 @@ class OwnBot:
         wechat.callback_url = f"{self._process.address}{CALLBACK_PATH}"
         self._process.start()
 
-    def stop(self) -> None:
+    def stop(self, patience: float = STOP_SECONDS) -> None:
         if self._process is not None:
-            self._process.stop()
+            self._process.stop(patience)
             self._process = None
 
     def log(self, after: int) -> tuple[str, int]:
@@ -158,7 +160,7 @@ class ForeignBot:
         if problem:
             raise BotDidNotAnswer(f"{self.target} {problem}")
 
-    def stop(self) -> None:
+    def stop(self, patience: float = STOP_SECONDS) -> None:
         """It is not ours."""
 
     def log(self, after: int) -> tuple[str, int]:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 KEPT = 64 * 1024
 """Bytes of a body that are kept; of a longer one the first."""
 
+SHORTEST = 8
+"""Characters of a secret that is hidden wherever it stands: a shorter one is found in words that are none."""
+
 HIDDEN = "•••"
 _HIDDEN = HIDDEN.encode()
 _OVERLAP = 1024
@@ -49,7 +52,7 @@ class Veil:
     """Hides the secrets of one account. ``secrets``: those whose value is known."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        values = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        values = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
         self._known = re.compile(b"|".join(re.escape(value.encode()) for value in values) or rb"(?!)")
 
     def over(self, text: str) -> str:

@@ -95,6 +95,7 @@ class FakeWeChat:
         self._quota = quota
         self._users: dict[str, User] = {}
         self._agents: dict[str, Agent] = {}
+        self._pushes: dict[str, list[Push]] = {}
         self._start(host, port)
 
     def _start(self, host: str, port: int) -> None:
@@ -236,10 +237,15 @@ class FakeWeChat:
         if self._closed:
             raise RuntimeError("FakeWeChat is closed")
         with self.memory.changed:
-            push = Push(self.platform.user_acts(user.openid, msg_type, fields), self._delivery)
+            push = self._new_push(self.platform.user_acts(user.openid, msg_type, fields))
             if self.platform.agent_hears(push.fields):
                 return self._delivery.divert(push, self.platform.desk.holder(user.openid))
             return self._delivery.dispatch(push)
+
+    def pushes_of(self, user: User) -> list[Push]:
+        """All that was pushed about ``user`` so far, in order, without redeliveries."""
+        with self.memory.changed:
+            return list(self._pushes.get(user.openid, ()))
 
     # -- human agents
 
@@ -255,7 +261,12 @@ class FakeWeChat:
         if self._closed:
             raise RuntimeError("FakeWeChat is closed")
         with self.memory.changed:
-            return self._delivery.dispatch(Push(self.platform.report(user.openid, event, fields), self._delivery))
+            return self._delivery.dispatch(self._new_push(self.platform.report(user.openid, event, fields)))
+
+    def _new_push(self, fields: Mapping[str, Any]) -> Push:
+        push = Push(fields, self._delivery)
+        self._pushes.setdefault(push.openid, []).append(push)
+        return push
 
     # -- pushes by hand
 

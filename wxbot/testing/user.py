@@ -149,6 +149,11 @@ class User:
             here = "a Mini Program" if is_mini_program else "an Official Account"
             raise ValueError(f"no user of {here} does this: {deed}")
 
+    @property
+    def pushes(self) -> list[Push]:
+        """What was pushed about the user so far, in order: their deeds, and what agents did with them."""
+        return self._wechat.pushes_of(self)
+
     # -- what the user saw
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 from wxbot.simulator.page.playground import Playground, Scene
@@ -14,12 +15,13 @@ Json = dict[str, Any]
 
 MOST_ROWS = 500
 """In one event."""
+LOOK = 1.0
+"""Seconds after which it is looked at what changes without being told, such as a bot that ends by itself."""
 KEEP_ALIVE = 10.0
-"""Seconds of silence after which a comment is sent, so that nobody in between closes the connection."""
+"""Seconds after which the time is told, so that nobody in between closes a silent connection."""
 TOGETHER = 0.03
 """Seconds in which what happens is told in one event."""
 RETRY = "retry: 1000\n\n"
-KEEP_ALIVE_COMMENT = ": nothing new\n\n"
 
 _EVENT_ID = re.compile(r"(\d{1,9})-(\d{1,9})")
 
@@ -48,15 +50,17 @@ class Feed:
         """What one page is sent, from ``last_event_id`` on."""
         view = _View(self._playground, last_event_id)
         yield RETRY
+        told_at = self._loop.time()
         while True:
             changed = self._changed
             for event in view.news():
                 yield event
-            try:
-                await asyncio.wait_for(changed.wait(), KEEP_ALIVE)
+            if self._loop.time() - told_at >= KEEP_ALIVE:
+                told_at = self._loop.time()
+                yield view.time()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), LOOK)
                 await asyncio.sleep(TOGETHER)
-            except TimeoutError:
-                yield KEEP_ALIVE_COMMENT
 
 
 class _View:
@@ -79,13 +83,17 @@ class _View:
             self._next += len(rows)
             users = self._changed_users(scene, {row["user"] for row in rows})
             news = {"now": scene.world.now, "rows": rows, "users": users}
-            yield self._event(scene, "rows", news, f"{scene.world.number}-{self._next - 1}")
+            yield _event("rows", news, f"{scene.world.number}-{self._next - 1}")
         if users := self._changed_users(scene, set()):
-            yield self._event(scene, "users", {"now": scene.world.now, "users": users})
+            yield _event("users", {"now": scene.world.now, "users": users})
         yield from self._changed(scene, "knobs", scene.knobs())
         yield from self._changed(scene, "bot", self._playground.bot_state())
         if self._playground.playing is not None:
             yield from self._changed(scene, "play", self._playground.playing)
+
+    def time(self) -> str:
+        """What time it is by the platform's clock."""
+        return _event("time", {"now": self._playground.scene.world.now})
 
     def _begin(self, scene: Scene) -> str:
         is_first = self._scene is None
@@ -94,7 +102,7 @@ class _View:
         state = self._playground.state(scene)
         self._users = {user["name"]: user for user in state["users"]}
         self._told = {name: state[name] for name in ("knobs", "bot", "play")}
-        return self._event(scene, "world", state)
+        return _event("world", state)
 
     def _rows_known(self, scene: Scene) -> int:
         """How many rows a page that comes back has already."""
@@ -112,8 +120,9 @@ class _View:
     def _changed(self, scene: Scene, name: str, value: Json) -> Iterator[str]:
         if self._told.get(name) != value:
             self._told[name] = value
-            yield self._event(scene, name, {"now": scene.world.now, "knobs": value} if name == "knobs" else value)
+            yield _event(name, {"now": scene.world.now, "knobs": value} if name == "knobs" else value)
 
-    def _event(self, scene: Scene, name: str, data: Json, event_id: str = "") -> str:
-        text = scene.wechat.platform.veil.over(json.dumps(data, ensure_ascii=False))
-        return f"event: {name}\n" + (f"id: {event_id}\n" if event_id else "") + f"data: {text}\n\n"
+
+def _event(name: str, data: Json, event_id: str = "") -> str:
+    text = json.dumps(data, ensure_ascii=False)
+    return f"event: {name}\n" + (f"id: {event_id}\n" if event_id else "") + f"data: {text}\n\n"

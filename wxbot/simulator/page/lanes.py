@@ -39,8 +39,9 @@ def _bar(entry: Entry, to: float | None) -> Bar:
 
 
 def _label(entry: Entry) -> str:
-    record = entry.record
-    return f"{record.what} ({record.errcode} {record.errmsg})" if record.errcode else record.what
+    row = entry.row
+    what: str = row["what"]
+    return f"{what} ({row['errcode']} {row['errmsg']})" if row["errcode"] else what
 
 
 def _is_reply(entry: Entry) -> bool:

@@ -36,6 +36,8 @@ LONGEST_NAME = 64
 LONGEST_LEAP = 30 * 24 * 3600.0
 """Seconds that the clock may be turned at once."""
 TWO_DAYS = 48 * 3600
+LAST_SECONDS = 1.0
+"""For the bot to end in when its world has ended already."""
 ENDED = "the bot ended by itself; its log says why"
 
 
@@ -64,7 +66,6 @@ class Scene:
         self.recorder = Recorder(world.wechat)
         self.gone: set[str] = set()
         self._changed = changed
-        self._pushes: list[Push] = []
         self._stop_listening = world.wechat.on_record(self._write)
 
     def _write(self, record: Record) -> None:
@@ -81,16 +82,6 @@ class Scene:
         self._stop_listening()
         self.recorder.close()
         self.world.close()
-
-    # -- pushes
-
-    def remember(self, push: Push) -> None:
-        """A push that may be redelivered later."""
-        self._pushes.append(push)
-
-    def pushes_of(self, openid: str) -> list[Push]:
-        """What was pushed about a user, in order, each once."""
-        return [push for push in self._pushes if push.openid == openid]
 
     # -- as JSON
 
@@ -140,6 +131,7 @@ class Playground:
         self._is_starting = True
         self._problem = ""
         self._turning = threading.Lock()
+        self._stop_playing = threading.Event()
         self.scene = self._new_scene(choice.made_possible())
 
     def _new_scene(self, choice: AccountChoice) -> Scene:
@@ -152,7 +144,9 @@ class Playground:
         self.changed()
 
     def close(self) -> None:
-        """Stop the bot, then the platform."""
+        """Stop the bot, then the platform. What is being played ends."""
+        self._stop_playing.set()
+        self.scene.wechat.memory.wake()
         with self._turning:
             self.bot.stop()
             self.scene.close()
@@ -179,7 +173,7 @@ class Playground:
         return {
             "state": state,
             "target": self.bot.target,
-            "problem": (self._problem or ENDED) if state == "down" else "",
+            "problem": self.scene.wechat.platform.veil.over(self._problem or ENDED) if state == "down" else "",
             "callback": self.scene.wechat.callback_url,
             "plugins": self.bot.plugins,
         }
@@ -225,8 +219,8 @@ class Playground:
 
     def _begin(self, choice: AccountChoice) -> None:
         with self._starting():
-            self.bot.stop()
-            self.scene.close()
+            self.scene.close()  # first: a bot that waits for an answer of this world is not worth waiting for
+            self.bot.stop(LAST_SECONDS)
             self.scene = self._new_scene(choice.made_possible())
             self._tell()
             self._serve()
@@ -283,16 +277,14 @@ class Playground:
                 return user
         raise NoSuchThing(f"there is no user {name!r}")
 
-    def does(self, deed: Callable[[], Push | None]) -> None:
+    def does(self, deed: Callable[[], object]) -> None:
         """A user or an agent does something. Raises NotNow where the account has no such deed, or not now."""
         try:
-            push = deed()
+            deed()
         except (ValueError, AssertionError) as error:
             raise NotNow(str(error)) from None
         except RuntimeError:
             raise NotNow("this world has just ended") from None
-        if push is not None:
-            self.scene.remember(push)
         self._tell()
 
     # -- what can be turned
@@ -304,20 +296,19 @@ class Playground:
 
     def redeliver_last(self, user: User) -> None:
         """Raises NoSuchThing where nothing was pushed yet."""
-        pushes = self.scene.pushes_of(user.openid)
-        if not pushes:
+        if not user.pushes:
             raise NoSuchThing(f"nothing of {user.name} was pushed yet")
-        self._redeliver(pushes[-1])
+        self._redeliver(user.pushes[-1])
 
     def redeliver_row(self, number: int) -> None:
         """The push that a row of the timeline tells of. Raises NoSuchThing where it tells of none."""
         entries = self.scene.book.entries
         record = entries[number].record if number < len(entries) else None
-        pushes = self.scene.pushes_of(record.openid) if record else []
-        for push in pushes:
-            if record and record.kind in ("push", "user") and push.fields == record.body:
-                self._redeliver(push)
-                return
+        if record and record.kind in ("push", "user", "agent") and record.name:
+            for push in self.user(record.name).pushes:
+                if push.fields == record.body:
+                    self._redeliver(push)
+                    return
         raise NoSuchThing(f"row {number} tells of no push")
 
     def _redeliver(self, push: Push) -> None:
@@ -374,10 +365,18 @@ class Playground:
 
         return at_last
 
+    def stop_playing(self) -> None:
+        """End what is being played. Raises NotNow if nothing is."""
+        if self.playing is None or self.playing["state"] != "playing":
+            raise NotNow("no transcript plays")
+        self._stop_playing.set()
+        self.scene.wechat.memory.wake()
+
     def _play(self, transcript: Transcript, name: str) -> Sequence[str]:
         steps = len(transcript.steps)
         told = {"name": name, "done": 0, "steps": steps, "problems": []}
         self.playing = {**told, "state": "playing"}
+        self._stop_playing.clear()
         try:
             self._begin(AccountChoice(transcript.account_kind, transcript.mode, transcript.format))
             problems: Sequence[str] = play(
@@ -386,11 +385,13 @@ class Playground:
                 self.leap,
                 lambda done: self._played(told, transcript.steps[done - 1], done),
                 switch_mode=lambda mode: self._switch(mode, self.scene.wechat.format),
+                is_stopped=self._stop_playing.is_set,
             )
         except WxbotError as error:
             problems = [str(error)]
+        over = self.scene.wechat.platform.veil.over
         state = "failed" if problems else "passed"
-        self.playing = {**told, "state": state, "done": steps, "problems": list(problems)}
+        self.playing = {**told, "state": state, "done": steps, "problems": [over(problem) for problem in problems]}
         self._tell()
         return problems
 

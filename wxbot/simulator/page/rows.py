@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,12 +40,13 @@ class RowBook:
         self.entries.append(Entry(record, standing, row))
 
     def _row(self, number: int, record: Record) -> Json:
+        over = self._wechat.platform.veil.over
         row: Json = {
             "n": number,
             "at": round(record.at - self._began, 4),
             "kind": record.kind,
             "user": record.name,
-            "what": record.what,
+            "what": over(record.what),
             "errcode": record.errcode,
             "errmsg": record.errmsg,
             "ms": round(record.took * 1000, 1),
@@ -53,15 +54,15 @@ class RowBook:
             "needless": record.needless,
             "violation": record.is_violation,
             "attempt": record.attempt,
-            "outcome": record.outcome,
+            "outcome": over(record.outcome),
             "status": record.status,
             "form": _form(record.exchange),
             "sealed": _is_sealed(record),
-            "path": record.path,
+            "path": over(record.path),
             "opens": record.exchange is not None or bool(record.body),
         }
         bubble = bubble_of(record)
-        return {**row, "bubble": bubble} if bubble else row
+        return {**row, "bubble": _each_text(bubble, over)} if bubble else row
 
     def details(self, number: int) -> Json:
         """Everything about one row. Raises IndexError if there is none of this number."""
@@ -75,7 +76,7 @@ class RowBook:
             "answer": _side(exchange.answer) if exchange and exchange.answer else None,
             "clear": exchange.clear if exchange else None,
             "answer_clear": exchange.answer_clear if exchange else None,
-            "fields": _exact(entry.record.body) or None,
+            "fields": _each_text(_exact(entry.record.body), self._wechat.platform.veil.over) or None,
         }
 
 
@@ -94,6 +95,15 @@ def user_state(user: User, began: float, follows: bool) -> Json:
         "queued": user.is_queued,
         "follows": follows,
     }
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with every text in it changed; names are left alone."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_text(each, change) for each in value]
+    return {name: _each_text(each, change) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def _exact(value: Any) -> Any:

@@ -128,6 +128,7 @@ class PageServer:
             web.get("/transcript.yaml", self._transcript),
             web.get("/transcript.py", self._pytest),
             web.post("/play", self._play),
+            web.post("/play/stop", self._stop_playing),
         ]
 
     # -- who may, and what went wrong
@@ -174,7 +175,7 @@ class PageServer:
         headers = {**HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        stream = asyncio.ensure_future(self._stream(response, request.headers.get("Last-Event-ID", "")))
+        stream = asyncio.ensure_future(self._stream(response, _last_event_id(request)))
         self._tasks.add(stream)
         stream.add_done_callback(self._tasks.discard)
         with suppress(asyncio.CancelledError):  # the server stops
@@ -192,7 +193,7 @@ class PageServer:
         if request.query.get("world", str(scene.world.number)) != str(scene.world.number):
             raise NoSuchThing("that world has ended")
         try:
-            return web.json_response(scene.book.details(number), dumps=self._dumps)
+            return web.json_response(scene.book.details(number), dumps=_json)
         except IndexError:
             raise NoSuchThing(f"there is no row {number}") from None
 
@@ -207,14 +208,11 @@ class PageServer:
     async def _lanes(self, request: web.Request) -> web.StreamResponse:
         scene = self._playground.scene
         user = self._playground.user(request.match_info["name"])
-        return web.json_response(scene.lanes(user), dumps=self._dumps)
+        return web.json_response(scene.lanes(user), dumps=_json)
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         text, end = await asyncio.to_thread(self._playground.bot.log, _number(request.query.get("after", "0")))
-        return web.json_response({"text": text, "next": end}, dumps=self._dumps)
-
-    def _dumps(self, data: object) -> str:
-        return self._playground.scene.wechat.platform.veil.over(_json(data))
+        return web.json_response({"text": self._veiled(text), "next": end}, dumps=_json)
 
     # -- users
 
@@ -320,12 +318,13 @@ class PageServer:
     # -- transcripts
 
     async def _transcript(self, request: web.Request) -> web.StreamResponse:
-        text = write(self._playground.scene.recorder.transcript())
+        recorder = self._playground.scene.recorder
+        text = await asyncio.to_thread(lambda: write(recorder.transcript()))
         return _attachment(self._veiled(text), "application/yaml", "conversation.yaml")
 
     async def _pytest(self, request: web.Request) -> web.StreamResponse:
-        transcript = self._playground.scene.recorder.transcript()
-        text = as_pytest(transcript, self._playground.bot.plugins)
+        recorder, plugins = self._playground.scene.recorder, self._playground.bot.plugins
+        text = await asyncio.to_thread(lambda: as_pytest(recorder.transcript(), plugins))
         return _attachment(self._veiled(text), "text/x-python", "test_conversation.py")
 
     async def _play(self, request: web.Request) -> web.StreamResponse:
@@ -335,10 +334,16 @@ class PageServer:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise BadTranscript(name, 1, "this is not UTF-8: save it as UTF-8") from None
-        play = self._playground.play(read(text, name), name)
+        transcript = await asyncio.to_thread(read, text, name)
+        play = self._playground.play(transcript, name)
         task = asyncio.ensure_future(asyncio.to_thread(play))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return _done(202)
+
+    async def _stop_playing(self, request: web.Request) -> web.StreamResponse:
+        await _body(request, actions.NOTHING)
+        self._playground.stop_playing()
         return _done(202)
 
 
@@ -351,6 +356,11 @@ _HTTP_PROBLEMS = {
 
 def _json(data: object) -> str:
     return json.dumps(data, ensure_ascii=False, default=str)
+
+
+def _last_event_id(request: web.Request) -> str:
+    """What the page knows already: as a browser says it, or as a page that connects again by itself."""
+    return request.headers.get("Last-Event-ID") or request.query.get("after", "")
 
 
 def _number(text: str) -> int:

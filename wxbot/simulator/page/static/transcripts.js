@@ -1,6 +1,6 @@
 /** Keeping what happened, as a transcript or as a test, and playing a transcript again. */
 
-import { attempt, showError } from "./alerts.js";
+import { attempt, note, showError } from "./alerts.js";
 import { byId, make, setText } from "./dom.js";
 import { model, on } from "./model.js";
 import { postContent, save } from "./requests.js";
@@ -19,8 +19,7 @@ export function startTranscripts() {
 }
 
 function saveAs(path, name) {
-  let saved = name;
-  return attempt(byId("save-place"), async () => (saved = await save(path, name)), say("done.saved", { name: saved }));
+  return attempt(byId("save-place"), async () => note(say("done.saved", { name: await save(path, name) })));
 }
 
 async function onChosen(event) {

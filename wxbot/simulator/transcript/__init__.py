@@ -1,0 +1,124 @@
+"""A conversation as a small YAML file: what the users did, what was ordered of the platform, what each user saw.
+
+::
+
+    wxbot-transcript: 1
+    account: miniprogram
+    mode: safe
+    format: json
+    steps:
+    - amy says: 你好
+    - amy sees: [Typing, CancelTyping, 你好]
+    - forward: 31
+    - amy sees: [Typing, {matches: "^Order [0-9]+$"}]
+
+Each step has a head, such as ``amy says``, and may have details below it. A user's name may be anything: the words at
+the end of a head decide what it is. ``read`` and ``write`` are each other's reverse.
+"""
+
+from __future__ import annotations
+
+from wxbot.simulator.transcript.grammar import fits
+from wxbot.simulator.transcript.problems import BadTranscript
+from wxbot.simulator.transcript.reading import MAX_BYTES, read
+from wxbot.simulator.transcript.steps import (
+    MAX_SECONDS,
+    MAX_STEPS,
+    VERSION,
+    AgentStep,
+    ClearFaults,
+    Clicks,
+    ClicksMenuItem,
+    Closes,
+    DeliverTwiceAtOnce,
+    Does,
+    Enters,
+    Fault,
+    FaultKind,
+    Follows,
+    Forward,
+    HandsOver,
+    Hold,
+    InOrder,
+    Leaves,
+    Matches,
+    Redeliver,
+    Release,
+    ReleaseOrder,
+    RevokeToken,
+    Says,
+    Scans,
+    Sees,
+    Sends,
+    SendsCard,
+    SendsLink,
+    SendsLocation,
+    SendsPicture,
+    SendsShortVideo,
+    SendsVideo,
+    SendsVoice,
+    SetFormat,
+    SetMode,
+    Step,
+    Takes,
+    Thing,
+    Transcript,
+    UserStep,
+    Views,
+    Writes,
+    user_of,
+)
+from wxbot.simulator.transcript.writing import write
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_SECONDS",
+    "MAX_STEPS",
+    "VERSION",
+    "AgentStep",
+    "BadTranscript",
+    "ClearFaults",
+    "Clicks",
+    "ClicksMenuItem",
+    "Closes",
+    "DeliverTwiceAtOnce",
+    "Does",
+    "Enters",
+    "Fault",
+    "FaultKind",
+    "Follows",
+    "Forward",
+    "HandsOver",
+    "Hold",
+    "InOrder",
+    "Leaves",
+    "Matches",
+    "Redeliver",
+    "Release",
+    "ReleaseOrder",
+    "RevokeToken",
+    "Says",
+    "Scans",
+    "Sees",
+    "Sends",
+    "SendsCard",
+    "SendsLink",
+    "SendsLocation",
+    "SendsPicture",
+    "SendsShortVideo",
+    "SendsVideo",
+    "SendsVoice",
+    "SetFormat",
+    "SetMode",
+    "Step",
+    "Takes",
+    "Thing",
+    "Transcript",
+    "UserStep",
+    "Views",
+    "Writes",
+    "fits",
+    "read",
+    "user_of",
+    "write",
+]

@@ -1,0 +1,273 @@
+"""How each kind of value is read from its node and written again."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, get_args
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from wxbot.simulator.transcript.problems import Wrong, guess, short
+from wxbot.simulator.transcript.steps import MAX_NAME, MAX_SECONDS, Matches, Thing
+from wxbot.simulator.transcript.texts import TAG, literal, quoted, scalar
+from wxbot.testing.rules import AccountKind
+
+_SCALAR_TAGS = {TAG + tag for tag in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")}
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,29})")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][-+]?[0-9]{1,3})?")
+_BASE64_COLUMNS = 76
+_FLOW_COLUMNS = 100
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a value is read from a node (raises Wrong) and written in one line or as a block of lines."""
+
+    read: Callable[[Node], Any]
+    write: Callable[[Any], list[str]]
+
+
+Pairs: TypeAlias = Mapping[str, tuple[Node, Node]]
+"""Key and value nodes, by the key's text."""
+
+
+def is_empty(node: Node) -> bool:
+    """Whether nothing at all is written there."""
+    return isinstance(node, ScalarNode) and node.tag == TAG + "null" and node.value == ""
+
+
+def pairs_of(node: MappingNode) -> dict[str, tuple[Node, Node]]:
+    """The pairs of a mapping. Raises Wrong if a key stands there twice or is no text."""
+    pairs: dict[str, tuple[Node, Node]] = {}
+    for key, value in node.value:
+        text = read_text(key)
+        if text in pairs:
+            raise Wrong(key, f"`{short(text)}` stands here twice; a new step begins with a dash")
+        pairs[text] = (key, value)
+    return pairs
+
+
+def check_keys(node: Node, pairs: Pairs, known: Iterable[str], what: str) -> None:
+    """Raises Wrong at a key that is none of ``known``; ``what`` has those keys, for the error."""
+    names = list(known)
+    for key, (key_node, _) in pairs.items():
+        if key not in names:
+            there = f"there are {', '.join(names)}" if names else "there are none"
+            raise Wrong(key_node, f"{what} has no `{short(key)}`{guess(key, names)}; {there}")
+
+
+def read_text(node: Node) -> str:
+    """What was written, also where YAML takes it for a number or a date: texts are what users write."""
+    if not isinstance(node, ScalarNode):
+        raise Wrong(node, "a text belongs here; quote it if it has brackets, braces or a colon")
+    if node.tag not in _SCALAR_TAGS:
+        raise Wrong(node, f"a text belongs here, without the tag {short(node.tag)}")
+    if is_empty(node):
+        raise Wrong(node, 'a text is missing here; an empty one is written ""')
+    return str(node.value)
+
+
+def _read_name(node: Node) -> str:
+    name = read_text(node)
+    if not 1 <= len(name) <= MAX_NAME:
+        raise Wrong(node, f"a name has 1 to {MAX_NAME} characters")
+    return name
+
+
+def _read_number(node: Node, low: float = -1e300, high: float = 1e300) -> float:
+    text = read_text(node)
+    number = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not low <= number <= high:
+        bounds = "" if high == 1e300 else f" from {low:g} to {high:g}"
+        raise Wrong(node, f"{short(text)} is not a number{bounds}")
+    return number
+
+
+def _read_integer(node: Node, low: int = -(10**18), high: int = 10**18) -> int:
+    text = read_text(node)
+    number = int(text) if _INTEGER.fullmatch(text) else None
+    if number is None or not low <= number <= high:
+        bounds = "" if high == 10**18 else f" from {low} to {high}"
+        raise Wrong(node, f"{short(text)} is not a whole number{bounds}")
+    return number
+
+
+def _read_flag(node: Node) -> bool:
+    text = read_text(node)
+    if text not in ("true", "false"):
+        raise Wrong(node, f"{short(text)} is neither true nor false")
+    return text == "true"
+
+
+def _read_times(node: Node) -> int | None:
+    if read_text(node) == "always":
+        return None
+    try:
+        return _read_integer(node, 1, 10**6)
+    except Wrong as wrong:
+        raise Wrong(node, wrong.reason + ", nor `always`") from None
+
+
+def _read_bytes(node: Node) -> bytes | None:
+    if is_empty(node):
+        return None
+    if not isinstance(node, ScalarNode) or node.tag != TAG + "binary":
+        raise Wrong(node, "the file belongs here as `!!binary` and its base64, or nothing at all for a small one")
+    try:
+        content = base64.b64decode("".join(node.value.split()), validate=True)
+    except (binascii.Error, ValueError):  # ValueError: letters that are not ASCII
+        raise Wrong(node, "this is no base64; `base64 < FILE` writes it") from None
+    if not content:
+        raise Wrong(node, "the file is empty; leave the value out for a small one")
+    return content
+
+
+def _read_pattern(node: Node) -> Matches:
+    text = read_text(node)
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as problem:
+        raise Wrong(node, f"{short(text)} is no regular expression: {problem}") from None
+    return Matches(text)
+
+
+def _read_thing(node: Node) -> Thing:
+    if not isinstance(node, MappingNode):
+        return read_text(node)
+    pairs = pairs_of(node)
+    check_keys(node, pairs, ["matches"], "what a user sees")
+    if "matches" not in pairs:
+        raise Wrong(node, "what a user sees is a text or {matches: REGULAR EXPRESSION}")
+    return _read_pattern(pairs["matches"][1])
+
+
+def _read_things(node: Node) -> tuple[Thing, ...]:
+    items = node.value if isinstance(node, SequenceNode) else [node]
+    return tuple(_read_thing(item) for item in items)
+
+
+def _read_fields(node: Node) -> dict[str, Any]:
+    if not isinstance(node, MappingNode):
+        raise Wrong(node, "fields belong here, such as {EventKey: menu-1}")
+    return {name: _read_any(value) for name, (_, value) in pairs_of(node).items()}
+
+
+def _read_any(node: Node) -> Any:
+    if isinstance(node, MappingNode):
+        return _read_fields(node)
+    if isinstance(node, SequenceNode):
+        return [_read_any(item) for item in node.value]
+    if is_empty(node):
+        return None
+    text = read_text(node)
+    if node.tag == TAG + "int" and _INTEGER.fullmatch(text):
+        return int(text)
+    if node.tag == TAG + "float" and _NUMBER.fullmatch(text):
+        return float(text)
+    known = {"true": True, "false": False, "null": None}  # YAML's other words for these are texts in a chat
+    return known.get(text, text) if node.tag in (TAG + "bool", TAG + "null") else text
+
+
+def choice(options: Iterable[str]) -> Kind:
+    """One of these words."""
+    known = tuple(options)
+
+    def read(node: Node) -> str:
+        text = read_text(node)
+        if text not in known:
+            raise Wrong(node, f"{short(text)} is none of {', '.join(known)}{guess(text, known)}")
+        return text
+
+    return Kind(read, lambda value: [value])
+
+
+def _inline(write: Callable[[Any], str]) -> Callable[[Any], list[str]]:
+    return lambda value: [write(value)]
+
+
+def _write_text(text: str) -> list[str]:
+    return literal(text) or [scalar(text)]
+
+
+def _write_bytes(content: bytes | None) -> list[str]:
+    if content is None:
+        return [""]
+    encoded = base64.b64encode(content).decode()
+    if len(encoded) <= _BASE64_COLUMNS:
+        return [f"!!binary {encoded}"]
+    return ["!!binary |-", *_cut(encoded, _BASE64_COLUMNS)]
+
+
+def _write_things(things: Sequence[Thing]) -> list[str]:
+    flow = f"[{', '.join(map(_write_thing, things))}]"
+    if len(flow) <= _FLOW_COLUMNS and not any(isinstance(thing, str) and "\n" in thing for thing in things):
+        return [flow]
+    lines = [""]
+    for thing in things:
+        first, *rest = _write_text(thing) if isinstance(thing, str) else [_write_thing(thing)]
+        lines += [f"- {first}", *(line and "  " + line for line in rest)]
+    return lines
+
+
+def _write_thing(thing: Thing) -> str:
+    return scalar(thing) if isinstance(thing, str) else f"{{matches: {quoted(thing.pattern)}}}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{scalar(str(name))}: {_flow(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _number(value) if isinstance(value, (int, float)) else scalar(str(value))
+
+
+def _number(value: float) -> str:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        return text.replace("e", ".0e")  # else YAML takes it for a text
+    return text
+
+
+def _seconds(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 10**15 else _number(value)
+
+
+def _cut(text: str, columns: int) -> Iterator[str]:
+    return (text[start : start + columns] for start in range(0, len(text), columns))
+
+
+# the kinds of values, by what they hold
+TEXT = Kind(read_text, _write_text)
+OPTIONAL = Kind(
+    lambda node: "" if is_empty(node) else read_text(node), lambda text: _write_text(text) if text else [""]
+)
+"""A text that may be left out."""
+NAME = Kind(_read_name, _inline(scalar))
+BYTES = Kind(_read_bytes, _write_bytes)
+"""A file's content; None where it is left out."""
+DEGREES = Kind(_read_number, _inline(_number))
+SECONDS = Kind(lambda node: _read_number(node, 0, MAX_SECONDS), _inline(_seconds))
+INT = Kind(_read_integer, _inline(str))
+COUNT = Kind(lambda node: _read_integer(node, 1, 10**6), _inline(str))
+"""From 1."""
+STATUS = Kind(lambda node: _read_integer(node, 100, 599), _inline(str))
+"""Of HTTP."""
+TIMES = Kind(_read_times, lambda times: ["always" if times is None else str(times)])
+"""How often; None is written ``always``."""
+FLAG = Kind(_read_flag, lambda flag: ["true" if flag else "false"])
+SEEN = Kind(_read_things, _write_things)
+"""What a user saw, one thing or several."""
+FIELDS = Kind(_read_fields, _inline(_flow))
+"""A message's fields by name, with whatever is in them."""
+ACCOUNT = choice(get_args(AccountKind))
+MODE = choice(("plain", "compatible", "safe"))
+FORMAT = choice(("json", "xml"))

@@ -13,6 +13,7 @@ from tests.docs.documents import ROOT, Block, blocks, code_words, name_of, prose
 from wxbot.__main__ import main
 from wxbot.simulator import transcript as t
 from wxbot.simulator.export import as_pytest
+from wxbot.simulator.transcript.grammar import ORDERS, TOP, VERBS
 from wxbot.testing.faults import Endpoint
 
 ENGLISH = ROOT / "docs" / "playground.md"
@@ -36,7 +37,7 @@ def test_the_options_are_those_of_the_command(document: Path) -> None:
 
 @both
 def test_the_steps_are_those_there_are(document: Path) -> None:
-    forms = {**{f"NAME {verb}": form for verb, form in t._VERBS.items()}, **t._ORDERS}
+    forms = {**{f"NAME {verb}": form for verb, form in VERBS.items()}, **ORDERS}
     told = {}
     for row in rows(document):
         head = re.match(r"`([A-Za-z ]+):?[^`]*`", row[0])
@@ -54,8 +55,8 @@ def test_the_steps_are_those_there_are(document: Path) -> None:
 
 @both
 def test_the_head_of_a_transcript(document: Path) -> None:
-    told = [word for row in rows(document) for word in code_words(row[0]) if word in t._TOP and len(row) == 2]
-    assert told == list(t._TOP)
+    told = [word for row in rows(document) for word in code_words(row[0]) if word in TOP and len(row) == 2]
+    assert told == list(TOP)
 
 
 @both

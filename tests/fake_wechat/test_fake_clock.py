@@ -1,14 +1,17 @@
-"""The clock that is turned by hand."""
+"""The clock that is turned by hand, and the one that runs and can leap ahead."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from wxbot.testing import ManualClock, RealClock
+from wxbot.testing import FakeWeChat, LeapingClock, ManualClock, RealClock
 from wxbot.testing.background import Background
 
 START = 1_700_000_000.0
@@ -136,3 +139,147 @@ def test_the_real_clock_has_the_same_face() -> None:
         return clock.now() - before
 
     assert asyncio.run(story()) > 0
+
+
+# -- the clock that can leap
+
+
+@pytest.fixture
+def stands_still(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The computer's own time, which does not go on by itself."""
+    monkeypatch.setattr(time, "time", lambda: START)
+    return START
+
+
+HOUR = 3600.0
+"""Longer than any test: what waits for it rings by a leap only."""
+
+
+def test_it_is_the_real_time_until_it_leaps(stands_still: float) -> None:
+    clock = LeapingClock()
+    assert (clock.now(), clock.ahead) == (START, 0.0)
+    clock.forward(31)
+    clock.forward(0)
+    clock.forward(0.5)
+    assert (clock.now(), clock.ahead) == (START + 31.5, 31.5)
+    with pytest.raises(ValueError, match="backwards"):
+        clock.forward(-1)
+    assert clock.ahead == 31.5
+
+
+def test_a_leap_rings_what_falls_due_by_it_and_nothing_else(background: Background, stands_still: float) -> None:
+    clock = LeapingClock()
+    rang: list[str] = []
+    last = threading.Event()
+
+    async def arm() -> None:
+        clock.call_later(10, lambda: rang.append("early"))
+        clock.call_later(20, lambda: rang.append("cancelled")).cancel()
+        clock.call_later(30, last.set)
+        clock.call_later(HOUR, lambda: rang.append("never"))
+
+    background.run(arm())
+    clock.forward(9.5)
+    background.run(_passes())
+    assert rang == []
+    clock.forward(20.5)
+    assert last.wait(10)
+    background.run(_passes())
+    assert rang == ["early"]
+
+
+async def _passes() -> None:
+    """Whatever a loop has been told is done by then."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_a_timer_rings_once(background: Background, stands_still: float) -> None:
+    clock = LeapingClock()
+    rang: list[int] = []
+
+    async def arm() -> None:
+        clock.call_later(1, lambda: rang.append(1))
+
+    background.run(arm())
+    for _ in range(3):
+        clock.forward(5)
+    background.run(_passes())
+    assert rang == [1]
+
+
+def test_a_timer_may_be_called_off_between_the_leap_and_its_ring(stands_still: float) -> None:
+    async def story() -> None:
+        clock = LeapingClock()
+        rang: list[int] = []
+        handle = clock.call_later(5, lambda: rang.append(1))
+        clock.forward(5)
+        handle.cancel()
+        handle.cancel()
+        await _passes()
+        assert rang == []
+
+    asyncio.run(story())
+
+
+def test_timers_of_several_loops_are_rung_from_another_thread(stands_still: float) -> None:
+    clock = LeapingClock()
+    rang = [threading.Event() for _ in range(4)]
+    with ExitStack() as stack:
+        for event in rang:
+            loop = Background("test-loop")
+            stack.callback(loop.close)
+            loop.run(_arm(clock, event))
+        leaps = [threading.Thread(target=clock.forward, args=(HOUR / 10,)) for _ in range(10)]
+        for leap in leaps:
+            leap.start()
+        for leap in leaps:
+            leap.join()
+        assert clock.ahead == pytest.approx(HOUR)
+        clock.forward(1)
+        assert all(event.wait(10) for event in rang)
+
+
+async def _arm(clock: LeapingClock, event: threading.Event) -> None:
+    clock.call_later(HOUR, event.set)
+
+
+def test_timers_of_a_loop_that_has_ended_do_no_harm() -> None:
+    clock = LeapingClock()
+    asyncio.run(_arm(clock, threading.Event()))
+    clock.forward(HOUR * 2)
+
+
+def test_who_sleeps_by_it_wakes_by_a_leap_and_by_itself() -> None:
+    async def story() -> None:
+        clock = LeapingClock()
+        sleeper = asyncio.ensure_future(clock.sleep(HOUR))
+        await _passes()
+        assert not sleeper.done()
+        clock.forward(HOUR)
+        await asyncio.wait_for(sleeper, 10)
+        await asyncio.wait_for(clock.sleep(0.001), 10)
+        await asyncio.wait_for(clock.sleep(0), 10)
+
+    asyncio.run(story())
+
+
+def test_it_writes_down_how_far_it_is_ahead(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    clock = LeapingClock(file)
+    assert float(file.read_text()) == 0.0
+    clock.forward(31)
+    clock.forward(0.001)
+    assert float(file.read_text()) == clock.ahead
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_wechat_may_live_by_it() -> None:
+    clock = LeapingClock()
+    with FakeWeChat(clock) as wechat:
+        alice = wechat.user("alice")
+        alice.says("hi")
+        standing = wechat.platform.standing_of(alice.openid)
+        assert standing.may_send(clock.now()) == 0
+        clock.forward(48 * HOUR)
+        assert standing.may_send(clock.now()) == 45015

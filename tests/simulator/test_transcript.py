@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.simulator.support import ANYWHERE, MINI_PROGRAM, OFFICIAL
 from wxbot.errors import WxbotError
-from wxbot.simulator import transcript as module
 from wxbot.simulator.transcript import (
+    MAX_SECONDS,
     BadTranscript,
     Closes,
     Does,
@@ -21,6 +21,7 @@ from wxbot.simulator.transcript import (
     Fault,
     Forward,
     HandsOver,
+    Hold,
     Matches,
     Redeliver,
     Says,
@@ -34,9 +35,11 @@ from wxbot.simulator.transcript import (
     Takes,
     Transcript,
     Writes,
+    nodes,
     read,
     write,
 )
+from wxbot.simulator.transcript.grammar import ORDERS, VERBS, WORDS, find
 
 EXAMPLE = """\
 wxbot-transcript: 1
@@ -78,7 +81,7 @@ READ = Transcript(
         Fault("send", "fail", times=None),
         Redeliver("amy", 2),
         Writes("kf1@x", "Hello,\nhow are you?", "amy"),
-        module.Hold(),
+        Hold(),
         Sees("amy", ("yes", Matches(r"^Order \d+$")), within=60),
     ),
 )
@@ -139,7 +142,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
     st.builds(Writes, names, texts, names),
     st.builds(Closes, names, names, texts),
     st.builds(HandsOver, names, names, names),
-    st.builds(Forward, st.floats(0, module.MAX_SECONDS)),
+    st.builds(Forward, st.floats(0, MAX_SECONDS)),
     st.builds(Redeliver, names, st.one_of(st.none(), st.integers(1, 10**6))),
 )
 of_official = st.one_of(
@@ -195,7 +198,7 @@ def test_the_example() -> None:
 def test_every_step_there_is(transcript: Transcript) -> None:
     text = write(transcript)
     assert read(text) == transcript
-    assert {type(step) for step in (*MINI_PROGRAM.steps, *OFFICIAL.steps)} == set(module._WORDS)
+    assert {type(step) for step in (*MINI_PROGRAM.steps, *OFFICIAL.steps)} == set(WORDS)
     yaml.safe_load(text)  # other programs read it as well
 
 
@@ -213,7 +216,7 @@ def test_deeds_to_official_accounts_are_read_again(transcript: Transcript) -> No
 def test_large_files_are_read_as_small_ones(transcript: Transcript) -> None:
     text = write(transcript)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_LARGE", -1)  # libyaml, if the text has nothing that it does not take
+        patch.setattr(nodes, "_LARGE", -1)  # libyaml, if the text has nothing that it does not take
         assert read(text) == transcript
 
 
@@ -229,12 +232,12 @@ def test_whatever_it_is_the_error_is_ours(text: str) -> None:
         assert 1 <= line_refused(whole) <= whole.count("\n") + 2
 
 
-@pytest.mark.parametrize("verb", module._VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_the_end_of_a_head_decides_and_no_verb_ends_with_another(verb: str) -> None:
-    others = [other for other in module._VERBS if other != verb]
+    others = [other for other in VERBS if other != verb]
     assert not [other for other in others if verb.endswith(" " + other)]
-    assert not [order for order in module._ORDERS if order.endswith(" " + verb)]
-    assert not [detail for detail in module._VERBS[verb].details if module._find(detail)]
+    assert not [order for order in ORDERS if order.endswith(" " + verb)]
+    assert not [detail for detail in VERBS[verb].details if find(detail)]
 
 
 def test_texts_are_what_was_written_even_where_yaml_sees_more() -> None:
@@ -245,7 +248,7 @@ def test_texts_are_what_was_written_even_where_yaml_sees_more() -> None:
 
 def test_a_single_thing_needs_no_list_and_steps_know_their_lines() -> None:
     steps = read(of_steps("- amy says: a", "", "- amy sees: b", "- hold:")).steps
-    assert steps == (Says("amy", "a"), Sees("amy", ("b",)), module.Hold())
+    assert steps == (Says("amy", "a"), Sees("amy", ("b",)), Hold())
     assert [step.line for step in steps] == [4, 6, 7]
 
 

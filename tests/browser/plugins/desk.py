@@ -94,10 +94,15 @@ async def echo(ctx: Context) -> str:
 
 def png(red: int, green: int, blue: int, width: int = 120, height: int = 90) -> bytes:
     """A picture of one colour."""
-    lines = (b"\0" + bytes((red, green, blue)) * width) * height
+    return png_of(width, height, bytes((red, green, blue)), zlib.compress(bytes(width + 1) * height))
+
+
+def png_of(width: int, height: int, palette: bytes, lines: bytes) -> bytes:
+    """A picture: the red, green and blue of each colour, and the compressed lines of places in that palette."""
     parts = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(lines)),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+        (b"PLTE", palette),
+        (b"IDAT", lines),
         (b"IEND", b""),
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, parts))

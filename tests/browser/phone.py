@@ -1,0 +1,116 @@
+"""One user's phone at the page: what they do on it, and what they see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from playwright.sync_api import FilePayload, Locator, Page, expect
+
+from tests.browser.words import TYPING, either
+
+
+class Phone:
+    """Found by what it is called, in whatever language the page is."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self.name = name
+        self.card = page.get_by_role("article", name=either("Phone of {name}", "{name} 的手机", name=name))
+        self.chat = self.card.get_by_role("log", name=either("Chat of {name}", "{name} 的聊天", name=name))
+        self.field = self.card.get_by_role("textbox", name=either("Message from {name}", "{name} 的消息", name=name))
+        self._page = page
+
+    # -- what they do
+
+    def says(self, text: str) -> None:
+        """Write it and press Enter."""
+        self.field.fill(text)
+        self.field.press("Enter")
+        expect(self.field).to_have_value("")
+
+    def writes(self, text: str) -> None:
+        """Write it and click on Send."""
+        self.field.fill(text)
+        self.card.get_by_role("button", name=either("Send", "发送")).click()
+        expect(self.field).to_have_value("")
+
+    def sends_picture(self, picture: bytes, name: str = "cat.png", kind: str = "image/png") -> None:
+        """Choose a file of this name behind the plus."""
+        self.opens_panel()
+        with self._page.expect_file_chooser() as chooser:
+            self._button("Picture", "图片").click()
+        chooser.value.set_files(FilePayload(name=name, mimeType=kind, buffer=picture))
+        self.closes_panel()
+
+    def does(self, english: str, chinese: str = "", fields: Mapping[str, str] | None = None) -> None:
+        """A tile behind the plus, such as "Follow"; ``fields`` are what its form is to have, empty as it stands there.
+
+        A tile that asks for nothing is given None.
+        """
+        self.opens_panel()
+        self._button(english, chinese or english).click()
+        if fields is not None:
+            form = self.card.get_by_role("form", name=either(english, chinese or english))
+            for label, value in fields.items():
+                form.get_by_role("textbox", name=label, exact=True).fill(value)
+            form.get_by_role("button", name=either("Send", "发送")).click()
+            expect(form).to_be_hidden()
+        self.closes_panel()
+
+    def opens_panel(self) -> None:
+        if self._plus.get_attribute("aria-expanded") == "false":
+            self._plus.click()
+        expect(self._plus).to_have_attribute("aria-expanded", "true")
+
+    def closes_panel(self) -> None:
+        if self._plus.get_attribute("aria-expanded") == "true":
+            self._plus.click()
+        expect(self._plus).to_have_attribute("aria-expanded", "false")
+
+    def clicks(self, label: str) -> None:
+        """A button in the newest message that has one of this name."""
+        self.chat.get_by_role("button", name=label, exact=True).last.click()
+
+    # -- what they see
+
+    def sees(self, text: str, times: int | None = None) -> None:
+        """Sooner or later it stands in the chat; ``times``: exactly so often, and no more."""
+        if times is None:
+            expect(self.chat).to_contain_text(text)
+        else:
+            expect(self.chat.get_by_text(text, exact=True)).to_have_count(times)
+
+    def sees_picture(self, times: int = 1) -> None:
+        """Pictures that are drawn, and not only placeholders of some."""
+        pictures = self.chat.get_by_role("img", name=either("Picture", "图片"))
+        expect(pictures).to_have_count(times)
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+            expect(picture).to_have_js_property("complete", value=True)
+            assert picture.evaluate("image => image.naturalWidth") > 0
+
+    def has_seen(self, *texts: str) -> None:
+        """All of these, in this order."""
+        told = self.chat.inner_text()
+        places = [told.find(text) for text in texts]
+        assert -1 not in places, f"{texts[places.index(-1)]!r} is not in {told!r}"
+        assert places == sorted(places), f"{texts} are not in this order in {told!r}"
+
+    @property
+    def typing(self) -> Locator:
+        """The title, if it says that the bot is typing."""
+        return self.card.get_by_text(TYPING, exact=True)
+
+    def gauge(self, english: str, chinese: str = "") -> Locator:
+        """What is left of one of four deadlines: its aria-valuetext says it in words."""
+        return self.card.get_by_role("meter", name=either(english, chinese or english))
+
+    @property
+    def error(self) -> Locator:
+        return self.card.get_by_role("alert")
+
+    @property
+    def _plus(self) -> Locator:
+        return self._button("More things to do", "更多操作")
+
+    def _button(self, english: str, chinese: str) -> Locator:
+        return self.card.get_by_role("button", name=either(english, chinese))

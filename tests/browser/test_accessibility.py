@@ -1,0 +1,209 @@
+"""Nobody is kept out: axe-core finds nothing in any view, and everything can be done without a mouse."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.accessibility import violations
+from tests.browser.browsing import PHONE, Colours, Locale, Pages
+from tests.browser.conftest import open_desk
+from tests.browser.desk import Desk
+from tests.browser.phone import Phone
+from tests.browser.playground import Playground
+from tests.browser.words import either
+
+MOST_TABS = 80
+# Colours matter to contrast and languages to names: each view is seen in each of them, if not in all pairs.
+in_both = pytest.mark.parametrize(("colours", "locale"), [("light", "en-US"), ("dark", "zh-CN")])
+
+
+@in_both
+def test_every_view(pages: Pages, lent: Playground, colours: Colours, locale: Locale) -> None:
+    desk = open_desk(pages, lent, colours=colours, locale=locale)
+    _has_something_to_show(desk.add_user(f"axe-{colours}"))
+    found = {view: violations(desk.page) for view in views(desk)}
+    assert len(found) == 8
+    assert not {view: lines for view, lines in found.items() if lines}
+
+
+def _has_something_to_show(phone: Phone) -> None:
+    """Several kinds of bubbles."""
+    for text, seen in (("card", "pages/orders"), ("link", "What is on it"), ("crash", "抱歉"), ("words", "not bold")):
+        phone.says(text)
+        phone.sees(seen)
+    phone.says("picture")
+    phone.sees_picture()
+
+
+def views(desk: Desk) -> Iterator[str]:
+    """Opens one view after the other; its name."""
+    yield "timeline"
+    details = desk.timeline.opens_row("push", "picture")
+    yield "details"
+    details.closes()
+    desk.opens_lanes().get_by_role("img").wait_for()
+    yield "lanes"
+    expect(desk.opens_log().get_by_role("log")).to_contain_text("Traceback")
+    yield "log"
+    desk.opens_tab("Record & replay", "录制与回放")
+    yield "record and replay"
+    desk.opens_tab("Platform", "平台")
+    [phone] = desk.page.get_by_role("article").all()
+    phone.get_by_role("button", name=either("More things to do", "更多操作")).click()
+    yield "deeds"
+    phone.get_by_role("button", name=either("Any event", "任意事件")).click()
+    expect(phone.get_by_role("form", name=either("Any event", "任意事件"))).to_be_visible()
+    yield "a form"
+    desk.opens_help()
+    yield "help"
+
+
+@in_both
+def test_a_phones_width(pages: Pages, lent: Playground, colours: Colours, locale: Locale) -> None:
+    desk = open_desk(pages, lent, colours=colours, locale=locale, size=PHONE)
+    zoe = desk.add_user(f"narrow-{colours}")
+    zoe.says("link")
+    zoe.sees("What is on it")
+    found = {"phone": violations(desk.page)}
+    assert fits(desk.page)
+    goes_to(desk.page, "Timeline", "时间线")
+    desk.timeline.opens_row("reply", "A page", zoe.name)
+    found["timeline"] = violations(desk.page)
+    assert fits(desk.page)
+    goes_to(desk.page, "Knobs", "调控")
+    expect(desk.knobs.region).to_be_visible()
+    found["knobs"] = violations(desk.page)
+    assert fits(desk.page)
+    assert not {view: lines for view, lines in found.items() if lines}
+
+
+def goes_to(page: Page, english: str, chinese: str) -> None:
+    """One of the parts that a narrow page shows one at a time."""
+    parts = page.get_by_role("navigation", name=either("Parts of the page", "页面分区"))
+    parts.get_by_role("button", name=either(english, chinese)).click()
+
+
+def fits(page: Page) -> bool:
+    """Nobody has to scroll sideways."""
+    return bool(page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"))
+
+
+# -- without a mouse
+
+
+def tabs_to(page: Page, goal: Locator, key: str = "Tab") -> None:
+    """Press a key until the focus is there, and can be seen to be."""
+    for _ in range(MOST_TABS):
+        if goal.evaluate("goal => goal === document.activeElement"):
+            assert goal.evaluate("goal => goal.matches(':focus-visible')")
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"{MOST_TABS} times {key} do not lead to {goal}")
+
+
+def test_with_tab_and_enter_alone(desk: Desk) -> None:
+    page, keyboard = desk.page, desk.page.keyboard
+    tabs_to(page, page.get_by_role("textbox", name="New user"))
+    keyboard.type("tab-amy")
+    keyboard.press("Enter")
+    amy = desk.phone("tab-amy")
+    expect(amy.field).to_be_focused()
+    keyboard.type("no mouse here")
+    keyboard.press("Shift+Enter")
+    keyboard.type("at all")
+    keyboard.press("Enter")
+    amy.sees("You said: no mouse here\nat all")
+
+    tabs_to(page, desk.timeline.grid)
+    keyboard.press("End")
+    expect(desk.timeline.rows.and_(page.locator("[aria-selected=true]"))).to_contain_text("You said: no mouse here")
+    keyboard.press("ArrowUp")
+    selected = desk.timeline.rows.and_(page.locator("[aria-selected=true]"))
+    expect(selected).to_contain_text("CancelTyping")
+    keyboard.press("Enter")
+    desk.details.is_of("typing", "CancelTyping")
+    expect(desk.details.heading).to_be_focused()
+    keyboard.press("Escape")
+    expect(desk.details.region).to_be_hidden()
+    expect(desk.timeline.grid).to_be_focused()
+
+    desk.knobs.region.wait_for()
+    choice = desk.knobs.region.get_by_role("radiogroup", name="Format")
+    tabs_to(page, choice.get_by_role("radio", name="JSON"))
+    keyboard.press("ArrowRight")
+    expect(choice.get_by_role("radio", name="XML")).to_be_checked()
+    amy.field.focus()
+    keyboard.type("in XML")
+    keyboard.press("Enter")
+    expect(desk.timeline.shows("push", "in XML", "tab-amy")).to_contain_text("XML")
+    choice.get_by_role("radio", name="XML").focus()
+    keyboard.press("ArrowLeft")
+    expect(choice.get_by_role("radio", name="JSON")).to_be_checked()
+
+
+def test_with_single_keys(desk: Desk) -> None:
+    page, keyboard = desk.page, desk.page.keyboard
+    for name in ("key-ben", "key-carl"):
+        keyboard.press("n")
+        keyboard.type(name)
+        keyboard.press("Enter")
+        expect(desk.phone(name).field).to_be_focused()
+        keyboard.press("Escape")
+    keyboard.press("k")
+    ben = desk.phone("key-ben")
+    keyboard.press("m")
+    expect(ben.field).to_be_focused()
+    keyboard.type("/jklm?")
+    keyboard.press("Enter")
+    ben.sees("You said: /jklm?")
+    keyboard.press("Escape")
+
+    keyboard.press("t")
+    expect(desk.timeline.grid).to_be_focused()
+    keyboard.press("/")
+    expect(desk.timeline.search).to_be_focused()
+    keyboard.type("key-ben")
+    expect(desk.timeline.row("reply", "You said: /jklm?")).to_be_visible()
+    keyboard.press("Escape")
+    keyboard.press("Escape")
+    keyboard.press("l")
+    tab = page.get_by_role("tab", name="Lanes")
+    expect(tab).to_be_focused()
+    keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Bot log")).to_be_focused()
+    expect(page.get_by_role("tabpanel", name="Bot log")).to_be_visible()
+    keyboard.press("b")
+    expect(desk.knobs.region.get_by_role("heading", name="Knobs")).to_be_focused()
+    keyboard.press("?")
+    help_dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(help_dialog).to_be_visible()
+    help_dialog.get_by_role("checkbox").focus()
+    keyboard.press("Space")
+    keyboard.press("Escape")
+    expect(help_dialog).to_be_hidden()
+    keyboard.press("t")
+    expect(page.get_by_role("tabpanel", name="Bot log")).to_be_visible()
+
+
+def test_what_a_screen_reader_is_told(desk: Desk) -> None:
+    """Landmarks and headings to go to, a chat that is read as it grows, gauges that are read when asked only."""
+    page = desk.page
+    dora = desk.add_user("read-dora")
+    for role, names in {
+        "region": ("Users", "Phones", "What really happened", "Knobs"),
+        "heading": ("wxbot", "read-dora", "What really happened", "Knobs"),
+    }.items():
+        for name in names:
+            expect(page.get_by_role(role, name=re.compile(f"^{name}")).first).to_be_attached()  # type: ignore[arg-type]
+    for landmark in ("banner", "main"):
+        expect(page.get_by_role(landmark)).to_have_count(1)
+    expect(dora.chat).to_have_attribute("aria-live", "polite")
+    dora.says("hello")
+    expect(dora.chat).to_contain_text("Bot: You said: hello")
+    expect(desk.timeline.grid).to_have_attribute("aria-rowcount", re.compile(r"^\d+$"))
+    for gauge in ("Window", "Typing", "Replies"):
+        expect(dora.gauge(gauge)).to_have_attribute("aria-valuetext", re.compile("."))

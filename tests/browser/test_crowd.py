@@ -1,0 +1,119 @@
+"""A hundred users and ten thousand rows: the page holds the lines in sight only, and goes on as with ten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.browsing import Pages
+from tests.browser.desk import Desk
+from wxbot.simulator.page.playground import Playground
+from wxbot.simulator.page.server import PageServer
+from wxbot.simulator.world import AccountChoice, Credentials
+from wxbot.testing import FakeWeChat, LeapingClock
+
+USERS = 100
+ROWS = 10_000
+MOST_LINES = 100
+MOST_ELEMENTS = 10_000
+
+
+class Nobody:
+    """A bot that is never asked: all users are an agent's."""
+
+    target = "http://127.0.0.1:9/wechat"
+    plugins = ""
+    is_up = True
+
+    def serve(self, wechat: FakeWeChat, clock: LeapingClock, folder: Path) -> None:
+        wechat.callback_url = self.target
+
+    def restart(self, wechat: FakeWeChat) -> None: ...
+
+    def stop(self, patience: float = 0.0) -> None: ...
+
+    def log(self, after: int) -> tuple[str, int]:
+        return "", 0
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Iterator[Playground]:
+    """A hundred users who have talked to an agent."""
+    playground = Playground(Nobody(), AccountChoice(), Credentials(), tmp_path)
+    try:
+        playground.start()
+        playground.scene.wechat.hold()
+        users = [playground.add_user(f"user {number:03}") for number in range(1, USERS + 1)]
+        agent = playground.scene.wechat.agent("kf1")
+        for user in users:
+            agent.takes(user)
+        turn = 0
+        while len(playground.scene.book.entries) < ROWS:
+            user = users[turn % USERS]
+            user.says(f"question {turn}")
+            agent.says(user, f"answer {turn}")
+            turn += 1
+        yield playground
+    finally:
+        playground.close()
+
+
+def test_ten_thousand_rows(crowd: Playground, pages: Pages) -> None:
+    with PageServer(crowd, "127.0.0.1", 0) as server:
+        desk = Desk(pages.open(f"http://127.0.0.1:{server.port}/"))
+        timeline, page = desk.timeline, desk.page
+        timeline.says(ROWS, ROWS)
+        expect(page.get_by_role("button", name="Open user 100 beside")).to_be_attached()
+        rows = [entry.row["what"] for entry in crowd.scene.book.entries]
+        expect(timeline.rows.last).to_contain_text(rows[-1])
+        assert 0 < timeline.rows.count() < MOST_LINES
+        assert page.locator("*").count() < MOST_ELEMENTS
+
+        timeline.grid.press("Home")
+        expect(timeline.row("agent", rows[0], "user 001")).to_be_visible()
+        expect(timeline.rows.first).to_have_attribute("aria-rowindex", "2")
+        assert timeline.rows.count() < MOST_LINES
+        middle = ROWS // 2
+        timeline.grid.evaluate("(grid, share) => (grid.scrollTop = grid.scrollHeight * share)", middle / ROWS)
+        expect(timeline.rows.filter(has_text=rows[middle + 3]).first).to_be_visible()
+        assert timeline.rows.count() < MOST_LINES
+        timeline.grid.press("End")
+        expect(timeline.rows.and_(page.locator(f"[aria-rowindex='{ROWS + 1}']"))).to_contain_text(rows[-1])
+
+        phone = desk.shows("user 042")
+        phone.says("is anybody there?")
+        timeline.says(ROWS + 1, ROWS + 1)
+        expect(timeline.row("deed", "is anybody there?", "user 042")).to_be_visible()
+        phone.sees("is anybody there?")
+
+        timeline.search.fill("anybody")
+        timeline.says(1, ROWS + 1)
+        timeline.search.fill("")
+        timeline.by_user.select_option("user 007")
+        own = [entry.row for entry in crowd.scene.book.entries if entry.row["user"] == "user 007"]
+        timeline.says(len(own), ROWS + 1)
+        assert timeline.numbers() == [row["n"] for row in own]
+        for number in range(50):
+            crowd.scene.wechat.users[6].says(f"more {number}")
+        timeline.says(len(own) + 50, ROWS + 51)
+        page.close()
+
+
+def test_a_storm_of_rows(crowd: Playground, pages: Pages) -> None:
+    """While rows pour in, the page does what it is asked to, and has them all in the end."""
+    with PageServer(crowd, "127.0.0.1", 0) as server:
+        desk = Desk(pages.open(f"http://127.0.0.1:{server.port}/"))
+        desk.timeline.says(ROWS, ROWS)
+        users = crowd.scene.wechat.users
+        for number in range(1000):
+            users[number % USERS].says(f"storm {number}")
+            if number == 500:
+                desk.speaks("中文")
+                desk.shows("user 099")
+        desk.timeline.says(ROWS + 1000, ROWS + 1000)
+        expect(desk.timeline.rows.last).to_contain_text("storm 999")
+        desk.phone("user 099").sees("storm 998", times=1)
+        desk.page.close()

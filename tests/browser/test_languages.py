@@ -1,0 +1,145 @@
+"""The page in English and in Chinese: by the browser's wish, by the switch, and nothing left in the other language."""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.browsing import Pages
+from tests.browser.conftest import open_desk
+from tests.browser.desk import Desk
+from tests.browser.playground import STATIC, Playground
+from tests.browser.words import dictionary
+
+ALIKE = {"fact.errcode", "fault.errcode", "format.json", "format.xml"}
+"""Words that are the same in both languages."""
+NAMES = {
+    *(
+        "wxbot",
+        "English",
+        "WeChat",
+        "Mini",
+        "Program",
+        "JSON",
+        "XML",
+        "YAML",
+        "HTTP",
+        "pytest",
+        "key",
+        "token",
+        "Typing",
+    ),
+    *("errcode", "access_token", "session_from", "AppID", "AI", "MB", "ms", "kf1", "api", "plugins", "wechat", "http"),
+    *("Alt", "Esc", "Home", "End", "PgUp", "PgDn", "Enter", "Shift"),
+}
+"""What is no English on the page in Chinese."""
+
+# What a person reads or is read, except what users and bots wrote.
+_TEXTS = """() => {
+  const theirs = "[role=log], [role=gridcell], [role=img] text:not(.lane-label), pre, dd, td, tr th, h3[tabindex]"
+    + ", [lang=en], .selected-line, .clock-line";
+  const told = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (element.checkVisibility() && !element.closest(theirs)) told.add(walker.currentNode.data.trim());
+  }
+  for (const element of document.querySelectorAll("[aria-label], [title], [placeholder]")) {
+    if (!element.checkVisibility() || element.closest("dd")) continue;
+    for (const name of ["aria-label", "title", "placeholder"]) told.add(element.getAttribute(name) ?? "");
+  }
+  return [...told];
+}"""
+
+
+def english_on(page: Page, *known: str) -> list[str]:
+    """Texts of the page that hold a word of Latin letters which is no name; ``known``: what users wrote."""
+    texts = page.evaluate(_TEXTS)
+    without = "|".join(map(re.escape, known))
+    return [text for text in texts if set(re.findall(r"[A-Za-z]\w+", re.sub(without, " ", text), re.ASCII)) - NAMES]
+
+
+def test_the_two_word_lists() -> None:
+    words = dictionary()
+    assert len(words) > 200
+    assert {key for key, (english, chinese) in words.items() if english == chinese} == ALIKE
+    for key, (english, chinese) in words.items():
+        assert english.strip(), key
+        assert chinese.strip(), key
+        assert not re.search(r"[\u4e00-\u9fff]", english), f"{key}: {english}"
+        assert _values(english) == _values(chinese), key
+
+
+def _values(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(re.sub(r'\{"[^}]*\}', "", text)) if name is not None}
+
+
+def test_every_word_that_is_asked_for_is_there() -> None:
+    """Of those that stand in the sources as they are; some are put together of a prefix and a value."""
+    words = set(dictionary())
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    asked = set(re.findall(r'data-say(?:-\w+)?="([^"]+)"', page))
+    for script in set(STATIC.glob("*.js")) - {STATIC / "dom.js"}:
+        asked |= set(re.findall(r'\bsay\w*(?:\(|: )"([\w.]+)"', script.read_text(encoding="utf-8")))
+    assert len(asked) > 100
+    assert asked - words == set()
+
+
+def test_the_browsers_language_is_the_pages(pages: Pages, lent: Playground) -> None:
+    desk = open_desk(pages, lent, locale="zh-CN")
+    expect(desk.page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(desk.page).to_have_title("wxbot · 小程序")
+    ming = desk.add_user("小明")
+    ming.says("你好")
+    ming.sees("You said: 你好")
+    expect(desk.timeline.shows("push", "你好", "小明")).to_contain_text("加密")
+    expect(ming.gauge("Replies", "可回复")).to_have_attribute("aria-valuetext", "还可回复 4 条")
+
+
+def test_the_switch_is_remembered(desk: Desk) -> None:
+    page = desk.page
+    lucy = desk.add_user("lucy")
+    lucy.says("hello")
+    expect(page.get_by_role("heading", name="What really happened")).to_be_visible()
+    desk.speaks("中文")
+    expect(page.get_by_role("heading", name="实际发生的事")).to_be_visible()
+    expect(desk.phone("lucy").chat).to_have_accessible_name("lucy 的聊天")
+    expect(lucy.card.get_by_text("客服消息")).to_be_visible()
+    lucy.sees("You said: hello")
+    page.reload()
+    desk.is_live()
+    expect(page.get_by_role("heading", name="实际发生的事")).to_be_visible()
+    desk.speaks("English")
+    expect(page.get_by_role("heading", name="What really happened")).to_be_visible()
+    expect(page.get_by_role("button", name="中文")).to_have_attribute("lang", "zh-CN")
+
+
+def test_no_english_is_left_in_chinese(pages: Pages, lent: Playground) -> None:
+    desk = open_desk(pages, lent, locale="zh-CN")
+    anna = desk.add_user("anna")
+    users = [user["name"] for user in lent.server.world()["users"]]
+    anna.says("slow 0.1")
+    anna.sees("That took")
+    anna.opens_panel()
+    desk.knobs.opens()
+    assert english_on(desk.page, *users) == []
+    anna.closes_panel()
+    desk.timeline.opens_row("reply", "That took")
+    assert english_on(desk.page, *users, "That took 0.1 s.") == []
+    desk.details.closes()
+    desk.opens_lanes()
+    assert english_on(desk.page, *users) == []
+    desk.opens_log()
+    desk.opens_tab("Record & replay", "录制与回放")
+    assert english_on(desk.page, *users) == []
+    desk.opens_help()
+    assert english_on(desk.page, *users) == []
+
+
+@pytest.mark.parametrize(("address", "language"), [("?lang=zh", "zh-CN"), ("?lang=en", "en")])
+def test_an_address_can_ask_for_a_language(pages: Pages, lent: Playground, address: str, language: str) -> None:
+    page = pages.open(lent.address + address, locale="zh-CN")
+    expect(page.locator("html")).to_have_attribute("lang", language)

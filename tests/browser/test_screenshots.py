@@ -1,0 +1,110 @@
+"""The pictures in README and docs, taken while the page is used: ``make screenshots`` takes them anew.
+
+Otherwise the same is done, and the pictures are looked at and thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.asking import Server
+from tests.browser.browsing import PHONE, Pages
+from tests.browser.conftest import StartPlayground, open_desk
+from tests.browser.desk import Desk
+from tests.browser.playground import ROOT
+from tests.browser.small import shrunk
+
+IMAGES = ROOT / "docs" / "images"
+WANTED = "WXBOT_SCREENSHOTS"
+SHOP = Path(__file__).parent / "scene"
+ENGLISH = "Where is my parcel?"
+CHINESE = "我的快递到哪了？"
+SMALLEST, LARGEST = 10_000, 250_000
+"""Bytes of a picture: something is on it, and it is looked at over slow lines too."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where pictures go. A bot takes nothing from its environment that begins with WXBOT_ and is no setting."""
+    is_wanted = os.environ.get(WANTED) == "1"
+    monkeypatch.delenv(WANTED, raising=False)
+    return IMAGES if is_wanted else tmp_path
+
+
+@pytest.mark.usefixtures("chinese_fonts")
+def test_the_pictures(pages: Pages, start_playground: StartPlayground, folder: Path) -> None:
+    playground = start_playground(plugins=(SHOP,))
+    light = open_desk(pages, playground)
+    _talk(light, playground.server)
+    dark = open_desk(pages, playground, colours="dark")
+    chinese = open_desk(pages, playground, locale="zh-CN")
+    lanes = open_desk(pages, playground)
+    narrow = open_desk(pages, playground, size=PHONE)
+    dark.shows("Lily")
+    chinese.shows("小明")
+    narrow.shows("Amy")
+    lanes.shows("Amy")
+    lanes.opens_lanes()
+    lanes.page.get_by_role("combobox", name="Show").select_option("15 s")
+    light.shows("小明").says(CHINESE)
+    light.shows("Lily").says(ENGLISH)
+    light.shows("Amy").says(ENGLISH)
+
+    light.timeline.opens_row("push", ENGLISH, "Amy")
+    dark.timeline.by_user.select_option("Lily")
+    dark.timeline.row("reply", "fault: ", "Lily").click()
+    dark.details.is_of("reply", "within 30 days")
+    chinese.timeline.opens_row("push", CHINESE, "小明")
+    taken = {
+        "light": _picture(light, "Amy"),
+        "dark": _picture(dark, "Lily"),
+        "zh": _picture(chinese, "小明"),
+        "phone": _picture(narrow, "Amy"),
+        "lanes": _picture(lanes, "Amy"),
+    }
+    light.phone("Amy").sees("It left Hangzhou this morning.")
+    folder.mkdir(exist_ok=True)
+    for name, seen in taken.items():
+        picture = shrunk(seen, light.page)
+        assert SMALLEST < len(picture) < LARGEST, name
+        (folder / f"playground-{name}.png").write_bytes(picture)
+
+
+def _talk(desk: Desk, server: Server) -> None:
+    """Something has happened to everybody before."""
+    ming = desk.add_user("小明")
+    ming.says("你好")
+    ming.sees("您好！")
+    ming.says("可以退货吗？")
+    ming.sees("30 天内")
+    ming.says("我的订单")
+    ming.sees("您的订单")
+    ben = desk.add_user("Ben")
+    ben.says("Do you have the green one?")
+    ben.sees_picture()
+    lily = desk.add_user("Lily")
+    lily.says("hello")
+    lily.sees("Hello!")
+    server.post("/faults", {"endpoint": "send", "kind": "fail"})
+    lily.says("Can I return a mug?")
+    lily.sees("within 30 days")
+    amy = desk.add_user("Amy")
+    amy.does("Enter session", fields={"session_from": "pages/tea"})
+    amy.sees("Welcome to the tea shop.")
+    amy.says("hello")
+    amy.sees("Hello!")
+    amy.says("My orders")
+    amy.sees("Your orders")
+
+
+def _picture(desk: Desk, name: str) -> bytes:
+    """The page while the bot types to this user."""
+    phone = desk.phone(name)
+    expect(phone.typing).to_be_visible()
+    picture = desk.page.screenshot()
+    assert phone.typing.is_visible(), "the picture was taken too late"
+    return picture

@@ -1,0 +1,68 @@
+"""What happened is saved, played again and compared; what cannot be played is said with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Download, expect
+
+from tests.browser.browsing import Pages
+from tests.browser.desk import PATIENT, Desk
+
+
+def text_of(download: Download, folder: Path) -> str:
+    path = folder / download.suggested_filename
+    download.save_as(path)
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_conversation_is_played_again(desk: Desk, tmp_path: Path) -> None:
+    amy = desk.add_user("played-amy")
+    amy.says("good morning")
+    amy.sees("You said: good morning")
+    amy.says("parts 2")
+    amy.sees("Part 2")
+    saved = desk.saves("Save transcript", "保存记录")
+    expect(desk.page.get_by_role("status").filter(has_text=f"Saved as {saved.suggested_filename}.")).to_be_visible()
+    assert saved.suggested_filename == "conversation.yaml"
+    transcript = text_of(saved, tmp_path)
+    assert "played-amy says: good morning" in transcript
+
+    place = desk.plays("again.yaml", transcript)
+    expect(place.get_by_text("again.yaml")).to_be_visible()
+    expect(place.get_by_role("status")).to_contain_text("Passed: all ", timeout=PATIENT)
+    expect(place.get_by_role("list", name="Problems")).to_be_hidden()
+    amy = desk.shows("played-amy")
+    amy.sees("Part 2", times=1)
+    amy.has_seen("good morning", "You said: good morning", "parts 2", "Part 1", "Part 2")
+
+    place = desk.plays("other.yaml", transcript.replace("You said: good morning", "You said: good evening"))
+    expect(place.get_by_role("status")).to_contain_text("Failed at step ", timeout=PATIENT)
+    problems = place.get_by_role("list", name="Problems")
+    expect(problems).to_contain_text("good evening")
+    expect(problems).to_contain_text("good morning")
+    expect(place.get_by_text("other.yaml").first).to_be_visible()
+
+
+def test_a_transcript_that_is_none(desk: Desk, pages: Pages) -> None:
+    pages.troubles(desk.page).expect("422 .*/play")
+    place = desk.plays("bad.yaml", "wxbot-transcript: 1\nsteps:\n- amy says: hello\n- amy does what: she likes\n")
+    alert = place.get_by_role("alert")
+    expect(alert).to_contain_text("bad.yaml, line 4: ")
+    place = desk.plays("list.yaml", "- [\n")
+    expect(alert).to_have_count(1)
+    expect(alert).to_contain_text("list.yaml, line ")
+    alert.get_by_role("button", name="Dismiss").click()
+    expect(alert).to_be_hidden()
+
+
+def test_a_conversation_becomes_a_test(desk: Desk, tmp_path: Path) -> None:
+    ben = desk.add_user("exported-ben")
+    ben.says("hello")
+    ben.sees("You said: hello")
+    saved = desk.saves("Export as pytest", "导出 pytest")
+    assert saved.suggested_filename == "test_conversation.py"
+    source = text_of(saved, tmp_path)
+    compile(source, saved.suggested_filename, "exec")
+    assert "def test_" in source
+    assert "You said: hello" in source

@@ -1,0 +1,280 @@
+"""What tests of the playground share: a bot in this process, a page server, and who sits at the page."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+from urllib.parse import quote
+
+from wxbot import Context, Plugin
+from wxbot.bot import Bot
+from wxbot.simulator.bot_process import BotDidNotStart
+from wxbot.simulator.page.playground import Playground
+from wxbot.simulator.page.server import PageServer
+from wxbot.simulator.world import AccountChoice, Credentials
+from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
+
+PATIENCE = 30.0
+"""Real seconds for what must come; nothing takes so long unless something is wrong."""
+_SILENCES = 3  # comments that only keep the connection, one in ten seconds
+JSON = "application/json"
+PLAIN = AccountChoice(mode="plain")
+
+
+def echoing() -> Plugin:
+    """Says back every text."""
+    plugin = Plugin("echo")
+
+    @plugin.fallback
+    async def echo(ctx: Context) -> str | None:
+        return ctx.text or None
+
+    return plugin
+
+
+class NearBot:
+    """A PlayedBot in this process. ``starts``: how often it did; ``fails``: how often it will not, from now on."""
+
+    target = ""
+    plugins = "near"
+
+    def __init__(self, *plugins: Plugin, **choices: Any) -> None:
+        self.starts = 0
+        self.fails = 0
+        self.written = b""
+        self._given = plugins
+        self._choices = choices
+        self._serving = ExitStack()
+        self._is_up = False
+        self._clock: LeapingClock | None = None
+        self._store = Path()
+
+    @property
+    def is_up(self) -> bool:
+        return self._is_up
+
+    def serve(self, wechat: FakeWeChat, clock: LeapingClock, folder: Path) -> None:
+        self._clock, self._store = clock, folder / "bot.db"
+        self.restart(wechat)
+
+    def restart(self, wechat: FakeWeChat) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise BotDidNotStart(f"the bot ended while it started: it knows {wechat.platform.account.secret}")
+        self.stop()
+        kind = wechat.platform.account.kind
+        bot = Bot(
+            settings_for(wechat, self._store, account_kind=kind, **self._choices),
+            plugins=self._given,
+            clock=self._clock,
+        )
+        wechat.callback_url = self._serving.enter_context(serve(bot))
+        self._is_up = True
+        self.starts += 1
+
+    def stop(self, patience: float = 0.0) -> None:
+        self._serving.close()
+        self._is_up = False
+
+    def log(self, after: int) -> tuple[str, int]:
+        return self.written[after:].decode(), max(after, len(self.written))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the page server answered."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """The sentence for the person at the page."""
+        told = self.json
+        assert set(told) == {"error"}, told
+        return str(told["error"])
+
+
+class Event(NamedTuple):
+    """One server-sent event."""
+
+    name: str
+    data: Any
+    id: str
+
+
+class EventStream:
+    """An open page: what it is told. ``rows``: all rows so far of the world it is in; ``last_event_id`` as a browser
+    keeps it.
+    """
+
+    def __init__(self, port: int, headers: Mapping[str, str]) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.last_event_id = ""
+        self.head: Mapping[str, str] = {}
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._connection.request("GET", "/events", headers=dict(headers))
+        self._response = self._connection.getresponse()
+        self.head = dict(self._response.getheaders())
+        assert self._response.status == 200, self._response.read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the page."""
+        self._response.close()
+        self._connection.close()
+
+    def next(self) -> Event:
+        """The next event; comments are passed over. Raises EOFError when the server has ended it."""
+        fields: dict[str, str] = {}
+        silences = 0
+        while "data" not in fields:
+            fields = dict(self._block())
+            silences += "" in fields
+            assert silences <= _SILENCES, "what should come did not"
+        event = Event(fields["event"], json.loads(fields["data"]), fields.get("id", ""))
+        self.last_event_id = event.id or self.last_event_id
+        if event.name == "world":
+            self.rows = []
+        elif event.name == "rows":
+            self.rows += event.data["rows"]
+        return event
+
+    def _block(self) -> Iterator[tuple[str, str]]:
+        while line := self._line():
+            name, _, value = line.partition(": ")
+            yield name, value
+
+    def _line(self) -> str:
+        line = self._response.readline()
+        if not line:
+            raise EOFError("the server ended the stream")
+        return line.decode().removesuffix("\n")
+
+    def until(self, name: str, matches: Callable[[Any], bool] = lambda data: True) -> Any:
+        """The data of the next event of this name that matches."""
+        while True:
+            event = self.next()
+            if event.name == name and matches(event.data):
+                return event.data
+
+    def row(self, what: str, kind: str, times: int = 1) -> dict[str, Any]:
+        """The row of this kind that tells of this, once it has come ``times`` times."""
+        while True:
+            found = [row for row in self.rows if (row["what"], row["kind"]) == (what, kind)]
+            if len(found) >= times:
+                return found[times - 1]
+            self.until("rows")
+
+
+class Desk:
+    """Somebody at the page of a playground."""
+
+    def __init__(self, playground: Playground, server: PageServer, bot: NearBot) -> None:
+        self.playground = playground
+        self.server = server
+        self.bot = bot
+        self.headers: dict[str, str] = {}
+
+    @property
+    def wechat(self) -> FakeWeChat:
+        """The platform of the world there is now."""
+        return self.playground.scene.wechat
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request, with the path exactly as given."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
+        try:
+            connection.request(method, path, body, {**self.headers, **(headers or {})})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def post(self, path: str, body: object = None, kind: str = JSON) -> Answer:
+        """POST ``body``: bytes as they are, else as JSON; without one an empty object."""
+        raw = body if isinstance(body, bytes) else json.dumps({} if body is None else body).encode()
+        return self.ask("POST", path, raw, {"Content-Type": kind})
+
+    def done(self, path: str, body: object = None, kind: str = JSON) -> Any:
+        """POST what must go well; its answer."""
+        answer = self.post(path, body, kind)
+        assert 200 <= answer.status < 300, (path, body, answer)
+        assert answer.json["ok"] is True
+        return answer.json
+
+    def adds(self, name: str) -> User:
+        """A new user."""
+        self.done("/users", {"name": name})
+        return self.wechat.user(name)
+
+    def lets(self, user: User, deed: str, **details: object) -> None:
+        """A user does something."""
+        self.done(f"/users/{quote(user.name, safe='')}/deeds", {"deed": deed, **details})
+
+    def opens(self, last_event_id: str = "") -> EventStream:
+        """Open the page."""
+        more = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        return EventStream(self.server.port, {**self.headers, **more})
+
+    def row(self, number: int) -> Any:
+        """All about one row."""
+        answer = self.get(f"/rows/{number}")
+        assert answer.status == 200, answer
+        return answer.json
+
+    def plays(self, transcript: str, name: str = "story.yaml") -> Any:
+        """Play a transcript to its end: the last ``play`` that the page is told."""
+        with self.opens() as stream:
+            stream.next()  # the world there was before
+            answer = self.post(f"/play?name={name}", transcript.encode(), "application/yaml")
+            assert answer.status == 202, answer
+            return next_verdict(stream)
+
+
+def next_verdict(stream: EventStream) -> Any:
+    """What came of the transcript that plays."""
+    return progress(stream, lambda told: told["state"] in ("passed", "failed"))
+
+
+def progress(stream: EventStream, matches: Callable[[Any], bool]) -> Any:
+    """How far the transcript that plays has come, once that matches: a new world tells it as well."""
+    while True:
+        event = stream.next()
+        told = event.data["play"] if event.name == "world" else event.data if event.name == "play" else None
+        if told and matches(told):
+            return told
+
+
+@contextmanager
+def desk_for(
+    folder: Path, *plugins: Plugin, choice: AccountChoice = PLAIN, key: str = "", **choices: Any
+) -> Iterator[Desk]:
+    """A playground with its bot and its page; without ``plugins`` the bot echoes. ``choices``: fields of Settings."""
+    bot = NearBot(*(plugins or (echoing(),)), **choices)
+    playground = Playground(bot, choice, Credentials(), folder)
+    with ExitStack() as stack:
+        stack.callback(playground.close)
+        server = stack.enter_context(PageServer(playground, "127.0.0.1", 0, key))
+        playground.start()
+        yield Desk(playground, server, bot)

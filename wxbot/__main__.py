@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -155,9 +155,15 @@ def simulate_command(**options: Any) -> None:
     """Try a bot with a fake WeChat on this machine: no account, no network."""
     from wxbot.simulator.command import Simulation, simulate
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the bot is ended as well
-    with suppress(KeyboardInterrupt):
-        sys.exit(0 if simulate(Simulation(**options), _say, _lines_written()) else 1)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that the bot is ended as well
+    simulation = Simulation(**options)
+    try:
+        sys.exit(0 if simulate(simulation, _say, _lines_written()) else 1)
+    except KeyboardInterrupt:
+        if simulation.has_verdict:
+            click.echo("wxbot: interrupted", err=True)
+        sys.exit(128 + signal.SIGINT if simulation.has_verdict else 0)
 
 
 @main.command()

@@ -33,6 +33,9 @@ class Nobody:
 
     def restart(self, wechat: FakeWeChat) -> None: ...
 
+    def troubles(self) -> int:
+        return 0
+
     def stop(self, patience: float = 0.0) -> None: ...
 
     def log(self, after: int) -> tuple[str, int]:

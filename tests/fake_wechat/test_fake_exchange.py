@@ -6,6 +6,7 @@ import http.client
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,10 @@ def test_secrets_are_hidden_wherever_they_stand(secret: str, around: str) -> Non
 
 
 @given(
-    before=st.text(), after=st.text(), secret=st.sampled_from(ALL), glue=st.sampled_from(["", "_", "-", "0", "12_", "\\"])
+    before=st.text(),
+    after=st.text(),
+    secret=st.sampled_from(ALL),
+    glue=st.sampled_from(["", "_", "-", "0", "12_", "\\"]),
 )
 def test_whatever_stands_around_a_secret(before: str, after: str, secret: str, glue: str) -> None:
     text = before + glue + secret + glue + after
@@ -232,10 +236,8 @@ def test_of_a_large_file_the_beginning_is_kept(wechat: FakeWeChat, caller: Calle
 def faulty(wechat: FakeWeChat, alice: User, caller: Caller) -> Exchange:
     """The exchange of a call that goes wrong, whatever the caller meets."""
     caller.fetch()
-    try:
+    with suppress(OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError):
         caller.sends(alice, "hi")
-    except (OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError):
-        pass
     wechat.waits_until(lambda: any(record.fault for record in wechat.timeline))
     exchange = exchange_of(wechat, "send")
     assert json.loads(exchange.request.body)["text"] == {"content": "hi"}
@@ -247,9 +249,7 @@ def test_a_connection_that_was_dropped_has_no_answer(wechat: FakeWeChat, alice: 
     assert faulty(wechat, alice, caller).answer is None
 
 
-def test_a_call_that_failed_with_http_has_no_answer_of_the_api(
-    wechat: FakeWeChat, alice: User, caller: Caller
-) -> None:
+def test_a_call_that_failed_with_http_has_no_answer_of_the_api(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
     wechat.faults.http_error("send", 502)
     assert faulty(wechat, alice, caller).answer is None
 

@@ -77,6 +77,9 @@ class NearBot:
         self._is_up = True
         self.starts += 1
 
+    def troubles(self) -> int:
+        return 0
+
     def stop(self, patience: float = 0.0) -> None:
         self._serving.close()
         self._is_up = False

@@ -44,7 +44,12 @@ POSTS = [
     "/agents",
     "/play",
 ]
-ROUTES = [*(("GET", path) for path in GETS), *(("POST", path) for path in POSTS), ("PUT", "/users"), ("HEAD", "/events")]
+ROUTES = [
+    *(("GET", path) for path in GETS),
+    *(("POST", path) for path in POSTS),
+    ("PUT", "/users"),
+    ("HEAD", "/events"),
+]
 
 
 @pytest.fixture
@@ -85,7 +90,8 @@ def assert_refused(answer: Answer, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.9.9.9", "127.0.0.1:{port}", "localhost:{port}", "[::1]:1"]
+    "host",
+    ["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.9.9.9", "127.0.0.1:{port}", "localhost:{port}", "[::1]:1"],
 )
 def test_names_of_this_machine(desk: Desk, host: str) -> None:
     assert desk.ask("GET", "/", headers={"Host": host.format(port=desk.server.port)}).status == 200
@@ -101,7 +107,7 @@ def test_names_of_this_machine(desk: Desk, host: str) -> None:
         "127.0.0.1@evil.example",
         "192.168.1.7",
         "10.0.0.1:8000",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104
         "[::]",
         "[::2]",
         "",
@@ -145,7 +151,10 @@ def test_the_page_itself_may_ask(desk: Desk) -> None:
     for host in ("127.0.0.1", "localhost"):
         own = f"{host}:{desk.server.port}"
         answer = desk.ask(
-            "POST", "/users", b'{"name": "%s"}' % host.encode(), {"Host": own, "Origin": f"http://{own}", "Content-Type": JSON}
+            "POST",
+            "/users",
+            b'{"name": "%s"}' % host.encode(),
+            {"Host": own, "Origin": f"http://{own}", "Content-Type": JSON},
         )
         assert answer.status == 201
 
@@ -217,7 +226,9 @@ def test_without_the_key_nothing_is_served(guarded: Desk, method: str, path: str
     assert guarded.wechat.users == []
 
 
-@pytest.mark.parametrize("key", ["", "wrong", KEY + "x", KEY[:-1], KEY.upper(), "%FF%FE", "%E4%BD%A0", "%00", "%ED%A0%80"])
+@pytest.mark.parametrize(
+    "key", ["", "wrong", KEY + "x", KEY[:-1], KEY.upper(), "%FF%FE", "%E4%BD%A0", "%00", "%ED%A0%80"]
+)
 def test_a_wrong_key(guarded: Desk, key: str) -> None:
     answer = guarded.get(f"/?key={key}")
     assert_refused(answer, "key")
@@ -257,7 +268,8 @@ def test_from_this_machine_only(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["0.0.0.0", "::", "192.168.0.1", "8.8.8.8", "example", "", "localhost.example", "127.0.0.1.example", "[", "::2"]
+    "host",
+    ["0.0.0.0", "::", "192.168.0.1", "8.8.8.8", "name", "", "localhost.name", "127.0.0.1.name", "[", "::2"],  # noqa: S104
 )
 def test_from_elsewhere_too(host: str) -> None:
     assert not is_loopback(host)

@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,13 @@ def knobs(desk: Desk, **changes: object) -> Any:
 
 def test_every_mode_and_format(desk: Desk, alice: User) -> None:
     starts = 1
-    changes = [("compatible", "json", 1), ("safe", "xml", 0), ("plain", "xml", 1), ("safe", "json", 1), ("plain", "json", 1)]
+    changes = [
+        ("compatible", "json", 1),
+        ("safe", "xml", 0),
+        ("plain", "xml", 1),
+        ("safe", "json", 1),
+        ("plain", "json", 1),
+    ]
     for mode, form, restarts in changes:
         told = knobs(desk, mode=mode, format=form)
         assert (told["mode"], told["format"], told["formats"]) == (mode, form, ["json", "xml"])
@@ -91,7 +98,6 @@ def test_a_bot_that_does_not_start_leaves_all_as_it_was(desk: Desk, alice: User)
     assert answer.status == 422
     assert answer.error == "the bot ended while it started: it knows •••"
     assert desk.playground.scene.knobs() == before
-    assert "mode" not in desk.get("/transcript.yaml").body.decode().partition("steps")[2]
     answers(desk, alice, "still there")
 
 
@@ -204,7 +210,9 @@ def calls(desk: Desk, user: User) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.parametrize("endpoint", ["typing", "send", "token", "upload", "download"])
 @pytest.mark.parametrize(("order", "words"), FAULTS)
-def test_a_fault_where_it_was_ordered(desk: Desk, alice: User, endpoint: str, order: dict[str, Any], words: str) -> None:
+def test_a_fault_where_it_was_ordered(
+    desk: Desk, alice: User, endpoint: str, order: dict[str, Any], words: str
+) -> None:
     knobs(desk, hold=True)  # the bot makes no calls in between
     desk.lets(alice, "says", text="hi")
     call = calls(desk, alice)[endpoint]
@@ -230,10 +238,8 @@ def test_a_fault_where_it_was_ordered(desk: Desk, alice: User, endpoint: str, or
 
 def attempt(call: Callable[[], object]) -> None:
     """What a fault breaks is no surprise."""
-    try:
+    with suppress(OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError, KeyError):
         call()
-    except (OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError, KeyError):
-        pass
 
 
 def test_faults_for_some_time_and_for_ever_and_no_more(desk: Desk, alice: User) -> None:
@@ -527,6 +533,45 @@ def test_only_one_transcript_plays_at_a_time(tmp_path: Path) -> None:
         assert desk.plays(story)["state"] == "passed"
 
 
+UNENDING = """\
+wxbot-transcript: 1
+mode: plain
+steps:
+- amy says: hi
+- amy sees: [Typing, CancelTyping, hi, what never comes]
+- bob says: hi
+"""
+
+
+def test_a_transcript_can_be_stopped(desk: Desk) -> None:
+    assert desk.post("/play/stop").status == 422
+    with desk.opens() as page:
+        assert desk.post("/play", UNENDING.encode(), "text/plain").status == 202
+        progress(page, lambda told: told["done"] == 1)
+        desk.done("/play/stop")
+        told = next_verdict(page)
+    assert (told["state"], told["problems"]) == ("failed", ["stopped at step 2"])
+    assert [user.name for user in desk.wechat.users] == ["amy"]
+    answer = desk.post("/play/stop")
+    assert (answer.status, answer.error) == (422, "no transcript plays")
+    assert desk.plays(STORY)["state"] == "passed"
+
+
+def test_who_closes_the_page_does_not_wait_for_a_transcript(tmp_path: Path) -> None:
+    """It would wait for a minute, and so would this test; what was played says that it was stopped."""
+    with desk_for(tmp_path) as desk, desk.opens() as page:
+        assert desk.post("/play", UNENDING.encode(), "text/plain").status == 202
+        progress(page, lambda told: told["done"] == 1)
+        playground = desk.playground
+    assert playground.playing is not None
+    assert playground.playing["problems"] == ["stopped at step 2"]
+
+
+def test_a_transcript_that_has_hardly_begun_is_let_go_as_well(tmp_path: Path) -> None:
+    with desk_for(tmp_path) as desk:
+        assert desk.post("/play", UNENDING.encode(), "text/plain").status == 202
+
+
 EVERYTHING = """\
 wxbot-transcript: 1
 account: official
@@ -571,7 +616,14 @@ steps:
 def test_what_was_played_can_be_kept_and_played_again(desk: Desk) -> None:
     assert desk.plays(EVERYTHING)["problems"] == []
     kept = kept_without_typing(desk)
-    for words in ("redeliver: amy", "hold", "release: sent", "revoke token", "deliver twice at once: true", "mode: plain"):
+    for words in (
+        "redeliver: amy",
+        "hold",
+        "release: sent",
+        "revoke token",
+        "deliver twice at once: true",
+        "mode: plain",
+    ):
         assert words in kept
     assert kept.index("hold") < kept.index("amy says: one") < kept.index("release")
     assert desk.plays(kept)["problems"] == []

@@ -383,7 +383,9 @@ def test_details_of_what_is_binary_or_long(wechat: FakeWeChat) -> None:
 def test_numbers_that_json_cannot_hold_are_told_as_words(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
-    raw = b'{"touser": "%s", "msgtype": "text", "text": {"content": "x", "a": [NaN, Infinity, -1e999, 9007199254740993]}}'
+    raw = (
+        b'{"touser": "%s", "msgtype": "text", "text": {"content": "x", "a": [NaN, Infinity, -1e999, 9007199254740993]}}'
+    )
     phone.caller.post(
         "/cgi-bin/message/custom/send", raw % phone.alice.openid.encode(), access_token=phone.caller.fetch()
     )

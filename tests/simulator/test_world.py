@@ -1,4 +1,4 @@
-"""Worlds with a bot in another process: our own under gunicorn, somebody else's at its callback URL, and the command."""
+"""Worlds with a bot in another process: our own under gunicorn, or somebody else's at its callback URL."""
 
 from __future__ import annotations
 
@@ -146,8 +146,7 @@ def test_our_own_bot_starts_answers_and_leaves_nothing_behind(project: Path, plu
         assert text
         assert bot.log(end) == ("", end)
         assert world.wechat.settings()["WXBOT_SECRET"] not in text
-    assert not bot.is_up
-    assert processes_about(tmp_path / "world") == []
+    assert (bot.is_up, processes_about(tmp_path / "world")) == (False, [])
 
 
 def test_a_leap_reaches_the_bot_in_its_process(project: Path, plugins: str, tmp_path: Path) -> None:
@@ -209,9 +208,7 @@ def test_plugins_that_do_not_load(
         assert not bot.is_up
 
 
-def test_settings_that_are_wrong(
-    project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_that_are_wrong(project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WXBOT_HANDLER_TIMEOUT", "soon")
     bot = OwnBot(plugins)
     with (

@@ -21,7 +21,7 @@ from wxbot.config import ACCOUNTS_VARIABLE, PREFIX, load_settings
 from wxbot.errors import WxbotError
 
 _OWN = frozenset(PREFIX + name.upper() for name in OWN)
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
 
@@ -39,6 +39,7 @@ class BotProcess:
         self.port = free_port()
         ours = {name: value for name, value in os.environ.items() if name not in _OWN}
         self._environment = {**ours, **settings, "WXBOT_BIND": f"127.0.0.1:{self.port}", ACCOUNTS_VARIABLE: ""}
+        self._environment["PYTHONUNBUFFERED"] = "1"  # what a plugin prints is in the log at once
         self._log_file = log_file
         self._project = project or Path.cwd()
         self._log: IO[bytes] | None = None

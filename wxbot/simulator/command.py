@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import tempfile
 import threading
@@ -71,6 +72,11 @@ class Simulation:
     api_port: int
 
     @property
+    def has_verdict(self) -> bool:
+        """Whether somebody waits to hear if all went as it should."""
+        return self.demo or self.transcript is not None
+
+    @property
     def plugin_folders(self) -> str:
         found = ",".join(folder for folder in ("plugins", "examples/plugins") if Path(folder).is_dir())
         return self.folders or found
@@ -118,7 +124,7 @@ def simulate(asked: Simulation, say: Say, written: Iterable[str]) -> bool:
         open_console(say, written, asked.plugin_folders, asked.mode, asked.form)
         return True
     bot = bot_to_play_with(asked.target, asked.plugin_folders)
-    credentials = Credentials(asked.appid, asked.secret, asked.token, asked.aes_key, asked.api_port)
+    credentials = checked(Credentials(asked.appid, asked.secret, asked.token, asked.aes_key, asked.api_port))
     if asked.transcript is not None:
         return play_transcript(say, bot, asked.transcript, credentials)
     choice = AccountChoice(asked.account_kind, asked.mode, asked.form)
@@ -130,10 +136,31 @@ def bot_to_play_with(target: str, plugin_folders: str) -> PlayedBot:
     """The bot at ``target``, a callback URL; without one our own with these plugins. Raises CannotSimulate."""
     if not target:
         return OwnBot(plugin_folders)
-    address = urlsplit(target)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    try:
+        address = urlsplit(target)
+        is_address = (
+            address.scheme in ("http", "https") and address.port != 0 and _HOST.fullmatch(address.hostname or "")
+        )
+    except ValueError:  # brackets, or a port that is none
+        is_address = None
+    if not is_address:
         raise CannotSimulate(f"--target {target} is no callback URL; one looks like http://127.0.0.1:8000/wechat")
     return ForeignBot(target)
+
+
+_HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|[0-9a-fA-F:.]+(?:%\w+)?")
+_WORD = re.compile(r"[!-~]+")
+_AES_KEY = re.compile(r"[A-Za-z0-9+/]{43}")
+
+
+def checked(given: Credentials) -> Credentials:
+    """``given``, if a platform can have such credentials. Raises CannotSimulate."""
+    for name, value in (("--appid", given.appid), ("--secret", given.secret), ("--token", given.token)):
+        if value and not _WORD.fullmatch(value):
+            raise CannotSimulate(f"{name} must be of letters, digits and signs, without spaces")
+    if given.aes_key and not _AES_KEY.fullmatch(given.aes_key):
+        raise CannotSimulate("--aes-key must be the EncodingAESKey: 43 characters of A-Z, a-z, 0-9, + and /")
+    return given
 
 
 def open_page(say: Say, bot: PlayedBot, choice: AccountChoice, credentials: Credentials, place: Place) -> None:

@@ -143,14 +143,14 @@ class _Source:
 
     def _head(self) -> list[str]:
         title = _one_line(self._name)
-        modules = [*(["base64"] if self._files else []), *(["re"] if self._has_patterns else []), "time"]
+        needed = {"base64": bool(self._files), "re": self._has_patterns, "time": self._waits}
+        modules = [f"import {module}" for module, is_needed in needed.items() if is_needed]
         testing = ["LeapingClock"] if self._needs_clock else []
         testing += ["User"] if not self._transcript.typing else []
         return [
             _docstring(f"What was played in the simulator: {title}."),
             "",
-            *(f"import {module}" for module in modules),
-            "",
+            *([*modules, ""] if modules else []),
             f"from wxbot.testing import {', '.join([*testing, 'chat'])}",
             "",
             *self._helpers(),
@@ -189,6 +189,10 @@ class _Source:
     @property
     def _needs_clock(self) -> bool:
         return any(isinstance(step, t.Forward) for step in self._transcript.steps)
+
+    @property
+    def _waits(self) -> bool:
+        return any(isinstance(step, t.Waits) for step in self._transcript.steps)
 
     def _chat(self) -> _Group:
         transcript = self._transcript
@@ -292,7 +296,7 @@ class _Source:
 
     def _write_end(self) -> None:
         """Nobody sees anything more, and the last of what each saw is compared here: what came late is in it."""
-        self._lines.append("        time.sleep(0.5)  # an answer too many would come now")
+        self._lines.append("        wechat.waits_until_quiet()  # an answer too many would come now")
         lengths = {user: len(self._seen.get(user, [])) for user in self._users}
         for user in self._users:
             last = self._finals_of(user)
@@ -529,6 +533,7 @@ def _fault(step: t.Fault) -> _Group:
 
 
 _ORDERS: dict[type[t.Step], Callable[[Any], tuple[str, _Expression]]] = {
+    t.Waits: lambda step: ("", _call("time.sleep", step.seconds)),
     t.Forward: lambda step: ("", _call("clock.forward", step.seconds)),
     t.Fault: lambda step: ("", _fault(step)),
     t.ClearFaults: lambda step: ("", _call("wechat.faults.clear")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,6 +163,8 @@ class _Player:
             if step.seconds > 0:
                 self._forward(step.seconds)
                 self._wechat.memory.wake()
+        elif isinstance(step, t.Waits):
+            self._comes(lambda: False, step.seconds)
         elif isinstance(step, t.SetMode) and self._switch_mode is not None:
             self._switch_mode(step.mode)
         else:
@@ -234,13 +237,10 @@ class _Player:
 
     def _wait_until_quiet(self) -> None:
         """Until nobody is shown the indicator, and then a while longer; not if somebody has seen too much already."""
-        for part in self._compared():
-            self._wait_until_not_typing(part.user)
-        self._comes(self._is_too_much, self._settle)
-
-    def _wait_until_not_typing(self, user: User) -> None:
-        with self._wechat.waking_when_typing_ends(user.openid):
-            self._comes(lambda: self._is_too_much() or not user.is_shown_typing, self._patience)
+        with suppress(AssertionError):  # somebody is still shown typing: that alone is no difference
+            self._wechat.waits_until_quiet(
+                self._settle, self._patience, unless=lambda: self._is_stopped() or self._is_too_much()
+            )
 
     def _compared(self) -> list[_Part]:
         """Everybody there is, but those who differ already."""

@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.simulator import transcript as t
+from wxbot.simulator.visible import TYPING
 from wxbot.testing import CLIP, PICTURE, RECORDING, FakeWeChat, Push, Record
 from wxbot.testing.sent import menu_items
 
 QUICK = 5.0
 """Real seconds in which an answer comes that needs no word about it in the transcript."""
 SLOW = 60.0
-"""Real seconds a replay has for an answer that took longer than QUICK; if that took long itself, thrice as long."""
+"""Real seconds a replay has for an answer; for one that took longer than QUICK thrice as long as it took, if more."""
+SHORTEST_PAUSE = 1.0
+"""Real seconds; a shorter pause is how fast somebody clicks."""
+LONGEST_PAUSE = 10.0
+"""Real seconds; who waits longer than that thinks of something else."""
 
 _HEAD = {"ToUserName", "FromUserName", "CreateTime", "MsgType", "MsgId"}
 _FILE = re.compile(r"\[(\w+) ([A-Za-z0-9_-]{64})\]")
@@ -30,6 +36,23 @@ class _Seen:
 
     things: list[t.Thing] = field(default_factory=list)
     last_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """Whether the bot is at work for one user, as far as can be seen: it owes them an answer, or shows Typing."""
+
+    owed: int = 0
+    is_typing: bool = False
+
+    def see(self, what: str) -> None:
+        self.is_typing = what == "Typing"
+        if what not in TYPING:
+            self.owed = max(0, self.owed - 1)
+
+    @property
+    def is_open(self) -> bool:
+        return self.owed > 0 or self.is_typing
 
 
 class Recorder:
@@ -48,6 +71,7 @@ class Recorder:
         self._read: dict[str, int] = {}
         self._agents: dict[str, str] = {}
         self._pushes: dict[str, list[Fields]] = {}
+        self._work: defaultdict[str, _Work] = defaultdict(_Work)
         self._last_step_at = time.monotonic()
         with wechat.memory.changed:
             self._beginning = (wechat.platform.account.kind, wechat.mode, wechat.format)
@@ -92,6 +116,7 @@ class Recorder:
             return
         if record.kind == "user":
             self._add(self._deed(record))
+            self._work[record.name].owed += 1
             self._pushes.setdefault(record.openid, []).append(dict(record.body))
         elif record.kind == "agent":
             self._hear_agent(record)
@@ -120,9 +145,20 @@ class Recorder:
 
     def _add(self, step: t.Step) -> None:
         self._steps += self._sights()
+        self._steps += self._pause()
         self._steps.append(step)
         self._seen.clear()
         self._last_step_at = time.monotonic()
+
+    def _pause(self) -> list[t.Step]:
+        """The pause before this step, if the bot was at work in it: what it did then nobody saw."""
+        last_at = max([self._last_step_at, *(seen.last_at for seen in self._seen.values())])
+        paused = time.monotonic() - last_at
+        if paused < SHORTEST_PAUSE or not any(work.is_open for work in self._work.values()):
+            return []
+        for work in self._work.values():
+            work.owed = 0
+        return [t.Waits(round(min(paused, LONGEST_PAUSE), 1))]
 
     def _look(self, record: Record) -> None:
         """What the user saw by this record, as FakeWeChat itself has it in the user's diary."""
@@ -132,6 +168,8 @@ class Recorder:
         if new:
             seen = self._seen.setdefault(record.name, _Seen())
             seen.things += [_thing(what, record.body) for what in new]
+            for what in new:
+                self._work[record.name].see(what)
             seen.last_at = time.monotonic()
 
     def _sights(self) -> list[t.Step]:
@@ -139,7 +177,7 @@ class Recorder:
 
     def _within(self, seen: _Seen) -> float | None:
         took = seen.last_at - self._last_step_at
-        return None if took <= QUICK else max(SLOW, float(math.ceil(3 * took)))
+        return None if took <= QUICK or 3 * took <= SLOW else float(math.ceil(3 * took))
 
     def _deed(self, record: Record) -> t.Step:
         body = record.body

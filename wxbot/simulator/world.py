@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+import aiohttp
 from dotenv import dotenv_values
 
 from wxbot.errors import WxbotError
@@ -52,6 +54,8 @@ class Credentials:
     api_port: int = 0
 
 
+_TROUBLE = re.compile(r"^(?:\S+ \S+ (?:ERROR|CRITICAL) |Traceback )", re.MULTILINE)
+
 BotState = Literal["starting", "up", "down"]
 
 
@@ -79,7 +83,11 @@ class PlayedBot(Protocol):
         ...
 
     def log(self, after: int) -> tuple[str, int]:
-        """What it logged from the byte ``after`` on, and where that ends."""
+        """What it logged from the byte ``after`` on, in whole lines, and where that ends."""
+        ...
+
+    def troubles(self) -> int:
+        """How many errors and tracebacks it has logged."""
         ...
 
 
@@ -93,6 +101,8 @@ class OwnBot:
         self._process: BotProcess | None = None
         self._kept: dict[str, str] = {}
         self._log_file = Path(os.devnull)
+        self._looked = 0
+        self._troubles = 0
 
     @property
     def is_up(self) -> bool:
@@ -100,6 +110,7 @@ class OwnBot:
 
     def serve(self, wechat: FakeWeChat, clock: LeapingClock, folder: Path) -> None:
         self._log_file = folder / "bot.log"
+        self._looked = self._troubles = 0
         self._kept = {
             "WXBOT_STORE_URL": f"sqlite:///{folder / 'wxbot.db'}",
             "WXBOT_PLUGIN_FOLDERS": self.plugins,
@@ -134,7 +145,14 @@ class OwnBot:
         with self._log_file.open("rb") as log:
             log.seek(max(0, after))
             read = log.read(MOST_LOG)
+        if len(read) == MOST_LOG:
+            read = read[: read.rfind(b"\n") + 1] or read
         return read.decode(errors="replace"), max(0, after) + len(read)
+
+    def troubles(self) -> int:
+        text, self._looked = self.log(self._looked)
+        self._troubles += len(_TROUBLE.findall(text))
+        return self._troubles
 
 
 MOST_LOG = 256 * 1024
@@ -166,6 +184,9 @@ class ForeignBot:
     def log(self, after: int) -> tuple[str, int]:
         return "", 0
 
+    def troubles(self) -> int:
+        return 0
+
 
 class BotDidNotAnswer(WxbotError):
     """The bot that was given does not answer the request with which WeChat verifies a callback URL."""
@@ -173,15 +194,14 @@ class BotDidNotAnswer(WxbotError):
 
 def _why_not_verified(wechat: FakeWeChat) -> str:
     try:
-        is_verified = wechat.verify()
-    except (OSError, TimeoutError) as error:
+        problem = wechat.why_not_verified()
+    except aiohttp.ClientConnectorCertificateError as error:
+        return f"has a certificate that is not trusted here ({error.certificate_error})"
+    except (OSError, TimeoutError, aiohttp.ClientConnectionError) as error:
         return f"cannot be reached ({type(error).__name__}): is the bot running?"
-    if is_verified:
-        return ""
-    return (
-        "did not answer the GET with which WeChat verifies a callback URL with its echostr: "
-        "is the Token the same on both sides?"
-    )
+    except (aiohttp.ClientError, ValueError) as error:
+        return f"answers no HTTP that can be read ({type(error).__name__})"
+    return f"was asked with a GET, as WeChat does to verify a callback URL, and {problem}" if problem else ""
 
 
 def _refuse_a_key_in_the_way(mode: Mode) -> None:
@@ -214,29 +234,40 @@ def switch(bot: PlayedBot, wechat: FakeWeChat, mode: Mode, form: Format) -> None
         raise
 
 
+class NoPlaceForTheApi(WxbotError):
+    """The port for the fake API is taken."""
+
+
 class ConflictingKey(WxbotError):
     """The settings here keep the bot from being tried in plaintext mode."""
 
 
 class World:
-    """One platform with one account, from its beginning on. ``began``: seconds since 1970 by its clock."""
+    """One platform with one account, from its beginning on. ``began``: seconds since 1970 by its clock.
+
+    Raises NoPlaceForTheApi.
+    """
 
     def __init__(self, number: int, choice: AccountChoice, credentials: Credentials, folder: Path) -> None:
         self.number = number
         self.folder = folder
         self.clock = LeapingClock(folder / "clock")
         self.began = self.clock.now()
-        self.wechat = FakeWeChat(
-            self.clock,
-            credentials.appid or APPID,
-            credentials.secret or None,
-            credentials.token or None,
-            credentials.aes_key or None,
-            mode=choice.mode,
-            format=choice.form,
-            account_kind=choice.kind,
-            port=credentials.api_port,
-        )
+        try:
+            self.wechat = FakeWeChat(
+                self.clock,
+                credentials.appid or APPID,
+                credentials.secret or None,
+                credentials.token or None,
+                credentials.aes_key or None,
+                mode=choice.mode,
+                format=choice.form,
+                account_kind=choice.kind,
+                port=credentials.api_port,
+            )
+        except OSError as error:
+            place = f"port {credentials.api_port} of 127.0.0.1"
+            raise NoPlaceForTheApi(f"the fake API cannot listen at {place}: {error.strerror}") from None
 
     @property
     def now(self) -> float:

@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -285,11 +286,21 @@ class FakeWeChat:
 
     def verify(self) -> bool:
         """Save the callback URL in WeChat's console: does the bot answer the GET with the echostr?"""
+        return not self.why_not_verified()
+
+    def why_not_verified(self) -> str:
+        """What the bot did instead of answering the GET that verifies its callback URL; empty if it did.
+
+        Raises aiohttp.ClientError if there is no answer.
+        """
         echostr = str(10**18 + secrets.randbelow(9 * 10**18))
         timestamp, nonce = str(int(self.clock.now())), str(secrets.randbelow(10**9))
         query = {"signature": envelope.sign(self.keys.token, timestamp, nonce), "echostr": echostr}
         query |= {"timestamp": timestamp, "nonce": nonce}
-        return self.push_raw(query, b"", method="GET") == (200, echostr.encode())
+        status, body = self.push_raw(query, b"", method="GET")
+        if status != 200:
+            return f"answered with HTTP {status}" + (": is the Token the same on both sides?" if status == 403 else "")
+        return "" if body == echostr.encode() else "did not answer with the echostr: is this its callback URL?"
 
     def probe(self) -> bool:
         """Save the path of the container in the console: does the bot answer WeChat's test request?"""
@@ -375,6 +386,27 @@ class FakeWeChat:
         Raises AssertionError with the whole timeline.
         """
         self.memory.wait_until(predicate, timeout, why)
+
+    def waits_until_quiet(
+        self, settle: float = 0.5, timeout: float = 60.0, *, unless: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Block until no push is under way, nobody is shown typing, and nothing has come for ``settle`` real seconds.
+
+        What a bot does later than that without typing cannot be known. ``unless``: do not wait any longer once it is
+        true. Raises AssertionError with the whole timeline after ``timeout`` real seconds.
+        """
+        deadline = monotonic() + timeout
+        with self.memory.changed:
+            while not unless():
+                if not self.memory.changed.wait(settle) and not self._is_at_work():
+                    return
+                if monotonic() > deadline:
+                    raise AssertionError(f"after {timeout:g} s still not quiet\n{self.memory.story()}")
+
+    def _is_at_work(self) -> bool:
+        held = self._delivery.held is not None
+        is_under_way = not held and any(not push.done for pushes in self._pushes.values() for push in pushes)
+        return is_under_way or any(self.platform.shows_typing(user.openid) for user in self._users.values())
 
     @contextmanager
     def waking_when_typing_ends(self, openid: str) -> Iterator[None]:

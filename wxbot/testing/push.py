@@ -25,6 +25,9 @@ from wxbot.testing.platform import Platform, describe_push
 T = TypeVar("T")
 Outcome = Literal["success", "timeout", "error", "refused"]
 
+MAX_ANSWER = 1 << 20
+"""Bytes of an answer to a push that are read."""
+
 _CONNECTIONS = 256
 _KEPT_ALIVE = 1.0  # shorter than any server keeps an idle connection, so that no push meets a closed one
 _HEADERS = {"User-Agent": "Mozilla/4.0"}
@@ -217,7 +220,7 @@ class Delivery:
             headers=dict(headers),
             allow_redirects=False,
         ) as response:
-            return Answered(response.status, response.headers, await response.read())
+            return Answered(response.status, response.headers, await _read_all(response))
 
     # -- on the event loop
 
@@ -346,6 +349,16 @@ class Delivery:
                 body=push.fields,
                 exchange=exchange,
             )
+
+
+async def _read_all(response: aiohttp.ClientResponse) -> bytes:
+    """The body. Raises aiohttp.ClientPayloadError if it is longer than any answer can be."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            raise aiohttp.ClientPayloadError(f"the answer has more than {MAX_ANSWER} bytes")
+    return bytes(body)
 
 
 def content_type(form: Format) -> str:

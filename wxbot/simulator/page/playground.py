@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,17 @@ from wxbot.simulator.page.lanes import lanes_of
 from wxbot.simulator.page.rows import RowBook, user_state
 from wxbot.simulator.player import order, play
 from wxbot.simulator.recorder import Recorder
-from wxbot.simulator.transcript import Forward, Release, SetFormat, SetMode, Step, Transcript
+from wxbot.simulator.transcript import (
+    AgentStep,
+    Forward,
+    Release,
+    SetFormat,
+    SetMode,
+    Step,
+    Transcript,
+    UserStep,
+    in_one_line,
+)
 from wxbot.simulator.world import (
     AccountChoice,
     BotState,
@@ -36,6 +46,7 @@ LONGEST_NAME = 64
 LONGEST_LEAP = 30 * 24 * 3600.0
 """Seconds that the clock may be turned at once."""
 TWO_DAYS = 48 * 3600
+RESTART = "restart the bot"
 LAST_SECONDS = 1.0
 """For the bot to end in when its world has ended already."""
 ENDED = "the bot ended by itself; its log says why"
@@ -64,7 +75,7 @@ class Scene:
         self.wechat = world.wechat
         self.book = RowBook(world.wechat, world.began)
         self.recorder = Recorder(world.wechat)
-        self.gone: set[str] = set()
+        self._followers: set[str] = set()
         self._changed = changed
         self._stop_listening = world.wechat.on_record(self._write)
 
@@ -72,9 +83,9 @@ class Scene:
         if record.kind == "user":
             event = str(record.body.get("Event", "")).lower()
             if event == "unsubscribe":
-                self.gone.add(record.openid)
+                self._followers.discard(record.openid)
             elif event == "subscribe":
-                self.gone.discard(record.openid)
+                self._followers.add(record.openid)
         self.book.write(record)
         self._changed()
 
@@ -94,7 +105,8 @@ class Scene:
         return [self.user_state(user) for user in users if user.name not in known or user.name in changed]
 
     def user_state(self, user: User) -> Json:
-        return user_state(user, self.world.began, user.openid not in self.gone)
+        is_mini_program = self.wechat.platform.account.kind == "miniprogram"
+        return user_state(user, self.world.began, is_mini_program or user.openid in self._followers)
 
     def knobs(self) -> Json:
         wechat = self.wechat
@@ -145,8 +157,7 @@ class Playground:
 
     def close(self) -> None:
         """Stop the bot, then the platform. What is being played ends."""
-        self._stop_playing.set()
-        self.scene.wechat.memory.wake()
+        self.end_playing()
         with self._turning:
             self.bot.stop()
             self.scene.close()
@@ -176,6 +187,7 @@ class Playground:
             "problem": self.scene.wechat.platform.veil.over(self._problem or ENDED) if state == "down" else "",
             "callback": self.scene.wechat.callback_url,
             "plugins": self.bot.plugins,
+            "troubles": self.bot.troubles(),
         }
 
     # -- the bot and its world
@@ -187,7 +199,8 @@ class Playground:
 
     def restart_bot(self) -> None:
         """Start it again, with what it keeps. Raises NotNow, WxbotError."""
-        with self._alone(), self._starting():
+        with self._alone(), self._starting(), self._keeping_pushes():
+            self.scene.book.tell(RESTART)
             self.bot.restart(self.scene.wechat)
 
     def change_account(self, choice: AccountChoice) -> None:
@@ -205,12 +218,22 @@ class Playground:
     def _switch(self, mode: Mode, form: Format) -> None:
         wechat = self.scene.wechat
         before = wechat.mode, wechat.format
-        with self._starting() if needs_another_key(before[0], mode) else nullcontext():
-            switch(self.bot, wechat, mode, form)
-        if mode != before[0]:
-            self.note(SetMode(mode))
-        if form != before[1]:
-            self.note(SetFormat(form))
+        self._note_switch(before, (mode, form))  # what is pushed while the bot starts is pushed so already
+        try:
+            if needs_another_key(before[0], mode):
+                with self._starting(), self._keeping_pushes():
+                    switch(self.bot, wechat, mode, form)
+            else:
+                switch(self.bot, wechat, mode, form)
+        except WxbotError:
+            self._note_switch((mode, form), before)
+            raise
+
+    def _note_switch(self, before: tuple[Mode, Format], after: tuple[Mode, Format]) -> None:
+        if after[0] != before[0]:
+            self.note(SetMode(after[0]))
+        if after[1] != before[1]:
+            self.note(SetFormat(after[1]))
 
     def choice(self) -> AccountChoice:
         """The account as it is now."""
@@ -250,6 +273,19 @@ class Playground:
         finally:
             self._is_starting = False
             self._tell()
+
+    @contextmanager
+    def _keeping_pushes(self) -> Iterator[None]:
+        """Pushes wait while our bot starts: else a new one would be tried again only after WeChat's 5 seconds."""
+        wechat = self.scene.wechat
+        if self.bot.target or wechat.held is not None:
+            yield
+            return
+        wechat.hold()
+        try:
+            yield
+        finally:
+            wechat.release()
 
     # -- users
 
@@ -292,6 +328,8 @@ class Playground:
     def note(self, step: Step) -> None:
         """Something was turned: for the transcript, and to be shown."""
         self.scene.recorder.note(step)
+        if not isinstance(step, (UserStep, AgentStep)):  # these leave a record of their own
+            self.scene.book.tell(in_one_line(step))
         self._tell()
 
     def redeliver_last(self, user: User) -> None:
@@ -323,6 +361,7 @@ class Playground:
             if isinstance(step, Release) and scene.wechat.held is None:
                 raise NotNow("no pushes are held")
             scene.recorder.note(step)
+            scene.book.tell(in_one_line(step))
             order(step, scene.wechat)
         self._tell()
 
@@ -356,6 +395,7 @@ class Playground:
         """Get ready to play ``transcript`` in a new world. Returns what does it. Raises NotNow."""
         if not self._turning.acquire(blocking=False):
             raise Busy
+        self._stop_playing.clear()
 
         def at_last() -> Sequence[str]:
             try:
@@ -369,6 +409,10 @@ class Playground:
         """End what is being played. Raises NotNow if nothing is."""
         if self.playing is None or self.playing["state"] != "playing":
             raise NotNow("no transcript plays")
+        self.end_playing()
+
+    def end_playing(self) -> None:
+        """End what is being played, if anything is."""
         self._stop_playing.set()
         self.scene.wechat.memory.wake()
 
@@ -376,7 +420,6 @@ class Playground:
         steps = len(transcript.steps)
         told = {"name": name, "done": 0, "steps": steps, "problems": []}
         self.playing = {**told, "state": "playing"}
-        self._stop_playing.clear()
         try:
             self._begin(AccountChoice(transcript.account_kind, transcript.mode, transcript.format))
             problems: Sequence[str] = play(
@@ -397,6 +440,6 @@ class Playground:
 
     def _played(self, told: Json, step: Step, done: int) -> None:
         if not isinstance(step, (Forward, SetMode)):  # these have been noted
-            self.scene.recorder.note(step)
+            self.note(step)
         self.playing = {**told, "state": "playing", "done": done}
         self._tell()

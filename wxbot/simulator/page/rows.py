@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,14 @@ class RowBook:
         row = self._row(len(self.entries), record)
         self.entries.append(Entry(record, standing, row))
 
+    def tell(self, what: str) -> None:
+        """Add a row for a knob that was turned; from any thread."""
+        memory = self._wechat.memory
+        with memory.changed:
+            record = Record(at=self._wechat.clock.now(), kind="other", what=what)
+            row = self._row(len(self.entries), record) | {"kind": "turned"}
+            self.entries.append(Entry(record, None, row))
+
     def _row(self, number: int, record: Record) -> Json:
         over = self._wechat.platform.veil.over
         row: Json = {
@@ -46,7 +55,7 @@ class RowBook:
             "at": round(record.at - self._began, 4),
             "kind": record.kind,
             "user": record.name,
-            "what": over(record.what),
+            "what": over(_MEDIA_ID.sub(r"[\1]", record.what)),
             "errcode": record.errcode,
             "errmsg": record.errmsg,
             "ms": round(record.took * 1000, 1),
@@ -118,6 +127,8 @@ def _exact(value: Any) -> Any:
 
 
 _EXACT = 2**53
+_MEDIA_ID = re.compile(r"\[(\w+) [A-Za-z0-9_-]{64}\]")
+"""A file without a name: what it is called says nothing to a reader."""
 
 
 def _moment(at: float, began: float) -> float | None:

@@ -64,6 +64,7 @@ class PageServer:
         self._playground = playground
         self._access = Access(key)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._plays: set[asyncio.Future[Any]] = set()
         self._background = Background("wxbot-playground")
         try:
             self._background.run(self._start(host, port))
@@ -78,8 +79,9 @@ class PageServer:
         self.close()
 
     def close(self) -> None:
-        """Stop serving; open pages are let go."""
+        """Stop serving; open pages are let go, and what is being played ends."""
         self._playground.changed = lambda: None
+        self._playground.end_playing()
         self._background.run(self._stop())
         self._background.close()
 
@@ -100,7 +102,7 @@ class PageServer:
     async def _stop(self) -> None:
         for task in tuple(self._tasks):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._plays, return_exceptions=True)
         await self._runner.cleanup()
 
     def _routes(self) -> list[web.RouteDef]:
@@ -336,9 +338,9 @@ class PageServer:
             raise BadTranscript(name, 1, "this is not UTF-8: save it as UTF-8") from None
         transcript = await asyncio.to_thread(read, text, name)
         play = self._playground.play(transcript, name)
-        task = asyncio.ensure_future(asyncio.to_thread(play))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        playing = asyncio.get_running_loop().run_in_executor(None, play)  # never cancelled: it must let go at its end
+        self._plays.add(playing)
+        playing.add_done_callback(self._plays.discard)
         return _done(202)
 
     async def _stop_playing(self, request: web.Request) -> web.StreamResponse:

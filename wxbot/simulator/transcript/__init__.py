@@ -65,10 +65,11 @@ from wxbot.simulator.transcript.steps import (
     Transcript,
     UserStep,
     Views,
+    Waits,
     Writes,
     user_of,
 )
-from wxbot.simulator.transcript.writing import write
+from wxbot.simulator.transcript.writing import in_one_line, write
 
 __all__ = [
     "MAX_BYTES",
@@ -116,8 +117,10 @@ __all__ = [
     "Transcript",
     "UserStep",
     "Views",
+    "Waits",
     "Writes",
     "fits",
+    "in_one_line",
     "read",
     "user_of",
     "write",

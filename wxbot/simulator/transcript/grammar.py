@@ -42,6 +42,7 @@ from wxbot.simulator.transcript.steps import (
     Step,
     Takes,
     Views,
+    Waits,
     Writes,
 )
 from wxbot.simulator.transcript.values import (
@@ -118,6 +119,7 @@ VERBS: dict[str, Form] = {
 """The steps of users and agents, by the words after the name."""
 
 ORDERS: dict[str, Form] = {
+    "waits": Form(Waits, ("seconds", SECONDS)),
     "forward": Form(Forward, ("seconds", SECONDS)),
     "redeliver": Form(Redeliver, ("user", NAME), {"push": ("push", COUNT)}),
     "fault": Form(

@@ -239,6 +239,13 @@ class Redeliver(Step):
 
 
 @dataclass(frozen=True)
+class Waits(Step):
+    """Nothing happens for so many real seconds: the bot is at work, and nobody sees what it does."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Forward(Step):
     """The clock is turned forward by ``seconds``."""
 

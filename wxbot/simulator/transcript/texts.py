@@ -10,7 +10,7 @@ from yaml.nodes import ScalarNode
 TAG = "tag:yaml.org,2002:"
 """What the tags of YAML's own types begin with."""
 
-_PLAIN = re.compile(r"""[^-?:,\[\]{}#&*!|>'"%@`=<~ ][^:#,\[\]{}"\\]*""")
+_PLAIN = re.compile(r"""[^-?:,\[\]{}#&*!|>'"%@`=<~ ][^?:#,\[\]{}"\\]*""")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _JOINER = "\u200d"  # within many emoji
 _resolver = yaml.resolver.Resolver()

@@ -26,6 +26,11 @@ def write(transcript: Transcript) -> str:
     return "\n".join(lines) + "\n"
 
 
+def in_one_line(step: Step) -> str:
+    """``step`` as it stands in a transcript, for a list of what happened."""
+    return ", ".join(line.strip() for line in _write_step(step)).removeprefix("- ")
+
+
 def _write_step(step: Step) -> list[str]:
     words, form = WORDS[type(step)]
     subject = step.agent if isinstance(step, AgentStep) else step.user if isinstance(step, UserStep) else ""

@@ -2,6 +2,8 @@
 
 import { byId, make } from "./dom.js";
 import { icon } from "./icons.js";
+import { on } from "./model.js";
+import { onSelection, selection } from "./selection.js";
 import { say } from "./words.js";
 
 const SECONDS_A_NOTE_STAYS = 4;
@@ -37,9 +39,22 @@ export function clearError(place) {
   (place ?? byId("notes")).querySelectorAll(":scope > .error").forEach((shown) => shown.remove());
 }
 
-/** What went wrong in a world that has ended is of no use in the next one. */
-export function forgetErrors() {
-  document.querySelectorAll(".knob > .error, .notes > .error").forEach((shown) => shown.remove());
+const remove = (selector) => document.querySelectorAll(selector).forEach((shown) => shown.remove());
+
+/** What went wrong is of no use once it is over: in the next world, with another user, or when they went on. */
+export function startAlerts() {
+  let about = "";
+  on("world", () => remove(".knob > .error, .notes > .error"));
+  on("rows", (rows) => new Set(rows.filter((row) => row.bubble).map((row) => row.user)).forEach(forgetOf));
+  onSelection(() => {
+    if (selection.selected !== about) remove(".knob > .error, .errors > .error");
+    about = selection.selected;
+  });
+}
+
+function forgetOf(name) {
+  remove(`.phone-card[data-user="${CSS.escape(name)}"] .errors > .error`);
+  if (name === selection.selected) remove(".knob > .error");
 }
 
 function dismissButton() {

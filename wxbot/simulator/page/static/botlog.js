@@ -1,10 +1,11 @@
 /** The bot's own log, as its process writes it. */
 
 import { clearError, showError } from "./alerts.js";
-import { byId } from "./dom.js";
-import { on } from "./model.js";
+import { byId, setText } from "./dom.js";
+import { model, on } from "./model.js";
 import { get } from "./requests.js";
 import { everyTick } from "./ticker.js";
+import { onLanguage, say } from "./words.js";
 
 const BETWEEN = 1000;
 /** So many characters are kept on the page: the file has them all. */
@@ -13,14 +14,35 @@ const HELD = 400_000;
 let after = 0;
 let askedAt = -Infinity;
 let isAsking = false;
+/** How many errors stood in the log when it was last looked at. */
+let seen = 0;
 
 export function startBotLog() {
-  everyTick(() => isShown() && performance.now() - askedAt > BETWEEN && ask());
+  everyTick(onTick);
+  on("bot", showTroubles);
+  onLanguage(showTroubles);
   on("world", () => {
     after = 0;
     byId("log-text").textContent = "";
     byId("log-empty").hidden = false;
   });
+}
+
+function onTick() {
+  if (!isShown()) return;
+  if (seen !== troubles()) showTroubles();
+  if (performance.now() - askedAt > BETWEEN) ask();
+}
+
+const troubles = () => model.bot.troubles ?? 0;
+
+/** New errors, on the tab. A log that was begun anew has fewer than were seen. */
+function showTroubles() {
+  seen = isShown() ? troubles() : Math.min(seen, troubles());
+  const fresh = troubles() - seen;
+  byId("log-troubles").hidden = fresh === 0;
+  setText(byId("log-troubles"), String(fresh));
+  setText(byId("log-troubles-words"), fresh === 0 ? "" : say(fresh === 1 ? "log.troubles.one" : "log.troubles", { n: fresh }));
 }
 
 const isShown = () => !byId("panel-log").hidden && byId("panel-log").offsetParent !== null;

@@ -123,9 +123,17 @@ function webLink(address, ...content) {
 
 // -- pictures, voice and video
 
+/**
+ * Whether it is a file of the platform. A bot may name any address, even others of this server, and even in ways that
+ * only look like one of a file: a browser takes /media/%2e%2e/events for /events.
+ */
+function isMedia(address) {
+  return Boolean(address?.startsWith("/media/")) && new URL(address, location.origin).pathname === address;
+}
+
 function picture(address) {
   if (!address) return placeholder("picture", say("bubble.picture"));
-  if (!address.startsWith("/")) return placeholder("picture", say("bubble.picture.foreign"), address);
+  if (!isMedia(address)) return placeholder("picture", say("bubble.picture.foreign"), address);
   const shown = make("img", { class: "photo", src: address, alt: say("bubble.picture"), on: { error: () => link.replaceWith(placeholder("picture", say("bubble.gone"))) } });
   const link = make("a", { class: "photo-link", href: address, target: "_blank", rel: "noopener noreferrer" }, shown);
   return link;
@@ -140,7 +148,7 @@ function placeholder(name, text, address = "") {
 
 function voice(media) {
   const button = make("button", { type: "button", class: "bubble voice", "aria-label": say("bubble.voice.play") }, icon("wave"), make("span", { text: say("bubble.voice") }));
-  if (!media) button.disabled = true;
+  if (!isMedia(media)) button.disabled = true;
   button.addEventListener("click", () => play(button, media));
   return button;
 }
@@ -161,7 +169,7 @@ const saveLink = (media) => make("a", { href: media, download: "", text: say("bu
 
 function video(bubble) {
   const button = make("button", { type: "button", class: "film", "aria-label": say("bubble.video.play") }, icon("play"));
-  if (!bubble.media) button.disabled = true;
+  if (!isMedia(bubble.media)) button.disabled = true;
   button.addEventListener("click", () => {
     const film = make("video", { class: "film", src: bubble.media, controls: true, autoplay: true });
     film.addEventListener("error", () => film.replaceWith(make("div", { class: "bubble missing" }, icon("video"), make("span", {}, say("bubble.unplayable"), " ", saveLink(bubble.media)))));
@@ -213,7 +221,7 @@ function cardBox(bubble, ...content) {
 }
 
 function localPicture(address) {
-  return address?.startsWith("/") ? make("img", { src: address, alt: "" }) : null;
+  return isMedia(address) ? make("img", { src: address, alt: "" }) : null;
 }
 
 function foreignPicture(address) {

@@ -13,7 +13,8 @@ const BOTH = [...MINI, ...OFFICIAL];
 
 /**
  * `fields`: what to ask first; none: it is done at once. A field that starts as a number is one, and `json` is parsed.
- * @type {{deed: string, kinds: string[], icon: any, fields?: Record<string, any>, optional?: string[]}[]}
+ * `when`: only while the user follows, or only while they do not (style.css hides it otherwise). `hints`: placeholders.
+ * @type {{deed: string, kinds: string[], icon: any, fields?: Record<string, any>, optional?: string[], when?: string, hints?: Record<string, string>}[]}
  */
 const DEEDS = [
   { deed: "picture", kinds: BOTH, icon: "picture" },
@@ -25,10 +26,11 @@ const DEEDS = [
   { deed: "location", kinds: OFFICIAL, icon: "place", fields: { latitude: 39.9087, longitude: 116.3975, label: "北京市东城区天安门" }, optional: ["label"] },
   { deed: "voice", kinds: OFFICIAL, icon: "voice" },
   { deed: "video", kinds: OFFICIAL, icon: "video" },
-  { deed: "follows", kinds: OFFICIAL, icon: "follow", fields: { scene: "" }, optional: ["scene"] },
-  { deed: "scans", kinds: OFFICIAL, icon: "scan", fields: { scene: "42" } },
-  { deed: "leaves", kinds: OFFICIAL, icon: "leave" },
-  { deed: "event", kinds: BOTH, icon: "event", fields: { event: "view_miniprogram", fields: { json: '{"EventKey": "pages/index"}' } } },
+  { deed: "follows", kinds: OFFICIAL, icon: "follow", fields: { scene: "" }, optional: ["scene"], when: "strange" },
+  { deed: "scans", kinds: OFFICIAL, icon: "scan", fields: { scene: "42" }, when: "follows" },
+  { deed: "leaves", kinds: OFFICIAL, icon: "leave", when: "follows" },
+  { deed: "event", kinds: MINI, icon: "event", fields: { event: "", fields: { json: "{}" } }, hints: { event: "user_enter_tempsession" } },
+  { deed: "event", kinds: OFFICIAL, icon: "event", fields: { event: "view_miniprogram", fields: { json: '{"EventKey": "pages/index"}' } } },
 ];
 
 /** @param {import("./phone.js").Phone} phone */
@@ -44,7 +46,7 @@ const face = (name, key) => [make("span", { class: "tile-face" }, icon(name)), m
 
 function tile(deed, phone, panel) {
   const act = () => (deed.fields ? ask(deed, phone, panel) : phone.does({ deed: deed.deed }));
-  return make("button", { type: "button", class: "tile", on: { click: act } }, ...face(deed.icon, `deed.${deed.deed}`));
+  return make("button", { type: "button", class: "tile", data: { when: deed.when ?? "always" }, on: { click: act } }, ...face(deed.icon, `deed.${deed.deed}`));
 }
 
 function pictureTile(phone) {
@@ -59,7 +61,7 @@ function pictureTile(phone) {
 
 function ask(deed, phone, panel) {
   const inputs = Object.entries(deed.fields).map(([name, start]) => field(deed, name, start));
-  const form = make("form", { class: "deed-form", "aria-label": say(`deed.${deed.deed}`) }, make("p", { class: "deed-title", say: `deed.${deed.deed}` }), ...inputs.map((input) => input.element));
+  const form = make("form", { class: "deed-form", sayLabel: `deed.${deed.deed}` }, make("p", { class: "deed-title", say: `deed.${deed.deed}` }), ...inputs.map((input) => input.element));
   form.append(make("div", { class: "buttons" }, make("button", { type: "button", say: "back", on: { click: () => phone.openPanel(true) } }), make("button", { class: "main", say: `deed.do` })));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -76,6 +78,7 @@ function field(deed, name, start) {
   const isNumber = typeof start === "number";
   const input = isJson ? make("textarea", { rows: 3, spellcheck: "false" }) : make("input", isNumber ? { type: "number", step: "any" } : { type: "text" });
   input.value = isJson ? start.json : String(start);
+  if (deed.hints?.[name]) input.placeholder = deed.hints[name];
   input.required = !isJson && !deed.optional?.includes(name);
   return { name, isJson, isNumber, input, element: labelled(`field.${name}`, input, "deed-field") };
 }

@@ -8,7 +8,7 @@ export const GROUPS = {
   typing: ["typing"],
   replies: ["send", "passive", "notice"],
   files: ["token", "upload", "download", "other"],
-  deeds: ["user", "agent"],
+  deeds: ["user", "agent", "turned"],
 };
 
 const GROUP_OF = Object.fromEntries(Object.entries(GROUPS).flatMap(([group, kinds]) => kinds.map((kind) => [kind, group])));

@@ -1,6 +1,6 @@
 /** The knobs: everything about the platform that one may turn, each with a line on what turning it shows. */
 
-import { attempt, confirmed } from "./alerts.js";
+import { attempt, clearError, confirmed } from "./alerts.js";
 import { byId, labelled, make, setText } from "./dom.js";
 import { makeFaults } from "./faults.js";
 import { model, on } from "./model.js";
@@ -8,6 +8,7 @@ import { post } from "./requests.js";
 import { onSelection, selection } from "./selection.js";
 import { everyTick } from "./ticker.js";
 import { clockText } from "./times.js";
+import { waits } from "./waiting.js";
 import { onLanguage, say } from "./words.js";
 
 const KINDS = ["miniprogram", "official", "unverified"];
@@ -48,8 +49,9 @@ function knob(key, ...controls) {
   return place;
 }
 
-function button(key, act, { user = false, kind = "" } = {}) {
+function button(key, act, { user = false, waiting = false, kind = "" } = {}) {
   const made = make("button", { type: "button", say: key, class: kind });
+  if (waiting) waits(made);
   made.addEventListener("click", () => attempt(made.closest(".knob"), async () => act(made)));
   if (user) forUser.push(made);
   return made;
@@ -60,6 +62,7 @@ function choice(name, values, labelOf, chosen, choose, allowed = () => true) {
   const place = make("div", { class: "choice", role: "radiogroup", sayLabel: `knob.${name}` });
   const inputs = values.map((value) => {
     const input = make("input", { type: "radio", name, value, on: { change: () => onChange(value) } });
+    waits(input);
     place.append(make("label", {}, input, make("span", { say: labelOf(value) })));
     return input;
   });
@@ -97,6 +100,10 @@ const turn = (change) => post("/knobs", change).then((answer) => {
 
 function delivery() {
   const held = make("span", { class: "badge", role: "status" });
+  const redeliver = button("redeliver.last", () => post("/redeliver", { user: selection.selected }));
+  const showRedeliver = () => (redeliver.disabled = !model.pushed.has(selection.selected));
+  shows.push(showRedeliver);
+  on("rows", showRedeliver);
   shows.push(() => setText(held, model.knobs?.held === null || model.knobs?.held === undefined ? "" : say("held", { n: model.knobs.held })));
   const hold = button("hold", () => turn({ hold: true }));
   const releases = [button("release.sent", () => post("/release", { order: "sent" })), button("release.reversed", () => post("/release", { order: "reversed" }))];
@@ -109,7 +116,7 @@ function delivery() {
     "delivery",
     knob("mode", choice("mode", MODES, (value) => `mode.${value}`, () => model.knobs?.mode, (mode) => turn({ mode }))),
     knob("format", choice("format", ["json", "xml"], (value) => `format.${value}`, () => model.knobs?.format, (format) => turn({ format }), (format) => model.knobs?.formats?.includes(format) ?? true)),
-    knob("redeliver", button("redeliver.last", () => post("/redeliver", { user: selection.selected }), { user: true })),
+    knob("redeliver", redeliver),
     knob("twice", check("twice", () => model.knobs?.deliver_twice_at_once, (twice) => turn({ deliver_twice_at_once: twice }))),
     knob("order", check("in_order", () => model.knobs?.in_order, (inOrder) => turn({ in_order: inOrder }))),
     knob("hold", make("div", { class: "buttons left" }, hold, ...releases), held),
@@ -160,12 +167,14 @@ function bot() {
     const known = [["bot.state", say(`bot.is.${state}`)], ["bot.target", target], ["bot.callback", callback], ["bot.plugins", plugins], ["bot.problem", problem]];
     list.replaceChildren(...known.filter(([, value]) => value).map(([key, value]) => make("div", {}, make("dt", { text: say(key) }), make("dd", { text: value }))));
   });
-  const restart = button("bot.restart", () => post("/bot/restart"));
+  const restart = button("bot.restart", () => post("/bot/restart"), { waiting: true });
   shows.push(() => {
     restart.dataset.say = model.bot.target ? "bot.ask" : "bot.restart";
     setText(restart, say(restart.dataset.say));
   });
-  return group("bot", list, knob("restart", restart));
+  const place = knob("restart", restart);
+  shows.push(() => model.bot.state === "starting" && clearError(place));
+  return group("bot", list, place);
 }
 
 function agents() {
@@ -191,7 +200,10 @@ function account() {
     if (kind === model.account.kind) return;
     if (await confirmed(say("account.confirm"), say("account.confirm.text", { kind: say(`account.${kind}`) }), say("account.begin"))) await post("/account", { kind });
   };
+  const begin = async () => {
+    if (await confirmed(say("account.confirm"), say("account.new.text"), say("account.begin"))) await post("/account", { kind: model.account.kind });
+  };
   const facts = make("p", { class: "clock-line" });
   shows.push(() => setText(facts, [model.account.appid, model.account.name].filter(Boolean).join(" · ")));
-  return group("account", knob("account", choice("account", KINDS, (kind) => `account.${kind}`, () => model.account.kind, choose)), facts);
+  return group("account", knob("account", choice("account", KINDS, (kind) => `account.${kind}`, () => model.account.kind, choose), button("account.new", begin, { waiting: true })), facts);
 }

@@ -179,8 +179,10 @@ function span(lane, bar, top, axis, end) {
   const drawn = [draw("rect", { class: `bar of-${lane}`, x, y: top + 9, width: Math.max(2, passed - x), height: LANE - 18, rx: 4 })];
   // What lies ahead of now is a promise and not yet a fact: it is drawn hollow.
   if (last > passed + 1) drawn.push(draw("rect", { class: `bar of-${lane} ahead`, x: passed, y: top + 9, width: last - passed, height: LANE - 18, rx: 4 }));
-  const words = fitting(bar.label, last - x - 12);
-  if (words) drawn.push(draw("text", { class: `bar-text of-${lane}`, x: x + 6, y: top + LANE / 2 + 4, text: words }));
+  // The line of now runs between the two parts: the words stand in the one or the other.
+  const at = fitting(bar.label, passed - x - 12) ? { x, room: passed - x - 12 } : { x: passed, room: last - passed - 12 };
+  const words = fitting(bar.label, at.room);
+  if (words) drawn.push(draw("text", { class: `bar-text of-${lane}`, x: at.x + 6, y: top + LANE / 2 + 4, text: words }));
   return drawn;
 }
 
@@ -188,7 +190,7 @@ function span(lane, bar, top, axis, end) {
 function moment(lane, bar, top, axis, next) {
   const x = axis.x(bar.from);
   const y = top + LANE / 2;
-  const room = (next ? axis.x(next.from) - 8 : axis.width) - x - 12;
+  const room = Math.min(next ? axis.x(next.from) - 8 : axis.width, axis.x(axis.at) + 6) - x - 12;
   targets.push({ x: x - 7, to: x + 7, top, row: bar.n });
   const drawn = [draw("path", { class: `moment of-${lane}`, d: SHAPES[lane]?.(x, y) ?? SHAPES.user(x, y) })];
   const words = fitting(bar.label, room);

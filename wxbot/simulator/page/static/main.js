@@ -1,6 +1,6 @@
 /** Puts the parts of the page together. */
 
-import { forgetErrors } from "./alerts.js";
+import { startAlerts } from "./alerts.js";
 import { startBotLog } from "./botlog.js";
 import { startDetails } from "./details.js";
 import { byId, translate } from "./dom.js";
@@ -8,7 +8,6 @@ import { startKeys } from "./keys.js";
 import { startKnobs } from "./knobs.js";
 import { showLanes, startLanes } from "./lanes.js";
 import { startLayout } from "./layout.js";
-import { on } from "./model.js";
 import { startPeople } from "./people.js";
 import { startPhones } from "./phones.js";
 import { startSelection } from "./selection.js";
@@ -19,6 +18,7 @@ import { startTheme } from "./theme.js";
 import { startTicker } from "./ticker.js";
 import { showTimeline, startTimeline } from "./timeline.js";
 import { startTranscripts } from "./transcripts.js";
+import { startWaiting } from "./waiting.js";
 import { chooseLanguage, language, onLanguage } from "./words.js";
 
 function startLanguage() {
@@ -43,6 +43,7 @@ function startHappenedTabs() {
 
 startLanguage();
 startTheme(byId("theme"));
+startAlerts();
 startStatus();
 startPeople();
 startPhones();
@@ -52,10 +53,10 @@ startLanes();
 startBotLog();
 startKnobs();
 startTranscripts();
+startWaiting();
 startSelection();
 startLayout();
 startTabs(byId("knobs-tabs"));
 startKeys(startHappenedTabs());
-on("world", forgetErrors);
 startTicker();
 startStream();

@@ -6,20 +6,23 @@
  * @typedef {{n: number, at: number, kind: string, user: string, what: string, errcode: number|null, errmsg: string,
  *   ms: number, fault: string, needless: boolean, violation: boolean, attempt: number, outcome: string,
  *   status: number|null, form: string, sealed: boolean|null, path: string, opens: boolean, bubble?: any}} Row
+ * @typedef {"first"|"live"|"resting"|"again"} Line how the line to the server is: the first one is being made, it holds, it is
+ *   let go because nobody looks at the page, or it broke and is made again
  */
 
 export const model = {
   world: 0,
   began: 0,
   offset: 0,
-  live: false,
+  /** @type {Line} */ line: "first",
   account: { kind: "", appid: "", name: "" },
-  bot: { state: "starting", target: "", problem: "", callback: "", plugins: "" },
+  bot: { state: "starting", target: "", problem: "", callback: "", plugins: "", troubles: 0 },
   /** @type {any} */ knobs: null,
   /** @type {any} */ play: null,
   /** @type {Map<string, User>} */ users: new Map(),
   /** @type {Row[]} */ rows: [],
   /** @type {Map<string, Row[]>} what each user's phone shows */ said: new Map(),
+  /** @type {Set<string>} who had a message pushed, so that it may be pushed again */ pushed: new Set(),
   lastRow: -1,
   /** rows up to this second were there when the page came: nobody missed them */ seenUntil: 0,
 };
@@ -30,9 +33,9 @@ export const now = () => performance.now() / 1000 + model.offset;
 /** The platform's clock as a date. */
 export const dateOf = (at) => new Date((model.began + at) * 1000);
 
-/** @typedef {"world"|"users"|"rows"|"knobs"|"bot"|"play"|"live"} Topic */
+/** @typedef {"world"|"users"|"rows"|"knobs"|"bot"|"play"|"line"} Topic */
 /** @type {Record<Topic, Function[]>} */
-const listeners = { world: [], users: [], rows: [], knobs: [], bot: [], play: [], live: [] };
+const listeners = { world: [], users: [], rows: [], knobs: [], bot: [], play: [], line: [] };
 /** @type {{topics: Set<string>, rows: Row[], users: Set<string>}} */
 let news = { topics: new Set(), rows: [], users: new Set() };
 let asked = false;
@@ -76,16 +79,22 @@ export function takeWorld(state) {
 function forgetWorld() {
   model.users.clear();
   model.said.clear();
+  model.pushed.clear();
   model.rows = [];
   model.lastRow = -1;
+  model.offset = -Infinity;
   news.rows = [];
   news.users.clear();
   changed("world");
 }
 
-/** @param {{now?: number}} data */
+/**
+ * What is told late (the page was frozen, the machine asleep) makes the offset only ever smaller: within a world the
+ * largest one is the one that was told the fastest.
+ * @param {{now?: number}} data
+ */
 export function takeTime(data) {
-  if (typeof data.now === "number") model.offset = data.now - performance.now() / 1000;
+  if (typeof data.now === "number") model.offset = Math.max(model.offset, data.now - performance.now() / 1000);
 }
 
 /** @param {User[]} users */
@@ -105,6 +114,7 @@ export function takeRows(rows) {
     model.rows.push(row);
     news.rows.push(row);
     if (row.bubble && row.user) keepSaid(row);
+    if (row.kind === "push") model.pushed.add(row.user);
   }
   changed("rows");
 }
@@ -121,9 +131,10 @@ export function take(what, value) {
   changed(what);
 }
 
-export function takeLive(live) {
-  model.live = live;
-  changed("live");
+/** @param {Line} line */
+export function takeLine(line) {
+  model.line = line;
+  changed("line");
 }
 
 /** @returns {User[]} in the order they were added */

@@ -16,6 +16,9 @@ import { onLanguage, say } from "./words.js";
 const entries = new Map();
 /** @type {Map<string, number>} */
 const unread = new Map();
+/** Who is there with one click. */
+const FIRST = "amy";
+let wasHere = false;
 /** Only entries in sight are kept counting. */
 const sight = new IntersectionObserver((changes) => {
   for (const change of changes) {
@@ -77,8 +80,16 @@ export function startPeople() {
   onSelection(onShown);
   onLanguage(() => entries.forEach((entry) => (entry.translate(), entry.update(now()))));
   everyTick((at) => entries.forEach((entry) => entry.isSeen && entry.update(at)));
-  byId("add-user").addEventListener("submit", add);
+  byId("add-user").addEventListener("submit", onAdd);
+  byId("begin").addEventListener("click", onBegin);
   byId("people").addEventListener("keydown", onKey);
+}
+
+/** Whoever comes to an empty world can write a name at once. Later worlds leave the focus where the person has it. */
+function focusName() {
+  if (wasHere) return;
+  wasHere = true;
+  if (!model.users.size && document.activeElement === document.body) byId("new-user").focus();
 }
 
 function startAnew() {
@@ -88,6 +99,7 @@ function startAnew() {
   byId("people").replaceChildren();
   model.users.forEach((_user, name) => refresh(name));
   showCount();
+  focusName();
 }
 
 function refresh(name) {
@@ -126,18 +138,26 @@ function onShown() {
   });
 }
 
-async function add(event) {
+async function onAdd(event) {
   event.preventDefault();
   const field = byId("new-user");
   const name = field.value.trim();
   if (!name) return field.focus();
-  await attempt(byId("add-user"), async () => {
-    const { user } = await post("/users", { name });
-    takeUsers([user]);
-    show(user.name);
-    field.value = "";
-    requestAnimationFrame(focusMessage);
-  });
+  if (await attempt(byId("add-user"), () => add(name))) field.value = "";
+}
+
+/** One click to the first message. Whoever clicks twice means it once. */
+async function onBegin() {
+  byId("begin").disabled = true;
+  await attempt(byId("no-phone"), () => add(FIRST));
+  byId("begin").disabled = false;
+}
+
+async function add(name) {
+  const { user } = await post("/users", { name });
+  takeUsers([user]);
+  show(user.name);
+  requestAnimationFrame(focusMessage);
 }
 
 /** Up and down move between the entries; Tab still reaches each. */

@@ -19,9 +19,10 @@ const NEAR_THE_END = 60;
 const PICTURES = ["image/jpeg", "image/png", "image/gif"];
 
 export class Phone {
-  /** @param {string} name */
-  constructor(name) {
+  /** @param {string} name @param {Map<string, string>} drafts what this world's users have written and not sent */
+  constructor(name, drafts) {
     this.name = name;
+    this.drafts = drafts;
     this.first = 0;
     this.drawn = 0;
     this.gauges = makeGauges();
@@ -56,6 +57,7 @@ export class Phone {
     this.earlier = make("button", { type: "button", class: "earlier", say: "chat.earlier", on: { click: () => this.showEarlier() } });
     this.list = make("div", { class: "chat-list" });
     this.chat = make("div", { class: "chat", role: "log", "aria-live": "polite", "aria-relevant": "additions", tabindex: 0 }, this.earlier, this.list);
+    this.followEnd();
     this.errors = make("div", { class: "errors" });
     this.frame = make("div", { class: "phone" }, bar, this.chat, this.errors, this.buildComposer());
     this.acceptDrops();
@@ -64,17 +66,18 @@ export class Phone {
 
   buildComposer() {
     this.field = make("textarea", { rows: 1, maxlength: 20000, autocomplete: "off", enterkeyhint: "send" });
+    this.field.value = this.drafts.get(this.name) ?? "";
     this.sender = make("button", { type: "submit", class: "send", say: "send" });
     this.plus = make("button", { type: "button", class: "plus", "aria-expanded": "false", sayLabel: "deeds.open", on: { click: () => this.togglePanel() } }, icon("plus"));
     this.panel = make("div", { class: "panel", hidden: true });
     const form = make("form", { class: "composer", on: { submit: (event) => this.onSubmit(event) } }, this.field, this.sender, this.plus);
     this.field.addEventListener("keydown", (event) => this.onKey(event));
-    this.field.addEventListener("input", () => this.fit());
+    this.field.addEventListener("input", () => this.keepDraft());
     this.field.addEventListener("paste", (event) => this.onFiles(event, event.clipboardData));
     return make("div", { class: "bottom" }, form, this.panel);
   }
 
-  /** Words that hold the user's name, and what hangs on the account. */
+  /** Words that hold the user's name; all others follow by themselves, so that nothing a person has filled in is lost. */
   translate() {
     setAttribute(this.element, "aria-label", say("phone.of", { name: this.name }));
     setAttribute(this.chat, "aria-label", say("chat.of", { name: this.name }));
@@ -82,7 +85,7 @@ export class Phone {
     setAttribute(this.field, "placeholder", say("message.placeholder"));
     setAttribute(this.closer, "aria-label", say("phone.close", { name: this.name }));
     this.showState();
-    if (!this.panel.hidden) this.openPanel();
+    this.panel.querySelector(".deeds")?.setAttribute("aria-label", say("deeds.of", { name: this.name }));
   }
 
   // -- showing
@@ -93,6 +96,7 @@ export class Phone {
     this.list.replaceChildren();
     this.first = Math.max(0, this.said.length - HELD);
     this.drawn = this.first;
+    this.earlier.hidden = this.first === 0;
     this.addSaid();
     this.toEnd();
   }
@@ -101,7 +105,7 @@ export class Phone {
   addSaid() {
     const { said } = this;
     if (this.drawn >= said.length) return;
-    const follows = this.isAtEnd();
+    const follows = this.followed;
     if (said.length - this.drawn > HELD) return this.redraw();
     const added = document.createDocumentFragment();
     for (; this.drawn < said.length; this.drawn += 1) added.append(this.bubbleAt(this.drawn));
@@ -140,8 +144,18 @@ export class Phone {
   }
 
   isAtEnd() {
-    this.followed = this.chat.scrollHeight - this.chat.scrollTop - this.chat.clientHeight < NEAR_THE_END;
-    return this.followed;
+    return this.chat.scrollHeight - this.chat.scrollTop - this.chat.clientHeight < NEAR_THE_END;
+  }
+
+  /** The newest message stays in sight, whatever takes room from the chat, until a person scrolls away from it. */
+  followEnd() {
+    let top = 0;
+    this.chat.addEventListener("scroll", () => {
+      if (this.isAtEnd()) this.followed = true;
+      else if (this.chat.scrollTop < top) this.followed = false;
+      top = this.chat.scrollTop;
+    }, { passive: true });
+    new ResizeObserver(() => this.followed && this.toEnd()).observe(this.chat);
   }
 
   toEnd() {
@@ -168,13 +182,25 @@ export class Phone {
     const { user } = this;
     if (!user) return;
     this.showTyping(isTyping(user));
+    this.showFollows(user.follows);
     const chips = [];
-    if (model.account.kind && model.account.kind !== "miniprogram") chips.push(say(user.follows ? "phone.follows" : "phone.strange"));
+    if (model.account.kind && model.account.kind !== "miniprogram") chips.push(say(user.follows ? "phone.follows" : this.hasLeft() ? "phone.left" : "phone.strange"));
     if (user.agent) chips.push(say("people.agent", { agent: user.agent }));
     else if (user.queued) chips.push(say("people.queued"));
     this.chips.replaceChildren(...chips.map((text) => make("span", { class: "chip", text })));
     this.closer.hidden = selection.open.length < 2;
     this.element.classList.toggle("selected", selection.selected === this.name && selection.open.length > 1);
+  }
+
+  /** Some tiles are for followers only, and some for all others; who has just used one is not left without a focus. */
+  showFollows(follows) {
+    this.element.dataset.follows = String(follows);
+    const used = document.activeElement;
+    if (this.panel.contains(used) && !used.offsetParent) this.panel.querySelector("button")?.focus();
+  }
+
+  hasLeft() {
+    return this.said.some((row) => row.bubble.kind === "event" && row.bubble.title?.toLowerCase() === "unsubscribe");
   }
 
   select() {
@@ -200,11 +226,19 @@ export class Phone {
   async sends() {
     const text = this.field.value;
     if (!text.trim()) return;
-    this.field.value = "";
-    this.fit();
+    this.write("");
     this.toEnd();
     const isSent = await this.does({ deed: "says", text });
-    if (!isSent && !this.field.value) this.field.value = text;
+    if (!isSent && !this.field.value) this.write(text);
+  }
+
+  write(text) {
+    this.field.value = text;
+    this.keepDraft();
+  }
+
+  keepDraft() {
+    this.drafts.set(this.name, this.field.value);
     this.fit();
   }
 

@@ -9,6 +9,8 @@ import { onLanguage } from "./words.js";
 
 /** @type {Map<string, Phone>} */
 const phones = new Map();
+/** What was written and not sent yet: it outlives the phone, and ends with the world. @type {Map<string, string>} */
+let drafts = new Map();
 
 export function startPhones() {
   onSelection(arrange);
@@ -27,12 +29,13 @@ function arrange() {
   }
   const place = byId("phones");
   selection.open.forEach((name, index) => {
-    if (!phones.has(name)) phones.set(name, new Phone(name));
+    if (!phones.has(name)) phones.set(name, new Phone(name, drafts));
     const { element } = phones.get(name);
     if (place.children[index] !== element) place.insertBefore(element, place.children[index] ?? null);
   });
   phones.forEach((phone) => {
     phone.showState();
+    phone.fit();
     if (phone.element.isConnected && phone.followed) phone.toEnd();
   });
   byId("no-phone").hidden = selection.open.length > 0;
@@ -42,6 +45,7 @@ function arrange() {
 function startAnew() {
   phones.forEach((phone) => phone.element.remove());
   phones.clear();
+  drafts = new Map();
   arrange();
 }
 

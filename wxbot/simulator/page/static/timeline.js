@@ -22,6 +22,8 @@ const lines = new Map();
 let active = -1;
 let follows = true;
 let isAsked = false;
+/** Whether the newest rows are to be followed again when the details are closed. */
+let resumes = false;
 
 export function startTimeline() {
   buildHead();
@@ -29,7 +31,7 @@ export function startTimeline() {
   const grid = byId("timeline");
   grid.addEventListener("scroll", onScroll, { passive: true });
   grid.addEventListener("keydown", onKey);
-  grid.addEventListener("focus", () => active < 0 && shown.length && activate(Math.max(0, firstInSight()), false));
+  grid.addEventListener("focus", () => active < 0 && shown.length && activate(follows ? shown.length - 1 : Math.max(0, firstInSight()), false));
   byId("timeline-body").addEventListener("click", onClick);
   byId("newest").addEventListener("click", toNewest);
   byId("search").addEventListener("input", () => wishFor({ search: byId("search").value }));
@@ -96,9 +98,9 @@ function startAnew() {
 function fillUsers() {
   const select = byId("by-user");
   const names = ["", ...model.users.keys()];
-  const isSame = select.options.length === names.length && select.options[0]?.textContent === say("filter.everybody") && select.options[names.length - 1].value === names.at(-1);
-  if (isSame) return;
-  select.replaceChildren(...names.map((name) => make("option", { value: name, text: name || say("filter.everybody") })));
+  const isSame = select.options.length === names.length && names.every((name, index) => select.options[index].value === name);
+  if (!isSame) select.replaceChildren(...names.map((name) => make("option", { value: name, text: name })));
+  setText(select.options[0], say("filter.everybody"));
   select.value = wish.user;
 }
 
@@ -138,13 +140,15 @@ function ask() {
 
 /** The details take half of the room: the row they are of must not go out of sight for it. */
 function onResize() {
-  if (active >= 0) scrollTo(active);
-  else if (follows) byId("timeline").scrollTop = shown.length * HEIGHT + HEIGHT;
+  if (!byId("timeline").clientHeight) return; // in a tab that is not shown
+  if (follows) byId("timeline").scrollTop = shown.length * HEIGHT + HEIGHT;
+  else if (active >= 0) scrollTo(active);
   ask();
 }
 
 function onScroll() {
   const grid = byId("timeline");
+  if (!grid.clientHeight) return;
   follows = grid.scrollHeight - grid.scrollTop - grid.clientHeight < HEIGHT;
   ask();
 }
@@ -195,7 +199,7 @@ const CELLS = {
   took: (row) => cell("took", milliseconds(row.ms)),
 };
 
-const ARROWS = { user: "●", push: "→", notice: "!", agent: "●" };
+const ARROWS = { user: "●", push: "→", notice: "!", agent: "●", turned: "◆" };
 
 function badges(row) {
   const made = [];
@@ -222,6 +226,7 @@ function resultOf(row) {
 function onClick(event) {
   const line = event.target.closest("[role=row]");
   if (!line) return;
+  resumes ||= follows;
   activate(Number(line.dataset.place), false);
   open();
 }
@@ -264,11 +269,25 @@ function toNewest() {
 }
 
 function open() {
-  if (shown[active]) openDetails(shown[active], () => byId("timeline").focus({ preventScroll: true }));
+  if (!shown[active]) return;
+  resumes ||= follows;
+  follows = false; // the row stays where it is while it is read
+  openDetails(shown[active], onClosed);
+}
+
+function onClosed() {
+  byId("timeline").focus({ preventScroll: true });
+  resume();
+}
+
+function resume() {
+  if (resumes) toNewest();
+  resumes = false;
 }
 
 /** Draws what came while the timeline was out of sight. */
 export function showTimeline() {
+  if (byId("details").hidden) resume(); // they may have been closed on another tab
   if (follows) toNewest();
   ask();
 }

@@ -1,17 +1,22 @@
 /** Keeping what happened, as a transcript or as a test, and playing a transcript again. */
 
-import { attempt, note, showError } from "./alerts.js";
+import { attempt, confirmed, note, showError } from "./alerts.js";
 import { byId, make, setText } from "./dom.js";
 import { model, on } from "./model.js";
-import { postContent, save } from "./requests.js";
+import { post, postContent, save } from "./requests.js";
+import { waits } from "./waiting.js";
 import { onLanguage, say } from "./words.js";
 
 const AT_MOST = 16 * 1024 * 1024;
+/** How the server says that nothing was wrong but that a person stopped it. */
+const STOPPED = /^stopped at step \d+$/;
 
 export function startTranscripts() {
   byId("save-yaml").addEventListener("click", () => saveAs("/transcript.yaml", "transcript.yaml"));
   byId("save-py").addEventListener("click", () => saveAs("/transcript.py", "test_transcript.py"));
+  waits(byId("play-choose"));
   byId("play-choose").addEventListener("click", () => byId("play-file").click());
+  byId("play-stop").addEventListener("click", () => attempt(byId("play-place"), () => post("/play/stop")));
   byId("play-file").addEventListener("change", onChosen);
   on("play", showPlay);
   on("world", showPlay);
@@ -27,24 +32,41 @@ async function onChosen(event) {
   event.target.value = "";
   if (!file) return;
   if (file.size > AT_MOST) return showError(byId("play-place"), say("error.transcript.size"));
+  if (model.rows.length && !(await mayBegin(file.name))) return;
   await attempt(byId("play-place"), () => postContent(`/play?name=${encodeURIComponent(file.name)}`, file, "application/yaml"));
 }
+
+const mayBegin = (name) => confirmed(say("account.confirm"), say("play.confirm.text", { name }), say("play.begin"));
 
 function showPlay() {
   const { play } = model;
   const place = byId("play");
   place.hidden = !play;
-  byId("play-choose").disabled = play?.state === "playing";
+  showStop(play?.state === "playing");
   if (!play) return;
-  place.dataset.state = play.state;
+  const state = outcomeOf(play);
+  place.dataset.state = state;
   setText(byId("play-name"), play.name);
-  setText(byId("play-verdict"), say(`play.${play.state}`, { done: play.done, steps: play.steps }));
+  setText(byId("play-verdict"), say(`play.${state}`, { done: play.done, steps: play.steps }));
   const progress = byId("play-progress");
   progress.max = Math.max(1, play.steps);
   progress.value = play.done;
   byId("play-problems").replaceChildren(...(play.problems ?? []).map((text) => make("li", { text })));
   byId("play-problems").hidden = !play.problems?.length;
   showBadge(play);
+}
+
+function outcomeOf(play) {
+  const isStopped = play.state === "failed" && play.problems?.length && play.problems.every((problem) => STOPPED.test(problem));
+  return isStopped ? "stopped" : play.state;
+}
+
+/** A button that goes while it has the focus hands it on to what can be done next. */
+function showStop(isPlaying) {
+  const stop = byId("play-stop");
+  const hadFocus = document.activeElement === stop;
+  stop.hidden = !isPlaying;
+  if (hadFocus && !isPlaying) byId("play-choose").focus();
 }
 
 /** The tab says how it went, so that it is seen while another tab is open. */

@@ -21,7 +21,7 @@ from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
 
 PATIENCE = 30.0
 """Real seconds for what must come; nothing takes so long unless something is wrong."""
-_SILENCES = 3  # comments that only keep the connection, one in ten seconds
+_SILENCES = 3  # events in a row that tell only the time, one in ten seconds
 JSON = "application/json"
 PLAIN = AccountChoice(mode="plain")
 
@@ -124,6 +124,7 @@ class EventStream:
     def __init__(self, port: int, headers: Mapping[str, str]) -> None:
         self.rows: list[dict[str, Any]] = []
         self.last_event_id = ""
+        self._silences = 0
         self.head: Mapping[str, str] = {}
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         self._connection.request("GET", "/events", headers=dict(headers))
@@ -145,11 +146,10 @@ class EventStream:
     def next(self) -> Event:
         """The next event; comments are passed over. Raises EOFError when the server has ended it."""
         fields: dict[str, str] = {}
-        silences = 0
         while "data" not in fields:
             fields = dict(self._block())
-            silences += "" in fields
-            assert silences <= _SILENCES, "what should come did not"
+        self._silences = self._silences + 1 if fields["event"] == "time" else 0
+        assert self._silences <= _SILENCES, "what should come did not"
         event = Event(fields["event"], json.loads(fields["data"]), fields.get("id", ""))
         self.last_event_id = event.id or self.last_event_id
         if event.name == "world":

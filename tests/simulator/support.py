@@ -47,6 +47,7 @@ from wxbot.simulator.transcript import (
     Takes,
     Transcript,
     Views,
+    Waits,
     Writes,
 )
 from wxbot.testing import FakeWeChat, LeapingClock, serve, settings_for
@@ -74,6 +75,7 @@ ANYWHERE: tuple[Step, ...] = (
     Closes("kf2@x", "amy", "TIMEOUT"),
     Redeliver("amy"),
     Redeliver("amy", 2),
+    Waits(0.1),
     Forward(31),
     Forward(0.25),
     Fault("send", "fail"),

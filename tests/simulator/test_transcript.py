@@ -314,7 +314,7 @@ def test_a_bad_file(text: str, line: int, words: str) -> None:
             "there is no step amy sais (did you mean `amy says`?). A step is a name and one of: says, s",
         ),
         ("- forwards: 3", 4, "did you mean `forward`?"),
-        ("- zzz", 4, "or one of: forward, redeliver, fault"),
+        ("- zzz", 4, "or one of: waits, forward, redeliver, fault"),
         ("- amy says: a\n  bob says: b", 5, "`amy says` and `bob says` are two steps: begin each with a dash"),
         ("- amy says: a\n  amy says: b", 5, "`amy says` stands here twice"),
         ("- amy says: a\n  to: bob", 5, "`amy says` has no `to`; there are none"),

@@ -213,10 +213,10 @@ def test_the_bot_is_restarted(desk: Desk) -> None:
 
 
 def test_what_the_server_refuses_is_said_beside_the_knob(desk: Desk, pages: Pages) -> None:
-    pages.troubles(desk.page).expect("404 .*/redeliver")
+    pages.troubles(desk.page).expect("422 .*/clock")
     desk.add_user("refused-mia")
-    desk.knobs.presses("Deliver the last push again")
-    alert = desk.knobs.group("Redelivery").get_by_role("alert")
-    expect(alert).to_contain_text("nothing of refused-mia was pushed yet")
+    desk.knobs.presses("To 29 s")
+    alert = desk.knobs.group("Window about to close").get_by_role("alert")
+    expect(alert).to_contain_text("refused-mia has done nothing yet")
     alert.get_by_role("button", name="Dismiss").click()
     expect(alert).to_be_hidden()

@@ -119,7 +119,7 @@ def test_an_official_account(desk: Desk) -> None:
     expect(fay.chat.get_by_role("button", name="Play voice")).to_be_visible()
     fay.does("Unfollow")
     fay.sees("unfollowed")
-    expect(fay.card.get_by_text("does not follow")).to_be_visible()
+    expect(fay.card.get_by_text("no longer follows")).to_be_visible()
     expect(desk.timeline.shows("push", "unsubscribe", "fay")).to_contain_text("XML")
 
 

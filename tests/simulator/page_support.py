@@ -21,7 +21,7 @@ from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
 
 PATIENCE = 30.0
 """Real seconds for what must come; nothing takes so long unless something is wrong."""
-_SILENCES = 3  # events in a row that tell only the time, one in ten seconds
+_SILENCES = 9  # events in a row that tell only the time, one in ten seconds: a transcript may wait for a minute
 JSON = "application/json"
 PLAIN = AccountChoice(mode="plain")
 
@@ -117,12 +117,14 @@ class Event(NamedTuple):
 
 
 class EventStream:
-    """An open page: what it is told. ``rows``: all rows so far of the world it is in; ``last_event_id`` as a browser
-    keeps it.
+    """An open page: what it is told. ``rows`` and ``users``: those of the world it is in, as far as it was told.
+
+    ``last_event_id``: as a browser keeps it.
     """
 
     def __init__(self, port: int, headers: Mapping[str, str]) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.users: dict[str, Any] = {}
         self.last_event_id = ""
         self._silences = 0
         self.head: Mapping[str, str] = {}
@@ -153,9 +155,11 @@ class EventStream:
         event = Event(fields["event"], json.loads(fields["data"]), fields.get("id", ""))
         self.last_event_id = event.id or self.last_event_id
         if event.name == "world":
-            self.rows = []
+            self.rows, self.users = [], {}
         elif event.name == "rows":
             self.rows += event.data["rows"]
+        if event.name in ("world", "rows", "users"):
+            self.users |= {user["name"]: user for user in event.data["users"]}
         return event
 
     def _block(self) -> Iterator[tuple[str, str]]:

@@ -118,10 +118,10 @@ def test_users_are_told_with_the_rows_that_change_them(desk: Desk) -> None:
         told = page.until("users")
         assert [user["name"] for user in told["users"]] == ["alice"]
         desk.lets(alice, "says", text="hi")
-        told = page.until("rows", lambda data: any(row["kind"] == "send" for row in data["rows"]))
-        (user,) = told["users"]
+        sent = page.row("hi", "send")
+        user = page.users["alice"]
         assert user["replies_left"] == 4
-        assert user["window_until"] == pytest.approx(told["rows"][-1]["at"] + 30, abs=0.001)
+        assert user["window_until"] == pytest.approx(sent["at"] + 30, abs=0.001)
         assert user["typing_until"] is None
 
 

@@ -39,3 +39,13 @@ async def picture(ctx: Context) -> str:
 @plugin.event("user_enter_tempsession")
 async def welcome(ctx: Context) -> str:
     return "欢迎 / welcome"
+
+
+@plugin.event("subscribe")
+async def followed(ctx: Context) -> str:
+    return "谢谢关注 / thank you for following"
+
+
+@plugin.event("CLICK")
+async def clicked(ctx: Context) -> str:
+    return f"你点了 {ctx.message.raw['EventKey']}"

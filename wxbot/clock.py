@@ -6,6 +6,7 @@ For simulators there is one that can be moved.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,9 +77,10 @@ class MovedClock(SystemClock):
 
     def _ahead(self) -> float:
         try:
-            return float(self._file.read_text("ascii"))
+            ahead = float(self._file.read_text("ascii"))
         except (OSError, ValueError):
             return 0.0
+        return ahead if math.isfinite(ahead) else 0.0
 
 
 LOOK_SECONDS = 0.05

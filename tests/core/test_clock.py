@@ -103,7 +103,7 @@ def test_it_is_as_far_ahead_as_the_file_says(stands_still: None, file: Path) -> 
         assert ours.now() == SERVER + ahead
 
 
-@pytest.mark.parametrize("content", [b"", b" ", b"soon", b"\xff\xfe", "一".encode(), b"1 2"])
+@pytest.mark.parametrize("content", [b"", b" ", b"soon", b"\xff\xfe", "一".encode(), b"1 2", b"nan", b"inf"])
 def test_a_file_that_holds_no_number_moves_nothing(stands_still: None, file: Path, content: bytes) -> None:
     file.write_bytes(content)
     assert MovedClock(file).now() == SERVER

@@ -66,6 +66,7 @@ def test_openids_come_from_names(wechat: FakeWeChat) -> None:
     assert wechat.user("bob", openid="oBOB").openid == "oBOB"
     assert [len(wechat.user(name).openid) for name in ("alice", "小明", "x" * 60, "a b")] == [28] * 4
     assert len({user.openid for user in wechat.users}) == 5
+    assert wechat.user("eve").openid != wechat.user("eve_").openid
 
 
 def test_several_platforms_side_by_side(clock: ManualClock) -> None:

@@ -432,7 +432,7 @@ class FakeWeChat:
 
 
 def _openid_of(name: str) -> str:
-    """ "o" and the name, filled up to 28 characters; a name that does not fit is replaced by its hash."""
-    if re.fullmatch(r"[A-Za-z0-9_-]{1,27}", name):
+    """ "o" and the name, filled up with _ to 28 characters; a name that does not fit is replaced by its hash."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{0,26}[A-Za-z0-9-]", name):
         return ("o" + name).ljust(_OPENID_LENGTH, "_")
     return ("o" + hashlib.sha256(name.encode()).hexdigest())[:_OPENID_LENGTH]

@@ -109,7 +109,7 @@ class PageServer:
         return [
             web.get("/", self._page),
             web.get("/static/{name}", self._static),
-            web.get("/events", self._events),
+            web.get("/events", self._events, allow_head=False),
             web.get("/rows/{number}", self._row),
             web.get("/media/{media_id}", self._media),
             web.get("/lanes/{name:[^/]+}", self._lanes),

@@ -37,6 +37,10 @@ def echoing() -> Plugin:
     return plugin
 
 
+LEASE_SECONDS = 15
+"""A push that is just being taken while the bot stops waits for its lease: not for an hour, as in other tests."""
+
+
 class NearBot:
     """A PlayedBot in this process. ``starts``: how often it did; ``fails``: how often it will not, from now on."""
 
@@ -69,7 +73,7 @@ class NearBot:
         self.stop()
         kind = wechat.platform.account.kind
         bot = Bot(
-            settings_for(wechat, self._store, account_kind=kind, **self._choices),
+            settings_for(wechat, self._store, account_kind=kind, **{"lease_seconds": LEASE_SECONDS, **self._choices}),
             plugins=self._given,
             clock=self._clock,
         )

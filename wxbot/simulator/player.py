@@ -85,9 +85,12 @@ class _Player:
         self._problems: list[str] = []
 
     def play(self) -> list[str]:
-        for number, step in enumerate(with_visible_things(self._transcript.steps), 1):
+        steps = self._transcript.steps
+        for number, (step, recorded) in enumerate(zip(with_visible_things(steps), steps, strict=True), 1):
             try:
                 self._perform(step)
+                if isinstance(recorded, t.Sees) and recorded.things[-1:] == (CANCEL,):
+                    self._wait_until_not_typing(recorded.user)
             except (_Different, AssertionError, ValueError) as problem:
                 if not self._is_stopped():
                     self._complain(number, step, str(problem))
@@ -207,6 +210,11 @@ class _Player:
             words = _words(step.user, expected, seen, before, at)
             waited = f"nothing more came within {patience:g} s" if is_late else ""
             raise _Different("\n  ".join(filter(None, [words, waited, self._story(part.user)])))
+
+    def _wait_until_not_typing(self, name: str) -> None:
+        """The next step came after the end of the indicator: what is turned there must not hit its last call."""
+        user = self._part(name).user
+        self._comes(lambda: not user.is_shown_typing, self._patience)
 
     # -- the end
 

@@ -1,8 +1,8 @@
 """wxbot: a chatbot framework for WeChat customer-service messages. What a plugin author imports, and nothing else."""
 
 from wxbot.errors import MediaGone, NotNow, PluginError, ReplyRefused, WeChatError
-from wxbot.media import Media
-from wxbot.messages import (
+from wxbot.model.media import Media
+from wxbot.model.messages import (
     AgentSessionEvent,
     AgentSwitchEvent,
     EnterSessionEvent,
@@ -28,8 +28,7 @@ from wxbot.messages import (
     VideoMessage,
     VoiceMessage,
 )
-from wxbot.plugin import Context, Plugin
-from wxbot.replies import (
+from wxbot.model.replies import (
     ArticleReply,
     ImageReply,
     LinkReply,
@@ -44,6 +43,7 @@ from wxbot.replies import (
     VoiceReply,
     mini_program_link,
 )
+from wxbot.plugin import Context, Plugin
 from wxbot.version import __version__
 
 __all__ = [

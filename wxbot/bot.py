@@ -20,14 +20,14 @@ from wxbot.backends.choice import make_clock
 from wxbot.config import Settings
 from wxbot.engine import Engine
 from wxbot.errors import NotNow, PushRefused, ReplyRefused, StoreUnavailable, WxbotError
-from wxbot.media import MAX_BYTES
-from wxbot.messages import message_from
+from wxbot.model.media import MAX_BYTES
+from wxbot.model.messages import message_from
+from wxbot.model.quota import NOTHING_LEFT, Budget, allowance_for
+from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
 from wxbot.outgoing import Outgoing
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import WITH_BOT, Arrival, Clock, ConversationKey, HandOver
-from wxbot.replies import Reply, TextReply, reply_from_json, reply_to_json
-from wxbot.reply_budget import NOTHING_LEFT, Budget, allowance_for
 from wxbot.turn import SENT_BY_BOT
 from wxbot.web import Door, create_app
 from wxbot.wechat.callback import PassiveAnswer, Push, single_values

@@ -14,7 +14,6 @@ import aiohttp
 from wxbot.backends.choice import check_broker, make_clock, make_store
 from wxbot.backends.redis.facts import RedisFacts, TellsFacts
 from wxbot.backends.sqlite.store import SqliteStore
-from wxbot.capabilities import ACCOUNTS
 from wxbot.clock import SharedClock, SystemClock
 from wxbot.config import Settings, without_password
 from wxbot.errors import (
@@ -26,6 +25,7 @@ from wxbot.errors import (
     WeChatError,
     WxbotError,
 )
+from wxbot.model.accounts import ACCOUNTS
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import Clock, Store
 from wxbot.wechat.client import WeChatClient

@@ -6,8 +6,6 @@ a test holds against this class. Where one deployment has several accounts, wxbo
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import difflib
 import os
@@ -31,11 +29,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from wxbot.capabilities import reply_kinds
 from wxbot.errors import ConfigError
-from wxbot.media import MIB
-from wxbot.replies import KINDS
-from wxbot.reply_budget import DEEDS, AccountKind, Allowance, Quota, parse_quota, quota_of
+from wxbot.model.accounts import AccountKind, decode_aes_key, reply_kinds
+from wxbot.model.media import MIB
+from wxbot.model.quota import Allowance, Quota, parse_quota, quota_of
+from wxbot.model.replies import KINDS
+from wxbot.model.user_actions import DEEDS
 
 PREFIX = "WXBOT_"
 PLUGIN_PREFIX = "WXBOT_PLUGIN_"
@@ -426,19 +425,6 @@ def without_password(url: str) -> str:
     password = password_in(url)
     shown = url.replace(f":{password}@", ":***@") if password else url
     return re.sub(r"(password=)[^&]*", r"\1***", shown)
-
-
-def decode_aes_key(encoded: str) -> bytes:
-    """The 32-byte AES key in an EncodingAESKey of 43 characters. Raises ValueError.
-
-    Real keys may have unused bits set in their last character, so a strict decoder would refuse them.
-    """
-    if len(encoded) != 43 or not encoded.isascii() or not encoded.isalnum():
-        raise ValueError("must be 43 characters of a-z, A-Z and 0-9, as WeChat's console shows it")
-    try:
-        return base64.b64decode(encoded + "=")
-    except binascii.Error:
-        raise ValueError("is not base64") from None
 
 
 def _quota_from(written: str) -> Quota:

@@ -15,9 +15,9 @@ from typing import Any
 
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.firmly import firmly
+from wxbot.model.quota import Budget
 from wxbot.pipeline import Pipeline
 from wxbot.ports import Bid, Claim, Clock, ConversationKey, HandOver, Inbox, Lease, News, Outcome, Pending
-from wxbot.reply_budget import Budget
 from wxbot.time_limit import pause
 from wxbot.turn import Turn
 from wxbot.typing_indicator import TypingIndicator

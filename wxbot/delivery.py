@@ -9,10 +9,10 @@ from typing import Protocol
 
 from wxbot.errors import AnswerLost, NotNow, ReplyQuotaSpent, ReplyWindowShut, WeChatError, WxbotError
 from wxbot.firmly import firmly
-from wxbot.messages import EventMessage
+from wxbot.model.messages import EventMessage
+from wxbot.model.quota import Budget
+from wxbot.model.replies import Reply, TextReply
 from wxbot.ports import Channel, Clock, Inbox, Lease, Permit
-from wxbot.replies import Reply, TextReply
-from wxbot.reply_budget import Budget
 from wxbot.rest import Rest, fit, without_hint
 from wxbot.time_limit import pause
 from wxbot.turn import Turn

@@ -20,12 +20,12 @@ from wxbot.config import Settings
 from wxbot.conversation import ConversationOptions, Conversations
 from wxbot.delivery import ApiDelivery, Delivery, DeliveryOptions
 from wxbot.loop_thread import LoopThread, do_nothing
+from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_BUDGET, Budget
 from wxbot.outgoing import Outgoing
 from wxbot.passive_delivery import PassiveDelivery
 from wxbot.pipeline import Pipeline, PipelineOptions
 from wxbot.plugin_setup import PluginSet
 from wxbot.ports import Arrival, Clock, ConversationKey, Lease, Receipt, Waker
-from wxbot.reply_budget import ONE_FOR_EACH_PUSH, UNKNOWN_BUDGET, Budget
 from wxbot.typing_indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_rules import TypingState
 from wxbot.waiting_room import WaitingRoom

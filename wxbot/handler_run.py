@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from wxbot.errors import PluginError
+from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin import Context, Handler
 from wxbot.ports import Clock
-from wxbot.replies import Reply, TextReply
 from wxbot.time_limit import time_limit
 
 log = logging.getLogger("wxbot.handlers")

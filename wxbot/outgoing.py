@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wxbot.capabilities import ACCOUNTS
 from wxbot.errors import ReplyRefused
-from wxbot.media import MAX_BYTES, Media, MediaKind, read_media
-from wxbot.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply, TextReply
-from wxbot.reply_budget import AccountKind
+from wxbot.model.accounts import ACCOUNTS, AccountKind
+from wxbot.model.media import MAX_BYTES, Media, MediaKind, read_media
+from wxbot.model.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply, TextReply
 from wxbot.splitting import split_parts
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from wxbot.delivery import SEND_PAUSES, DeliveryOptions, Hold, SendFailed
 from wxbot.errors import WeChatError
 from wxbot.firmly import firmly
-from wxbot.messages import EventMessage
+from wxbot.model.messages import EventMessage
+from wxbot.model.replies import Reply, TextReply, reply_to_json
 from wxbot.ports import Channel, Clock, ConversationKey, PassiveShelf
-from wxbot.replies import Reply, TextReply, reply_to_json
 from wxbot.rest import Rest, fit
 from wxbot.time_limit import pause
 from wxbot.turn import Turn

@@ -13,12 +13,12 @@ from typing import Any
 from wxbot.delivery import Delivery, SendFailed
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
 from wxbot.handler_run import HandlerRun
-from wxbot.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
+from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
+from wxbot.model.quota import UNKNOWN_BUDGET, Budget
+from wxbot.model.replies import Reply
 from wxbot.outgoing import Outgoing
 from wxbot.plugin import Context
 from wxbot.ports import WITH_BOT, Channel, Clock, HandOver, Lease, Outcome, Pending
-from wxbot.replies import Reply
-from wxbot.reply_budget import UNKNOWN_BUDGET, Budget
 from wxbot.rest import Rest
 from wxbot.router import Choice, Router
 from wxbot.turn import Turn, begin_turn

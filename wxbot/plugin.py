@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wxbot.errors import PluginError
-from wxbot.messages import (
+from wxbot.model.messages import (
     EventMessage,
     ImageMessage,
     LinkMessage,
@@ -28,8 +28,8 @@ from wxbot.messages import (
     VideoMessage,
     VoiceMessage,
 )
-from wxbot.replies import Reply
-from wxbot.reply_budget import UNKNOWN_BUDGET, Budget
+from wxbot.model.quota import UNKNOWN_BUDGET, Budget
+from wxbot.model.replies import Reply
 
 Answer = str | Reply | None
 HandlerFunction = (

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from wxbot.media import Media
-from wxbot.replies import Reply
-from wxbot.reply_budget import Budget
+from wxbot.model.media import Media
+from wxbot.model.quota import Budget
+from wxbot.model.replies import Reply
 
 
 class Timer(Protocol):
@@ -531,7 +531,7 @@ class Channel(TypingCalls, Protocol):
     """
 
     async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:
-        """Its media have been read (``wxbot.media``); what WeChat does not have of them is uploaded first."""
+        """Its media have been read (``wxbot.model.media``); what WeChat does not have of them is uploaded first."""
         ...
 
     async def prepare(self, reply: Reply) -> None:

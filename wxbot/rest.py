@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wxbot.replies import Reply, TextReply, reply_from_json, reply_to_json
+from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
 from wxbot.splitting import split_parts
 
 log = logging.getLogger("wxbot.rest")

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from wxbot.errors import ConfigError, PluginError
-from wxbot.messages import EventMessage, Message
+from wxbot.model.messages import EventMessage, Message
 from wxbot.plugin import Context, Handler, Plugin
 
 log = logging.getLogger("wxbot.router")

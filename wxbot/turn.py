@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wxbot.messages import (
+from wxbot.model.messages import (
     AgentSessionEvent,
     AgentSwitchEvent,
     Download,
@@ -17,9 +17,9 @@ from wxbot.messages import (
     UnsubscribeEvent,
     message_from,
 )
+from wxbot.model.quota import NOTHING_LEFT, UNKNOWN_BUDGET, Budget
+from wxbot.model.replies import Reply, reply_from_json, reply_to_json
 from wxbot.ports import WITH_BOT, HandOver, Lease, Outcome, Pending
-from wxbot.replies import Reply, reply_from_json, reply_to_json
-from wxbot.reply_budget import NOTHING_LEFT, UNKNOWN_BUDGET, Budget
 from wxbot.rest import Rest, rest_in, with_rest
 from wxbot.typing_indicator import TypingIndicator
 

@@ -33,36 +33,6 @@ class TypingState:
     not_before: float = 0.0
 
 
-INTERACTING_EVENTS = frozenset(
-    {
-        "user_enter_tempsession",
-        "subscribe",
-        "scan",
-        "click",
-        "view",
-        "view_miniprogram",
-        "scancode_push",
-        "scancode_waitmsg",
-        "pic_sysphoto",
-        "pic_photo_or_album",
-        "pic_weixin",
-        "location_select",
-    }
-)
-"""Events in which the user turns to the account. WeChat does not say which ones open the window; others, such as a
-LOCATION sent every few seconds or a report of a finished job, are taken not to."""
-
-
-def is_interaction(msg_type: str, event: str) -> bool:
-    """Whether a push of this MsgType and Event means that the user acted towards the account."""
-    return msg_type.lower() != "event" or event.lower() in INTERACTING_EVENTS
-
-
-def interaction_time(created_at: int, received_at: float) -> float:
-    """When the user acted: the arrival, or CreateTime (whole seconds) where a push comes late or comes again."""
-    return received_at if received_at < created_at + 1 else float(created_at)
-
-
 def next_typing(state: TypingState, now: float, margin: float) -> float | None:
     """When the next Typing may go out, now at the earliest; None while only a new interaction could allow one.
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.servers.processes import Port, Process, wait_until
-from wxbot import capabilities
 from wxbot.backends.sqlite.store import SqliteStore
+from wxbot.model import accounts as capabilities
 from wxbot.ports import Arrival, ConversationKey, HandOver, Outcome
 from wxbot.testing import FakeWeChat
 

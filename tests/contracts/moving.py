@@ -29,8 +29,8 @@ from tests.contracts.support import (
 from wxbot.backends.redis.bulk import RedisBulk
 from wxbot.backends.sqlite.bulk import SqliteBulk
 from wxbot.errors import CopyFailed, StoreUnavailable
+from wxbot.model.quota import Budget
 from wxbot.ports import Bulk, ConversationKey, HandOver, Kept, Kind
-from wxbot.reply_budget import Budget
 from wxbot.store_copy import End, copy
 from wxbot.testing import ManualClock
 

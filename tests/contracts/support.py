@@ -12,8 +12,8 @@ import redis
 
 from wxbot.backends.redis.store import RedisStore
 from wxbot.backends.sqlite.store import SqliteStore
+from wxbot.model.quota import Budget
 from wxbot.ports import Arrival, Claim, ConversationKey, Lease, News, Outcome, Pending, Receipt, Retention, Store
-from wxbot.reply_budget import Budget
 
 NOW = 1_700_000_000.0
 LEASE = 8.0

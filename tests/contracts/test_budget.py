@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.contracts.support import ALICE, BOB, KEPT, LEASE, NOW, Place, Worker, arrival, some
+from wxbot.model.quota import Budget
 from wxbot.ports import Bid, ConversationKey
-from wxbot.reply_budget import Budget
 
 LATER = NOW + 172_800.1  # no float that a few digits would tell
 FIVE, FOUR = Budget(5, LATER), Budget(4, LATER)

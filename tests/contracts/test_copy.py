@@ -35,8 +35,8 @@ from wxbot.backends.redis import bulk as redis_bulk
 from wxbot.backends.redis.bulk import RedisBulk
 from wxbot.backends.sqlite import bulk as sqlite_bulk
 from wxbot.errors import CopyFailed, HalfCopy
+from wxbot.model.quota import Budget
 from wxbot.ports import ConversationKey, HandOver, Kept, Kind, Outcome
-from wxbot.reply_budget import Budget
 
 KINDS = ("sqlite", "redis", "valkey", "cluster")
 ALL_PAIRS = [(here, there) for here in KINDS for there in KINDS]

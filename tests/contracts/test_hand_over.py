@@ -6,8 +6,8 @@ import pytest
 
 from tests.contracts.support import ALICE, APPID, BOB, KEPT, LEASE, NOW, Place, Worker, arrival, some
 from wxbot.errors import LeaseLost
+from wxbot.model.quota import Budget
 from wxbot.ports import WITH_BOT, Bid, ConversationKey, HandOver, News
-from wxbot.reply_budget import Budget
 
 AGENT = HandOver(NOW + 600.1, "kf2001@店")
 BACK = HandOver(0.0)

@@ -23,8 +23,8 @@ from wxbot.backends.sqlite import writer as sqlite_writer
 from wxbot.backends.sqlite.schema import SCHEMA_VERSION
 from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.model.quota import Budget
 from wxbot.ports import WITH_BOT, HandOver, StoredMedia
-from wxbot.reply_budget import Budget
 
 SECRET = "what the user wrote: 4711-0815"
 NOBODY = 65534

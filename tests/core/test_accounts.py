@@ -14,7 +14,7 @@ from wxbot.accounts import OWN, SHARED, all_secrets, load_accounts
 from wxbot.config import Settings
 from wxbot.deployment import Deployment
 from wxbot.errors import ConfigError
-from wxbot.reply_budget import Allowance
+from wxbot.model.quota import Allowance
 
 __all__ = ["no_module_stays", "nothing"]
 

@@ -12,17 +12,16 @@ from urllib.parse import unquote
 import pydantic
 import pytest
 
-from wxbot.capabilities import reply_kinds
 from wxbot.config import (
     SHORTEST_KEY,
     Settings,
-    decode_aes_key,
     load_plugin_settings,
     load_settings,
     misspelt_plugin_settings,
     without_password,
 )
 from wxbot.errors import ConfigError
+from wxbot.model.accounts import decode_aes_key, reply_kinds
 
 SECRET = "5ecretValue0123456789abcdef"
 TOKEN = "t0kenValueABCDEF"

@@ -15,9 +15,9 @@ import pytest
 
 from wxbot.errors import PluginError
 from wxbot.handler_run import HandlerRun
-from wxbot.messages import TextMessage
+from wxbot.model.messages import TextMessage
+from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin import Context, Handler
-from wxbot.replies import Reply, TextReply
 from wxbot.testing import ManualClock
 
 LIMIT = 10.0

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wxbot.errors import ReplyRefused
-from wxbot.media import MAX_BYTES, Media, MediaKind, content_type_of, read_media
+from wxbot.model.media import MAX_BYTES, Media, MediaKind, content_type_of, read_media
 
 JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 20
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wxbot.errors import PluginError
-from wxbot.media import Media
-from wxbot.messages import (
+from wxbot.model.media import Media
+from wxbot.model.messages import (
     AgentSessionEvent,
     AgentSwitchEvent,
     EnterSessionEvent,

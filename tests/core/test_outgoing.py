@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from wxbot.capabilities import ACCOUNTS, reply_kinds
 from wxbot.errors import ReplyRefused
-from wxbot.media import Media
+from wxbot.model.accounts import ACCOUNTS, AccountKind, reply_kinds
+from wxbot.model.media import Media
+from wxbot.model.replies import ImageReply, LinkReply, MiniProgramPageReply, NewsReply, Reply, TextReply, VideoReply
 from wxbot.outgoing import Outgoing
-from wxbot.replies import ImageReply, LinkReply, MiniProgramPageReply, NewsReply, Reply, TextReply, VideoReply
-from wxbot.reply_budget import AccountKind
 
 GIF = b"GIF89a" + bytes(10)
 MP4 = b"\x00\x00\x00\x18ftypmp42"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wxbot.errors import ReplyRefused
-from wxbot.media import Media, MediaKind
-from wxbot.replies import (
+from wxbot.model.media import Media, MediaKind
+from wxbot.model.replies import (
     KINDS,
     ArticleReply,
     ImageReply,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.reply_budget import DEEDS, QUOTAS, Allowance, Budget, allowance_for, parse_quota
+from wxbot.model.quota import QUOTAS, Allowance, Budget, allowance_for, parse_quota
+from wxbot.model.user_actions import DEEDS
 
 TWO_DAYS = 48 * 3600.0
 

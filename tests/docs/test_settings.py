@@ -14,7 +14,7 @@ from tests.docs.documents import DOCUMENTS, ROOT, blocks, name_of, read, rows
 from wxbot.accounts import load_accounts
 from wxbot.config import NOT_GIVEN, READ_ELSEWHERE, Settings, load_settings
 from wxbot.errors import ConfigError
-from wxbot.replies import TextReply
+from wxbot.model.replies import TextReply
 from wxbot.wechat.wire import reply_from_body
 
 ENGLISH = ROOT / "docs" / "configuration.md"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wxbot import Context, Plugin
-from wxbot.messages import Message, message_from
+from wxbot.model.messages import Message, message_from
 from wxbot.router import Choice, Router
 
 

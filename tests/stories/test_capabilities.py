@@ -46,9 +46,8 @@ from wxbot import (
     VoiceMessage,
     VoiceReply,
 )
-from wxbot.capabilities import ACCOUNTS, CAPABILITIES, kinds
-from wxbot.replies import KINDS
-from wxbot.reply_budget import AccountKind
+from wxbot.model.accounts import ACCOUNTS, CAPABILITIES, AccountKind, kinds
+from wxbot.model.replies import KINDS
 from wxbot.testing import FakeWeChat, ManualClock, User
 from wxbot.testing.media import CLIP, PICTURE, RECORDING
 

@@ -13,7 +13,7 @@ from tests.servers.fixtures import redis_server
 from tests.stories.support import bot_for, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
 from wxbot.bot import Bot
-from wxbot.reply_budget import AccountKind
+from wxbot.model.accounts import AccountKind
 from wxbot.testing import PICTURE, FakeWeChat, ManualClock
 
 __all__ = ["redis_server"]

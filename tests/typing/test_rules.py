@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from wxbot import typing_rules as rules
+from wxbot.model.user_actions import interaction_time
 from wxbot.typing_rules import TypingState
 
 START = 1_700_000_000.0
@@ -149,7 +150,7 @@ class Histories(RuleBasedStateMachine):
     def arrival_of(self, created_at: int, now: float) -> float:
         """When the user acted, as far as the push tells: now, unless CreateTime is of a second that is over."""
         expected = now if math.floor(now) == created_at else float(created_at)
-        assert rules.interaction_time(created_at, now) == expected
+        assert interaction_time(created_at, now) == expected
         return expected
 
     # -- the user, and others
@@ -513,7 +514,7 @@ def test_cancel_needs_an_open_window_too() -> None:
     ids=["on the second", "within it", "as soon as it is over", "redelivered after 5 s", "our clock is behind"],
 )
 def test_the_user_acted_on_arrival_or_at_create_time(created_at: int, received_at: float, interacted_at: float) -> None:
-    assert rules.interaction_time(created_at, received_at) == interacted_at
+    assert interaction_time(created_at, received_at) == interacted_at
 
 
 def test_a_retry_waits_two_seconds_even_if_the_user_writes() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.wechat.vectors import where
 from wxbot.errors import PushRefused
-from wxbot.typing_rules import interaction_time
+from wxbot.model.user_actions import interaction_time
 from wxbot.wechat.callback import Callback, Push, dedup_key, single_values
 from wxbot.wechat.codec import check_message
 from wxbot.wechat.crypto import Envelope, cdata, signature

@@ -44,8 +44,8 @@ from wxbot.errors import (
     TypingWindowShut,
     WeChatError,
 )
+from wxbot.model.replies import TextReply
 from wxbot.ports import Channel
-from wxbot.replies import TextReply
 from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.transport import Transport, one_line

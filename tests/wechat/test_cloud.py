@@ -34,8 +34,8 @@ from wxbot.errors import (
     TokenRefused,
     WeChatError,
 )
-from wxbot.media import Media
-from wxbot.replies import ImageReply, TextReply
+from wxbot.model.media import Media
+from wxbot.model.replies import ImageReply, TextReply
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.cloud import CloudFileTokens, NoTokens
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.core.test_messages import EXAMPLES, facts
 from wxbot.errors import PushRefused
-from wxbot.messages import (
+from wxbot.model.messages import (
     MenuLocationEvent,
     MenuPicturesEvent,
     MenuScanEvent,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from wechatpy.crypto.base import WeChatCipher
 
 from tests.wechat.vectors import where
-from wxbot.config import decode_aes_key
 from wxbot.errors import PushRefused
+from wxbot.model.accounts import decode_aes_key
 from wxbot.wechat.codec import fields_of
 from wxbot.wechat.crypto import Envelope, cdata, same, signature
 

@@ -39,9 +39,9 @@ from wxbot.errors import (
     TokenRefused,
     WeChatError,
 )
-from wxbot.media import Media
+from wxbot.model.media import Media
+from wxbot.model.replies import ImageReply, MiniProgramPageReply, MusicReply, Reply, TextReply, VideoReply, VoiceReply
 from wxbot.ports import Channel, StoredMedia
-from wxbot.replies import ImageReply, MiniProgramPageReply, MusicReply, Reply, TextReply, VideoReply, VoiceReply
 from wxbot.testing.multipart import file_in
 from wxbot.wechat import media_calls
 from wxbot.wechat.address import ApiAddress

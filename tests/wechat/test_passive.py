@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wxbot.config import load_settings
 from wxbot.errors import PushRefused
-from wxbot.replies import NewsReply, TextReply
+from wxbot.model.replies import NewsReply, TextReply
 from wxbot.testing import envelope
 from wxbot.testing.envelope import Format, Keys, Mode
 from wxbot.wechat.callback import Callback, PassiveAnswer, Push

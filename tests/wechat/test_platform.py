@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tests.wechat.support import HandClock, Shelf, error_of
-from wxbot.capabilities import reply_kinds
 from wxbot.config import load_settings
 from wxbot.errors import AccountNotAllowed, MediaGone, NotReached
-from wxbot.media import Media, read_media
-from wxbot.replies import (
+from wxbot.model.accounts import AccountKind, reply_kinds
+from wxbot.model.media import Media, read_media
+from wxbot.model.replies import (
     ArticleReply,
     ImageReply,
     LinkReply,
@@ -27,7 +27,6 @@ from wxbot.replies import (
     VideoReply,
     VoiceReply,
 )
-from wxbot.reply_budget import AccountKind
 from wxbot.testing import FakeCloud, FakeWeChat
 from wxbot.testing.envelope import Format, from_text
 from wxbot.testing.media import CLIP, PICTURE, RECORDING

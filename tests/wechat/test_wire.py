@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wxbot.errors import ReplyRefused
-from wxbot.media import Media
-from wxbot.replies import (
+from wxbot.model.media import Media
+from wxbot.model.replies import (
     KINDS,
     ArticleReply,
     ImageReply,

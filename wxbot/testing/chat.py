@@ -26,7 +26,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from wxbot.bot import Bot
 from wxbot.config import Settings, load_settings
 from wxbot.deployment import Deployment
-from wxbot.messages import Message, TextMessage
+from wxbot.model.messages import Message, TextMessage
 from wxbot.plugin import Context, Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import Clock

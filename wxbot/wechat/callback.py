@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from wxbot.errors import PushRefused
-from wxbot.typing_rules import interaction_time, is_interaction
+from wxbot.model.user_actions import interaction_time, is_interaction
 from wxbot.wechat.codec import Format, check_message, fields_of, format_of
 from wxbot.wechat.crypto import Envelope, same, signature
 from wxbot.wechat.wire import to_text

@@ -17,9 +17,9 @@ from yarl import URL
 
 from wxbot.config import Settings
 from wxbot.errors import AccountNotAllowed, AnswerLost, MediaGone, NotReached, TokenRefused, WxbotError
-from wxbot.media import Media
+from wxbot.model.media import Media
+from wxbot.model.replies import Reply
 from wxbot.ports import Clock, MediaShelf, Permit, TokenShelf, TypingCommand
-from wxbot.replies import Reply
 from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
 from wxbot.wechat.media_cache import MediaCache

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from wechatpy.crypto.base import WeChatCipher
 
-from wxbot.config import decode_aes_key
 from wxbot.errors import PushRefused
+from wxbot.model.accounts import decode_aes_key
 
 _RANDOM = 16
 _PREFIX = _RANDOM + 4

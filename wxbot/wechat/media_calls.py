@@ -22,7 +22,7 @@ import aiohttp
 from yarl import URL
 
 from wxbot.errors import AnswerLost, ApiError, NotReached, PluginError, ReplyRefused, TokenRefused, WeChatError
-from wxbot.media import MIB, Media, MediaKind, content_type_of
+from wxbot.model.media import MIB, Media, MediaKind, content_type_of
 from wxbot.version import __version__
 from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.token import Tokens

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from wxbot.errors import ReplyRefused
-from wxbot.media import is_media_id
-from wxbot.replies import (
+from wxbot.model.media import is_media_id
+from wxbot.model.replies import (
     KINDS,
     ImageReply,
     MenuItem,

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from wxbot.backends.redis.facts import RedisFacts, facts_from
 from wxbot.backends.redis.link import Command, OnTime, RedisLink
 from wxbot.errors import HalfCopy, LeaseLost, StoreUnavailable
+from wxbot.model.quota import Budget
 from wxbot.ports import (
     WITH_BOT,
     Arrival,
@@ -36,7 +37,6 @@ from wxbot.ports import (
     StoredMedia,
     StoredToken,
 )
-from wxbot.reply_budget import Budget
 
 Result = TypeVar("Result")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from wxbot.backends.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_half_copy, to_json
 from wxbot.errors import LeaseLost
+from wxbot.model.quota import Budget
 from wxbot.ports import (
     WITH_BOT,
     Arrival,
@@ -25,7 +26,6 @@ from wxbot.ports import (
     Receipt,
     Retention,
 )
-from wxbot.reply_budget import Budget
 
 PURGE_LIMIT = 2000
 LAST_SEQ = 2**63 - 1

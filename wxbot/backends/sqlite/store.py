@@ -13,6 +13,7 @@ from typing import Any
 from wxbot.backends.sqlite import inbox, shelves
 from wxbot.backends.sqlite.schema import prepare, to_json, write_something
 from wxbot.backends.sqlite.writer import SqliteWriter
+from wxbot.model.quota import Budget
 from wxbot.ports import (
     Arrival,
     Bid,
@@ -29,7 +30,6 @@ from wxbot.ports import (
     StoredMedia,
     StoredToken,
 )
-from wxbot.reply_budget import Budget
 
 
 class SqliteStore:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-AccountKind = Literal["miniprogram", "official", "unverified"]
-"""Mini Program; verified Official Account; Official Account without the customer-service API."""
-
-Deed = Literal["message", "enter", "menu", "subscribe", "scan"]
+from wxbot.model.accounts import AccountKind
+from wxbot.model.user_actions import DEEDS, deed_of
 
 
 class Allowance(NamedTuple):
@@ -67,15 +65,6 @@ def quota_of(account: AccountKind) -> Quota:
     return {**QUOTAS["miniprogram"], **QUOTAS["official"]} if QUOTAS[account] else {}
 
 
-DEEDS: tuple[Deed, ...] = ("message", "enter", "menu", "subscribe", "scan")
-_EVENTS: Mapping[str, Deed] = {
-    "user_enter_tempsession": "enter",
-    "click": "menu",
-    "scancode_push": "menu",
-    "scancode_waitmsg": "menu",
-    "subscribe": "subscribe",
-    "scan": "scan",
-}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _ROW = re.compile(r"\s*(\w+)\s*=\s*(\d{1,4})\s*/\s*(\d{1,6})\s*([smhd])\s*")
 
@@ -85,13 +74,7 @@ def allowance_for(fields: Mapping[str, Any], quota: Quota) -> Allowance | None:
 
     A click on an item of a ``MenuReply`` comes as text, and counts as a click on the menu.
     """
-    return quota.get(_deed(fields))
-
-
-def _deed(fields: Mapping[str, Any]) -> str:
-    if str(fields["MsgType"]).lower() == "event":
-        return _EVENTS.get(str(fields.get("Event", "")).lower(), "")
-    return "menu" if fields.get("bizmsgmenuid") else "message"
+    return quota.get(deed_of(fields))
 
 
 def parse_quota(text: str) -> Quota:

@@ -5,10 +5,24 @@ Sources: docs/wechat.md, sections "Messages and events", "Sending", "Passive ans
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from wxbot.reply_budget import AccountKind
+
+def decode_aes_key(encoded: str) -> bytes:
+    """The 32-byte AES key in an EncodingAESKey of 43 characters. Raises ValueError.
+
+    Real keys may have unused bits set in their last character, so a strict decoder would refuse them.
+    """
+    if len(encoded) != 43 or not encoded.isascii() or not encoded.isalnum():
+        raise ValueError("must be 43 characters of a-z, A-Z and 0-9, as WeChat's console shows it")
+    try:
+        return base64.b64decode(encoded + "=")
+    except binascii.Error:
+        raise ValueError("is not base64") from None
+
 
 Direction = Literal["in", "out", "typing", "passive"]
 """Pushed to the bot; sent through the API; shown while the bot works; given as the answer to a push."""
@@ -107,3 +121,7 @@ def table() -> str:
 
 def _cells(capability: Capability) -> list[str]:
     return ["yes" if account in capability.accounts else "–" for account in ACCOUNTS]
+
+
+AccountKind = Literal["miniprogram", "official", "unverified"]
+"""Mini Program; verified Official Account; Official Account without the customer-service API."""

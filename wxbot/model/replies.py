@@ -1,6 +1,6 @@
 """What a bot answers: frozen values, ready to be stored. How WeChat wants them written is ``wxbot/wechat/wire.py``.
 
-Which account may send which kind: ``wxbot/capabilities.py``.
+Which account may send which kind: ``wxbot/model/accounts.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from wxbot.errors import ReplyRefused
-from wxbot.media import Media, MediaKind, MediaSource
+from wxbot.model.media import Media, MediaKind, MediaSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ def mini_program_link(text: str, appid: str, path: str, url: str = "") -> str:
 
 
 def reply_to_json(reply: Reply) -> dict[str, Any]:
-    """``reply`` as JSON values, for the store. Its media must have been read (``wxbot.media.read_media``)."""
+    """``reply`` as JSON values, for the store. Its media must have been read (``wxbot.model.media.read_media``)."""
     stored: dict[str, Any] = {"kind": reply.kind}
     for each in dataclasses.fields(reply):
         value = getattr(reply, each.name)

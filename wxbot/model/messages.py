@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.errors import PluginError
-from wxbot.media import Media
+from wxbot.model.media import Media
 
 Download = Callable[[str], Awaitable[Media]]
 """Fetches the file behind a media id from WeChat."""

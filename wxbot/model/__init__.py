@@ -1,0 +1,1 @@
+"""Values without input or output: messages, replies, media, accounts, the quota and user actions."""

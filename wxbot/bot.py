@@ -17,6 +17,7 @@ from typing import Any
 from flask import Flask
 
 from wxbot.backends.choice import make_clock
+from wxbot.clock import Clock
 from wxbot.config import Settings
 from wxbot.engine import Engine
 from wxbot.errors import NotNow, PushRefused, ReplyRefused, StoreUnavailable, WxbotError
@@ -27,7 +28,7 @@ from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
 from wxbot.outgoing import Outgoing
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
-from wxbot.ports import WITH_BOT, Arrival, Clock, ConversationKey, HandOver
+from wxbot.ports import WITH_BOT, Arrival, ConversationKey, HandOver
 from wxbot.turn import SENT_BY_BOT
 from wxbot.web import Door, create_app
 from wxbot.wechat.callback import PassiveAnswer, Push, single_values

@@ -14,7 +14,7 @@ import aiohttp
 from wxbot.backends.choice import check_broker, make_clock, make_store
 from wxbot.backends.redis.facts import RedisFacts, TellsFacts
 from wxbot.backends.sqlite.store import SqliteStore
-from wxbot.clock import SharedClock, SystemClock
+from wxbot.clock import Clock, SharedClock, SystemClock
 from wxbot.config import Settings, without_password
 from wxbot.errors import (
     AccountNotAllowed,
@@ -27,7 +27,7 @@ from wxbot.errors import (
 )
 from wxbot.model.accounts import ACCOUNTS
 from wxbot.plugin_setup import load_plugins
-from wxbot.ports import Clock, Store
+from wxbot.ports import Store
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.cloud import CloudFileTokens
 

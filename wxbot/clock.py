@@ -8,14 +8,62 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
-from wxbot.ports import Timer
+
+@asynccontextmanager
+async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Cancel the body after ``seconds`` and raise TimeoutError. ``asyncio.timeout`` does the hard part.
+
+    What it gives knows whether it has ``expired()``: a body may raise a TimeoutError of its own.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+
+        def expire() -> None:
+            with suppress(RuntimeError):  # the body ended in the same moment
+                limit.reschedule(loop.time())
+
+        timer = clock.call_later(seconds, expire)
+        try:
+            yield limit
+        finally:
+            timer.cancel()
+
+
+async def pause(clock: Clock, seconds: float) -> None:
+    """Do nothing for ``seconds`` of the clock."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
+    try:
+        await over
+    finally:
+        timer.cancel()
+
+
+class Timer(Protocol):
+    """A call that was asked for later and can still be called off."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time as the bot sees it: real in production, turned by hand in tests."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Run ``callback`` on the running event loop in ``delay`` seconds. Call from the loop's own thread."""
+        ...
 
 
 class SystemClock:
-    """wxbot.ports.Clock on the machine's own time."""
+    """wxbot.clock.Clock on the machine's own time."""
 
     def now(self) -> float:
         return time.time()
@@ -29,7 +77,7 @@ LONGEST_WAY = 0.5
 
 
 class SharedClock(SystemClock):
-    """wxbot.ports.Clock on the time of a server that several machines share.
+    """wxbot.clock.Clock on the time of a server that several machines share.
 
     Leases, typing notes and the 30-second window are times that one machine writes and another one reads. By this
     clock they mean the same on both, however wrong a machine's own clock is or becomes. Until ``follow`` is called for
@@ -60,7 +108,7 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class MovedClock(SystemClock):
-    """wxbot.ports.Clock that is ahead of the machine's own by the seconds that stand in ``file``: for simulators.
+    """wxbot.clock.Clock that is ahead of the machine's own by the seconds that stand in ``file``: for simulators.
 
     Whoever writes the file moves every process that has this clock; a timer rings within ``LOOK_SECONDS`` of a leap. A
     file that is missing or holds no number moves nothing.

@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from wxbot.clock import Clock, pause
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.firmly import firmly
 from wxbot.model.quota import Budget
 from wxbot.pipeline import Pipeline
-from wxbot.ports import Bid, Claim, Clock, ConversationKey, HandOver, Inbox, Lease, News, Outcome, Pending
-from wxbot.time_limit import pause
+from wxbot.ports import Bid, Claim, ConversationKey, HandOver, Inbox, Lease, News, Outcome, Pending
 from wxbot.turn import Turn
 from wxbot.typing_indicator import TypingIndicator
 from wxbot.typing_rules import TypingState

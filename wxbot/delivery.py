@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from wxbot.clock import Clock, pause
 from wxbot.errors import AnswerLost, NotNow, ReplyQuotaSpent, ReplyWindowShut, WeChatError, WxbotError
 from wxbot.firmly import firmly
 from wxbot.model.messages import EventMessage
 from wxbot.model.quota import Budget
 from wxbot.model.replies import Reply, TextReply
-from wxbot.ports import Channel, Clock, Inbox, Lease, Permit
+from wxbot.ports import Channel, Inbox, Lease, Permit
 from wxbot.rest import Rest, fit, without_hint
-from wxbot.time_limit import pause
 from wxbot.turn import Turn
 
 log = logging.getLogger("wxbot.delivery")

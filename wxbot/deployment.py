@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from flask import Flask, request
 
 from wxbot.bot import Bot
+from wxbot.clock import Clock
 from wxbot.config import Settings
 from wxbot.errors import ConfigError, PluginError, StoreUnavailable
 from wxbot.logs import speak_of, speaking_of
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import misspelt_everywhere
-from wxbot.ports import Clock
 from wxbot.web import SEND_PATH, Door, create_app
 
 log = logging.getLogger("wxbot.deployment")

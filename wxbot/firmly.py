@@ -6,9 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from wxbot.clock import Clock, pause
 from wxbot.errors import StoreUnavailable
-from wxbot.ports import Clock
-from wxbot.time_limit import pause
 
 log = logging.getLogger("wxbot.store")
 

@@ -14,11 +14,10 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, NamedTuple
 
+from wxbot.clock import Clock, time_limit
 from wxbot.errors import PluginError
 from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin import Context, Handler
-from wxbot.ports import Clock
-from wxbot.time_limit import time_limit
 
 log = logging.getLogger("wxbot.handlers")
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from wxbot.clock import Clock, pause
 from wxbot.delivery import SEND_PAUSES, DeliveryOptions, Hold, SendFailed
 from wxbot.errors import WeChatError
 from wxbot.firmly import firmly
 from wxbot.model.messages import EventMessage
 from wxbot.model.replies import Reply, TextReply, reply_to_json
-from wxbot.ports import Channel, Clock, ConversationKey, PassiveShelf
+from wxbot.ports import Channel, ConversationKey, PassiveShelf
 from wxbot.rest import Rest, fit
-from wxbot.time_limit import pause
 from wxbot.turn import Turn
 
 log = logging.getLogger("wxbot.delivery")

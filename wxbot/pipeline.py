@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
+from wxbot.clock import Clock
 from wxbot.delivery import Delivery, SendFailed
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
 from wxbot.handler_run import HandlerRun
@@ -18,7 +19,7 @@ from wxbot.model.quota import UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply
 from wxbot.outgoing import Outgoing
 from wxbot.plugin import Context
-from wxbot.ports import WITH_BOT, Channel, Clock, HandOver, Lease, Outcome, Pending
+from wxbot.ports import WITH_BOT, Channel, HandOver, Lease, Outcome, Pending
 from wxbot.rest import Rest
 from wxbot.router import Choice, Router
 from wxbot.turn import Turn, begin_turn

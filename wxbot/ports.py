@@ -15,24 +15,6 @@ from wxbot.model.quota import Budget
 from wxbot.model.replies import Reply
 
 
-class Timer(Protocol):
-    """A call that was asked for later and can still be called off."""
-
-    def cancel(self) -> None: ...
-
-
-class Clock(Protocol):
-    """Time as the bot sees it: real in production, turned by hand in tests."""
-
-    def now(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Run ``callback`` on the running event loop in ``delay`` seconds. Call from the loop's own thread."""
-        ...
-
-
 class ConversationKey(NamedTuple):
     """One user of one account: the unit of order, of leases and of the typing indicator."""
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from wxbot.clock import Clock
 from wxbot.errors import CopyFailed, StoreUnavailable
-from wxbot.ports import Bulk, Clock, Kept, KeptConversation, Kind, Standing, Trace
+from wxbot.ports import Bulk, Kept, KeptConversation, Kind, Standing, Trace
 
 SOON_SECONDS = 3600.0
 """What is forgotten within this time may be gone before it is counted."""

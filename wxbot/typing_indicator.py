@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from wxbot import typing_rules as rules
+from wxbot.clock import Clock
 from wxbot.errors import (
     AccountNotAllowed,
     AlreadyTyping,
@@ -23,7 +24,7 @@ from wxbot.errors import (
     TokenRefused,
     WeChatError,
 )
-from wxbot.ports import Clock, Lease, TypingCalls, TypingNotes
+from wxbot.ports import Lease, TypingCalls, TypingNotes
 from wxbot.typing_rules import TypingState
 
 log = logging.getLogger("wxbot.typing")

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from wxbot.clock import Clock, time_limit
 from wxbot.errors import AnswerLate
-from wxbot.ports import Clock, ConversationKey, PassiveShelf
-from wxbot.time_limit import time_limit
+from wxbot.ports import ConversationKey, PassiveShelf
 
 PATIENCE = 5.0
 """Seconds that WeChat waits for an answer to one delivery."""

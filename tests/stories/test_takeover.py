@@ -13,8 +13,8 @@ import pytest
 from tests.stories.support import Log, turn_until
 from wxbot import Context, Plugin
 from wxbot.bot import Bot
+from wxbot.clock import Clock, Timer
 from wxbot.conversation import LEASE_MARGIN
-from wxbot.ports import Clock, Timer
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 LEASE = 8.0

@@ -11,9 +11,9 @@ from typing import Any
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wxbot.bot import Bot
+from wxbot.clock import pause
 from wxbot.plugin import Context, Plugin
 from wxbot.testing import FakeWeChat, ManualClock
-from wxbot.time_limit import pause
 
 PATIENCE = 10.0  # real seconds until a test is given up
 

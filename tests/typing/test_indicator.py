@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from wxbot.clock import pause
 from wxbot.errors import AnswerLost, LeaseLost, NotReached, StoreUnavailable, WeChatError, api_error
 from wxbot.ports import ConversationKey, Lease, Permit, TypingCommand
 from wxbot.testing import ManualClock
-from wxbot.time_limit import pause
 from wxbot.typing_indicator import TypingIndicator, TypingOptions
 from wxbot.typing_rules import TypingState
 

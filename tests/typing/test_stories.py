@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.typing.stage import Stage, Thinker
+from wxbot.clock import pause
 from wxbot.plugin import Context, Plugin
 from wxbot.testing import ManualClock
-from wxbot.time_limit import pause
 
 Play = Callable[..., Stage]
 

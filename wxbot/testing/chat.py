@@ -24,12 +24,12 @@ from typing import Any
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wxbot.bot import Bot
+from wxbot.clock import Clock
 from wxbot.config import Settings, load_settings
 from wxbot.deployment import Deployment
 from wxbot.model.messages import Message, TextMessage
 from wxbot.plugin import Context, Plugin
 from wxbot.plugin_setup import load_plugins
-from wxbot.ports import Clock
 from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.envelope import Format, Mode
 from wxbot.testing.fake import FakeWeChat

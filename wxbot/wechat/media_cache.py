@@ -12,10 +12,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from wxbot.clock import Clock
 from wxbot.errors import NotReached, ReplyRefused, StoreUnavailable
 from wxbot.model.media import Media, MediaKind
 from wxbot.model.replies import Reply
-from wxbot.ports import Clock, MediaShelf, Permit, StoredMedia
+from wxbot.ports import MediaShelf, Permit, StoredMedia
 
 KEPT_SECONDS = 3 * 86_400.0 - 3600.0
 """WeChat keeps a file for three days. One hour is left for what was uploaded and is sent only later."""

@@ -12,8 +12,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
+from wxbot.clock import Clock
 from wxbot.errors import NotReached, StoreUnavailable, WeChatError
-from wxbot.ports import Clock, StoredToken, TokenShelf
+from wxbot.ports import StoredToken, TokenShelf
 
 EARLY_SECONDS = 60.0
 """A token is renewed this long before its end, or after nine tenths of its life if it lives shorter than 600 s."""

@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 
 import click
 
-from wxbot.accounts import all_secrets, load_accounts
 from wxbot.backends.choice import check_broker, make_bulk, make_clock, make_store
 from wxbot.check import check as check_everything
-from wxbot.config import Settings, without_password
 from wxbot.deployment import Deployment, problems_of
 from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
 from wxbot.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
 from wxbot.ports import ConversationKey, DeadLetter, HandOver, Store
+from wxbot.settings.accounts_file import all_secrets, load_accounts
+from wxbot.settings.schema import Settings, without_password
 from wxbot.store_copy import End, copy, summary
 from wxbot.turn import RUN_AGAIN
 from wxbot.version import __version__

@@ -18,7 +18,6 @@ from flask import Flask
 
 from wxbot.backends.choice import make_clock
 from wxbot.clock import Clock
-from wxbot.config import Settings
 from wxbot.engine import Engine
 from wxbot.errors import NotNow, PushRefused, ReplyRefused, StoreUnavailable, WxbotError
 from wxbot.model.media import MAX_BYTES
@@ -29,6 +28,7 @@ from wxbot.outgoing import Outgoing
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import WITH_BOT, Arrival, ConversationKey, HandOver
+from wxbot.settings.schema import Settings
 from wxbot.turn import SENT_BY_BOT
 from wxbot.web import Door, create_app
 from wxbot.wechat.callback import PassiveAnswer, Push, single_values

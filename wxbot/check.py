@@ -15,7 +15,6 @@ from wxbot.backends.choice import check_broker, make_clock, make_store
 from wxbot.backends.redis.facts import RedisFacts, TellsFacts
 from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.clock import Clock, SharedClock, SystemClock
-from wxbot.config import Settings, without_password
 from wxbot.errors import (
     AccountNotAllowed,
     ApiError,
@@ -28,6 +27,7 @@ from wxbot.errors import (
 from wxbot.model.accounts import ACCOUNTS
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import Store
+from wxbot.settings.schema import Settings, without_password
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.cloud import CloudFileTokens
 

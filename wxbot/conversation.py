@@ -43,7 +43,7 @@ PURGE_SECONDS = 600.0
 
 @dataclass(frozen=True, slots=True)
 class ConversationOptions:
-    """What a deployment chooses about owning conversations (wxbot.config has the meaning of each)."""
+    """What a deployment chooses about owning conversations (wxbot.settings.schema has the meaning of each)."""
 
     lease_seconds: float = 8.0
     sweep_seconds: float = 1.0

@@ -37,7 +37,7 @@ class SendFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
-    """What a deployment chooses (wxbot.config has the meaning of each)."""
+    """What a deployment chooses (wxbot.settings.schema has the meaning of each)."""
 
     text_bytes: int = 2000
     continue_text: str = "…"

@@ -16,11 +16,11 @@ from flask import Flask, request
 
 from wxbot.bot import Bot
 from wxbot.clock import Clock
-from wxbot.config import Settings
 from wxbot.errors import ConfigError, PluginError, StoreUnavailable
 from wxbot.logs import speak_of, speaking_of
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import misspelt_everywhere
+from wxbot.settings.schema import Settings
 from wxbot.web import SEND_PATH, Door, create_app
 
 log = logging.getLogger("wxbot.deployment")
@@ -29,7 +29,7 @@ __all__ = ["SEND_PATH", "Deployment", "problems_of"]
 
 
 class Deployment:
-    """The bots of ``accounts`` (``wxbot.accounts.load_accounts``), by name; a single one is named "".
+    """The bots of ``accounts`` (``wxbot.settings.accounts_file.load_accounts``), by name; a single one is named "".
 
     Building it checks everything and touches nothing; ``start`` it after gunicorn has forked. ``plugins`` replaces, by
     account, those in the plugin folders. Raises ConfigError with the problems of all accounts, PluginError.

@@ -17,7 +17,6 @@ from typing import Any
 from wxbot.backends.choice import make_hint_reader, make_store, make_waker, read_metrics
 from wxbot.backends.inprocess import InProcessWaker
 from wxbot.clock import Clock
-from wxbot.config import Settings
 from wxbot.conversation import ConversationOptions, Conversations
 from wxbot.delivery import ApiDelivery, Delivery, DeliveryOptions
 from wxbot.loop_thread import LoopThread, do_nothing
@@ -27,6 +26,7 @@ from wxbot.passive_delivery import PassiveDelivery
 from wxbot.pipeline import Pipeline, PipelineOptions
 from wxbot.plugin_setup import PluginSet
 from wxbot.ports import Arrival, ConversationKey, Lease, Receipt, Waker
+from wxbot.settings.schema import Settings
 from wxbot.typing_indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_rules import TypingState
 from wxbot.waiting_room import WaitingRoom

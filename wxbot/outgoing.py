@@ -19,7 +19,7 @@ from wxbot.splitting import split_parts
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What one account may send, and how (wxbot.config has the meaning of each)."""
+    """What one account may send, and how (wxbot.settings.schema has the meaning of each)."""
 
     account_kind: AccountKind = "miniprogram"
     kinds: frozenset[str] = frozenset({"text"})

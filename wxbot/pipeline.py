@@ -34,7 +34,7 @@ workers share the store: a new one, which can read it, takes it meanwhile."""
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """What a deployment chooses about answering (wxbot.config has the meaning of each)."""
+    """What a deployment chooses about answering (wxbot.settings.schema has the meaning of each)."""
 
     handler_timeout: float = 120.0
     max_attempts: int = 3

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wxbot.config import Settings, load_plugin_settings, misspelt_plugin_settings, unknown_plugin_settings
 from wxbot.errors import ConfigError, PluginError
 from wxbot.plugin import Plugin
 from wxbot.router import Router, find_plugins, select_plugins
+from wxbot.settings.environment import load_plugin_settings, misspelt_plugin_settings, unknown_plugin_settings
+from wxbot.settings.schema import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a store keeps what is no longer worked, in seconds (wxbot.config has the meaning of each)."""
+    """How long a store keeps what is no longer worked, in seconds (wxbot.settings.schema has the meaning of each)."""
 
     dedup_seconds: float = 86_400.0
     dead_letter_seconds: float = 2_592_000.0

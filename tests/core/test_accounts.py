@@ -10,11 +10,11 @@ import pytest
 
 from tests.core.test_config import AES_KEY, SECRET, TOKEN, Environment, nothing
 from tests.plugins.conftest import no_module_stays
-from wxbot.accounts import OWN, SHARED, all_secrets, load_accounts
-from wxbot.config import Settings
 from wxbot.deployment import Deployment
 from wxbot.errors import ConfigError
 from wxbot.model.quota import Allowance
+from wxbot.settings.accounts_file import OWN, SHARED, all_secrets, load_accounts
+from wxbot.settings.schema import Settings
 
 __all__ = ["no_module_stays", "nothing"]
 
@@ -440,7 +440,7 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
 def test_a_bad_value_is_named_and_never_shown(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, line: str, told: str
 ) -> None:
-    monkeypatch.setattr("wxbot.config.SHORTEST_KEY", len(TOKEN) + 1)
+    monkeypatch.setattr("wxbot.settings.schema.SHORTEST_KEY", len(TOKEN) + 1)
     assert problem(desk, line) == told
 
 

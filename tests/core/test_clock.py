@@ -11,7 +11,7 @@ import pytest
 from wxbot import clock
 from wxbot.backends.choice import make_clock
 from wxbot.clock import MovedClock, SharedClock, SystemClock
-from wxbot.config import load_settings
+from wxbot.settings.environment import load_settings
 from wxbot.testing import LeapingClock
 
 SERVER = 1_700_000_000.0

@@ -12,16 +12,10 @@ from urllib.parse import unquote
 import pydantic
 import pytest
 
-from wxbot.config import (
-    SHORTEST_KEY,
-    Settings,
-    load_plugin_settings,
-    load_settings,
-    misspelt_plugin_settings,
-    without_password,
-)
 from wxbot.errors import ConfigError
 from wxbot.model.accounts import decode_aes_key, reply_kinds
+from wxbot.settings.environment import load_plugin_settings, load_settings, misspelt_plugin_settings
+from wxbot.settings.schema import SHORTEST_KEY, Settings, without_password
 
 SECRET = "5ecretValue0123456789abcdef"
 TOKEN = "t0kenValueABCDEF"

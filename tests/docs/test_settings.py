@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.docs.documents import DOCUMENTS, ROOT, blocks, name_of, read, rows
-from wxbot.accounts import load_accounts
-from wxbot.config import NOT_GIVEN, READ_ELSEWHERE, Settings, load_settings
 from wxbot.errors import ConfigError
 from wxbot.model.replies import TextReply
+from wxbot.settings.accounts_file import load_accounts
+from wxbot.settings.environment import READ_ELSEWHERE, load_settings
+from wxbot.settings.schema import NOT_GIVEN, Settings
 from wxbot.wechat.wire import reply_from_body
 
 ENGLISH = ROOT / "docs" / "configuration.md"

@@ -12,11 +12,11 @@ import pytest
 
 from tests.plugins.conftest import Write
 from tests.plugins.messages import chosen, text
-from wxbot.config import load_settings
 from wxbot.errors import ConfigError, PluginError
 from wxbot.plugin import Plugin
 from wxbot.plugin_setup import PluginSet, load_plugins
 from wxbot.router import find_plugins, select_plugins
+from wxbot.settings.environment import load_settings
 
 SHOP = """
 from wxbot import Context, Plugin

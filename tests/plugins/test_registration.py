@@ -12,9 +12,9 @@ import pytest
 
 from tests.plugins.messages import IMAGE, PAGE, VOICE, choose, chosen, event, text
 from wxbot import Context, Message, Plugin, PluginError
-from wxbot.config import load_settings
 from wxbot.plugin_setup import load_plugins
 from wxbot.router import Router
+from wxbot.settings.environment import load_settings
 
 
 @pytest.fixture

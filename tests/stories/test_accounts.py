@@ -19,14 +19,14 @@ from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from wxbot import Context, Plugin
-from wxbot.accounts import load_accounts
 from wxbot.backends.choice import make_store
 from wxbot.bot import Bot
-from wxbot.config import Settings
 from wxbot.deployment import Deployment
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.logs import RedactingFormatter
 from wxbot.ports import ConversationKey
+from wxbot.settings.accounts_file import load_accounts
+from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, User, settings_for
 from wxbot.testing.chat import chat, serve_accounts
 

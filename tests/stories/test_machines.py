@@ -15,7 +15,8 @@ from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from wxbot import Context, Plugin
 from wxbot.bot import Bot
-from wxbot.config import Settings, load_settings
+from wxbot.settings.environment import load_settings
+from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, User, serve
 
 __all__ = ["empty_redis", "redis_server"]

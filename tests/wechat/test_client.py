@@ -30,7 +30,6 @@ from tests.wechat.support import (
     page,
     settle,
 )
-from wxbot.config import load_settings
 from wxbot.errors import (
     AccountNotAllowed,
     AlreadyTyping,
@@ -46,6 +45,7 @@ from wxbot.errors import (
 )
 from wxbot.model.replies import TextReply
 from wxbot.ports import Channel
+from wxbot.settings.environment import load_settings
 from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.transport import Transport, one_line

@@ -23,7 +23,6 @@ from tests.wechat.support import (
     hang_up,
     page,
 )
-from wxbot.config import load_settings
 from wxbot.errors import (
     AccountNotAllowed,
     AnswerLost,
@@ -36,6 +35,7 @@ from wxbot.errors import (
 )
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, TextReply
+from wxbot.settings.environment import load_settings
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.cloud import CloudFileTokens, NoTokens
 

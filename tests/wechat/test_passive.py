@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.config import load_settings
 from wxbot.errors import PushRefused
 from wxbot.model.replies import NewsReply, TextReply
+from wxbot.settings.environment import load_settings
 from wxbot.testing import envelope
 from wxbot.testing.envelope import Format, Keys, Mode
 from wxbot.wechat.callback import Callback, PassiveAnswer, Push

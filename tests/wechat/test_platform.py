@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from tests.wechat.support import HandClock, Shelf, error_of
-from wxbot.config import load_settings
 from wxbot.errors import AccountNotAllowed, MediaGone, NotReached
 from wxbot.model.accounts import AccountKind, reply_kinds
 from wxbot.model.media import Media, read_media
@@ -27,6 +26,7 @@ from wxbot.model.replies import (
     VideoReply,
     VoiceReply,
 )
+from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeCloud, FakeWeChat
 from wxbot.testing.envelope import Format, from_text
 from wxbot.testing.media import CLIP, PICTURE, RECORDING

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from wxbot.backends.sqlite.bulk import SqliteBulk
 from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.clock import Clock, MovedClock, SharedClock, SystemClock
-from wxbot.config import Settings
 from wxbot.errors import ConfigError
 from wxbot.ports import Bulk, ConversationKey, Retention, Store
+from wxbot.settings.schema import Settings
 
 if TYPE_CHECKING:  # who stays with SQLite need not have these
     from wxbot.backends.dramatiq.broker import HintBroker

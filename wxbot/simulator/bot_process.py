@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from wxbot.accounts import OWN
 from wxbot.bot import Bot
-from wxbot.config import ACCOUNTS_VARIABLE, PREFIX, load_settings
 from wxbot.errors import WxbotError
+from wxbot.settings.accounts_file import OWN
+from wxbot.settings.environment import load_settings
+from wxbot.settings.schema import ACCOUNTS_VARIABLE, PREFIX
 
 _OWN = frozenset(PREFIX + name.upper() for name in OWN)
 READY_SECONDS = 60.0

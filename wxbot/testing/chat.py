@@ -25,11 +25,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wxbot.bot import Bot
 from wxbot.clock import Clock
-from wxbot.config import Settings, load_settings
 from wxbot.deployment import Deployment
 from wxbot.model.messages import Message, TextMessage
 from wxbot.plugin import Context, Plugin
 from wxbot.plugin_setup import load_plugins
+from wxbot.settings.environment import load_settings
+from wxbot.settings.schema import Settings
 from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.envelope import Format, Mode
 from wxbot.testing.fake import FakeWeChat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wxbot.config import Settings
+from wxbot.settings.schema import Settings
 from wxbot.wechat.callback import Callback
 from wxbot.wechat.cloud_callback import CloudCallback
 

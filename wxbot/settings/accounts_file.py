@@ -16,12 +16,8 @@ from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
-from wxbot.config import (
-    ACCOUNTS_VARIABLE,
-    CALLBACK_PATH,
-    MISSING,
-    PREFIX,
-    Settings,
+from wxbot.errors import ConfigError
+from wxbot.settings.environment import (
     load_settings,
     misspelt_settings,
     plain,
@@ -29,7 +25,7 @@ from wxbot.config import (
     read_environment,
     unknown_names,
 )
-from wxbot.errors import ConfigError
+from wxbot.settings.schema import ACCOUNTS_VARIABLE, CALLBACK_PATH, MISSING, PREFIX, Settings
 
 OWN = frozenset({"appid", "secret", "token", "aes_key", "previous_aes_key", "send_key", "business_id", "callback_path"})
 """Settings that two accounts never share: beside the file, the environment must not have them."""

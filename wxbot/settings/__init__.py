@@ -1,0 +1,1 @@
+"""Settings: their schema, the environment, and the accounts file."""

@@ -43,7 +43,8 @@ from wxbot.model.replies import (
     VoiceReply,
     mini_program_link,
 )
-from wxbot.plugin import Context, Plugin
+from wxbot.plugin.context import Context
+from wxbot.plugin.plugin import Plugin
 from wxbot.version import __version__
 
 __all__ = [

@@ -25,7 +25,7 @@ from wxbot.model.messages import message_from
 from wxbot.model.quota import NOTHING_LEFT, Budget, allowance_for
 from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
 from wxbot.outgoing import Outgoing
-from wxbot.plugin import Plugin
+from wxbot.plugin.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.ports import WITH_BOT, Arrival, ConversationKey, HandOver
 from wxbot.settings.schema import Settings

@@ -18,7 +18,7 @@ from wxbot.bot import Bot
 from wxbot.clock import Clock
 from wxbot.errors import ConfigError, PluginError, StoreUnavailable
 from wxbot.logs import speak_of, speaking_of
-from wxbot.plugin import Plugin
+from wxbot.plugin.plugin import Plugin
 from wxbot.plugin_setup import misspelt_everywhere
 from wxbot.settings.schema import Settings
 from wxbot.web import SEND_PATH, Door, create_app

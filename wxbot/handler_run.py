@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from wxbot.clock import Clock, time_limit
 from wxbot.errors import PluginError
 from wxbot.model.replies import Reply, TextReply
-from wxbot.plugin import Context, Handler
+from wxbot.plugin.context import Context
+from wxbot.plugin.plugin import Handler
 
 log = logging.getLogger("wxbot.handlers")
 

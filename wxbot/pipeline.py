@@ -18,10 +18,10 @@ from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessa
 from wxbot.model.quota import UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply
 from wxbot.outgoing import Outgoing
-from wxbot.plugin import Context
+from wxbot.plugin.context import Context
+from wxbot.plugin.router import Choice, Router
 from wxbot.ports import WITH_BOT, Channel, HandOver, Lease, Outcome, Pending
 from wxbot.rest import Rest
-from wxbot.router import Choice, Router
 from wxbot.turn import Turn, begin_turn
 from wxbot.typing_indicator import TypingIndicator
 

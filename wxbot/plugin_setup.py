@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wxbot.errors import ConfigError, PluginError
-from wxbot.plugin import Plugin
-from wxbot.router import Router, find_plugins, select_plugins
+from wxbot.plugin.discovery import find_plugins, select_plugins
+from wxbot.plugin.plugin import Plugin
+from wxbot.plugin.router import Router
 from wxbot.settings.environment import load_plugin_settings, misspelt_plugin_settings, unknown_plugin_settings
 from wxbot.settings.schema import Settings
 

@@ -17,7 +17,8 @@ from wxbot.errors import PluginError
 from wxbot.handler_run import HandlerRun
 from wxbot.model.messages import TextMessage
 from wxbot.model.replies import Reply, TextReply
-from wxbot.plugin import Context, Handler
+from wxbot.plugin.context import Context
+from wxbot.plugin.plugin import Handler
 from wxbot.testing import ManualClock
 
 LIMIT = 10.0

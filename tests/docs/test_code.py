@@ -11,7 +11,7 @@ import pytest
 
 from tests.docs.documents import DOCUMENTS, Block, blocks, name_of
 from wxbot import Plugin
-from wxbot.router import find_plugins
+from wxbot.plugin.discovery import find_plugins
 from wxbot.testing import User, chat
 
 WITH_CODE = [path for path in DOCUMENTS if blocks(path, "python")]

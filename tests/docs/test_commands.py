@@ -11,7 +11,7 @@ import pytest
 
 from tests.docs.documents import DOCUMENTS, ROOT, name_of, read
 from wxbot.__main__ import main
-from wxbot.router import find_plugins
+from wxbot.plugin.discovery import find_plugins
 from wxbot.testing import chat
 
 COMMAND = re.compile(r"python -m wxbot ([^`\n#]+)")

@@ -6,7 +6,7 @@ from typing import Any
 
 from wxbot import Context, Plugin
 from wxbot.model.messages import Message, message_from
-from wxbot.router import Choice, Router
+from wxbot.plugin.router import Choice, Router
 
 
 def pushed(kind: str, **fields: Any) -> Message:

@@ -13,9 +13,9 @@ import pytest
 from tests.plugins.conftest import Write
 from tests.plugins.messages import chosen, text
 from wxbot.errors import ConfigError, PluginError
-from wxbot.plugin import Plugin
+from wxbot.plugin.discovery import find_plugins, select_plugins
+from wxbot.plugin.plugin import Plugin
 from wxbot.plugin_setup import PluginSet, load_plugins
-from wxbot.router import find_plugins, select_plugins
 from wxbot.settings.environment import load_settings
 
 SHOP = """

@@ -12,7 +12,7 @@ from yarl import URL
 
 from tests.typing.stage import Calls, Stage, no_thread_left, served
 from wxbot.bot import Bot
-from wxbot.plugin import Plugin
+from wxbot.plugin.plugin import Plugin
 from wxbot.ports import Permit
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, ManualClock

@@ -12,7 +12,8 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wxbot.bot import Bot
 from wxbot.clock import pause
-from wxbot.plugin import Context, Plugin
+from wxbot.plugin.context import Context
+from wxbot.plugin.plugin import Plugin
 from wxbot.testing import FakeWeChat, ManualClock
 
 PATIENCE = 10.0  # real seconds until a test is given up

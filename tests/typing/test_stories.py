@@ -8,7 +8,8 @@ import pytest
 
 from tests.typing.stage import Stage, Thinker
 from wxbot.clock import pause
-from wxbot.plugin import Context, Plugin
+from wxbot.plugin.context import Context
+from wxbot.plugin.plugin import Plugin
 from wxbot.testing import ManualClock
 
 Play = Callable[..., Stage]

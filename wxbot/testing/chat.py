@@ -27,7 +27,8 @@ from wxbot.bot import Bot
 from wxbot.clock import Clock
 from wxbot.deployment import Deployment
 from wxbot.model.messages import Message, TextMessage
-from wxbot.plugin import Context, Plugin
+from wxbot.plugin.context import Context
+from wxbot.plugin.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import Settings

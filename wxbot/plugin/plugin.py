@@ -8,13 +8,11 @@ typing indicator, order, retries and errors are wxbot's business alone.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
-import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 
 from wxbot.errors import PluginError
 from wxbot.model.messages import (
@@ -28,8 +26,8 @@ from wxbot.model.messages import (
     VideoMessage,
     VoiceMessage,
 )
-from wxbot.model.quota import UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply
+from wxbot.plugin.context import Context, _bare
 
 Answer = str | Reply | None
 HandlerFunction = (
@@ -51,83 +49,6 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class WantedHandOver:
-    """What a handler asked for with ``ctx.hand_over``."""
-
-    agent: str
-    seconds: float | None
-
-
-@dataclass(slots=True)
-class Context:
-    """One message and everything a handler may know about it."""
-
-    message: Message
-    plugin: str
-    state: dict[str, Any] = field(default_factory=dict)
-    """This plugin's memory of this user: JSON values, kept with the answer in one transaction."""
-    settings: Any = None
-    """The plugin's settings, an instance of the class given to ``Plugin(settings=…)``."""
-    resource: Any = None
-    """What the plugin's ``setup`` returned."""
-    attempt: int = 1
-    """1, or more if this message was begun before and the process died."""
-    found: re.Match[str] | None = None
-    get_wechatpy: Callable[[], Any] | None = None
-    get_budget: Callable[[], Budget] | None = None
-    wanted_hand_over: WantedHandOver | None = None
-
-    def hand_over(self, agent: str = "", *, seconds: float | None = None) -> None:
-        """Leave this user to human agents: from this answer on the bot is silent.
-
-        The user's *next* message goes to the agents, and so does every one until ``kf_close_session``, the end of
-        ``seconds`` (by default ``WXBOT_HAND_OVER_SECONDS``) or a word of ``WXBOT_HAND_BACK_WORDS``; this one has been
-        acknowledged already. Where the message itself must reach them, declare a rule: ``@plugin.hands_over``.
-        ``agent``: a certain one (kf_account; Official Accounts only). Raises PluginError for nonsense.
-        """
-        if seconds is not None and not seconds > 0:
-            raise PluginError(f"plugin {self.plugin!r}: ctx.hand_over takes seconds above 0, not {seconds!r}")
-        self.wanted_hand_over = WantedHandOver(agent, seconds)
-
-    @property
-    def budget(self) -> Budget:
-        """How many messages WeChat still takes for this user (``left``), and until when (seconds since 1970)."""
-        return UNKNOWN_BUDGET if self.get_budget is None else self.get_budget()
-
-    @property
-    def openid(self) -> str:
-        """The user."""
-        return self.message.openid
-
-    @property
-    def text(self) -> str:
-        """The text as written; empty for other kinds."""
-        return self.message.text if isinstance(self.message, TextMessage) else ""
-
-    @property
-    def match(self) -> re.Match[str]:
-        """The match of the handler's pattern. Raises PluginError in a handler that was registered without one."""
-        if self.found is None:
-            raise PluginError(f"plugin {self.plugin!r} reads ctx.match in a handler that has no compiled pattern")
-        return self.found
-
-    @property
-    def log(self) -> logging.Logger:
-        """The plugin's own logger."""
-        return logging.getLogger(f"wxbot.plugins.{self.plugin}")
-
-    @property
-    def wechatpy(self) -> Any:
-        """wechatpy's client for the rest of WeChat's API, on the bot's own token, with a timeout.
-
-        It blocks: use it in a plain ``def`` handler or through ``asyncio.to_thread``.
-        """
-        if self.get_wechatpy is None:
-            raise PluginError("ctx.wechatpy needs a running bot")
-        return self.get_wechatpy()
-
-
-@dataclass(frozen=True, slots=True)
 class Handler:
     """A registered function and the messages it is for."""
 
@@ -140,18 +61,6 @@ class Handler:
     @property
     def name(self) -> str:
         return f"{self.plugin}.{getattr(self.function, '__name__', repr(self.function))}"
-
-
-def _bare(method: Callable[Concatenate[Plugin, _P], _R]) -> Callable[Concatenate[Plugin, _P], _R]:
-    """A decorator that is written without parentheses says so to who writes them."""
-
-    @functools.wraps(method)
-    def checked(self: Plugin, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if not args and not kwargs:
-            raise PluginError(f"plugin {self.name!r}: write @plugin.{method.__name__} without parentheses")
-        return method(self, *args, **kwargs)
-
-    return checked
 
 
 class Plugin:

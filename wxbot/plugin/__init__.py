@@ -1,0 +1,1 @@
+"""Plugins: their registration, the context of a handler, the router, and discovery."""

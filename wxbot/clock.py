@@ -14,36 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 
-@asynccontextmanager
-async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    """Cancel the body after ``seconds`` and raise TimeoutError. ``asyncio.timeout`` does the hard part.
-
-    What it gives knows whether it has ``expired()``: a body may raise a TimeoutError of its own.
-    """
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as limit:
-
-        def expire() -> None:
-            with suppress(RuntimeError):  # the body ended in the same moment
-                limit.reschedule(loop.time())
-
-        timer = clock.call_later(seconds, expire)
-        try:
-            yield limit
-        finally:
-            timer.cancel()
-
-
-async def pause(clock: Clock, seconds: float) -> None:
-    """Do nothing for ``seconds`` of the clock."""
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    timer = clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
-    try:
-        await over
-    finally:
-        timer.cancel()
-
-
 class Timer(Protocol):
     """A call that was asked for later and can still be called off."""
 
@@ -156,3 +126,33 @@ class _LeapingTimer:
     def _next_step(self) -> asyncio.TimerHandle:
         left = max(0.0, self._deadline - self._clock.now())
         return asyncio.get_running_loop().call_later(min(left, LOOK_SECONDS), self._look)
+
+
+@asynccontextmanager
+async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Cancel the body after ``seconds`` and raise TimeoutError. ``asyncio.timeout`` does the hard part.
+
+    What it gives knows whether it has ``expired()``: a body may raise a TimeoutError of its own.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+
+        def expire() -> None:
+            with suppress(RuntimeError):  # the body ended in the same moment
+                limit.reschedule(loop.time())
+
+        timer = clock.call_later(seconds, expire)
+        try:
+            yield limit
+        finally:
+            timer.cancel()
+
+
+async def pause(clock: Clock, seconds: float) -> None:
+    """Do nothing for ``seconds`` of the clock."""
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
+    try:
+        await over
+    finally:
+        timer.cancel()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Concatenate
+from typing import Any
 
 from wxbot.errors import PluginError
 from wxbot.model.messages import (
@@ -15,7 +14,6 @@ from wxbot.model.messages import (
     TextMessage,
 )
 from wxbot.model.quota import UNKNOWN_BUDGET, Budget
-from wxbot.plugin.plugin import _P, _R, Plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +91,3 @@ class Context:
         if self.get_wechatpy is None:
             raise PluginError("ctx.wechatpy needs a running bot")
         return self.get_wechatpy()
-
-
-def _bare(method: Callable[Concatenate[Plugin, _P], _R]) -> Callable[Concatenate[Plugin, _P], _R]:
-    """A decorator that is written without parentheses says so to who writes them."""
-
-    @functools.wraps(method)
-    def checked(self: Plugin, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        if not args and not kwargs:
-            raise PluginError(f"plugin {self.name!r}: write @plugin.{method.__name__} without parentheses")
-        return method(self, *args, **kwargs)
-
-    return checked

@@ -6,14 +6,13 @@ typing indicator, order, retries and errors are wxbot's business alone.
 """
 
 from __future__ import annotations
-
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
-
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from wxbot.errors import PluginError
 from wxbot.model.messages import (
     EventMessage,
@@ -27,7 +26,8 @@ from wxbot.model.messages import (
     VoiceMessage,
 )
 from wxbot.model.replies import Reply
-from wxbot.plugin.context import Context, _bare
+from wxbot.plugin.context import Context
+
 
 Answer = str | Reply | None
 HandlerFunction = (
@@ -61,6 +61,18 @@ class Handler:
     @property
     def name(self) -> str:
         return f"{self.plugin}.{getattr(self.function, '__name__', repr(self.function))}"
+
+
+def _bare(method: Callable[Concatenate[Plugin, _P], _R]) -> Callable[Concatenate[Plugin, _P], _R]:
+    """A decorator that is written without parentheses says so to who writes them."""
+
+    @functools.wraps(method)
+    def checked(self: Plugin, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if not args and not kwargs:
+            raise PluginError(f"plugin {self.name!r}: write @plugin.{method.__name__} without parentheses")
+        return method(self, *args, **kwargs)
+
+    return checked
 
 
 class Plugin:

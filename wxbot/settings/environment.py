@@ -19,7 +19,7 @@ from wxbot.errors import ConfigError
 from wxbot.settings.schema import ACCOUNTS_VARIABLE, MISSING, PLUGIN_PREFIX, PREFIX, Settings, _Model
 
 READ_ELSEWHERE = frozenset({"WXBOT_BIND", ACCOUNTS_VARIABLE})
-"""Variables that are none of these settings and yet no mistake: gunicorn.conf.py and wxbot/settings/accounts_file.py read them."""
+"""Variables that other modules read: gunicorn.conf.py and wxbot/settings/accounts_file.py."""
 
 _OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)")
 """What Kubernetes puts into every container beside a service whose name begins with ``wxbot``."""

@@ -1,7 +1,7 @@
 """Settings from the environment and ``.env``: read once, checked as a whole, secrets printed as ``***``.
 
 Every setting is an environment variable with the prefix ``WXBOT_``. docs/configuration.md has them in one table, which
-a test holds against this class. Where one deployment has several accounts, wxbot/settings/accounts_file.py reads theirs.
+a test compares with this class. `wxbot/settings/accounts_file.py` reads the settings of several accounts.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from yarl import URL
 from benchmarks.crowd import KEYS, visits
 from benchmarks.report import Row
 from benchmarks.servers import ROOT
-from wxbot.backends.sqlite.store import SqliteStore
-from wxbot.ports import Arrival, ConversationKey
+from wxbot.store.records import Arrival, ConversationKey
+from wxbot.store.sqlite.store import SqliteStore
 from wxbot.wechat.callback import Callback, single_values
 from wxbot.wechat.transport import Transport, limits
 

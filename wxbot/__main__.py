@@ -23,10 +23,11 @@ from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
 from wxbot.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
-from wxbot.ports import ConversationKey, DeadLetter, HandOver, Store
 from wxbot.settings.accounts_file import all_secrets, load_accounts
 from wxbot.settings.schema import Settings, without_password
-from wxbot.store_copy import End, copy, summary
+from wxbot.store.copying import End, copy, summary
+from wxbot.store.port import Store
+from wxbot.store.records import ConversationKey, DeadLetter, HandOver
 from wxbot.turn import RUN_AGAIN
 from wxbot.version import __version__
 

@@ -27,8 +27,8 @@ from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
 from wxbot.outgoing import Outgoing
 from wxbot.plugin.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
-from wxbot.ports import WITH_BOT, Arrival, ConversationKey, HandOver
 from wxbot.settings.schema import Settings
+from wxbot.store.records import WITH_BOT, Arrival, ConversationKey, HandOver
 from wxbot.turn import SENT_BY_BOT
 from wxbot.web import Door, create_app
 from wxbot.wechat.callback import PassiveAnswer, Push, single_values

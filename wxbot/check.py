@@ -12,8 +12,6 @@ from pathlib import Path
 import aiohttp
 
 from wxbot.backends.choice import check_broker, make_clock, make_store
-from wxbot.backends.redis.facts import RedisFacts, TellsFacts
-from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.clock import Clock, SharedClock, SystemClock
 from wxbot.errors import (
     AccountNotAllowed,
@@ -26,8 +24,10 @@ from wxbot.errors import (
 )
 from wxbot.model.accounts import ACCOUNTS
 from wxbot.plugin_setup import load_plugins
-from wxbot.ports import Store
 from wxbot.settings.schema import Settings, without_password
+from wxbot.store.port import Store
+from wxbot.store.redis.server_facts import RedisFacts, TellsFacts
+from wxbot.store.sqlite.store import SqliteStore
 from wxbot.wechat.client import WeChatClient
 from wxbot.wechat.cloud import CloudFileTokens
 

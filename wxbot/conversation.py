@@ -15,10 +15,11 @@ from typing import Any
 
 from wxbot.clock import Clock, pause
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.firmly import firmly
 from wxbot.model.quota import Budget
 from wxbot.pipeline import Pipeline
-from wxbot.ports import Bid, Claim, ConversationKey, HandOver, Inbox, Lease, News, Outcome, Pending
+from wxbot.store.port import Inbox
+from wxbot.store.records import Bid, Claim, ConversationKey, HandOver, Lease, News, Outcome, Pending
+from wxbot.store.retry import firmly
 from wxbot.turn import Turn
 from wxbot.typing_indicator import TypingIndicator
 from wxbot.typing_rules import TypingState

@@ -10,12 +10,14 @@ from collections.abc import Callable
 
 from wxbot.clock import Clock, pause
 from wxbot.delivery import SEND_PAUSES, DeliveryOptions, Hold, SendFailed
+from wxbot.delivery.channel import Channel
 from wxbot.errors import WeChatError
-from wxbot.firmly import firmly
 from wxbot.model.messages import EventMessage
 from wxbot.model.replies import Reply, TextReply, reply_to_json
-from wxbot.ports import Channel, ConversationKey, PassiveShelf
 from wxbot.rest import Rest, fit
+from wxbot.store.port import PassiveShelf
+from wxbot.store.records import ConversationKey
+from wxbot.store.retry import firmly
 from wxbot.turn import Turn
 
 log = logging.getLogger("wxbot.delivery")

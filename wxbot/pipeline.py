@@ -12,6 +12,7 @@ from typing import Any
 
 from wxbot.clock import Clock
 from wxbot.delivery import Delivery, SendFailed
+from wxbot.delivery.channel import Channel
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
 from wxbot.handler_run import HandlerRun
 from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
@@ -20,8 +21,8 @@ from wxbot.model.replies import Reply
 from wxbot.outgoing import Outgoing
 from wxbot.plugin.context import Context
 from wxbot.plugin.router import Choice, Router
-from wxbot.ports import WITH_BOT, Channel, HandOver, Lease, Outcome, Pending
 from wxbot.rest import Rest
+from wxbot.store.records import WITH_BOT, HandOver, Lease, Outcome, Pending
 from wxbot.turn import Turn, begin_turn
 from wxbot.typing_indicator import TypingIndicator
 

@@ -19,8 +19,8 @@ from wxbot.model.messages import (
 )
 from wxbot.model.quota import NOTHING_LEFT, UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply, reply_from_json, reply_to_json
-from wxbot.ports import WITH_BOT, HandOver, Lease, Outcome, Pending
 from wxbot.rest import Rest, rest_in, with_rest
+from wxbot.store.records import WITH_BOT, HandOver, Lease, Outcome, Pending
 from wxbot.typing_indicator import TypingIndicator
 
 SENT_BY_BOT = "wxbot.send"

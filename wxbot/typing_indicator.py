@@ -24,7 +24,8 @@ from wxbot.errors import (
     TokenRefused,
     WeChatError,
 )
-from wxbot.ports import Lease, TypingCalls, TypingNotes
+from wxbot.store.records import Lease
+from wxbot.typing_indicator_port import TypingCalls, TypingNotes
 from wxbot.typing_rules import TypingState
 
 log = logging.getLogger("wxbot.typing")

@@ -15,7 +15,8 @@ from typing import Any
 
 from wxbot.clock import Clock, time_limit
 from wxbot.errors import AnswerLate
-from wxbot.ports import ConversationKey, PassiveShelf
+from wxbot.store.port import PassiveShelf
+from wxbot.store.records import ConversationKey
 
 PATIENCE = 5.0
 """Seconds that WeChat waits for an answer to one delivery."""

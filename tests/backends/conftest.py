@@ -11,7 +11,7 @@ import pytest
 from tests.contracts.support import Worker
 from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.programs import REDIS
-from wxbot.backends.redis.store import RedisStore
+from wxbot.store.redis.store import RedisStore
 
 __all__ = ["empty_redis", "redis_server"]
 

@@ -14,12 +14,12 @@ from tests.contracts.support import ALICE, APPID, BOB, NOW, Worker, arrival, tex
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from tests.servers.sentinels import Sentinels
-from wxbot.backends.redis import address as redis_address
-from wxbot.backends.redis import link as redis_link
-from wxbot.backends.redis.store import FORMAT, FORMAT_KEY, RedisStore
 from wxbot.clock import SharedClock, elapsed
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.ports import HandOver, StoredMedia, StoredToken
+from wxbot.store.records import HandOver, StoredMedia, StoredToken
+from wxbot.store.redis import address as redis_address
+from wxbot.store.redis import link as redis_link
+from wxbot.store.redis.store import FORMAT, FORMAT_KEY, RedisStore
 
 
 def refusal(url: str) -> str:

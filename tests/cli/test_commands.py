@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.servers.processes import Port, Process, wait_until
-from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.model import accounts as capabilities
-from wxbot.ports import Arrival, ConversationKey, HandOver, Outcome
+from wxbot.store.records import Arrival, ConversationKey, HandOver, Outcome
+from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat
 
 ROOT = Path(__file__).parents[2]

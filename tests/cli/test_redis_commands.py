@@ -11,8 +11,8 @@ from tests.cli.test_commands import Shell, Town, town
 from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
-from wxbot.backends.redis.store import RedisStore
-from wxbot.ports import Arrival, ConversationKey, HandOver
+from wxbot.store.records import Arrival, ConversationKey, HandOver
+from wxbot.store.redis.store import RedisStore
 from wxbot.testing import FakeWeChat
 
 __all__ = ["empty_redis", "redis_server", "town"]

@@ -20,9 +20,9 @@ from tests.servers.processes import wait_until
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
 from wxbot import __main__ as command_line
-from wxbot.backends.sqlite import bulk as sqlite_bulk
-from wxbot.backends.sqlite.store import SqliteStore
-from wxbot.ports import Arrival, ConversationKey, Outcome
+from wxbot.store.records import Arrival, ConversationKey, Outcome
+from wxbot.store.sqlite import copying as sqlite_bulk
+from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat
 
 __all__ = ["empty_redis", "redis_server"]

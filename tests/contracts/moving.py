@@ -26,12 +26,13 @@ from tests.contracts.support import (
     Worker,
     arrival,
 )
-from wxbot.backends.redis.bulk import RedisBulk
-from wxbot.backends.sqlite.bulk import SqliteBulk
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.model.quota import Budget
-from wxbot.ports import Bulk, ConversationKey, HandOver, Kept, Kind
-from wxbot.store_copy import End, copy
+from wxbot.store.copying import End, copy
+from wxbot.store.copying_port import Bulk, Kept, Kind
+from wxbot.store.records import ConversationKey, HandOver
+from wxbot.store.redis.copying import RedisBulk
+from wxbot.store.sqlite.copying import SqliteBulk
 from wxbot.testing import ManualClock
 
 CAROL = ConversationKey("wxfedcba9876543210", "carol")

@@ -10,10 +10,11 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import redis
 
-from wxbot.backends.redis.store import RedisStore
-from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.model.quota import Budget
-from wxbot.ports import Arrival, Claim, ConversationKey, Lease, News, Outcome, Pending, Receipt, Retention, Store
+from wxbot.store.port import Store
+from wxbot.store.records import Arrival, Claim, ConversationKey, Lease, News, Outcome, Pending, Receipt, Retention
+from wxbot.store.redis.store import RedisStore
+from wxbot.store.sqlite.store import SqliteStore
 
 NOW = 1_700_000_000.0
 LEASE = 8.0

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 from tests.contracts.support import ALICE, BOB, NOW, Place, Stores, Worker, arrival, some
-from wxbot.ports import Bid
+from wxbot.store.records import Bid
 
 PROCESSES = 3
 ROUNDS = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contracts.support import ALICE, LEASE, NOW, Stores, Worker, arrival, some
-from wxbot.ports import Bid, Claim
+from wxbot.store.records import Bid, Claim
 
 BID = Bid("one", LEASE, typing_seconds=20.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.contracts.support import ALICE, BOB, KEPT, LEASE, NOW, Place, Worker, arrival, some
 from wxbot.model.quota import Budget
-from wxbot.ports import Bid, ConversationKey
+from wxbot.store.records import Bid, ConversationKey
 
 LATER = NOW + 172_800.1  # no float that a few digits would tell
 FIVE, FOUR = Budget(5, LATER), Budget(4, LATER)

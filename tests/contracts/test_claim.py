@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.support import ALICE, BOB, LEASE, NOW, Stores, Worker, arrival, text_of
 from wxbot.errors import LeaseLost
-from wxbot.ports import Claim
+from wxbot.store.records import Claim
 
 
 def test_a_claim_gives_the_first_message_and_what_is_known(one: Worker) -> None:

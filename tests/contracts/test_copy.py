@@ -30,13 +30,14 @@ from tests.contracts.support import ALICE, APPID, BOB, KEPT, LEASE, NOW, arrival
 from tests.servers.fixtures import needs
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
-from wxbot import store_copy
-from wxbot.backends.redis import bulk as redis_bulk
-from wxbot.backends.redis.bulk import RedisBulk
-from wxbot.backends.sqlite import bulk as sqlite_bulk
 from wxbot.errors import CopyFailed, HalfCopy
 from wxbot.model.quota import Budget
-from wxbot.ports import ConversationKey, HandOver, Kept, Kind, Outcome
+from wxbot.store import copying as store_copy
+from wxbot.store.copying_port import Kept, Kind
+from wxbot.store.records import ConversationKey, HandOver, Outcome
+from wxbot.store.redis import copying as redis_bulk
+from wxbot.store.redis.copying import RedisBulk
+from wxbot.store.sqlite import copying as sqlite_bulk
 
 KINDS = ("sqlite", "redis", "valkey", "cluster")
 ALL_PAIRS = [(here, there) for here in KINDS for there in KINDS]

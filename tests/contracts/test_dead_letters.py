@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.contracts.support import ALICE, APPID, BOB, NOW, Place, Worker, arrival, text_of
-from wxbot.ports import ConversationKey, DeadLetter
+from wxbot.store.records import ConversationKey, DeadLetter
 
 UNSENT = ({"kind": "text", "text": "never out"},)
 

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.contracts.support import APPID, NOW, Stores, arrival, outcome, text_of
 from wxbot.errors import LeaseLost
-from wxbot.ports import ConversationKey, Store
+from wxbot.store.port import Store
+from wxbot.store.records import ConversationKey
 
 USERS = [ConversationKey(APPID, f"user {n}") for n in range(3)]
 MESSAGES = 60

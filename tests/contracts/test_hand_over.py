@@ -7,7 +7,7 @@ import pytest
 from tests.contracts.support import ALICE, APPID, BOB, KEPT, LEASE, NOW, Place, Worker, arrival, some
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Budget
-from wxbot.ports import WITH_BOT, Bid, ConversationKey, HandOver, News
+from wxbot.store.records import WITH_BOT, Bid, ConversationKey, HandOver, News
 
 AGENT = HandOver(NOW + 600.1, "kf2001@店")
 BACK = HandOver(0.0)

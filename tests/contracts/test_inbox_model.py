@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.contracts.support import APPID, NOW, Place, Stores, Verdict, outcome
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Budget
-from wxbot.ports import WITH_BOT, ConversationKey, HandOver, Lease, News, Pending
+from wxbot.store.records import WITH_BOT, ConversationKey, HandOver, Lease, News, Pending
 
 LEASE = 10.0
 USERS = [ConversationKey(APPID, name) for name in ("alice", "bob")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.contracts.support import APPID, NOW, Place, Stores, Worker
-from wxbot.ports import StoredMedia
+from wxbot.store.records import StoredMedia
 
 CAT = StoredMedia("media id of a cat", NOW + 1000.25)
 DOG = StoredMedia("媒体", NOW + 2000.0)

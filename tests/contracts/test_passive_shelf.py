@@ -10,7 +10,7 @@ import pytest
 
 from tests.contracts.support import ALICE, APPID, BOB, KEPT, LEASE, NOW, Place, Stores, Worker, arrival
 from wxbot.errors import LeaseLost
-from wxbot.ports import Claim, ConversationKey
+from wxbot.store.records import Claim, ConversationKey
 
 ANSWER = {"kind": "text", "text": "你好 \U0001f600"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts.support import ALICE, APPID, BOB, LEASE, NOW, Place, Stores, Verdict, Worker, arrival, text_of
-from wxbot.ports import ConversationKey
+from wxbot.store.records import ConversationKey
 
 REPLIES = ({"kind": "text", "text": "one"}, {"kind": "text", "text": "二"})
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.support import ALICE, APPID, NOW, Stores, Worker, arrival
-from wxbot.backends.sqlite import shelves
-from wxbot.backends.sqlite import writer as sqlite_writer
-from wxbot.backends.sqlite.schema import SCHEMA_VERSION
-from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Budget
-from wxbot.ports import WITH_BOT, HandOver, StoredMedia
+from wxbot.store.records import WITH_BOT, HandOver, StoredMedia
+from wxbot.store.sqlite import operations as shelves
+from wxbot.store.sqlite import writer as sqlite_writer
+from wxbot.store.sqlite.schema import SCHEMA_VERSION
+from wxbot.store.sqlite.store import SqliteStore
 
 SECRET = "what the user wrote: 4711-0815"
 NOBODY = 65534

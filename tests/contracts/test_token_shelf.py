@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from threading import Barrier
 
 from tests.contracts.support import APPID, NOW, Place, Stores, Worker
-from wxbot.ports import StoredToken
+from wxbot.store.records import StoredToken
 
 OLD = StoredToken("an old token", NOW + 60)
 NEW = StoredToken("a new token", NOW + 7200)

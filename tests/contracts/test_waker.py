@@ -18,7 +18,8 @@ from tests.servers.fixtures import rabbit_server
 from wxbot.backends.dramatiq.broker import make_broker
 from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader, queue_name
 from wxbot.backends.inprocess import InProcessWaker, Wake
-from wxbot.ports import Claim, ConversationKey, Waker
+from wxbot.store.records import Claim, ConversationKey
+from wxbot.wakeups.port import Waker
 
 __all__ = ["rabbit_server"]
 

@@ -17,7 +17,7 @@ from tests.scaleout.harm import Mischief, Times, plan
 from tests.scaleout.report import Result, Stage, load, spread
 from tests.scaleout.verdict import Double, Harm, Message, Verdict, judge, sent_by
 from tests.servers.processes import wait_until
-from wxbot.backends.redis.store import RedisStore
+from wxbot.store.redis.store import RedisStore
 from wxbot.testing import Record
 
 NAME = "1. A storm"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wxbot import Plugin
 from wxbot.bot import Bot
-from wxbot.ports import ConversationKey
+from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 

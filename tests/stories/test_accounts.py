@@ -24,9 +24,9 @@ from wxbot.bot import Bot
 from wxbot.deployment import Deployment
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.logs import RedactingFormatter
-from wxbot.ports import ConversationKey
 from wxbot.settings.accounts_file import load_accounts
 from wxbot.settings.schema import Settings
+from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, User, settings_for
 from wxbot.testing.chat import chat, serve_accounts
 

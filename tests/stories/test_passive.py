@@ -11,7 +11,7 @@ import pytest
 
 from tests.stories.support import Log, bot_for, replies
 from wxbot import Context, ImageReply, Plugin
-from wxbot.ports import ConversationKey
+from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import PICTURE
 from wxbot.testing.push import Push

@@ -11,9 +11,9 @@ from typing import TypeVar
 import pytest
 
 from wxbot import Context, Plugin
-from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.bot import Bot
-from wxbot.ports import DeadLetter
+from wxbot.store.records import DeadLetter
+from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 Result = TypeVar("Result")

@@ -13,9 +13,9 @@ from yarl import URL
 from tests.typing.stage import Calls, Stage, no_thread_left, served
 from wxbot.bot import Bot
 from wxbot.plugin.plugin import Plugin
-from wxbot.ports import Permit
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.typing_indicator_port import Permit
 from wxbot.wechat.transport import Limits, Transport
 
 

@@ -18,9 +18,10 @@ import pytest
 
 from wxbot.clock import pause
 from wxbot.errors import AnswerLost, LeaseLost, NotReached, StoreUnavailable, WeChatError, api_error
-from wxbot.ports import ConversationKey, Lease, Permit, TypingCommand
+from wxbot.store.records import ConversationKey, Lease
 from wxbot.testing import ManualClock
 from wxbot.typing_indicator import TypingIndicator, TypingOptions
+from wxbot.typing_indicator_port import Permit, TypingCommand
 from wxbot.typing_rules import TypingState
 
 START = 1_700_000_000.0
@@ -50,7 +51,7 @@ def refusal(errcode: int) -> Answer:
 
 @dataclass
 class Wire:
-    """wxbot.ports.TypingCalls that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds
+    """wxbot.typing_indicator_port.TypingCalls that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds
     that a typing call waits before it is written; ``refused``: when one was not, for want of a permit."""
 
     clock: ManualClock
@@ -92,7 +93,7 @@ class Wire:
 
 @dataclass
 class Notes:
-    """wxbot.ports.Inbox as far as an indicator uses it."""
+    """wxbot.store.port.Inbox as far as an indicator uses it."""
 
     clock: ManualClock
     interacted_at: float = START

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from wxbot.errors import StoreUnavailable
-from wxbot.ports import StoredMedia, StoredToken
+from wxbot.store.records import StoredMedia, StoredToken
 
 SECRET = "s3cr3t-app-secret"
 TOKEN = "t0k3n-of-today"

@@ -30,6 +30,7 @@ from tests.wechat.support import (
     page,
     settle,
 )
+from wxbot.delivery.channel import Channel
 from wxbot.errors import (
     AccountNotAllowed,
     AlreadyTyping,
@@ -44,7 +45,6 @@ from wxbot.errors import (
     WeChatError,
 )
 from wxbot.model.replies import TextReply
-from wxbot.ports import Channel
 from wxbot.settings.environment import load_settings
 from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.client import WeChatClient

@@ -28,6 +28,7 @@ from tests.wechat.support import (
     page,
     settle,
 )
+from wxbot.delivery.channel import Channel
 from wxbot.errors import (
     ApiError,
     MediaGone,
@@ -41,7 +42,7 @@ from wxbot.errors import (
 )
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MiniProgramPageReply, MusicReply, Reply, TextReply, VideoReply, VoiceReply
-from wxbot.ports import Channel, StoredMedia
+from wxbot.store.records import StoredMedia
 from wxbot.testing.multipart import file_in
 from wxbot.wechat import media_calls
 from wxbot.wechat.address import ApiAddress

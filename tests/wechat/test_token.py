@@ -11,7 +11,7 @@ import pytest
 
 from tests.wechat.support import SECRET, TOKEN, HandClock, Shelf, api, assert_silent, error_of, hang, page, settle
 from wxbot.errors import NotReached, TokenUnavailable, WeChatError
-from wxbot.ports import StoredToken
+from wxbot.store.records import StoredToken
 from wxbot.wechat.token import FetchedToken, TokenProvider
 from wxbot.wechat.token_call import TokenCall
 from wxbot.wechat.transport import Transport

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wxbot.backends.sqlite.bulk import SqliteBulk
-from wxbot.backends.sqlite.store import SqliteStore
 from wxbot.clock import Clock, MovedClock, SharedClock, SystemClock
 from wxbot.errors import ConfigError
-from wxbot.ports import Bulk, ConversationKey, Retention, Store
 from wxbot.settings.schema import Settings
+from wxbot.store.copying_port import Bulk
+from wxbot.store.port import Store
+from wxbot.store.records import ConversationKey, Retention
+from wxbot.store.sqlite.copying import SqliteBulk
+from wxbot.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:  # who stays with SQLite need not have these
     from wxbot.backends.dramatiq.broker import HintBroker
@@ -38,7 +40,7 @@ def make_store(settings: Settings, clock: Clock | None = None) -> Store:
     if settings.store_url.startswith(SQLITE):
         return _on_sqlite(SqliteStore, settings)
     try:
-        from wxbot.backends.redis.store import RedisStore
+        from wxbot.store.redis.store import RedisStore
     except ImportError:
         raise _redis_is_missing() from None
     return _on_redis(RedisStore, settings, clock)
@@ -49,7 +51,7 @@ def make_bulk(settings: Settings, clock: Clock | None = None) -> Bulk:
     if settings.store_url.startswith(SQLITE):
         return _on_sqlite(SqliteBulk, settings)
     try:
-        from wxbot.backends.redis.bulk import RedisBulk
+        from wxbot.store.redis.copying import RedisBulk
     except ImportError:
         raise _redis_is_missing() from None
     return _on_redis(RedisBulk, settings, clock)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from wxbot.ports import Claim, ConversationKey
+from wxbot.store.records import Claim, ConversationKey
 
 Hint = tuple[ConversationKey, float, Claim | None]
 Wake = Callable[[ConversationKey, float, Claim | None], None]
@@ -22,7 +22,7 @@ SLICE = 2
 
 
 class InProcessWaker:
-    """wxbot.ports.Waker for one event loop. Hints that gather in a burst cost the loop one wake-up.
+    """wxbot.wakeups.port.Waker for one event loop. Hints that gather in a burst cost the loop one wake-up.
 
     While ``is_busy`` says that pushes are queueing up, hints are held back, ``HOLD_SECONDS`` at most: answering takes
     more of the processor than acknowledging, and there is a deadline only for the latter.

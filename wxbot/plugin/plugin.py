@@ -6,6 +6,7 @@ typing indicator, order, retries and errors are wxbot's business alone.
 """
 
 from __future__ import annotations
+
 import dataclasses
 import functools
 import inspect
@@ -13,6 +14,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
 from wxbot.errors import PluginError
 from wxbot.model.messages import (
     EventMessage,
@@ -27,7 +29,6 @@ from wxbot.model.messages import (
 )
 from wxbot.model.replies import Reply
 from wxbot.plugin.context import Context
-
 
 Answer = str | Reply | None
 HandlerFunction = (

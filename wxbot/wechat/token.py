@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 
 from wxbot.clock import Clock
 from wxbot.errors import NotReached, StoreUnavailable, WeChatError
-from wxbot.ports import StoredToken, TokenShelf
+from wxbot.store.port import TokenShelf
+from wxbot.store.records import StoredToken
 
 EARLY_SECONDS = 60.0
 """A token is renewed this long before its end, or after nine tenths of its life if it lives shorter than 600 s."""

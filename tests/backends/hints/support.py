@@ -10,7 +10,7 @@ from typing import Protocol
 from tests.servers.processes import wait_until
 from wxbot.backends.dramatiq.broker import make_broker
 from wxbot.backends.dramatiq.hints import THREADS, DramatiqWaker, HintReader, queue_name
-from wxbot.ports import ConversationKey
+from wxbot.store.records import ConversationKey
 
 APPID = "wx0123456789abcdef"
 QUEUE = queue_name(APPID)

@@ -34,7 +34,7 @@ from wxbot.backends.dramatiq import hints as dramatiq_hints
 from wxbot.backends.dramatiq.broker import make_broker
 from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader
 from wxbot.errors import StoreUnavailable
-from wxbot.ports import ConversationKey
+from wxbot.store.records import ConversationKey
 
 OUT = "the broker of the hints is out"
 BACK = "the broker of the hints is back"

@@ -11,7 +11,7 @@ from tests.servers.processes import wait_until
 from wxbot.backends.dramatiq import hints as dramatiq_hints
 from wxbot.backends.dramatiq.broker import HintBroker, make_broker
 from wxbot.backends.dramatiq.hints import THREADS, read_hint, to_message
-from wxbot.ports import ConversationKey
+from wxbot.store.records import ConversationKey
 
 ALICE = ConversationKey(APPID, "alice")
 

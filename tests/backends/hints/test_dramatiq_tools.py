@@ -19,7 +19,7 @@ from tests.servers.redis_server import RedisServer
 from wxbot.backends.dramatiq.broker import make_broker
 from wxbot.backends.dramatiq.hints import to_message
 from wxbot.backends.dramatiq.redis import NAMESPACE
-from wxbot.ports import ConversationKey
+from wxbot.store.records import ConversationKey
 
 ALICE = ConversationKey(APPID, "alice")
 

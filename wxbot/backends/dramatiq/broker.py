@@ -212,7 +212,7 @@ def _counting() -> Middleware | None:
 def make_broker(url: str) -> HintBroker:
     """The broker at ``url``, not connected yet: one for each waker or reader, made after gunicorn has forked.
 
-    ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.backends.redis.address``; RabbitMQ as ``amqp://`` or, over
+    ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.store.redis.address``; RabbitMQ as ``amqp://`` or, over
     TLS, ``amqps://``. Raises ValueError for an address that cannot be read, without quoting it.
     """
     if re.match("amqps?://", url):

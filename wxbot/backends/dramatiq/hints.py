@@ -20,7 +20,7 @@ import dramatiq
 
 from wxbot.backends.dramatiq.broker import RETRY_SECONDS, HintBroker, Outage
 from wxbot.errors import StoreUnavailable
-from wxbot.ports import Claim, ConversationKey
+from wxbot.store.records import Claim, ConversationKey
 
 log = logging.getLogger("wxbot.hints")
 
@@ -81,7 +81,7 @@ class _Hint(NamedTuple):
 
 
 class DramatiqWaker:
-    """wxbot.ports.Waker for whichever process reads the account's hints. Open it after gunicorn has forked.
+    """wxbot.wakeups.port.Waker for whichever process reads the account's hints. Open it after gunicorn has forked.
 
     One thread talks to the broker, and nobody else waits for it. A claim cannot travel: where hints do, no bid goes
     with a push. The broker is the waker's own, and closed with it.

@@ -16,8 +16,8 @@ from dramatiq.errors import BrokerConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from wxbot.backends.dramatiq.broker import HintBroker, HintConsumer, Outage
-from wxbot.backends.redis.address import connection_pool
-from wxbot.backends.redis.link import explain
+from wxbot.store.redis.address import connection_pool
+from wxbot.store.redis.link import explain
 
 NAMESPACE = "{wxbot}:hints"
 """Of all keys. What stands in braces makes them one slot of a Redis cluster."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from wxbot.clock import Clock
 from wxbot.errors import CopyFailed, StoreUnavailable
-from wxbot.ports import Bulk, Kept, KeptConversation, Kind, Standing, Trace
+from wxbot.store.copying_port import Bulk, Kept, KeptConversation, Kind, Standing, Trace
 
 SOON_SECONDS = 3600.0
 """What is forgotten within this time may be gone before it is counted."""

@@ -16,11 +16,9 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from wxbot.backends.redis.facts import RedisFacts, facts_from
-from wxbot.backends.redis.link import Command, OnTime, RedisLink
 from wxbot.errors import HalfCopy, LeaseLost, StoreUnavailable
 from wxbot.model.quota import Budget
-from wxbot.ports import (
+from wxbot.store.records import (
     WITH_BOT,
     Arrival,
     Bid,
@@ -37,6 +35,8 @@ from wxbot.ports import (
     StoredMedia,
     StoredToken,
 )
+from wxbot.store.redis.link import Command, OnTime, RedisLink
+from wxbot.store.redis.server_facts import RedisFacts, facts_from
 
 Result = TypeVar("Result")
 
@@ -79,7 +79,7 @@ _REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter", "bulk_begin", "bulk_re
 
 
 class RedisStore:
-    """wxbot.ports.Store on one Redis. Open it after gunicorn has forked, never before.
+    """wxbot.store.port.Store on one Redis. Open it after gunicorn has forked, never before.
 
     ``on_time`` hears the server's time every few seconds. With ``replicas``, a message is kept only once so many
     replicas have it too. Raises ValueError for an address that cannot be read.
@@ -286,7 +286,7 @@ def open_link(link: RedisLink) -> None:
 
 def source(name: str) -> str:
     """The script ``name`` as the server gets it. All that a bot runs refuse what is half a copy."""
-    folder = files("wxbot.backends.redis") / "scripts"
+    folder = files("wxbot.store.redis") / "scripts"
     flags = "" if name in _REFUSED_WITHOUT_MEMORY else " flags=allow-oom"
     parts = ("common", "refuse_half_copy", name) if name in _SCRIPTS else ("common", name)
     return "\n".join((f"#!lua{flags}", *((folder / f"{part}.lua").read_text() for part in parts)))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wxbot.backends.store_thread import Job, StoreThread
 from wxbot.errors import StoreUnavailable, WxbotError
+from wxbot.store.batch_thread import Job, StoreThread
 
 Result = TypeVar("Result")
 Operation = Callable[[sqlite3.Connection], Any]

@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wxbot.backends.sqlite import inbox, shelves
-from wxbot.backends.sqlite.schema import prepare, to_json, write_something
-from wxbot.backends.sqlite.writer import SqliteWriter
 from wxbot.model.quota import Budget
-from wxbot.ports import (
+from wxbot.store.records import (
     Arrival,
     Bid,
     Claim,
@@ -30,10 +27,14 @@ from wxbot.ports import (
     StoredMedia,
     StoredToken,
 )
+from wxbot.store.sqlite import inbox
+from wxbot.store.sqlite import operations as shelves
+from wxbot.store.sqlite.schema import prepare, to_json, write_something
+from wxbot.store.sqlite.writer import SqliteWriter
 
 
 class SqliteStore:
-    """wxbot.ports.Store on one SQLite file. Open it after gunicorn has forked, never before."""
+    """wxbot.store.port.Store on one SQLite file. Open it after gunicorn has forked, never before."""
 
     def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
         self._writer = SqliteWriter(path, full_sync=full_sync)

@@ -10,9 +10,9 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from wxbot.backends.sqlite.inbox import check_lease
-from wxbot.backends.sqlite.schema import refuse_half_copy
-from wxbot.ports import ConversationKey, DeadLetter, HandOver, Lease, StoredMedia, StoredToken
+from wxbot.store.records import ConversationKey, DeadLetter, HandOver, Lease, StoredMedia, StoredToken
+from wxbot.store.sqlite.inbox import check_lease
+from wxbot.store.sqlite.schema import refuse_half_copy
 
 MEDIA_PURGE_LIMIT = 100
 

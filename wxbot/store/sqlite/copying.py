@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wxbot.backends.sqlite.inbox import Terms
-from wxbot.backends.sqlite.schema import ANSWERED, DEAD, WAITING, prepare, to_json
-from wxbot.backends.sqlite.writer import SqliteWriter
 from wxbot.errors import CopyFailed, StoreUnavailable
-from wxbot.ports import Kept, KeptConversation, KeptMessage, Kind, Retention, Standing, Trace
+from wxbot.store.copying_port import Kept, KeptConversation, KeptMessage, Kind, Standing, Trace
+from wxbot.store.records import Retention
+from wxbot.store.sqlite.inbox import Terms
+from wxbot.store.sqlite.schema import ANSWERED, DEAD, WAITING, prepare, to_json
+from wxbot.store.sqlite.writer import SqliteWriter
 
 SLICE = 500
 """So many rows in one transaction: bots of other accounts in the same file get their turn in between."""
@@ -26,7 +27,7 @@ _KIND_OF_STATUS: dict[int, Kind] = {WAITING: "waiting", ANSWERED: "traces", DEAD
 
 
 class SqliteBulk:
-    """wxbot.ports.Bulk on one SQLite file. The arguments are those of ``SqliteStore``."""
+    """wxbot.store.copying_port.Bulk on one SQLite file. The arguments are those of ``SqliteStore``."""
 
     def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
         self._path = path

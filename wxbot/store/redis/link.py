@@ -21,10 +21,10 @@ from redis.exceptions import (
 )
 from redis.sentinel import MasterNotFoundError
 
-from wxbot.backends.redis.address import connection_pool
-from wxbot.backends.store_thread import Job, StoreThread
 from wxbot.clock import elapsed
 from wxbot.errors import StoreUnavailable
+from wxbot.store.batch_thread import Job, StoreThread
+from wxbot.store.redis.address import connection_pool
 
 log = logging.getLogger("wxbot.store")
 

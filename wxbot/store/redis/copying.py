@@ -16,8 +16,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from wxbot.backends.redis.link import Command, OnTime, RedisLink
-from wxbot.backends.redis.store import (
+from wxbot.errors import CopyFailed
+from wxbot.store.copying_port import Kept, KeptConversation, KeptMessage, Kind, Standing, Trace
+from wxbot.store.records import Retention
+from wxbot.store.redis.link import Command, OnTime, RedisLink
+from wxbot.store.redis.store import (
     LOST,
     budget_words,
     hand_over_words,
@@ -28,8 +31,6 @@ from wxbot.backends.redis.store import (
     source,
     to_json,
 )
-from wxbot.errors import CopyFailed
-from wxbot.ports import Kept, KeptConversation, KeptMessage, Kind, Retention, Standing, Trace
 
 SLICE = 500
 """About so many keys are looked at in one step; a step must not hold up the server's other clients."""
@@ -51,7 +52,7 @@ _KINDS: tuple[Kind, ...] = ("waiting", "dead", "traces", "conversations")
 
 
 class RedisBulk:
-    """wxbot.ports.Bulk on one Redis. The arguments are those of ``RedisStore``."""
+    """wxbot.store.copying_port.Bulk on one Redis. The arguments are those of ``RedisStore``."""
 
     def __init__(
         self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0

@@ -9,10 +9,9 @@ import json
 import sqlite3
 from typing import Any, NamedTuple
 
-from wxbot.backends.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_half_copy, to_json
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Budget
-from wxbot.ports import (
+from wxbot.store.records import (
     WITH_BOT,
     Arrival,
     Bid,
@@ -26,6 +25,7 @@ from wxbot.ports import (
     Receipt,
     Retention,
 )
+from wxbot.store.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_half_copy, to_json
 
 PURGE_LIMIT = 2000
 LAST_SEQ = 2**63 - 1

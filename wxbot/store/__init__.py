@@ -1,0 +1,1 @@
+"""The durable store: its port and records, and the adapters for SQLite and Redis."""

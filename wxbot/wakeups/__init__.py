@@ -1,0 +1,1 @@
+"""Wake-ups: notifications that a conversation has work."""

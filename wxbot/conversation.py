@@ -21,8 +21,8 @@ from wxbot.store.port import Inbox
 from wxbot.store.records import Bid, Claim, ConversationKey, HandOver, Lease, News, Outcome, Pending
 from wxbot.store.retry import firmly
 from wxbot.turn import Turn
-from wxbot.typing_indicator import TypingIndicator
-from wxbot.typing_rules import TypingState
+from wxbot.typing_indicator.indicator import TypingIndicator
+from wxbot.typing_indicator.rules import TypingState
 
 log = logging.getLogger("wxbot.conversation")
 

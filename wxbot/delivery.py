@@ -18,7 +18,7 @@ from wxbot.store.port import Inbox
 from wxbot.store.records import Lease
 from wxbot.store.retry import firmly
 from wxbot.turn import Turn
-from wxbot.typing_indicator_port import Permit
+from wxbot.typing_indicator.port import Permit
 
 log = logging.getLogger("wxbot.delivery")
 

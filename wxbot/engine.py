@@ -27,8 +27,8 @@ from wxbot.pipeline import Pipeline, PipelineOptions
 from wxbot.plugin_setup import PluginSet
 from wxbot.settings.schema import Settings
 from wxbot.store.records import Arrival, ConversationKey, Lease, Receipt
-from wxbot.typing_indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
-from wxbot.typing_rules import TypingState
+from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
+from wxbot.typing_indicator.rules import TypingState
 from wxbot.waiting_room import WaitingRoom
 from wxbot.wakeups.port import Waker
 from wxbot.wechat.client import WeChatClient

@@ -24,7 +24,7 @@ from wxbot.plugin.router import Choice, Router
 from wxbot.rest import Rest
 from wxbot.store.records import WITH_BOT, HandOver, Lease, Outcome, Pending
 from wxbot.turn import Turn, begin_turn
-from wxbot.typing_indicator import TypingIndicator
+from wxbot.typing_indicator.indicator import TypingIndicator
 
 log = logging.getLogger("wxbot.pipeline")
 

@@ -21,7 +21,7 @@ from wxbot.model.quota import NOTHING_LEFT, UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply, reply_from_json, reply_to_json
 from wxbot.rest import Rest, rest_in, with_rest
 from wxbot.store.records import WITH_BOT, HandOver, Lease, Outcome, Pending
-from wxbot.typing_indicator import TypingIndicator
+from wxbot.typing_indicator.indicator import TypingIndicator
 
 SENT_BY_BOT = "wxbot.send"
 """The MsgType of what is no message of the user's, but replies that ``bot.send`` wants sent."""

@@ -15,7 +15,7 @@ from wxbot.bot import Bot
 from wxbot.plugin.plugin import Plugin
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, ManualClock
-from wxbot.typing_indicator_port import Permit
+from wxbot.typing_indicator.port import Permit
 from wxbot.wechat.transport import Limits, Transport
 
 

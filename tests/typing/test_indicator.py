@@ -20,9 +20,9 @@ from wxbot.clock import pause
 from wxbot.errors import AnswerLost, LeaseLost, NotReached, StoreUnavailable, WeChatError, api_error
 from wxbot.store.records import ConversationKey, Lease
 from wxbot.testing import ManualClock
-from wxbot.typing_indicator import TypingIndicator, TypingOptions
-from wxbot.typing_indicator_port import Permit, TypingCommand
-from wxbot.typing_rules import TypingState
+from wxbot.typing_indicator.indicator import TypingIndicator, TypingOptions
+from wxbot.typing_indicator.port import Permit, TypingCommand
+from wxbot.typing_indicator.rules import TypingState
 
 START = 1_700_000_000.0
 LONGEST_CALL = 3.0
@@ -51,7 +51,7 @@ def refusal(errcode: int) -> Answer:
 
 @dataclass
 class Wire:
-    """wxbot.typing_indicator_port.TypingCalls that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds
+    """wxbot.typing_indicator.indicator.port.TypingCalls that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds
     that a typing call waits before it is written; ``refused``: when one was not, for want of a permit."""
 
     clock: ManualClock

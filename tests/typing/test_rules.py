@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from wxbot import typing_rules as rules
 from wxbot.model.user_actions import interaction_time
-from wxbot.typing_rules import TypingState
+from wxbot.typing_indicator import rules
+from wxbot.typing_indicator.rules import TypingState
 
 START = 1_700_000_000.0
 LONGEST_CALL = 3.0
@@ -129,7 +129,7 @@ Sends = st.sampled_from(["fine", "refused", "lost after acting", "lost before ac
 
 
 class Histories(RuleBasedStateMachine):
-    """One user's conversation, driven by the rules in the way of ``wxbot.typing_indicator``."""
+    """One user's conversation, driven by the rules in the way of ``wxbot.typing_indicator.indicator``."""
 
     @initialize(margin=st.sampled_from([1.0, 1.5, 4.0, 20.0]), fraction=st.integers(0, 63), latency=Moments)
     def user_writes_first(self, margin: float, fraction: int, latency: float) -> None:
@@ -332,7 +332,7 @@ class Histories(RuleBasedStateMachine):
         if owner is not None and not self.wechat.by_another and owner.call is None:
             assert self.wechat.since + 15 <= owner.known.until or not self.wechat.shows(self.now)
 
-    # -- the driver, in the way of wxbot.typing_indicator
+    # -- the driver, in the way of wxbot.typing_indicator.indicator
 
     def tell(self, owner: Owner, at: float) -> None:
         owner.state = rules.interacted(owner.state, at)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from wxbot.model.media import Media
 from wxbot.model.replies import Reply
-from wxbot.typing_indicator_port import Permit, TypingCalls
+from wxbot.typing_indicator.port import Permit, TypingCalls
 
 
 class Channel(TypingCalls, Protocol):

@@ -25,7 +25,7 @@ from wxbot.store.records import (
     StoredMedia,
     StoredToken,
 )
-from wxbot.typing_indicator_port import TypingNotes
+from wxbot.typing_indicator.port import TypingNotes
 
 
 class Inbox(TypingNotes, Protocol):

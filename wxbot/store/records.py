@@ -40,7 +40,7 @@ class Arrival:
     fields: Mapping[str, Any]
     received_at: float
     interacted_at: float
-    """When the user acted: never later than ``received_at`` (see ``wxbot.typing_rules``)."""
+    """When the user acted: never later than ``received_at`` (see ``wxbot.typing_indicator.rules``)."""
     budget: Budget | None = None
     hand_over: HandOver | None = None
     for_agents: bool = False

@@ -21,7 +21,7 @@ from wxbot.model.media import Media
 from wxbot.model.replies import Reply
 from wxbot.settings.schema import Settings
 from wxbot.store.port import MediaShelf, TokenShelf
-from wxbot.typing_indicator_port import Permit, TypingCommand
+from wxbot.typing_indicator.port import Permit, TypingCommand
 from wxbot.wechat.address import ApiAddress
 from wxbot.wechat.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
 from wxbot.wechat.media_cache import MediaCache

@@ -12,7 +12,7 @@ from typing import Protocol
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from wxbot.errors import AnswerLost, NotReached, WeChatError
-from wxbot.typing_indicator_port import Permit
+from wxbot.typing_indicator.port import Permit
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 2 * MAX_BODY_BYTES

@@ -18,7 +18,7 @@ from wxbot.model.media import Media, MediaKind
 from wxbot.model.replies import Reply
 from wxbot.store.port import MediaShelf
 from wxbot.store.records import StoredMedia
-from wxbot.typing_indicator_port import Permit
+from wxbot.typing_indicator.port import Permit
 
 KEPT_SECONDS = 3 * 86_400.0 - 3600.0
 """WeChat keeps a file for three days. One hour is left for what was uploaded and is sent only later."""

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 from yarl import URL
 
 from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, WeChatError, api_error
-from wxbot.typing_indicator_port import Permit
+from wxbot.typing_indicator.port import Permit
 from wxbot.version import __version__
 from wxbot.wechat.connection import Call
 from wxbot.wechat.pool import MAX_CONNECTIONS, Pool

@@ -1,4 +1,4 @@
-"""Shows a user that the bot is working: calls Typing and CancelTyping by the rules of ``wxbot.typing_rules``.
+"""Shows a user that the bot is working: calls Typing and CancelTyping by the rules of ``wxbot.typing_indicator.rules``.
 
 Best effort, and off the critical path: a failing, slow or hanging typing call never delays, reorders or breaks a reply.
 On a healthy wire (an answer within ``PATIENCE``) the platform sees Typing, CancelTyping, reply, in that order.
@@ -10,7 +10,6 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from wxbot import typing_rules as rules
 from wxbot.clock import Clock
 from wxbot.errors import (
     AccountNotAllowed,
@@ -25,8 +24,9 @@ from wxbot.errors import (
     WeChatError,
 )
 from wxbot.store.records import Lease
-from wxbot.typing_indicator_port import TypingCalls, TypingNotes
-from wxbot.typing_rules import TypingState
+from wxbot.typing_indicator import rules
+from wxbot.typing_indicator.port import TypingCalls, TypingNotes
+from wxbot.typing_indicator.rules import TypingState
 
 log = logging.getLogger("wxbot.typing")
 

@@ -1,0 +1,1 @@
+"""The typing indicator: its rules, the object that drives them, and the port it needs."""

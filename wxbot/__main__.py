@@ -18,6 +18,7 @@ import click
 
 from wxbot.backends.choice import check_broker, make_bulk, make_clock, make_store
 from wxbot.check import check as check_everything
+from wxbot.delivery.turn import RUN_AGAIN
 from wxbot.deployment import Deployment, problems_of
 from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
@@ -28,7 +29,6 @@ from wxbot.settings.schema import Settings, without_password
 from wxbot.store.copying import End, copy, summary
 from wxbot.store.port import Store
 from wxbot.store.records import ConversationKey, DeadLetter, HandOver
-from wxbot.turn import RUN_AGAIN
 from wxbot.version import __version__
 
 Result = TypeVar("Result")

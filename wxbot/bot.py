@@ -18,18 +18,18 @@ from flask import Flask
 
 from wxbot.backends.choice import make_clock
 from wxbot.clock import Clock
+from wxbot.delivery.composer import Outgoing
+from wxbot.delivery.turn import SENT_BY_BOT
 from wxbot.engine import Engine
 from wxbot.errors import NotNow, PushRefused, ReplyRefused, StoreUnavailable, WxbotError
 from wxbot.model.media import MAX_BYTES
 from wxbot.model.messages import message_from
 from wxbot.model.quota import NOTHING_LEFT, Budget, allowance_for
 from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
-from wxbot.outgoing import Outgoing
 from wxbot.plugin.plugin import Plugin
 from wxbot.plugin_setup import load_plugins
 from wxbot.settings.schema import Settings
 from wxbot.store.records import WITH_BOT, Arrival, ConversationKey, HandOver
-from wxbot.turn import SENT_BY_BOT
 from wxbot.web import Door, create_app
 from wxbot.wechat.callback import PassiveAnswer, Push, single_values
 from wxbot.wechat.choice import callback_for

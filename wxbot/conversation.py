@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wxbot.clock import Clock, pause
+from wxbot.delivery.turn import Turn
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Budget
 from wxbot.pipeline import Pipeline
 from wxbot.store.port import Inbox
 from wxbot.store.records import Bid, Claim, ConversationKey, HandOver, Lease, News, Outcome, Pending
 from wxbot.store.retry import firmly
-from wxbot.turn import Turn
 from wxbot.typing_indicator.indicator import TypingIndicator
 from wxbot.typing_indicator.rules import TypingState
 

@@ -18,18 +18,17 @@ from wxbot.backends.choice import make_hint_reader, make_store, make_waker, read
 from wxbot.backends.inprocess import InProcessWaker
 from wxbot.clock import Clock
 from wxbot.conversation import ConversationOptions, Conversations
-from wxbot.delivery import ApiDelivery, Delivery, DeliveryOptions
+from wxbot.delivery.composer import Outgoing
+from wxbot.delivery.outbox import ApiDelivery, Delivery, DeliveryOptions
+from wxbot.delivery.passive_outbox import PassiveDelivery, WaitingRoom
 from wxbot.loop_thread import LoopThread, do_nothing
 from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_BUDGET, Budget
-from wxbot.outgoing import Outgoing
-from wxbot.passive_delivery import PassiveDelivery
 from wxbot.pipeline import Pipeline, PipelineOptions
 from wxbot.plugin_setup import PluginSet
 from wxbot.settings.schema import Settings
 from wxbot.store.records import Arrival, ConversationKey, Lease, Receipt
 from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_indicator.rules import TypingState
-from wxbot.waiting_room import WaitingRoom
 from wxbot.wakeups.port import Waker
 from wxbot.wechat.client import WeChatClient
 

@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.clock import Clock
-from wxbot.delivery import Delivery, SendFailed
 from wxbot.delivery.channel import Channel
+from wxbot.delivery.composer import Outgoing
+from wxbot.delivery.deferred import Rest
+from wxbot.delivery.outbox import Delivery, SendFailed
+from wxbot.delivery.turn import Turn, begin_turn
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
 from wxbot.handler_run import HandlerRun
 from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
 from wxbot.model.quota import UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply
-from wxbot.outgoing import Outgoing
 from wxbot.plugin.context import Context
 from wxbot.plugin.router import Choice, Router
-from wxbot.rest import Rest
 from wxbot.store.records import WITH_BOT, HandOver, Lease, Outcome, Pending
-from wxbot.turn import Turn, begin_turn
 from wxbot.typing_indicator.indicator import TypingIndicator
 
 log = logging.getLogger("wxbot.pipeline")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from wxbot.delivery.composer import Outgoing
 from wxbot.errors import ReplyRefused
 from wxbot.model.accounts import ACCOUNTS, AccountKind, reply_kinds
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, LinkReply, MiniProgramPageReply, NewsReply, Reply, TextReply, VideoReply
-from wxbot.outgoing import Outgoing
 
 GIF = b"GIF89a" + bytes(10)
 MP4 = b"\x00\x00\x00\x18ftypmp42"

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wxbot.delivery.composer import Outgoing
+from wxbot.delivery.deferred import MOST_KEPT, STATE_KEY, Rest, fit, rest_in, with_rest, without_hint
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MenuReply, Reply, TextReply
-from wxbot.outgoing import Outgoing
-from wxbot.rest import MOST_KEPT, STATE_KEY, Rest, fit, rest_in, with_rest, without_hint
 
 HINT = "(go on)"
 LIMIT = 100

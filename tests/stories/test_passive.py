@@ -11,11 +11,11 @@ import pytest
 
 from tests.stories.support import Log, bot_for, replies
 from wxbot import Context, ImageReply, Plugin
+from wxbot.delivery.passive_outbox import WaitingRoom
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import PICTURE
 from wxbot.testing.push import Push
-from wxbot.waiting_room import WaitingRoom
 
 HINT = "（未完，发送“继续”接着看）"
 WAIT = "还在处理中，请稍后发送“继续”查看回复。"

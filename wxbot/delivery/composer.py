@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wxbot.delivery.text_splitting import split_parts
 from wxbot.errors import ReplyRefused
 from wxbot.model.accounts import ACCOUNTS, AccountKind
 from wxbot.model.media import MAX_BYTES, Media, MediaKind, read_media
 from wxbot.model.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply, TextReply
-from wxbot.splitting import split_parts
 
 
 @dataclass(frozen=True, slots=True)

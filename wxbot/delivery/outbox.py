@@ -9,15 +9,15 @@ from typing import Protocol
 
 from wxbot.clock import Clock, pause
 from wxbot.delivery.channel import Channel
+from wxbot.delivery.deferred import Rest, fit, without_hint
+from wxbot.delivery.turn import Turn
 from wxbot.errors import AnswerLost, NotNow, ReplyQuotaSpent, ReplyWindowShut, WeChatError, WxbotError
 from wxbot.model.messages import EventMessage
 from wxbot.model.quota import Budget
 from wxbot.model.replies import Reply, TextReply
-from wxbot.rest import Rest, fit, without_hint
 from wxbot.store.port import Inbox
 from wxbot.store.records import Lease
 from wxbot.store.retry import firmly
-from wxbot.turn import Turn
 from wxbot.typing_indicator.port import Permit
 
 log = logging.getLogger("wxbot.delivery")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from wxbot.delivery.deferred import Rest, rest_in, with_rest
 from wxbot.model.messages import (
     AgentSessionEvent,
     AgentSwitchEvent,
@@ -19,7 +20,6 @@ from wxbot.model.messages import (
 )
 from wxbot.model.quota import NOTHING_LEFT, UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply, reply_from_json, reply_to_json
-from wxbot.rest import Rest, rest_in, with_rest
 from wxbot.store.records import WITH_BOT, HandOver, Lease, Outcome, Pending
 from wxbot.typing_indicator.indicator import TypingIndicator
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from wxbot.conversation.handler_run import HandlerRun
 from wxbot.errors import PluginError
-from wxbot.handler_run import HandlerRun
 from wxbot.model.messages import TextMessage
 from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin.context import Context

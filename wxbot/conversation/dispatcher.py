@@ -14,24 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wxbot.clock import Clock, pause
-from wxbot.delivery.turn import Turn
+from wxbot.conversation.conversation import LEASE_MARGIN, RENEWALS_PER_LEASE, Conversation
+from wxbot.conversation.pipeline import Pipeline
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Budget
-from wxbot.pipeline import Pipeline
 from wxbot.store.port import Inbox
-from wxbot.store.records import Bid, Claim, ConversationKey, HandOver, Lease, News, Outcome, Pending
+from wxbot.store.records import Bid, Claim, ConversationKey, HandOver, Lease, Outcome, Pending
 from wxbot.store.retry import firmly
 from wxbot.typing_indicator.indicator import TypingIndicator
 from wxbot.typing_indicator.rules import TypingState
 
 log = logging.getLogger("wxbot.conversation")
-
-RENEWALS_PER_LEASE = 4
-
-LEASE_MARGIN = 0.5
-"""An owner stops relying on its lease so many seconds before others may take it, or a quarter of the lease if that is
-less: the clocks of two machines agree to some milliseconds only, and what is sent takes a moment to reach WeChat. A
-healthy owner, who renews each quarter, never comes so far."""
 
 GRACE_SECONDS = 0.5
 """After an outage of the store all leases have run out. So long, beyond a renewal, their owners come first."""
@@ -52,54 +45,6 @@ class ConversationOptions:
     """How long a wake-up may be on its way before the sweep does its work."""
     typing_note_seconds: float = 0.0
     max_conversations: int = 10_000
-
-
-class Conversation:
-    """One conversation that this process owns or is about to claim."""
-
-    __slots__ = ("again", "decided", "granted", "indicator", "lease", "lost", "outcome", "task", "turn")
-
-    def __init__(self) -> None:
-        self.lease: Lease | None = None
-        self.indicator: TypingIndicator | None = None
-        self.turn: Turn | None = None
-        self.outcome: Outcome | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.again = False
-        self.granted: Claim | None = None
-        self.decided = asyncio.Event()
-        """Set once it is known whether the conversation is ours."""
-        self.lost = False
-
-    def unrecorded(self) -> tuple[Lease, Outcome] | None:
-        """What the store has not taken yet: how a message ended, or how far its answer has come."""
-        outcome = self.outcome or (self.turn and self.turn.outcome("back"))
-        return (self.lease, outcome) if self.lease and outcome else None
-
-    def renewed(self, until: float, news: News) -> None:
-        """The lease is good until ``until``."""
-        if self.lease is not None and self.indicator is not None:
-            self.lease.expires_at = until
-            self.indicator.interacted(news.interacted_at)
-            self.acted(news.handed_over, news.budget)
-
-    def acted(self, handed_over: HandOver, budget: Budget | None) -> None:
-        """The user has done something meanwhile. What is being worked is not said to one who is with people."""
-        if self.turn is not None:
-            self.turn.handed_over = handed_over
-            self.turn.acted(budget)
-
-    def lose(self) -> None:
-        """Somebody else owns it: stop, and send nothing more, not even what waits for a connection already."""
-        self.lost = True
-        if self.lease is not None:
-            self.lease.expires_at = 0.0
-        self.interrupt()
-
-    def interrupt(self) -> None:
-        """Stop the work, though never between a send and its record."""
-        if self.turn is not None:
-            self.turn.interrupt()
 
 
 class Conversations:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.clock import Clock
+from wxbot.conversation.handler_run import HandlerRun
 from wxbot.delivery.channel import Channel
 from wxbot.delivery.composer import Outgoing
 from wxbot.delivery.deferred import Rest
 from wxbot.delivery.outbox import Delivery, SendFailed
 from wxbot.delivery.turn import Turn, begin_turn
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
-from wxbot.handler_run import HandlerRun
 from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
 from wxbot.model.quota import UNKNOWN_BUDGET, Budget
 from wxbot.model.replies import Reply

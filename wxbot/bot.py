@@ -39,7 +39,7 @@ from wxbot.wechat.wire import passive_fields, reply_from_body, transfer_fields
 log = logging.getLogger("wxbot.bot")
 
 BUSY_PUSHES = 2
-"""Pushes being received at the same moment from which on acknowledging comes first (wxbot/backends/inprocess.py)."""
+"""Pushes being received at the same moment from which on acknowledging comes first (wxbot/wakeups/inprocess.py)."""
 
 LONGEST_KEY = 128
 """Characters of an idempotency key."""

@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from wxbot.backends.choice import make_hint_reader, make_store, make_waker, read_metrics
-from wxbot.backends.inprocess import InProcessWaker
 from wxbot.clock import Clock
 from wxbot.conversation.dispatcher import ConversationOptions, Conversations
 from wxbot.conversation.pipeline import Pipeline, PipelineOptions
@@ -29,6 +28,7 @@ from wxbot.settings.schema import Settings
 from wxbot.store.records import Arrival, ConversationKey, Lease, Receipt
 from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_indicator.rules import TypingState
+from wxbot.wakeups.inprocess import InProcessWaker
 from wxbot.wakeups.port import Waker
 from wxbot.wechat.client import WeChatClient
 

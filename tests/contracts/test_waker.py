@@ -15,10 +15,10 @@ import pytest
 
 from tests.contracts.support import ALICE, APPID, NOW
 from tests.servers.fixtures import rabbit_server
-from wxbot.backends.dramatiq.broker import make_broker
-from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader, queue_name
-from wxbot.backends.inprocess import InProcessWaker, Wake
 from wxbot.store.records import Claim, ConversationKey
+from wxbot.wakeups.dramatiq.broker import make_broker
+from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader, queue_name
+from wxbot.wakeups.inprocess import InProcessWaker, Wake
 from wxbot.wakeups.port import Waker
 
 __all__ = ["rabbit_server"]
@@ -221,7 +221,7 @@ def test_answers_wait_while_pushes_are_queueing_up() -> None:
 
 
 def test_answers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wxbot.backends.inprocess.HOLD_SECONDS", 0.0)
+    monkeypatch.setattr("wxbot.wakeups.inprocess.HOLD_SECONDS", 0.0)
 
     async def story() -> None:
         listener = Listener()

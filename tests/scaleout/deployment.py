@@ -17,8 +17,8 @@ from tests.scaleout.busy_wechat import BusyWeChat
 from tests.scaleout.network import Host, Network
 from tests.servers.processes import Process, wait_until
 from tests.servers.programs import REDIS, found
-from wxbot.backends.dramatiq.hints import queue_name
-from wxbot.backends.dramatiq.redis import NAMESPACE
+from wxbot.wakeups.dramatiq.hints import queue_name
+from wxbot.wakeups.dramatiq.redis import NAMESPACE
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = Path(__file__).parent / "plugins"

@@ -17,8 +17,8 @@ from wxbot.store.sqlite.copying import SqliteBulk
 from wxbot.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:  # who stays with SQLite need not have these
-    from wxbot.backends.dramatiq.broker import HintBroker
-    from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader
+    from wxbot.wakeups.dramatiq.broker import HintBroker
+    from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
 
 Made = TypeVar("Made")
 
@@ -82,7 +82,7 @@ def _redis_is_missing() -> ConfigError:
 def make_waker(settings: Settings) -> DramatiqWaker:
     """What sends hints to the broker at ``settings.broker_url``. Raises ConfigError if the address cannot be read."""
     broker = _make_broker(settings)
-    from wxbot.backends.dramatiq.hints import DramatiqWaker
+    from wxbot.wakeups.dramatiq.hints import DramatiqWaker
 
     return DramatiqWaker(broker, settings.appid)
 
@@ -90,7 +90,7 @@ def make_waker(settings: Settings) -> DramatiqWaker:
 def make_hint_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> HintReader:
     """What takes hints from the broker. Raises ConfigError if the address cannot be read."""
     broker = _make_broker(settings)
-    from wxbot.backends.dramatiq.hints import HintReader
+    from wxbot.wakeups.dramatiq.hints import HintReader
 
     return HintReader(broker, settings.appid, adopt)
 
@@ -112,14 +112,14 @@ def read_metrics(settings: Settings) -> bytes | None:
     """What Dramatiq has counted, for Prometheus; None but on a worker with ``prometheus_client``."""
     if settings.role != "worker":
         return None
-    from wxbot.backends.dramatiq.broker import metrics
+    from wxbot.wakeups.dramatiq.broker import metrics
 
     return metrics()
 
 
 def _make_broker(settings: Settings) -> HintBroker:
     try:
-        from wxbot.backends.dramatiq.broker import make_broker
+        from wxbot.wakeups.dramatiq.broker import make_broker
 
         return make_broker(settings.broker_url)
     except ImportError as error:

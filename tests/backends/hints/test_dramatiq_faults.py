@@ -30,11 +30,11 @@ from tests.servers.programs import REDIS
 from tests.servers.rabbit_server import RabbitServer
 from tests.servers.redis_server import RedisServer
 from tests.servers.sentinels import Sentinels
-from wxbot.backends.dramatiq import hints as dramatiq_hints
-from wxbot.backends.dramatiq.broker import make_broker
-from wxbot.backends.dramatiq.hints import DramatiqWaker, HintReader
 from wxbot.errors import StoreUnavailable
 from wxbot.store.records import ConversationKey
+from wxbot.wakeups.dramatiq import hints as dramatiq_hints
+from wxbot.wakeups.dramatiq.broker import make_broker
+from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
 
 OUT = "the broker of the hints is out"
 BACK = "the broker of the hints is back"

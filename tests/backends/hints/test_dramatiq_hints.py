@@ -8,10 +8,10 @@ import pytest
 
 from tests.backends.hints.support import APPID, QUEUE, Ear, queued, reading, users, wake, waking
 from tests.servers.processes import wait_until
-from wxbot.backends.dramatiq import hints as dramatiq_hints
-from wxbot.backends.dramatiq.broker import HintBroker, make_broker
-from wxbot.backends.dramatiq.hints import THREADS, read_hint, to_message
 from wxbot.store.records import ConversationKey
+from wxbot.wakeups.dramatiq import hints as dramatiq_hints
+from wxbot.wakeups.dramatiq.broker import HintBroker, make_broker
+from wxbot.wakeups.dramatiq.hints import THREADS, read_hint, to_message
 
 ALICE = ConversationKey(APPID, "alice")
 

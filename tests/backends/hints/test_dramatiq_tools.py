@@ -16,10 +16,10 @@ from dramatiq.brokers.redis import RedisBroker
 from tests.backends.hints.support import APPID, QUEUE, Ear, forget_hints, queued, reading, users, wake, waking
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
-from wxbot.backends.dramatiq.broker import make_broker
-from wxbot.backends.dramatiq.hints import to_message
-from wxbot.backends.dramatiq.redis import NAMESPACE
 from wxbot.store.records import ConversationKey
+from wxbot.wakeups.dramatiq.broker import make_broker
+from wxbot.wakeups.dramatiq.hints import to_message
+from wxbot.wakeups.dramatiq.redis import NAMESPACE
 
 ALICE = ConversationKey(APPID, "alice")
 

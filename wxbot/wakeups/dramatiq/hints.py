@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import dramatiq
 
-from wxbot.backends.dramatiq.broker import RETRY_SECONDS, HintBroker, Outage
 from wxbot.errors import StoreUnavailable
 from wxbot.store.records import Claim, ConversationKey
+from wxbot.wakeups.dramatiq.broker import RETRY_SECONDS, HintBroker, Outage
 
 log = logging.getLogger("wxbot.hints")
 

@@ -24,7 +24,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
     ProbableAuthenticationError,
 )
 
-from wxbot.backends.dramatiq.broker import HintBroker, HintConsumer, Outage
+from wxbot.wakeups.dramatiq.broker import HintBroker, HintConsumer, Outage
 
 LIMITS = {
     "socket_timeout": 2.0,

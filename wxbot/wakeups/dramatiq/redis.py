@@ -15,9 +15,9 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import BrokerConnectionError
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
-from wxbot.backends.dramatiq.broker import HintBroker, HintConsumer, Outage
 from wxbot.store.redis.address import connection_pool
 from wxbot.store.redis.link import explain
+from wxbot.wakeups.dramatiq.broker import HintBroker, HintConsumer, Outage
 
 NAMESPACE = "{wxbot}:hints"
 """Of all keys. What stands in braces makes them one slot of a Redis cluster."""

@@ -216,9 +216,9 @@ def make_broker(url: str) -> HintBroker:
     TLS, ``amqps://``. Raises ValueError for an address that cannot be read, without quoting it.
     """
     if re.match("amqps?://", url):
-        from wxbot.backends.dramatiq.rabbitmq import RabbitmqHints  # here: who has no RabbitMQ need not have pika
+        from wxbot.wakeups.dramatiq.rabbitmq import RabbitmqHints  # here: who has no RabbitMQ need not have pika
 
         return RabbitmqHints(url, middleware())
-    from wxbot.backends.dramatiq.redis import RedisHints
+    from wxbot.wakeups.dramatiq.redis import RedisHints
 
     return RedisHints(url, middleware())

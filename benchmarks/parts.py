@@ -20,8 +20,8 @@ from benchmarks.report import Row
 from benchmarks.servers import ROOT
 from wxbot.store.records import Arrival, ConversationKey
 from wxbot.store.sqlite.store import SqliteStore
-from wxbot.wechat.callback import Callback, single_values
-from wxbot.wechat.transport import Transport, limits
+from wxbot.wechat.http.transport import Transport, limits
+from wxbot.wechat.push.callback import Callback, single_values
 
 ROUNDS = 5
 WEBHOOK_THREADS = 8

@@ -31,10 +31,11 @@ from wxbot.plugin_setup import load_plugins
 from wxbot.settings.schema import Settings
 from wxbot.store.records import WITH_BOT, Arrival, ConversationKey, HandOver
 from wxbot.web import Door, create_app
-from wxbot.wechat.callback import PassiveAnswer, Push, single_values
+from wxbot.wechat.api.send_body import reply_from_body
 from wxbot.wechat.choice import callback_for
-from wxbot.wechat.crypto import same
-from wxbot.wechat.wire import passive_fields, reply_from_body, transfer_fields
+from wxbot.wechat.push.answer import passive_fields, transfer_fields
+from wxbot.wechat.push.callback import PassiveAnswer, Push, single_values
+from wxbot.wechat.push.crypto import same
 
 log = logging.getLogger("wxbot.bot")
 
@@ -280,7 +281,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _dedup_key(key: str) -> str:
-    """As ``wxbot.wechat.callback.dedup_key``, which begins otherwise."""
+    """As ``wxbot.wechat.push.callback.dedup_key``, which begins otherwise."""
     return f"s:{key}"
 
 

@@ -28,8 +28,8 @@ from wxbot.settings.schema import Settings, without_password
 from wxbot.store.port import Store
 from wxbot.store.redis.server_facts import RedisFacts, TellsFacts
 from wxbot.store.sqlite.store import SqliteStore
-from wxbot.wechat.client import WeChatClient
-from wxbot.wechat.cloud import CloudFileTokens
+from wxbot.wechat.api.client import WeChatClient
+from wxbot.wechat.api.cloud import CloudFileTokens
 
 NOBODY = "oWXBOT_CHECK_NOBODY_HAS_THIS_ID"
 """An openid that no user has: typing for it shows nothing to anybody, but tells whether the address is right."""

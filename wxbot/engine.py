@@ -30,7 +30,7 @@ from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, Typi
 from wxbot.typing_indicator.rules import TypingState
 from wxbot.wakeups.inprocess import InProcessWaker
 from wxbot.wakeups.port import Waker
-from wxbot.wechat.client import WeChatClient
+from wxbot.wechat.api.client import WeChatClient
 
 READY_SECONDS = 2.0
 STUCK_SECONDS = 30.0

@@ -16,7 +16,7 @@ from wxbot.model.quota import QUOTAS, Allowance, parse_quota
 from wxbot.model.replies import KINDS
 from wxbot.settings.schema import Settings
 from wxbot.simulator.demo import SCENES
-from wxbot.wechat.token_call import _REASONS
+from wxbot.wechat.api.token_call import _REASONS
 
 WECHAT = ROOT / "docs" / "wechat.md"
 DEPLOYMENT = ROOT / "docs" / "deployment.md"

@@ -16,7 +16,7 @@ from wxbot.model.replies import TextReply
 from wxbot.settings.accounts_file import load_accounts
 from wxbot.settings.environment import READ_ELSEWHERE, load_settings
 from wxbot.settings.schema import NOT_GIVEN, Settings
-from wxbot.wechat.wire import reply_from_body
+from wxbot.wechat.api.send_body import reply_from_body
 
 ENGLISH = ROOT / "docs" / "configuration.md"
 CHINESE = ROOT / "docs" / "zh-CN" / "configuration.md"

@@ -16,7 +16,7 @@ from wxbot.plugin.plugin import Plugin
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.typing_indicator.port import Permit
-from wxbot.wechat.transport import Limits, Transport
+from wxbot.wechat.http.transport import Limits, Transport
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from yarl import URL
 
 from tests.wechat.support import TOKEN, assert_silent
 from wxbot.errors import WeChatError
-from wxbot.wechat.transport import Limits, Transport
+from wxbot.wechat.http.transport import Limits, Transport
 
 Answer = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.wechat.vectors import where
 from wxbot.errors import PushRefused
 from wxbot.model.user_actions import interaction_time
-from wxbot.wechat.callback import Callback, Push, dedup_key, single_values
-from wxbot.wechat.codec import check_message
-from wxbot.wechat.crypto import Envelope, cdata, signature
+from wxbot.wechat.push.callback import Callback, Push, dedup_key, single_values
+from wxbot.wechat.push.codec import check_message
+from wxbot.wechat.push.crypto import Envelope, cdata, signature
 
 KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 OLD_KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefg"

@@ -46,9 +46,9 @@ from wxbot.errors import (
 )
 from wxbot.model.replies import TextReply
 from wxbot.settings.environment import load_settings
-from wxbot.wechat.address import ApiAddress
-from wxbot.wechat.client import WeChatClient
-from wxbot.wechat.transport import Transport, one_line
+from wxbot.wechat.api.address import ApiAddress
+from wxbot.wechat.api.client import WeChatClient
+from wxbot.wechat.http.transport import Transport, one_line
 
 HELLO = TextReply('你好 😀 "]]>\n')
 

@@ -36,8 +36,8 @@ from wxbot.errors import (
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, TextReply
 from wxbot.settings.environment import load_settings
-from wxbot.wechat.client import WeChatClient
-from wxbot.wechat.cloud import CloudFileTokens, NoTokens
+from wxbot.wechat.api.client import WeChatClient
+from wxbot.wechat.api.cloud import CloudFileTokens, NoTokens
 
 HELLO = TextReply("hi")
 UPLOADED = {"type": "image", "media_id": "M1", "created_at": 1}

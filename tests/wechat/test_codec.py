@@ -23,8 +23,8 @@ from wxbot.model.messages import (
     message_from,
 )
 from wxbot.testing.envelope import Format, to_text
-from wxbot.wechat.codec import MAX_DEPTH, MAX_ELEMENTS, check_message, fields_of, format_of
-from wxbot.wechat.crypto import cdata
+from wxbot.wechat.push.codec import MAX_DEPTH, MAX_ELEMENTS, check_message, fields_of, format_of
+from wxbot.wechat.push.crypto import cdata
 
 GOOD: dict[str, Any] = {
     "ToUserName": "gh_a",

@@ -15,8 +15,8 @@ from wechatpy.crypto.base import WeChatCipher
 from tests.wechat.vectors import where
 from wxbot.errors import PushRefused
 from wxbot.model.accounts import decode_aes_key
-from wxbot.wechat.codec import fields_of
-from wxbot.wechat.crypto import Envelope, cdata, same, signature
+from wxbot.wechat.push.codec import fields_of
+from wxbot.wechat.push.crypto import Envelope, cdata, same, signature
 
 KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 OTHER_KEY = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789abcdefg"

@@ -44,11 +44,11 @@ from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MiniProgramPageReply, MusicReply, Reply, TextReply, VideoReply, VoiceReply
 from wxbot.store.records import StoredMedia
 from wxbot.testing.multipart import file_in
-from wxbot.wechat import media_calls
-from wxbot.wechat.address import ApiAddress
-from wxbot.wechat.client import WeChatClient
-from wxbot.wechat.media_calls import MediaCalls
-from wxbot.wechat.transport import Transport
+from wxbot.wechat.api import media_calls
+from wxbot.wechat.api.address import ApiAddress
+from wxbot.wechat.api.client import WeChatClient
+from wxbot.wechat.api.media_calls import MediaCalls
+from wxbot.wechat.http.transport import Transport
 
 PNG = Media(b"\x89PNG\r\n\x1a\n" + b"\r\n--x\r\n" * 9, "image/png", "cat.png")
 JPEG = Media(b"\xff\xd8\xff\xe0" + b"\0" * 9, "image/jpeg", "thumb.jpg")

@@ -13,10 +13,10 @@ from wxbot.model.replies import NewsReply, TextReply
 from wxbot.settings.environment import load_settings
 from wxbot.testing import envelope
 from wxbot.testing.envelope import Format, Keys, Mode
-from wxbot.wechat.callback import Callback, PassiveAnswer, Push
 from wxbot.wechat.choice import callback_for
-from wxbot.wechat.cloud_callback import CloudCallback
-from wxbot.wechat.wire import passive_fields, transfer_fields
+from wxbot.wechat.push.answer import passive_fields, transfer_fields
+from wxbot.wechat.push.callback import Callback, PassiveAnswer, Push
+from wxbot.wechat.push.cloud_callback import CloudCallback
 
 NOW = 1_700_000_000
 KEYS = Keys("wx1", "tok", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")

@@ -22,7 +22,7 @@ from tests.wechat.raw_server import (
     until,
 )
 from wxbot.errors import NotReached
-from wxbot.wechat.transport import Limits, Transport
+from wxbot.wechat.http.transport import Limits, Transport
 
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
 

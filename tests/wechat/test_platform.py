@@ -31,8 +31,8 @@ from wxbot.testing import FakeCloud, FakeWeChat
 from wxbot.testing.envelope import Format, from_text
 from wxbot.testing.media import CLIP, PICTURE, RECORDING
 from wxbot.testing.passive import check_answer
-from wxbot.wechat.client import WeChatClient
-from wxbot.wechat.wire import passive_fields, to_text
+from wxbot.wechat.api.client import WeChatClient
+from wxbot.wechat.push.answer import passive_fields, to_text
 
 
 def file(content: bytes, kind: Any) -> Media:

@@ -25,8 +25,8 @@ from tests.wechat.raw_server import (
     until,
 )
 from wxbot.errors import AnswerLost, NotReached
-from wxbot.wechat import pool
-from wxbot.wechat.connection import Connection
+from wxbot.wechat.http import pool
+from wxbot.wechat.http.connection import Connection
 
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
 

@@ -12,9 +12,9 @@ import pytest
 from tests.wechat.support import SECRET, TOKEN, HandClock, Shelf, api, assert_silent, error_of, hang, page, settle
 from wxbot.errors import NotReached, TokenUnavailable, WeChatError
 from wxbot.store.records import StoredToken
-from wxbot.wechat.token import FetchedToken, TokenProvider
-from wxbot.wechat.token_call import TokenCall
-from wxbot.wechat.transport import Transport
+from wxbot.wechat.api.token import FetchedToken, TokenProvider
+from wxbot.wechat.api.token_call import TokenCall
+from wxbot.wechat.http.transport import Transport
 
 
 @dataclass

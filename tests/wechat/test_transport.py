@@ -24,7 +24,7 @@ from tests.wechat.raw_server import (
 )
 from wxbot.errors import AnswerLost, NotReached
 from wxbot.version import __version__
-from wxbot.wechat.transport import Limits
+from wxbot.wechat.http.transport import Limits
 
 CHUNKED = (
     b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;ext=1\r\n{"er\r\n9\r\nrcode":0}\r\n0\r\nTrailer: x\r\n\r\n'

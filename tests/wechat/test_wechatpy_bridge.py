@@ -18,10 +18,10 @@ from wechatpy.exceptions import WeChatClientException
 
 from tests.wechat.support import OK, TOKEN, FixedTokens, api, assert_silent, error_of, hang, hang_up, page
 from wxbot.errors import NotReached, PluginError
-from wxbot.wechat.address import ApiAddress
-from wxbot.wechat.cloud import NoTokens
-from wxbot.wechat.token import Tokens
-from wxbot.wechat.wechatpy_bridge import ThreadTokens, wechatpy_client
+from wxbot.wechat.api.address import ApiAddress
+from wxbot.wechat.api.cloud import NoTokens
+from wxbot.wechat.api.token import Tokens
+from wxbot.wechat.api.wechatpy_bridge import ThreadTokens, wechatpy_client
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:

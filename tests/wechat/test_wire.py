@@ -25,8 +25,9 @@ from wxbot.model.replies import (
     VideoReply,
     VoiceReply,
 )
-from wxbot.wechat.codec import fields_of
-from wxbot.wechat.wire import passive_fields, reply_from_body, send_body, to_json, to_text, to_xml, transfer_fields
+from wxbot.wechat.api.send_body import reply_from_body, send_body
+from wxbot.wechat.push.answer import passive_fields, to_json, to_text, to_xml, transfer_fields
+from wxbot.wechat.push.codec import fields_of
 
 PUSH = {"ToUserName": "gh_a", "FromUserName": "oUSER", "CreateTime": 5, "MsgType": "text", "Content": "hi"}
 

@@ -242,7 +242,7 @@ class UnknownMessage(Message):
 def message_from(
     appid: str, fields: Mapping[str, Any], received_at: float, download_from: Download | None = None
 ) -> Message:
-    """The typed message in a push's ``fields``, which the codec has checked (wxbot/wechat/codec.py).
+    """The typed message in a push's ``fields``, which the codec has checked (wxbot/wechat/push/codec.py).
 
     Never fails on missing optional fields: what is not there is empty.
     """

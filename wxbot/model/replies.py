@@ -1,4 +1,4 @@
-"""What a bot answers: frozen values, ready to be stored. How WeChat wants them written is ``wxbot/wechat/wire.py``.
+"""What a bot answers: frozen values, ready to be stored. How WeChat wants them written is ``wxbot/wechat/api/send_body.py``.
 
 Which account may send which kind: ``wxbot/model/accounts.py``.
 """

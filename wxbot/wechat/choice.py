@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wxbot.settings.schema import Settings
-from wxbot.wechat.callback import Callback
-from wxbot.wechat.cloud_callback import CloudCallback
+from wxbot.wechat.push.callback import Callback
+from wxbot.wechat.push.cloud_callback import CloudCallback
 
 
 def callback_for(settings: Settings) -> Callback | CloudCallback:

@@ -23,8 +23,8 @@ from requests.adapters import HTTPAdapter
 from wechatpy.session import SessionStorage
 
 from wxbot.errors import NotReached, PluginError
-from wxbot.wechat.address import API_BASE, ApiAddress
-from wxbot.wechat.token import Tokens
+from wxbot.wechat.api.address import API_BASE, ApiAddress
+from wxbot.wechat.api.token import Tokens
 
 _REFUSED_TOKEN = frozenset((40001, 40014, 41001, 42001))
 _FAR_AHEAD = 10 * 365 * 86_400.0

@@ -24,9 +24,9 @@ from yarl import URL
 from wxbot.errors import AnswerLost, ApiError, NotReached, PluginError, ReplyRefused, TokenRefused, WeChatError
 from wxbot.model.media import MIB, Media, MediaKind, content_type_of
 from wxbot.version import __version__
-from wxbot.wechat.address import ApiAddress
-from wxbot.wechat.token import Tokens
-from wxbot.wechat.transport import CONNECT_SECONDS, answer_of
+from wxbot.wechat.api.address import ApiAddress
+from wxbot.wechat.api.token import Tokens
+from wxbot.wechat.http.transport import CONNECT_SECONDS, answer_of
 
 UPLOAD_PATH = "/cgi-bin/media/upload"
 DOWNLOAD_PATH = "/cgi-bin/media/get"

@@ -19,8 +19,8 @@ from yarl import URL
 from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, WeChatError, api_error
 from wxbot.typing_indicator.port import Permit
 from wxbot.version import __version__
-from wxbot.wechat.connection import Call
-from wxbot.wechat.pool import MAX_CONNECTIONS, Pool
+from wxbot.wechat.http.connection import Call
+from wxbot.wechat.http.pool import MAX_CONNECTIONS, Pool
 
 CONNECT_SECONDS = 5.0
 

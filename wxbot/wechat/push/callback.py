@@ -16,9 +16,9 @@ from typing import Any
 
 from wxbot.errors import PushRefused
 from wxbot.model.user_actions import interaction_time, is_interaction
-from wxbot.wechat.codec import Format, check_message, fields_of, format_of
-from wxbot.wechat.crypto import Envelope, same, signature
-from wxbot.wechat.wire import to_text
+from wxbot.wechat.push.answer import to_text
+from wxbot.wechat.push.codec import Format, check_message, fields_of, format_of
+from wxbot.wechat.push.crypto import Envelope, same, signature
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _ECHOSTR = re.compile(r"[A-Za-z0-9+/=_.-]{1,1024}")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from yarl import URL
 
 from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, TokenUnavailable, WeChatError
-from wxbot.wechat.token import FetchedToken
-from wxbot.wechat.transport import Transport, answer_of, limits
+from wxbot.wechat.api.token import FetchedToken
+from wxbot.wechat.http.transport import Transport, answer_of, limits
 
 _REASONS = {
     40001: "the AppSecret is wrong (WXBOT_SECRET)",

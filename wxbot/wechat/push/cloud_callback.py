@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wxbot.errors import PushRefused
-from wxbot.wechat.callback import NO_HEADERS, PassiveAnswer, Push, clear_answer, push_of
-from wxbot.wechat.codec import fields_of, format_of
+from wxbot.wechat.push.callback import NO_HEADERS, PassiveAnswer, Push, clear_answer, push_of
+from wxbot.wechat.push.codec import fields_of, format_of
 
 SOURCE_HEADER = "x-wx-source"
 """Every push has it. WeChat's pages write it with and without an s at the end; this is the documented spelling."""

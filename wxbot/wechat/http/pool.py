@@ -9,7 +9,7 @@ from collections import deque
 
 import aiohappyeyeballs
 
-from wxbot.wechat.connection import Call, Connection
+from wxbot.wechat.http.connection import Call, Connection
 
 KEEPALIVE_SECONDS = 15.0
 """Idle connections are closed by us after this long: well before usual servers do (60 to 75 s), because a POST on a

@@ -22,15 +22,15 @@ from wxbot.model.replies import Reply
 from wxbot.settings.schema import Settings
 from wxbot.store.port import MediaShelf, TokenShelf
 from wxbot.typing_indicator.port import Permit, TypingCommand
-from wxbot.wechat.address import ApiAddress
-from wxbot.wechat.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
-from wxbot.wechat.media_cache import MediaCache
-from wxbot.wechat.media_calls import MediaCalls, ReadAnswer
-from wxbot.wechat.token import TokenProvider, Tokens
-from wxbot.wechat.token_call import TokenCall
-from wxbot.wechat.transport import Limits, Transport, answer_of, limits
-from wxbot.wechat.wechatpy_bridge import ThreadTokens, wechatpy_client
-from wxbot.wechat.wire import send_body
+from wxbot.wechat.api.address import ApiAddress
+from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
+from wxbot.wechat.api.media_cache import MediaCache
+from wxbot.wechat.api.media_calls import MediaCalls, ReadAnswer
+from wxbot.wechat.api.send_body import send_body
+from wxbot.wechat.api.token import TokenProvider, Tokens
+from wxbot.wechat.api.token_call import TokenCall
+from wxbot.wechat.api.wechatpy_bridge import ThreadTokens, wechatpy_client
+from wxbot.wechat.http.transport import Limits, Transport, answer_of, limits
 
 SEND_PATH = "/cgi-bin/message/custom/send"
 TYPING_PATH = "/cgi-bin/message/custom/typing"
@@ -93,7 +93,7 @@ class WeChatClient:
     def from_settings(cls, settings: Settings, shelf: Shelf, clock: Clock) -> WeChatClient:
         """A client with its own transport and token provider. Nothing is opened yet.
 
-        With cloud call it has no AppSecret and fetches no token (wxbot/wechat/cloud.py).
+        With cloud call it has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
         """
         transport = Transport()
         mode = settings.cloud_call

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, TokenRefused, WeChatError
-from wxbot.wechat.transport import answer_of
+from wxbot.wechat.http.transport import answer_of
 
 CloudMode = Literal["open", "token"]
 

@@ -1,0 +1,1 @@
+"""WeChat's API: tokens, sending, typing, media."""

@@ -1,0 +1,1 @@
+"""The HTTP client of the hot path: connections, pool, requests."""

@@ -1,0 +1,1 @@
+"""WeChat's pushes: signature, decryption, parsing, and the answer."""

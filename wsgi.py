@@ -1,7 +1,7 @@
 """What gunicorn serves: ``gunicorn wsgi:app``. Everything else is in gunicorn.conf.py and the settings."""
 
-from wxbot.deployment import Deployment
 from wxbot.logs import configure_logging
+from wxbot.server.deployment import Deployment
 from wxbot.settings.accounts_file import all_secrets, load_accounts
 
 accounts = load_accounts()

@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 
 import click
 
-from wxbot.backends.choice import check_broker, make_bulk, make_clock, make_store
 from wxbot.check import check as check_everything
 from wxbot.delivery.turn import RUN_AGAIN
-from wxbot.deployment import Deployment, problems_of
 from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
-from wxbot.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
+from wxbot.server.assembly import check_broker, make_bulk, make_clock, make_store
+from wxbot.server.deployment import Deployment, problems_of
+from wxbot.server.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
 from wxbot.settings.accounts_file import all_secrets, load_accounts
 from wxbot.settings.schema import Settings, without_password
 from wxbot.store.copying import End, copy, summary

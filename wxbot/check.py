@@ -11,7 +11,6 @@ from pathlib import Path
 
 import aiohttp
 
-from wxbot.backends.choice import check_broker, make_clock, make_store
 from wxbot.clock import Clock, SharedClock, SystemClock
 from wxbot.errors import (
     AccountNotAllowed,
@@ -23,7 +22,8 @@ from wxbot.errors import (
     WxbotError,
 )
 from wxbot.model.accounts import ACCOUNTS
-from wxbot.plugin_setup import load_plugins
+from wxbot.server.assembly import check_broker, make_clock, make_store
+from wxbot.server.plugin_setup import load_plugins
 from wxbot.settings.schema import Settings, without_password
 from wxbot.store.port import Store
 from wxbot.store.redis.server_facts import RedisFacts, TellsFacts

@@ -10,9 +10,9 @@ import pytest
 
 from tests.core.test_config import AES_KEY, SECRET, TOKEN, Environment, nothing
 from tests.plugins.conftest import no_module_stays
-from wxbot.deployment import Deployment
 from wxbot.errors import ConfigError
 from wxbot.model.quota import Allowance
+from wxbot.server.deployment import Deployment
 from wxbot.settings.accounts_file import OWN, SHARED, all_secrets, load_accounts
 from wxbot.settings.schema import Settings
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from wxbot import clock
-from wxbot.backends.choice import make_clock
 from wxbot.clock import MovedClock, SharedClock, SystemClock
+from wxbot.server.assembly import make_clock
 from wxbot.settings.environment import load_settings
 from wxbot.testing import LeapingClock
 

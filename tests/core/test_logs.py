@@ -13,7 +13,7 @@ import pytest
 
 from wxbot.errors import PushRefused
 from wxbot.logs import RedactingFormatter, configure_logging, speak_of, speaking_of
-from wxbot.web import Door, create_app
+from wxbot.server.web import Door, create_app
 
 SECRET = "5ecret0123456789"
 TOKEN = "t0kenABCDEF"
@@ -146,7 +146,7 @@ def test_no_secrets_at_all() -> None:
 
 # -- forged lines
 
-FORGED = "2026-01-01 00:00:00,000 INFO wxbot.web: all is well"
+FORGED = "2026-01-01 00:00:00,000 INFO wxbot.server.web: all is well"
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])

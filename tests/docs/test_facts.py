@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import pytest
 
 from tests.docs.documents import ROOT, blocks, code_words, prose, read, rows
-from wxbot.deployment import SEND_PATH
 from wxbot.errors import ApiError, api_error
 from wxbot.model import messages
 from wxbot.model.accounts import AccountKind, kinds, table
 from wxbot.model.quota import QUOTAS, Allowance, parse_quota
 from wxbot.model.replies import KINDS
+from wxbot.server.deployment import SEND_PATH
 from wxbot.settings.schema import Settings
 from wxbot.simulator.demo import SCENES
 from wxbot.wechat.api.token_call import _REASONS

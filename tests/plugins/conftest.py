@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, User
 from wxbot.testing.chat import serve, settings_for
 

@@ -15,7 +15,7 @@ from tests.plugins.messages import chosen, text
 from wxbot.errors import ConfigError, PluginError
 from wxbot.plugin.discovery import find_plugins, select_plugins
 from wxbot.plugin.plugin import Plugin
-from wxbot.plugin_setup import PluginSet, load_plugins
+from wxbot.server.plugin_setup import PluginSet, load_plugins
 from wxbot.settings.environment import load_settings
 
 SHOP = """

@@ -13,7 +13,7 @@ import pytest
 from tests.plugins.messages import IMAGE, PAGE, VOICE, choose, chosen, event, text
 from wxbot import Context, Message, Plugin, PluginError
 from wxbot.plugin.router import Router
-from wxbot.plugin_setup import load_plugins
+from wxbot.server.plugin_setup import load_plugins
 from wxbot.settings.environment import load_settings
 
 

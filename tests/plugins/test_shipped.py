@@ -14,7 +14,7 @@ from tests.plugins.conftest import Visit, Write
 from tests.plugins.messages import IMAGE, VOICE, choose, chosen, event, text
 from wxbot import Plugin, PluginError
 from wxbot.plugin.discovery import find_plugins
-from wxbot.plugin_setup import load_plugins
+from wxbot.server.plugin_setup import load_plugins
 from wxbot.settings.environment import load_settings
 from wxbot.testing.chat import context
 

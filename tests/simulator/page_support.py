@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from wxbot import Context, Plugin
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.simulator.bot_process import BotDidNotStart
 from wxbot.simulator.page.playground import Playground
 from wxbot.simulator.page.server import PageServer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wxbot import Context, Plugin
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.simulator.player import play
 from wxbot.simulator.transcript import (
     ClearFaults,

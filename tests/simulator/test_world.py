@@ -17,8 +17,8 @@ import pytest
 from tests.fake_wechat.bot import Receiver
 from tests.servers.processes import Port
 from tests.simulator.page_support import Desk, NearBot, desk_for, echoing
-from wxbot.bot import Bot
 from wxbot.errors import ConfigError, PluginError
+from wxbot.server.bot import Bot
 from wxbot.simulator.bot_process import BotDidNotStart
 from wxbot.simulator.command import bot_to_play_with
 from wxbot.simulator.page.playground import Playground

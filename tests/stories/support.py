@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wxbot import Plugin
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 

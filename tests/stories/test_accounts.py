@@ -19,11 +19,11 @@ from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from wxbot import Context, Plugin
-from wxbot.backends.choice import make_store
-from wxbot.bot import Bot
-from wxbot.deployment import Deployment
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.logs import RedactingFormatter
+from wxbot.server.assembly import make_store
+from wxbot.server.bot import Bot
+from wxbot.server.deployment import Deployment
 from wxbot.settings.accounts_file import load_accounts
 from wxbot.settings.schema import Settings
 from wxbot.store.records import ConversationKey

@@ -10,7 +10,7 @@ import pytest
 
 from tests.stories.support import Log, replies, turn_until
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, serve
 from wxbot.testing.media import PICTURE

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wxbot import Context, Plugin
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, serve, settings_for
 
 SORRY = "抱歉，出了点问题，请稍后再试。"
@@ -80,7 +80,7 @@ def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_thr
 
 
 def dead_letters(bot: Bot) -> list[tuple[str, list[dict[str, str]]]]:
-    from wxbot.backends.choice import make_store
+    from wxbot.server.assembly import make_store
 
     store = make_store(bot.settings)
     store.open()

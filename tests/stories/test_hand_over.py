@@ -11,7 +11,7 @@ import pytest
 
 from tests.stories.support import Log, bot_for, replies
 from wxbot import AgentSessionEvent, Context, EventMessage, Message, Plugin, TextMessage
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock, User
 
 HALF_AN_HOUR = 1800

@@ -14,7 +14,7 @@ from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from wxbot import Context, Plugin
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, User, serve

@@ -12,8 +12,8 @@ from tests.servers import RedisServer
 from tests.servers.fixtures import redis_server
 from tests.stories.support import bot_for, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
-from wxbot.bot import Bot
 from wxbot.model.accounts import AccountKind
+from wxbot.server.bot import Bot
 from wxbot.testing import PICTURE, FakeWeChat, ManualClock
 
 __all__ = ["redis_server"]

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from wxbot import Context, Plugin
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.store.records import DeadLetter
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for

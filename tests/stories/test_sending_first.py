@@ -15,7 +15,7 @@ import pytest
 
 from tests.stories.support import Log, bot_for, bot_key, replies
 from wxbot import Context, ImageReply, NotNow, Plugin, ReplyRefused, VoiceReply
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import PICTURE
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.stories.support import Log, turn_until
 from wxbot import Context, Plugin
-from wxbot.bot import Bot
 from wxbot.clock import Clock, Timer
 from wxbot.conversation.conversation import LEASE_MARGIN
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 LEASE = 8.0

@@ -12,9 +12,9 @@ import pytest
 
 from tests.stories.support import Log, turn_until
 from wxbot import Context, Plugin
-from wxbot.bot import Bot
 from wxbot.conversation.pipeline import UNREADABLE_WAIT
 from wxbot.model.replies import Reply, TextReply, reply_from_json
+from wxbot.server.bot import Bot
 from wxbot.store.records import Arrival, ConversationKey, Outcome
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for

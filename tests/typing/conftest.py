@@ -11,8 +11,8 @@ import pytest
 from yarl import URL
 
 from tests.typing.stage import Calls, Stage, no_thread_left, served
-from wxbot.bot import Bot
 from wxbot.plugin.plugin import Plugin
+from wxbot.server.bot import Bot
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.typing_indicator.port import Permit

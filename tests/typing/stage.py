@@ -10,10 +10,10 @@ from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from wxbot.bot import Bot
 from wxbot.clock import pause
 from wxbot.plugin.context import Context
 from wxbot.plugin.plugin import Plugin
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock
 
 PATIENCE = 10.0  # real seconds until a test is given up

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wxbot import Context, Plugin, UnknownMessage
-from wxbot.bot import Bot
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for
 from wxbot.testing.envelope import Format, Mode
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from wxbot.errors import PushRefused
 from wxbot.model.replies import NewsReply, TextReply
+from wxbot.server.assembly import callback_for
 from wxbot.settings.environment import load_settings
 from wxbot.testing import envelope
 from wxbot.testing.envelope import Format, Keys, Mode
-from wxbot.wechat.choice import callback_for
 from wxbot.wechat.push.answer import passive_fields, transfer_fields
 from wxbot.wechat.push.callback import Callback, PassiveAnswer, Push
 from wxbot.wechat.push.cloud_callback import CloudCallback

@@ -39,7 +39,7 @@ _AMQP_ADDRESS = re.compile(r"amqps?://[^\s/]+")
 
 CALLBACK_PATH = "/wechat"
 _OTHER_PATHS = re.compile(r"/(healthz|readyz|metrics|send(/.*)?)")
-"""Addresses that wxbot itself has beside the callback (wxbot/web.py)."""
+"""Addresses that wxbot itself has beside the callback (wxbot/server/web.py)."""
 _APPID = re.compile(r"[A-Za-z0-9_-]+")
 
 SHORTEST_KEY = 16

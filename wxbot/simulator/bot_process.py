@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from wxbot.bot import Bot
 from wxbot.errors import WxbotError
+from wxbot.server.bot import Bot
 from wxbot.settings.accounts_file import OWN
 from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import ACCOUNTS_VARIABLE, PREFIX

@@ -23,13 +23,13 @@ from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from wxbot.bot import Bot
 from wxbot.clock import Clock
-from wxbot.deployment import Deployment
 from wxbot.model.messages import Message, TextMessage
 from wxbot.plugin.context import Context
 from wxbot.plugin.plugin import Plugin
-from wxbot.plugin_setup import load_plugins
+from wxbot.server.bot import Bot
+from wxbot.server.deployment import Deployment
+from wxbot.server.plugin_setup import load_plugins
 from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import Settings
 from wxbot.testing.cloud import FakeCloud

@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from wxbot.backends.choice import make_hint_reader, make_store, make_waker, read_metrics
 from wxbot.clock import Clock
 from wxbot.conversation.dispatcher import ConversationOptions, Conversations
 from wxbot.conversation.pipeline import Pipeline, PipelineOptions
 from wxbot.delivery.composer import Outgoing
 from wxbot.delivery.outbox import ApiDelivery, Delivery, DeliveryOptions
 from wxbot.delivery.passive_outbox import PassiveDelivery, WaitingRoom
-from wxbot.loop_thread import LoopThread, do_nothing
 from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_BUDGET, Budget
-from wxbot.plugin_setup import PluginSet
+from wxbot.server.assembly import make_hint_reader, make_store, make_waker, read_metrics
+from wxbot.server.loop_thread import LoopThread, do_nothing
+from wxbot.server.plugin_setup import PluginSet
 from wxbot.settings.schema import Settings
 from wxbot.store.records import Arrival, ConversationKey, Lease, Receipt
 from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, TypingOptions

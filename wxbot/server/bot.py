@@ -16,23 +16,21 @@ from typing import Any
 
 from flask import Flask
 
-from wxbot.backends.choice import make_clock
 from wxbot.clock import Clock
-from wxbot.delivery.composer import Outgoing
 from wxbot.delivery.turn import SENT_BY_BOT
-from wxbot.engine import Engine
-from wxbot.errors import NotNow, PushRefused, ReplyRefused, StoreUnavailable, WxbotError
-from wxbot.model.media import MAX_BYTES
+from wxbot.errors import PushRefused, ReplyRefused, StoreUnavailable, WxbotError
 from wxbot.model.messages import message_from
 from wxbot.model.quota import NOTHING_LEFT, Budget, allowance_for
 from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
 from wxbot.plugin.plugin import Plugin
-from wxbot.plugin_setup import load_plugins
+from wxbot.server.assembly import callback_for, make_clock, make_outgoing
+from wxbot.server.plugin_setup import load_plugins
+from wxbot.server.runtime import Engine
+from wxbot.server.send_api import LONGEST_KEY, _check_budget, _dedup_key, _is_name, _unique
+from wxbot.server.web import Door, create_app
 from wxbot.settings.schema import Settings
 from wxbot.store.records import WITH_BOT, Arrival, ConversationKey, HandOver
-from wxbot.web import Door, create_app
 from wxbot.wechat.api.send_body import reply_from_body
-from wxbot.wechat.choice import callback_for
 from wxbot.wechat.push.answer import passive_fields, transfer_fields
 from wxbot.wechat.push.callback import PassiveAnswer, Push, single_values
 from wxbot.wechat.push.crypto import same
@@ -41,9 +39,6 @@ log = logging.getLogger("wxbot.bot")
 
 BUSY_PUSHES = 2
 """Pushes being received at the same moment from which on acknowledging comes first (wxbot/wakeups/inprocess.py)."""
-
-LONGEST_KEY = 128
-"""Characters of an idempotency key."""
 
 
 class Bot:
@@ -98,11 +93,11 @@ class Bot:
     # WeChat's pushes
 
     def verify(self, query: list[tuple[str, str]]) -> str:
-        """See ``wxbot.web.Desk``."""
+        """See ``wxbot.server.web.Desk``."""
         return self._callback.verify(single_values(query))
 
     def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> PassiveAnswer | None:
-        """See ``wxbot.web.Desk``. When this returns, the message will be answered, whatever happens."""
+        """See ``wxbot.server.web.Desk``. When this returns, the message will be answered, whatever happens."""
         self._receiving.append(None)
         try:
             now = self.clock.now()
@@ -194,7 +189,7 @@ class Bot:
         return await asyncio.to_thread(self._send, openid, TextReply(reply) if isinstance(reply, str) else reply, key)
 
     def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
-        """See ``wxbot.web.Desk``. ``body`` is what WeChat's own send call takes."""
+        """See ``wxbot.server.web.Desk``. ``body`` is what WeChat's own send call takes."""
         key = self.settings.send_key
         if key is None:
             raise PushRefused("sending is off: set WXBOT_SEND_KEY", 404)
@@ -237,7 +232,7 @@ class Bot:
     # For load balancers
 
     def problem(self) -> str | None:
-        """See ``wxbot.web.House``."""
+        """See ``wxbot.server.web.House``."""
         try:
             problem = self._running().problem()
         except WxbotError as error:
@@ -248,7 +243,7 @@ class Bot:
         return problem and "the broker is unavailable; messages are kept and answered a moment later"
 
     def metrics(self) -> bytes | None:
-        """See ``wxbot.web.House``."""
+        """See ``wxbot.server.web.House``."""
         return self._running().metrics()
 
     def _is_busy(self) -> bool:
@@ -267,39 +262,3 @@ class Bot:
                 self._engine = engine
                 atexit.register(self.stop)
             return self._engine
-
-
-def _is_name(text: object) -> bool:
-    return isinstance(text, str) and len(text) <= LONGEST_KEY and text.isprintable()
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise PushRefused("a key appears twice in the body")
-    return fields
-
-
-def _dedup_key(key: str) -> str:
-    """As ``wxbot.wechat.push.callback.dedup_key``, which begins otherwise."""
-    return f"s:{key}"
-
-
-def make_outgoing(settings: Settings) -> Outgoing:
-    """What the account may send."""
-    return Outgoing(
-        account_kind=settings.account_kind,
-        kinds=settings.reply_kinds,
-        text_bytes=settings.text_bytes,
-        media_bytes={**MAX_BYTES, "image": settings.image_bytes},
-        ai_mark=settings.ai_mark,
-    )
-
-
-def _check_budget(budget: Budget | None, now: float) -> None:
-    if budget is None:
-        raise NotNow("nothing is known of this user: they must write to the account first")
-    if now >= budget.until:
-        raise NotNow("the time in which this user may be written to is over: they must write again")
-    if budget.left <= 0:
-        raise NotNow("all messages that this user's last action allows are sent: they must write again")

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 
 from flask import Flask, request
 
-from wxbot.bot import Bot
 from wxbot.clock import Clock
 from wxbot.errors import ConfigError, PluginError, StoreUnavailable
 from wxbot.logs import speak_of, speaking_of
 from wxbot.plugin.plugin import Plugin
-from wxbot.plugin_setup import misspelt_everywhere
+from wxbot.server.bot import Bot
+from wxbot.server.plugin_setup import misspelt_everywhere
+from wxbot.server.web import SEND_PATH, Door, create_app
 from wxbot.settings.schema import Settings
-from wxbot.web import SEND_PATH, Door, create_app
 
 log = logging.getLogger("wxbot.deployment")
 
@@ -82,7 +82,7 @@ class Deployment:
         self._stop(list(self.bots), seconds)
 
     def problem(self) -> str | None:
-        """See ``wxbot.web.House``: of the first account that has one."""
+        """See ``wxbot.server.web.House``: of the first account that has one."""
         for name, bot in self.bots.items():
             with speaking_of(name):
                 problem = bot.problem()
@@ -91,7 +91,7 @@ class Deployment:
         return None
 
     def metrics(self) -> bytes | None:
-        """See ``wxbot.web.House``. What was counted is the process's, so any bot knows it."""
+        """See ``wxbot.server.web.House``. What was counted is the process's, so any bot knows it."""
         return next(iter(self.bots.values())).metrics()
 
     def _start(self, wanted: object) -> None:

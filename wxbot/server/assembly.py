@@ -15,10 +15,16 @@ from wxbot.store.port import Store
 from wxbot.store.records import ConversationKey, Retention
 from wxbot.store.sqlite.copying import SqliteBulk
 from wxbot.store.sqlite.store import SqliteStore
+from wxbot.wechat.push.callback import Callback
+from wxbot.wechat.push.cloud_callback import CloudCallback
 
 if TYPE_CHECKING:  # who stays with SQLite need not have these
     from wxbot.wakeups.dramatiq.broker import HintBroker
     from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
+from wxbot.clock import Clock
+from wxbot.delivery.composer import Outgoing
+from wxbot.model.media import MAX_BYTES
+from wxbot.store.records import ConversationKey
 
 Made = TypeVar("Made")
 
@@ -127,3 +133,30 @@ def _make_broker(settings: Settings) -> HintBroker:
         raise ConfigError([f"WXBOT_BROKER_URL: a package is missing ({error.name}): {needed}"]) from None
     except ValueError as error:
         raise ConfigError([f"WXBOT_BROKER_URL: {error}"]) from None
+
+
+def make_outgoing(settings: Settings) -> Outgoing:
+    """What the account may send."""
+    return Outgoing(
+        account_kind=settings.account_kind,
+        kinds=settings.reply_kinds,
+        text_bytes=settings.text_bytes,
+        media_bytes={**MAX_BYTES, "image": settings.image_bytes},
+        ai_mark=settings.ai_mark,
+    )
+
+
+def callback_for(settings: Settings) -> Callback | CloudCallback:
+    """What verifies, opens and answers the account's pushes.
+
+    On WeChat Cloud Hosting they come unsigned, unless there is a token: then only signed ones are believed, as ever.
+    """
+    if settings.cloud_call != "off" and not settings.token.get_secret_value().strip():
+        return CloudCallback(settings.appid)
+    return Callback(
+        appid=settings.appid,
+        token=settings.token.get_secret_value(),
+        aes_key=settings.aes_key.get_secret_value() if settings.aes_key else None,
+        previous_aes_key=settings.previous_aes_key.get_secret_value() if settings.previous_aes_key else None,
+        max_skew_seconds=settings.max_skew_seconds,
+    )

@@ -19,7 +19,7 @@ from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
-from wxbot import __main__ as command_line
+from wxbot.cli import main as command_line
 from wxbot.store.records import Arrival, ConversationKey, Outcome
 from wxbot.store.sqlite import copying as sqlite_bulk
 from wxbot.store.sqlite.store import SqliteStore

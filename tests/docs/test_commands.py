@@ -10,7 +10,7 @@ import click
 import pytest
 
 from tests.docs.documents import DOCUMENTS, ROOT, name_of, read
-from wxbot.__main__ import main
+from wxbot.cli.main import main
 from wxbot.plugin.discovery import find_plugins
 from wxbot.testing import chat
 

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from tests.docs.documents import ROOT, Block, blocks, code_words, name_of, prose, read, rows
-from wxbot.__main__ import main
+from wxbot.cli.main import main
 from wxbot.simulator import transcript as t
 from wxbot.simulator.export import as_pytest
 from wxbot.simulator.transcript.grammar import ORDERS, TOP, VERBS

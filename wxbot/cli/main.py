@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from wxbot.check import check as check_everything
-from wxbot.delivery.turn import RUN_AGAIN
-from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
+from wxbot.cli.check import check as check_everything
+from wxbot.errors import ConfigError, PluginError, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
-from wxbot.server.assembly import check_broker, make_bulk, make_clock, make_store
+from wxbot.server.assembly import check_broker, make_store
 from wxbot.server.deployment import Deployment, problems_of
 from wxbot.server.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
 from wxbot.settings.accounts_file import all_secrets, load_accounts
-from wxbot.settings.schema import Settings, without_password
-from wxbot.store.copying import End, copy, summary
-from wxbot.store.port import Store
-from wxbot.store.records import ConversationKey, DeadLetter, HandOver
+from wxbot.settings.schema import Settings
 from wxbot.version import __version__
 
 Result = TypeVar("Result")
@@ -251,222 +243,6 @@ def _chosen(name: str | None) -> Settings:
     if name is None:
         raise click.UsageError(f"there are several accounts, say which one with --account: {there}")
     raise click.UsageError(f"there is no account {name!r}; there are {there}")
-
-
-@main.group()
-def deadletters() -> None:
-    """Messages that could not be answered: look at them, try them again, drop them."""
-
-
-@deadletters.command("list")
-@_ACCOUNT
-def list_dead_letters(account: str | None) -> None:
-    """List them with the reason, without what the user wrote."""
-    letters = _letters_of(_chosen(account))
-    for letter in letters:
-        click.echo(_one_line(letter))
-    click.echo(f"{len(letters)} dead letter(s)." if letters else "There are no dead letters.")
-
-
-@deadletters.command("show")
-@click.argument("number", type=int)
-@_ACCOUNT
-def show_dead_letter(number: int, account: str | None) -> None:
-    """Show one whole, with what the user wrote and what was not sent."""
-    letter = next((each for each in _letters_of(_chosen(account)) if each.seq == number), None)
-    if letter is None:
-        raise click.UsageError(f"there is no dead letter {number}")
-    click.echo(_one_line(letter))
-    for name, value in letter.fields.items():
-        click.echo(f"    {name}: {value}")
-    for entry in letter.unsent:
-        click.echo(f"    not sent: {_without_content(entry)}")
-
-
-@deadletters.command("retry")
-@click.argument("numbers", type=int, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of them.")
-@_ACCOUNT
-def retry_dead_letters(numbers: tuple[int, ...], everything: bool, account: str | None) -> None:
-    """Put them back into the inbox; a running bot takes them up within seconds. A user may then read a reply twice."""
-
-    async def retry(store: Store, appid: str, number: int) -> bool:
-        return await store.retry_dead_letter(appid, number, time.time())
-
-    _for_each(numbers, everything, account, retry, "will be tried again")
-
-
-@deadletters.command("drop")
-@click.argument("numbers", type=int, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of them.")
-@_ACCOUNT
-def drop_dead_letters(numbers: tuple[int, ...], everything: bool, account: str | None) -> None:
-    """Forget them for good."""
-
-    async def drop(store: Store, appid: str, number: int) -> bool:
-        return await store.drop_dead_letter(appid, number)
-
-    _for_each(numbers, everything, account, drop, "dropped")
-
-
-def _for_each(
-    numbers: tuple[int, ...],
-    everything: bool,
-    account: str | None,
-    act: Callable[[Store, str, int], Awaitable[bool]],
-    done: str,
-) -> None:
-    if not numbers and not everything:
-        raise click.UsageError("give the numbers that `deadletters list` shows, or --all")
-    settings = _chosen(account)
-    appid = settings.appid
-
-    async def act_on_all(store: Store) -> list[tuple[int, bool]]:
-        ours = [letter.seq for letter in await store.dead_letters(appid, LIST_LIMIT)]
-        wanted = ours if everything else numbers
-        return [(number, number in ours and await act(store, appid, number)) for number in wanted]
-
-    results = _with_store(settings, act_on_all)
-    for number, good in results:
-        click.echo(f"{number} {done}" if good else f"{number} is not a dead letter")
-    if not all(good for _, good in results):
-        sys.exit(1)
-
-
-def _with_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
-    _refuse_to_create(settings)
-    store = make_store(settings)
-    store.open()
-
-    async def at_work() -> Result:
-        return await work(store)
-
-    try:
-        return asyncio.run(at_work())
-    finally:
-        store.close()
-
-
-def _refuse_to_create(settings: Settings) -> None:
-    """Who looks for messages in the wrong folder must not be told that there are none."""
-    path = Path(settings.store_url.removeprefix("sqlite:///"))
-    if settings.store_url.startswith("sqlite:///") and not path.exists():
-        raise StoreUnavailable(f"there is no store {path.resolve()} (WXBOT_STORE_URL; a bot makes it when it starts)")
-
-
-def _letters_of(settings: Settings) -> Sequence[DeadLetter]:
-    return _with_store(settings, lambda store: store.dead_letters(settings.appid, LIST_LIMIT))
-
-
-def _without_content(entry: Mapping[str, Any]) -> str | dict[str, Any]:
-    """What is left of a message (``Turn.to_do``), files by their names alone."""
-    if entry["kind"] == RUN_AGAIN:
-        return "what the handler says when it runs again after that"
-    files = {name: each["filename"] for name, each in entry.items() if isinstance(each, dict) and "content" in each}
-    return {**entry, **files}
-
-
-def _one_line(letter: DeadLetter) -> str:
-    died = _local_time(letter.died_at)
-    kind = letter.fields.get("Event") or letter.fields.get("MsgType")
-    progress = f"tries {letter.attempts}, sent {letter.sent}"
-    return f"{letter.seq}  {died}  {letter.key.openid}  {kind}  {progress}  {letter.reason}"
-
-
-def _local_time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-@main.group()
-def handovers() -> None:
-    """Users who are with human agents: the bot is silent towards them."""
-
-
-@handovers.command("list")
-@_ACCOUNT
-def list_hand_overs(account: str | None) -> None:
-    """List them: openid, agent, and until when the bot is silent."""
-    settings = _chosen(account)
-    found = _with_store(settings, lambda store: _hand_overs(store, settings))
-    for key, hand_over in found:
-        click.echo(f"{key.openid}  {hand_over.agent or 'any agent'}  until {_local_time(hand_over.until)}")
-    click.echo(f"{len(found)} user(s)." if found else "No user is with human agents.")
-
-
-async def _hand_overs(store: Store, settings: Settings) -> Sequence[tuple[ConversationKey, HandOver]]:
-    return await store.hand_overs(settings.appid, time.time(), LIST_LIMIT)
-
-
-@handovers.command("end")
-@click.argument("openid")
-@_ACCOUNT
-def end_hand_over(openid: str, account: str | None) -> None:
-    """Let the bot answer this user again, from their next message on."""
-    key = ConversationKey((settings := _chosen(account)).appid, openid)
-    if not _with_store(settings, lambda store: store.hand_back(key)):
-        click.echo(f"{openid} is with no human agent")
-        sys.exit(1)
-    click.echo(f"{openid} is with the bot again")
-
-
-@main.group("store")
-def store_group() -> None:
-    """The store with all messages: move it to another place."""
-
-
-@store_group.command("copy")
-@click.argument("addresses", metavar="[FROM] TO", nargs=-1)
-@click.option("--all-accounts", is_flag=True, help="Every account found there, not only that of WXBOT_APPID.")
-@_ACCOUNT
-def copy_store(addresses: tuple[str, ...], all_accounts: bool, account: str | None) -> None:
-    """Copy all messages from one store to another one, such as sqlite:///wxbot.db and redis://127.0.0.1:6379/0.
-
-    FROM is WXBOT_STORE_URL unless it is given. Stop the bot first. FROM stays as it is, and TO must have nothing of the
-    account yet. A copy that was interrupted is never worked by a bot: run the same command again.
-    """
-    appid, store_url = _what_to_copy(all_accounts, account)
-    if not 1 <= len(addresses) <= 2:
-        raise click.UsageError("give the address of the store to copy to, or two addresses: from where, and to where")
-    from_address, to_address = (store_url, *addresses)[-2:]
-    try:
-        with _opened(from_address, create=False) as source, _opened(to_address, create=True) as target:
-            copied = asyncio.run(copy(source, target, appid))
-    except KeyboardInterrupt:
-        click.echo("wxbot: interrupted; bots refuse what was copied so far. Run the same command again.", err=True)
-        sys.exit(128 + signal.SIGINT)
-    for appid, counts in copied.items():
-        click.echo(summary(appid, counts))
-    click.echo(f"All of it was copied. To work there, set WXBOT_STORE_URL to {target.name} and start the bot.")
-
-
-def _what_to_copy(all_accounts: bool, account: str | None) -> tuple[str | None, str]:
-    """The appid, or None for all, and the address of the store in use."""
-    if not all_accounts:
-        settings = _chosen(account)
-        return settings.appid, settings.store_url
-    if account is not None:
-        raise click.UsageError("--all-accounts and --account exclude each other")
-    return None, next(iter(load_accounts().values())).store_url
-
-
-@contextmanager
-def _opened(address: str, *, create: bool) -> Iterator[End]:
-    """The store at ``address``. Raises UsageError for what is no address, StoreUnavailable."""
-    name = without_password(address)
-    try:
-        settings = next(iter(load_accounts(store_url=address, broker_url="", role="webhook").values()))
-        clock = make_clock(settings)
-        bulk = make_bulk(settings, clock)
-    except ConfigError as error:  # all else that is configured has been read before
-        raise click.UsageError("; ".join(each.replace("WXBOT_STORE_URL", name, 1) for each in error.problems)) from None
-    try:
-        bulk.open(create=create)
-    except StoreUnavailable as error:
-        raise StoreUnavailable(f"{name} cannot be opened: {error}") from None
-    try:
-        yield End(name, bulk, clock)
-    finally:
-        bulk.close()
 
 
 def _say(text: str) -> None:

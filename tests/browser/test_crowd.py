@@ -10,9 +10,9 @@ from playwright.sync_api import expect
 
 from tests.browser.browsing import Pages
 from tests.browser.desk import Desk
-from wxbot.simulator.page.playground import Playground
-from wxbot.simulator.page.server import PageServer
-from wxbot.simulator.world import AccountChoice, Credentials
+from wxbot.playground.page.playground import Playground
+from wxbot.playground.page.server import PageServer
+from wxbot.playground.world import AccountChoice, Credentials
 from wxbot.testing import FakeWeChat, LeapingClock
 
 USERS = 100

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wxbot.simulator.demo import SCENES
-from wxbot.simulator.timeline import line
+from wxbot.playground.demo import SCENES
+from wxbot.playground.replay.timeline import line
 from wxbot.testing import Record
 
 

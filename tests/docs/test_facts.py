@@ -13,9 +13,9 @@ from wxbot.model import messages
 from wxbot.model.accounts import AccountKind, kinds, table
 from wxbot.model.quota import QUOTAS, Allowance, parse_quota
 from wxbot.model.replies import KINDS
+from wxbot.playground.demo import SCENES
 from wxbot.server.deployment import SEND_PATH
 from wxbot.settings.schema import Settings
-from wxbot.simulator.demo import SCENES
 from wxbot.wechat.api.token_call import _REASONS
 
 WECHAT = ROOT / "docs" / "wechat.md"

@@ -11,9 +11,9 @@ import pytest
 
 from tests.docs.documents import ROOT, Block, blocks, code_words, name_of, prose, read, rows
 from wxbot.cli.main import main
-from wxbot.simulator import transcript as t
-from wxbot.simulator.export import as_pytest
-from wxbot.simulator.transcript.grammar import ORDERS, TOP, VERBS
+from wxbot.playground import transcript as t
+from wxbot.playground.replay.export import as_pytest
+from wxbot.playground.transcript.grammar import ORDERS, TOP, VERBS
 from wxbot.testing.faults import Endpoint
 
 ENGLISH = ROOT / "docs" / "playground.md"

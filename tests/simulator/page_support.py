@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from wxbot import Context, Plugin
+from wxbot.playground.bot_process import BotDidNotStart
+from wxbot.playground.page.playground import Playground
+from wxbot.playground.page.server import PageServer
+from wxbot.playground.world import AccountChoice, Credentials
 from wxbot.server.bot import Bot
-from wxbot.simulator.bot_process import BotDidNotStart
-from wxbot.simulator.page.playground import Playground
-from wxbot.simulator.page.server import PageServer
-from wxbot.simulator.world import AccountChoice, Credentials
 from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
 
 PATIENCE = 30.0

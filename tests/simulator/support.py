@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wxbot import Context, Plugin
-from wxbot.server.bot import Bot
-from wxbot.simulator.player import play
-from wxbot.simulator.transcript import (
+from wxbot.playground.replay.player import play
+from wxbot.playground.transcript import (
     ClearFaults,
     Clicks,
     ClicksMenuItem,
@@ -50,6 +49,7 @@ from wxbot.simulator.transcript import (
     Waits,
     Writes,
 )
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, LeapingClock, serve, settings_for
 
 TYPED = ("Typing", "CancelTyping")

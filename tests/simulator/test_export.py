@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.simulator.support import MINI_PROGRAM, OFFICIAL, TYPED, played
 from wxbot.errors import PluginError
-from wxbot.simulator.export import NotExportable, as_pytest
-from wxbot.simulator.transcript import (
+from wxbot.playground.replay.export import NotExportable, as_pytest
+from wxbot.playground.transcript import (
     Closes,
     Enters,
     Fault,

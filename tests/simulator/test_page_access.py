@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulator.page_support import JSON, PATIENCE, Answer, Desk, desk_for
-from wxbot.simulator.page.access import COOKIE, HEADERS, is_loopback, new_key
+from wxbot.playground.page.access import COOKIE, HEADERS, is_loopback, new_key
 
 KEY = "the-key-that-was-printed"
 

@@ -15,7 +15,7 @@ import pytest
 from tests.fake_wechat.bot import Caller
 from tests.simulator.page_support import Desk, desk_for, echoing, next_verdict, progress
 from wxbot import Context, MenuReply, Plugin
-from wxbot.simulator.world import AccountChoice
+from wxbot.playground.world import AccountChoice
 from wxbot.testing import PICTURE, Record, User
 
 STORY = """\
@@ -491,7 +491,7 @@ def test_no_transcript_at_all(desk: Desk) -> None:
 
 
 def test_a_transcript_that_is_too_large(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wxbot.simulator.page.server.MAX_TRANSCRIPT", len(STORY.encode()) - 1)
+    monkeypatch.setattr("wxbot.playground.page.server.MAX_TRANSCRIPT", len(STORY.encode()) - 1)
     assert desk.post("/play", STORY.encode(), "application/yaml").status == 413
 
 

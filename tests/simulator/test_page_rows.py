@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.fake_wechat.bot import Caller, Receiver
-from wxbot.simulator.page.bubbles import bubble_of, media_path
-from wxbot.simulator.page.lanes import lanes_of
-from wxbot.simulator.page.rows import RowBook, user_state
+from wxbot.playground.page.bubbles import bubble_of, media_path
+from wxbot.playground.page.lanes import lanes_of
+from wxbot.playground.page.rows import RowBook, user_state
 from wxbot.testing import CLIP, PICTURE, FakeWeChat, ManualClock, Record, User
 from wxbot.testing.exchange import KEPT
 from wxbot.testing.rules import AccountKind

@@ -15,9 +15,9 @@ import pytest
 from tests.fake_wechat.bot import Caller
 from tests.simulator.page_support import JSON, Desk, EventStream, desk_for
 from wxbot import Context, Plugin
-from wxbot.simulator.page import feed, server
-from wxbot.simulator.page.access import HEADERS
-from wxbot.simulator.world import AccountChoice
+from wxbot.playground.page import feed, server
+from wxbot.playground.page.access import HEADERS
+from wxbot.playground.world import AccountChoice
 from wxbot.testing import PICTURE
 from wxbot.testing.envelope import Format, Mode
 
@@ -455,7 +455,7 @@ def test_a_name_is_taken_once(desk: Desk) -> None:
 
 
 def test_there_is_an_end_to_users(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wxbot.simulator.page.playground.MOST_USERS", 1)
+    monkeypatch.setattr("wxbot.playground.page.playground.MOST_USERS", 1)
     desk.adds("alice")
     assert desk.post("/users", {"name": "bob"}).status == 422
 
@@ -773,7 +773,7 @@ def test_what_goes_wrong_inside_is_told_without_details(
         raise RuntimeError(f"the inside of row {number}")
 
     monkeypatch.setattr(desk.playground.scene.book, "details", break_down)
-    with caplog.at_level(logging.CRITICAL, "wxbot.simulator"):
+    with caplog.at_level(logging.CRITICAL, "wxbot.playground"):
         answer = desk.get("/rows/0")
     assert answer.status == 500
     assert "inside of row" not in answer.error

@@ -11,9 +11,9 @@ from tests.fake_wechat.bot import Receiver
 from tests.simulator.support import TYPED, parrot, played, world
 from tests.simulator.test_recorder import asking
 from wxbot import Plugin
-from wxbot.simulator.player import play
-from wxbot.simulator.recorder import Recorder
-from wxbot.simulator.transcript import (
+from wxbot.playground.replay.player import play
+from wxbot.playground.replay.recorder import Recorder
+from wxbot.playground.transcript import (
     ClearFaults,
     ClicksMenuItem,
     Closes,

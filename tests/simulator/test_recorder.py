@@ -10,9 +10,9 @@ import pytest
 
 from tests.simulator.support import TYPED, parrot, world
 from wxbot import Context, ImageReply, MenuReply, Plugin
-from wxbot.simulator import recorder as module
-from wxbot.simulator.recorder import Recorder
-from wxbot.simulator.transcript import (
+from wxbot.playground.replay import recorder as module
+from wxbot.playground.replay.recorder import Recorder
+from wxbot.playground.transcript import (
     Clicks,
     ClicksMenuItem,
     Closes,

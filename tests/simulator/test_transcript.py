@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.simulator.support import ANYWHERE, MINI_PROGRAM, OFFICIAL
 from wxbot.errors import WxbotError
-from wxbot.simulator.transcript import (
+from wxbot.playground.transcript import (
     MAX_SECONDS,
     BadTranscript,
     Closes,
@@ -39,7 +39,7 @@ from wxbot.simulator.transcript import (
     read,
     write,
 )
-from wxbot.simulator.transcript.grammar import ORDERS, VERBS, WORDS, find
+from wxbot.playground.transcript.grammar import ORDERS, VERBS, WORDS, find
 
 EXAMPLE = """\
 wxbot-transcript: 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wxbot.simulator import transcript as t
-from wxbot.simulator.visible import visible, with_visible_things
+from wxbot.playground import transcript as t
+from wxbot.playground.replay.visible import visible, with_visible_things
 
 
 @pytest.mark.parametrize(

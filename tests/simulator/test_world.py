@@ -18,12 +18,11 @@ from tests.fake_wechat.bot import Receiver
 from tests.servers.processes import Port
 from tests.simulator.page_support import Desk, NearBot, desk_for, echoing
 from wxbot.errors import ConfigError, PluginError
-from wxbot.server.bot import Bot
-from wxbot.simulator.bot_process import BotDidNotStart
-from wxbot.simulator.command import bot_to_play_with
-from wxbot.simulator.page.playground import Playground
-from wxbot.simulator.page.server import PageServer
-from wxbot.simulator.world import (
+from wxbot.playground.bot_process import BotDidNotStart
+from wxbot.playground.command import bot_to_play_with
+from wxbot.playground.page.playground import Playground
+from wxbot.playground.page.server import PageServer
+from wxbot.playground.world import (
     APPID,
     AccountChoice,
     BotDidNotAnswer,
@@ -35,6 +34,7 @@ from wxbot.simulator.world import (
     World,
     switch,
 )
+from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, serve, settings_for
 
 ROOT = Path(__file__).parents[2]

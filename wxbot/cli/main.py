@@ -146,7 +146,7 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
 @click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="With --target: where the fake API listens.")
 def simulate_command(**options: Any) -> None:
     """Try a bot with a fake WeChat on this machine: no account, no network."""
-    from wxbot.simulator.command import Simulation, simulate
+    from wxbot.playground.command import Simulation, simulate
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that the bot is ended as well

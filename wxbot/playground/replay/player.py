@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from wxbot.simulator import transcript as t
-from wxbot.simulator.visible import CANCEL, TYPING, visible, with_visible_things
+from wxbot.playground import transcript as t
+from wxbot.playground.replay.visible import CANCEL, TYPING, visible, with_visible_things
 from wxbot.testing import CLIP, RECORDING, FakeWeChat, Push, User
 from wxbot.testing.envelope import Mode
 
@@ -39,7 +39,7 @@ def play(
 
     Each user is compared with all they saw so far: what came before its step is right as well. After their first
     difference a user does nothing any more; the others go on. Of the indicator only what is visible is compared
-    (wxbot/simulator/visible.py). What ``forward`` and ``switch_mode`` raise is passed on,
+    (wxbot/playground/replay/visible.py). What ``forward`` and ``switch_mode`` raise is passed on,
     but for ValueError and AssertionError, which are problems of the step.
     """
     return _Player(transcript, wechat, forward, told, patience, settle, switch_mode, is_stopped).play()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
-from wxbot.simulator.page.playground import Playground, Scene
+from wxbot.playground.page.playground import Playground, Scene
 
 Json = dict[str, Any]
 

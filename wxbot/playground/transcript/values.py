@@ -12,9 +12,9 @@ from typing import Any, TypeAlias, get_args
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from wxbot.simulator.transcript.problems import Wrong, guess, short
-from wxbot.simulator.transcript.steps import MAX_NAME, MAX_SECONDS, Matches, Thing
-from wxbot.simulator.transcript.texts import TAG, literal, quoted, scalar
+from wxbot.playground.transcript.problems import Wrong, guess, short
+from wxbot.playground.transcript.steps import MAX_NAME, MAX_SECONDS, Matches, Thing
+from wxbot.playground.transcript.texts import TAG, literal, quoted, scalar
 from wxbot.testing.rules import AccountKind
 
 _SCALAR_TAGS = {TAG + tag for tag in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")}

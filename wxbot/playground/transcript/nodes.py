@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from wxbot.simulator.transcript.problems import BadTranscript, Wrong
-from wxbot.simulator.transcript.steps import VERSION
-from wxbot.simulator.transcript.texts import TAG, tag_of_text
+from wxbot.playground.transcript.problems import BadTranscript, Wrong
+from wxbot.playground.transcript.steps import VERSION
+from wxbot.playground.transcript.texts import TAG, tag_of_text
 
 _MAX_NODES = 200_000
 _MAX_DEPTH = 20

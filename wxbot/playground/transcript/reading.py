@@ -6,11 +6,11 @@ from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from wxbot.simulator.transcript.grammar import ORDERS, TOP, VERBS, WORDS, Form, find, fits
-from wxbot.simulator.transcript.nodes import compose
-from wxbot.simulator.transcript.problems import BadTranscript, Wrong, guess, short
-from wxbot.simulator.transcript.steps import MAX_NAME, MAX_STEPS, VERSION, AgentStep, SetFormat, Step, Transcript
-from wxbot.simulator.transcript.values import (
+from wxbot.playground.transcript.grammar import ORDERS, TOP, VERBS, WORDS, Form, find, fits
+from wxbot.playground.transcript.nodes import compose
+from wxbot.playground.transcript.problems import BadTranscript, Wrong, guess, short
+from wxbot.playground.transcript.steps import MAX_NAME, MAX_STEPS, VERSION, AgentStep, SetFormat, Step, Transcript
+from wxbot.playground.transcript.values import (
     ACCOUNT,
     FLAG,
     FORMAT,

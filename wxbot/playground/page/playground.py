@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from wxbot.errors import WxbotError
-from wxbot.simulator.page.lanes import lanes_of
-from wxbot.simulator.page.rows import RowBook, user_state
-from wxbot.simulator.player import order, play
-from wxbot.simulator.recorder import Recorder
-from wxbot.simulator.transcript import (
+from wxbot.playground.page.lanes import lanes_of
+from wxbot.playground.page.rows import RowBook, user_state
+from wxbot.playground.replay.player import order, play
+from wxbot.playground.replay.recorder import Recorder
+from wxbot.playground.transcript import (
     AgentStep,
     Forward,
     Release,
@@ -27,15 +27,7 @@ from wxbot.simulator.transcript import (
     UserStep,
     in_one_line,
 )
-from wxbot.simulator.world import (
-    AccountChoice,
-    BotState,
-    Credentials,
-    PlayedBot,
-    World,
-    needs_another_key,
-    switch,
-)
+from wxbot.playground.world import AccountChoice, BotState, Credentials, PlayedBot, World, needs_another_key, switch
 from wxbot.testing import Push, Record, User
 from wxbot.testing.envelope import Format, Mode
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from wxbot.simulator import transcript as t
+from wxbot.playground import transcript as t
 
 CANCEL = "CancelTyping"
 TYPING = ("Typing", CANCEL)

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from wxbot.simulator.bot_process import BotProcess, check_bot
-from wxbot.simulator.timeline import HEADER, line
+from wxbot.playground.bot_process import BotProcess, check_bot
+from wxbot.playground.replay.timeline import HEADER, line
 from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
 
 LONGEST = 75.0

@@ -1,4 +1,4 @@
-"""Writes down what happens in a world of the simulator, to be played again (wxbot/simulator/player.py)."""
+"""Writes down what happens in a world of the simulator, to be played again (wxbot/playground/replay/player.py)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wxbot.simulator import transcript as t
-from wxbot.simulator.visible import TYPING
+from wxbot.playground import transcript as t
+from wxbot.playground.replay.visible import TYPING
 from wxbot.testing import CLIP, PICTURE, RECORDING, FakeWeChat, Push, Record
 from wxbot.testing.sent import menu_items
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wxbot.simulator.page.rows import Entry
+from wxbot.playground.page.rows import Entry
 from wxbot.testing.rules import SHOWING, WINDOW
 
 Bar = dict[str, Any]

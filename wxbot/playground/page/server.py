@@ -14,13 +14,13 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from wxbot.errors import WxbotError
-from wxbot.simulator.export import as_pytest
-from wxbot.simulator.page import actions
-from wxbot.simulator.page.access import HEADERS, Access
-from wxbot.simulator.page.actions import BadRequest, parse
-from wxbot.simulator.page.feed import Feed
-from wxbot.simulator.page.playground import Busy, NoSuchThing, Playground
-from wxbot.simulator.transcript import (
+from wxbot.playground.page import actions
+from wxbot.playground.page.access import HEADERS, Access
+from wxbot.playground.page.actions import BadRequest, parse
+from wxbot.playground.page.feed import Feed
+from wxbot.playground.page.playground import Busy, NoSuchThing, Playground
+from wxbot.playground.replay.export import as_pytest
+from wxbot.playground.transcript import (
     BadTranscript,
     ClearFaults,
     DeliverTwiceAtOnce,
@@ -31,7 +31,7 @@ from wxbot.simulator.transcript import (
     read,
     write,
 )
-from wxbot.simulator.world import AccountChoice
+from wxbot.playground.world import AccountChoice
 from wxbot.testing.background import Background
 from wxbot.testing.media import content_type_of
 

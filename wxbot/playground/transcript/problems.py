@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from yaml.nodes import Node
 
 from wxbot.errors import WxbotError
-from wxbot.simulator.transcript.steps import MAX_NAME
-from wxbot.simulator.transcript.texts import escaped
+from wxbot.playground.transcript.steps import MAX_NAME
+from wxbot.playground.transcript.texts import escaped
 
 
 class BadTranscript(WxbotError):

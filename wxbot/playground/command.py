@@ -16,14 +16,14 @@ import click
 from click.core import ParameterSource
 
 from wxbot.errors import WxbotError
-from wxbot.simulator.console import simulate as open_console
-from wxbot.simulator.demo import play as play_demo
-from wxbot.simulator.page.access import is_loopback, new_key
-from wxbot.simulator.page.playground import Playground
-from wxbot.simulator.page.server import PageServer
-from wxbot.simulator.player import play
-from wxbot.simulator.transcript import MAX_BYTES, BadTranscript, Transcript, read
-from wxbot.simulator.world import (
+from wxbot.playground.console import simulate as open_console
+from wxbot.playground.demo import play as play_demo
+from wxbot.playground.page.access import is_loopback, new_key
+from wxbot.playground.page.playground import Playground
+from wxbot.playground.page.server import PageServer
+from wxbot.playground.replay.player import play
+from wxbot.playground.transcript import MAX_BYTES, BadTranscript, Transcript, read
+from wxbot.playground.world import (
     AccountChoice,
     BotDidNotAnswer,
     Credentials,

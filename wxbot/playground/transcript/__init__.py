@@ -18,10 +18,10 @@ the end of a head decide what it is. ``read`` and ``write`` are each other's rev
 
 from __future__ import annotations
 
-from wxbot.simulator.transcript.grammar import fits
-from wxbot.simulator.transcript.problems import BadTranscript
-from wxbot.simulator.transcript.reading import MAX_BYTES, read
-from wxbot.simulator.transcript.steps import (
+from wxbot.playground.transcript.grammar import fits
+from wxbot.playground.transcript.problems import BadTranscript
+from wxbot.playground.transcript.reading import MAX_BYTES, read
+from wxbot.playground.transcript.steps import (
     MAX_SECONDS,
     MAX_STEPS,
     VERSION,
@@ -69,7 +69,7 @@ from wxbot.simulator.transcript.steps import (
     Writes,
     user_of,
 )
-from wxbot.simulator.transcript.writing import in_one_line, write
+from wxbot.playground.transcript.writing import in_one_line, write
 
 __all__ = [
     "MAX_BYTES",

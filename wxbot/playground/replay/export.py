@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wxbot.errors import WxbotError
-from wxbot.simulator import transcript as t
-from wxbot.simulator.visible import TYPING
+from wxbot.playground import transcript as t
+from wxbot.playground.replay.visible import TYPING
 
 _COLUMNS = 88
 _TAKEN = {"base64", "chat", "clock", "dict", "list", "re", "replies", "str", "test", "time", "wechat"}

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from wxbot.errors import WxbotError
-from wxbot.simulator.transcript import Fault
+from wxbot.playground.transcript import Fault
 from wxbot.testing import Push, User
 from wxbot.testing.envelope import Format
 from wxbot.testing.rules import AccountKind

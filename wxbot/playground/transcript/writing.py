@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wxbot.simulator.transcript.grammar import WORDS
-from wxbot.simulator.transcript.steps import VERSION, AgentStep, Step, Transcript, UserStep
-from wxbot.simulator.transcript.texts import scalar
-from wxbot.simulator.transcript.values import Kind
+from wxbot.playground.transcript.grammar import WORDS
+from wxbot.playground.transcript.steps import VERSION, AgentStep, Step, Transcript, UserStep
+from wxbot.playground.transcript.texts import scalar
+from wxbot.playground.transcript.values import Kind
 
 _INDENT = "    "
 

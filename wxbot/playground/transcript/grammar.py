@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import get_args
 
-from wxbot.simulator.transcript.steps import (
+from wxbot.playground.transcript.steps import (
     ClearFaults,
     Clicks,
     ClicksMenuItem,
@@ -45,7 +45,7 @@ from wxbot.simulator.transcript.steps import (
     Waits,
     Writes,
 )
-from wxbot.simulator.transcript.values import (
+from wxbot.playground.transcript.values import (
     BYTES,
     COUNT,
     DEGREES,

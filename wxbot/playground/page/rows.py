@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wxbot.simulator.page.bubbles import bubble_of
+from wxbot.playground.page.bubbles import bubble_of
 from wxbot.testing import FakeWeChat, Record, User
 from wxbot.testing.exchange import KEPT, Exchange, Side
 from wxbot.testing.rules import SHOWING, WINDOW, Standing

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from wxbot.simulator.bot_process import BotProcess, check_bot
-from wxbot.simulator.timeline import HEADER, line
+from wxbot.playground.bot_process import BotProcess, check_bot
+from wxbot.playground.replay.timeline import HEADER, line
 from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
 
 HELP = """\

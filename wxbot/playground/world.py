@@ -12,7 +12,7 @@ import aiohttp
 from dotenv import dotenv_values
 
 from wxbot.errors import WxbotError
-from wxbot.simulator.bot_process import STOP_SECONDS, BotProcess, check_bot
+from wxbot.playground.bot_process import STOP_SECONDS, BotProcess, check_bot
 from wxbot.testing import FakeWeChat, LeapingClock
 from wxbot.testing.envelope import Format, Mode
 from wxbot.testing.rules import AccountKind

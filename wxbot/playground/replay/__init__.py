@@ -1,0 +1,1 @@
+"""Record what happens in the playground, and play it again."""

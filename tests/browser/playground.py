@@ -16,7 +16,7 @@ from tests.browser.asking import Server
 from tests.servers.processes import STOP_SECONDS, Process, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-STATIC = ROOT / "wxbot" / "simulator" / "page" / "static"
+STATIC = ROOT / "wxbot" / "playground" / "page" / "static"
 PLUGINS = Path(__file__).parent / "plugins"
 START_SECONDS = 60.0
 _PROJECT = ("wsgi.py", "gunicorn.conf.py")

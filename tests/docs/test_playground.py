@@ -18,7 +18,7 @@ from wxbot.testing.faults import Endpoint
 
 ENGLISH = ROOT / "docs" / "playground.md"
 CHINESE = ROOT / "docs" / "zh-CN" / "playground.md"
-STATIC = ROOT / "wxbot" / "simulator" / "page" / "static"
+STATIC = ROOT / "wxbot" / "playground" / "page" / "static"
 LANGUAGES = {ENGLISH: 0, CHINESE: 1}
 
 both = pytest.mark.parametrize("document", LANGUAGES, ids=name_of)

@@ -51,8 +51,11 @@ def refusal(errcode: int) -> Answer:
 
 @dataclass
 class Wire:
-    """wxbot.typing_indicator.indicator.port.TypingCalls that notes what reaches it. ``answers``: to the typing calls to come. ``queue``: seconds
-    that a typing call waits before it is written; ``refused``: when one was not, for want of a permit."""
+    """wxbot.typing_indicator.port.TypingCalls that records the calls.
+
+    ``answers``: to the typing calls to come. ``queue``: seconds that a typing call waits before it is written.
+    ``refused``: when one was not, for want of a permit.
+    """
 
     clock: ManualClock
     answers: deque[Answer] = field(default_factory=deque)

@@ -8,11 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from wxbot.cli.check import check as check_everything
+from wxbot.cli.operate import deadletters, handovers, store_group
 from wxbot.errors import ConfigError, PluginError, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
@@ -23,9 +24,6 @@ from wxbot.settings.accounts_file import all_secrets, load_accounts
 from wxbot.settings.schema import Settings
 from wxbot.version import __version__
 
-Result = TypeVar("Result")
-
-LIST_LIMIT = 1_000_000
 USER_FAULT = 2
 
 
@@ -227,24 +225,6 @@ def _one_after_the_other(accounts: Mapping[str, Settings]) -> Iterator[Settings]
         yield settings
 
 
-_ACCOUNT = click.option("--account", metavar="NAME", default=None, help="Whose; needed where there are several.")
-
-
-def _chosen(name: str | None) -> Settings:
-    """The settings of the account ``name``; without a name, of the only one. Raises UsageError, ConfigError."""
-    accounts = load_accounts()
-    if name in accounts and name:
-        return accounts[name]
-    if "" in accounts and name is not None:
-        raise click.UsageError("there is one account, without a name (WXBOT_ACCOUNTS is not set): leave --account out")
-    if name is None and len(accounts) == 1:
-        return next(iter(accounts.values()))
-    there = ", ".join(accounts)
-    if name is None:
-        raise click.UsageError(f"there are several accounts, say which one with --account: {there}")
-    raise click.UsageError(f"there is no account {name!r}; there are {there}")
-
-
 def _say(text: str) -> None:
     click.echo(text)
     sys.stdout.flush()
@@ -255,5 +235,5 @@ def _lines_written() -> Iterator[str]:
         yield text.rstrip("\n")
 
 
-if __name__ == "__main__":
-    main()
+for group in (deadletters, handovers, store_group):
+    main.add_command(group)

@@ -10,11 +10,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from wxbot.cli.main import _ACCOUNT, LIST_LIMIT, Result, _chosen, main
 from wxbot.delivery.turn import RUN_AGAIN
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.server.assembly import make_bulk, make_clock, make_store
@@ -24,8 +23,15 @@ from wxbot.store.copying import End, copy, summary
 from wxbot.store.port import Store
 from wxbot.store.records import ConversationKey, DeadLetter, HandOver
 
+Result = TypeVar("Result")
 
-@main.group()
+LIST_LIMIT = 1_000_000
+
+
+_ACCOUNT = click.option("--account", metavar="NAME", default=None, help="Whose; needed where there are several.")
+
+
+@click.group()
 def deadletters() -> None:
     """Messages that could not be answered: look at them, try them again, drop them."""
 
@@ -149,7 +155,7 @@ def _local_time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-@main.group()
+@click.group()
 def handovers() -> None:
     """Users who are with human agents: the bot is silent towards them."""
 
@@ -181,7 +187,7 @@ def end_hand_over(openid: str, account: str | None) -> None:
     click.echo(f"{openid} is with the bot again")
 
 
-@main.group("store")
+@click.group("store")
 def store_group() -> None:
     """The store with all messages: move it to another place."""
 
@@ -239,3 +245,18 @@ def _opened(address: str, *, create: bool) -> Iterator[End]:
         yield End(name, bulk, clock)
     finally:
         bulk.close()
+
+
+def _chosen(name: str | None) -> Settings:
+    """The settings of the account ``name``; without a name, of the only one. Raises UsageError, ConfigError."""
+    accounts = load_accounts()
+    if name in accounts and name:
+        return accounts[name]
+    if "" in accounts and name is not None:
+        raise click.UsageError("there is one account, without a name (WXBOT_ACCOUNTS is not set): leave --account out")
+    if name is None and len(accounts) == 1:
+        return next(iter(accounts.values()))
+    there = ", ".join(accounts)
+    if name is None:
+        raise click.UsageError(f"there are several accounts, say which one with --account: {there}")
+    raise click.UsageError(f"there is no account {name!r}; there are {there}")

@@ -1,4 +1,4 @@
-"""What a bot answers: frozen values, ready to be stored. How WeChat wants them written is ``wxbot/wechat/api/send_body.py``.
+"""Replies as frozen values that can be stored. `wxbot/wechat/api/send_body.py` writes them as WeChat wants them."""
 
 Which account may send which kind: ``wxbot/model/accounts.py``.
 """

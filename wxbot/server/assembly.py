@@ -21,10 +21,8 @@ from wxbot.wechat.push.cloud_callback import CloudCallback
 if TYPE_CHECKING:  # who stays with SQLite need not have these
     from wxbot.wakeups.dramatiq.broker import HintBroker
     from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
-from wxbot.clock import Clock
 from wxbot.delivery.composer import Outgoing
 from wxbot.model.media import MAX_BYTES
-from wxbot.store.records import ConversationKey
 
 Made = TypeVar("Made")
 

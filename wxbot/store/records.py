@@ -51,7 +51,7 @@ class Arrival:
 class Lease:
     """The right to work one conversation until ``expires_at``; ``fence`` grows with every change of owner.
 
-    ``margin``: seconds before ``expires_at`` from which on its owner no longer relies on it (``wxbot.conversation.dispatcher``).
+    ``margin``: seconds before ``expires_at`` from which on its owner no longer relies on it (``wxbot.conversation``).
     """
 
     key: ConversationKey

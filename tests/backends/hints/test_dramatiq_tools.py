@@ -170,8 +170,8 @@ def test_prometheus_reads_what_was_counted(redis_server: RedisServer, tmp_path: 
 
 _WORKER = f"""
 import os, threading
-from wxbot.backends.dramatiq.broker import make_broker
-from wxbot.backends.dramatiq.hints import HintReader
+from wxbot.wakeups.dramatiq.broker import make_broker
+from wxbot.wakeups.dramatiq.hints import HintReader
 heard = threading.Semaphore(0)
 reader = HintReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: heard.release())
 reader.start()
@@ -180,6 +180,6 @@ reader.stop()
 """
 _WEB = """
 import sys
-from wxbot.backends.dramatiq.broker import metrics
+from wxbot.wakeups.dramatiq.broker import metrics
 sys.stdout.buffer.write(metrics())
 """

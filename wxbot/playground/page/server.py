@@ -35,7 +35,7 @@ from wxbot.playground.world import AccountChoice
 from wxbot.testing.background import Background
 from wxbot.testing.media import content_type_of
 
-log = logging.getLogger("wxbot.simulator")
+log = logging.getLogger("wxbot.playground")
 
 Body = TypeVar("Body")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

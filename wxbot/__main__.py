@@ -1,0 +1,3 @@
+from wxbot.cli.main import main
+
+main()

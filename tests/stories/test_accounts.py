@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.plugins.conftest import no_module_stays
+from tests.plugin.conftest import no_module_stays
 from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer

@@ -1,4 +1,4 @@
-"""Replies as frozen values that can be stored. `wxbot/wechat/api/send_body.py` writes them as WeChat wants them."""
+"""Replies as frozen values that can be stored. `wxbot/wechat/api/send_body.py` writes them as WeChat wants them.
 
 Which account may send which kind: ``wxbot/model/accounts.py``.
 """

@@ -1,0 +1,262 @@
+"""The export: a pytest file that reads well, passes every check, and fails when the plugin answers differently."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.playground.support import MINI_PROGRAM, OFFICIAL, TYPED, played
+from wxbot.errors import PluginError
+from wxbot.playground.replay.export import NotExportable, as_pytest
+from wxbot.playground.transcript import (
+    Closes,
+    Enters,
+    Fault,
+    Forward,
+    Hold,
+    Matches,
+    Redeliver,
+    Release,
+    Says,
+    Sees,
+    SendsPicture,
+    SetMode,
+    Step,
+    Takes,
+    Transcript,
+    Writes,
+)
+from wxbot.testing import chat
+
+ROOT = Path(__file__).parents[2]
+
+PROJECT = Path(__file__).parents[2]
+PLUGIN = """\
+from collections.abc import AsyncIterator
+
+from wxbot import Context, Plugin
+
+plugin = Plugin("parrot")
+
+
+@plugin.image
+async def picture(ctx: Context) -> str:
+    return "a picture"
+
+
+@plugin.fallback
+async def back(ctx: Context) -> str | None:
+    return ctx.text or None
+"""
+TWICE = """\
+    yield ctx.text
+    yield ctx.text"""
+EXPECTED = '''\
+"""What was played in the simulator: two users."""
+
+import re
+
+from wxbot.testing import LeapingClock, chat
+
+
+class Like:
+    """Equal to every text in which the pattern is found."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and bool(re.search(self.pattern, other))
+
+    def __hash__(self) -> int:
+        return hash(self.pattern)
+
+    def __repr__(self) -> str:
+        return f"Like({self.pattern!r})"
+
+
+def test_two_users() -> None:
+    clock = LeapingClock()
+    with chat(
+        name="amy",
+        clock=clock,
+        mode="safe",
+        format="json",
+        plugin_folders="plugins",
+        plugins="parrot",
+    ) as amy:
+        wechat = amy.wechat
+        bob = wechat.user("Bob")
+        amy.says("你好").wait()
+        amy.waits_for("你好")
+        assert amy.saw[:3] == ["Typing", "CancelTyping", "你好"]
+        clock.forward(31)
+        wechat.faults.fail("send", errcode=-1, times=1)
+        amy_push_2 = amy.enters("shop")
+        amy_push_2.redeliver()
+        bob.says("order")
+        bob.waits_for(lambda _: True, timeout=90, times=3)
+        amy.says("你好")
+        amy.waits_for("你好", times=2)
+        wechat.waits_until_quiet()  # an answer too many would come now
+        assert amy.saw[3:] == ["Typing", "CancelTyping", "你好"]
+        assert bob.saw == ["Typing", "CancelTyping", Like("^Order [0-9]+$")]
+'''
+TWO_USERS = (
+    Says("amy", "你好"),
+    Sees("amy", (*TYPED, "你好")),
+    Forward(31.0),
+    Fault("send", "fail"),
+    Enters("amy", "shop"),
+    Redeliver("amy"),
+    Says("Bob", "order"),
+    Sees("Bob", (*TYPED, Matches("^Order [0-9]+$")), within=90),
+    Says("amy", "你好"),
+    Sees("amy", (*TYPED, "你好")),
+)
+
+
+def of(*steps: Step, typing: bool = True) -> Transcript:
+    return Transcript("miniprogram", "safe", "json", steps, typing)
+
+
+TALK = of(
+    Says("amy", "你好"),
+    Sees("amy", (*TYPED, "你好")),
+    SendsPicture("bob b", b"x" * 100),
+    Sees("bob b", ("Typing",)),
+    Sees("bob b", ("CancelTyping", Matches("^a p"))),
+    Redeliver("amy"),
+    Forward(31),
+    Fault("send", "fail"),
+    Says("amy", "again"),
+    Sees("amy", (*TYPED, "again")),
+    Hold(),
+    Says("amy", "held"),
+    Release(),
+    Sees("amy", (*TYPED, "held")),
+    SetMode("compatible"),
+    Takes("kf1", "amy"),
+    Writes("kf1", "hello", "amy"),
+    Sees("amy", ("hello",)),
+    Closes("kf1", "amy"),
+)
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_it_reads_like_the_tests_of_the_project() -> None:
+    source = as_pytest(of(*TWO_USERS), "plugins", "parrot", "two users")
+    assert source == EXPECTED
+
+
+def test_formatter_linter_and_type_checker_have_nothing_to_say(tmp_path: Path) -> None:
+    for number, transcript in enumerate([MINI_PROGRAM, OFFICIAL, of(*TWO_USERS), of(), TALK]):
+        source = as_pytest(transcript, "a,b", "", 'a "name"\\ of\n它')
+        (tmp_path / f"test_{number}.py").write_text(source, encoding="utf-8")
+    for columns in ("88", "120"):
+        formatted = run(tmp_path, "ruff", "format", "--isolated", "--diff", "--line-length", columns, ".")
+        assert formatted.returncode == 0, formatted.stdout + formatted.stderr
+    linted = run(tmp_path, "ruff", "check", "--isolated", ".")
+    assert linted.returncode == 0, linted.stdout
+    typed = run(ROOT, "mypy", str(tmp_path))  # as strict as here; its cache is that of `make check`
+    assert typed.returncode == 0, typed.stdout
+
+
+@given(st.lists(st.text(max_size=60), max_size=4), st.text(min_size=1, max_size=40), st.text(max_size=40))
+def test_whatever_is_said_is_in_the_source(said: list[str], user: str, name: str) -> None:
+    steps = [step for text in said for step in (Says(user, text), Sees(user, (text,)))]
+    tree = ast.parse(as_pytest(of(*steps), user, name, name))
+    constants = {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert {*said, user} <= constants
+
+
+@settings(max_examples=12)  # each starts a process
+@given(st.lists(st.one_of(st.text(max_size=40), st.text("'\"\\字 x", max_size=60)), min_size=1, max_size=20))
+def test_whatever_is_said_is_laid_out_as_the_formatter_does(said: list[str]) -> None:
+    source = as_pytest(of(*(Says("amy", text) for text in said), Sees("amy", tuple(said))), "plugins")
+    command = ["ruff", "format", "--isolated", "--diff", "--stdin-filename", "test_it.py", "-"]
+    done = subprocess.run([sys.executable, "-m", *command], input=source.encode(), capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_it_passes_with_the_bot_and_fails_when_the_answer_changes(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugins" / "parrot.py"
+    plugin.parent.mkdir()
+    plugin.write_text(PLUGIN)
+    (tmp_path / "test_talk.py").write_text(as_pytest(TALK, "plugins", "parrot", "talk"), encoding="utf-8")
+    passed = run(tmp_path, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "test_talk.py")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    plugin.write_text(PLUGIN.replace("a picture", "A picture"))
+    failed = run(tmp_path, "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "test_talk.py")
+    assert failed.returncode == 1
+    assert "A picture" in failed.stdout
+
+
+def test_an_answer_too_many_fails(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugins" / "parrot.py"
+    plugin.parent.mkdir()
+    plugin.write_text(PLUGIN.replace("str | None", "AsyncIterator[str]").replace("    return ctx.text or None", TWICE))
+    talk = of(Says("amy", "a"), Sees("amy", ("a",)), typing=False)
+    (tmp_path / "test_talk.py").write_text(as_pytest(talk, "plugins", "", "talk"), encoding="utf-8")
+    failed = run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "test_talk.py")
+    assert failed.returncode == 1
+    assert "replies(amy)" in failed.stdout
+
+
+def test_the_same_transcript_passes_in_the_player(tmp_path: Path) -> None:
+    assert played(TALK, tmp_path / "db") == []
+
+
+def test_a_test_has_one_bot_from_beginning_to_end() -> None:
+    with pytest.raises(NotExportable, match="plaintext"):
+        as_pytest(of(SetMode("plain")), "plugins")
+    as_pytest(of(SetMode("compatible")), "plugins")
+
+
+def test_what_was_never_pushed_cannot_be_delivered_again() -> None:
+    with pytest.raises(NotExportable, match="amy has 0 push"):
+        as_pytest(of(Redeliver("amy")), "plugins")
+    with pytest.raises(NotExportable, match="amy has 1 push"):
+        as_pytest(of(Says("amy", "a"), Redeliver("amy", 2)), "plugins")
+
+
+def test_users_have_variables_of_their_own() -> None:
+    names = ["amy", "Amy", "l", "class", "chat", "小王", "小李", "a b", "a-b"]
+    source = as_pytest(of(*(Says(name, "hi") for name in names)), "plugins")
+    variables = [line.split(".says")[0].strip() for line in source.splitlines() if ".says(" in line]
+    expected = ["amy", "amy_2", "user_l", "user_class", "user_chat", "user", "user_2", "a_b", "a_b_2"]
+    assert variables == expected
+
+
+# -- chat with plugin folders
+
+
+def test_chat_takes_its_plugins_from_folders(tmp_path: Path) -> None:
+    (tmp_path / "parrot.py").write_text(PLUGIN)
+    with chat(plugin_folders=str(tmp_path), plugins="parrot", mode="compatible", format="json") as user:
+        assert (user.wechat.mode, user.wechat.format) == ("compatible", "json")
+        user.says("hi")
+        user.waits_for("hi")
+    with chat(plugin_folders=str(tmp_path), mode="plain") as user:
+        user.says("hi")
+        user.waits_for("hi")
+
+
+def test_chat_with_folders_that_have_none(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="there are no plugins in"), chat(plugin_folders=str(tmp_path)):
+        pass

@@ -1,0 +1,275 @@
+"""Who may use the page: this machine, else only who has the key; another site in the same browser never."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.playground.page_support import JSON, PATIENCE, Answer, Desk, desk_for
+from wxbot.playground.page.access import COOKIE, HEADERS, is_loopback, new_key
+
+KEY = "the-key-that-was-printed"
+
+GETS = [
+    "/",
+    "/static/index.html",
+    "/static/none",
+    "/events",
+    "/rows/0",
+    "/media/none",
+    "/lanes/alice",
+    "/log",
+    "/transcript.yaml",
+    "/transcript.py",
+    "/none",
+]
+POSTS = [
+    "/users",
+    "/users/alice/deeds",
+    "/users/alice/pictures",
+    "/redeliver",
+    "/knobs",
+    "/release",
+    "/faults",
+    "/faults/clear",
+    "/token/revoke",
+    "/clock",
+    "/bot/restart",
+    "/account",
+    "/agents",
+    "/play",
+]
+ROUTES = [
+    *(("GET", path) for path in GETS),
+    *(("POST", path) for path in POSTS),
+    ("PUT", "/users"),
+    ("HEAD", "/events"),
+]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """At a page on loopback, without a key."""
+    with desk_for(tmp_path) as desk:
+        yield desk
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Desk]:
+    """At a page that asks for the key."""
+    with desk_for(tmp_path, key=KEY) as desk:
+        yield desk
+
+
+def raw(desk: Desk, *lines: bytes) -> Answer:
+    """A request as nobody's library would write it."""
+    with closing(socket.create_connection(("127.0.0.1", desk.server.port), PATIENCE)) as connection:
+        connection.sendall(b"\r\n".join([b"GET / HTTP/1.1", *lines, b"Connection: close", b"", b""]))
+        answer = bytearray()
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = bytes(answer).partition(b"\r\n\r\n")
+    first, *headers = head.decode("latin-1").split("\r\n")
+    named = dict(header.split(": ", 1) for header in headers)
+    return Answer(int(first.split()[1]), named, body)
+
+
+def assert_refused(answer: Answer, words: str) -> None:
+    assert answer.status == 403
+    assert words in answer.error
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+
+
+# -- names that were made to point here
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.9.9.9", "127.0.0.1:{port}", "localhost:{port}", "[::1]:1"],
+)
+def test_names_of_this_machine(desk: Desk, host: str) -> None:
+    assert desk.ask("GET", "/", headers={"Host": host.format(port=desk.server.port)}).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1@evil.example",
+        "192.168.1.7",
+        "10.0.0.1:8000",
+        "0.0.0.0",  # noqa: S104
+        "[::]",
+        "[::2]",
+        "",
+        ":80",
+        "[",
+        "[::1",
+        "a]b",
+        "127.0.0.1:x",
+        "localhost/..",
+        "localhost?",
+    ],
+)
+def test_names_of_other_machines(desk: Desk, host: str) -> None:
+    answer = desk.ask("GET", "/", headers={"Host": host})
+    if host in ("127.0.0.1:x", "localhost/..", "localhost?"):
+        assert answer.status in (200, 400, 403)
+    else:
+        assert_refused(answer, "this machine")
+
+
+def test_hosts_that_are_no_text(desk: Desk) -> None:
+    for host in (b"\xff\xfe", "ｌｏｃａｌｈｏｓｔ".encode(), "℀.example".encode(), b"xn--\xe9"):
+        assert_refused(raw(desk, b"Host: " + host), "this machine")
+    assert raw(desk).status in (400, 403)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_no_route_is_forgotten(desk: Desk, method: str, path: str) -> None:
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        answer = desk.ask(method, path, b"{}" if method == "POST" else None, {"Content-Type": JSON, **headers})
+        assert answer.status == 403
+        for name, value in HEADERS.items():
+            assert answer.headers[name] == value
+    assert desk.wechat.users == []
+
+
+# -- other sites
+
+
+def test_the_page_itself_may_ask(desk: Desk) -> None:
+    for host in ("127.0.0.1", "localhost"):
+        own = f"{host}:{desk.server.port}"
+        answer = desk.ask(
+            "POST",
+            "/users",
+            b'{"name": "%s"}' % host.encode(),
+            {"Host": own, "Origin": f"http://{own}", "Content-Type": JSON},
+        )
+        assert answer.status == 201
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "https://evil.example",
+        "null",
+        "",
+        "http://127.0.0.1",
+        "http://127.0.0.1:1",
+        "http://localhost:{port}",
+        "http://127.0.0.1:{port}@evil.example",
+        "http://127.0.0.1:{port}.evil.example",
+        "file://",
+        "http://[",
+        "nonsense",
+    ],
+)
+def test_another_site_may_not(desk: Desk, origin: str) -> None:
+    headers = {"Origin": origin.format(port=desk.server.port), "Content-Type": JSON}
+    assert_refused(desk.ask("POST", "/users", b'{"name": "bob"}', headers), "another site")
+    assert desk.wechat.users == []
+
+
+# -- the key
+
+
+def cookie_of(answer: Answer) -> str:
+    return answer.headers["Set-Cookie"].partition(";")[0]
+
+
+def test_the_printed_address_opens_the_page(guarded: Desk) -> None:
+    opened = guarded.ask("GET", f"/?key={KEY}", headers={"Host": "desk.example"})
+    assert opened.status == 303
+    assert opened.headers["Location"] == "/"
+    assert "key" not in opened.headers["Location"]
+    cookie = opened.headers["Set-Cookie"]
+    attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
+    assert {"httponly", "samesite=strict", "path=/"} <= attributes
+    guarded.headers = {"Cookie": cookie_of(opened), "Host": "desk.example"}
+    assert guarded.get("/").status == 200
+    alice = guarded.adds("alice")
+    with guarded.opens() as page:
+        guarded.lets(alice, "says", text="hi")
+        page.row("hi", "send")
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_without_the_key_nothing_is_served(guarded: Desk, method: str, path: str) -> None:
+    body = b"{}" if method == "POST" else None
+    wrong = [
+        {},
+        {"Cookie": f"{COOKIE}=wrong"},
+        {"Cookie": f"{COOKIE}="},
+        {"Cookie": f"other={KEY}"},
+        {"Cookie": f"{COOKIE}={KEY}x"},
+        {"Cookie": f"{COOKIE}={KEY[:-1]}"},
+        {"Cookie": f"{COOKIE}={KEY}", "Origin": "http://evil.example"},
+    ]
+    for headers in wrong:
+        answer = guarded.ask(method, path, body, {"Content-Type": JSON, **headers})
+        assert answer.status == 403, headers
+        assert "Set-Cookie" not in answer.headers
+        for name, value in HEADERS.items():
+            assert answer.headers[name] == value
+    assert guarded.wechat.users == []
+
+
+@pytest.mark.parametrize(
+    "key", ["", "wrong", KEY + "x", KEY[:-1], KEY.upper(), "%FF%FE", "%E4%BD%A0", "%00", "%ED%A0%80"]
+)
+def test_a_wrong_key(guarded: Desk, key: str) -> None:
+    answer = guarded.get(f"/?key={key}")
+    assert_refused(answer, "key")
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_the_key_opens_the_page_only(guarded: Desk) -> None:
+    for path in ("/events", "/log", "/static/index.html", "/rows/0"):
+        assert_refused(guarded.get(f"{path}?key={KEY}"), "key")
+
+
+@pytest.mark.parametrize("cookie", [b"\xff\xfe", "你好".encode(), b"\xed\xa0\x80", b'"\\303\\277"', b"\\377", b"a b c"])
+def test_cookies_that_are_no_text(guarded: Desk, cookie: bytes) -> None:
+    host = b"Host: desk.example"
+    assert_refused(raw(guarded, host, b"Cookie: " + COOKIE.encode() + b"=" + cookie), "key")
+    assert_refused(raw(guarded, host, b"Cookie: " + cookie), "key")
+
+
+def test_on_loopback_there_is_no_key_to_bring(desk: Desk) -> None:
+    answer = desk.get("/?key=")
+    assert answer.status == 200
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_a_new_key_is_another_one() -> None:
+    keys = {new_key() for _ in range(100)}
+    assert len(keys) == 100
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{32}", key) for key in keys)
+
+
+# -- what is loopback
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_from_this_machine_only(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "::", "192.168.0.1", "8.8.8.8", "name", "", "localhost.name", "127.0.0.1.name", "[", "::2"],  # noqa: S104
+)
+def test_from_elsewhere_too(host: str) -> None:
+    assert not is_loopback(host)

@@ -1,0 +1,552 @@
+"""What is drawn of each record: its row, its bubble on the phone, and the lanes of a user's time."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.testing.bot import Caller, Receiver
+from wxbot.playground.page.bubbles import bubble_of, media_path
+from wxbot.playground.page.lanes import lanes_of
+from wxbot.playground.page.rows import RowBook, user_state
+from wxbot.testing import CLIP, PICTURE, FakeWeChat, ManualClock, Record, User
+from wxbot.testing.exchange import KEPT
+from wxbot.testing.rules import AccountKind
+
+Deed = Callable[[User], object]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def bot() -> Iterator[Receiver]:
+    with Receiver() as bot:
+        yield bot
+
+
+@pytest.fixture
+def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, mode="plain", format="json", callback_url=bot.url, tries=1) as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def official(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
+    with FakeWeChat(
+        clock, mode="plain", format="xml", account_kind="official", callback_url=bot.url, tries=1
+    ) as wechat:
+        yield wechat
+
+
+class Phone:
+    """Alice's, with the timeline beside it."""
+
+    def __init__(self, wechat: FakeWeChat) -> None:
+        self.wechat = wechat
+        self.began = wechat.clock.now()
+        self.book = RowBook(wechat, self.began)
+        wechat.on_record(self.book.write)
+        self.alice = wechat.user("alice")
+        self.caller = Caller(wechat)
+
+    def does(self, deed: Deed) -> dict[str, Any]:
+        """Alice does something; its bubble."""
+        before = len(self.book.entries)
+        push: Any = deed(self.alice)
+        push.wait()
+        bubble: dict[str, Any] = self.book.entries[before].row["bubble"]
+        return bubble
+
+    def gets(self, kind: str, content: Any, **options: Any) -> dict[str, Any]:
+        """The bot sends something; its bubble."""
+        body = {"touser": self.alice.openid, "msgtype": kind, kind: content, **options}
+        assert self.caller.call("/cgi-bin/message/custom/send", body) == 0
+        bubble: dict[str, Any] = self.book.entries[-1].row["bubble"]
+        return bubble
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [entry.row for entry in self.book.entries if entry.record.openid]
+
+    def lanes(self) -> dict[str, list[tuple[float, float | None, str]]]:
+        """From, to and label of each bar."""
+        now = self.wechat.clock.now() - self.began
+        told = lanes_of(self.alice.openid, self.book.entries, now)
+        return {lane["lane"]: [(bar["from"], bar["to"], bar["label"]) for bar in lane["bars"]] for lane in told}
+
+
+# -- what a user does
+
+MINI_PROGRAM: list[tuple[Deed, dict[str, Any]]] = [
+    (lambda user: user.says("你好"), {"kind": "text", "text": "你好"}),
+    (lambda user: user.sends_image(media_id="a/b"), {"kind": "image", "picture": "/media/a%2Fb"}),
+    (
+        lambda user: user.sends_mini_program_page("Shoes", page_path="pages/shoes", thumb_media_id="T1"),
+        {
+            "kind": "page",
+            "title": "Shoes",
+            "path": "pages/shoes",
+            "appid": "wx0123456789abcdef",
+            "picture": "/media/T1",
+        },
+    ),
+    (lambda user: user.enters(), {"kind": "event", "title": "user_enter_tempsession"}),
+    (
+        lambda user: user.enters("shop"),
+        {"kind": "event", "title": "user_enter_tempsession", "description": "shop"},
+    ),
+    (lambda user: user.does("odd", EventKey=7), {"kind": "event", "title": "odd", "description": "7"}),
+    (lambda user: user.sends("odd", Content="x"), {"kind": "other", "title": "odd", "description": "[odd]"}),
+]
+OFFICIAL: list[tuple[Deed, dict[str, Any]]] = [
+    (lambda user: user.sends_voice(media_id="V1"), {"kind": "voice", "media": "/media/V1"}),
+    (lambda user: user.sends("video", MediaId="C1"), {"kind": "video", "media": "/media/C1"}),
+    (
+        lambda user: user.sends("shortvideo", MediaId="C1", ThumbMediaId="T1"),
+        {"kind": "video", "media": "/media/C1", "picture": "/media/T1"},
+    ),
+    (
+        lambda user: user.sends_location(39.9, 116.4, label="北京"),
+        {"kind": "other", "title": "location", "description": "北京 39.9, 116.4"},
+    ),
+    (
+        lambda user: user.sends_location(-1.5, 0),
+        {"kind": "other", "title": "location", "description": "-1.5, 0"},
+    ),
+    (
+        lambda user: user.sends_link("News", "today", "http://127.0.0.1/n"),
+        {"kind": "link", "title": "News", "description": "today", "url": "http://127.0.0.1/n"},
+    ),
+    (lambda user: user.follows(), {"kind": "event", "title": "subscribe"}),
+    (lambda user: user.follows("7"), {"kind": "event", "title": "subscribe", "description": "qrscene_7"}),
+    (lambda user: user.clicks("menu-1"), {"kind": "event", "title": "CLICK", "description": "menu-1"}),
+]
+
+
+@pytest.mark.parametrize(("deed", "drawn"), MINI_PROGRAM)
+def test_what_a_user_of_a_mini_program_does(wechat: FakeWeChat, deed: Deed, drawn: dict[str, Any]) -> None:
+    assert Phone(wechat).does(deed) == {"side": "user", **drawn}
+
+
+@pytest.mark.parametrize(("deed", "drawn"), OFFICIAL)
+def test_what_a_user_of_an_official_account_does(official: FakeWeChat, deed: Deed, drawn: dict[str, Any]) -> None:
+    assert Phone(official).does(deed) == {"side": "user", **drawn}
+
+
+# -- what the bot sends
+
+
+def test_what_a_mini_program_sends(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    picture = wechat.add_media("image", PICTURE, media_id="P 1")
+    assert phone.gets("text", {"content": "<a href='x'>你好</a>"}) == {
+        "side": "bot",
+        "kind": "text",
+        "text": "<a href='x'>你好</a>",
+    }
+    assert phone.gets("text", {"content": "hi"}, aimsgcontext={"is_ai_msg": 1})["ai"] is True
+    assert "ai" not in phone.gets("text", {"content": "hi"}, aimsgcontext={"is_ai_msg": 0})
+    assert phone.gets("image", {"media_id": picture}) == {"side": "bot", "kind": "image", "picture": "/media/P%201"}
+    link = {"title": "T", "description": "D", "url": "http://x/1", "thumb_url": "http://x/2"}
+    assert phone.gets("link", link) == {
+        "side": "bot",
+        "kind": "link",
+        "title": "T",
+        "description": "D",
+        "url": "http://x/1",
+        "picture": "http://x/2",
+    }
+    phone.does(lambda user: user.says("more"))
+    page = {"title": "T", "pagepath": "pages/x", "thumb_media_id": picture}
+    assert phone.gets("miniprogrampage", page) == {
+        "side": "bot",
+        "kind": "page",
+        "title": "T",
+        "path": "pages/x",
+        "picture": "/media/P%201",
+    }
+
+
+def official_messages(wechat: FakeWeChat) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    wechat.add_media("image", PICTURE, media_id="P1")
+    wechat.add_media("voice", b"#!AMR\n", media_id="V1")
+    wechat.add_media("video", CLIP, media_id="C1")
+    menu = {"head_content": "H", "list": [{"id": 1, "content": "Yes"}, {"id": "b", "content": "No"}]}
+    items = [{"id": "1", "label": "Yes"}, {"id": "b", "label": "No"}]
+    return [
+        ("voice", {"media_id": "V1"}, {"kind": "voice", "media": "/media/V1"}),
+        ("video", {"media_id": "C1"}, {"kind": "video", "media": "/media/C1"}),
+        (
+            "video",
+            {"media_id": "C1", "thumb_media_id": "P1", "title": "T", "description": "D"},
+            {"kind": "video", "media": "/media/C1", "picture": "/media/P1", "title": "T", "description": "D"},
+        ),
+        (
+            "music",
+            {"musicurl": "http://x/m", "thumb_media_id": "P1", "title": "T"},
+            {"kind": "music", "url": "http://x/m", "picture": "/media/P1", "title": "T"},
+        ),
+        (
+            "news",
+            {"articles": [{"title": "T", "description": "D", "url": "http://x/1", "picurl": "http://x/2"}]},
+            {"kind": "news", "title": "T", "description": "D", "url": "http://x/1", "picture": "http://x/2"},
+        ),
+        ("msgmenu", menu, {"kind": "menu", "text": "H", "items": items}),
+        (
+            "msgmenu",
+            {"list": menu["list"], "tail_content": "Z"},
+            {"kind": "menu", "items": items, "tail": "Z"},
+        ),
+        (
+            "miniprogrampage",
+            {"title": "T", "pagepath": "pages/x", "thumb_media_id": "P1", "appid": "wx9"},
+            {"kind": "page", "title": "T", "path": "pages/x", "picture": "/media/P1", "appid": "wx9"},
+        ),
+        ("mpnewsarticle", {"article_id": "A1"}, {"kind": "other", "title": "mpnewsarticle", "description": "A1"}),
+        ("wxcard", {"card_id": "K1"}, {"kind": "other", "title": "wxcard", "description": "K1"}),
+        ("mpnews", {"media_id": "M1"}, {"kind": "other", "title": "mpnews", "description": "M1"}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(11))
+def test_what_an_official_account_sends(official: FakeWeChat, number: int) -> None:
+    phone = Phone(official)
+    phone.does(lambda user: user.says("hi"))
+    kind, content, drawn = official_messages(official)[number]
+    assert phone.gets(kind, content) == {"side": "bot", **drawn}
+
+
+def test_what_was_refused_or_never_came_is_no_bubble(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    assert phone.caller.sends(phone.alice, "too early") == 45015
+    wechat.faults.fail("send", 45009)
+    phone.does(lambda user: user.says("hi"))
+    assert phone.caller.sends(phone.alice, "failed") == 45009
+    assert phone.caller.typing(phone.alice) == 0
+    assert [row["kind"] for row in phone.rows if "bubble" in row] == ["user"]
+
+
+def test_answers_the_bot_never_meant_to_send_so_do_no_harm(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    nonsense: list[Any] = [
+        {"touser": phone.alice.openid},
+        {"touser": phone.alice.openid, "msgtype": 5},
+        {"touser": phone.alice.openid, "msgtype": ["text"], "text": {}},
+        {"touser": phone.alice.openid, "msgtype": "news", "news": {"articles": [7]}},
+        {"touser": phone.alice.openid, "msgtype": "msgmenu", "msgmenu": {"list": [{}]}},
+        {"touser": phone.alice.openid, "msgtype": "text", "text": "hi"},
+        {"touser": ["alice"]},
+        [],
+    ]
+    for body in nonsense:
+        assert phone.caller.call("/cgi-bin/message/custom/send", body) != 0
+    assert all("bubble" not in row for row in phone.rows if row["kind"] == "send")
+
+
+# -- passive answers
+
+
+def record(kind: Any, body: Mapping[str, Any], what: str = "?", errcode: int | None = 0) -> Record:
+    return Record(at=0.0, kind=kind, what=what, openid="o1", errcode=errcode, body=body)
+
+
+PASSIVE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"MsgType": "text", "Content": "你好"}, {"kind": "text", "text": "你好"}),
+    ({"MsgType": "image", "Image": {"MediaId": "P1"}}, {"kind": "image", "picture": "/media/P1"}),
+    ({"MsgType": "voice", "Voice": {"MediaId": "V1"}}, {"kind": "voice", "media": "/media/V1"}),
+    (
+        {"MsgType": "video", "Video": {"MediaId": "C1", "Title": "T", "Description": "D"}},
+        {"kind": "video", "media": "/media/C1", "title": "T", "description": "D"},
+    ),
+    (
+        {"MsgType": "music", "Music": {"ThumbMediaId": "P1", "Title": "T", "MusicUrl": "http://x/m"}},
+        {"kind": "music", "picture": "/media/P1", "title": "T", "url": "http://x/m"},
+    ),
+    (
+        {"MsgType": "news", "ArticleCount": 1, "Articles": {"item": {"Title": "T", "PicUrl": "p", "Url": "u"}}},
+        {"kind": "news", "title": "T", "picture": "p", "url": "u"},
+    ),
+    (
+        {"MsgType": "news", "Articles": [{"Title": "T"}, {"Title": "second"}, {"Title": "third"}]},
+        {"kind": "news", "title": "T", "tail": "second\nthird"},
+    ),
+    ({"MsgType": "news", "Articles": ["odd"]}, {"kind": "news"}),
+]
+
+
+@pytest.mark.parametrize(("fields", "drawn"), PASSIVE)
+def test_passive_answers(fields: dict[str, Any], drawn: dict[str, Any]) -> None:
+    assert bubble_of(record("passive", fields)) == {"side": "bot", **drawn}
+
+
+def test_a_transfer_to_an_agent_is_seen_by_nobody() -> None:
+    fields = {"MsgType": "transfer_customer_service"}
+    assert bubble_of(record("passive", fields, "[transfer_customer_service]", errcode=None)) is None
+
+
+def test_an_encrypted_passive_answer_on_its_way(clock: ManualClock, bot: Receiver) -> None:
+    with FakeWeChat(clock, mode="plain", format="xml", account_kind="unverified", callback_url=bot.url) as wechat:
+        phone = Phone(wechat)
+        bot.answer = lambda received: (
+            200,
+            f"<xml><ToUserName>{phone.alice.openid}</ToUserName><FromUserName>gh_0123456789ab</FromUserName>"
+            "<CreateTime>1</CreateTime><MsgType>text</MsgType><Content>&lt;好&gt;</Content></xml>".encode(),
+        )
+        phone.does(lambda user: user.says("hi"))
+        (row,) = [row for row in phone.rows if row["kind"] == "passive"]
+        assert row["bubble"] == {"side": "bot", "kind": "text", "text": "<好>"}
+        assert phone.lanes()["reply"] == [(0.0, 0.0, "<好>")]
+
+
+# -- agents and notices
+
+
+def test_agents_and_the_notice_that_nobody_serves(wechat: FakeWeChat, bot: Receiver) -> None:
+    phone = Phone(wechat)
+    agent = wechat.agent("kf1@gh")
+    taken = phone.does(agent.takes)
+    assert taken == {"side": "agent", "kind": "event", "title": "kf_create_session", "description": "kf1@gh"}
+    agent.says(phone.alice, "I am here")
+    assert phone.rows[-1]["bubble"] == {"side": "agent", "kind": "text", "text": "I am here"}
+    phone.does(agent.closes)
+    bot.answer = lambda received: (500, b"")
+    phone.does(lambda user: user.says("hi"))
+    wechat.waits_until(lambda: any(row["kind"] == "notice" for row in phone.rows))
+    (notice,) = [row for row in phone.rows if row["kind"] == "notice"]
+    assert notice["bubble"] == {"side": "notice", "kind": "text", "text": "该小程序客服暂时无法提供服务，请稍后再试"}
+
+
+@pytest.mark.parametrize("kind", ["push", "typing", "token", "upload", "download", "other"])
+def test_records_a_user_sees_nothing_of(kind: Any) -> None:
+    assert bubble_of(record(kind, {"MsgType": "text", "Content": "x", "msgtype": "text"})) is None
+
+
+def test_files_and_their_addresses() -> None:
+    assert media_path("a/b?c#d 你") == "/media/a%2Fb%3Fc%23d%20%E4%BD%A0"
+    for nothing in ("", None, 7, ["x"]):
+        assert media_path(nothing) is None
+
+
+# -- rows
+
+
+def test_rows_of_pushes_that_failed(wechat: FakeWeChat, bot: Receiver) -> None:
+    phone = Phone(wechat)
+    wechat.tries, wechat.retry_pause = 3, 0.0
+    bot.answer = lambda received: (502, b"bad gateway")
+    phone.does(lambda user: user.says("hi"))
+    wechat.waits_until(lambda: phone.rows[-1]["kind"] == "notice")
+    pushes = [row for row in phone.rows if row["kind"] == "push"]
+    assert [(row["attempt"], row["outcome"], row["status"]) for row in pushes] == [
+        (number, "refused (HTTP 502)", 502) for number in (1, 2, 3)
+    ]
+    assert phone.book.details(pushes[0]["n"])["answer"]["body"] == "bad gateway"
+
+
+def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    assert phone.caller.typing(phone.alice, "CancelTyping") == 0
+    clock.turn(31)
+    assert phone.caller.typing(phone.alice) == 45080
+    needless, late = phone.rows[-2:]
+    assert (needless["needless"], needless["violation"], needless["errcode"]) == (True, True, 0)
+    assert (late["needless"], late["violation"], late["errcode"]) == (False, True, 45080)
+    assert late["errmsg"]
+    assert late["at"] == 31.0
+
+
+def test_details_of_what_is_binary_or_long(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    phone.caller.uploads("image", PICTURE)
+    upload = phone.book.details(len(phone.book.entries) - 1)["request"]
+    assert (upload["binary"], upload["cut"]) == (True, True)
+    assert bytes.fromhex(upload["body"]).startswith(b"--BOUNDARY")
+    phone.caller.post("/cgi-bin/message/custom/send", "好".encode() * KEPT, access_token=phone.caller.token)
+    long = phone.book.details(len(phone.book.entries) - 1)["request"]
+    assert (long["binary"], long["cut"], long["bytes"]) == (False, True, 3 * KEPT)
+    assert set(long["body"]) == {"好"}
+    assert len(long["body"]) == KEPT // 3
+
+
+def test_numbers_that_json_cannot_hold_are_told_as_words(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    raw = (
+        b'{"touser": "%s", "msgtype": "text", "text": {"content": "x", "a": [NaN, Infinity, -1e999, 9007199254740993]}}'
+    )
+    phone.caller.post(
+        "/cgi-bin/message/custom/send", raw % phone.alice.openid.encode(), access_token=phone.caller.fetch()
+    )
+    details = phone.book.details(phone.rows[-1]["n"])
+    assert details["fields"]["text"]["a"] == ["nan", "inf", "-inf", "9007199254740993"]
+    json.dumps(details, allow_nan=False)
+
+
+def test_the_form_is_what_the_sender_says(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    assert phone.rows[1]["form"] == "JSON"
+    wechat.format = "xml"
+    phone.does(lambda user: user.says("hi"))
+    assert phone.rows[3]["form"] == "XML"
+    with closing(http.client.HTTPConnection("127.0.0.1", urlsplit(wechat.api_base).port, timeout=10)) as connection:
+        for body, headers in ((b"{}", {}), (b"", {}), (b"{}", {"content-type": "Application/JSON"})):
+            connection.request("POST", "/cgi-bin/message/custom/send", body, headers)
+            connection.getresponse().read()
+    assert [entry.row["form"] for entry in phone.book.entries[-3:]] == ["JSON", "", "JSON"]
+
+
+def test_there_is_no_row_before_the_first_or_after_the_last(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    for number in (-1, len(phone.book.entries)):
+        with pytest.raises(IndexError):
+            phone.book.details(number)
+
+
+# -- how a user stands
+
+
+def test_how_a_user_stands(wechat: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(wechat)
+    clock.turn(2)
+    phone.does(lambda user: user.says("hi"))
+    assert phone.caller.typing(phone.alice) == 0
+    state = user_state(phone.alice, phone.began, follows=True)
+    assert (state["window_until"], state["typing_until"]) == (32.0, 17.0)
+    assert (state["replies_left"], state["replies_until"]) == (5, 172802.0)
+    clock.turn(1)
+    assert phone.caller.sends(phone.alice, "hi") == 0
+    state = user_state(phone.alice, phone.began, follows=False)
+    assert (state["window_until"], state["typing_until"], state["replies_left"]) == (33.0, None, 4)
+    assert (state["follows"], state["agent"], state["queued"]) == (False, "", False)
+
+
+# -- lanes
+
+
+def test_an_answer_in_time(wechat: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(wechat)
+    clock.turn(1)
+    phone.does(lambda user: user.says("hi"))
+    assert phone.lanes() == {
+        "user": [(1.0, 1.0, "hi")],
+        "window": [(1.0, None, "hi")],
+        "work": [(1.0, None, "hi")],
+        "typing": [],
+        "reply": [],
+        "refused": [],
+    }
+    clock.turn(0.5)
+    phone.caller.typing(phone.alice)
+    clock.turn(2)
+    assert phone.lanes()["typing"] == [(1.5, None, "Typing")]
+    assert phone.lanes()["work"] == [(1.0, None, "hi")]
+    phone.caller.sends(phone.alice, "hello")
+    clock.turn(1)
+    lanes = phone.lanes()
+    assert lanes["typing"] == [(1.5, 3.5, "Typing")]
+    assert lanes["work"] == [(1.0, 3.5, "hi")]
+    assert lanes["reply"] == [(3.5, 3.5, "hello")]
+    assert lanes["window"] == [(1.0, 3.5, "hi"), (3.5, None, "hello")]
+    clock.turn(30)
+    assert phone.lanes()["window"][-1] == (3.5, 33.5, "hello")
+
+
+def test_an_indicator_that_ends_by_time_and_is_shown_again(wechat: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    phone.caller.typing(phone.alice)
+    clock.turn(15)
+    assert phone.lanes()["typing"] == [(0.0, 15.0, "Typing")]
+    clock.turn(1)
+    phone.caller.typing(phone.alice)
+    clock.turn(2)
+    phone.caller.typing(phone.alice, "CancelTyping")
+    clock.turn(1)
+    assert phone.lanes()["typing"] == [(0.0, 15.0, "Typing"), (16.0, 18.0, "Typing")]
+    clock.turn(60)
+    assert phone.lanes()["window"] == [(0.0, 30.0, "hi")]
+    assert phone.lanes()["work"] == [(0.0, 18.0, "hi")]
+
+
+def test_work_on_two_messages(wechat: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("one"))
+    clock.turn(2)
+    phone.caller.sends(phone.alice, "1")
+    clock.turn(2)
+    phone.does(lambda user: user.says("two"))
+    clock.turn(3)
+    phone.caller.sends(phone.alice, "2")
+    assert phone.lanes()["work"] == [(0.0, 2.0, "one"), (4.0, 7.0, "two")]
+
+
+def test_work_nobody_hears_of_is_taken_for_done_after_a_while(wechat: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    clock.turn(29)
+    assert phone.lanes()["work"] == [(0.0, None, "hi")]
+    clock.turn(1)
+    assert phone.lanes()["work"] == [(0.0, 0.0, "hi")]
+
+
+def test_calls_that_were_refused(wechat: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    clock.turn(30)
+    assert phone.caller.typing(phone.alice) == 45080
+    ((at, to, label),) = phone.lanes()["refused"]
+    assert (at, to) == (30.0, 30.0)
+    assert label.startswith("Typing (45080 ")
+
+
+def test_a_push_nobody_took_is_no_work(wechat: FakeWeChat, bot: Receiver) -> None:
+    bot.answer = lambda received: (500, b"")
+    phone = Phone(wechat)
+    phone.does(lambda user: user.says("hi"))
+    wechat.waits_until(lambda: phone.rows[-1]["kind"] == "notice")
+    lanes = phone.lanes()
+    assert lanes["work"] == []
+    assert lanes["reply"] == [(0.0, 0.0, "[该小程序客服暂时无法提供服务，请稍后再试]")]
+
+
+def test_who_leaves_shuts_the_window(official: FakeWeChat, clock: ManualClock) -> None:
+    phone = Phone(official)
+    phone.does(lambda user: user.says("hi"))
+    clock.turn(4)
+    phone.does(lambda user: user.leaves())
+    clock.turn(50)
+    assert phone.lanes()["window"] == [(0.0, 4.0, "hi")]
+
+
+def test_another_users_time_is_not_ours(wechat: FakeWeChat) -> None:
+    phone = Phone(wechat)
+    wechat.user("bob").says("hi").wait()
+    assert all(bars == [] for bars in phone.lanes().values())
+
+
+@pytest.mark.parametrize("kind", ["miniprogram", "official", "unverified"])
+def test_a_user_who_has_done_nothing_yet(clock: ManualClock, kind: AccountKind) -> None:
+    with FakeWeChat(clock, account_kind=kind) as wechat:
+        phone = Phone(wechat)
+        state = user_state(phone.alice, phone.began, follows=True)
+        assert [state[name] for name in ("window_until", "typing_until", "replies_until", "replies_left")] == [
+            None,
+            None,
+            None,
+            0,
+        ]
+        assert all(bars == [] for bars in phone.lanes().values())

@@ -1,0 +1,257 @@
+"""The player: what was recorded passes, and where the bot answers differently it says so."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.playground.support import TYPED, parrot, played, world
+from tests.playground.test_recorder import asking
+from tests.testing.bot import Receiver
+from wxbot import Plugin
+from wxbot.playground.replay.player import play
+from wxbot.playground.replay.recorder import Recorder
+from wxbot.playground.transcript import (
+    ClearFaults,
+    ClicksMenuItem,
+    Closes,
+    DeliverTwiceAtOnce,
+    Does,
+    Enters,
+    Fault,
+    Follows,
+    Forward,
+    HandsOver,
+    Hold,
+    InOrder,
+    Leaves,
+    Matches,
+    Redeliver,
+    Release,
+    RevokeToken,
+    Says,
+    Sees,
+    SendsLocation,
+    SendsPicture,
+    SendsVoice,
+    SetFormat,
+    SetMode,
+    Step,
+    Takes,
+    Transcript,
+    Writes,
+    read,
+    write,
+)
+from wxbot.testing.rules import AccountKind
+
+
+def of(*steps: Step, typing: bool = True, kind: AccountKind = "miniprogram") -> Transcript:
+    """As it comes from a file: each step knows its line."""
+    form = "json" if kind == "miniprogram" else "xml"
+    return read(write(Transcript(kind, "safe", "json" if form == "json" else "xml", steps, typing)))
+
+
+ALL_SORTS = of(
+    Says("amy", "a"),
+    Sees("amy", (*TYPED, "a")),
+    Says("bob", "story"),
+    Sees("bob", ("Typing",)),
+    Sees("bob", ("one", "Typing", "two")),
+    SendsPicture("amy", b"cat"),
+    Sees("amy", (*TYPED, "a picture")),
+    Enters("amy", "shop"),
+    Does("amy", "CLICK", {"EventKey": "k"}),
+    Forward(31),
+    Redeliver("amy", 1),
+    Redeliver("amy"),
+    Fault("send", "fail"),
+    Says("amy", "b"),
+    Sees("amy", ("Typing", "CancelTyping", "b")),
+    RevokeToken(),
+    Fault("typing", "slow", seconds=3, times=None),
+    Fault("typing", "http"),
+    ClearFaults(),
+    Says("amy", "c"),
+    Sees("amy", (*TYPED, Matches("^c$"))),
+    DeliverTwiceAtOnce(),
+    InOrder(False),
+    SetMode("compatible"),
+    SetFormat("xml"),
+    Hold(),
+    Says("amy", "d"),
+    Release(),
+    Sees("amy", (*TYPED, "d")),
+    DeliverTwiceAtOnce(False),
+    InOrder(),
+    Takes("kf1", "amy"),
+    Writes("kf1", "hello", "amy"),
+    Sees("amy", ("hello",)),
+    Says("amy", "to the agent"),
+    HandsOver("kf1", "amy", "kf2"),
+    Closes("kf2", "amy"),
+    Says("amy", "silence"),
+    Sees("amy", TYPED),
+)
+
+
+def test_what_the_bot_does_passes(tmp_path: Path) -> None:
+    assert played(ALL_SORTS, tmp_path / "db") == []
+
+
+def test_a_recording_plays_again(tmp_path: Path) -> None:
+    with world(tmp_path / "db") as (wechat, clock):
+        recorder = Recorder(wechat)
+        assert play(ALL_SORTS, wechat, clock.forward) == []
+        deeds = recorder.transcript()
+    assert played(read(write(deeds)), tmp_path / "again") == []
+
+
+def test_deeds_at_an_official_account(tmp_path: Path) -> None:
+    steps = (
+        Follows("amy", "7"),
+        Says("amy", "ask"),
+        Sees("amy", ("[msgmenu Well?]",)),
+        ClicksMenuItem("amy", "Yes"),
+        Sees("amy", (*TYPED, "Yes!")),
+        SendsVoice("amy"),
+        SendsLocation("amy", 1.0, 2.0),
+        Leaves("amy"),
+    )
+    problems = played(of(*steps, kind="official", typing=False), tmp_path / "db", asking())
+    assert problems == []
+
+
+def test_how_many_steps_are_done_is_told(tmp_path: Path) -> None:
+    done: list[int] = []
+    played(of(Says("amy", "a"), Sees("amy", (*TYPED, "a")), Forward(1)), tmp_path / "db", told=done.append)
+    assert done == [1, 2, 3]
+
+
+def test_another_answer_is_a_difference_and_the_others_go_on(tmp_path: Path) -> None:
+    transcript = of(
+        Says("amy", "a"),
+        Sees("amy", (*TYPED, "a")),
+        Says("bob", "b"),
+        Sees("bob", (*TYPED, "b!")),
+        Says("amy", "never said"),
+        Sees("amy", (*TYPED, "never said")),
+    )
+    first, *others = played(transcript, tmp_path / "db", parrot(answer="{}!"))
+    assert others == []
+    assert first.startswith(
+        "step 2 (line 7): amy saw something else\n"
+        '  expected: ["Typing", "a"]\n'
+        '  got:      ["Typing", "a!"]\n'
+        '  the first difference: expected "a", got "a!"\n'
+        "  what happened:\n"
+    )
+    assert "never said" not in first
+    assert "amy: send 'a!' -> 0" in first
+
+
+def test_each_user_has_their_own_difference(tmp_path: Path) -> None:
+    steps = (Says("amy", "a"), Says("bob", "b"), Sees("amy", (Matches("^x"),)), Sees("bob", ("c", "d")))
+    amy, bob = played(of(*steps, typing=False), tmp_path / "db")
+    assert amy.startswith('step 3 (line 9): amy saw something else\n  expected: [{matches: "^x"}]\n')
+    assert 'the first difference: expected {matches: "^x"}, got "a"' in amy
+    assert 'the first difference: expected "c", got "b"' in bob
+
+
+def test_an_answer_that_does_not_come(tmp_path: Path) -> None:
+    transcript = of(Says("amy", "a"), Sees("amy", (*TYPED, "a", "b")))
+    (problem,) = played(transcript, tmp_path / "db", patience=0.3)
+    assert '  missing:  ["b"]\n  nothing more came within 0.3 s\n  what happened:\n' in problem
+
+
+def test_a_step_may_have_a_patience_of_its_own(tmp_path: Path) -> None:
+    (problem,) = played(of(Sees("amy", ("a",), within=0.1)), tmp_path / "db")
+    assert "nothing more came within 0.1 s\n  nothing happened" in problem
+
+
+def test_one_answer_too_many(tmp_path: Path) -> None:
+    transcript = of(Says("amy", "story"), Sees("amy", ("Typing", "one")))
+    (problem,) = played(transcript, tmp_path / "db")
+    assert problem.startswith('after the last step: amy saw more than the transcript has: ["Typing"')
+    (problem,) = played(of(Says("amy", "a")), tmp_path / "other")
+    assert problem.startswith('after the last step: amy saw more than the transcript has: ["Typing"')
+
+
+def test_without_typing_the_indicator_does_not_count(tmp_path: Path) -> None:
+    transcript = of(Says("amy", "story"), Sees("amy", ("one",)), Sees("amy", ("Typing", "two")), typing=False)
+    assert played(transcript, tmp_path / "db") == []
+    (problem,) = played(of(Says("amy", "a"), Sees("amy", ("b",)), typing=False), tmp_path / "other")
+    assert 'expected: ["b"]\n  got:      ["a"]' in problem
+
+
+def test_an_answer_that_came_early_is_right_too(tmp_path: Path) -> None:
+    steps = (Says("amy", "a"), Says("bob", "b"), Sees("bob", ("b",)), Says("bob", "c"), Sees("bob", ("c",)))
+    assert played(of(*steps, Sees("amy", ("a",)), typing=False), tmp_path / "db") == []
+
+
+def test_what_cannot_be_done_is_a_problem(tmp_path: Path) -> None:
+    steps = (ClicksMenuItem("amy", "Yes"), Redeliver("bob"), Redeliver("cat", 2), Closes("kf1", "dan"))
+    problems = played(of(*steps, kind="official"), tmp_path / "db")
+    assert [problem.partition(": ")[2] for problem in problems] == [
+        "amy was sent no msgmenu with the item 'Yes'",
+        "bob has 0 push(es) so far: there is none to deliver again",
+        "cat has 0 push(es) so far: there is none to deliver again",
+        "kf1 has no session with this user",
+    ]
+    assert problems[0].startswith("step 1 (line 6): ")
+
+
+def test_a_step_that_was_never_in_a_file_has_no_line(tmp_path: Path) -> None:
+    (problem,) = played(Transcript("miniprogram", "safe", "json", (Redeliver("bob"),)), tmp_path / "db")
+    assert problem.startswith("step 1: bob has 0")
+
+
+def test_a_push_that_is_not_acknowledged(tmp_path: Path) -> None:
+    with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: (500, b"")) as bot:
+        wechat.callback_url, wechat.tries = bot.url, 1
+        notice = Sees("amy", ("[该小程序客服暂时无法提供服务，请稍后再试]",))
+        problems = play(of(Says("amy", "a"), notice), wechat, clock.forward)
+    assert problems == ["the push <Push 'a', 1 attempt(s), done=True> of amy was not acknowledged: refused (HTTP 500)"]
+
+
+def test_a_push_that_goes_nowhere_or_hangs(tmp_path: Path) -> None:
+    with world(tmp_path / "db", bot=False) as (wechat, clock):
+        (problem,) = play(of(Says("amy", "a")), wechat, clock.forward)
+        assert problem.endswith("of amy was never delivered: is there a callback URL?")
+    with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: None) as bot:
+        wechat.callback_url = bot.url
+        (problem,) = play(of(Says("amy", "a")), wechat, clock.forward, patience=0.2)
+        assert problem.endswith("of amy is still under way")
+
+
+def test_what_is_held_to_the_end_is_none(tmp_path: Path) -> None:
+    assert played(of(Hold(), Hold(), Says("amy", "a"), Redeliver("amy")), tmp_path / "db") == []
+    steps = (Hold(), Says("amy", "a"), Says("bob", "b"), Release("reversed"), Sees("bob", ("b",)), Sees("amy", ("a",)))
+    assert played(of(*steps, typing=False), tmp_path / "other") == []
+
+
+def test_the_bot_is_told_of_another_mode(tmp_path: Path) -> None:
+    modes: list[str] = []
+    assert played(of(SetMode("plain")), tmp_path / "db", switch_mode=modes.append) == []
+    assert modes == ["plain"]
+
+
+def test_the_indicator_is_waited_for(tmp_path: Path) -> None:
+    """A bot that shows it and is silent: it ends by time, which is what the transcript has."""
+    with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver() as bot:
+        wechat.callback_url = bot.url
+        amy = wechat.user("amy")
+        amy.says("a").wait()
+        with wechat.memory.changed:
+            wechat.platform.typing(amy.openid, "Typing")
+        clock.forward(14.5)
+        began = time.monotonic()
+        assert play(of(), wechat, clock.forward, settle=0.01) == []
+        assert 0.2 < time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("settle", [0.01])
+def test_nothing_at_all(settle: float, tmp_path: Path) -> None:
+    assert played(of(), tmp_path / "db", Plugin("none"), settle=settle) == []

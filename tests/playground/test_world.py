@@ -1,0 +1,461 @@
+"""Worlds with a bot in another process: our own under gunicorn, or somebody else's at its callback URL."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.playground.page_support import Desk, NearBot, desk_for, echoing
+from tests.servers.processes import Port
+from tests.testing.bot import Receiver
+from wxbot.errors import ConfigError, PluginError
+from wxbot.playground.bot_process import BotDidNotStart
+from wxbot.playground.command import bot_to_play_with
+from wxbot.playground.page.playground import Playground
+from wxbot.playground.page.server import PageServer
+from wxbot.playground.world import (
+    APPID,
+    AccountChoice,
+    BotDidNotAnswer,
+    ConflictingKey,
+    Credentials,
+    ForeignBot,
+    OwnBot,
+    PlayedBot,
+    World,
+    switch,
+)
+from wxbot.server.bot import Bot
+from wxbot.testing import FakeWeChat, serve, settings_for
+
+ROOT = Path(__file__).parents[2]
+TRIAL = '''
+"""Answers at once, later, or never."""
+
+import asyncio
+import os
+import re
+
+from wxbot import Context, Plugin
+
+plugin = Plugin("trial")
+
+
+@plugin.text(re.compile("^slow ([0-9.]+)$"))
+async def slow(ctx: Context) -> str:
+    await asyncio.sleep(float(ctx.match[1]))
+    return "late"
+
+
+@plugin.text("crash")
+async def crash(ctx: Context) -> None:
+    os._exit(3)
+
+
+@plugin.fallback
+async def echo(ctx: Context) -> str:
+    return ctx.text
+'''
+STORY = """\
+wxbot-transcript: 1
+mode: plain
+steps:
+- amy says: hi
+- amy sees: [Typing, CancelTyping, hi]
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> str:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "trial.py").write_text(TRIAL)
+    return str(folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a bot, and we are in it."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("wsgi.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name in [name for name in os.environ if name.startswith("WXBOT_")]:
+        monkeypatch.delenv(name)
+    return folder
+
+
+@contextmanager
+def world_of(bot: PlayedBot, folder: Path, choice: AccountChoice, given: Credentials) -> Iterator[World]:
+    folder.mkdir()
+    world = World(1, choice, given, folder)
+    try:
+        yield world
+    finally:
+        bot.stop()
+        world.close()
+
+
+def processes_about(folder: Path) -> list[str]:
+    """The processes whose settings name this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(process.name) != os.getpid() and str(folder).encode() in (process / "environ").read_bytes():
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+# -- our own bot
+
+
+def test_our_own_bot_starts_answers_and_leaves_nothing_behind(project: Path, plugins: str, tmp_path: Path) -> None:
+    bot = OwnBot(plugins)
+    assert (bot.is_up, bot.log(0)) == (False, ("", 0))
+    with world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world:
+        bot.serve(world.wechat, world.clock, world.folder)
+        assert bot.is_up
+        alice = world.wechat.user("alice")
+        alice.says("你好")
+        alice.waits_for("你好")
+        sealed = next(record for record in alice.timeline if record.kind == "push").exchange
+        assert sealed is not None
+        assert sealed.clear is not None
+
+        before = world.wechat.callback_url
+        switch(bot, world.wechat, "plain", "xml")
+        assert world.wechat.callback_url != before
+        alice.says("in plain words")
+        alice.waits_for("in plain words")
+        assert {record.outcome for record in alice.timeline if record.kind == "push"} == {"success"}
+
+        text, end = bot.log(0)
+        assert text
+        assert bot.log(end) == ("", end)
+        assert world.wechat.settings()["WXBOT_SECRET"] not in text
+    assert (bot.is_up, processes_about(tmp_path / "world")) == (False, [])
+
+
+def test_a_leap_reaches_the_bot_in_its_process(project: Path, plugins: str, tmp_path: Path) -> None:
+    bot = OwnBot(plugins)
+    with world_of(bot, tmp_path / "world", AccountChoice(mode="plain"), Credentials()) as world:
+        bot.serve(world.wechat, world.clock, world.folder)
+        alice = world.wechat.user("alice")
+        for _ in range(2):
+            alice.says("slow 1.5")
+            alice.waits_until_typing()
+            calls = len(alice.calls)
+            world.clock.forward(31)
+            alice.waits_for(lambda seen: seen == "late", times=alice.saw.count("late") + 1)
+            assert "Typing" not in [record.what for record in alice.calls[calls:]]
+        assert world.wechat.violations == []
+
+
+def test_a_bot_that_ended_by_itself_is_not_up(project: Path, plugins: str, tmp_path: Path) -> None:
+    bot = OwnBot(plugins)
+    with world_of(bot, tmp_path / "world", AccountChoice(mode="plain"), Credentials()) as world:
+        bot.serve(world.wechat, world.clock, world.folder)
+        bot._process._process.terminate()  # type: ignore[union-attr]
+        bot._process._process.wait(60)  # type: ignore[union-attr]
+        assert not bot.is_up
+        bot.restart(world.wechat)
+        assert bot.is_up
+
+
+def test_a_key_in_the_way_of_plain_mode(project: Path, plugins: str, tmp_path: Path) -> None:
+    (project / ".env").write_text(f"WXBOT_AES_KEY={'k' * 43}\n")
+    bot = OwnBot(plugins)
+    with world_of(bot, tmp_path / "world", AccountChoice(mode="plain"), Credentials()) as world:
+        with pytest.raises(ConflictingKey, match=r"\.env sets WXBOT_AES_KEY"):
+            bot.serve(world.wechat, world.clock, world.folder)
+        assert not bot.is_up
+        world.wechat.mode = "safe"
+        with pytest.raises(ConflictingKey):
+            switch(bot, world.wechat, "plain", "xml")
+        assert (world.wechat.mode, world.wechat.format) == ("safe", "json")
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "words"),
+    [
+        ("plugin = 1 +", PluginError, "broken.py"),
+        ("raise RuntimeError('no')", PluginError, "broken"),
+    ],
+)
+def test_plugins_that_do_not_load(
+    project: Path, tmp_path: Path, source: str, error: type[Exception], words: str
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "broken.py").write_text(source)
+    bot = OwnBot(str(folder))
+    with world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world:
+        with pytest.raises(error, match=words):
+            bot.serve(world.wechat, world.clock, world.folder)
+        assert not bot.is_up
+
+
+def test_settings_that_are_wrong(project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WXBOT_HANDLER_TIMEOUT", "soon")
+    bot = OwnBot(plugins)
+    with (
+        world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world,
+        pytest.raises(ConfigError, match="WXBOT_HANDLER_TIMEOUT"),
+    ):
+        bot.serve(world.wechat, world.clock, world.folder)
+
+
+def test_a_folder_without_a_bot(tmp_path: Path, plugins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bot = OwnBot(plugins)
+    with (
+        world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world,
+        pytest.raises(BotDidNotStart, match=r"no wsgi\.py"),
+    ):
+        bot.serve(world.wechat, world.clock, world.folder)
+
+
+# -- somebody else's
+
+
+GIVEN = Credentials("wx99", "s" * 32, "given-token", "a" * 42 + "A")
+
+
+def test_a_foreign_bot_that_is_set_up_alike(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        bot = ForeignBot("")
+        world = stack.enter_context(world_of(bot, tmp_path / "world", AccountChoice(), GIVEN))
+        assert world.wechat.appid == "wx99"
+        settings = world.wechat.settings()
+        assert (settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"], settings["WXBOT_AES_KEY"]) == (
+            GIVEN.secret,
+            GIVEN.token,
+            GIVEN.aes_key,
+        )
+        near = Bot(settings_for(world.wechat, tmp_path / "bot.db"), plugins=[echoing()])
+        bot.target = stack.enter_context(serve(near))
+        bot.serve(world.wechat, world.clock, world.folder)
+        assert bot.is_up
+        alice = world.wechat.user("alice")
+        alice.says("hi")
+        alice.waits_for("hi")
+        assert bot.log(0) == ("", 0)
+
+
+def why_not(tmp_path: Path, target: str) -> str:
+    """What is said of a bot that is not verified."""
+    bot = ForeignBot(target)
+    with (
+        world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world,
+        pytest.raises(BotDidNotAnswer) as caught,
+    ):
+        bot.serve(world.wechat, world.clock, world.folder)
+    assert not bot.is_up
+    assert world.wechat.callback_url == target
+    return str(caught.value).removeprefix(f"{target} ")
+
+
+def test_nobody_at_the_address(tmp_path: Path) -> None:
+    with Receiver() as gone:
+        target = gone.url
+    assert why_not(tmp_path, target) == "cannot be reached (ClientConnectorError): is the bot running?"
+
+
+WRONG_ANSWERS = [
+    ((403, b""), "is the Token the same on both sides?"),
+    ((200, b"success"), "is this its callback URL?"),
+    ((500, b"oops"), "answered with HTTP 500"),
+    ((302, b""), "answered with HTTP 302"),
+    ((404, b""), "404"),
+]
+
+
+@pytest.mark.parametrize(("answer", "words"), WRONG_ANSWERS)
+def test_a_bot_that_does_not_answer_as_it_should(tmp_path: Path, answer: tuple[int, bytes], words: str) -> None:
+    with Receiver(lambda received: answer) as receiver:
+        assert words in why_not(tmp_path, receiver.url)
+    assert [received.method for received in receiver.received] == ["GET"]
+
+
+@pytest.mark.parametrize("target", ["8000", "127.0.0.1:8000/wechat", "ftp://127.0.0.1/", "http:///wechat", "wechat"])
+def test_what_is_no_callback_url(target: str) -> None:
+    with pytest.raises(Exception, match="is no callback URL; one looks like"):
+        bot_to_play_with(target, "")
+
+
+def test_without_a_target_it_is_our_own() -> None:
+    own = bot_to_play_with("", "plugins")
+    assert (own.target, own.plugins) == ("", "plugins")
+    assert bot_to_play_with("http://127.0.0.1:1/wechat", "plugins").target == "http://127.0.0.1:1/wechat"
+
+
+def test_a_foreign_bot_may_come_up_later(tmp_path: Path) -> None:
+    port = Port()
+    bot = ForeignBot(f"http://127.0.0.1:{port}/wechat")
+    playground = Playground(bot, AccountChoice(mode="plain"), GIVEN, tmp_path)
+    with ExitStack() as stack:
+        stack.callback(playground.close)
+        server = stack.enter_context(PageServer(playground, "127.0.0.1", 0))
+        desk = Desk(playground, server, NearBot())
+        with pytest.raises(BotDidNotAnswer):
+            playground.start()
+        with desk.opens() as page:
+            told = page.next().data["bot"]
+            assert (told["state"], told["target"]) == ("down", bot.target)
+            assert "is the bot running?" in told["problem"]
+            assert desk.post("/bot/restart").status == 422
+            near = Bot(settings_for(desk.wechat, tmp_path / "bot.db"), plugins=[echoing()])
+            bot.target = stack.enter_context(serve(near))
+            desk.done("/bot/restart")
+            page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
+        alice = desk.adds("alice")
+        desk.lets(alice, "says", text="hi")
+        alice.waits_for("hi")
+
+
+# -- what a world begins with
+
+
+@pytest.mark.parametrize(
+    ("choice", "form"),
+    [
+        (AccountChoice("miniprogram", "safe", "json"), "json"),
+        (AccountChoice("official", "safe", "json"), "xml"),
+        (AccountChoice("unverified", "plain", "json"), "xml"),
+        (AccountChoice("official", "plain", "xml"), "xml"),
+    ],
+)
+def test_every_kind_of_account_has_a_format(tmp_path: Path, choice: AccountChoice, form: str) -> None:
+    made = choice.made_possible()
+    world = World(1, made, Credentials(), tmp_path)
+    assert (world.wechat.format, world.wechat.appid) == (form, APPID)
+    assert world.now >= 0
+    world.close()
+
+
+def test_secrets_are_not_shown_by_accident() -> None:
+    assert not any(value in repr(GIVEN) for value in (GIVEN.secret, GIVEN.token, GIVEN.aes_key))
+
+
+def test_the_api_has_the_port_it_was_given(tmp_path: Path) -> None:
+    port = Port()
+    world = World(1, AccountChoice(), Credentials(api_port=int(port)), tmp_path)
+    assert world.wechat.api_base == f"http://127.0.0.1:{port}"
+    world.close()
+
+
+def test_many_worlds_one_after_the_other_leave_no_threads(tmp_path: Path) -> None:
+    with desk_for(tmp_path) as desk:
+        desk.done("/account", {"kind": "official"})
+        threads = threading.active_count()
+        for kind in ("miniprogram", "unverified", "official"):
+            desk.done("/account", {"kind": kind})
+        left = [thread.name for thread in threading.enumerate() if thread.name.startswith("fake-wechat")]
+        assert len(left) == 1
+        assert threading.active_count() <= threads + 5
+
+
+# -- the command
+
+
+def simulate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("WXBOT_", "TARGET_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "wxbot", "simulate", *words],
+        cwd=folder,
+        env={**bare, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_transcript_on_the_command_line(project: Path, plugins: str) -> None:
+    story = project / "story.yaml"
+    story.write_text(STORY)
+    said = simulate(project, "--play", "story.yaml", "--plugins", plugins)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout == "story.yaml: the bot answered as it stands there, 2 steps.\n"
+    story.write_text(STORY.replace("CancelTyping, hi", "CancelTyping, bye"))
+    said = simulate(project, "--play", "story.yaml", "--plugins", plugins)
+    assert said.returncode == 1
+    assert "story.yaml: the bot answered otherwise:" in said.stdout
+    assert '"bye"' in said.stdout
+    assert not list(project.glob("wxbot-simulate-*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "story.yaml cannot be read"),
+        (b"wxbot-transcript: 1\nsteps:\n- amy dances: now\n", "story.yaml, line 3"),
+        (b"\xff\xfe", "save it as UTF-8"),
+    ],
+)
+def test_what_cannot_be_played(project: Path, plugins: str, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (project / "story.yaml").write_bytes(content)
+    said = simulate(project, "--play", "story.yaml", "--plugins", plugins)
+    assert said.returncode == 2
+    assert said.stderr.startswith("wxbot: ")
+    assert words in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--play", "x.yaml", "--demo"],
+        ["--console", "--demo"],
+        ["--play", "x.yaml", "--port", "8080"],
+        ["--secret", "x"],
+        ["--target", "nonsense"],
+        ["--target", "http://127.0.0.1:1/wechat", "--plugins", "plugins"],
+    ],
+)
+def test_words_that_make_no_sense_together(project: Path, words: list[str]) -> None:
+    said = simulate(project, *words)
+    assert said.returncode == 2
+    assert said.stdout == ""
+    assert "Traceback" not in said.stderr
+
+
+def test_a_bot_at_a_target_plays_a_transcript(project: Path, tmp_path: Path) -> None:
+    (project / "story.yaml").write_text(STORY)
+    port = Port()
+    with FakeWeChat(appid="wx99", secret=GIVEN.secret, token=GIVEN.token, mode="plain") as stand_in:
+        settings = settings_for(stand_in, tmp_path / "bot.db", api_base=f"http://127.0.0.1:{port}")
+    given = ["--appid", "wx99", "--secret", GIVEN.secret, "--token", GIVEN.token, "--aes-key", GIVEN.aes_key]
+    with serve(Bot(settings, plugins=[echoing()])) as target:
+        said = simulate(project, "--play", "story.yaml", "--target", target, *given, "--api-port", str(port))
+        assert (said.returncode, said.stderr) == (0, ""), said
+        assert "2 steps" in said.stdout
+        assert GIVEN.secret not in said.stdout
+        wrong = [word.replace(GIVEN.token, "another-token") for word in given]
+        said = simulate(project, "--play", "story.yaml", "--target", target, *wrong, "--api-port", str(port))
+        assert said.returncode == 2
+        assert "is the Token the same on both sides?" in said.stderr
+
+
+def test_a_bot_at_a_target_that_is_not_there(project: Path) -> None:
+    (project / "story.yaml").write_text(STORY)
+    with Receiver() as gone:
+        target = gone.url
+    said = simulate(project, "--play", "story.yaml", "--target", target)
+    assert said.returncode == 2
+    assert "is the bot running?" in said.stderr
+    assert re.search(r"WXBOT_TOKEN=\w+", said.stdout)

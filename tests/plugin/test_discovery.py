@@ -1,0 +1,403 @@
+"""Files in a folder and installed packages become plugins, or one clear message says why not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import Write
+from tests.plugin.messages import chosen, text
+from wxbot.errors import ConfigError, PluginError
+from wxbot.plugin.discovery import find_plugins, select_plugins
+from wxbot.plugin.plugin import Plugin
+from wxbot.server.plugin_setup import PluginSet, load_plugins
+from wxbot.settings.environment import load_settings
+
+SHOP = """
+from wxbot import Context, Plugin
+
+plugin = Plugin("{name}")
+
+@plugin.text("{name}")
+async def answer(ctx: Context) -> str:
+    return "{name}"
+"""
+
+
+def shop(name: str) -> str:
+    return SHOP.format(name=name)
+
+
+def names(*folders: Path) -> list[str]:
+    return [plugin.name for plugin in find_plugins(folders)]
+
+
+def load(*folders: Path, **choices: Any) -> PluginSet:
+    """As the bot does it."""
+    return load_plugins(load_settings(appid="wx1", secret="s", token="t", plugin_folders=folders, **choices))
+
+
+def modules_of_plugins() -> set[str]:
+    return {name for name in sys.modules if name.startswith("wxbot_plugins_")}
+
+
+# -- what is found
+
+
+def test_an_empty_folder(folder: Path) -> None:
+    assert names(folder) == []
+
+
+def test_files_and_packages_by_name(folder: Path, write: Write) -> None:
+    write("b.py", shop("b"))
+    write("c/__init__.py", shop("c"))
+    write("a.py", shop("a"))
+    assert names(folder) == ["a", "b", "c"]
+
+
+def test_several_plugins_in_one_file(folder: Path, write: Write) -> None:
+    write("many.py", "from wxbot import Plugin\none = Plugin('one')\ntwo = Plugin('two')\nagain = one\n")
+    assert names(folder) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "name", ["_helper.py", "_helpers/__init__.py", ".hidden.py", "._shop.py", "notes.txt", "data/table.csv", "x.pyc"]
+)
+def test_what_is_no_plugin_is_left_alone(folder: Path, write: Write, name: str) -> None:
+    write(name, "raise Exception('must not be imported')")
+    write("shop.py", shop("shop"))
+    assert names(folder) == ["shop"]
+
+
+def test_a_folder_called_like_a_file(folder: Path, write: Write) -> None:
+    write("odd.py/notes.txt")
+    assert names(folder) == []
+
+
+def test_a_package_imports_its_own_modules(folder: Path, write: Write) -> None:
+    write("shop/__init__.py", "from .handlers import plugin\nfrom . import prices\nprices.register(plugin)\n")
+    write("shop/handlers.py", shop("shop"))
+    write(
+        "shop/prices.py",
+        """
+        from wxbot import Context, Plugin
+
+        def register(plugin: Plugin) -> None:
+            @plugin.text("price")
+            def price(ctx: Context) -> str:
+                from .handlers import plugin as same
+                return str(same is plugin)
+        """,
+    )
+    (plugin,) = find_plugins([folder])
+    assert [handler.name for handler in plugin.handlers] == ["shop.answer", "shop.price"]
+    assert plugin.handlers[1].function(None) == "True"  # type: ignore[arg-type]
+
+
+def test_a_package_may_have_its_handlers_import_late_in_each_folder(tmp_path: Path, write: Write) -> None:
+    """Two folders with a package of the same file name do not get each other's modules."""
+    for name in ("one", "two"):
+        write(
+            "shop/__init__.py",
+            shop(name) + "\n    ...\ndef late():\n    from .data import VALUE\n    return VALUE\n"
+            "plugin.setup(lambda settings: late)\n",
+            where=tmp_path / name,
+        )
+        write("shop/data.py", f"VALUE = '{name}'", where=tmp_path / name)
+    loaded = load(tmp_path / "one", tmp_path / "two")
+    assert [late() for late in loaded.resources.values()] == ["one", "two"]
+
+
+def test_several_folders_in_their_order(tmp_path: Path, write: Write) -> None:
+    write("shop.py", shop("first"), where=tmp_path / "z")
+    write("shop.py", shop("second"), where=tmp_path / "a")
+    assert names(tmp_path / "z", tmp_path / "a") == ["first", "second"]
+
+
+def test_folders_are_relative_to_where_the_bot_runs(folder: Path, write: Write) -> None:
+    write("shop.py", shop("shop"))
+    assert names(Path("plugins")) == ["shop"]
+
+
+@pytest.mark.parametrize("name", ["json", "asyncio", "wxbot", "plugins"])
+def test_a_plugin_called_like_a_module_harms_nobody(folder: Path, write: Write, name: str) -> None:
+    before = sys.modules.get(name)
+    write(f"{name}.py", f"import {name}\n" * (name != "plugins") + shop(name))
+    assert names(folder) == [name]
+    assert sys.modules.get(name) is before
+    assert json.loads("[1]") == [1]
+    assert asyncio.run(asyncio.sleep(0, "works")) == "works"
+
+
+def test_the_path_is_left_alone(folder: Path, write: Write) -> None:
+    before = list(sys.path)
+    write("shop.py", shop("shop"))
+    names(folder)
+    assert sys.path == before
+
+
+def test_finding_twice_reads_twice(folder: Path, write: Write) -> None:
+    """A test or a program may make several bots; each gets the files as they are now."""
+    write("shop/__init__.py", "from .handlers import plugin")
+    write("shop/handlers.py", shop("before"))
+    assert names(folder) == ["before"]
+    write("shop/handlers.py", shop("afterwards"))
+    assert names(folder) == ["afterwards"]
+    assert len(modules_of_plugins()) == 2
+
+
+# -- what cannot be used
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import does_not_exist", "ModuleNotFoundError: No module named 'does_not_exist'"),
+        ("from . import sibling", "ImportError"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def broken(:", "SyntaxError"),
+        ("import sys; sys.exit('not today')", "SystemExit: not today"),
+        ("import sys; sys.modules.pop(__name__); raise ValueError('odd')", "ValueError: odd"),
+        ("raise StopIteration", "StopIteration"),
+        ("from wxbot import Plugin\nPlugin('Bad Name')", "PluginError: a plugin's name is lower-case"),
+        ("from wxbot import Plugin\nplugin = Plugin('x')\n@plugin.image()\ndef f(ctx): ...", "without parentheses"),
+        ("from wxbot import Plugin\nplugin = Plugin('x')\n@plugin.text\ndef f(ctx): ...", "with parentheses"),
+    ],
+)
+def test_a_plugin_that_fails_to_import_is_named(folder: Path, write: Write, source: str, problem: str) -> None:
+    path = write("broken.py", source)
+    with pytest.raises(PluginError) as caught:
+        names(folder)
+    assert str(caught.value).startswith(f"the plugin {path} fails to import: ")
+    assert problem in str(caught.value)
+    assert caught.value.__cause__ is not None, "the traceback of the plugin is there for who wants it"
+    assert modules_of_plugins() == set(), "nothing half imported stays"
+
+
+def test_a_file_that_is_no_text(folder: Path) -> None:
+    (folder / "shop.py").write_bytes(b"\xff\xfe\x00 no python")
+    with pytest.raises(PluginError, match=r"shop\.py fails to import: SyntaxError"):
+        names(folder)
+
+
+def test_a_package_that_fails_leaves_nothing(folder: Path, write: Write) -> None:
+    write("shop/__init__.py", "from . import data\n1 / 0")
+    write("shop/data.py")
+    with pytest.raises(PluginError, match="ZeroDivisionError"):
+        names(folder)
+    assert modules_of_plugins() == set()
+
+
+def test_stopping_by_hand_is_not_a_plugins_fault(folder: Path, write: Write) -> None:
+    write("shop.py", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        names(folder)
+
+
+def test_a_module_without_a_plugin(folder: Path, write: Write) -> None:
+    path = write("helper.py", "from wxbot import Plugin\n\ndef make(): return Plugin('shop')\n")
+    with pytest.raises(PluginError) as caught:
+        names(folder)
+    assert str(caught.value).startswith(f"{path} defines no Plugin; write plugin = Plugin('name'), or start")
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"the plugin folder .*missing is not there; set WXBOT_PLUGIN_FOLDERS"):
+        names(tmp_path / "missing")
+
+
+def test_a_folder_that_is_a_file(write: Write) -> None:
+    with pytest.raises(PluginError, match=r"shop\.py is not there"):
+        names(write("shop.py", shop("shop")))
+
+
+# -- installed packages
+
+
+class Installed:
+    """Packages in a folder on the path, with real metadata."""
+
+    def __init__(self, site: Path, write: Write) -> None:
+        self.site = site
+        self.write = write
+
+    def package(self, name: str, source: str, *entry_points: str) -> None:
+        """``shop_x`` with ``source``, and ``entry_points`` such as ``"shop = shop_x:plugin"``."""
+        self.write(f"{name}/__init__.py", source, where=self.site)
+        info = f"{name}-1.0.dist-info"
+        self.write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", where=self.site)
+        lines = ["[wxbot.plugins]", *entry_points, ""]
+        self.write(f"{info}/entry_points.txt", "\n".join(lines), where=self.site)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Installed:
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    return Installed(site, write)
+
+
+def test_installed_plugins_come_after_those_in_folders(folder: Path, write: Write, installed: Installed) -> None:
+    write("zoo.py", shop("zoo"))
+    installed.package("shop_b", shop("b"), "b = shop_b:plugin")
+    installed.package("shop_a", shop("a") + "\nmore = Plugin('more')", "a = shop_a")
+    assert names(folder) == ["zoo", "a", "more", "b"]
+
+
+def test_installed_plugins_answer(folder: Path, installed: Installed) -> None:
+    installed.package("shop_a", shop("a"), "a = shop_a:plugin")
+    assert chosen(text("a"), *load(folder).router.plugins) == "a.answer"
+
+
+@pytest.mark.parametrize(
+    ("source", "entry_point", "problem"),
+    [
+        ("1 / 0", "a = shop_a:plugin", "the installed plugin shop_a:plugin fails to import: ZeroDivisionError"),
+        ("", "a = shop_a:plugin", "the installed plugin shop_a:plugin fails to import: AttributeError"),
+        ("", "a = shop_missing", "the installed plugin shop_missing fails to import: ModuleNotFoundError"),
+        ("import sys; sys.exit()", "a = shop_a", "the installed plugin shop_a fails to import: SystemExit"),
+        ("plugin = 42", "a = shop_a:plugin", "the entry point a = shop_a:plugin is neither a Plugin nor a module"),
+        ("plugin = 42", "a = shop_a", "defines no Plugin"),
+    ],
+)
+def test_an_installed_plugin_that_cannot_be_used_is_named(
+    installed: Installed, source: str, entry_point: str, problem: str
+) -> None:
+    installed.package("shop_a", source, entry_point)
+    with pytest.raises(PluginError) as caught:
+        names()
+    assert problem in str(caught.value)
+
+
+# -- which are used
+
+
+def plugins(*chosen: str) -> list[Plugin]:
+    return [Plugin(name) for name in chosen]
+
+
+def test_all_unless_some_are_named() -> None:
+    found = plugins("a", "b", "c")
+    assert select_plugins(found, ()) == found
+    assert [plugin.name for plugin in select_plugins(found, ("c", "a"))] == ["c", "a"]
+    assert [plugin.name for plugin in select_plugins(found, ("c", "a", "c"))] == ["c", "a"]
+
+
+def test_unknown_names_list_what_was_found() -> None:
+    with pytest.raises(ConfigError) as caught:
+        select_plugins(plugins("shop", "echo"), ("ecko", "echo", "shp"))
+    assert caught.value.problems == (
+        "WXBOT_PLUGINS names 'ecko', which is not there (found: echo, shop)",
+        "WXBOT_PLUGINS names 'shp', which is not there (found: echo, shop)",
+    )
+
+
+def test_unknown_names_where_nothing_was_found() -> None:
+    with pytest.raises(ConfigError, match=r"\(found: none\)"):
+        select_plugins([], ("echo",))
+
+
+def test_the_setting_chooses_and_orders(folder: Path, write: Write) -> None:
+    for name in ("a", "b", "c"):
+        write(f"{name}.py", shop(name).replace(f'@plugin.text("{name}")', "@plugin.text()"))
+    loaded = load(folder, plugins="c,a")
+    assert [plugin.name for plugin in loaded.router.plugins] == ["c", "a"]
+    assert chosen(text("hi"), *loaded.router.plugins) == "c.answer"
+    assert set(loaded.resources) == {"a", "c"}
+
+
+def test_a_clash_of_names(tmp_path: Path, write: Write) -> None:
+    write("one.py", shop("shop"), where=tmp_path / "a")
+    write("two.py", shop("shop"), where=tmp_path / "b")
+    write("three.py", shop("other"), where=tmp_path / "b")
+    folders = (tmp_path / "a", tmp_path / "b")
+    with pytest.raises(PluginError, match="two plugins are called 'shop'"):
+        load(*folders)
+    with pytest.raises(PluginError, match="two plugins are called 'shop'"):
+        load(*folders, plugins="shop")
+    assert [plugin.name for plugin in load(*folders, plugins="other").router.plugins] == ["other"]
+
+
+# -- made ready
+
+SETTLED = """
+import dataclasses
+from wxbot import Plugin
+
+@dataclasses.dataclass
+class Settings:
+    rooms: int
+    door: str = "front"
+
+plugin = Plugin("{name}", settings=Settings)
+
+@plugin.setup
+def build(settings: Settings) -> str:
+    return f"{{settings.rooms}} rooms, {{settings.door}} door"
+"""
+
+
+def test_settings_reach_the_setup_and_its_result_is_kept(
+    folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("my_house.py", SETTLED.format(name="my-house"))
+    monkeypatch.setenv("WXBOT_PLUGIN_MY_HOUSE_ROOMS", "4")
+    assert load(folder).resources == {"my-house": "4 rooms, front door"}
+
+
+def test_the_settings_of_all_plugins_are_in_one_report(
+    folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        write(f"{name}.py", SETTLED.format(name=name))
+    monkeypatch.setenv("WXBOT_PLUGIN_A_ROOMS", "many")
+    monkeypatch.setenv("WXBOT_PLUGIN_C_ROOMS", "2")
+    monkeypatch.setenv("WXBOT_PLUGIN_C_DOR", "back")
+    with pytest.raises(ConfigError) as caught:
+        load(folder)
+    told = sorted(problem.split()[0].rstrip(":") for problem in caught.value.problems)
+    assert told == ["WXBOT_PLUGIN_A_ROOMS", "WXBOT_PLUGIN_B_ROOMS", "WXBOT_PLUGIN_C_DOR"]
+
+
+def test_settings_of_a_plugin_that_is_not_used_are_no_mistake(
+    folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.py", SETTLED.format(name="a"))
+    write("b.py", shop("b"))
+    monkeypatch.setenv("WXBOT_PLUGIN_A_DOOR", "back")
+    assert set(load(folder, plugins="b").resources) == {"b"}
+
+
+def test_settings_for_others_do_not_disturb_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WXBOT_PLUGIN_A_DOOR", "back")
+    loaded = load_plugins(load_settings(appid="wx1", secret="s", token="t"), plugins("b"))
+    assert set(loaded.resources) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "problem"),
+    [
+        ("1 / 0", "the setup of plugin 'shop' failed: ZeroDivisionError('division by zero')"),
+        ("raise SystemExit(3)", "the setup of plugin 'shop' failed: SystemExit(3)"),
+        ("from wxbot import PluginError; raise PluginError('shop: no table')", "shop: no table"),
+    ],
+)
+def test_a_failing_setup_stops_the_start(folder: Path, write: Write, failure: str, problem: str) -> None:
+    write("shop.py", shop("shop") + f"\n@plugin.setup\ndef build(settings):\n    {failure}\n")
+    with pytest.raises(PluginError) as caught:
+        load(folder)
+    assert str(caught.value) == problem
+
+
+def test_nothing_is_set_up_while_settings_are_wrong(folder: Path, write: Write, tmp_path: Path) -> None:
+    write("a.py", shop("a") + f"\n@plugin.setup\ndef build(settings):\n    open({str(tmp_path / 'made')!r}, 'w')\n")
+    write("b.py", SETTLED.format(name="b"))
+    with pytest.raises(ConfigError):
+        load(folder)
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,420 @@
+"""Authors make mistakes: each is a PluginError that says where, before any user has written."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from typing import Any
+
+import pydantic
+import pytest
+
+from tests.plugin.messages import IMAGE, PAGE, VOICE, choose, chosen, event, text
+from wxbot import Context, Message, Plugin, PluginError
+from wxbot.plugin.router import Router
+from wxbot.server.plugin_setup import load_plugins
+from wxbot.settings.environment import load_settings
+
+
+@pytest.fixture
+def shop() -> Plugin:
+    return Plugin("shop")
+
+
+@pytest.fixture
+def untyped(shop: Plugin) -> Any:
+    """The plugin as those see it who use no type checker."""
+    return shop
+
+
+async def status(ctx: Context) -> str:
+    return "open"
+
+
+def hours(ctx: Context) -> str:
+    return "9 to 5"
+
+
+# -- mistakes
+
+
+def test_forgotten_parentheses_of_text(untyped: Any) -> None:
+    with pytest.raises(PluginError, match=r"plugin 'shop': text\(\).*status.*with parentheses"):
+        untyped.text(status)
+
+
+def test_forgotten_parentheses_of_event(untyped: Any) -> None:
+    with pytest.raises(PluginError, match=r"plugin 'shop': event\(\).*status"):
+        untyped.event(status)
+
+
+def test_event_without_names(shop: Plugin) -> None:
+    with pytest.raises(PluginError, match=r"plugin 'shop': event\(\) takes the names of events.*not nothing"):
+        shop.event()
+
+
+def test_forgotten_parentheses_of_on(untyped: Any) -> None:
+    with pytest.raises(PluginError, match=r"plugin 'shop': the predicate status of on\(\) must be a plain function"):
+        untyped.on(status)
+
+
+def test_forgotten_parentheses_of_on_above_a_plain_function(untyped: Any) -> None:
+    """It looks like a predicate, but then nothing comes under it: said when the bot is put together."""
+    untyped.on(hours)
+    with pytest.raises(PluginError, match=r"plugin 'shop': on hours is above no handler"):
+        Router([untyped])
+
+
+def test_a_registration_above_nothing(shop: Plugin) -> None:
+    shop.text("hi")
+    with pytest.raises(PluginError, match="plugin 'shop': text 'hi' is above no handler"):
+        Router([shop])
+
+
+def test_finished_registrations_are_fine(shop: Plugin) -> None:
+    both = shop.text("hi")
+    both(status)
+    both(hours)
+    shop.text("hi")(status)
+    Router([shop])
+
+
+@pytest.mark.parametrize("name", ["image", "mini_program_page", "fallback", "setup"])
+def test_parentheses_too_many(untyped: Any, name: str) -> None:
+    with pytest.raises(PluginError, match=f"plugin 'shop': write @plugin.{name} without parentheses"):
+        getattr(untyped, name)()
+
+
+@pytest.mark.parametrize("name", ["image", "mini_program_page", "fallback", "setup"])
+def test_something_in_parentheses_that_take_nothing(untyped: Any, name: str) -> None:
+    with pytest.raises(PluginError, match=r"shop\.'hi' is not a function; is there a pair of parentheses too many\?"):
+        getattr(untyped, name)("hi")
+
+
+def test_the_handler_is_called_rather_than_named(untyped: Any) -> None:
+    with pytest.raises(PluginError, match=r"shop\.'9 to 5' is not a function"):
+        untyped.text("hours")(hours(None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wanted", [None, 42, b"bytes", ["a", "list"], re.compile(rb"bytes")])
+def test_what_text_cannot_look_for(untyped: Any, wanted: Any) -> None:
+    with pytest.raises(PluginError, match=r"plugin 'shop': text\(\) takes words and compiled patterns, not "):
+        untyped.text("hi", wanted)
+
+
+@pytest.mark.parametrize("predicate", [None, True, "text"])
+def test_a_predicate_that_is_none(untyped: Any, predicate: Any) -> None:
+    with pytest.raises(PluginError, match=r"predicate shop\..* is not a function"):
+        untyped.on(predicate)
+
+
+def test_a_predicate_of_the_wrong_arity(untyped: Any) -> None:
+    with pytest.raises(PluginError, match=r"predicate shop\.<lambda> must take exactly one argument, the context"):
+        untyped.on(lambda: True)
+
+
+def none() -> str:
+    return ""
+
+
+def two(ctx: Context, more: str) -> str:
+    return ""
+
+
+def keyword(ctx: Context, *, more: str) -> str:
+    return ""
+
+
+@pytest.mark.parametrize("function", [none, two, keyword])
+@pytest.mark.parametrize("way", ["text", "image", "event", "on", "fallback"])
+def test_a_handler_takes_the_context_and_nothing_else(untyped: Any, function: Any, way: str) -> None:
+    ways = {
+        "text": untyped.text("hi"),
+        "image": untyped.image,
+        "event": untyped.event("subscribe"),
+        "on": untyped.on(lambda ctx: True),
+        "fallback": untyped.fallback,
+    }
+    with pytest.raises(PluginError, match=rf"handler shop\.{function.__name__} must take exactly one argument"):
+        ways[way](function)
+    assert shop_is_empty(untyped)
+
+
+def shop_is_empty(plugin: Plugin) -> bool:
+    return not plugin.handlers and plugin.fallback_handler is None
+
+
+def test_more_arguments_with_defaults_are_fine(shop: Plugin) -> None:
+    def anything(*arguments: Any, **more: Any) -> str:
+        return ""
+
+    def default(ctx: Context, more: str = "") -> str:
+        return more
+
+    for function in (anything, default, functools.partial(two, more="more")):
+        shop.text("hi")(function)
+    assert len(shop.handlers) == 3
+
+
+def test_two_fallbacks_of_one_plugin(shop: Plugin) -> None:
+    shop.fallback(status)
+    with pytest.raises(PluginError, match=r"plugin 'shop' has two fallbacks: shop\.status and shop\.hours"):
+        shop.fallback(hours)
+
+
+def test_two_fallbacks_of_two_plugins(shop: Plugin) -> None:
+    other = Plugin("other")
+    shop.fallback(status)
+    other.fallback(hours)
+    with pytest.raises(PluginError, match=r"more than one fallback: shop\.status, other\.hours.*WXBOT_PLUGINS"):
+        Router([shop, other])
+
+
+def test_two_plugins_of_one_name() -> None:
+    with pytest.raises(PluginError, match="two plugins are called 'shop'"):
+        Router([Plugin("shop"), Plugin("shop")])
+
+
+@pytest.mark.parametrize("name", ["", "Shop", "my shop", "1shop", "-shop", "shop!", "店", "shop\n", None, 42])
+def test_a_bad_name(name: Any) -> None:
+    with pytest.raises(PluginError, match="a plugin's name is lower-case letters, digits, - and _, not "):
+        Plugin(name)
+
+
+@pytest.mark.parametrize("name", ["shop", "my-shop", "my_shop", "shop24", "s"])
+def test_a_good_name(name: str) -> None:
+    assert Plugin(name).name == name
+
+
+@dataclasses.dataclass
+class ShopSettings:
+    door: str = "front"
+
+
+class ShopModel(pydantic.BaseModel):
+    door: str = "front"
+
+
+@pytest.mark.parametrize("wrong", [ShopSettings(), ShopModel(), dict, str, {"door": str}, "door"])
+def test_settings_that_have_no_fields(wrong: Any) -> None:
+    with pytest.raises(PluginError, match="plugin 'shop': settings= takes a pydantic model or dataclass, not "):
+        Plugin("shop", settings=wrong)
+
+
+def test_a_setup_that_cannot_run(shop: Plugin) -> None:
+    async def connect(settings: None) -> str:
+        return "connected"
+
+    with pytest.raises(PluginError, match=r"setup shop\.connect must be a plain def"):
+        shop.setup(connect)
+
+
+def test_a_setup_without_an_argument(untyped: Any) -> None:
+    with pytest.raises(PluginError, match=r"setup shop\.none must take exactly one argument, the settings"):
+        untyped.setup(none)
+
+
+def test_two_setups(shop: Plugin) -> None:
+    shop.setup(lambda settings: 1)
+    with pytest.raises(PluginError, match=r"plugin 'shop' has two setups; the second is shop\.second"):
+
+        @shop.setup
+        def second(settings: None) -> int:
+            return 2
+
+
+def test_match_without_a_pattern(shop: Plugin) -> None:
+    shop.text("hi")(status)
+    choice = choose(text("hi"), shop)
+    assert choice is not None
+    with pytest.raises(PluginError, match=r"plugin 'shop' reads ctx\.match in a handler that has no compiled pattern"):
+        _ = choice.context.match
+
+
+def test_the_rest_of_wechat_without_a_bot() -> None:
+    with pytest.raises(PluginError, match=r"ctx\.wechatpy needs a running bot"):
+        _ = Context(text("hi"), "shop").wechatpy
+
+
+# -- what is given back
+
+
+def test_decorators_leave_functions_as_they_are(shop: Plugin) -> None:
+    assert shop.text("hi")(status) is status
+    assert shop.image(status) is status
+    assert shop.mini_program_page(status) is status
+    assert shop.event("subscribe")(status) is status
+    assert shop.on(lambda ctx: True)(status) is status
+    assert shop.fallback(status) is status
+
+    def connect(settings: None) -> None:
+        """Nothing to connect to."""
+
+    assert shop.setup(connect) is connect
+
+
+def test_a_handler_says_what_it_is_for(shop: Plugin) -> None:
+    shop.text("hi", re.compile("^a+$"))(status)
+    shop.text()(status)
+    shop.image(status)
+    shop.mini_program_page(status)
+    shop.event("Subscribe", "CLICK")(status)
+    shop.on(hours_wanted)(status)
+    purposes = ["text 'hi' | /^a+$/", "text (any)", "image", "mini_program_page", "event click | subscribe"]
+    assert [handler.purpose for handler in shop.handlers] == [*purposes, "on hours_wanted"]
+    assert {handler.name for handler in shop.handlers} == {"shop.status"}
+
+
+def hours_wanted(ctx: Context) -> bool:
+    return "hours" in ctx.text
+
+
+# -- words and patterns
+
+
+@pytest.mark.parametrize("said", ["hours", "Hours", " HOURS\n", "\u3000hours "])
+def test_words_are_the_whole_text(shop: Plugin, said: str) -> None:
+    shop.text("Hours ", "open")(hours)
+    assert chosen(text(said), shop) == "shop.hours"
+
+
+@pytest.mark.parametrize("said", ["hours?", "the hours", "hour", "ho urs", ""])
+def test_a_part_of_the_text_is_not_enough(shop: Plugin, said: str) -> None:
+    shop.text("hours")(hours)
+    assert chosen(text(said), shop) is None
+
+
+def test_case_is_folded_as_people_do(shop: Plugin) -> None:
+    shop.text("STRASSE", "营业时间")(hours)
+    assert chosen(text("straße"), shop) == "shop.hours"
+    assert chosen(text("营业时间"), shop) == "shop.hours"
+
+
+def test_patterns_are_searched_for(shop: Plugin) -> None:
+    shop.text(re.compile(r"order (\d+)"), re.compile(r"(\d+) pieces"))(status)
+    for said, number in [("my order 42 please", "42"), ("7 pieces", "7"), ("3 pieces of order 5", "5")]:
+        choice = choose(text(said), shop)
+        assert choice is not None
+        assert choice.context.match[1] == number, "the first pattern that is found, not the first place"
+    assert chosen(text("Order 42"), shop) is None, "case counts in a pattern"
+
+
+def test_patterns_see_the_text_as_it_was_written(shop: Plugin) -> None:
+    shop.text(re.compile(r"^hi$"))(status)
+    assert chosen(text(" hi"), shop) is None
+
+
+def test_a_match_of_nothing_is_a_match(shop: Plugin) -> None:
+    shop.text(re.compile("x*"))(status)
+    choice = choose(text("hi"), shop)
+    assert choice is not None
+    assert choice.context.match[0] == ""
+
+
+def test_words_win_over_patterns_in_one_registration(shop: Plugin) -> None:
+    shop.text(re.compile("h."), "hi")(status)
+    choice = choose(text("hi"), shop)
+    assert choice is not None
+    assert choice.context.found is None
+
+
+def test_no_words_mean_every_text_and_nothing_else(shop: Plugin) -> None:
+    shop.text()(status)
+    assert chosen(text("anything"), shop) == "shop.status"
+    assert [chosen(message, shop) for message in (IMAGE, PAGE, VOICE, event("click"))] == [None] * 4
+
+
+# -- kinds
+
+
+def test_each_kind_has_its_decorator(shop: Plugin) -> None:
+    def named(name: str) -> Any:
+        async def handler(ctx: Context) -> str:
+            return name
+
+        handler.__name__ = name
+        return handler
+
+    shop.text()(named("text"))
+    shop.image(named("image"))
+    shop.mini_program_page(named("page"))
+    shop.event("user_enter_tempsession", "CLICK")(named("event"))
+    shop.fallback(named("fallback"))
+    messages = [text("hi"), IMAGE, PAGE, event("USER_enter_tempsession"), event("click"), VOICE]
+    expected = ["shop.text", "shop.image", "shop.page", "shop.event", "shop.event", "shop.fallback"]
+    assert [chosen(message, shop) for message in messages] == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [(text("hi"), "shop.status"), (IMAGE, "shop.status"), (VOICE, "shop.status"), (event("subscribe"), None)],
+)
+def test_the_fallback_gets_all_but_events(shop: Plugin, message: Message, expected: str | None) -> None:
+    shop.fallback(status)
+    assert chosen(message, shop) == expected
+
+
+def test_the_first_match_wins_in_the_order_of_plugins_and_lines() -> None:
+    one, two = Plugin("one"), Plugin("two")
+    two.text("hi")(status)
+    one.fallback(hours)
+    assert chosen(text("hi"), one, two) == "two.status", "the fallback comes after all handlers of all plugins"
+    one.text("hi")(status)
+    one.text("hi")(hours)
+    assert chosen(text("hi"), one, two) == "one.status"
+    assert chosen(text("hi"), two, one) == "two.status"
+
+
+def test_a_match_of_one_plugin_is_not_seen_by_another() -> None:
+    one, two = Plugin("one"), Plugin("two")
+    one.text(re.compile("(never)"))(status)
+    two.text("hi")(hours)
+    choice = choose(text("hi"), one, two)
+    assert choice is not None
+    assert (choice.context.plugin, choice.context.found) == ("two", None)
+
+
+# -- predicates
+
+
+def test_a_predicate_sees_the_state_and_the_resource(shop: Plugin) -> None:
+    shop.on(lambda ctx: ctx.state.get("asked") == "size" and ctx.text in ctx.resource)(status)
+    sizes = {"S", "M", "L"}
+    assert chosen(text("M"), shop, state={"asked": "size"}, resource=sizes) == "shop.status"
+    assert chosen(text("XS"), shop, state={"asked": "size"}, resource=sizes) is None
+    assert chosen(text("M"), shop, resource=sizes) is None
+
+
+def test_a_predicate_may_be_any_callable(shop: Plugin) -> None:
+    class Wants:
+        def __call__(self, ctx: Context) -> bool:
+            return "hi" in ctx.text
+
+    shop.on(Wants())(status)
+    shop.on(functools.partial(lambda word, ctx: word in ctx.text, "ho"))(hours)
+    assert chosen(text("hi"), shop) == "shop.status"
+    assert chosen(text("ho"), shop) == "shop.hours"
+
+
+def test_a_predicate_may_want_events(shop: Plugin) -> None:
+    shop.on(lambda ctx: True)(status)
+    assert chosen(event("anything"), shop) == "shop.status"
+
+
+def test_what_a_predicate_raises_is_not_hidden(shop: Plugin) -> None:
+    shop.on(lambda ctx: ctx.state["asked"] == "size")(status)
+    with pytest.raises(KeyError):
+        choose(text("hi"), shop)
+
+
+# -- put together by a program
+
+
+def test_a_program_may_give_plugins_and_sees_their_settings_and_resources() -> None:
+    shop = Plugin("shop", settings=ShopSettings)
+    shop.setup(lambda settings: f"the {settings.door} door")
+    bare = Plugin("bare")
+    chosen = load_plugins(load_settings(appid="wx1", secret="s", token="t"), [shop, bare])
+    assert dict(chosen.settings) == {"shop": ShopSettings()}
+    assert dict(chosen.resources) == {"shop": "the front door", "bare": None}

@@ -1,0 +1,244 @@
+"""The plugins that come with wxbot, as a user meets them: through WeChat, a webhook and a running bot."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.plugin.conftest import Visit, Write
+from tests.plugin.messages import IMAGE, VOICE, choose, chosen, event, text
+from wxbot import Plugin, PluginError
+from wxbot.plugin.discovery import find_plugins
+from wxbot.server.plugin_setup import load_plugins
+from wxbot.settings.environment import load_settings
+from wxbot.testing.chat import context
+
+SHIPPED = Path(__file__).parents[2] / "plugins"
+
+
+def shipped(name: str) -> Plugin:
+    return next(plugin for plugin in find_plugins([SHIPPED]) if plugin.name == name)
+
+
+def test_what_is_shipped() -> None:
+    assert [plugin.name for plugin in find_plugins([SHIPPED])] == ["echo", "faq", "slow"]
+    assert all(plugin.description for plugin in find_plugins([SHIPPED]))
+
+
+def test_all_together(visit: Visit) -> None:
+    """Out of the box: a question has its answer, slow takes its time, and all the rest comes back."""
+    with visit(SHIPPED) as alice:
+        alice.says("hello there")
+        alice.waits_for("hello there")
+        assert alice.saw == ["Typing", "CancelTyping", "hello there"]
+        alice.says("slow 0")
+        alice.waits_for("That took 0 s.")
+        question, answer = first_of_the_shipped_answers()
+        alice.says(question)
+        alice.waits_for(answer)
+        said = ["hello there", "That took 0 s.", answer]
+        assert alice.saw == [saw for reply in said for saw in ("Typing", "CancelTyping", reply)]
+        assert alice.refused == []
+
+
+def first_of_the_shipped_answers() -> tuple[str, str]:
+    entry = yaml.safe_load((SHIPPED / "faq.yaml").read_text(encoding="utf-8"))[0]
+    return entry["questions"][0], entry["answer"]
+
+
+# -- echo
+
+
+def test_echo_says_back_what_it_hears(visit: Visit) -> None:
+    with visit(SHIPPED, plugins="echo") as alice:
+        for said in ("你好", "<b>&amp;", "👨‍👩‍👧 and\ntwo lines"):
+            alice.says(said)
+            alice.waits_for(said)
+
+
+def test_echo_is_silent_about_what_is_no_text(visit: Visit) -> None:
+    """A picture gets no answer, and does not keep the next message from getting one."""
+    with visit(SHIPPED, plugins="echo") as alice:
+        alice.sends_image()
+        alice.sends("voice", MediaId="M")
+        alice.enters()
+        alice.says("still there?")
+        alice.waits_for("still there?")
+        assert [saw for saw in alice.saw if saw not in ("Typing", "CancelTyping")] == ["still there?"]
+
+
+def test_echo_leaves_what_others_want() -> None:
+    greeter = Plugin("greeter")
+    greeter.text("hi")(lambda ctx: "hello")
+    assert chosen(text("hi"), shipped("echo"), greeter) == "greeter.<lambda>"
+    assert chosen(text("ho"), shipped("echo"), greeter) == "echo.echo"
+
+
+# -- slow
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("slow 8", "8"), ("slow8", "8"), ("慢 30", "30"), ("慢3", "3")])
+def test_slow_knows_how_long(said: str, seconds: str) -> None:
+    choice = choose(text(said), shipped("slow"))
+    assert choice is not None
+    assert choice.context.match[1] == seconds
+
+
+@pytest.mark.parametrize("said", ["slow", "slow eight", "slow 1000", "go slow 8", "slow 8 please", "slow -1"])
+def test_slow_does_not_want(said: str) -> None:
+    assert chosen(text(said), shipped("slow")) is None
+
+
+# -- faq
+
+HOURS = """
+- questions: [Opening hours, 营业时间]
+  answer: 9 to 5.
+- questions: ["Where are you?"]
+  answer: |
+    Market Street 1,
+    first floor.
+"""
+
+
+@pytest.fixture
+def faq_file(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Writes the file that faq is told to read."""
+
+    def written(content: str) -> Path:
+        path = write("answers.yaml", content, where=tmp_path)
+        monkeypatch.setenv("WXBOT_PLUGIN_FAQ_FILE", str(path))
+        return path
+
+    return written
+
+
+FaqFile = Callable[[str], Path]
+
+
+def answers() -> dict[str, str]:
+    """What faq has read, as the bot makes it ready."""
+    settings = load_settings(appid="wx1", secret="s", token="t", plugin_folders=(SHIPPED,), plugins="faq")
+    answers: dict[str, str] = load_plugins(settings).resources["faq"]
+    return answers
+
+
+def refusal() -> str:
+    with pytest.raises(PluginError) as caught:
+        answers()
+    return str(caught.value)
+
+
+def test_faq_answers_from_the_file_it_is_told(visit: Visit, faq_file: FaqFile) -> None:
+    faq_file(HOURS)
+    with visit(SHIPPED, plugins="faq") as alice:
+        alice.says("营业时间？")
+        alice.waits_for("9 to 5.")
+        alice.says("where are you")
+        alice.waits_for("Market Street 1,\nfirst floor.\n")
+
+
+def test_faq_says_nothing_to_what_it_does_not_know(visit: Visit, faq_file: FaqFile) -> None:
+    faq_file(HOURS)
+    with visit(SHIPPED, plugins="faq") as alice:
+        for said in ("who are you?", "?", "opening"):
+            alice.says(said)
+        alice.sends_image()
+        alice.enters()
+        alice.says("opening hours")
+        alice.waits_for("9 to 5.")
+        assert alice.saw == ["Typing", "CancelTyping", "9 to 5."], "and no typing for what nobody answers"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "opening hours",
+        "Opening Hours?",
+        "  OPENING HOURS !  ",
+        "opening hours ?!",
+        "opening hours。",
+        "Opening hours\n",
+    ],
+)
+def test_faq_forgives_case_blanks_and_marks(faq_file: FaqFile, said: str) -> None:
+    faq_file(HOURS)
+    assert chosen(text(said), shipped("faq"), resource=answers()) == "faq.answer"
+
+
+@pytest.mark.parametrize("said", ["opening", "opening hours today", "opening  hours", "", "?", " "])
+def test_faq_does_not_guess(faq_file: FaqFile, said: str) -> None:
+    faq_file(HOURS)
+    assert chosen(text(said), shipped("faq"), resource=answers()) is None
+
+
+def test_faq_is_for_text_only(faq_file: FaqFile) -> None:
+    faq_file(HOURS)
+    known = answers()
+    assert [chosen(message, shipped("faq"), resource=known) for message in (IMAGE, VOICE, event("click"))] == [None] * 3
+
+
+def test_faq_comes_with_answers_of_its_own() -> None:
+    question, answer = first_of_the_shipped_answers()
+    assert answer in answers().values()
+    assert chosen(text(question), shipped("faq"), resource=answers()) == "faq.answer"
+
+
+def test_faq_with_an_empty_list_answers_nothing(faq_file: FaqFile) -> None:
+    faq_file("[]")
+    assert answers() == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "must be a list of entries with `questions` and `answer`"),
+        ("just words", "must be a list of entries"),
+        ("questions: [a]\nanswer: b", "must be a list of entries"),
+        ("- [unclosed", "is not YAML: "),
+        ("- questions: !!python/name:os.system x\n  answer: b", "is not YAML: "),
+        ("- questions: [a]\n  answer: 2024-13-45", "is not YAML: "),
+        ("- just words", "entry 1 of {file} must have exactly `questions` and `answer`"),
+        ("- questions: [a]", "entry 1 of {file} must have exactly"),
+        ("- {questions: [a], answer: b}\n- {question: [c], answer: d}", "entry 2 of {file} must have exactly"),
+        ("- {questions: [a], answer: b, extra: c}", "entry 1 of {file} must have exactly"),
+        ("- {questions: a, answer: b}", "entry 1 of {file}: `questions` is a list of texts and `answer` one text"),
+        ("- {questions: [1], answer: b}", "(quote numbers and yes/no)"),
+        ("- {questions: [yes], answer: b}", "(quote numbers and yes/no)"),
+        ("- {questions: [a], answer: 42}", "(quote numbers and yes/no)"),
+        ("- {questions: [a], answer: }", "entry 1 of {file}: "),
+        ("- {questions: [a, '?'], answer: b}", "entry 1 of {file}: a question needs more than blanks and marks"),
+    ],
+)
+def test_faq_says_what_is_wrong_in_the_file(faq_file: FaqFile, content: str, problem: str) -> None:
+    path = faq_file(content)
+    told = refusal()
+    assert told.startswith("faq: ")
+    assert str(path) in told
+    assert problem.replace("{file}", str(path)) in told
+
+
+def test_faq_without_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WXBOT_PLUGIN_FAQ_FILE", str(tmp_path / "missing.yaml"))
+    assert re.fullmatch(r"faq: cannot read .*missing\.yaml: No such file or directory; set .*_FAQ_FILE", refusal())
+    monkeypatch.setenv("WXBOT_PLUGIN_FAQ_FILE", str(tmp_path))
+    assert "Is a directory" in refusal()
+
+
+def test_faq_with_a_file_that_is_no_text(faq_file: FaqFile) -> None:
+    faq_file("").write_bytes(b"- questions: [\xff\xfe]")
+    assert "is not YAML" in refusal()
+
+
+# -- by themselves
+
+
+def test_a_handler_is_a_function_to_be_called() -> None:
+    plugin = shipped("slow")
+    said = context("slow 0", plugin=plugin)
+    assert asyncio.run(plugin.handlers[0].function(said)) == "That took 0 s."

@@ -1,0 +1,476 @@
+"""Whoever runs several accounts writes them into one file, and reads one report with everything that is wrong in it."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import no_module_stays
+from tests.settings.test_environment import AES_KEY, SECRET, TOKEN, Environment, nothing
+from wxbot.errors import ConfigError
+from wxbot.model.quota import Allowance
+from wxbot.server.deployment import Deployment
+from wxbot.settings.accounts_file import OWN, SHARED, all_secrets, load_accounts
+from wxbot.settings.schema import Settings
+
+__all__ = ["no_module_stays", "nothing"]
+
+ROOT = Path(__file__).parents[2]
+ORDERS = """
+[orders]
+appid = "wx1"
+secret = "${ORDERS_SECRET}"
+token = "${ORDERS_TOKEN}"
+"""
+CLUB = """
+[club]
+appid = "wx2"
+secret = "${CLUB_SECRET}"
+token = "${CLUB_TOKEN}"
+"""
+VARIABLES = {
+    "ORDERS_SECRET": SECRET,
+    "ORDERS_TOKEN": TOKEN,
+    "CLUB_SECRET": "club5ecret0123456789",
+    "CLUB_TOKEN": "clubT0ken",
+    "KEY": AES_KEY,
+}
+
+
+class Desk(Environment):
+    """The environment of a deployment, and its file."""
+
+    def accounts(self, *text: str, path: str = "accounts.toml") -> None:
+        (self.folder / path).write_text("\n".join(text), encoding="utf-8")
+        self.has(accounts=path)
+
+    def variable(self, name: str, value: str) -> None:
+        self.patch.setenv(name, value)
+
+
+@pytest.fixture
+def desk(nothing: Environment) -> Desk:
+    """The variables that the sections name are set."""
+    made = Desk(nothing.patch, nothing.folder)
+    for name, value in VARIABLES.items():
+        made.variable(name, value)
+    return made
+
+
+def problems() -> list[str]:
+    """The report, in which no secret may be."""
+    with pytest.raises(ConfigError) as caught:
+        load_accounts()
+    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert not [value for value in VARIABLES.values() if value in told]
+    return list(caught.value.problems)
+
+
+def problem(desk: Desk, *lines: str) -> str:
+    """What is wrong with the section ``[orders]`` when these lines are added to it, and nothing else is."""
+    desk.accounts(ORDERS, *lines, CLUB)
+    (told,) = problems()
+    place = "accounts.toml [orders] "
+    assert told.startswith(place)
+    return told.removeprefix(place)
+
+
+# -- what is in the file
+
+
+def test_without_a_file_there_is_one_account_from_the_environment(desk: Desk) -> None:
+    desk.has(appid="wx1", secret=SECRET, token=TOKEN, callback_path="/here", accounts=" ")
+    accounts = load_accounts(max_attempts=5)
+    assert list(accounts) == [""]
+    assert accounts[""].callback_path == "/here"
+    assert accounts[""].max_attempts == 5
+    assert accounts[""].account == ""
+
+
+def test_without_a_file_what_is_missing_is_said_as_ever(nothing: Environment) -> None:
+    assert problems() == ["WXBOT_APPID is missing", "WXBOT_SECRET is missing", "WXBOT_TOKEN is missing"]
+
+
+def test_each_section_is_an_account(desk: Desk) -> None:
+    desk.accounts(ORDERS, 'kind = "official"', 'aes_key = "${KEY}"', CLUB, 'plugins = ["faq", "echo"]')
+    accounts = load_accounts()
+    orders, club = accounts["orders"], accounts["club"]
+    assert list(accounts) == ["orders", "club"]
+    assert (orders.appid, club.appid) == ("wx1", "wx2")
+    assert (orders.account_kind, club.account_kind) == ("official", "miniprogram")
+    assert (orders.callback_path, club.callback_path) == ("/wechat/orders", "/wechat/club")
+    assert (orders.account, club.account) == ("orders", "club")
+    assert orders.secret.get_secret_value() == SECRET
+    assert orders.aes_key is not None
+    assert club.aes_key is None
+    assert (orders.plugins, club.plugins) == ((), ("faq", "echo"))
+    assert set(all_secrets(accounts)) == set(VARIABLES.values())
+
+
+def test_the_environment_has_the_defaults_and_what_all_share(desk: Desk) -> None:
+    desk.has(handler_timeout="7", store_url="sqlite:///here.db", log_level="ERROR", plugins="echo", api_base="http://a")
+    desk.accounts(ORDERS, "handler_timeout = 3", 'api_base = "http://127.0.0.1:1"', CLUB)
+    accounts = load_accounts()
+    assert [each.handler_timeout for each in accounts.values()] == [3, 7]
+    assert [each.api_base for each in accounts.values()] == ["http://127.0.0.1:1", "http://a"]
+    assert {each.store_url for each in accounts.values()} == {"sqlite:///here.db"}
+    assert {each.log_level for each in accounts.values()} == {"ERROR"}
+    assert {each.plugins for each in accounts.values()} == {("echo",)}
+
+
+def test_a_program_may_say_where_the_store_is(desk: Desk) -> None:
+    desk.accounts(ORDERS, CLUB)
+    assert {each.store_url for each in load_accounts(store_url="sqlite:///there.db").values()} == {"sqlite:///there.db"}
+
+
+def test_the_file_and_its_variables_may_be_named_in_the_env_file(nothing: Environment) -> None:
+    desk = Desk(nothing.patch, nothing.folder)
+    desk.accounts(ORDERS)
+    desk.patch.delenv("WXBOT_ACCOUNTS")
+    desk.file("WXBOT_ACCOUNTS=accounts.toml", f"ORDERS_SECRET={SECRET}", f"ORDERS_TOKEN={TOKEN}", "WXBOT_AES_KEY=")
+    assert load_accounts()["orders"].token.get_secret_value() == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ('"a${WORD}b"', "awordb"),
+        ('"${WORD}${WORD}"', "wordword"),
+        ('"${word}"', "word"),
+        ('"$WORD"', "$WORD"),
+        ('"$${WORD}"', "${WORD}"),
+        ('"{WORD}"', "{WORD}"),
+        ("'''${WORD}'''", "word"),
+    ],
+)
+def test_every_text_may_name_a_variable(desk: Desk, written: str, read: str) -> None:
+    desk.variable("WORD", "word")
+    desk.accounts(ORDERS, f"error_text = {written}")
+    assert load_accounts()["orders"].error_text == read
+
+
+def test_a_variable_may_stand_in_lists_and_tables_and_for_a_number(desk: Desk) -> None:
+    desk.variable("WORD", "faq")
+    desk.variable("ROW", "3/1m")
+    desk.variable("SECONDS", "2.5")
+    desk.accounts(
+        ORDERS, 'plugins = ["echo", "${WORD}"]', 'quota = { enter = "${ROW}" }', 'handler_timeout = "${SECONDS}"'
+    )
+    orders = load_accounts()["orders"]
+    assert orders.plugins == ("echo", "faq")
+    assert orders.quota == {"enter": Allowance(3, 60)}
+    assert orders.handler_timeout == 2.5
+
+
+def test_a_variable_may_have_a_name_like_a_setting(desk: Desk) -> None:
+    desk.variable("WXBOT_ORDERS_SECRET", SECRET)
+    desk.accounts(ORDERS.replace("${ORDERS_SECRET}", "${WXBOT_ORDERS_SECRET}"))
+    assert load_accounts()["orders"].secret.get_secret_value() == SECRET
+
+
+def test_cloud_call_needs_no_secrets(desk: Desk) -> None:
+    desk.accounts('[a]\nappid = "wx1"\ncloud_call = "open"', CLUB)
+    assert load_accounts()["a"].secrets() == ("", "")
+
+
+def test_an_empty_aes_key_means_plaintext_here_too(desk: Desk) -> None:
+    desk.accounts(ORDERS, 'aes_key = ""')
+    assert load_accounts()["orders"].aes_key is None
+
+
+def test_a_windows_editor_may_have_written_it(desk: Desk) -> None:
+    desk.has(accounts="accounts.toml")
+    (desk.folder / "accounts.toml").write_bytes(b"\xef\xbb\xbf" + (ORDERS + CLUB).replace("\n", "\r\n").encode())
+    assert list(load_accounts()) == ["orders", "club"]
+
+
+def test_the_settings_of_plugins_stay_with_their_account(desk: Desk) -> None:
+    desk.accounts(ORDERS, "[orders.plugin_settings.faq]", 'file = "${ORDERS_TOKEN}.yaml"', "sizes = [1, 2]", CLUB)
+    accounts = load_accounts()
+    assert accounts["orders"].plugin_settings == {"faq": {"file": f"{TOKEN}.yaml", "sizes": [1, 2]}}
+    assert accounts["club"].plugin_settings == {}
+
+
+def test_accounts_show_no_secret(desk: Desk) -> None:
+    desk.accounts(ORDERS, "[orders.plugin_settings.bank]", 'key = "${KEY}"')
+    orders = load_accounts()["orders"]
+    shown = repr(orders) + str(orders) + repr(orders.model_dump()) + orders.model_dump_json()
+    assert not [value for value in VARIABLES.values() if value in shown]
+
+
+def test_every_setting_has_its_place() -> None:
+    assert set(Settings.model_fields) >= OWN | SHARED
+    assert not OWN & SHARED
+
+
+# -- the file itself
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "accounts.toml has no account in it: write a section such as [orders] for each one"),
+        ("# nothing\n", "accounts.toml has no account in it: write a section such as [orders] for each one"),
+        (
+            "[orders]\nappid = wx1",
+            "accounts.toml is not TOML: Invalid value (at line 2, column 9)",
+        ),
+        (
+            "[orders]\nappid 'wx1'",
+            "accounts.toml is not TOML: Expected '=' after a key in a key/value pair (at line 2, column 7)",
+        ),
+        (f'[orders]\nsecret = "{SECRET}', "accounts.toml is not TOML: "),
+        (ORDERS + ORDERS, "accounts.toml is not TOML: "),
+        (
+            "[Club House]\nappid = 'wx1'",
+            "accounts.toml is not TOML: Expected ']' at the end of a table declaration (at line 1, column 7); "
+            "an account's name is of lower-case letters, digits, - and _, such as [club-house]",
+        ),
+        (
+            "[orders]\nhand_back_words = " + "[" * 3000 + "]" * 3000,
+            "accounts.toml is no file of accounts: its brackets",
+        ),
+        ("[orders]\nimage_bytes = " + "9" * 5000, "accounts.toml is no file of accounts: it holds a number"),
+        ('[orders]\nappid = "1"\nappid = "2"', "accounts.toml is not TOML: Cannot overwrite a value"),
+    ],
+)
+def test_a_file_that_cannot_be_read(desk: Desk, text: str, told: str) -> None:
+    desk.accounts(text)
+    (problem,) = problems()
+    assert problem.startswith(told)
+
+
+def test_a_file_that_is_not_there(desk: Desk) -> None:
+    desk.has(accounts="accounts.toml")
+    assert problems() == ["accounts.toml cannot be read: No such file or directory; WXBOT_ACCOUNTS names it"]
+    desk.has(accounts=".")
+    assert problems() == [". cannot be read: Is a directory; WXBOT_ACCOUNTS names it"]
+
+
+def test_a_file_in_another_encoding(desk: Desk) -> None:
+    desk.has(accounts="accounts.toml")
+    (desk.folder / "accounts.toml").write_bytes("# 账号".encode("gbk"))
+    assert problems() == ["accounts.toml is not UTF-8: save it as UTF-8"]
+
+
+def test_a_key_outside_of_all_sections(desk: Desk) -> None:
+    desk.accounts('appid = "wx1"', "orders = [1]", CLUB)
+    assert problems() == [
+        "accounts.toml: appid stands in no section; write it below the name of its account, such as [orders]",
+        "accounts.toml: orders stands in no section; write it below the name of its account, such as [orders]",
+    ]
+
+
+def test_two_pairs_of_brackets(desk: Desk) -> None:
+    desk.accounts(ORDERS.replace("[orders]", "[[orders]]"))
+    assert problems() == ["accounts.toml: [[orders]] has a pair of brackets too many; write [orders]"]
+
+
+@pytest.mark.parametrize("name", ["Orders", "my shop", "a/b", "订单", "", "a.b", "a\\n"])
+def test_a_name_that_is_no_part_of_an_address(desk: Desk, name: str) -> None:
+    desk.accounts(CLUB.replace("[club]", f'["{name}"]'))
+    (told,) = problems()
+    assert "is no name for an account: it is a part of addresses, so use a-z, 0-9, - and _ only" in told
+
+
+@pytest.mark.parametrize("name", ["a", "0", "my-shop_2", "send"])
+def test_a_name_that_is(desk: Desk, name: str) -> None:
+    desk.accounts(CLUB.replace("club", name).replace("CLUB", "CLUB"))
+    assert load_accounts()[name].callback_path == f"/wechat/{name}"
+
+
+# -- what is wrong in a section
+
+
+def test_all_problems_of_all_sections_are_in_one_report(desk: Desk) -> None:
+    desk.has(typng="no", secret=SECRET, handler_threads="0")
+    desk.accounts(
+        '[orders]\nappid = ""\nsecret = "${NOWHERE}"\naes_key = "short"\nstore_url = "sqlite:///a.db"',
+        '[club]\nappid = "wx2"\nscret = 1\ntyping_delay = "soon"',
+        "[empty]",
+    )
+    assert problems() == [
+        "WXBOT_TYPNG is not a setting; did you mean WXBOT_TYPING?",
+        "WXBOT_SECRET must not be set beside WXBOT_ACCOUNTS: write secret into its account's section of accounts.toml",
+        "accounts.toml [orders] secret: NOWHERE is not set in the environment",
+        "accounts.toml [orders] aes_key must not stand in the file, which is no place for secrets: "
+        'write aes_key = "${ORDERS_AES_KEY}" and set ORDERS_AES_KEY in the environment',
+        "accounts.toml [orders] store_url concerns the whole process: set WXBOT_STORE_URL in the environment",
+        "accounts.toml [orders] appid: String should have at least 1 character",
+        "accounts.toml [orders] token is missing",
+        "WXBOT_HANDLER_THREADS: Input should be greater than 0",
+        "accounts.toml [club] scret is not a setting of an account; did you mean secret?",
+        "accounts.toml [club] secret is missing",
+        "accounts.toml [club] token is missing",
+        "accounts.toml [club] typing_delay: Input should be a valid number, unable to parse string as a number",
+        "accounts.toml [empty] appid is missing",
+        "accounts.toml [empty] secret is missing",
+        "accounts.toml [empty] token is missing",
+    ]
+
+
+def test_two_sections_with_one_account(desk: Desk) -> None:
+    desk.accounts(ORDERS, CLUB.replace("wx2", "WX1"), CLUB.replace("club", "third").replace("wx2", "wx1"))
+    assert problems() == [
+        "accounts.toml [club] appid is that of [orders] as well; write one section only",
+        "accounts.toml [third] appid is that of [orders] as well; write one section only",
+    ]
+
+
+@pytest.mark.parametrize("name", ["secret", "token", "aes_key", "previous_aes_key", "send_key"])
+@pytest.mark.parametrize(
+    "literal", [f'"{SECRET}"', f'"${{ORDERS_SECRET}}{SECRET}"', '"$${ORDERS_SECRET}"', f'["{SECRET}"]', "17", "true"]
+)
+def test_a_secret_stands_nowhere_in_the_file(desk: Desk, name: str, literal: str) -> None:
+    lines = [line for line in ORDERS.splitlines() if not line.startswith(f"{name} ")]
+    desk.accounts(*lines, f"{name} = {literal}")
+    variable = f"ORDERS_{name.upper()}"
+    assert problems() == [
+        f"accounts.toml [orders] {name} must not stand in the file, which is no place for secrets: "
+        f'write {name} = "${{{variable}}}" and set {variable} in the environment'
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_concerns_the_whole_process_is_not_of_an_account(desk: Desk, name: str) -> None:
+    told = problem(desk, f'{name} = "x"')
+    assert told == f"{name} concerns the whole process: set WXBOT_{name.upper()} in the environment"
+
+
+@pytest.mark.parametrize("name", sorted(OWN - {"callback_path"}))
+def test_what_is_of_one_account_is_not_in_the_environment(desk: Desk, name: str) -> None:
+    desk.has(**{name: SECRET})
+    desk.accounts(ORDERS, CLUB)
+    assert problems() == [
+        f"WXBOT_{name.upper()} must not be set beside WXBOT_ACCOUNTS: "
+        f"write {name} into its account's section of accounts.toml"
+    ]
+
+
+def test_an_empty_variable_is_nobodys(desk: Desk) -> None:
+    desk.has(appid="", secret="", token=" ", aes_key="", send_key="")
+    desk.accounts(ORDERS)
+    assert load_accounts()["orders"].appid == "wx1"
+
+
+def test_the_callback_path_is_the_name(desk: Desk) -> None:
+    assert problem(desk, 'callback_path = "/x"') == (
+        "callback_path is /wechat/orders, by the section's name; leave it out"
+    )
+    desk.has(callback_path="/x")
+    desk.accounts(ORDERS)
+    assert problems() == [
+        "WXBOT_CALLBACK_PATH must not be set beside WXBOT_ACCOUNTS: the paths are /wechat/ and a name"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('plugin_folder = "x"', "plugin_folder is not a setting of an account; did you mean plugin_folders?"),
+        ('WXBOT_TYPING = "x"', "WXBOT_TYPING is not a setting; names are in lower case here"),
+        ('WXBOT_TYPNG = "x"', "WXBOT_TYPNG is not a setting of an account; did you mean typing?"),
+        ("Typing = true", "Typing is not a setting; names are in lower case here"),
+        ('colour = "blue"', "colour is not a setting of an account"),
+        ("[orders.faq]", "faq is not a setting of an account"),
+        ("[orders.plugin_setting.faq]", "plugin_setting is not a setting of an account; did you mean plugin_settings?"),
+    ],
+)
+def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
+    assert problem(desk, line) == told
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("max_attempts = true", "max_attempts: true and false mean nothing here"),
+        ("error_text = false", "error_text: true and false mean nothing here"),
+        ("max_attempts = 0", "max_attempts: Input should be greater than 0"),
+        ("max_attempts = 2.5", "max_attempts: Input should be a valid integer, got a number with a fractional part"),
+        ("max_attempts = [3]", "max_attempts: Input should be a valid integer"),
+        ("retry_seconds = inf", "retry_seconds: Input should be a finite number"),
+        ("error_text = 5", "error_text: Input should be a valid string"),
+        ('typing = "perhaps"', "typing: Input should be a valid boolean, unable to interpret input"),
+        ("plugins = []", "plugins: must not be empty; leave it out for all plugins"),
+        (
+            'kind = "unverified"\nsend_kinds = ["link"]',
+            "send_kinds: link cannot be the answer to a push, and an unverified account sends nothing else; "
+            "it can have image, music, news, text, video, voice",
+        ),
+        (
+            'previous_aes_key = "${KEY}"',
+            "previous_aes_key: needs the EncodingAESKey of now beside it: without one no push is decrypted",
+        ),
+        ("plugins = 1", "plugins: Input should be a valid tuple"),
+        ('plugins = ["a", 1]', "plugins[1]: Input should be a valid string"),
+        ('kind = "shop"', "kind: Input should be 'miniprogram', 'official' or 'unverified'"),
+        ('kind = "official"\naccount_kind = "official"', "account_kind and kind are the same setting; write it once"),
+        ('error_text = "${}"', "error_text: between ${ and } stands the name of an environment variable"),
+        ('error_text = "${A B}"', "error_text: between ${ and } stands the name of an environment variable"),
+        ('error_text = "${NO_SUCH}"', "error_text: NO_SUCH is not set in the environment"),
+        ('plugins = ["${NO_SUCH}"]', "plugins: NO_SUCH is not set in the environment"),
+        (
+            'aes_key = "${ORDERS_TOKEN}"',
+            "aes_key: must be 43 characters of a-z, A-Z and 0-9, as WeChat's console shows it",
+        ),
+        (
+            'send_key = "${ORDERS_TOKEN}"',
+            "send_key: must have 17 characters or more: whoever guesses it writes to your users",
+        ),
+        (
+            'quota = { message = "often" }',
+            "quota: row 1 is no row of a quota; write such as message=5/48h, enter=2/1m "
+            "(there are message, enter, menu, subscribe, scan; times in s, m, h or d)",
+        ),
+        ("quota = 5", "quota: Input should be a valid dictionary"),
+        ("plugin_settings = 1", "plugin_settings: write a section [orders.plugin_settings.NAME] for a plugin"),
+        (
+            '[orders.plugin_settings]\nfile = "x"',
+            "plugin_settings: write a section [orders.plugin_settings.NAME] for a plugin",
+        ),
+        (
+            '[orders.plugin_settings.faq]\nfile = "${NO_SUCH}"',
+            "plugin_settings.faq.file: NO_SUCH is not set in the environment",
+        ),
+    ],
+)
+def test_a_bad_value_is_named_and_never_shown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, line: str, told: str
+) -> None:
+    monkeypatch.setattr("wxbot.settings.schema.SHORTEST_KEY", len(TOKEN) + 1)
+    assert problem(desk, line) == told
+
+
+def test_an_empty_variable_is_an_empty_secret(desk: Desk) -> None:
+    desk.variable("ORDERS_SECRET", "")
+    desk.accounts(ORDERS)
+    (told,) = problems()
+    assert told.startswith("accounts.toml [orders] secret: must not be empty")
+
+
+def test_what_does_not_fit_together_is_said_once(desk: Desk) -> None:
+    desk.has(role="worker")
+    desk.accounts(ORDERS, CLUB)
+    (told,) = problems()
+    assert told.startswith("a worker takes its work from WXBOT_BROKER_URL")
+
+
+# -- the example
+
+
+def test_the_example_works_once_its_variables_are_set(desk: Desk) -> None:
+    shutil.copy(ROOT / "examples" / "accounts.toml", desk.folder)
+    shutil.copytree(ROOT / "plugins", desk.folder / "plugins")
+    for account in ("ORDERS", "CLUB"):
+        for name in ("SECRET", "TOKEN", "SEND_KEY"):
+            desk.variable(f"{account}_{name}", f"{account}-{name}-0123456789")
+        desk.variable(f"{account}_AES_KEY", AES_KEY)
+    desk.has(accounts="accounts.toml")
+    accounts = load_accounts()
+    assert accounts["club"].allowances["message"] == Allowance(20, 48 * 3600)
+    deployment = Deployment(accounts)
+    doors = {rule.rule for rule in deployment.wsgi().url_map.iter_rules()}
+    assert doors == {"/wechat/orders", "/send/orders", "/wechat/club", "/healthz", "/readyz", "/metrics"}

@@ -1,0 +1,252 @@
+"""What the tests of copying share: two places, a deployment that moves from one to the other, and a life before it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import copy as shallow_copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import pytest
+from hypothesis import strategies as st
+
+from tests.store.support import ALICE, APPID, BOB, KEPT, NOW, Place, RedisPlace, SqlitePlace, Stores, Worker, arrival
+from wxbot.errors import CopyFailed, StoreUnavailable
+from wxbot.model.quota import Budget
+from wxbot.store.copying import End, copy
+from wxbot.store.copying_port import Bulk, Kept, Kind
+from wxbot.store.records import ConversationKey, HandOver
+from wxbot.store.redis.copying import RedisBulk
+from wxbot.store.sqlite.copying import SqliteBulk
+from wxbot.testing import ManualClock
+
+CAROL = ConversationKey("wxfedcba9876543210", "carol")
+UNSENT = ({"kind": "text", "text": "not out yet"},)
+
+
+class Spot(Place, Protocol):
+    """A place whose store can be copied."""
+
+    def bulk(self) -> Bulk: ...
+
+    def alias(self) -> Spot:
+        """The same place under another name."""
+        ...
+
+
+class SqliteSpot(SqlitePlace):
+    def bulk(self) -> Bulk:
+        return SqliteBulk(self._folder / f"wxbot{self._round}.db", retention=KEPT)
+
+    def alias(self) -> Spot:
+        link = self._folder / "link"
+        link.symlink_to(self._folder)
+        spot = SqliteSpot(link)
+        spot._round = self._round
+        return spot
+
+
+class RedisSpot(RedisPlace):
+    def bulk(self) -> Bulk:
+        return RedisBulk(self._url, retention=KEPT)
+
+    def alias(self) -> Spot:
+        spot = shallow_copy(self)
+        spot._url = self._url.replace("127.0.0.1", "localhost")
+        return spot
+
+
+def sqlite_spot(folder: Path) -> SqliteSpot:
+    folder.mkdir()
+    return SqliteSpot(folder)
+
+
+class Move:
+    """A deployment that is about to move: a process on the old store and one on the new."""
+
+    def __init__(self, here: Spot, there: Spot, runner: asyncio.Runner) -> None:
+        self.here, self.there = here, there
+        self._runner = runner
+        self._begin()
+
+    def _begin(self) -> None:
+        self.old_clock, self.new_clock = ManualClock(NOW), ManualClock(NOW)
+        self._stores = [Stores(self.here, self._runner), Stores(self.there, self._runner)]
+        self.old, self.new = (stores.worker(name) for stores, name in zip(self._stores, ("old", "new"), strict=True))
+
+    @contextmanager
+    def ends(self, here: Spot | None = None, there: Spot | None = None) -> Iterator[tuple[End, End]]:
+        with ExitStack() as opened:
+            bulks = [(here or self.here).bulk(), (there or self.there).bulk()]
+            for bulk in bulks:
+                bulk.open(create=True)
+                opened.callback(bulk.close)
+            yield End("FROM", bulks[0], self.old_clock), End("TO", bulks[1], self.new_clock)
+
+    def copies(self, appid: str | None = APPID, **other: Spot) -> dict[str, Mapping[Kind, int]]:
+        with self.ends(**other) as (source, target):
+            return self._runner.run(copy(source, target, appid))
+
+    def copies_with(self, change: Callable[[End, End], tuple[End, End]]) -> dict[str, Mapping[Kind, int]]:
+        """Copy, but one end is something else than it seems."""
+        with self.ends() as (source, target):
+            return self._runner.run(copy(*change(source, target), APPID))
+
+    def refuses(self, appid: str | None = APPID, **other: Spot) -> str:
+        with pytest.raises(CopyFailed) as caught:
+            self.copies(appid, **other)
+        return str(caught.value)
+
+    def time_passes(self, seconds: float) -> float:
+        for clock, place in ((self.old_clock, self.here), (self.new_clock, self.there)):
+            clock.turn(seconds)
+            place.time_passes(seconds)
+        return self.new_clock.now()
+
+    def begin_anew(self) -> None:
+        """In empty places."""
+        self.close()
+        self.here.empty()
+        self.there.empty()
+        self._begin()
+
+    def close(self) -> None:
+        for stores in self._stores:
+            stores.close()
+
+
+class Double:
+    """A store that is not all that it seems."""
+
+    def __init__(self, bulk: Bulk) -> None:
+        self.bulk = bulk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bulk, name)
+
+    @classmethod
+    def instead_of(cls, end: End) -> End:
+        return replace(end, bulk=cast(Bulk, cls(end.bulk)))
+
+
+class DiesHalfWay(Double):
+    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+        slices = 0
+        async for kept in self.bulk.export(appid, now):
+            yield kept
+            slices += 1
+            if slices == 2:
+                raise StoreUnavailable("the plug was pulled")
+
+
+def letters(worker: Worker) -> list[Any]:
+    """The dead letters, oldest first. Numbers are each store's own."""
+    return [replace(letter, seq=0) for letter in worker.wait(worker.store.dead_letters(APPID, 100))]
+
+
+def die(worker: Worker, key: ConversationKey = ALICE, now: float = NOW, **more: Any) -> None:
+    claim = worker.claims(key, now)
+    worker.settles(claim.lease, claim.pending, "dead", now=now, go_on=False, reason="so it is", **more)
+
+
+USERS = [ALICE, BOB, ConversationKey(APPID, "a:b*[c]"), ConversationKey(APPID, "a")]
+users = st.sampled_from(USERS)
+few = st.integers(0, 3)
+budgets = st.none() | st.builds(Budget, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
+hand_overs = st.sampled_from([None, None, HandOver(NOW + 2, "agent"), HandOver(NOW + 500), HandOver(0.0)])
+deeds = st.fixed_dictionaries({"budget": budgets, "hand_over": hand_overs, "for_agents": st.booleans()})
+accepts = st.tuples(st.just("accept"), users, st.integers(0, 8), deeds)
+works = st.tuples(
+    st.just("work"),
+    users,
+    st.sampled_from(["answered", "answered", "dead", "later", "back"]),
+    st.fixed_dictionaries(
+        {
+            "sent": few,
+            "sent_at": st.sampled_from([None, NOW - 50, NOW + 1]),
+            "unsent": st.sampled_from([(), UNSENT]),
+            "state": st.none() | st.dictionaries(st.sampled_from(["a", "吃"]), few | st.just("x"), max_size=2),
+            "typing_until": st.sampled_from([0.0, NOW + 12.25]),
+            "budget": budgets,
+            "hand_over": hand_overs,
+        }
+    ),
+)
+dies = st.tuples(st.just("owner dies"), users, st.booleans())
+passes = st.tuples(st.just("time"), st.sampled_from([0.25, 3.0, 8.0]))
+letter_work = st.tuples(st.sampled_from(["retry", "drop"]), few)
+steps = st.lists(st.one_of(accepts, accepts, works, works, dies, passes, letter_work), max_size=25)
+
+
+class Life:
+    """Takes the steps on a store, and can tell all that a bot would get to know of it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.now = NOW
+
+    def live(self, step: tuple[Any, ...]) -> None:
+        what, *details = step
+        getattr(self, f"_{what.replace(' ', '_')}")(*details)
+
+    def _accept(self, key: ConversationKey, number: int, deed: dict[str, Any]) -> None:
+        self.worker.accept(arrival(f"{number}", key, at=self.now, dedup_key=f"m:{number}:{key.openid}", **deed))
+
+    def _work(self, key: ConversationKey, verdict: Any, more: dict[str, Any]) -> None:
+        if claim := self.worker.tries_to_claim(key, self.now):
+            retry_at = self.now + 5.5
+            self.worker.settles(
+                claim.lease, claim.pending, verdict, now=self.now, go_on=False, retry_at=retry_at, reason="so", **more
+            )
+
+    def _owner_dies(self, key: ConversationKey, typing: bool) -> None:
+        if claim := self.worker.tries_to_claim(key, self.now, seconds=1.0):
+            self.worker.records_sent(claim.lease, claim.pending, 1, self.now)
+            if typing:
+                self.worker.saves_typing(claim.lease, self.now + 7)
+
+    def _time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def _retry(self, place: int) -> None:
+        if letter := self._letter(place):
+            self.worker.wait(self.worker.store.retry_dead_letter(APPID, letter, self.now))
+
+    def _drop(self, place: int) -> None:
+        if letter := self._letter(place):
+            self.worker.wait(self.worker.store.drop_dead_letter(APPID, letter))
+
+    def _letter(self, place: int) -> int | None:
+        there = self.worker.wait(self.worker.store.dead_letters(APPID, 100))
+        return there[place].seq if place < len(there) else None
+
+    def tell(self) -> list[Any]:
+        """Works everything off."""
+        told: list[Any] = [letters(self.worker), [self.worker.budget(key) for key in USERS]]
+        told.append(dict(self.worker.wait(self.worker.store.hand_overs(APPID, self.now, 100))))
+        told += [sorted(self.worker.waiting(self.now + seconds)) for seconds in (0.0, 0.5, 3.0, 5.0, 10.0)]
+        told += [self._work_off(key) for key in USERS]
+        for letter in self.worker.wait(self.worker.store.dead_letters(APPID, 100)):
+            self._retry(0)
+            told.append(self._work_off(letter.key))
+        for number in range(9):
+            told.append(
+                [self.worker.accept(arrival(f"{number}", key, dedup_key=f"m:{number}:{key.openid}")) for key in USERS]
+            )
+        return [*told, [self._work_off(key) for key in USERS]]
+
+    def _work_off(self, key: ConversationKey) -> list[Any]:
+        claim = self.worker.tries_to_claim(key, self.now + 10)
+        if claim is None:
+            return []
+        told: list[Any] = [claim.interacted_at, claim.typing_until, claim.state]
+        pending = claim.pending
+        while True:
+            told.append(replace(pending, seq=0))
+            following = self.worker.settles(claim.lease, pending, now=self.now + 10)
+            if following is None:
+                return told
+            pending = following

@@ -1,0 +1,393 @@
+"""The Redis store and its server: what is left in it, and what happens and is said when it is in trouble."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers.processes import wait_until
+from tests.servers.redis_server import RedisServer
+from tests.servers.sentinels import Sentinels
+from tests.store.redis.conftest import OpenWorker
+from tests.store.support import ALICE, APPID, BOB, NOW, Worker, arrival, text_of
+from wxbot.clock import SharedClock, elapsed
+from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.store.records import HandOver, StoredMedia, StoredToken
+from wxbot.store.redis import address as redis_address
+from wxbot.store.redis import link as redis_link
+from wxbot.store.redis.store import FORMAT, FORMAT_KEY, RedisStore
+
+
+def refusal(url: str) -> str:
+    """What is said to whoever starts a bot on this store."""
+    with pytest.raises(StoreUnavailable) as refused:
+        RedisStore(url).open()
+    return str(refused.value)
+
+
+def complaint(worker: Worker, text: str = "hi") -> str:
+    """What is said when a message cannot be kept."""
+    with pytest.raises(StoreUnavailable) as refused:
+        worker.accept(arrival(text))
+    return str(refused.value)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for long."""
+    monkeypatch.setattr(redis_address, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(redis_address, "CONNECT_SECONDS", 0.2)
+
+
+# What is left in it
+
+
+def test_everything_but_work_has_an_end(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """What nobody needs any more goes by itself, whether a bot runs or not."""
+    worker = worker_at(empty_redis.url)
+    worker.accept(arrival("answered"), arrival("dead"))
+    claim = worker.claims()
+    worker.wait(worker.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text", "text": "hi"}))
+    worker.delivers("a human, please", BOB, hand_over=HandOver(NOW + 600), for_agents=True)
+    worker.wait(worker.store.save_media(APPID, "cat", StoredMedia("media id", NOW + 60), NOW))
+    following = worker.settles(claim.lease, claim.pending, state={"plugin": {"name": "Alice"}})
+    assert following is not None
+    worker.settles(claim.lease, following, "dead", reason="so")
+    worker.wait(worker.store.begin_token_fetch(APPID, None, NOW, 10.0))
+    worker.wait(worker.store.save_token(APPID, StoredToken("token", NOW + 7200)))
+    worker.wait(worker.store.ping())
+    forever = {key for key in empty_redis.cli("KEYS", "*") if empty_redis.cli("PTTL", key) == -1}
+    # A number, a version, and one short entry for each dead letter and hand-over, which the purge takes away.
+    prefix = f"wxbot:{{{APPID}}}:"
+    assert forever == {FORMAT_KEY, prefix + "seq", prefix + "dead", prefix + "agents"}
+    worker.purges(NOW + 600)
+    assert empty_redis.cli("KEYS", prefix + "agents") == []
+
+
+def test_a_hand_over_that_an_older_wxbot_has_forgotten_is_not_listed(
+    empty_redis: RedisServer, worker_at: OpenWorker
+) -> None:
+    """Its scripts let an idle conversation expire, whoever has the user."""
+    worker = worker_at(empty_redis.url)
+    for key in (ALICE, BOB):
+        worker.delivers("a human, please", key, hand_over=HandOver(NOW + 600), for_agents=True)
+    empty_redis.cli("DEL", f"wxbot:{{{APPID}}}:c:alice")
+    assert worker.wait(worker.store.hand_overs(APPID, NOW, 10)) == [(BOB, HandOver(NOW + 600))]
+    assert empty_redis.cli("ZRANGE", f"wxbot:{{{APPID}}}:agents", 0, -1) == ["bob"]
+    assert worker.delivers("hello?", at=NOW + 1, for_agents=True).handed_over == HandOver(0.0)
+
+
+def test_work_has_no_end(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    worker.accept(arrival("first"))
+    worker.works_off()
+    worker.accept(arrival("second"), arrival("third"))
+    claim = worker.claims()
+    worker.records_sent(claim.lease, claim.pending, 1)
+    ends = {key: empty_redis.cli("PTTL", key) for key in empty_redis.cli("KEYS", "wxbot:{*")}
+    trace = f"wxbot:{{{APPID}}}:m:alice:msg:first"
+    assert {key for key, left in ends.items() if left != -1} == {trace}
+
+
+def test_what_a_user_wrote_is_gone_once_it_is_answered(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    worker.accept(arrival("my number is 4711-0815", dedup_key="msg:1"))
+    worker.works_off()
+    kept = [empty_redis.cli("DUMP", key) for key in empty_redis.cli("KEYS", "*")]
+    assert not any("4711-0815" in str(each) for each in kept)
+
+
+def test_a_newer_layout_is_not_touched(empty_redis: RedisServer) -> None:
+    empty_redis.cli("SET", FORMAT_KEY, FORMAT + 1)
+    assert "newer wxbot" in refusal(empty_redis.url)
+    assert empty_redis.cli("GET", FORMAT_KEY) == str(FORMAT + 1)
+
+
+# Starting
+
+
+def test_nobody_is_there(empty_redis: RedisServer) -> None:
+    told = refusal(f"redis://:s3cret@127.0.0.1:{_unused_port()}/0")
+    assert "cannot be reached" in told
+    assert "s3cret" not in told
+
+
+@pytest.mark.usefixtures("own_servers")
+def test_a_wrong_password(tmp_path: Path, worker_at: OpenWorker) -> None:
+    with RedisServer(tmp_path, password="right") as server:
+        told = refusal(server.url.replace("right", "wrong-pass"))
+        assert told.startswith("Redis refuses us")
+        assert "wrong-pass" not in told
+        assert "Redis refuses us" in refusal(f"redis://127.0.0.1:{server.port}/0")
+        worker_at(server.url)
+
+
+@pytest.mark.usefixtures("own_servers")
+def test_a_replica(tmp_path: Path) -> None:
+    with (
+        RedisServer(tmp_path / "master") as master,
+        RedisServer(tmp_path / "replica", replica_of=master) as replica,
+    ):
+        assert "read-only replica" in refusal(replica.url)
+
+
+@pytest.mark.usefixtures("own_servers")
+def test_tls(tmp_path: Path, worker_at: OpenWorker) -> None:
+    with RedisServer(tmp_path, tls=True) as server:
+        worker_at(server.url).accept(arrival("hi"))
+        assert "cannot be reached" in refusal(server.url.partition("?")[0])  # an authority that nobody trusts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://127.0.0.1:26379",
+        "redis://host:port/0",
+        "redis://h/0?db=x",
+        "redis://s3cret?x@host",
+        "redis://:123/s3cret@host",
+    ],
+)
+def test_an_address_that_cannot_be_read(url: str) -> None:
+    with pytest.raises(ValueError, match="address") as refused:
+        RedisStore(url)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?foo=bar", "redis://redis..x:1/0"])
+def test_an_address_that_redis_py_stumbles_over(url: str) -> None:
+    assert "address" in refusal(url)
+
+
+# Trouble while it runs
+
+
+def test_a_restart_costs_nothing(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    worker.accept(arrival("before"))
+    claim = worker.claims()
+    empty_redis.restart()
+    worker.settles(claim.lease, claim.pending, "back")
+    worker.accept(arrival("after"))
+    assert worker.works_off() == ["before", "after"]
+
+
+def test_it_is_out_for_a_while(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    worker.accept(arrival("before"))
+    empty_redis.kill()
+    assert "cannot be reached" in complaint(worker)
+    with pytest.raises(StoreUnavailable):
+        worker.wait(worker.store.ping())
+    empty_redis.start()
+    assert worker.accept(arrival("before"), arrival("hi")) == [False, True]
+    assert worker.works_off() == ["before", "hi"]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_it_hangs(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """A push that was answered with 500 may have been kept all the same: then its redelivery is known."""
+    worker = worker_at(empty_redis.url)
+    with paused(empty_redis):
+        assert "did not answer in time" in complaint(worker)
+        assert "did not answer in time" in complaint(worker)
+    worker.accept(arrival("hi"))
+    assert worker.works_off() == ["hi"]
+
+
+def test_what_waits_together_is_told_together(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    empty_redis.kill()
+    told: list[str] = []
+    threads = [threading.Thread(target=lambda n=n: told.append(complaint(worker, f"{n}"))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 8
+
+
+def test_memory_is_full(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """Nothing new is taken, but what was accepted is answered, and that makes room."""
+    worker = worker_at(empty_redis.url)
+    worker.accept(arrival("before"))
+    with memory(empty_redis, "1mb"):
+        assert "no memory left" in complaint(worker)
+        with pytest.raises(StoreUnavailable, match="no memory left"):
+            worker.wait(worker.store.ping())
+        assert worker.waiting() == [ALICE]
+        claim = worker.claims()
+        worker.saves_typing(claim.lease, NOW + 15)
+        worker.records_sent(claim.lease, claim.pending, 1)
+        worker.renews()
+        assert worker.settles(claim.lease, claim.pending) is None
+        assert "no memory left" in complaint(worker)
+    worker.accept(arrival("hi"))
+    assert worker.works_off() == ["hi"]
+
+
+def test_a_script_is_forgotten(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    empty_redis.cli("SCRIPT", "FLUSH", "SYNC")
+    worker.accept(arrival("hi"))
+    empty_redis.cli("SCRIPT", "FLUSH", "SYNC")
+    assert worker.works_off() == ["hi"]
+
+
+def test_a_master_becomes_a_replica(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    empty_redis.cli("REPLICAOF", "127.0.0.1", _unused_port())
+    try:
+        assert "read-only replica" in complaint(worker)
+    finally:
+        empty_redis.cli("REPLICAOF", "NO", "ONE")
+    worker.accept(arrival("hi"))
+    assert worker.works_off() == ["hi"]
+
+
+@pytest.mark.usefixtures("own_servers")
+@pytest.mark.parametrize("kill", [False, True], ids=["ordered", "death"])
+def test_sentinel_calls_another_master(tmp_path: Path, worker_at: OpenWorker, kill: bool) -> None:
+    with (
+        RedisServer(tmp_path / "a", password="pass word") as one,
+        RedisServer(tmp_path / "b", replica_of=one) as other,
+        Sentinels(tmp_path / "sentinels", one, [other]) as sentinels,
+    ):
+        worker = worker_at(sentinels.url)
+        worker.accept(arrival("before"))
+        one.cli("WAIT", 1, 5000)
+        assert sentinels.fail_over(kill=kill) is other
+        if not kill:  # until it knows, it takes what will be lost: the next test has the cure
+            wait_until(lambda: one.cli("INFO", "replication")["role"] == "slave", one.story)
+        until_kept(worker, "after")
+        assert worker.works_off() == ["before", "after"]
+        assert other.cli("GET", f"wxbot:{{{APPID}}}:m:alice:msg:after") is not None
+
+
+@pytest.mark.usefixtures("own_servers")
+def test_a_promise_may_wait_for_replicas(
+    tmp_path: Path, worker_at: OpenWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that nothing acknowledged is lost when the master's place is taken."""
+    with (
+        RedisServer(tmp_path / "a") as master,
+        RedisServer(tmp_path / "b", replica_of=master) as replica,
+    ):
+        worker = worker_at(master.url, replicas=1)
+        assert worker.accept(arrival("first")) == [True]
+        with paused(replica), monkeypatch.context() as patch:
+            patch.setattr(redis_link, "REPLICA_SECONDS", 0.1)
+            assert "only 0 replica(s)" in complaint(worker, "second")
+            assert "only 0 replica(s)" in complaint(worker, "second")
+            assert worker.waiting() == [ALICE]
+        assert worker.accept(arrival("second")) == [False]
+        assert worker.works_off() == ["first", "second"]
+
+
+def test_one_bad_call_harms_no_other(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    worker = worker_at(empty_redis.url)
+    with pytest.raises(UnicodeEncodeError):
+        worker.accept(arrival("half an emoji \ud83d"))
+    worker.accept(arrival("hi"))
+    claim = worker.claims()
+    empty_redis.cli("HSET", f"wxbot:{{{APPID}}}:m:alice:msg:hi", "fields", "no JSON")
+    worker.settles(claim.lease, claim.pending, "back")
+    with pytest.raises(ValueError, match="Expecting value"):
+        worker.tries_to_claim()
+    worker.wait(worker.store.ping())
+
+
+def test_a_repeated_settling_closes_nothing_else(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """Its first answer was lost on the way."""
+    worker = worker_at(empty_redis.url)
+    worker.accept(arrival("first"), arrival("second"))
+    claim = worker.claims()
+    assert text_of(worker.settles(claim.lease, claim.pending)) == "second"
+    assert text_of(worker.settles(claim.lease, claim.pending)) == "second"
+    worker.settles(claim.lease, claim.pending, go_on=False)
+    with pytest.raises(LeaseLost):
+        worker.settles(claim.lease, claim.pending)
+    assert worker.works_off() == ["second"]
+
+
+def test_it_cannot_be_used_before_it_is_opened_or_after_it_was_closed(empty_redis: RedisServer) -> None:
+    store = RedisStore(empty_redis.url)
+    with pytest.raises(StoreUnavailable, match="not open"):
+        store.accept(arrival("hi"))
+    store.open()
+    store.close()
+    with pytest.raises(StoreUnavailable, match="not open"):
+        store.accept(arrival("hi"))
+    store.open()
+    assert store.accept(arrival("hi")).new
+    store.close()
+
+
+# Time
+
+
+def test_the_servers_time_is_heard(empty_redis: RedisServer) -> None:
+    heard: list[tuple[float, float, float]] = []
+    before = elapsed()
+    store = RedisStore(empty_redis.url, on_time=lambda *times: heard.append(times))
+    store.open()
+    store.close()
+    seconds, microseconds = map(int, empty_redis.cli("TIME"))
+    server_time, asked_at, answered_at = heard[0]
+    assert before <= asked_at <= answered_at <= elapsed()
+    assert 0 <= seconds + microseconds / 1e6 - server_time <= elapsed() - before
+
+
+def test_a_wrong_clock_is_put_right_by_the_servers(empty_redis: RedisServer) -> None:
+    clock = SharedClock()
+    clock.follow(NOW, elapsed(), elapsed())
+    store = RedisStore(empty_redis.url, on_time=clock.follow)
+    store.open()
+    store.close()
+    seconds, _ = map(int, empty_redis.cli("TIME"))
+    assert abs(clock.now() - seconds) < 60
+
+
+# Helpers
+
+
+@contextmanager
+def paused(server: RedisServer) -> Iterator[None]:
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+@contextmanager
+def memory(server: RedisServer, limit: str) -> Iterator[None]:
+    server.cli("CONFIG", "SET", "maxmemory", limit)
+    try:
+        yield
+    finally:
+        server.cli("CONFIG", "SET", "maxmemory", "0")
+
+
+def until_kept(worker: Worker, text: str) -> None:
+    """As WeChat delivers again what was not acknowledged."""
+    for _ in range(100):
+        try:
+            worker.accept(arrival(text))
+        except StoreUnavailable:
+            threading.Event().wait(0.05)
+        else:
+            return
+    pytest.fail(complaint(worker, text))
+
+
+def _unused_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,458 @@
+"""The SQLite store and its file: what is left in it, and what is said when it is in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sqlite3
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from tests.store.support import ALICE, APPID, NOW, Stores, Worker, arrival
+from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.model.quota import Budget
+from wxbot.store.records import WITH_BOT, HandOver, StoredMedia
+from wxbot.store.sqlite import operations as shelves
+from wxbot.store.sqlite import writer as sqlite_writer
+from wxbot.store.sqlite.schema import SCHEMA_VERSION
+from wxbot.store.sqlite.store import SqliteStore
+
+SECRET = "what the user wrote: 4711-0815"
+NOBODY = 65534
+
+Trouble = Callable[[Path], AbstractContextManager[None]]
+
+
+class File:
+    """tests.store.support.Place: only SQLite here, and one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def store(self) -> SqliteStore:
+        return SqliteStore(self._path)
+
+    def time_passes(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    def empty(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def place(file: Path) -> File:
+    return File(file)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "wxbot.db"
+
+
+def refuses_to_open(path: Path) -> str:
+    store = SqliteStore(path)
+    with pytest.raises(StoreUnavailable) as caught:
+        store.open()
+    store.close()
+    return str(caught.value)
+
+
+# What is left in the file
+
+
+def test_what_the_user_wrote_is_gone_once_it_is_answered(one: Worker, file: Path) -> None:
+    one.accept(arrival(SECRET, dedup_key="msg:1"))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, "later", retry_at=NOW, unsent=({"kind": "text", "text": SECRET},))
+    assert SECRET in everything_in(file)
+    one.works_off()
+    assert SECRET not in everything_in(file)
+
+
+def everything_in(file: Path) -> str:
+    """Every value of every table."""
+    with closing(sqlite3.connect(file)) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        content = "\n".join(str(row) for table in tables for row in db.execute(f'SELECT * FROM "{table}"'))  # noqa: S608
+    db.close()
+    return content
+
+
+def test_the_file_is_its_owners_alone(one: Worker, file: Path) -> None:
+    one.accept(arrival("hi"))
+    for path in file.parent.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+
+
+def test_a_promise_is_synced_to_the_disk(one: Worker, tmp_path: Path) -> None:
+    """FULL where a message is taken or closed, so that it survives a power loss; NORMAL where that is not needed."""
+    one.accept(arrival("hi"))
+    assert synchronous(one.store) == 2
+    claim = one.claims()
+    assert synchronous(one.store) == 1
+    one.settles(claim.lease, claim.pending)
+    assert synchronous(one.store) == 2
+    relaxed = SqliteStore(tmp_path / "relaxed.db", full_sync=False)
+    relaxed.open()
+    relaxed.accept(arrival("hi"))
+    assert synchronous(relaxed) == 1
+    relaxed.close()
+
+
+def synchronous(store: object) -> int:
+    assert isinstance(store, SqliteStore)
+    connection = store._writer._connection
+    assert connection is not None
+    (level,) = connection.execute("PRAGMA synchronous").fetchone()
+    return int(level)
+
+
+# Files of an older wxbot
+
+OLD_SCHEMA = """
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    appid TEXT NOT NULL,
+    openid TEXT NOT NULL,
+    dedup_key TEXT NOT NULL,
+    fields TEXT NOT NULL,
+    received_at REAL NOT NULL,
+    status INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    sent INTEGER NOT NULL DEFAULT 0,
+    unsent TEXT NOT NULL DEFAULT '[]',
+    died_at REAL,
+    reason TEXT,
+    UNIQUE (appid, openid, dedup_key)
+);
+CREATE INDEX inbox_waiting ON inbox (appid, openid, seq) WHERE status = 0;
+CREATE INDEX inbox_dead ON inbox (seq) WHERE status = 2;
+CREATE TABLE conversations (
+    appid TEXT NOT NULL,
+    openid TEXT NOT NULL,
+    owner TEXT,
+    fence INTEGER NOT NULL DEFAULT 0,
+    lease_until REAL NOT NULL DEFAULT 0,
+    next_at REAL,
+    interacted_at REAL NOT NULL,
+    typing_until REAL NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (appid, openid)
+) WITHOUT ROWID;
+CREATE INDEX conversations_waiting ON conversations (next_at) WHERE next_at IS NOT NULL;
+CREATE TABLE tokens (
+    appid TEXT PRIMARY KEY,
+    value TEXT,
+    expires_at REAL NOT NULL DEFAULT 0,
+    fetching_until REAL NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+OLD_ACCEPT = f"""
+INSERT INTO inbox (appid, openid, dedup_key, fields, received_at, attempts)
+    VALUES ('{APPID}', 'alice', 'msg:TEXT', '{{"Content":"TEXT"}}', {NOW}, 0);
+INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES ('{APPID}', 'alice', {NOW}, {NOW})
+    ON CONFLICT DO UPDATE SET next_at = coalesce(next_at, excluded.next_at),
+    interacted_at = max(interacted_at, excluded.interacted_at);
+"""  # noqa: S608
+
+
+def execute(file: Path, script: str) -> None:
+    with closing(sqlite3.connect(file)) as db:
+        db.executescript(script)
+
+
+@pytest.fixture
+def old_file(file: Path) -> Path:
+    execute(file, OLD_SCHEMA + OLD_ACCEPT.replace("TEXT", "before"))
+    return file
+
+
+@pytest.mark.usefixtures("old_file")
+def test_a_file_of_an_older_wxbot_is_worked_on(stores: Stores) -> None:
+    one = stores.worker("one")
+    assert (one.accept(arrival("before")), one.budget()) == ([False], None)
+    claim = one.claims()
+    assert (claim.pending.budget, claim.pending.handed_over) == (None, WITH_BOT)
+    assert one.wait(one.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text"}))
+    one.settles(claim.lease, claim.pending, budget=Budget(4, NOW), hand_over=HandOver(NOW + 9, "agent"))
+    one.wait(one.store.save_media(APPID, "cat", StoredMedia("id", NOW + 9), NOW))
+    one.store.close()
+    two = stores.worker("two")  # what is there is not added again
+    assert two.wait(two.store.hand_overs(APPID, NOW, 10)) == [(ALICE, HandOver(NOW + 9, "agent"))]
+    assert two.wait(two.store.load_media(APPID, "cat")) == StoredMedia("id", NOW + 9)
+    assert two.budget() == Budget(4, NOW)
+
+
+def test_an_older_wxbot_goes_on_beside_a_newer_one(old_file: Path, stores: Stores) -> None:
+    """One process after the other is replaced."""
+    one = stores.worker("one")
+    one.delivers("a human, please", at=NOW + 1, hand_over=HandOver(NOW + 9), budget=Budget(5, NOW + 99))
+    execute(old_file, OLD_ACCEPT.replace("TEXT", "meanwhile"))
+    assert one.works_off(now=NOW + 2) == ["before", "a human, please", "meanwhile"]
+    assert one.budget() == Budget(5, NOW + 99)
+    with closing(sqlite3.connect(old_file)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+@pytest.mark.usefixtures("old_file")
+def test_several_processes_upgrade_a_file_at_once(place: File) -> None:
+    context = get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(3, mp_context=context) as pool:
+        ready = manager.Barrier(3)
+        runs = [pool.submit(_open, place, ready) for _ in range(3)]
+        assert [run.result(30) for run in runs] == [False] * 3
+
+
+def _open(place: File, ready: threading.Barrier) -> bool:
+    """Runs in a process of its own."""
+    store = place.store()
+    ready.wait(20)
+    store.open()
+    try:
+        return store.accept(arrival("before")).new
+    finally:
+        store.close()
+
+
+# What is removed from it
+
+
+def test_media_that_have_expired_are_removed_in_small_parts(
+    one: Worker, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelves, "MEDIA_PURGE_LIMIT", 2)
+    for n in range(5):
+        one.wait(one.store.save_media(APPID, f"{n}", StoredMedia("id", NOW + n), NOW - 1))
+    left = []
+    for _ in range(3):
+        one.wait(one.store.save_media(APPID, "other", None, NOW + 3))
+        with closing(sqlite3.connect(file)) as db:
+            left.append([digest for (digest,) in db.execute("SELECT digest FROM media ORDER BY digest")])
+    assert left == [["2", "3", "4"], ["4"], ["4"]]
+
+
+# Trouble at the start
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    message = refuses_to_open(tmp_path / "nowhere" / "wxbot.db")
+    assert str(tmp_path / "nowhere") in message
+    assert "does its folder exist" in message
+
+
+def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
+    assert str(tmp_path) in refuses_to_open(tmp_path)
+
+
+def test_a_file_that_is_no_database(file: Path) -> None:
+    file.write_text("this is a shopping list, not a database\n" * 100)
+    assert "not a database" in refuses_to_open(file)
+    assert file.read_text().startswith("this is a shopping list")
+
+
+def test_a_file_of_a_newer_version_is_left_alone(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.close()
+    assert "newer wxbot" in refuses_to_open(file)
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    db.close()
+
+
+@pytest.fixture
+def own_folder() -> Iterator[Path]:
+    """A folder of an ordinary user, also where the tests run as root, whom no permission stops."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() == 0:
+            os.chown(name, NOBODY, NOBODY)
+        yield Path(name)
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Without the rights of root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_written(own_folder: Path) -> None:
+    with ordinary_user():
+        own_folder.chmod(0o500)
+        assert "may this user write there" in refuses_to_open(own_folder / "wxbot.db")
+        own_folder.chmod(0o700)
+
+
+def test_a_file_that_may_not_be_written(own_folder: Path) -> None:
+    path = own_folder / "wxbot.db"
+    with ordinary_user():
+        store = SqliteStore(path)
+        store.open()
+        store.close()
+        path.chmod(0o400)
+        assert "readonly" in refuses_to_open(path)
+        for file in own_folder.iterdir():  # SQLite's files beside it have taken over its mode
+            file.chmod(0o600)
+        store.open()
+        assert store.accept(arrival("hi")).new
+        store.close()
+
+
+def test_a_store_that_is_not_open(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="not open"):
+        SqliteStore(tmp_path / "wxbot.db").accept(arrival("hi"))
+
+
+def test_a_store_that_was_closed_can_be_opened_again(one: Worker) -> None:
+    one.store.close()
+    with pytest.raises(StoreUnavailable, match="not open"):
+        one.accept(arrival("hi"))
+    one.store.open()
+    assert one.accept(arrival("hi")) == [True]
+
+
+# Trouble at work: it is said, nothing is half done, and it passes
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "BUSY_SECONDS", 0.05)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Another process is in the middle of a transaction."""
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@contextmanager
+def full_disk(file: Path) -> Iterator[None]:
+    """Nothing that this process writes may make the file any longer."""
+    wal = file.with_name(file.name + "-wal")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max(file.stat().st_size, wal.stat().st_size), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("trouble", [locked, full_disk], ids=["locked", "full"])
+class TestTrouble:
+    def test_no_message_is_promised_and_then_it_works_again(self, stores: Stores, file: Path, trouble: Trouble) -> None:
+        one = stores.worker("one")
+        one.accept(arrival("before"))
+        with trouble(file):
+            for text in ("first", "second"):
+                with pytest.raises(StoreUnavailable, match=r"wxbot\.db"):
+                    one.accept(arrival(text))
+        assert one.works_off() == ["before"]
+        assert one.accept(arrival("first"), arrival("second")) == [True, True]
+        assert one.works_off() == ["first", "second"]
+
+    def test_nothing_is_half_done(self, stores: Stores, file: Path, trouble: Trouble) -> None:
+        one = stores.worker("one")
+        one.accept(arrival("hi"))
+        claim = one.claims()
+        with trouble(file):
+            with pytest.raises(StoreUnavailable):
+                one.settles(claim.lease, claim.pending, "dead", reason="x" * 10_000, state={"new": "y" * 10_000})
+            with pytest.raises(StoreUnavailable):
+                one.wait(one.store.ping())
+        one.wait(one.store.ping())
+        assert one.wait(one.store.dead_letters(APPID, 1)) == []
+        one.settles(claim.lease, claim.pending, "back")
+        taken = one.claims()
+        assert (taken.pending.attempts, taken.state) == (1, {})
+
+    def test_all_that_wait_together_are_told(self, stores: Stores, file: Path, trouble: Trouble) -> None:
+        one = stores.worker("one")
+        one.accept(arrival("hi"))
+
+        async def ping_often() -> list[BaseException | None]:
+            return list(await asyncio.gather(*(one.store.ping() for _ in range(5)), return_exceptions=True))
+
+        with trouble(file):
+            assert {type(answer) for answer in one.wait(ping_often())} == {StoreUnavailable}
+
+
+def test_a_short_lock_of_another_process_is_waited_for(one: Worker, file: Path) -> None:
+    held = threading.Event()
+
+    def let_go() -> None:
+        held.wait(10)
+        other.execute("COMMIT")
+
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    thread = threading.Thread(target=let_go)
+    thread.start()
+    timer = threading.Timer(0.2, held.set)
+    timer.start()
+    assert one.accept(arrival("hi")) == [True]
+    thread.join()
+    timer.join()
+    other.close()
+
+
+def test_one_failing_operation_does_not_fail_those_beside_it(one: Worker) -> None:
+    """All that wait at the same moment share a transaction, but not a fate."""
+    one.accept(arrival("hi"))
+    claim = one.claims()
+    claim.lease.fence += 1
+
+    async def story() -> list[object]:
+        store = one.store
+        calls = (
+            store.save_typing(claim.lease, NOW),
+            store.ping(),
+            store.record_sent(claim.lease, claim.pending.seq, 1, NOW),
+            store.load_token("none"),
+        )
+        return list(await asyncio.gather(*calls, return_exceptions=True))
+
+    answers = one.wait(story())
+    assert [type(answer).__name__ for answer in answers] == ["LeaseLost", "NoneType", "LeaseLost", "NoneType"]
+
+
+def test_one_failing_operation_does_not_make_others_happen_twice(one: Worker, file: Path) -> None:
+    one.accept(arrival("hi"))
+    claim = one.claims()
+    claim.lease.fence += 1
+
+    async def story() -> list[object]:
+        store = one.store
+        with locked(file):  # the first one waits for the lock, the others gather behind it
+            first = asyncio.create_task(store.ping())
+            await asyncio.sleep(0.05)
+            begins = asyncio.create_task(store.begin_token_fetch("none", None, NOW, 10.0))
+            fails = asyncio.create_task(store.record_sent(claim.lease, claim.pending.seq, 1, NOW))
+            await asyncio.sleep(0)
+        return list(await asyncio.gather(first, begins, fails, return_exceptions=True))
+
+    _, begun, failed = one.wait(story())
+    assert begun is True
+    assert isinstance(failed, LeaseLost)

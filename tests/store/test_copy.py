@@ -1,0 +1,546 @@
+"""What is copied from one store to another one behaves there as it would have where it came from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.servers.fixtures import needs
+from tests.servers.programs import REDIS
+from tests.servers.redis_server import RedisServer
+from tests.store.moving import (
+    CAROL,
+    UNSENT,
+    DiesHalfWay,
+    Double,
+    Life,
+    Move,
+    RedisSpot,
+    Spot,
+    SqliteSpot,
+    die,
+    letters,
+    sqlite_spot,
+    steps,
+)
+from tests.store.support import ALICE, APPID, BOB, KEPT, LEASE, NOW, arrival, text_of
+from wxbot.errors import CopyFailed, HalfCopy
+from wxbot.model.quota import Budget
+from wxbot.store import copying as store_copy
+from wxbot.store.copying_port import Kept, Kind
+from wxbot.store.records import ConversationKey, HandOver, Outcome
+from wxbot.store.redis import copying as redis_bulk
+from wxbot.store.redis.copying import RedisBulk
+from wxbot.store.sqlite import copying as sqlite_bulk
+
+KINDS = ("sqlite", "redis", "valkey", "cluster")
+ALL_PAIRS = [(here, there) for here in KINDS for there in KINDS]
+SOME_PAIRS = [("sqlite", "redis"), ("redis", "sqlite"), ("sqlite", "sqlite"), ("redis", "redis"), ("cluster", "valkey")]
+
+
+@pytest.fixture(params=SOME_PAIRS, ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """What is copied to what."""
+    chosen: tuple[str, str] = request.param
+    return chosen
+
+
+@pytest.fixture
+def here(request: pytest.FixtureRequest, tmp_path: Path, pair: tuple[str, str]) -> Spot:
+    """Where it is copied from."""
+    kind, _ = pair
+    if kind == "sqlite":
+        return SqliteSpot(tmp_path)
+    server: RedisServer = request.getfixturevalue(f"{kind}_server")
+    return RedisSpot(server.url)
+
+
+@pytest.fixture
+def there(request: pytest.FixtureRequest, tmp_path: Path, pair: tuple[str, str], here: Spot) -> Spot:
+    """Where it is copied to. On a server it is another database than ``here``; a cluster has but one."""
+    _, kind = pair
+    if kind == "sqlite":
+        return sqlite_spot(tmp_path / "there")
+    if kind == "cluster":
+        other: RedisServer = request.getfixturevalue("other_cluster_server")
+        return RedisSpot(other.url)
+    server: RedisServer = request.getfixturevalue(f"{kind}_server")
+    return RedisSpot(f"{server.url.removesuffix('/0')}/1")
+
+
+@pytest.fixture(scope="session")
+def other_cluster_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    needs(REDIS)
+    with RedisServer(tmp_path_factory.mktemp("other_cluster"), cluster=True) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_bulk, "SLICE", 2)
+    monkeypatch.setattr(redis_bulk, "SLICE", 2)
+
+
+@pytest.fixture
+def move(here: Spot, there: Spot) -> Iterator[Move]:
+    with asyncio.Runner() as runner:
+        move = Move(here, there, runner)
+        try:
+            yield move
+        finally:
+            move.close()
+
+
+# What any inbox becomes
+
+
+@pytest.mark.parametrize("pair", ALL_PAIRS, ids="-".join, indirect=True)
+def test_any_inbox_behaves_the_same_after_it_was_copied(move: Move) -> None:
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(steps)
+    def holds(steps: list[tuple[Any, ...]]) -> None:
+        move.begin_anew()
+        lives = Life(move.old), Life(move.new)
+        lives[0].worker.accept(arrival("first", CAROL))  # so that there is something to copy, of another account
+        lives[0].worker.accept(arrival("first"))
+        for step in steps:
+            lives[0].live(step)
+        lives[0].now += LEASE
+        lives[1].now = lives[0].now
+        move.old_clock.turn(lives[0].now - NOW)
+        move.new_clock.turn(lives[0].now - NOW)
+        move.copies()
+        assert lives[1].tell() == lives[0].tell()
+
+    holds()
+
+
+def test_how_much_was_copied_is_told(move: Move) -> None:
+    move.old.accept(*(arrival(f"{n}") for n in range(5)), arrival("hi", BOB))
+    assert move.old.works_off(BOB) == ["hi"]
+    die(move.old)
+    assert move.copies() == {APPID: {"waiting": 4, "dead": 1, "traces": 1, "conversations": 2}}
+
+
+def test_a_new_message_comes_last(move: Move) -> None:
+    move.old.accept(arrival("b"), arrival("c"), arrival("d"))
+    move.copies()
+    assert move.new.accept(arrival("a"), arrival("b")) == [True, False]
+    assert move.new.works_off() == ["b", "c", "d", "a"]
+
+
+def test_a_dead_letter_goes_back_to_its_old_place(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("b"))
+    die(move.old, sent=2, unsent=UNSENT)
+    move.copies()
+    assert letters(move.new) == letters(move.old)
+    (letter,) = move.new.wait(move.new.store.dead_letters(APPID, 10))
+    assert move.new.wait(move.new.store.retry_dead_letter(APPID, letter.seq, NOW))
+    pending = move.new.claims().pending
+    assert (text_of(pending), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 2, UNSENT)
+
+
+def test_a_dead_letter_that_was_put_back_waits(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("b"))
+    die(move.old)
+    (letter,) = move.old.wait(move.old.store.dead_letters(APPID, 10))
+    move.old.wait(move.old.store.retry_dead_letter(APPID, letter.seq, NOW))
+    assert move.copies()[APPID] == {"waiting": 2, "conversations": 1}
+    assert move.new.works_off() == ["a", "b"]
+
+
+def test_a_retry_that_is_due_later_stays_due_later(move: Move) -> None:
+    move.old.accept(arrival("a"))
+    claim = move.old.claims()
+    move.old.settles(claim.lease, claim.pending, "later", retry_at=NOW + 60)
+    move.copies()
+    assert (move.new.waiting(NOW + 59), move.new.waiting(NOW + 60)) == ([], [ALICE])
+
+
+def test_who_has_waited_longest_comes_first(move: Move) -> None:
+    names = [ConversationKey(APPID, name) for name in ("c", "a", "b")]
+    move.old.accept(*(arrival("hi", key, at=NOW - 10 + n) for n, key in enumerate(names)))
+    move.copies()
+    assert move.new.waiting() == names
+
+
+def test_an_answered_message_is_remembered_for_as_long_as_it_would_have_been(move: Move) -> None:
+    move.old.accept(arrival("a"))
+    move.old.works_off()
+    move.time_passes(60)
+    move.copies()
+    now = move.time_passes(KEPT.dedup_seconds - 61)
+    move.new.purges(now)
+    assert move.new.accept(arrival("a")) == [False]
+    now = move.time_passes(2)
+    move.new.purges(now)
+    assert move.new.accept(arrival("a")) == [True]
+
+
+def test_a_dead_letter_is_kept_for_as_long_as_it_would_have_been(move: Move) -> None:
+    move.old.accept(arrival("a"))
+    die(move.old)
+    move.time_passes(600)
+    move.copies()
+    move.new.purges(move.time_passes(KEPT.dead_letter_seconds - 601))
+    assert len(letters(move.new)) == 1
+    move.new.purges(move.time_passes(2))
+    assert letters(move.new) == []
+
+
+def test_who_has_been_silent_is_forgotten_as_he_would_have_been(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("b", BOB))
+    move.old.works_off()
+    claim = move.old.claims(BOB)
+    move.old.settles(claim.lease, claim.pending, state={"step": 1})
+    move.time_passes(KEPT.dedup_seconds - 1)
+    move.copies()
+    for seconds, left in ((2, 1), (KEPT.state_seconds - KEPT.dedup_seconds - 2, 1), (2, 0)):
+        move.new.purges(move.time_passes(seconds))
+        with move.ends() as (_, target):
+            assert move.new.wait(target.bulk.contents(APPID))["conversations"] == left
+
+
+def test_nobody_is_forgotten_while_human_agents_have_them(move: Move) -> None:
+    to = HandOver(NOW + 5000, "agent")
+    move.old.accept(arrival("a", hand_over=to, for_agents=True, budget=Budget(5, NOW + 9000)), arrival("b", BOB))
+    move.old.works_off(BOB)
+    now = move.time_passes(4000)
+    move.copies()
+    assert move.new.wait(move.new.store.hand_overs(APPID, now, 10)) == [(ALICE, to)]
+    assert move.new.budget() == Budget(5, NOW + 9000)
+    now = move.time_passes(900)
+    move.new.purges(now)
+    assert move.new.delivers("c", at=now, for_agents=True).handed_over == to
+    now = move.time_passes(5000)
+    move.new.purges(now)
+    assert move.new.budget() is None
+
+
+def test_what_might_be_forgotten_already_stays_behind(move: Move) -> None:
+    """A store forgets some time after it might."""
+    move.old.accept(arrival("a"), arrival("b"), arrival("c", BOB), arrival("d", BOB))
+    move.old.works_off(BOB)
+    die(move.old)
+    now = move.time_passes(1500)
+    assert move.copies() == {APPID: {"waiting": 1, "conversations": 1}}
+    assert letters(move.new) == []
+    assert move.new.works_off(ALICE, now) == ["b"]
+
+
+def test_nothing_changes_where_it_is_copied_from(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("b"))
+    die(move.old)
+    move.copies()
+    assert move.old.accept(arrival("a")) == [False]
+    assert len(letters(move.old)) == 1
+    assert move.old.works_off() == ["b"]
+
+
+def test_clocks_that_differ(move: Move) -> None:
+    """Then everything is as long ago, and as far ahead, as it was."""
+    move.new_clock.turn(3600)
+    move.old.accept(arrival("a"), arrival("b", BOB))
+    claim = move.old.claims()
+    move.old.settles(claim.lease, claim.pending, "later", retry_at=NOW + 60, typing_until=NOW + 9)
+    move.copies()
+    later = NOW + 3600
+    assert (move.new.waiting(later - 1), move.new.waiting(later), move.new.waiting(later + 60)) == (
+        [],
+        [BOB],
+        [BOB, ALICE],
+    )
+    claim = move.new.claims(ALICE, later + 60)
+    assert (claim.interacted_at, claim.typing_until, claim.pending.received_at) == (later, later + 9, later)
+    assert move.new.claims(BOB, later).typing_until == 0.0
+
+
+def test_clocks_that_differ_and_human_agents(move: Move) -> None:
+    move.new_clock.turn(3600)
+    move.old.accept(arrival("a", budget=Budget(5, NOW + 60)), arrival("b", BOB, hand_over=HandOver(NOW + 90, "agent")))
+    move.copies()
+    later = NOW + 3600
+    assert (move.new.budget(), move.new.budget(BOB)) == (Budget(5, later + 60), None)
+    assert move.new.wait(move.new.store.hand_overs(APPID, later, 10)) == [(BOB, HandOver(later + 90, "agent"))]
+
+
+def test_there_and_back(move: Move, tmp_path: Path) -> None:
+    move.old.accept(arrival("a"), arrival("b"), arrival("c", BOB))
+    move.old.works_off(BOB)
+    die(move.old)
+    back = sqlite_spot(tmp_path / "back")
+    assert move.copies() == move.copies(here=move.there, there=back)
+    store = back.store()
+    store.open()
+    worker = replace(move.new, store=store)
+    assert letters(worker) == letters(move.old)
+    assert worker.accept(arrival("c", BOB)) == [False]
+    assert worker.works_off() == ["b"]
+    store.close()
+
+
+# Accounts
+
+
+def test_other_accounts_stay_where_they_are(move: Move) -> None:
+    move.old.accept(arrival("ours"), arrival("theirs", CAROL))
+    move.copies()
+    assert move.new.works_off(CAROL) == []
+    assert move.new.works_off(ALICE) == ["ours"]
+
+
+def test_other_accounts_that_are_there_are_left_alone(move: Move) -> None:
+    """They may take new messages all the time."""
+    move.old.accept(*(arrival(f"{n}") for n in range(9)))
+    move.new.accept(arrival("before", CAROL))
+    taken: list[bool] = []
+
+    class Busy(Double):
+        async def restore(self, appid: str, copy: str, kept: Sequence[Kept], now: float) -> Sequence[bool]:
+            taken.append(move.new.store.accept(arrival(f"meanwhile {len(taken)}", CAROL)).new)
+            return await self.bulk.restore(appid, copy, kept, now)
+
+    move.copies_with(lambda source, target: (source, Busy.instead_of(target)))
+    assert len(taken) > 3
+    assert all(taken)
+    assert move.new.works_off(ALICE) == [f"{n}" for n in range(9)]
+    assert move.new.works_off(CAROL) == ["before", *(f"meanwhile {n}" for n in range(len(taken)))]
+
+
+def test_all_accounts(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("b"), arrival("c", CAROL), arrival("d"), arrival("e", CAROL))
+    assert {appid: counts["waiting"] for appid, counts in move.copies(None).items()} == {APPID: 3, CAROL.appid: 2}
+    assert move.new.works_off(CAROL) == ["c", "e"]
+    assert move.new.works_off(ALICE) == ["a", "b", "d"]
+
+
+def test_all_accounts_or_none(move: Move) -> None:
+    move.old.accept(arrival("a"), arrival("c", CAROL))
+    move.new.accept(arrival("here already", CAROL))
+    assert f"something of the account {CAROL.appid}" in move.refuses(None)
+    assert move.new.accept(arrival("a")) == [True], "nothing was begun for this account"
+
+
+def test_two_users_of_whom_one_is_called_as_the_other_begins(move: Move) -> None:
+    """An openid of WeChat's has no colon in it."""
+    keys = [ConversationKey(APPID, name) for name in ("a", "a:b")]
+    move.old.accept(*(arrival("hi", key) for key in keys))
+    assert [move.old.works_off(key) for key in keys] == [["hi"], ["hi"]]
+    move.copies()
+    assert move.new.accept(*(arrival("hi", key) for key in keys)) == [False, False]
+
+
+def test_an_account_whose_name_looks_like_a_pattern(move: Move) -> None:
+    keys = [ConversationKey(appid, "alice") for appid in ("wx[1-3]*?", "wx2")]
+    move.old.accept(*(arrival(key.appid, key) for key in keys))
+    move.copies(keys[0].appid)
+    assert [move.new.works_off(key) for key in keys] == [[keys[0].appid], []]
+
+
+# Refusals
+
+
+def test_the_same_place_under_another_name(move: Move) -> None:
+    move.old.accept(arrival("a"))
+    assert "FROM and TO are the same place" in move.refuses(there=move.here.alias())
+    assert move.old.works_off() == ["a"]
+
+
+def test_an_account_that_is_not_there(move: Move) -> None:
+    assert "there is nothing in FROM" in move.refuses()
+    move.old.accept(arrival("a"))
+    assert f"has nothing of the account wxother: set WXBOT_APPID to one it has ({APPID})" in move.refuses("wxother")
+
+
+@pytest.mark.parametrize("state", ["waiting", "answered", "dead"])
+def test_a_place_that_has_something(move: Move, state: str) -> None:
+    move.old.accept(arrival("a"))
+    move.new.accept(arrival("b"))
+    if state == "answered":
+        move.new.works_off()
+    elif state == "dead":
+        die(move.new)
+    assert "TO has something of the account" in move.refuses()
+    assert move.new.accept(arrival("b")) == [False]
+    assert move.new.works_off() == (["b"] if state == "waiting" else [])
+
+
+@pytest.mark.parametrize("pair", [("sqlite", "redis")], ids="-".join, indirect=True)
+def test_a_message_that_comes_while_the_place_is_looked_at(move: Move, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite looks and begins in one transaction."""
+    move.old.accept(arrival("a"))
+    move.new.accept(arrival("long ago"))
+    move.new.works_off()
+    now = move.time_passes(20_000)
+    move.new.purges(now)
+    looks = RedisBulk._holds_something
+
+    async def looks_a_moment_too_early(bulk: RedisBulk, appid: str) -> bool:
+        found = await looks(bulk, appid)
+        move.new.store.accept(arrival("b"))
+        return found
+
+    monkeypatch.setattr(RedisBulk, "_holds_something", looks_a_moment_too_early)
+    assert "TO has something of the account" in move.refuses()
+    assert move.new.works_off(now=now) == ["b"]
+
+
+def test_a_place_that_was_used_once(move: Move) -> None:
+    move.old.accept(arrival("a"))
+    move.new.accept(arrival("long ago"))
+    move.new.works_off()
+    now = move.time_passes(20_000)
+    move.new.purges(now)
+    move.copies()
+    assert move.new.accept(arrival("b")) == [True]
+    assert move.new.works_off(now=now) == ["a", "b"]
+
+
+def test_a_place_that_is_being_worked(move: Move) -> None:
+    move.old.accept(arrival("a"))
+    move.old.claims()
+    assert "stop it first" in move.refuses()
+    assert move.new.accept(arrival("b")) == [True], "nothing was begun"
+
+
+def test_an_owner_that_died_does_not_count(move: Move) -> None:
+    move.old.accept(arrival("a"))
+    move.old.claims()
+    now = move.time_passes(LEASE)
+    move.copies()
+    pending = move.new.claims(now=now).pending
+    assert (text_of(pending), pending.attempts) == ("a", 2)
+
+
+# Copies that do not come to their end
+
+
+@pytest.fixture
+def half_copy(move: Move) -> Move:
+    move.old.accept(*(arrival(f"{n}") for n in range(4)), *(arrival(f"{n}", BOB) for n in range(4)))
+    die(move.old)
+    with pytest.raises(CopyFailed, match=r"the plug was pulled\. What TO holds now is half a copy.*again"):
+        move.copies_with(lambda source, target: (DiesHalfWay.instead_of(source), target))
+    return move
+
+
+def test_nobody_works_half_a_copy(half_copy: Move) -> None:
+    new, store = half_copy.new, half_copy.new.store
+    for call in (
+        lambda: new.accept(arrival("new")),
+        lambda: new.waiting(NOW + 100),
+        lambda: new.claims(),
+        lambda: new.wait(store.dead_letters(APPID, 10)),
+        lambda: new.wait(store.retry_dead_letter(APPID, 1, NOW)),
+        lambda: new.wait(store.drop_dead_letter(APPID, 1)),
+        lambda: new.wait(store.passive_answer(ALICE, "msg:0")),
+        lambda: new.wait(store.hand_overs(APPID, NOW, 10)),
+        lambda: new.wait(store.hand_back(ALICE)),
+    ):
+        with pytest.raises(HalfCopy, match=r"half a copy.*`python -m wxbot store copy`"):
+            call()
+    assert new.accept(arrival("of another account", CAROL)) == [True]
+
+
+def test_the_next_copy_begins_anew(half_copy: Move) -> None:
+    half_copy.old.accept(arrival("4"))
+    assert half_copy.old.works_off(BOB) == ["0", "1", "2", "3"]
+    assert half_copy.copies() == {APPID: {"waiting": 4, "dead": 1, "traces": 4, "conversations": 2}}
+    assert half_copy.new.works_off() == ["1", "2", "3", "4"]
+    assert half_copy.new.works_off(BOB) == []
+
+
+def test_half_a_copy_is_not_copied(half_copy: Move, tmp_path: Path) -> None:
+    assert "only half a copy" in half_copy.refuses(here=half_copy.there, there=sqlite_spot(tmp_path / "third"))
+
+
+def test_a_copy_ends_when_another_one_has_begun(move: Move) -> None:
+    move.old.accept(*(arrival(f"{n}") for n in range(5)))
+
+    class Overtaken(Double):
+        async def restore(self, appid: str, copy: str, kept: Sequence[Kept], now: float) -> Sequence[bool]:
+            assert await self.bulk.begin(appid, "another", 5)
+            return await self.bulk.restore(appid, copy, kept, now)
+
+    with pytest.raises(CopyFailed, match="another copy"):
+        move.copies_with(lambda source, target: (source, Overtaken.instead_of(target)))
+    move.copies()
+    assert move.new.works_off() == [f"{n}" for n in range(5)]
+
+
+def test_a_copy_that_was_overtaken_is_not_whole(move: Move) -> None:
+    move.old.accept(arrival("a"))
+
+    class Overtaken(Double):
+        async def end(self, appid: str, copy: str) -> None:
+            assert await self.bulk.begin(appid, "another", 5)
+            await self.bulk.end(appid, copy)
+
+    with pytest.raises(CopyFailed, match="another copy"):
+        move.copies_with(lambda source, target: (source, Overtaken.instead_of(target)))
+    with pytest.raises(HalfCopy):
+        move.new.waiting()
+
+
+@pytest.mark.parametrize("act", ["accept", "answer", "claim"])
+def test_a_bot_that_works_meanwhile_is_found_out(move: Move, act: str) -> None:
+    move.old.accept(*(arrival(f"{n}") for n in range(5)))
+    acts: dict[str, Callable[[], Any]] = {
+        "accept": lambda: move.old.store.accept(arrival("meanwhile")),
+        "answer": lambda: None,
+        "claim": lambda: None,
+    }
+
+    class Worked(Double):
+        async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+            async for kept in self.bulk.export(appid, now):
+                yield kept
+            acts[act]()
+            if act != "accept":
+                claim = await move.old.store.claim(ALICE, "bot", NOW, LEASE)
+                assert claim is not None
+                if act == "answer":
+                    done = claim.pending.seq
+                    await move.old.store.settle(claim.lease, Outcome(done, "answered"), NOW, go_on=False)
+
+    with pytest.raises(CopyFailed, match=r"has worked the account .* in FROM meanwhile: stop it.*half a copy"):
+        move.copies_with(lambda source, target: (Worked.instead_of(source), target))
+    with pytest.raises(HalfCopy):
+        move.new.waiting()
+
+
+@pytest.mark.parametrize("kind", ["waiting", "dead", "traces", "conversations"])
+def test_what_is_missing_is_noticed(move: Move, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_copy, "SOON_SECONDS", 10.0)  # KEPT is short
+    move.old.accept(*(arrival(f"{n}", key) for n in range(3) for key in (ALICE, BOB)))
+    move.old.works_off(BOB)
+    die(move.old)
+
+    class Loses(Double):
+        async def contents(self, appid: str) -> Mapping[Kind, int]:
+            counted = dict(await self.bulk.contents(appid))
+            return counted | {kind: counted[kind] - 1}
+
+    with pytest.raises(CopyFailed, match=r"only \d of \d .* have come to TO"):
+        move.copies_with(lambda source, target: (source, Loses.instead_of(target)))
+
+
+def test_a_message_that_does_not_come_out_is_noticed(move: Move) -> None:
+    """Also one whose owner has died."""
+    move.old.accept(arrival("a"), arrival("b", BOB))
+    move.old.claims()
+    move.time_passes(LEASE)
+
+    class Swallows(Double):
+        async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+            async for kept in self.bulk.export(appid, now):
+                yield [each for each in kept if each.openid != ALICE.openid]
+
+    with pytest.raises(CopyFailed, match="only 1 of 2 waiting messages"):
+        move.copies_with(lambda source, target: (Swallows.instead_of(source), target))

@@ -1,0 +1,123 @@
+"""What every store promises about messages that could not be answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.store.support import ALICE, APPID, BOB, NOW, Place, Worker, arrival, text_of
+from wxbot.store.records import ConversationKey, DeadLetter
+
+UNSENT = ({"kind": "text", "text": "never out"},)
+
+
+def kill(worker: Worker, key: ConversationKey = ALICE, **more: Any) -> DeadLetter:
+    """The first message of a user becomes a dead letter; the rest stays."""
+    claim = worker.claims(key)
+    worker.settles(claim.lease, claim.pending, "dead", go_on=False, reason="so it is", **more)
+    (letter,) = [letter for letter in letters(worker) if letter.seq == claim.pending.seq]
+    return letter
+
+
+def letters(worker: Worker, limit: int = 100) -> list[DeadLetter]:
+    return list(worker.wait(worker.store.dead_letters(APPID, limit)))
+
+
+def retry(worker: Worker, seq: int) -> bool:
+    return worker.wait(worker.store.retry_dead_letter(APPID, seq, NOW))
+
+
+def test_a_dead_letter_tells_all_there_is_to_know(one: Worker) -> None:
+    message = arrival("hi", at=NOW - 5)
+    one.accept(message)
+    letter = kill(one, sent=2, unsent=UNSENT)
+    assert letter.key == ALICE
+    assert letter.fields == message.fields
+    assert (letter.received_at, letter.died_at, letter.attempts, letter.sent) == (NOW - 5, NOW, 1, 2)
+    assert (letter.reason, letter.unsent) == ("so it is", UNSENT)
+
+
+def test_what_the_user_wrote_is_not_in_the_repr(one: Worker) -> None:
+    one.accept(arrival("my secret"))
+    assert "my secret" not in repr(kill(one))
+
+
+def test_dead_letters_are_listed_oldest_first(one: Worker, two: Worker) -> None:
+    one.accept(arrival("a", ALICE), arrival("b", BOB), arrival("c", ALICE))
+    for key in (BOB, ALICE, ALICE):
+        kill(one, key)
+    assert [letter.fields["Content"] for letter in letters(two)] == ["a", "b", "c"]
+    assert [letter.fields["Content"] for letter in letters(two, limit=2)] == ["a", "b"]
+
+
+def test_a_dead_letter_does_not_hold_up_the_rest(one: Worker) -> None:
+    one.accept(arrival("a"), arrival("b"))
+    kill(one)
+    assert one.works_off() == ["b"]
+    assert one.waiting() == []
+
+
+def test_a_dead_letter_is_remembered_as_seen(one: Worker) -> None:
+    one.accept(arrival("a"))
+    kill(one)
+    assert one.accept(arrival("a")) == [False]
+
+
+def test_retrying_puts_it_back_with_fresh_attempts(one: Worker) -> None:
+    one.accept(arrival("a"))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, "later", retry_at=NOW)
+    letter = kill(one, sent=1, unsent=UNSENT)
+    assert letter.attempts == 2
+    assert retry(one, letter.seq)
+    assert letters(one) == []
+    pending = one.claims().pending
+    assert (text_of(pending), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 1, UNSENT)
+
+
+def test_retrying_keeps_its_old_place(one: Worker) -> None:
+    one.accept(arrival("a"), arrival("b"))
+    letter = kill(one)
+    assert retry(one, letter.seq)
+    assert one.works_off() == ["a", "b"]
+
+
+def test_retrying_works_after_the_user_was_forgotten(one: Worker, place: Place) -> None:
+    one.accept(arrival("a", at=NOW - 200))
+    letter = kill(one)
+    place.time_passes(200)
+    one.purges()
+    assert retry(one, letter.seq)
+    assert one.waiting() == [ALICE]
+    assert one.works_off() == ["a"]
+
+
+def test_retrying_while_the_user_is_answered_waits_for_its_turn(one: Worker, two: Worker) -> None:
+    one.accept(arrival("a"), arrival("b"))
+    letter = kill(one)
+    claim = one.claims()
+    assert retry(two, letter.seq)
+    assert two.tries_to_claim() is None
+    following = one.settles(claim.lease, claim.pending)
+    assert text_of(following) == "a"
+
+
+def test_dropping_forgets_it(one: Worker) -> None:
+    one.accept(arrival("a"))
+    letter = kill(one)
+    assert one.wait(one.store.drop_dead_letter(APPID, letter.seq))
+    assert letters(one) == []
+    assert not one.wait(one.store.drop_dead_letter(APPID, letter.seq))
+    assert not retry(one, letter.seq)
+
+
+@pytest.mark.parametrize("state", ["waiting", "answered", "unknown"])
+def test_only_dead_letters_are_retried_or_dropped(one: Worker, state: str) -> None:
+    one.accept(arrival("a"))
+    claim = one.claims()
+    one.settles(claim.lease, claim.pending, "answered" if state == "answered" else "back")
+    seq = claim.pending.seq + (1 if state == "unknown" else 0)
+    assert not retry(one, seq)
+    assert not one.wait(one.store.drop_dead_letter(APPID, seq))
+    assert one.works_off() == ([] if state == "answered" else ["a"])

@@ -1,0 +1,331 @@
+"""Any sequence of steps, with two owners that may die: the inbox agrees with a simple model of its contract."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from tests.store.support import APPID, NOW, Place, Stores, Verdict, outcome
+from wxbot.errors import LeaseLost
+from wxbot.model.quota import Budget
+from wxbot.store.records import WITH_BOT, ConversationKey, HandOver, Lease, News, Pending
+
+LEASE = 10.0
+USERS = [ConversationKey(APPID, name) for name in ("alice", "bob")]
+OWNERS = ("one", "two")
+
+users = st.sampled_from(USERS)
+owners = st.sampled_from(OWNERS)
+few = st.integers(0, 5)
+budgets = st.none() | st.builds(Budget, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
+hand_overs = st.none() | st.sampled_from([WITH_BOT, HandOver(NOW + 5, "agent"), HandOver(NOW + 60)])
+
+
+@dataclass
+class Message:
+    text: str
+    attempts: int = 0
+    sent: int = 0
+    unsent: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass
+class User:
+    """What the inbox should know of one user."""
+
+    seen: set[str] = field(default_factory=set)
+    waiting: list[Message] = field(default_factory=list)
+    dead: list[Message] = field(default_factory=list)
+    due_at: float | None = None
+    owner: str | None = None
+    lease_until: float = 0.0
+    interacted_at: float = 0.0
+    typing_until: float = 0.0
+    state: dict[str, Any] = field(default_factory=dict)
+    budget: Budget | None = None
+    handed_over: HandOver = WITH_BOT
+
+    def count_down(self, budget: Budget | None) -> None:
+        if budget is not None and (self.budget is None or self.budget.until == budget.until):
+            self.budget = budget
+
+    def has_them_at(self, now: float) -> HandOver:
+        return self.handed_over if now < self.handed_over.until else WITH_BOT
+
+    def is_free(self, now: float) -> bool:
+        return self.owner is None or self.lease_until <= now
+
+    def is_claimable(self, now: float) -> bool:
+        return self.due_at is not None and self.due_at <= now and self.is_free(now)
+
+    def begin(self) -> Message:
+        self.waiting[0].attempts += 1
+        return self.waiting[0]
+
+
+@dataclass
+class Work:
+    """What an owner believes that it is doing."""
+
+    lease: Lease
+    pending: Pending
+
+
+class InboxMachine(RuleBasedStateMachine):
+    place: Place
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.place.empty()
+        self.stores = Stores(self.place, self.runner)
+        self.workers = {name: self.stores.worker(name) for name in OWNERS}
+        self.users = {key: User() for key in USERS}
+        self.work: dict[tuple[str, ConversationKey], Work] = {}
+        self.fences = dict.fromkeys(USERS, 0)
+        self.now = NOW
+
+    def teardown(self) -> None:
+        self.stores.close()
+        self.runner.close()
+
+    @rule(
+        owner=owners,
+        key=users,
+        number=st.integers(0, 30),
+        ago=st.sampled_from([0.0, 0.0, 3.0, 100.0]),
+        budget=budgets,
+        hand_over=hand_overs,
+        for_agents=st.booleans(),
+    )
+    def accept(
+        self,
+        owner: str,
+        key: ConversationKey,
+        number: int,
+        ago: float,
+        budget: Budget | None,
+        hand_over: HandOver | None,
+        for_agents: bool,
+    ) -> None:
+        user, text = self.users[key], f"{number}"
+        interacted_at = self.now - ago
+        receipt = self.workers[owner].delivers(
+            text,
+            key,
+            at=self.now,
+            interacted_at=interacted_at,
+            budget=budget,
+            hand_over=hand_over,
+            for_agents=for_agents,
+        )
+        assert receipt.new is (text not in user.seen)
+        if receipt.new:
+            user.handed_over = hand_over or user.handed_over
+            user.budget = budget or user.budget
+            user.interacted_at = max(user.interacted_at, interacted_at)
+            user.seen.add(text)
+        theirs = for_agents and self.now < user.handed_over.until
+        assert receipt.handed_over == (user.handed_over if theirs else WITH_BOT)
+        if receipt.new and not theirs:
+            user.waiting.append(Message(text))
+            user.due_at = self.now if user.due_at is None else user.due_at
+
+    @rule(owner=owners, key=users)
+    def claim(self, owner: str, key: ConversationKey) -> None:
+        user = self.users[key]
+        claim = self.workers[owner].tries_to_claim(key, self.now, LEASE)
+        assert (claim is not None) is user.is_claimable(self.now)
+        if claim is None:
+            return
+        assert claim.lease.fence > self.fences[key]
+        self.fences[key] = claim.lease.fence
+        user.owner, user.lease_until = owner, self.now + LEASE
+        self.agree(claim.pending, user.begin(), user)
+        assert (claim.interacted_at, claim.typing_until) == (user.interacted_at, user.typing_until)
+        assert claim.state == user.state
+        self.work[owner, key] = Work(claim.lease, claim.pending)
+
+    @precondition(lambda self: self.work)
+    @rule(
+        data=st.data(),
+        verdict=st.sampled_from(["answered", "dead", "later", "back"]),
+        go_on=st.booleans(),
+        sent=few,
+        sent_ago=st.sampled_from([None, 0.0, 50.0]),
+        unsent=st.lists(st.builds(lambda n: {"kind": "text", "text": str(n)}, few), max_size=2),
+        state=st.none() | st.dictionaries(st.sampled_from("ab"), few),
+        typing_until=st.sampled_from([0.0, NOW + 50]),
+        budget=budgets,
+        hand_over=hand_overs,
+    )
+    def settle(
+        self,
+        data: st.DataObject,
+        verdict: Verdict,
+        go_on: bool,
+        sent: int,
+        sent_ago: float | None,
+        unsent: list[dict[str, Any]],
+        state: dict[str, Any] | None,
+        typing_until: float,
+        budget: Budget | None,
+        hand_over: HandOver | None,
+    ) -> None:
+        owner, key, work, user = self.some_work(data)
+        sent_at = None if sent_ago is None else self.now - sent_ago
+        how = outcome(
+            work.pending,
+            verdict,
+            sent=sent,
+            sent_at=sent_at,
+            unsent=tuple(unsent),
+            state=state,
+            typing_until=typing_until,
+            budget=budget,
+            hand_over=hand_over,
+            retry_at=self.now + 5,
+            reason="so",
+        )
+        worker = self.workers[owner]
+        if not self.is_owned(owner, key, work):
+            with pytest.raises(LeaseLost):
+                worker.wait(worker.store.settle(work.lease, how, self.now, go_on=go_on))
+            del self.work[owner, key]
+            return
+        following = worker.wait(worker.store.settle(work.lease, how, self.now, go_on=go_on))
+        message = user.waiting[0]
+        message.sent, message.unsent = sent, tuple(unsent)
+        user.interacted_at = max(user.interacted_at, sent_at or 0.0)
+        user.typing_until = typing_until
+        user.state = user.state if state is None else state
+        user.count_down(budget)
+        user.handed_over = hand_over or user.handed_over
+        if verdict in ("answered", "dead"):
+            user.waiting.pop(0)
+            user.dead += [message] if verdict == "dead" else []
+        elif verdict == "back":
+            message.attempts -= 1
+        if go_on and verdict in ("answered", "dead") and user.waiting:
+            assert following is not None
+            self.agree(following, user.begin(), user)
+            work.pending = following
+        else:
+            assert following is None
+            user.owner = None
+            user.due_at = self.now + 5 if verdict == "later" else self.now if user.waiting else None
+            del self.work[owner, key]
+
+    @precondition(lambda self: self.work)
+    @rule(data=st.data(), sent=few, budget=budgets)
+    def record_sent(self, data: st.DataObject, sent: int, budget: Budget | None) -> None:
+        owner, key, work, user = self.some_work(data)
+        if not self.is_owned(owner, key, work):
+            with pytest.raises(LeaseLost):
+                self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, budget)
+            return
+        self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, budget)
+        user.count_down(budget)
+        user.waiting[0].sent = sent
+        user.interacted_at, user.typing_until = max(user.interacted_at, self.now), 0.0
+
+    @precondition(lambda self: self.work)
+    @rule(data=st.data(), seconds=few)
+    def save_typing(self, data: st.DataObject, seconds: int) -> None:
+        owner, key, work, user = self.some_work(data)
+        if not self.is_owned(owner, key, work):
+            with pytest.raises(LeaseLost):
+                self.workers[owner].saves_typing(work.lease, self.now + seconds)
+            return
+        assert self.workers[owner].saves_typing(work.lease, self.now + seconds) == user.interacted_at
+        user.typing_until = self.now + seconds
+
+    @rule(owner=owners)
+    def renew(self, owner: str) -> None:
+        worker = self.workers[owner]
+        held = worker.hears(self.now, LEASE)
+        owned = {key: user for key, user in self.users.items() if user.owner == owner and key in worker.leases}
+        assert held == {
+            key: News(user.interacted_at, user.has_them_at(self.now), user.budget) for key, user in owned.items()
+        }
+        for user in owned.values():
+            user.lease_until = self.now + LEASE
+
+    @rule(owner=owners, key=users)
+    def hand_back(self, owner: str, key: ConversationKey) -> None:
+        worker, user = self.workers[owner], self.users[key]
+        assert worker.wait(worker.store.hand_back(key)) is (user.handed_over != WITH_BOT)
+        user.handed_over = WITH_BOT
+
+    @rule(owner=owners)
+    def die(self, owner: str) -> None:
+        """And be born again with the same name: what it held is its no more, as far as it knows."""
+        self.workers[owner].store.close()
+        self.workers[owner] = self.stores.worker(owner)
+        self.work = {place: work for place, work in self.work.items() if place[0] != owner}
+
+    @rule(seconds=st.sampled_from([0.5, 4.0, 5.0, LEASE]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: any(user.dead for user in self.users.values()))
+    @rule(data=st.data(), owner=owners)
+    def drop_a_dead_letter(self, data: st.DataObject, owner: str) -> None:
+        key = data.draw(st.sampled_from([key for key, user in self.users.items() if user.dead]))
+        worker, dead = self.workers[owner], self.users[key].dead
+        letters = [letter for letter in worker.wait(worker.store.dead_letters(APPID, 100)) if letter.key == key]
+        assert sorted(letter.fields["Content"] for letter in letters) == sorted(message.text for message in dead)
+        assert worker.wait(worker.store.drop_dead_letter(APPID, letters[0].seq))
+        text = letters[0].fields["Content"]
+        self.users[key].dead = [message for message in dead if message.text != text]
+        self.users[key].seen.remove(text)
+
+    @invariant()
+    def the_same_users_wait(self) -> None:
+        expected = {key for key, user in self.users.items() if user.is_claimable(self.now)}
+        waiting = self.workers["one"].waiting(self.now)
+        assert set(waiting) == expected
+        assert len(waiting) == len(expected)
+        dues = [self.users[key].due_at or 0.0 for key in waiting]
+        assert dues == sorted(dues)
+
+    @invariant()
+    def the_same_may_be_sent_by_the_same(self) -> None:
+        worker = self.workers["two"]
+        assert {key: worker.budget(key) for key in USERS} == {key: user.budget for key, user in self.users.items()}
+        listed = worker.wait(worker.store.hand_overs(APPID, self.now, 10))
+        assert dict(listed) == {k: to for k, user in self.users.items() if (to := user.has_them_at(self.now)).until}
+        assert [to.until for _, to in listed] == sorted(to.until for _, to in listed)
+
+    def some_work(self, data: st.DataObject) -> tuple[str, ConversationKey, Work, User]:
+        owner, key = data.draw(st.sampled_from(sorted(self.work)))
+        return owner, key, self.work[owner, key], self.users[key]
+
+    def is_owned(self, owner: str, key: ConversationKey, work: Work) -> bool:
+        return self.users[key].owner == owner and work.lease.fence == self.fences[key]
+
+    def agree(self, pending: Pending, message: Message, user: User) -> None:
+        assert pending.fields["Content"] == message.text
+        assert (pending.attempts, pending.sent, pending.unsent) == (message.attempts, message.sent, message.unsent)
+        assert (pending.budget, pending.handed_over) == (user.budget, user.handed_over)
+
+
+def test_the_inbox_agrees_with_its_model(place: Place) -> None:
+    machine = type("Machine", (InboxMachine,), {"place": place})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

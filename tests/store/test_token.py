@@ -1,0 +1,137 @@
+"""What every store promises about the access token that all processes share."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from threading import Barrier
+
+from tests.store.support import APPID, NOW, Place, Stores, Worker
+from wxbot.store.records import StoredToken
+
+OLD = StoredToken("an old token", NOW + 60)
+NEW = StoredToken("a new token", NOW + 7200)
+PROCESSES = 3
+
+
+def begins(worker: Worker, refused: str | None = None, now: float = NOW, seconds: float = 10.0) -> bool:
+    return worker.wait(worker.store.begin_token_fetch(APPID, refused, now, seconds))
+
+
+def saves(worker: Worker, token: StoredToken | None) -> None:
+    worker.wait(worker.store.save_token(APPID, token))
+
+
+def loads(worker: Worker, appid: str = APPID) -> StoredToken | None:
+    return worker.wait(worker.store.load_token(appid))
+
+
+def test_at_first_there_is_no_token(one: Worker) -> None:
+    assert loads(one) is None
+
+
+def test_a_saved_token_is_everybodys(one: Worker, two: Worker) -> None:
+    saves(one, OLD)
+    assert loads(two) == OLD
+    saves(two, NEW)
+    assert loads(one) == NEW
+
+
+def test_a_token_survives_a_restart(stores: Stores) -> None:
+    first = stores.worker("first")
+    saves(first, NEW)
+    first.store.close()
+    assert loads(stores.worker("second")) == NEW
+
+
+def test_every_account_has_its_own(one: Worker) -> None:
+    saves(one, NEW)
+    assert loads(one, "another appid") is None
+
+
+def test_the_value_is_not_in_the_repr() -> None:
+    assert NEW.value not in repr(NEW)
+
+
+def test_one_process_fetches_at_a_time(one: Worker, two: Worker) -> None:
+    assert begins(one)
+    assert not begins(two)
+    assert not begins(one)
+
+
+def test_of_many_at_once_one_fetches(stores: Stores) -> None:
+    workers = [stores.worker(f"worker {n}") for n in range(4)]
+
+    async def all_begin() -> list[bool]:
+        calls = (worker.store.begin_token_fetch(APPID, None, NOW, 10.0) for worker in workers for _ in range(10))
+        return list(await asyncio.gather(*calls))
+
+    assert sum(stores.runner.run(all_begin())) == 1
+
+
+def test_a_fetch_that_never_ends_is_taken_over(one: Worker, two: Worker) -> None:
+    assert begins(one, seconds=10.0)
+    assert not begins(two, now=NOW + 9.9)
+    assert begins(two, now=NOW + 10.0)
+
+
+def test_a_saved_token_ends_the_fetch(one: Worker, two: Worker) -> None:
+    assert begins(one)
+    saves(one, NEW)
+    assert begins(two, refused=NEW.value)
+
+
+def test_a_failed_fetch_is_over_and_leaves_the_token_alone(one: Worker, two: Worker) -> None:
+    saves(one, OLD)
+    assert begins(one, refused=OLD.value)
+    saves(one, None)
+    assert loads(two) == OLD
+    assert begins(two, refused=OLD.value)
+
+
+def test_a_failed_first_fetch_leaves_no_token(one: Worker, two: Worker) -> None:
+    assert begins(one)
+    saves(one, None)
+    assert loads(two) is None
+    assert begins(two)
+
+
+def test_nobody_fetches_what_was_replaced_meanwhile(one: Worker, two: Worker) -> None:
+    saves(one, OLD)
+    assert begins(one, refused=OLD.value)
+    saves(one, NEW)
+    assert not begins(two, refused=OLD.value)
+
+
+def test_a_replacement_that_has_ended_is_fetched_again(one: Worker) -> None:
+    saves(one, NEW)
+    assert begins(one, refused=OLD.value, now=NEW.expires_at)
+
+
+def test_of_many_processes_one_fetches(place: Place) -> None:
+    context = get_context("spawn")
+    with context.Manager() as manager:
+        ready = manager.Barrier(PROCESSES)
+        with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+            runs = [pool.submit(_begin_everywhere, place, ready) for _ in range(PROCESSES)]
+            answers = [run.result(30) for run in runs]
+    assert [sum(winners) for winners in zip(*answers, strict=True)] == [1] * 10
+
+
+def _begin_everywhere(place: Place, ready: Barrier) -> list[bool]:
+    """Runs in a process of its own."""
+
+    async def begin(appid: str) -> bool:
+        return await store.begin_token_fetch(appid, None, NOW, 10.0)
+
+    store = place.store()
+    store.open()
+    try:
+        answers = []
+        for n in range(10):
+            ready.wait(20)
+            answers.append(asyncio.run(begin(f"account {n}")))
+        return answers
+    finally:
+        store.close()

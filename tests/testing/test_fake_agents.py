@@ -1,0 +1,249 @@
+"""Human agents at FakeWeChat: the queue, the session, and who gets the user's messages meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.testing.bot import SUCCESS, Answer, Caller, Received, Receiver
+from wxbot.testing import FakeWeChat, ManualClock, User, envelope
+
+
+def fields_of(received: Received) -> dict[str, Any]:
+    return envelope.from_text(received.body, "xml")
+
+
+def transfer(received: Received, **more: Any) -> Answer:
+    fields = fields_of(received)
+    swapped = {"ToUserName": fields["FromUserName"], "FromUserName": fields["ToUserName"]}
+    answer = {**swapped, "CreateTime": 1, "MsgType": "transfer_customer_service", **more}
+    return 200, envelope.to_text(answer, "xml").encode()
+
+
+def transfers_messages(received: Received) -> Answer:
+    return SUCCESS if fields_of(received)["MsgType"] == "event" else transfer(received)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def bot() -> Iterator[Receiver]:
+    with Receiver(transfers_messages) as bot:
+        yield bot
+
+
+@pytest.fixture
+def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, mode="plain", account_kind="official", callback_url=bot.url, retry_pause=0) as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def alice(wechat: FakeWeChat) -> User:
+    return wechat.user("alice")
+
+
+def events_of(bot: Receiver) -> list[dict[str, Any]]:
+    """The events that came, without the usual fields."""
+    usual = ("ToUserName", "FromUserName", "CreateTime", "MsgType")
+    events = [fields_of(received) for received in bot.received]
+    return [
+        {name: value for name, value in event.items() if name not in usual}
+        for event in events
+        if event["MsgType"] == "event"
+    ]
+
+
+# -- a session from beginning to end
+
+
+def test_a_user_asks_for_a_human_and_gets_one(
+    alice: User, wechat: FakeWeChat, bot: Receiver, clock: ManualClock
+) -> None:
+    agent = wechat.agent("kf1@account")
+    alice.says("a human, please").wait()
+    assert (alice.is_queued, alice.agent, alice.saw) == (True, "", [])
+    agent.takes(alice).wait()
+    assert (alice.is_queued, alice.agent) == (False, "kf1@account")
+    push = alice.says("my parcel is lost")
+    assert push.wait().n == 0
+    assert (push.done, push.attempts, push.agent) == (True, [], "kf1@account")
+    alice.sends_image(media_id="PHOTO").wait()
+    agent.says(alice, "I am looking for it")
+    agent.closes(alice).wait()
+    assert (alice.is_queued, alice.agent) == (False, "")
+    alice.says("thank you").wait()
+    assert agent.saw == [("alice", "a human, please"), ("alice", "my parcel is lost"), ("alice", "[image PHOTO]")]
+    assert alice.saw == ["I am looking for it"]
+    assert events_of(bot) == [
+        {"Event": "kf_create_session", "KfAccount": "kf1@account"},
+        {"Event": "kf_close_session", "KfAccount": "kf1@account"},
+    ]
+    assert wechat.agent("kf1@account") is agent
+
+
+def test_who_waits_still_reaches_the_bot(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+    alice.says("a human, please").wait()
+    bot.answer = lambda received: SUCCESS
+    alice.says("hello?").wait()
+    bot.answer = transfers_messages
+    alice.says("still there").wait()
+    agent = wechat.agent("kf1@account")
+    agent.takes(alice).wait()
+    assert [fields_of(received).get("Content") for received in bot.received[:3]] == [
+        "a human, please",
+        "hello?",
+        "still there",
+    ]
+    assert agent.saw == [("alice", "a human, please"), ("alice", "still there")]
+
+
+def test_what_the_user_does_besides_writing_still_reaches_the_bot(
+    alice: User, wechat: FakeWeChat, bot: Receiver
+) -> None:
+    wechat.agent("kf1@account").takes(alice).wait()
+    alice.clicks("menu-1").wait()
+    assert events_of(bot)[-1] == {"Event": "CLICK", "EventKey": "menu-1"}
+
+
+def test_after_half_an_hour_messages_come_to_the_bot_again(
+    alice: User, wechat: FakeWeChat, bot: Receiver, clock: ManualClock
+) -> None:
+    agent = wechat.agent("kf1@account")
+    agent.takes(alice).wait()
+    clock.turn(1799)
+    assert alice.says("to the agent").wait().n == 0
+    clock.turn(1)
+    assert alice.agent == ""
+    assert alice.says("to the bot").wait().n == 1
+    assert alice.is_queued
+    agent.closes(alice, "2").wait()
+    assert events_of(bot)[-1] == {"Event": "kf_close_session", "KfAccount": "kf1@account", "CloseType": "2"}
+
+
+def test_one_agent_hands_over_to_another(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+    one, two = wechat.agent("kf1@account"), wechat.agent("kf2@account")
+    one.takes(alice).wait()
+    one.hands_to(alice, two).wait()
+    alice.says("and who are you?").wait()
+    two.says(alice, "Two")
+    assert (one.saw, two.saw) == ([], [("alice", "and who are you?")])
+    assert events_of(bot)[-1] == {
+        "Event": "kf_switch_session",
+        "FromKfAccount": "kf1@account",
+        "ToKfAccount": "kf2@account",
+    }
+
+
+def test_a_message_transferred_while_an_agent_is_there_goes_to_the_agent(
+    alice: User, wechat: FakeWeChat, bot: Receiver
+) -> None:
+    wechat.hold()
+    alice.says("written before")
+    agent = wechat.agent("kf1@account")
+    taken = agent.takes(alice)
+    wechat.release()
+    taken.wait()
+    assert agent.saw == [("alice", "written before")]
+    assert not alice.is_queued
+
+
+# -- the rules of window and quota
+
+
+def test_what_an_agent_writes_takes_no_quota_but_opens_the_window(
+    alice: User, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    caller, agent = Caller(wechat), wechat.agent("kf1@account")
+    alice.says("hi").wait()
+    agent.takes(alice)
+    clock.turn(40)
+    assert caller.typing(alice) == 45080
+    for n in range(3):
+        agent.says(alice, str(n))
+    assert caller.typing(alice) == 0
+    agent.says(alice, "ends the indicator")
+    assert not alice.is_shown_typing
+    assert [caller.sends(alice, str(n)) for n in range(6)] == [0, 0, 0, 0, 0, 45047]
+    assert [record.kind for record in alice.timeline].count("agent") == 5
+
+
+def test_an_agent_who_comes_is_no_interaction(alice: User, wechat: FakeWeChat, clock: ManualClock) -> None:
+    alice.says("hi").wait()
+    clock.turn(30)
+    wechat.agent("kf1@account").takes(alice)
+    assert Caller(wechat).typing(alice) == 45080
+
+
+# -- who may have whom
+
+
+def test_a_user_may_be_meant_for_one_agent(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+    bot.answer = lambda received: transfer(received, TransInfo={"KfAccount": "kf2@account"})
+    alice.says("Two, please").wait()
+    with pytest.raises(ValueError, match="waits for kf2@account"):
+        wechat.agent("kf1@account").takes(alice)
+    bot.answer = lambda received: SUCCESS
+    wechat.agent("kf2@account").takes(alice).wait()
+    assert wechat.agent("kf2@account").saw == [("alice", "Two, please")]
+
+
+def test_agents_keep_to_their_own_users(alice: User, wechat: FakeWeChat) -> None:
+    one, two = wechat.agent("kf1@account"), wechat.agent("kf2@account")
+    with pytest.raises(ValueError, match="no session"):
+        one.says(alice, "hello")
+    one.takes(alice)
+    with pytest.raises(ValueError, match="is with or waits for kf1@account"):
+        two.takes(alice)
+    with pytest.raises(ValueError, match="is with or waits for kf1@account"):
+        one.takes(alice)
+    for deed in (lambda: two.closes(alice), lambda: two.hands_to(alice, one), lambda: two.says(alice, "x")):
+        with pytest.raises(ValueError, match="kf2@account has no session"):
+            deed()
+    assert repr(one) == "<Agent kf1@account>"
+
+
+# -- transfers that are refused
+
+
+def test_an_event_cannot_be_transferred(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+    bot.answer = transfer
+    last = alice.clicks("menu-1").wait()
+    assert (last.outcome, last.n) == ("refused", 3)
+    assert "an event cannot be transferred" in last.why
+    assert not alice.is_queued
+    assert [(record.kind, record.what) for record in wechat.violations] == [
+        ("passive", "[transfer_customer_service]")
+    ] * 3
+    assert "refused (an event cannot" in str(wechat.violations[0])
+    assert alice.saw == ["[该公众号暂时无法提供服务，请稍后再试]"]
+
+
+@pytest.mark.parametrize("info", ["kf1@account", {}, {"KfAccount": ""}])
+def test_an_agent_must_have_a_name(alice: User, bot: Receiver, info: Any) -> None:
+    bot.answer = lambda received: transfer(received, TransInfo=info)
+    last = alice.says("a human, please").wait()
+    assert last.outcome == "refused"
+    assert "TransInfo" in last.why
+    assert not alice.is_queued
+
+
+def test_a_mini_program_cannot_choose_the_agent(bot: Receiver) -> None:
+    with FakeWeChat(ManualClock(), mode="plain", callback_url=bot.url, retry_pause=0) as wechat:
+        alice = wechat.user("alice")
+        assert alice.says("a human, please").wait().outcome == "success"
+        assert alice.is_queued
+        bot.answer = lambda received: transfer(received, TransInfo={"KfAccount": "kf1@account"})
+        last = alice.says("Agent One, please").wait()
+        assert (last.outcome, last.why) == ("refused", "a Mini Program cannot choose the agent: TransInfo")
+
+
+def test_the_end_of_the_platform_is_the_end_of_reports(wechat: FakeWeChat, alice: User) -> None:
+    wechat.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        wechat.agent("kf1@account").takes(alice)

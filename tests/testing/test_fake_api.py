@@ -1,0 +1,427 @@
+"""FakeWeChat's API over real HTTP: tokens, errcodes, faults."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.testing.bot import Caller
+from wxbot.testing import Allowance, FakeWeChat, ManualClock, User
+
+TYPING = "/cgi-bin/message/custom/typing"
+SEND = "/cgi-bin/message/custom/send"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock) as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def bot(wechat: FakeWeChat) -> Caller:
+    return Caller(wechat)
+
+
+@pytest.fixture
+def alice(wechat: FakeWeChat) -> User:
+    alice = wechat.user("alice")
+    alice.says("hi")
+    return alice
+
+
+# -- what the user sees
+
+
+def test_a_healthy_answer(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+    shown = [alice.is_shown_typing]
+    assert bot.typing(alice) == 0
+    shown.append(alice.is_shown_typing)
+    assert bot.typing(alice, "CancelTyping") == 0
+    shown.append(alice.is_shown_typing)
+    assert shown == [False, True, False]
+    assert bot.sends(alice, "你好 😀") == 0
+    assert alice.saw == ["Typing", "CancelTyping", "你好 😀"]
+    assert wechat.violations == []
+
+
+def test_window_indicator_and_quota_by_the_clock(alice: User, bot: Caller, clock: ManualClock) -> None:
+    assert bot.typing(alice) == 0
+    assert bot.typing(alice) == 45081
+    clock.turn(15)
+    assert not alice.is_shown_typing
+    assert bot.typing(alice) == 0
+    clock.turn(15)
+    assert bot.typing(alice) == 45080
+    assert [bot.sends(alice, str(n)) for n in range(6)] == [0, 0, 0, 0, 0, 45047]
+    clock.turn(48 * 3600)
+    bot.fetch()
+    assert bot.sends(alice, "too late") == 45015
+    assert alice.refused == [(45081, "Typing"), (45080, "Typing"), (45047, "send"), (45015, "send")]
+    assert alice.saw == ["Typing", "Typing", "0", "1", "2", "3", "4"]
+
+
+def test_entering_the_session_allows_two_messages_in_a_minute(wechat: FakeWeChat, bot: Caller) -> None:
+    alice = wechat.user("alice")
+    alice.enters("from-order-page")
+    assert bot.typing(alice) == 0
+    assert [bot.sends(alice, str(n)) for n in range(3)] == [0, 0, 45047]
+
+
+def test_events_may_be_told_not_to_open_the_window(clock: ManualClock) -> None:
+    with FakeWeChat(clock, events_open_window=False) as wechat:
+        alice = wechat.user("alice")
+        alice.enters()
+        assert Caller(wechat).typing(alice) == 45080
+        assert Caller(wechat).sends(alice, "Welcome") == 0
+        assert Caller(wechat).typing(alice) == 0
+
+
+@pytest.mark.parametrize("event", ["CLICK", "subscribe", "SCAN"])
+def test_an_official_account_has_three_messages_for_an_event(event: str) -> None:
+    with FakeWeChat(ManualClock(), account_kind="official") as wechat:
+        bot, alice = Caller(wechat), wechat.user("alice")
+        alice.does(event, EventKey="k")
+        assert [bot.sends(alice, str(n)) for n in range(4)] == [0, 0, 0, 45047]
+
+
+def test_unsubscribing_ends_everything() -> None:
+    with FakeWeChat(ManualClock(), account_kind="official") as wechat:
+        bot, alice = Caller(wechat), wechat.user("alice")
+        alice.says("bye")
+        alice.does("unsubscribe")
+        assert (bot.sends(alice, "wait!"), bot.typing(alice)) == (45015, 45015)
+
+
+def test_another_table_of_quota() -> None:
+    with FakeWeChat(ManualClock(), quota={"message": Allowance(1, 10)}) as wechat:
+        bot, alice = Caller(wechat), wechat.user("alice")
+        alice.says("hi")
+        assert (bot.sends(alice, "1"), bot.sends(alice, "2")) == (0, 45047)
+
+
+def test_what_a_bot_should_not_do_is_listed(alice: User, bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+    bot.typing(alice, "CancelTyping")
+    clock.turn(30)
+    bot.typing(alice)
+    bot.typing(alice, "Sleeping")
+    assert [(record.what, record.errcode) for record in wechat.violations] == [
+        ("CancelTyping", 0),
+        ("Typing", 45080),
+        ("Sleeping", 45072),
+    ]
+    assert [record.what for record in wechat.needless_cancels] == ["CancelTyping"]
+
+
+# -- errcodes
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "errcode"),
+    [
+        ("text", {"content": "x" * 2048}, 0),
+        ("text", {"content": "你" * 682 + "xx"}, 0),
+        ("text", {"content": "x" * 2049}, 45002),
+        ("text", {"content": "你" * 683}, 45002),
+        ("text", {"content": ""}, 44004),
+        ("text", {}, 44004),
+        ("text", {"content": 1}, 47001),
+        ("text", "hello", 47001),
+        ("image", {}, 40007),
+        ("news", {"articles": [{}]}, 45162),
+        ("transfer_customer_service", {}, 45162),
+        ("sticker", {}, 40008),
+    ],
+)
+def test_content_of_a_message(alice: User, bot: Caller, kind: str, content: Any, errcode: int) -> None:
+    assert bot.sends_kind(alice, kind, content) == errcode
+
+
+@pytest.mark.parametrize(
+    ("body", "errcode"),
+    [
+        (b"", 44002),
+        (b"{", 47001),
+        (b"[]", 47001),
+        (b"\xff", 47001),
+        (b'{"touser":"o","command":"\\u4f60"}', 40033),
+        (b'{"touser":"o","command":"\\\\u4f60"}', 45072),
+        (b'{"touser":"o","command":"\\u000a"}', 45072),
+        (b"{}", 45072),
+        (b'{"touser":"nobody","command":"Typing"}', 40003),
+        (b'{"touser":["x"],"command":"Typing"}', 40003),
+        (b'{"touser":"nobody","command":["Typing"]}', 45072),
+    ],
+)
+def test_bodies_that_cannot_be_right(bot: Caller, body: bytes, errcode: int) -> None:
+    assert bot.call(TYPING, body) == errcode
+
+
+@pytest.mark.parametrize("body", [b'{"touser":"nobody","msgtype":"text","text":{"content":"x"}}', b'{"msgtype":{}}'])
+def test_nobody_to_send_to(bot: Caller, body: bytes) -> None:
+    assert bot.call(SEND, body) == 40003
+
+
+def test_an_unverified_account_has_neither_typing_nor_sending() -> None:
+    with FakeWeChat(ManualClock(), account_kind="unverified") as wechat:
+        alice = wechat.user("alice")
+        alice.says("hi")
+        assert Caller(wechat).typing(alice) == 40200
+        assert Caller(wechat).sends(alice, "hello") == 48001
+
+
+def test_the_business_addresses_want_a_businessid(alice: User, bot: Caller) -> None:
+    typing: dict[str, Any] = {"touser": alice.openid, "command": "Typing"}
+    message: dict[str, Any] = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}}
+    for path, body in [("typing", typing), ("send", message)]:
+        assert bot.call(f"/cgi-bin/message/custom/business/{path}", body) == 40101
+        assert bot.call(f"/cgi-bin/message/custom/business/{path}", {**body, "businessid": "7"}) == 0
+    assert alice.saw == ["Typing", "x"]
+
+
+def test_methods_addresses_and_unknown_paths(bot: Caller) -> None:
+    assert bot.get(TYPING)["errcode"] == 43002
+    assert bot.post("/cgi-bin/token", {})["errcode"] == 43001
+    assert bot.get("/cgi-bin/nothing")["errcode"] == 40066
+    assert bot.get("/cgi-bin/getcallbackip")["errcode"] == 41001
+    for path in ("/cgi-bin/getcallbackip", "/cgi-bin/get_api_domain_ip"):
+        assert bot.get(path, access_token=bot.fetch())["ip_list"] == ["127.0.0.1"]
+
+
+def test_every_refusal_has_a_rid(bot: Caller) -> None:
+    answer = bot.get(TYPING)
+    assert "POST method rid: " in answer["errmsg"]
+
+
+# -- access tokens
+
+
+@pytest.mark.parametrize(
+    ("changes", "errcode"),
+    [
+        ({"grant_type": "password"}, 40002),
+        ({"appid": ""}, 41002),
+        ({"appid": "wx_other"}, 40013),
+        ({"secret": ""}, 41004),
+        ({"secret": "guess"}, 40125),
+    ],
+)
+def test_a_token_has_its_price(bot: Caller, changes: dict[str, str], errcode: int) -> None:
+    assert bot.classic(**changes)["errcode"] == errcode
+    assert bot.stable(**changes)["errcode"] == errcode
+    assert bot.wechat.token_fetches == 0
+
+
+@pytest.mark.parametrize(("token", "errcode"), [("nonsense", 40014), ("12_" + "x" * 120, 40001)])
+def test_tokens_that_were_never_given(alice: User, bot: Caller, token: str, errcode: int) -> None:
+    bot.token = token
+    assert bot.typing(alice) == errcode
+
+
+def test_a_call_without_a_token(alice: User, bot: Caller) -> None:
+    assert bot.post(TYPING, {"touser": alice.openid, "command": "Typing"})["errcode"] == 41001
+
+
+def test_a_token_expires(alice: User, bot: Caller, clock: ManualClock) -> None:
+    assert bot.classic()["expires_in"] == 7200
+    bot.fetch()
+    clock.turn(7199)
+    assert bot.typing(alice) != 42001
+    clock.turn(1)
+    assert bot.typing(alice) == 42001
+
+
+def test_a_new_classic_token_replaces_the_old_one_after_five_minutes(
+    alice: User, bot: Caller, clock: ManualClock
+) -> None:
+    old, new = bot.fetch(), bot.fetch()
+    assert old != new
+    clock.turn(299)
+    alice.says("still there?")
+    bot.token = old
+    assert bot.typing(alice) == 0
+    clock.turn(1)
+    assert bot.typing(alice) == 40001
+    bot.token = new
+    assert bot.typing(alice, "CancelTyping") == 0
+
+
+def test_without_overlap_the_old_classic_token_ends_at_once(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+    wechat.token_overlap = 0
+    old = bot.fetch()
+    bot.fetch()
+    bot.token = old
+    assert bot.typing(alice) == 40001
+
+
+def test_the_stable_token_stays_until_five_minutes_before_its_end(alice: User, bot: Caller, clock: ManualClock) -> None:
+    first = bot.stable()
+    clock.turn(6899)
+    assert bot.stable() == {"access_token": first["access_token"], "expires_in": 301}
+    clock.turn(1)
+    second = bot.stable()
+    assert second["access_token"] != first["access_token"]
+    assert second["expires_in"] == 7200
+    alice.says("hi")
+    for answer in (first, second):
+        bot.token = answer["access_token"]
+        assert bot.typing(alice) in (0, 45081)
+    clock.turn(300)
+    bot.token = first["access_token"]
+    assert bot.typing(alice) == 42001
+
+
+def test_the_two_families_do_not_disturb_each_other(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+    wechat.token_overlap = 0
+    stable = bot.stable()["access_token"]
+    bot.fetch()
+    bot.fetch()
+    assert bot.stable()["access_token"] == stable
+    bot.token = stable
+    assert bot.typing(alice) == 0
+    assert wechat.token_fetches == 4
+
+
+def test_force_refresh_ends_the_old_token_but_not_twice_in_30_seconds(
+    alice: User, bot: Caller, clock: ManualClock
+) -> None:
+    first = bot.stable()["access_token"]
+    second = bot.stable(force_refresh=True)["access_token"]
+    assert first != second
+    clock.turn(29)
+    assert bot.stable(force_refresh=True)["access_token"] == second
+    bot.token = first
+    assert bot.typing(alice) == 40001
+    clock.turn(1)
+    assert bot.stable(force_refresh=True)["access_token"] != second
+
+
+def test_force_refresh_works_20_times_a_day(bot: Caller, clock: ManualClock) -> None:
+    tokens = {bot.stable()["access_token"]}
+    for _ in range(25):
+        tokens.add(bot.stable(force_refresh=True)["access_token"])
+        clock.turn(30)
+    assert len(tokens) == 21
+
+
+def test_lifetime_can_be_set(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+    wechat.token_lifetime = 60
+    first = bot.stable()
+    assert first["expires_in"] == 60
+    clock.turn(29)
+    assert bot.stable()["access_token"] == first["access_token"]
+    clock.turn(1)
+    assert bot.stable()["access_token"] != first["access_token"]
+
+
+def test_a_revoked_token_is_refused_at_once(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+    bot.token = bot.stable()["access_token"]
+    wechat.faults.revoke_token()
+    assert bot.typing(alice) == 40001
+    bot.token = bot.stable()["access_token"]
+    assert bot.typing(alice) == 0
+
+
+# -- faults
+
+
+def test_an_ordered_errcode_comes_as_often_as_ordered(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+    wechat.faults.fail("typing", times=2)
+    wechat.faults.fail("typing", 45081)
+    assert [bot.typing(alice) for _ in range(4)] == [-1, -1, 45081, 0]
+    assert alice.saw == ["Typing"]
+    assert wechat.violations == []
+    wechat.faults.fail("token", 40164)
+    assert bot.stable()["errcode"] == 40164
+
+
+@pytest.mark.parametrize("acted", [False, True])
+def test_an_http_error_before_or_after_the_deed(alice: User, bot: Caller, wechat: FakeWeChat, acted: bool) -> None:
+    wechat.faults.http_error("send", 502, acted=acted)
+    assert post_text(bot, alice)[0] == 502
+    assert alice.saw == (["hello"] if acted else [])
+    assert [record.fault[:8] for record in alice.calls] == ["http 502"]
+
+
+@pytest.mark.parametrize("acted", [False, True])
+def test_a_connection_that_breaks(alice: User, bot: Caller, wechat: FakeWeChat, acted: bool) -> None:
+    bot.fetch()
+    wechat.faults.drop("send", acted=acted)
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        post_text(bot, alice)
+    assert alice.saw == (["hello"] if acted else [])
+
+
+def test_a_slow_answer_comes_when_the_clock_was_turned(
+    alice: User, bot: Caller, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    bot.fetch()
+    wechat.faults.slow("typing", 7, times=1)
+    answers: list[int] = []
+    with in_the_background(lambda: answers.append(bot.typing(alice))):
+        alice.waits_for("Typing")
+        clock.turn(6)
+        assert answers == []
+        clock.turn(1)
+    assert answers == [0]
+    assert alice.calls[0].took == 7
+
+
+def test_a_call_that_hangs_ends_with_the_platform(clock: ManualClock) -> None:
+    with FakeWeChat(clock) as wechat:
+        bot, alice = Caller(wechat), wechat.user("alice")
+        alice.says("hi")
+        bot.fetch()
+        wechat.faults.hang("send")
+        broken: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                post_text(bot, alice)
+            except (http.client.HTTPException, ConnectionError) as problem:
+                broken.append(problem)
+
+        with in_the_background(send):
+            alice.waits_for_calls(1)
+            wechat.close()
+        assert len(broken) == 1
+        assert alice.saw == []
+
+
+def test_faults_can_be_taken_back_and_only_known_endpoints_have_them(
+    alice: User, bot: Caller, wechat: FakeWeChat
+) -> None:
+    wechat.faults.hang("typing")
+    wechat.faults.clear()
+    assert bot.typing(alice) == 0
+    with pytest.raises(ValueError, match="one of typing, send, token"):
+        wechat.faults.fail("sending")  # type: ignore[arg-type]
+
+
+class in_the_background:  # noqa: N801 (reads as a sentence)
+    """Does something in a thread while the block runs, and waits for it at the end."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.thread = threading.Thread(target=work)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *problem: object) -> None:
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+def post_text(bot: Caller, user: User) -> tuple[int, bytes]:
+    token = bot.token or bot.fetch()
+    body = f'{{"touser":"{user.openid}","msgtype":"text","text":{{"content":"hello"}}}}'
+    return bot.exchange("POST", SEND, {"access_token": token}, body.encode())

@@ -1,0 +1,363 @@
+"""What went over the wire is kept with each record, and no secret with it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.testing.bot import SILENCE, Caller, Receiver
+from wxbot.testing import PICTURE, FakeWeChat, ManualClock, Record, User
+from wxbot.testing.exchange import HIDDEN, KEPT, Exchange, Veil
+
+SECRET = "0123456789abcdef0123456789abcdef"
+TOKEN = "a-token-of-ours"
+AES_KEY = "k" * 43
+ACCESS_TOKEN = "76_" + "aB3-_" * 24
+VEIL = Veil([SECRET, TOKEN, AES_KEY, ""])
+ALL = [SECRET, TOKEN, AES_KEY, ACCESS_TOKEN]
+
+
+# -- what is hidden
+
+
+@pytest.mark.parametrize("secret", ALL)
+@pytest.mark.parametrize("around", ["{}", "a{}b", "你{}好", "{0}{0}", '{{"x": "{}"}}', "x_{}", "7{}7", "?x={}&y=1"])
+def test_secrets_are_hidden_wherever_they_stand(secret: str, around: str) -> None:
+    text = around.format(secret)
+    assert VEIL.over(text) == around.format(HIDDEN)
+    side = VEIL.side(f"POST /{text}", {"X-Header": text}, text.encode())
+    assert secret not in side.line + side.headers[0][1] + side.body.decode()
+    assert HIDDEN.encode() in side.body
+    assert side.size == len(text.encode())
+
+
+@given(
+    before=st.text(),
+    after=st.text(),
+    secret=st.sampled_from(ALL),
+    glue=st.sampled_from(["", "_", "-", "0", "12_", "\\"]),
+)
+def test_whatever_stands_around_a_secret(before: str, after: str, secret: str, glue: str) -> None:
+    text = before + glue + secret + glue + after
+    side = VEIL.side(text, {"Name": text}, text.encode(errors="surrogatepass"))
+    shown = [VEIL.over(text), side.line, side.headers[0][1], side.body.decode(errors="replace")]
+    assert all(secret not in each for each in shown)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_what_holds_no_secret_is_left_byte_for_byte(text: str) -> None:
+    assert VEIL.over(text) == text
+    assert VEIL.side("", {}, text.encode()).body == text.encode()[:KEPT]
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_text_are_left_as_well(content: bytes) -> None:
+    assert VEIL.side("", {}, content).body == content
+
+
+@given(st.text())
+def test_even_half_characters_do_no_harm(text: str) -> None:
+    assert isinstance(VEIL.over(text), str)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("GET /x?access_token=abc", "GET /x?access_token=•••"),
+        ("GET /x?access_token=abc&type=image", "GET /x?access_token=•••&type=image"),
+        ("GET /x?appid=wx1&secret=abc&grant_type=c", "GET /x?appid=wx1&secret=•••&grant_type=c"),
+        ("GET /x?cloudbase_access_token=abc", "GET /x?cloudbase_access_token=•••"),
+        ("GET /x?secrets=3&my_access_token=4", "GET /x?secrets=3&my_access_token=4"),
+    ],
+)
+def test_parameters_that_hold_secrets(line: str, shown: str) -> None:
+    assert VEIL.side(line, {}, b"").line == shown
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"access_token": "abc", "expires_in": 7200}', '{"access_token": "•••", "expires_in": 7200}'),
+        ('{"secret":"a\\"b\\\\","appid":"wx1"}', '{"secret":"•••","appid":"wx1"}'),
+        ('{"secret" : ""}', '{"secret" : "•••"}'),
+        ('{"secrets": "abc"}', '{"secrets": "abc"}'),
+        ('{"text": "secret: abc"}', '{"text": "secret: abc"}'),
+    ],
+)
+def test_fields_that_hold_secrets(body: str, shown: str) -> None:
+    assert VEIL.side("", {}, body.encode()).body.decode() == shown
+
+
+def test_a_token_that_is_a_common_word_betrays_nothing() -> None:
+    veil = Veil(["token", "secret"])
+    side = veil.side("GET /x?access_token=abc&secret=def", {}, b'{"access_token": "ghi", "secret": "jkl"}')
+    shown = side.line + side.body.decode()
+    assert not any(value in shown for value in ("abc", "def", "ghi", "jkl"))
+
+
+def test_without_secrets_nothing_is_hidden() -> None:
+    assert Veil([]).over("anything") == "anything"
+
+
+# -- how much is kept
+
+
+def test_a_long_body_is_kept_to_a_length() -> None:
+    side = VEIL.side("", {}, b"x" * (KEPT + 1))
+    assert (len(side.body), side.size) == (KEPT, KEPT + 1)
+    side = VEIL.side("", {}, b"x" * KEPT)
+    assert (len(side.body), side.size) == (KEPT, KEPT)
+
+
+@pytest.mark.parametrize("secret", ALL)
+def test_no_part_of_a_secret_stays_where_a_body_is_cut(secret: str) -> None:
+    for inside in (1, 5, len(secret) - 1):
+        body = b"." * (KEPT - inside) + secret.encode() + b"." * 99
+        kept = VEIL.side("", {}, body).body
+        assert len(kept) <= KEPT
+        assert set(kept) <= set(b"." + HIDDEN.encode())
+
+
+# -- calls of the API
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, mode="plain", format="json") as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def alice(wechat: FakeWeChat) -> User:
+    alice = wechat.user("alice")
+    alice.says("hi").done = True
+    return alice
+
+
+@pytest.fixture
+def caller(wechat: FakeWeChat) -> Caller:
+    return Caller(wechat)
+
+
+def exchange_of(wechat: FakeWeChat, kind: str) -> Exchange:
+    """That of the last record of this kind."""
+    record = next(record for record in reversed(wechat.timeline) if record.kind == kind)
+    assert record.exchange is not None
+    return record.exchange
+
+
+def assert_keeps_secrets(wechat: FakeWeChat, caller: Caller) -> None:
+    everything = "".join(repr(record.exchange) + repr(record) for record in wechat.timeline)
+    for secret in (wechat.settings()["WXBOT_SECRET"], wechat.keys.token, wechat.keys.aes_key, caller.token or "-" * 9):
+        assert secret not in everything
+
+
+def test_a_message_that_was_sent(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+    assert caller.sends(alice, "你好") == 0
+    exchange = exchange_of(wechat, "send")
+    assert exchange.request.line == "POST /cgi-bin/message/custom/send?access_token=•••"
+    assert json.loads(exchange.request.body)["text"] == {"content": "你好"}
+    assert exchange.answer is not None
+    assert exchange.answer.line == "HTTP 200"
+    assert json.loads(exchange.answer.body) == {"errcode": 0, "errmsg": "ok"}
+    assert exchange.clear is None
+    assert_keeps_secrets(wechat, caller)
+
+
+def test_tokens_are_not_kept(wechat: FakeWeChat, caller: Caller) -> None:
+    caller.fetch()
+    classic = exchange_of(wechat, "token")
+    assert classic.answer is not None
+    assert json.loads(classic.answer.body) == {"access_token": HIDDEN, "expires_in": 7200}
+    caller.stable()
+    stable = exchange_of(wechat, "token")
+    assert json.loads(stable.request.body)["secret"] == HIDDEN
+    assert_keeps_secrets(wechat, caller)
+
+
+def test_a_call_that_was_refused(wechat: FakeWeChat, caller: Caller) -> None:
+    answer = caller.post("/cgi-bin/message/custom/send", b"nonsense", access_token="not-a-token")
+    exchange = exchange_of(wechat, "send")
+    assert exchange.request.body == b"nonsense"
+    assert "not-a-token" not in exchange.request.line
+    assert exchange.answer is not None
+    assert json.loads(exchange.answer.body) == answer
+
+
+def test_an_address_there_is_not(wechat: FakeWeChat, caller: Caller) -> None:
+    caller.get("/cgi-bin/none")
+    exchange = exchange_of(wechat, "other")
+    assert exchange.request.line == "GET /cgi-bin/none"
+    assert exchange.answer is not None
+    assert exchange.answer.line == "HTTP 404"
+
+
+def test_a_file_that_was_uploaded_and_fetched(wechat: FakeWeChat, caller: Caller) -> None:
+    media_id = caller.uploads("image", PICTURE)["media_id"]
+    upload = exchange_of(wechat, "upload")
+    assert PICTURE in upload.request.body
+    assert upload.request.size == len(upload.request.body)
+    assert upload.answer is not None
+    assert json.loads(upload.answer.body)["media_id"] == media_id
+    caller.downloads(media_id)
+    download = exchange_of(wechat, "download")
+    assert download.answer is not None
+    assert download.answer.body == PICTURE
+    assert ("Content-Type", "image/jpeg") in download.answer.headers
+    caller.downloads("none")
+    missing = exchange_of(wechat, "download")
+    assert missing.answer is not None
+    assert json.loads(missing.answer.body)["errcode"] == 40007
+    assert_keeps_secrets(wechat, caller)
+
+
+def test_of_a_large_file_the_beginning_is_kept(wechat: FakeWeChat, caller: Caller) -> None:
+    caller.uploads("image", PICTURE + bytes(200_000))
+    request = exchange_of(wechat, "upload").request
+    assert len(request.body) == KEPT
+    assert request.size > 200_000
+
+
+# -- faults
+
+
+def faulty(wechat: FakeWeChat, alice: User, caller: Caller) -> Exchange:
+    """The exchange of a call that goes wrong, whatever the caller meets."""
+    caller.fetch()
+    with suppress(OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError):
+        caller.sends(alice, "hi")
+    wechat.waits_until(lambda: any(record.fault for record in wechat.timeline))
+    exchange = exchange_of(wechat, "send")
+    assert json.loads(exchange.request.body)["text"] == {"content": "hi"}
+    return exchange
+
+
+def test_a_connection_that_was_dropped_has_no_answer(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+    wechat.faults.drop("send")
+    assert faulty(wechat, alice, caller).answer is None
+
+
+def test_a_call_that_failed_with_http_has_no_answer_of_the_api(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+    wechat.faults.http_error("send", 502)
+    assert faulty(wechat, alice, caller).answer is None
+
+
+@pytest.mark.parametrize("kind", ["drop", "http"])
+def test_what_was_done_all_the_same_has_the_answer_that_got_lost(
+    wechat: FakeWeChat, alice: User, caller: Caller, kind: str
+) -> None:
+    if kind == "drop":
+        wechat.faults.drop("send", acted=True)
+    else:
+        wechat.faults.http_error("send", acted=True)
+    answer = faulty(wechat, alice, caller).answer
+    assert answer is not None
+    assert json.loads(answer.body)["errcode"] == 0
+
+
+def test_an_errcode_that_was_ordered(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+    wechat.faults.fail("send", 45009)
+    answer = faulty(wechat, alice, caller).answer
+    assert answer is not None
+    assert json.loads(answer.body)["errcode"] == 45009
+
+
+# -- pushes
+
+
+@pytest.fixture
+def bot() -> Iterator[Receiver]:
+    with Receiver() as bot:
+        yield bot
+
+
+def push_of(wechat: FakeWeChat, number: int = 0) -> Record:
+    return [record for record in wechat.timeline if record.kind == "push"][number]
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+@pytest.mark.parametrize("mode", ["safe", "compatible", "plain"])
+def test_a_push_as_the_bot_got_it(clock: ManualClock, bot: Receiver, mode: str, form: str) -> None:
+    with FakeWeChat(clock, mode=mode, format=form, callback_url=bot.url) as wechat:  # type: ignore[arg-type]
+        wechat.user("alice").says("你好").wait()
+        exchange = push_of(wechat).exchange
+    assert exchange is not None
+    assert exchange.request.body == bot.received[0].body
+    assert exchange.request.size == len(bot.received[0].body)
+    assert exchange.request.line.startswith("POST /wechat?signature=")
+    assert dict(exchange.request.headers)["Content-Type"] == bot.received[0].headers["Content-Type"]
+    assert exchange.answer is not None
+    assert (exchange.answer.line, exchange.answer.body) == ("HTTP 200", b"success")
+    assert exchange.answer_clear is None
+    if mode == "plain":
+        assert exchange.clear is None
+    else:
+        assert exchange.clear is not None
+        assert "你好" in exchange.clear
+
+
+def test_a_push_that_is_not_answered_in_time(wechat: FakeWeChat, clock: ManualClock, bot: Receiver) -> None:
+    bot.answer = lambda received: SILENCE
+    wechat.callback_url, wechat.tries = bot.url, 1
+    push = wechat.user("alice").says("hi")
+    bot.waits_for(1)
+    while not push.done:
+        clock.turn(1)
+    record = push_of(wechat)
+    assert record.outcome == "timeout (no answer within 5 s)"
+    assert record.exchange is not None
+    assert record.exchange.answer is None
+
+
+def test_a_push_that_meets_no_server(wechat: FakeWeChat) -> None:
+    with Receiver() as gone:
+        address = gone.url
+    wechat.callback_url, wechat.tries = address, 1
+    wechat.user("alice").says("hi").wait()
+    record = push_of(wechat)
+    assert record.outcome.startswith("error (")
+    assert record.status is None
+    assert record.exchange is not None
+    assert record.exchange.answer is None
+
+
+def test_an_answer_wechat_does_not_take_is_shown(wechat: FakeWeChat, bot: Receiver) -> None:
+    bot.answer = lambda received: (200, b"<html>an error page")
+    wechat.callback_url, wechat.tries = bot.url, 1
+    wechat.user("alice").says("hi").wait()
+    record = push_of(wechat)
+    assert record.outcome.startswith("refused (")
+    assert record.exchange is not None
+    assert record.exchange.answer is not None
+    assert record.exchange.answer.body == b"<html>an error page"
+
+
+def test_a_bot_that_tells_its_secrets_is_not_quoted(wechat: FakeWeChat, bot: Receiver) -> None:
+    token, secret = wechat.keys.token, wechat.settings()["WXBOT_SECRET"]
+    bot.answer = lambda received: (500, f"token={token} secret={secret}".encode())
+    wechat.callback_url, wechat.tries = bot.url, 1
+    wechat.user("alice").says(f"my token is {token}").wait()
+    exchange = push_of(wechat).exchange
+    assert exchange is not None
+    assert token not in repr(exchange)
+    assert secret not in repr(exchange)
+
+
+def test_access_tokens_look_alike() -> None:
+    with FakeWeChat() as wechat:
+        token = Caller(wechat).fetch()
+    assert Veil([]).over(f"x{token}x") == f"x{HIDDEN}x"
+    assert len(ACCESS_TOKEN) == len(token)
+    assert Veil([]).over(secrets.token_urlsafe(48)) != HIDDEN

@@ -1,0 +1,237 @@
+"""Files at FakeWeChat: what may be uploaded, how it is fetched, when it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import urllib.request
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from tests.testing.bot import DOWNLOAD, UPLOAD, Caller
+from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.testing.media import CLIP, PICTURE, RECORDING, content_type_of
+from wxbot.testing.multipart import file_in
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"a picture\r\n--of its own\r\n\r\n"
+GIF = b"GIF89a..."
+DAY = 24 * 3600.0
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, account_kind="official") as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def bot(wechat: FakeWeChat) -> Caller:
+    return Caller(wechat)
+
+
+def fetched(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 (our own server)
+        body: bytes = response.read()
+        return body
+
+
+# -- in and out
+
+
+def test_what_was_uploaded_comes_back(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+    answer = bot.uploads("image", PNG, "小猫.png")
+    assert set(answer) == {"type", "media_id", "created_at"}
+    assert (answer["type"], answer["created_at"]) == ("image", int(clock.now()))
+    content_type, disposition, content = bot.downloads(answer["media_id"])
+    assert (content_type, content) == ("image/png", PNG)
+    assert disposition.startswith('attachment; filename="')
+    kept = wechat.media[answer["media_id"]]
+    assert (kept.kind, kept.content, kept.filename, kept.content_type) == ("image", PNG, "小猫.png", "image/png")
+    assert kept.expires_at == clock.now() + 3 * DAY
+    assert wechat.uploads == [kept]
+    assert repr(PNG)[2:-1] not in repr(kept)
+
+
+def test_a_video_is_fetched_at_an_address_of_its_own(bot: Caller, wechat: FakeWeChat) -> None:
+    media_id = bot.uploads("video", CLIP, "clip.mp4")["media_id"]
+    content_type, _, body = bot.downloads(media_id)
+    assert content_type.startswith("application/json")
+    url = json.loads(body)["video_url"]
+    assert fetched(url) == CLIP
+    wechat.forget_media(media_id)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        fetched(url)
+
+
+def test_the_timeline_tells_of_files(bot: Caller, wechat: FakeWeChat) -> None:
+    media_id = bot.uploads("image", PNG)["media_id"]
+    bot.downloads(media_id)
+    bot.downloads("nothing")
+    told = [(record.kind, record.what, record.errcode) for record in wechat.timeline if record.kind != "token"]
+    assert told == [("upload", "[image cat.png]", 0), ("download", "[image cat.png]", 0), ("download", "get", 40007)]
+
+
+def test_a_test_may_put_files_there_itself(bot: Caller, wechat: FakeWeChat) -> None:
+    media_id = wechat.add_media("image", b"anything", "x.bin", "image/webp")
+    assert bot.downloads(media_id) == ("image/webp", 'attachment; filename="x.bin"', b"anything")
+    nameless = wechat.add_media("thumb", PICTURE, media_id="T")
+    assert bot.downloads(nameless) == ("image/jpeg", 'attachment; filename="T.jpg"', PICTURE)
+    quoted = wechat.add_media("image", PNG, 'a"b\r\nX-Forged: 1')
+    assert bot.downloads(quoted)[1] == 'attachment; filename="abX-Forged: 1"'
+    assert wechat.uploads == []
+    assert set(wechat.media) == {media_id, nameless, quoted}
+
+
+# -- what may be uploaded
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "errcode"),
+    [
+        ("image", PNG, 0),
+        ("image", GIF, 0),
+        ("image", PICTURE, 0),
+        ("image", RECORDING, 40005),
+        ("image", b"RIFF....WEBPVP8 ", 40005),
+        ("image", b"", 41005),
+        ("voice", RECORDING, 0),
+        ("voice", b"ID3\x03...", 0),
+        ("voice", b"\xff\xfb\x90...", 0),
+        ("voice", PICTURE, 40005),
+        ("video", CLIP, 0),
+        ("video", PICTURE, 40005),
+        ("thumb", PICTURE, 0),
+        ("thumb", PNG, 40005),
+        ("sticker", PNG, 40004),
+        ("", PNG, 40004),
+    ],
+)
+def test_the_content_tells_what_a_file_is(bot: Caller, kind: str, content: bytes, errcode: int) -> None:
+    answer = bot.uploads(kind, content)
+    assert answer.get("errcode", 0) == errcode
+    assert ("media_id" in answer) is (errcode == 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "most"),
+    [("image", PNG, 2 << 20), ("voice", RECORDING, 2 << 20), ("video", CLIP, 10 << 20), ("thumb", PICTURE, 64 << 10)],
+)
+def test_a_file_may_be_so_big_and_no_bigger(bot: Caller, kind: str, head: bytes, most: int) -> None:
+    assert bot.uploads(kind, head.ljust(most, b"."))["type"] == kind
+    assert bot.uploads(kind, head.ljust(most + 1, b"."))["errcode"] == 40009
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        'form-data; name="file"; filename="cat.png"',
+        'form-data; name="media"',
+        "form-data; name=\"media\"; filename*=utf-8''cat.png",
+    ],
+)
+def test_the_file_must_be_where_wechat_looks_for_it(bot: Caller, disposition: str) -> None:
+    assert bot.posts_form("image", disposition, PNG)["errcode"] == 41005
+
+
+@pytest.mark.parametrize("content_type", ["", "image/png", "multipart/form-data", "multipart/mixed; boundary=B"])
+def test_what_is_no_form_has_no_file(content_type: str) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="media"; filename="x"\r\n\r\nx\r\n--B--\r\n'
+    assert file_in("multipart/form-data; boundary=B", body, "media") == ("x", b"x")
+    assert file_in(content_type, body, "media") is None
+
+
+def test_the_form_of_a_common_client_is_read(bot: Caller, wechat: FakeWeChat) -> None:
+    form = aiohttp.FormData(quote_fields=False)
+    form.add_field("media", PNG, filename="小猫.png", content_type="image/png")
+    query = {"access_token": bot.fetch(), "type": "image"}
+
+    async def upload() -> None:
+        async with aiohttp.ClientSession() as session:
+            await session.post(wechat.api_base + UPLOAD, params=query, data=form)
+
+    asyncio.run(upload())
+    assert [(one.filename, one.content) for one in wechat.uploads] == [("小猫.png", PNG)]
+
+
+def test_an_upload_needs_a_token_and_post(bot: Caller) -> None:
+    assert bot.post(UPLOAD, b"x", type="image")["errcode"] == 41001
+    assert bot.get(UPLOAD, type="image")["errcode"] == 43002
+    assert bot.get(DOWNLOAD, media_id="x")["errcode"] == 41001
+
+
+def test_mini_programs_upload_pictures_only() -> None:
+    with FakeWeChat(ManualClock()) as wechat:
+        bot = Caller(wechat)
+        assert bot.uploads("image", PNG)["type"] == "image"
+        assert bot.uploads("voice", RECORDING)["errcode"] == 40004
+        wechat.mini_program_uploads = {"image", "voice"}
+        assert bot.uploads("voice", RECORDING)["type"] == "voice"
+
+
+def test_what_bytes_are() -> None:
+    assert content_type_of(b"\xff\xf9\x00") == "application/octet-stream"
+    assert content_type_of(b"\xff") == content_type_of(b"") == "application/octet-stream"
+
+
+# -- the end of a file
+
+
+def test_a_file_is_gone_after_three_days(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+    media_id = bot.uploads("image", PNG)["media_id"]
+    clock.turn(3 * DAY - 1)
+    bot.fetch()
+    assert bot.downloads(media_id)[2] == PNG
+    clock.turn(1)
+    content_type, _, body = bot.downloads(media_id)
+    assert content_type.startswith("application/json")
+    assert json.loads(body)["errcode"] == 40007
+    assert wechat.media == {}
+    assert [one.media_id for one in wechat.uploads] == [media_id]
+
+
+def test_wechat_may_lose_a_file_before(bot: Caller, wechat: FakeWeChat) -> None:
+    media_id = bot.uploads("image", PNG)["media_id"]
+    wechat.forget_media(media_id)
+    assert json.loads(bot.downloads(media_id)[2])["errcode"] == 40007
+    with pytest.raises(KeyError):
+        wechat.forget_media(media_id)
+
+
+# -- faults
+
+
+def test_uploads_and_downloads_go_wrong_as_ordered(bot: Caller, wechat: FakeWeChat) -> None:
+    wechat.faults.fail("upload", -1)
+    assert bot.uploads("image", PNG)["errcode"] == -1
+    media_id = bot.uploads("image", PNG)["media_id"]
+    wechat.faults.http_error("download", 502)
+    with pytest.raises(AssertionError):
+        bot.downloads(media_id)
+    wechat.faults.drop("download")
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        bot.downloads(media_id)
+    assert bot.downloads(media_id)[2] == PNG
+    wechat.faults.drop("upload", acted=True)
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        bot.uploads("image", GIF)
+    assert [one.content for one in wechat.uploads] == [PNG, GIF]
+    assert [record.fault for record in wechat.timeline if record.fault] == [
+        "errcode -1",
+        "http 502",
+        "drop",
+        "drop after the deed",
+    ]
+
+
+def test_a_slow_download_still_brings_the_file(bot: Caller, wechat: FakeWeChat) -> None:
+    media_id = wechat.add_media("image", PNG)
+    wechat.faults.slow("download", 0.0, times=1)
+    assert bot.downloads(media_id)[2] == PNG

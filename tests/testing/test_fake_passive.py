@@ -1,0 +1,205 @@
+"""Passive answers of an Official Account: which WeChat takes, what the user sees, and that they cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.testing.bot import SILENCE, Answer, Caller, Received, Receiver
+from wxbot.testing import FakeWeChat, ManualClock, Push, User, envelope
+from wxbot.testing.media import CLIP, PICTURE, RECORDING
+from wxbot.testing.passive import articles_of
+
+Contents = dict[str, Any]
+MUSIC = {"Title": "Song", "MusicUrl": "http://x", "HQMusicUrl": "http://x", "ThumbMediaId": "THUMB"}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def bot() -> Iterator[Receiver]:
+    with Receiver() as bot:
+        yield bot
+
+
+@pytest.fixture
+def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, mode="plain", account_kind="official", callback_url=bot.url, retry_pause=0) as wechat:
+        wechat.add_media("image", PICTURE, "cat.jpg", media_id="PICTURE")
+        wechat.add_media("image", b"GIF89a", media_id="MOVING")
+        wechat.add_media("thumb", PICTURE, media_id="THUMB")
+        wechat.add_media("voice", RECORDING, media_id="VOICE")
+        wechat.add_media("video", CLIP, "cat.mp4", media_id="VIDEO")
+        yield wechat
+
+
+@pytest.fixture
+def alice(wechat: FakeWeChat) -> User:
+    return wechat.user("alice")
+
+
+def answering(contents: Contents) -> Callable[[Received], Answer]:
+    """A bot that gives every push this answer."""
+
+    def answer(received: Received) -> Answer:
+        fields = envelope.from_text(received.body, "xml")
+        head = {"ToUserName": fields["FromUserName"], "FromUserName": fields["ToUserName"], "CreateTime": 1}
+        return 200, envelope.to_text({**head, **contents}, "xml").encode()
+
+    return answer
+
+
+def text(content: Any) -> Contents:
+    return {"MsgType": "text", "Content": content}
+
+
+def news(*titles: str, count: int | None = None) -> Contents:
+    items = [{"Title": title, "Description": "d", "PicUrl": "http://p", "Url": "http://u"} for title in titles]
+    count = len(titles) if count is None else count
+    return {"MsgType": "news", "ArticleCount": count, "Articles": {"item": items}}
+
+
+@pytest.mark.parametrize(
+    ("contents", "seen"),
+    [
+        (text("hello"), "hello"),
+        (text("你" * 682 + "xx"), "你" * 682 + "xx"),
+        ({"MsgType": "image", "Image": {"MediaId": "PICTURE"}}, "[image cat.jpg]"),
+        ({"MsgType": "voice", "Voice": {"MediaId": "VOICE"}}, "[voice VOICE]"),
+        ({"MsgType": "video", "Video": {"MediaId": "VIDEO", "Title": "t", "Description": "d"}}, "[video cat.mp4]"),
+        ({"MsgType": "music", "Music": MUSIC}, "[music Song]"),
+        (news("Cats"), "[news Cats]"),
+    ],
+)
+def test_what_a_user_sees(alice: User, bot: Receiver, contents: Contents, seen: str) -> None:
+    bot.answer = answering(contents)
+    push = alice.says("hi")
+    assert push.wait().outcome == "success"
+    assert alice.saw == [seen]
+    assert [body["MsgType"] for body in alice.received] == [contents["MsgType"]]
+    assert push.answer == alice.received[0]
+
+
+@pytest.mark.parametrize(
+    ("contents", "why"),
+    [
+        (text(""), "a text without Content"),
+        ({"MsgType": "text"}, "a text without Content"),
+        (text("x" * 2049), "more than 2048 bytes"),
+        (text("你" * 683), "more than 2048 bytes"),
+        ({"MsgType": "image", "Image": {"MediaId": "nothing"}}, "Image/MediaId is unknown, gone or no image"),
+        ({"MsgType": "image", "Image": {"MediaId": "VOICE"}}, "Image/MediaId"),
+        ({"MsgType": "image", "Image": {"MediaId": "MOVING"}}, "no GIF"),
+        ({"MsgType": "image", "MediaId": "PICTURE"}, "Image is missing"),
+        ({"MsgType": "voice", "Voice": {"MediaId": "PICTURE"}}, "Voice/MediaId"),
+        ({"MsgType": "video", "Video": {"MediaId": "PICTURE"}}, "Video/MediaId"),
+        ({"MsgType": "video", "Video": {"MediaId": "VIDEO", "Title": {"a": "b"}}}, "Title is no text"),
+        ({"MsgType": "music", "Music": {"MusicUrl": "http://x"}}, "Music/ThumbMediaId"),
+        ({"MsgType": "music", "Music": {**MUSIC, "ThumbMediaId": "VIDEO"}}, "Music/ThumbMediaId"),
+        (news("Cats", count=2), "ArticleCount is '2', but there are 1 articles"),
+        ({"MsgType": "news", "ArticleCount": 0, "Articles": ""}, "ArticleCount is '0'"),
+        (news(""), "an article without Title"),
+        (news("Cats", "Dogs"), "2 articles, but 1 is the most"),
+        ({"MsgType": "link", "Title": "t"}, "MsgType 'link' is no passive answer"),
+        ({"MsgType": {"a": "b"}}, "is no passive answer"),
+        ({}, "MsgType None"),
+    ],
+)
+def test_what_is_refused(alice: User, bot: Receiver, contents: Contents, why: str) -> None:
+    bot.answer = answering(contents)
+    last = alice.says("hi").wait()
+    assert last.outcome == "refused"
+    assert why in last.why
+    assert alice.received == []
+    assert alice.saw == ["[该公众号暂时无法提供服务，请稍后再试]"]
+
+
+def test_a_file_that_is_gone_is_no_answer(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    wechat.forget_media("PICTURE")
+    bot.answer = answering({"MsgType": "image", "Image": {"MediaId": "PICTURE"}})
+    assert alice.says("hi").wait().outcome == "refused"
+
+
+def test_an_event_may_be_answered_with_eight_articles(alice: User, bot: Receiver) -> None:
+    bot.answer = answering(news(*"12345678"))
+    assert alice.clicks("news").wait().outcome == "success"
+    bot.answer = answering(news(*"123456789"))
+    assert alice.clicks("news").wait().why == "9 articles, but 8 is the most in answer to this"
+    assert alice.saw[0] == "[news 1]"
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda user: user.sends_image(),
+        lambda user: user.sends_voice(),
+        lambda user: user.sends_video(),
+        lambda user: user.sends_location(1, 2),
+    ],
+)
+def test_a_message_of_any_kind_with_one(alice: User, bot: Receiver, deed: Callable[[User], Push]) -> None:
+    bot.answer = answering(news("1", "2"))
+    assert deed(alice).wait().outcome == "refused"
+
+
+def test_articles_are_found_in_xml_and_in_json() -> None:
+    one = {"Title": "t"}
+    for articles in ({"item": one}, {"item": [one]}, [one]):
+        assert articles_of({"Articles": articles}) == [one]
+    assert articles_of({}) == articles_of({"Articles": {}}) == []
+
+
+def test_a_passive_answer_takes_nothing_from_the_quota(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    bot.answer = answering(text("hello"))
+    alice.says("hi").wait()
+    assert [Caller(wechat).sends(alice, str(n)) for n in range(6)] == [0, 0, 0, 0, 0, 45047]
+
+
+def test_it_is_all_an_unverified_account_has(bot: Receiver, clock: ManualClock) -> None:
+    with FakeWeChat(clock, mode="plain", account_kind="unverified", callback_url=bot.url) as wechat:
+        bot.answer = answering(text("hello"))
+        alice = wechat.user("alice")
+        alice.says("hi").wait()
+        assert Caller(wechat).sends(alice, "hello") == 48001
+        assert alice.saw == ["hello"]
+
+
+# -- one answer for each push
+
+
+def test_the_user_sees_one_answer_however_often_it_is_given(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    bot.answer = answering(text("hello"))
+    wechat.deliver_twice_at_once = True
+    push = alice.says("hi")
+    push.wait()
+    push.redeliver().redeliver().wait()
+    assert alice.saw == ["hello"]
+    alice.says("hi").wait()
+    assert alice.saw == ["hello", "hello"]
+
+
+def test_an_answer_may_come_with_the_redelivery(
+    alice: User, bot: Receiver, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    hello = answering(text("hello"))
+    bot.answer = lambda received: hello(received) if len(bot.received) == 3 else SILENCE
+    push = alice.says("hi")
+    for n in (1, 2):
+        bot.waits_for(n)
+        clock.turn(5)
+    assert push.wait().n == 3
+    assert alice.saw == ["hello"]
+
+
+def test_a_transfer_given_twice_hands_the_message_over_once(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    bot.answer = answering({"MsgType": "transfer_customer_service"})
+    push = alice.says("a human, please")
+    push.wait()
+    push.redeliver().wait()
+    wechat.agent("kf1@account").takes(alice)
+    assert wechat.agent("kf1@account").saw == [("alice", "a human, please")]

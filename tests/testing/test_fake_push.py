@@ -1,0 +1,380 @@
+"""How FakeWeChat delivers: to a real HTTP receiver, with the five seconds and the three tries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.testing.bot import SILENCE, SUCCESS, Caller, Received, Receiver
+from wxbot.testing import FakeWeChat, ManualClock, RealClock, User, envelope
+
+NOTICE = "[该小程序客服暂时无法提供服务，请稍后再试]"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def bot() -> Iterator[Receiver]:
+    with Receiver() as bot:
+        yield bot
+
+
+@pytest.fixture
+def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, mode="plain", format="json", callback_url=bot.url) as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def alice(wechat: FakeWeChat) -> User:
+    return wechat.user("alice")
+
+
+def fields_of(received: Received) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(received.body)
+    return fields
+
+
+def texts_of(bot: Receiver) -> list[str]:
+    return [fields_of(received)["Content"] for received in bot.received]
+
+
+# -- what arrives
+
+
+def test_a_text_arrives(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    answer = alice.says("你好 😀").wait()
+    assert (answer.outcome, answer.status, answer.body) == ("success", 200, "success")
+    received = bot.received[0]
+    fields = fields_of(received)
+    assert isinstance(fields.pop("MsgId"), int)
+    assert fields == {
+        "ToUserName": "gh_0123456789ab",
+        "FromUserName": alice.openid,
+        "CreateTime": 1_700_000_000,
+        "MsgType": "text",
+        "Content": "你好 😀",
+    }
+    assert received.headers["Content-Type"] == "application/json"
+    token = wechat.settings()["WXBOT_TOKEN"]
+    query = received.query
+    assert query["signature"] == envelope.sign(token, query["timestamp"], query["nonce"])
+    assert query["openid"] == alice.openid
+
+
+@pytest.mark.parametrize("form", ["xml", "json"])
+@pytest.mark.parametrize("mode", ["safe", "compatible"])
+def test_encrypted_pushes_can_be_opened(clock: ManualClock, bot: Receiver, mode: Any, form: Any) -> None:
+    with FakeWeChat(clock, mode=mode, format=form, callback_url=bot.url) as wechat:
+        alice = wechat.user("alice")
+        alice.says("hi").wait()
+        keys, received = wechat.keys, bot.received[0]
+    sealed = envelope.from_text(received.body, form)["Encrypt"]
+    query = received.query
+    assert query["msg_signature"] == envelope.sign(keys.token, query["timestamp"], query["nonce"], sealed)
+    text, appid = envelope.decrypt(sealed, keys.aes_key)
+    assert appid == keys.appid == wechat.appid
+    assert envelope.from_text(text, form)["Content"] == "hi"
+    assert (b"FromUserName" in received.body) is (mode == "compatible")
+
+
+def test_every_kind_has_its_fields(alice: User, bot: Receiver) -> None:
+    alice.sends_image(url="http://x/1.jpg", media_id="M")
+    alice.sends_mini_program_page("Shop")
+    alice.enters("from-order-page")
+    alice.sends("text", Content="again", MsgId=7, CreateTime=5).wait()
+    image, page, entered, text = (fields_of(received) for received in bot.received)
+    assert (image["PicUrl"], image["MediaId"]) == ("http://x/1.jpg", "M")
+    assert (page["Title"], page["AppId"], page["PagePath"]) == ("Shop", "wx0123456789abcdef", "pages/index")
+    assert {"ThumbUrl", "ThumbMediaId"} <= set(page)
+    assert (entered["Event"], entered["SessionFrom"]) == ("user_enter_tempsession", "from-order-page")
+    assert "MsgId" not in entered
+    assert (text["MsgId"], text["CreateTime"]) == (7, 5)
+    assert image["MsgId"] > 2**53
+    assert len({image["MsgId"], page["MsgId"]}) == 2
+
+
+def test_the_timeline_tells_what_the_user_did(alice: User) -> None:
+    alice.says("hi").wait()
+    alice.sends_image(media_id="M").wait()
+    alice.does("CLICK", EventKey="menu-1").wait()
+    told = [(record.kind, record.what) for record in alice.timeline]
+    assert told == [(kind, what) for what in ("hi", "[image M]", "[CLICK menu-1]") for kind in ("user", "push")]
+
+
+def test_the_url_is_verified(wechat: FakeWeChat, bot: Receiver) -> None:
+    bot.answer = lambda received: (200, received.query["echostr"].encode())
+    assert wechat.verify()
+    query = bot.received[0].query
+    assert query["signature"] == envelope.sign(wechat.keys.token, query["timestamp"], query["nonce"])
+    bot.answer = lambda received: (200, b'"' + received.query["echostr"].encode() + b'"')
+    assert not wechat.verify()
+    bot.answer = lambda received: (403, received.query["echostr"].encode())
+    assert not wechat.verify()
+
+
+# -- five seconds, three tries
+
+
+def test_without_an_answer_there_are_three_tries_of_five_seconds(
+    alice: User, bot: Receiver, clock: ManualClock
+) -> None:
+    bot.answer = lambda received: SILENCE
+    push = alice.says("anybody?")
+    for n in (1, 2, 3):
+        bot.waits_for(n)
+        clock.turn(4.999)
+        assert len(push.attempts) == n - 1
+        clock.turn(0.001)
+    last = push.wait()
+    assert [(one.n, one.outcome, one.at - 1_700_000_000) for one in push.attempts] == [
+        (1, "timeout", 0),
+        (2, "timeout", pytest.approx(5)),
+        (3, "timeout", pytest.approx(10)),
+    ]
+    assert last is push.attempts[-1]
+    assert alice.saw == [NOTICE]
+    assert len({received.body for received in bot.received}) == 1
+    assert len({received.query["nonce"] for received in bot.received}) == 3
+    assert clock.timers == 0
+
+
+def test_one_long_turn_is_as_good_as_three(alice: User, bot: Receiver, clock: ManualClock) -> None:
+    bot.answer = lambda received: SILENCE
+    push = alice.says("anybody?")
+    bot.waits_for(1)
+    for _ in range(3):
+        if not push.done:
+            clock.turn(15)
+    push.wait()
+    assert [one.outcome for one in push.attempts] == ["timeout"] * 3
+
+
+def test_a_late_success_on_the_third_try_is_a_success(alice: User, bot: Receiver, clock: ManualClock) -> None:
+    bot.answer = lambda received: SUCCESS if len(bot.received) == 3 else SILENCE
+    push = alice.says("hello?")
+    for n in (1, 2):
+        bot.waits_for(n)
+        clock.turn(5)
+    assert push.wait().n == 3
+    assert alice.saw == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ((500, b"success"), "HTTP 500"),
+        ((302, b""), "HTTP 302"),
+        ((403, b""), "HTTP 403"),
+        ((200, b"ok"), "not JSON"),
+        ((200, b'"success"'), "not a JSON object"),
+        ((200, b"<xml></xml>"), "not JSON"),
+    ],
+)
+def test_an_answer_that_is_none_is_tried_again_when_the_five_seconds_are_over(
+    alice: User, bot: Receiver, clock: ManualClock, answer: Any, why: str
+) -> None:
+    bot.answer = lambda received: answer if len(bot.received) == 1 else SUCCESS
+    push = alice.says("hi")
+    alice.waits_for_pushes(1)
+    clock.turn(5)
+    push.wait()
+    assert [(one.n, one.outcome) for one in push.attempts] == [(1, "refused"), (2, "success")]
+    assert why in push.attempts[0].why
+    assert bot.received[0].body == bot.received[1].body
+
+
+def test_without_a_pause_it_is_tried_again_at_once(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    wechat.retry_pause = 0
+    wechat.tries = 4
+    bot.answer = lambda received: (500, b"")
+    push = alice.says("hi")
+    assert push.wait().n == 4
+    assert alice.saw == [NOTICE]
+
+
+def test_nobody_listens(clock: ManualClock) -> None:
+    with FakeWeChat(clock, callback_url="http://127.0.0.1:9/", retry_pause=0, account_kind="official") as wechat:
+        alice = wechat.user("alice")
+        assert alice.says("hi").wait().outcome == "error"
+        assert alice.saw == ["[该公众号暂时无法提供服务，请稍后再试]"]
+
+
+def test_without_a_callback_url_nothing_is_sent(wechat: FakeWeChat, alice: User) -> None:
+    wechat.callback_url = ""
+    push = alice.says("hi")
+    with pytest.raises(AssertionError, match="no callback_url"):
+        push.wait()
+
+
+def test_waiting_ends_with_the_story(alice: User, bot: Receiver) -> None:
+    bot.answer = lambda received: SILENCE
+    push = alice.says("hi")
+    with pytest.raises(AssertionError, match="alice: user 'hi'"):
+        push.wait(timeout=0.05)
+
+
+# -- again, at once, out of order
+
+
+def test_a_redelivery_is_the_same_push_freshly_signed_and_no_interaction(
+    alice: User, bot: Receiver, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    push = alice.says("hi")
+    push.wait()
+    clock.turn(31)
+    again = push.redeliver()
+    again.wait()
+    first, second = bot.received
+    assert first.body == second.body
+    assert first.query["timestamp"] != second.query["timestamp"]
+    assert Caller(wechat).typing(alice) == 45080
+
+
+def test_the_same_push_twice_at_the_same_moment(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    wechat.deliver_twice_at_once = True
+    push = alice.says("hi")
+    push.wait()
+    assert [one.n for one in push.attempts] == [1, 1]
+    assert bot.received[0].body == bot.received[1].body
+
+
+def test_pushes_of_one_user_keep_their_order(alice: User, bot: Receiver) -> None:
+    words = [str(n) for n in range(30)]
+    pushes = [alice.says(word) for word in words]
+    for push in pushes:
+        push.wait()
+    assert texts_of(bot) == words
+
+
+def test_a_push_without_an_answer_keeps_the_next_one_back_for_one_try(
+    alice: User, bot: Receiver, clock: ManualClock
+) -> None:
+    bot.answer = lambda received: SILENCE if fields_of(received)["Content"] == "slow" else SUCCESS
+    alice.says("slow")
+    quick = alice.says("quick")
+    bot.waits_for(1)
+    assert not quick.done
+    clock.turn(5)
+    assert quick.wait().outcome == "success"
+
+
+def test_or_nothing_keeps_it_back(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    wechat.in_order = False
+    bot.answer = lambda received: SILENCE if fields_of(received)["Content"] == "slow" else SUCCESS
+    alice.says("slow")
+    assert alice.says("quick").wait().outcome == "success"
+
+
+def test_held_pushes_come_in_any_order(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+    wechat.hold()
+    one, two, three = (alice.says(word) for word in ("one", "two", "three"))
+    assert bot.received == []
+    wechat.release([three, one])
+    two.wait()
+    assert texts_of(bot) == ["three", "one", "two"]
+
+
+def test_held_pushes_come_reversed_or_as_they_were(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+    wechat.hold()
+    one, two = alice.says("one"), alice.says("two")
+    wechat.release("reversed")
+    one.wait()
+    wechat.hold()
+    three, four = alice.says("three"), alice.says("four")
+    wechat.release()
+    four.wait()
+    assert texts_of(bot) == ["two", "one", "three", "four"]
+    assert two.done
+    assert three.done
+
+
+# -- passive answers
+
+
+def transfer(user: User, **changes: Any) -> dict[str, Any]:
+    swapped = {"ToUserName": user.openid, "FromUserName": "gh_0123456789ab"}
+    return {**swapped, "CreateTime": 1_700_000_000, "MsgType": "transfer_customer_service", **changes}
+
+
+def test_a_transfer_to_a_human_agent(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+    bot.answer = lambda received: (200, json.dumps(transfer(alice)).encode())
+    push = alice.says("a human, please")
+    assert push.wait().outcome == "success"
+    assert push.answer == transfer(alice)
+    assert [record.what for record in alice.timeline if record.kind == "passive"] == ["[transfer_customer_service]"]
+    assert alice.saw == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"MsgType": "text", "Content": "hi"}, "no passive answer"),
+        ({"ToUserName": "somebody"}, "swapped"),
+        ({"CreateTime": "now"}, "CreateTime"),
+    ],
+)
+def test_passive_answers_that_are_wrong(
+    wechat: FakeWeChat, alice: User, bot: Receiver, changes: dict[str, Any], why: str
+) -> None:
+    wechat.retry_pause = 0
+    bot.answer = lambda received: (200, json.dumps(transfer(alice, **changes)).encode())
+    last = alice.says("hi").wait()
+    assert last.outcome == "refused"
+    assert why in last.why
+
+
+def test_an_encrypted_passive_text_of_an_official_account(clock: ManualClock, bot: Receiver) -> None:
+    with FakeWeChat(clock, account_kind="official", callback_url=bot.url) as wechat:
+        alice, keys = wechat.user("alice"), wechat.keys
+
+        def answer(received: Received) -> tuple[int, bytes]:
+            fields = transfer(alice, MsgType="text", Content="你好")
+            sealed = envelope.encrypt(envelope.to_text(fields, "xml").encode(), keys.appid, keys.aes_key)
+            nonce = received.query["nonce"]
+            signature = envelope.sign(keys.token, "17", nonce, sealed)
+            outer = {"Encrypt": sealed, "MsgSignature": signature, "TimeStamp": 17, "Nonce": nonce}
+            return 200, envelope.to_text(outer, "xml").encode()
+
+        bot.answer = answer
+        assert alice.says("hi").wait().outcome == "success"
+        assert alice.saw == ["你好"]
+        clock.turn(29)
+        assert Caller(wechat).typing(alice) == 0
+
+
+# -- by hand
+
+
+def test_a_push_can_be_tampered_with(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+    push = alice.says("hi")
+    push.wait()
+    query, body = wechat.envelope(push.fields, mode="safe", timestamp="1", nonce="2")
+    assert (query["timestamp"], query["nonce"], query["encrypt_type"]) == ("1", "2", "aes")
+    answer = wechat.push_raw({**query, "msg_signature": "forged"}, body, {"X-Forwarded-For": "1.2.3.4"})
+    assert answer == (200, b"success")
+    received = bot.received[-1]
+    assert received.query["msg_signature"] == "forged"
+    assert received.body == body
+    assert received.headers["X-Forwarded-For"] == "1.2.3.4"
+
+
+def test_a_callback_url_may_have_a_query_of_its_own(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+    wechat.callback_url = bot.url + "?account=1"
+    alice.says("hi").wait()
+    assert {"account", "signature", "openid"} <= set(bot.received[0].query)
+
+
+def test_with_the_real_clock_too(bot: Receiver) -> None:
+    bot.answer = lambda received: SILENCE if len(bot.received) == 1 else SUCCESS
+    with FakeWeChat(RealClock(), callback_url=bot.url) as wechat:
+        wechat.patience = 0.05
+        push = wechat.user("alice").says("hi")
+        push.wait()
+        assert [one.outcome for one in push.attempts] == ["timeout", "success"]

@@ -1,0 +1,175 @@
+"""What users do at FakeWeChat, and what of it arrives."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.testing.bot import Caller, Receiver
+from wxbot.testing import FakeWeChat, ManualClock, Push, User, envelope
+
+MENU = {"head_content": "Happy?", "list": [{"id": 101, "content": "Yes"}, {"id": "102", "content": "No"}]}
+
+
+@pytest.fixture
+def bot() -> Iterator[Receiver]:
+    with Receiver() as bot:
+        yield bot
+
+
+@pytest.fixture
+def wechat(bot: Receiver) -> Iterator[FakeWeChat]:
+    with FakeWeChat(ManualClock(), mode="plain", account_kind="official", callback_url=bot.url) as wechat:
+        yield wechat
+
+
+@pytest.fixture
+def alice(wechat: FakeWeChat) -> User:
+    return wechat.user("alice")
+
+
+def arrived(push: Push, bot: Receiver) -> dict[str, str]:
+    """The fields of a push besides the usual ones."""
+    assert push.wait().outcome == "success"
+    fields = envelope.from_text(bot.received[-1].body, "xml")
+    usual = ("ToUserName", "FromUserName", "CreateTime", "MsgId")
+    return {name: value for name, value in fields.items() if name not in usual}
+
+
+# -- files
+
+
+def test_a_picture_can_be_fetched_in_both_ways(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+    picture = arrived(alice.sends_image(b"\x89PNG\r\n\x1a\n..."), bot)
+    assert set(picture) == {"MsgType", "PicUrl", "MediaId"}
+    assert Caller(wechat).downloads(picture["MediaId"])[2] == b"\x89PNG\r\n\x1a\n..."
+    with urllib.request.urlopen(picture["PicUrl"], timeout=10) as response:  # noqa: S310 (our own server)
+        assert response.read() == b"\x89PNG\r\n\x1a\n..."
+    again = arrived(alice.sends_image(b"GIF89a"), bot)
+    assert again["MediaId"] != picture["MediaId"]
+
+
+def test_voice_and_videos(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+    voice = arrived(alice.sends_voice(b"#!AMR\nhello", media_id="V"), bot)
+    assert (voice["MsgType"], voice["MediaId"], voice["Format"]) == ("voice", "V", "amr")
+    assert wechat.media["V"].content == wechat.media[voice["MediaId16K"]].content == b"#!AMR\nhello"
+    for send, kind in [(alice.sends_video, "video"), (alice.sends_short_video, "shortvideo")]:
+        video = arrived(send(b"film"), bot)
+        assert set(video) == {"MsgType", "MediaId", "ThumbMediaId"}
+        assert video["MsgType"] == kind
+        assert wechat.media[video["MediaId"]].kind == "video"
+        assert wechat.media[video["ThumbMediaId"]].kind == "thumb"
+
+
+# -- other messages
+
+
+def test_a_place_and_an_article(alice: User, bot: Receiver) -> None:
+    assert arrived(alice.sends_location(23.134521, 113.358803, label="塔"), bot) == {
+        "MsgType": "location",
+        "Location_X": "23.134521",
+        "Location_Y": "113.358803",
+        "Scale": "16",
+        "Label": "塔",
+    }
+    assert arrived(alice.sends_link("Title", "About", "http://x"), bot) == {
+        "MsgType": "link",
+        "Title": "Title",
+        "Description": "About",
+        "Url": "http://x",
+    }
+
+
+def test_the_item_of_a_menu_comes_as_a_text_and_counts_as_a_click(alice: User, wechat: FakeWeChat) -> None:
+    bot = Caller(wechat)
+    alice.says("hi").wait()
+    bot.sends_kind(alice, "msgmenu", MENU)
+    push = alice.clicks_menu_item("Yes")
+    assert (push.fields["MsgType"], push.fields["Content"], push.fields["bizmsgmenuid"]) == ("text", "Yes", "101")
+    assert [bot.sends(alice, str(n)) for n in range(4)] == [0, 0, 0, 45047]
+
+
+@pytest.mark.parametrize("quote", ['"', "'", ""])
+def test_a_link_in_a_text_may_be_an_item_of_a_menu(alice: User, wechat: FakeWeChat, quote: str) -> None:
+    alice.says("hi").wait()
+    address = "weixin://bizmsgmenu?msgmenucontent=%E4%BD%A0%E5%A5%BD&amp;msgmenuid=7"
+    text = f"Say <a href={quote}{address}{quote}>hello</a> or <a href='https://example.com/?msgmenuid=1'>leave</a>"
+    Caller(wechat).sends_kind(alice, "text", {"content": text})
+    push = alice.clicks_menu_item("你好")
+    assert (push.fields["Content"], push.fields["bizmsgmenuid"]) == ("你好", "7")
+
+
+def test_the_latest_menu_with_the_item_is_the_one_clicked(alice: User, wechat: FakeWeChat) -> None:
+    alice.says("hi").wait()
+    for number in ("1", "2"):
+        Caller(wechat).sends_kind(alice, "msgmenu", {"list": [{"id": number, "content": "Yes"}]})
+    Caller(wechat).sends_kind(alice, "msgmenu", {"list": [{"id": "3", "content": "No"}]})
+    assert alice.clicks_menu_item("Yes").fields["bizmsgmenuid"] == "2"
+    with pytest.raises(AssertionError, match="alice was sent no msgmenu with the item 'Perhaps'"):
+        alice.clicks_menu_item("Perhaps")
+
+
+# -- events
+
+
+@pytest.mark.parametrize(
+    ("deed", "fields"),
+    [
+        (lambda user: user.follows(), {"Event": "subscribe", "EventKey": ""}),
+        (lambda user: user.follows("7", "T"), {"Event": "subscribe", "EventKey": "qrscene_7", "Ticket": "T"}),
+        (lambda user: user.leaves(), {"Event": "unsubscribe", "EventKey": ""}),
+        (lambda user: user.scans("7", "T"), {"Event": "SCAN", "EventKey": "7", "Ticket": "T"}),
+        (lambda user: user.clicks("menu-1"), {"Event": "CLICK", "EventKey": "menu-1"}),
+        (lambda user: user.views("http://x"), {"Event": "VIEW", "EventKey": "http://x", "MenuId": "1"}),
+    ],
+)
+def test_what_happens_to_an_account(
+    alice: User, bot: Receiver, deed: Callable[[User], Push], fields: dict[str, str]
+) -> None:
+    assert arrived(deed(alice), bot) == {"MsgType": "event", **fields}
+
+
+def test_who_follows_may_be_greeted_and_who_leaves_may_not(alice: User, wechat: FakeWeChat) -> None:
+    alice.follows()
+    assert Caller(wechat).sends(alice, "Welcome!") == 0
+    alice.leaves()
+    assert Caller(wechat).sends(alice, "Wait!") == 45015
+
+
+# -- who can do what
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda user: user.sends_voice(),
+        lambda user: user.sends_video(),
+        lambda user: user.sends_short_video(),
+        lambda user: user.sends_location(1, 2),
+        lambda user: user.sends_link(),
+        lambda user: user.clicks_menu_item("Yes"),
+        lambda user: user.follows(),
+        lambda user: user.leaves(),
+        lambda user: user.scans("7"),
+        lambda user: user.clicks("k"),
+        lambda user: user.views("http://x"),
+    ],
+)
+def test_users_of_a_mini_program_cannot(deed: Callable[[User], Push]) -> None:
+    with FakeWeChat(ManualClock()) as wechat:
+        with pytest.raises(ValueError, match="no user of a Mini Program does this"):
+            deed(wechat.user("alice"))
+        assert wechat.timeline == []
+
+
+@pytest.mark.parametrize("deed", [lambda user: user.enters(), lambda user: user.sends_mini_program_page()])
+def test_users_of_an_official_account_cannot(alice: User, deed: Callable[[User], Push]) -> None:
+    with pytest.raises(ValueError, match="no user of an Official Account does this"):
+        deed(alice)
+
+
+def test_anything_can_be_made_up_all_the_same(alice: User, bot: Receiver) -> None:
+    assert arrived(alice.does("user_enter_tempsession"), bot)["Event"] == "user_enter_tempsession"
+    assert arrived(alice.sends("sticker", MediaId="M"), bot) == {"MsgType": "sticker", "MediaId": "M"}

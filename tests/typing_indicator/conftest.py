@@ -1,0 +1,67 @@
+"""Fixtures for the stories: a clock, and a bot on the stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from tests.typing_indicator.stage import Calls, Stage, no_thread_left, served
+from wxbot.plugin.plugin import Plugin
+from wxbot.server.bot import Bot
+from wxbot.settings.schema import Settings
+from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.typing_indicator.port import Permit
+from wxbot.wechat.http.transport import Limits, Transport
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    exchange = Transport.exchange
+
+    async def watched(
+        self: Transport,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        timeout: Limits,
+        call: str,
+        permit: Permit | None = None,
+    ) -> tuple[int, bytes]:
+        with calls.one():
+            return await exchange(self, method, url, body, timeout, call, permit)
+
+    monkeypatch.setattr(Transport, "exchange", watched)
+    return calls
+
+
+@pytest.fixture
+def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    """Puts a bot with this plugin on the stage. ``account_kind`` is FakeWeChat's, ``taken_for`` what the bot
+    believes instead, the rest are settings of the bot."""
+    with no_thread_left(), ExitStack() as stack:
+
+        def start(plugin: Plugin, *, account_kind: Any = "miniprogram", taken_for: str = "", **settings: Any) -> Stage:
+            wechat = stack.enter_context(FakeWeChat(clock, account_kind=account_kind))
+            settings |= {"account_kind": taken_for} if taken_for else {}
+            found = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
+            store = f"sqlite:///{tmp_path / 'wxbot.db'}"
+            # A clock that leaps ahead is faster than the store: a short lease would run out before it is renewed.
+            chosen = Settings.model_validate({**found, "store_url": store, "lease_seconds": 3600, **settings})
+            bot = Bot(chosen, plugins=[plugin], clock=clock)
+            bot.start()
+            stack.callback(bot.stop, 0)
+            wechat.callback_url = stack.enter_context(served(bot))
+            return Stage(wechat, bot, clock, calls)
+
+        yield start

@@ -1,0 +1,185 @@
+"""What Dramatiq's own tools count on: its keys, its messages, its dead letters, its figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+import dramatiq
+import pytest
+from dramatiq.brokers.redis import RedisBroker
+
+from tests.servers.processes import wait_until
+from tests.servers.redis_server import RedisServer
+from tests.wakeups.dramatiq.support import APPID, QUEUE, Ear, forget_hints, queued, reading, users, wake, waking
+from wxbot.store.records import ConversationKey
+from wxbot.wakeups.dramatiq.broker import make_broker
+from wxbot.wakeups.dramatiq.hints import to_message
+from wxbot.wakeups.dramatiq.redis import NAMESPACE
+
+ALICE = ConversationKey(APPID, "alice")
+
+
+@pytest.fixture(params=["redis", "valkey", "cluster"])
+def keys(request: pytest.FixtureRequest) -> RedisServer:
+    server: RedisServer = request.getfixturevalue(f"{request.param}_server")
+    server.flush()
+    return server
+
+
+def plain_broker(url: str) -> RedisBroker:
+    """As a tool makes it that knows the address and the namespace, and nothing of wxbot."""
+    broker = RedisBroker(url=url, namespace=NAMESPACE, middleware=[])  # type: ignore[no-untyped-call]
+    broker.declare_queue(QUEUE)
+    return broker
+
+
+def test_a_tool_sees_the_hints(keys: RedisServer) -> None:
+    with waking(keys.url) as waker:
+        wake(waker, "alice")
+    tool = plain_broker(keys.url)
+    try:
+        assert tool.do_qsize(QUEUE) == 1
+        message = next(tool.consume(QUEUE, timeout=5))
+        assert message is not None
+        assert (message.actor_name, message.args) == ("adopt", ())
+        assert message.kwargs == {"v": 1, "appid": APPID, "openid": "alice", "at": 1.5}
+    finally:
+        tool.client.close()
+
+
+def test_what_a_dashboard_sends_again_is_heard(keys: RedisServer, ear: Ear) -> None:
+    """dramatiq-dashboard gives it a time that has passed: it goes through the list of delayed ones."""
+    tool = plain_broker(keys.url)
+    with reading(keys.url, ear):
+        message = to_message(ALICE, 1.0)
+        tool.enqueue(message.copy(options={"eta": message.message_timestamp, "retries": 0}))
+        ear.hears("alice")
+        wait_until(lambda: queued(keys.url) == 0, "it is still there")
+    tool.client.close()
+
+
+def test_a_message_for_nobody_becomes_a_dead_letter(keys: RedisServer, ear: Ear) -> None:
+    tool = plain_broker(keys.url)
+    with reading(keys.url, ear), waking(keys.url) as waker:
+        tool.enqueue(to_message(ALICE, 1.0).copy(actor_name="nobody"))
+        wait_until(lambda: keys.cli("ZCARD", f"{NAMESPACE}:{QUEUE}.XQ") == 1, "it is no dead letter")
+        wake(waker, "bob")
+        ear.hears("bob")
+    tool.client.close()
+
+
+def test_what_is_no_message_stops_nobody(keys: RedisServer, ear: Ear) -> None:
+    with reading(keys.url, ear), waking(keys.url) as waker:
+        keys.cli("HSET", f"{NAMESPACE}:{QUEUE}.msgs", "1", "no JSON")
+        keys.cli("RPUSH", f"{NAMESPACE}:{QUEUE}", "1")
+        wake(waker, *users(3))
+        ear.hears(*users(3))
+
+
+def test_all_keys_are_in_one_slot_of_a_cluster(cluster_server: RedisServer, ear: Ear) -> None:
+    cluster_server.flush()
+    seen: set[str] = set()
+    tool = plain_broker(cluster_server.url)
+    ear.fills_up()
+    with reading(cluster_server.url, ear) as reader, waking(cluster_server.url) as waker:
+        reader._broker.maintenance_chance = 1_000_000  # type: ignore[attr-defined]  # of RedisBroker
+        tool.enqueue(to_message(ALICE, 1.0).copy(actor_name="nobody"))
+        wake(waker, *users(10))
+        ear.hears_in_all(1)
+        wait_until(lambda: bool(cluster_server.cli("ZCARD", f"{NAMESPACE}:{QUEUE}.XQ")), "it is no dead letter")
+        seen.update(cluster_server.cli("KEYS", "*"))
+        ear.has_room()
+        ear.hears(*users(10))
+        seen.update(cluster_server.cli("KEYS", "*"))
+    tool.client.close()
+    assert len({cluster_server.cli("CLUSTER", "KEYSLOT", key) for key in seen}) == 1, seen
+    assert {f"{NAMESPACE}:__heartbeats__", f"{NAMESPACE}:{QUEUE}.msgs", f"{NAMESPACE}:{QUEUE}.XQ"} <= seen
+
+
+def test_what_a_dead_process_held_comes_to_another(keys: RedisServer, ear: Ear) -> None:
+    """Dramatiq's own maintenance sees to it, with the heartbeats that it knows."""
+    dead = plain_broker(keys.url)
+    dead.enqueue(to_message(ALICE, 1.0))
+    assert next(dead.consume(QUEUE, timeout=5)) is not None
+    dead.client.close()
+    keys.cli("ZADD", f"{NAMESPACE}:__heartbeats__", 1, dead.broker_id)
+    with reading(keys.url, ear) as reader:
+        reader._broker.maintenance_chance = 1_000_000  # type: ignore[attr-defined]  # of RedisBroker
+        tool = plain_broker(keys.url)
+        tool.enqueue(to_message(ConversationKey(APPID, "bob"), 1.0))
+        ear.hears("alice", "bob")
+        tool.client.close()
+
+
+def test_who_ends_in_order_is_not_taken_for_dead(keys: RedisServer, ear: Ear) -> None:
+    """Dramatiq's maintenance looks through every key of the database for one that is."""
+    with reading(keys.url, ear), waking(keys.url) as waker:
+        wake(waker, "alice")
+        ear.hears("alice")
+        wait_until(lambda: keys.cli("EXISTS", f"{NAMESPACE}:{QUEUE}.msgs") == 0, "it is still there")
+        assert keys.cli("ZCARD", f"{NAMESPACE}:__heartbeats__") == 2
+    assert keys.cli("KEYS", "*") == []
+
+
+def test_idle_readers_write_next_to_nothing(redis_server: RedisServer, ear: Ear) -> None:
+    forget_hints(redis_server.url)
+    with reading(redis_server.url, ear), waking(redis_server.url) as waker:
+        wake(waker, "alice")
+        ear.hears("alice")
+        wait_until(lambda: queued(redis_server.url) == 0, "it is still there")
+        redis_server.cli("CONFIG", "RESETSTAT")
+
+        def calls(command: str) -> int:
+            told = redis_server.cli("INFO", "commandstats").get(f"cmdstat_{command}", {})
+            return int(told.get("calls", 0))
+
+        wait_until(lambda: calls("llen") >= 100, "it does not look")
+        assert calls("evalsha") < 10
+        consumers = [thread for thread in threading.enumerate() if thread.name == "wxbot-hints"]
+        assert len(consumers) == 1, "nothing is ever delayed, so nobody looks for it"
+
+
+def test_importing_chooses_no_broker_for_others() -> None:
+    """Plugins may use Dramatiq for themselves."""
+    assert dramatiq.broker.global_broker is None
+    make_broker("redis://127.0.0.1:1/0")
+    assert dramatiq.broker.global_broker is None
+
+
+@pytest.mark.skipif(find_spec("prometheus_client") is None, reason="prometheus_client is not installed")
+def test_prometheus_reads_what_was_counted(redis_server: RedisServer, tmp_path: Path) -> None:
+    """In processes of their own: where they count is settled when prometheus_client is imported."""
+    forget_hints(redis_server.url)
+    with waking(redis_server.url) as waker:
+        wake(waker, *users(7))
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "URL": redis_server.url}
+    worker = subprocess.run(
+        [sys.executable, "-c", _WORKER], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(worker.stdout) == 7
+    web = subprocess.run(
+        [sys.executable, "-c", _WEB], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert f'dramatiq_messages_total{{actor_name="adopt",queue_name="{QUEUE}"}} 7.0' in web.stdout
+
+
+_WORKER = f"""
+import os, threading
+from wxbot.wakeups.dramatiq.broker import make_broker
+from wxbot.wakeups.dramatiq.hints import HintReader
+heard = threading.Semaphore(0)
+reader = HintReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: heard.release())
+reader.start()
+print(sum(heard.acquire(timeout=20) for _ in range(7)))
+reader.stop()
+"""
+_WEB = """
+import sys
+from wxbot.wakeups.dramatiq.broker import metrics
+sys.stdout.buffer.write(metrics())
+"""

@@ -25,10 +25,9 @@ from wxbot.store.records import (
     StoredMedia,
     StoredToken,
 )
-from wxbot.typing_indicator.port import TypingNotes
 
 
-class Inbox(TypingNotes, Protocol):
+class Inbox(Protocol):
     """The durable inbox: the truth about what is still to be answered, and who is answering it."""
 
     def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
@@ -71,6 +70,10 @@ class Inbox(TypingNotes, Protocol):
         allowed is newer than what the caller counted down. ``unsent``: what is left of the message, as in ``Pending``;
         ``state``: the conversation's. None leaves each of them as it is.
         """
+        ...
+
+    async def save_typing(self, lease: Lease, typing_until: float) -> float:
+        """Store until when Typing may show, before Typing is called. Return the last interaction. Raise LeaseLost."""
         ...
 
     async def seen(self, key: ConversationKey, dedup_key: str) -> bool:

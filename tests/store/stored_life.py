@@ -1,0 +1,267 @@
+"""Fills a store with everything that a store can hold: tests/data/store_format holds what was written at one time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.store.support import ALICE, APPID, BOB, NOW, some
+from wxbot.delivery.deferred import Rest, with_rest
+from wxbot.model.media import Media
+from wxbot.model.quota import Budget
+from wxbot.model.replies import (
+    ArticleReply,
+    ImageReply,
+    LinkReply,
+    MenuItem,
+    MenuReply,
+    MiniProgramPageReply,
+    MusicReply,
+    NewsReply,
+    Reply,
+    TextReply,
+    VideoReply,
+    VoiceReply,
+    reply_to_json,
+)
+from wxbot.store.copying_port import Bulk, KeptConversation, KeptMessage, Trace
+from wxbot.store.port import Store
+from wxbot.store.records import Arrival, Bid, ConversationKey, HandOver, Outcome, Pending, StoredMedia, StoredToken
+from wxbot.wechat.push.callback import dedup_key
+
+DATA = Path(__file__).parents[1] / "data" / "store_format"
+SQLITE, LISTING = DATA / "store.sqlite3", DATA / "redis.json"
+OTHER, HALF = "wxfedcba9876543210", "wx00000000000000aa"
+CAROL, DAVE, ERIN, FRANK, GINA = (ConversationKey(APPID, name) for name in ("carol", "dave", "erin", "frank", "gina"))
+WALTER = ConversationKey(OTHER, "walter")
+LEASE, DAY = 8.0, 86_400.0
+TWO_DAYS = NOW + 2 * DAY
+
+CAT = b"\xff\xd8\xff\xe0 a picture of a cat"
+CAT_DIGEST = hashlib.sha256(b"image\0" + CAT).hexdigest()
+PICTURE = Media(CAT, "image/jpeg", "猫.jpg")
+REPLIES: tuple[Reply, ...] = (
+    TextReply('你好 😀 "quoted" <b>&\n', ai=True, agent="kf1@shop", joint=""),
+    ImageReply("IMAGE-ID_1"),
+    ImageReply(PICTURE, ai=False),
+    VoiceReply(Media(b"#!AMR speech", "audio/amr", "voice.amr")),
+    VideoReply("VIDEO-ID_1", PICTURE, title="a title", description="a description"),
+    VideoReply("VIDEO-ID_2"),
+    MusicReply(
+        "http://127.0.0.1/a", PICTURE, title="a title", description="a description", hq_url="http://127.0.0.1/b"
+    ),
+    NewsReply("a title", "http://127.0.0.1/a", description="a description", picture_url="http://127.0.0.1/b"),
+    LinkReply("a title", "http://127.0.0.1/a", description="a description", thumb_url="http://127.0.0.1/b"),
+    MiniProgramPageReply("a title", "pages/a?b=c", PICTURE, appid="wx1111111111111111"),
+    MenuReply("a head", [MenuItem("101", "yes"), MenuItem("102", "no")], tail="a tail"),
+    ArticleReply("ARTICLE-ID_1"),
+)
+UNSENT = tuple(map(reply_to_json, REPLIES))
+LEFT_OVER = (reply_to_json(TextReply("left over")), reply_to_json(ImageReply(PICTURE)))
+TO_DO: tuple[dict[str, Any], ...] = (
+    {"kind": "_doubtful", "reply": UNSENT[0]},
+    UNSENT[5],
+    {"kind": "_hand_over", "until": NOW + 900, "agent": "kf2@shop"},
+    {"kind": "_failure", "reason": "handler echo failed", "said": 2},
+)
+"""What a turn leaves behind besides replies (wxbot/delivery/turn.py)."""
+RUN_AGAIN: tuple[dict[str, Any], ...] = (UNSENT[1], {"kind": "_again"})
+PLUGINS: dict[str, Any] = {"echo": {"count": 7, "names": ["阿明", None, True, 1.5], "nested": {"empty": {}}}}
+REST = Rest(untold=(TextReply("nobody told"), *REPLIES[2:4]), told=(TextReply("on request"), REPLIES[10]))
+STATE = with_rest(PLUGINS, REST)
+ONLY_TOLD = with_rest(PLUGINS, Rest(told=(TextReply("the rest"),)))
+TOKEN = StoredToken("this-is-no-real-token", NOW + 7200)
+
+
+def text(key: ConversationKey, words: str, msg_id: str) -> dict[str, Any]:
+    """Return the fields of a text message as XML has them."""
+    return _push(key, MsgType="text", Content=words, MsgId=msg_id)
+
+
+def image(key: ConversationKey) -> dict[str, Any]:
+    """Return the fields of a picture as JSON has them."""
+    return _push(key, CreateTime=int(NOW), MsgType="image", PicUrl="http://127.0.0.1/p", MediaId="M", MsgId=2**60 + 1)
+
+
+def event(key: ConversationKey) -> dict[str, Any]:
+    """Return the fields of an event, with fields inside of a field."""
+    info = {"Location_X": "31.2", "Location_Y": "121.5", "Scale": "15", "Label": "上海", "Poiname": ""}
+    return _push(key, MsgType="event", Event="location_select", EventKey="V1", SendLocationInfo=info)
+
+
+def sent_first(key: ConversationKey) -> dict[str, Any]:
+    """Return the fields of what ``bot.send`` keeps."""
+    return {"MsgType": "wxbot.send", "FromUserName": key.openid, "ToUserName": "", "CreateTime": int(NOW)}
+
+
+def _push(key: ConversationKey, **fields: Any) -> dict[str, Any]:
+    return {"ToUserName": "gh_0123456789ab", "FromUserName": key.openid, "CreateTime": str(int(NOW)), **fields}
+
+
+async def live(store: Store, bulk: Bulk) -> None:
+    """Take an empty store through a life after which it holds everything."""
+    await store.ping()
+    await _alice_waits_for_the_next_attempt(store)
+    await _bob_and_carol_are_worked(store)
+    await _dave_and_erin_are_with_agents(store)
+    await _frank_is_answered_passively(store)
+    accept(store, GINA, sent_first(GINA), named="s:a-key", interacted_at=0.0, unsent=UNSENT[:2])
+    await _walter_has_a_rest(store)
+    await store.save_token(APPID, TOKEN)
+    await store.save_token(OTHER, StoredToken("this-is-no-token-either", NOW))
+    await store.begin_token_fetch(OTHER, "this-was-refused", NOW, 60.0)
+    await store.save_media(APPID, CAT_DIGEST, StoredMedia("STORED-ID_1", TWO_DAYS), NOW)
+    await store.save_media(OTHER, CAT_DIGEST, StoredMedia("STORED-ID_2", TWO_DAYS), NOW)
+    await _half_a_copy_comes(bulk)
+
+
+def accept(
+    store: Store,
+    key: ConversationKey,
+    fields: Mapping[str, Any],
+    *,
+    named: str = "",
+    at: float = NOW,
+    interacted_at: float = NOW,
+    bid: Bid | None = None,
+    **more: Any,
+) -> None:
+    """Have ``store`` keep a push that it has not seen."""
+    arrival = Arrival(key, named or dedup_key(fields), fields, at, interacted_at, **more)
+    assert store.accept(arrival, bid).new
+
+
+async def _settle(store: Store, key: ConversationKey, *verdicts: dict[str, Any]) -> Pending | None:
+    """Claim ``key`` and settle a message for each of ``verdicts``; return the message after them."""
+    claim = some(await store.claim(key, "one", NOW, LEASE))
+    pending: Pending | None = claim.pending
+    for verdict in verdicts:
+        assert pending is not None
+        pending = await store.settle(claim.lease, Outcome(pending.seq, **verdict), NOW, go_on=True)
+    return pending
+
+
+async def _alice_waits_for_the_next_attempt(store: Store) -> None:
+    accept(store, ALICE, text(ALICE, "first 😀", "7001"), budget=Budget(5, TWO_DAYS))
+    accept(store, ALICE, image(ALICE), at=NOW + 0.25)
+    accept(store, ALICE, event(ALICE), at=NOW + 0.5)
+    later = {"verdict": "later", "retry_at": NOW + 5, "reason": "busy", "sent": 2, "sent_at": NOW + 0.75}
+    left = {"unsent": UNSENT, "state": STATE, "budget": Budget(3, TWO_DAYS), "typing_until": NOW + 9.5}
+    await _settle(store, ALICE, {**later, **left})
+
+
+async def _bob_and_carol_are_worked(store: Store) -> None:
+    accept(store, BOB, text(BOB, "held", "7002"), bid=Bid("one", LEASE, 7.0))
+    accept(store, BOB, text(BOB, "behind", "7003"))
+    accept(store, CAROL, text(CAROL, "left alone", "7004"), budget=Budget(5, TWO_DAYS))
+    claim = some(await store.claim(CAROL, "one", NOW, 0.5))
+    state, budget = {"echo": {"count": 1}}, Budget(4, TWO_DAYS)
+    await store.record_sent(claim.lease, claim.pending.seq, 1, NOW + 0.25, budget, unsent=TO_DO, state=state)
+    await store.save_typing(claim.lease, NOW + 7)
+
+
+async def _dave_and_erin_are_with_agents(store: Store) -> None:
+    accept(store, DAVE, text(DAVE, "answered", "7005"), budget=Budget(5, NOW + 3600))
+    accept(store, DAVE, text(DAVE, "dead", "7006"))
+    dead = {"verdict": "dead", "reason": "handler 猫 failed: KeyError('x')", "sent": 1, "unsent": RUN_AGAIN}
+    to_agent = {"hand_over": HandOver(TWO_DAYS, "kf1@shop"), "state": {"_rest": STATE["_rest"]}}
+    await _settle(store, DAVE, {"verdict": "answered", "sent": 1, "sent_at": NOW}, {**dead, **to_agent})
+    accept(store, ERIN, text(ERIN, "for people", "7007"), hand_over=HandOver(NOW + 3600), for_agents=True)
+
+
+async def _frank_is_answered_passively(store: Store) -> None:
+    for number in range(4):
+        accept(store, FRANK, text(FRANK, f"passive {number}", f"800{number}"))
+    claim = some(await store.claim(FRANK, "one", NOW, LEASE))
+    pending: Pending | None = claim.pending
+    for answer in (UNSENT[0], {}):
+        assert pending is not None
+        assert await store.answer_passively(claim.lease, pending.seq, answer)
+        pending = await store.settle(claim.lease, Outcome(pending.seq, "answered"), NOW, go_on=True)
+    assert pending is not None
+    assert await store.passive_answer(FRANK, dedup_key(pending.fields), give_up=True) is None
+    await store.settle(claim.lease, Outcome(pending.seq, "back", sent=1, unsent=LEFT_OVER), NOW, go_on=False)
+
+
+async def _walter_has_a_rest(store: Store) -> None:
+    accept(store, WALTER, text(WALTER, "answered", "9001"), budget=Budget(5, TWO_DAYS))
+    accept(store, WALTER, text(WALTER, "begun", "9002"))
+    accept(store, WALTER, text(WALTER, "waiting", "9003"))
+    later = {"verdict": "later", "retry_at": NOW + 5, "reason": "busy", "unsent": LEFT_OVER, "state": ONLY_TOLD}
+    await _settle(store, WALTER, {"verdict": "answered", "sent": 1}, later)
+
+
+async def _half_a_copy_comes(bulk: Bulk) -> None:
+    assert await bulk.begin(HALF, "half", 3)
+    key, later = ConversationKey(HALF, "hugo"), NOW + DAY
+    waits = KeptMessage(1, "hugo", "m:1", text(key, "copied", "1"), NOW, 1, 1, LEFT_OVER)
+    dead = KeptMessage(2, "hugo", "m:2", text(key, "dead", "2"), NOW, 3, 0, (), NOW, "a reason", later)
+    known = KeptConversation("hugo", NOW, NOW + 7, STATE, NOW, None, Budget(2, later), HandOver(later, "kf1@shop"))
+    assert all(await bulk.restore(HALF, "half", [waits, dead, Trace(3, "hugo", "m:3", later), known], NOW))
+
+
+# What a store holds
+
+
+def listing() -> dict[str, Any]:
+    """Return what a Redis held then, as ``listing_of`` has told it."""
+    kept: dict[str, Any] = json.loads(LISTING.read_text("utf-8"))
+    return kept
+
+
+def load(url: str) -> None:
+    """Put what a Redis held then into another one."""
+    with redis.Redis.from_url(url) as client:
+        for key, kept in listing().items():
+            if kept["type"] == "string":
+                client.set(key, kept["value"])
+            else:
+                (client.hset if kept["type"] == "hash" else client.zadd)(key, mapping=kept["value"])
+            if "ttl" in kept:
+                client.expire(key, kept["ttl"])
+
+
+def tables_of(file: Path) -> dict[str, Any]:
+    """Return the statements that made the file's tables, without comments, and all rows."""
+    with closing(sqlite3.connect(file)) as db:
+        made = db.execute("SELECT name, sql FROM sqlite_master").fetchall()
+        told: dict[str, Any] = {f"sql of {name}": re.sub(r"--.*|\s+", " ", sql or "").split() for name, sql in made}
+        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            told[name] = [parsed(row) for row in db.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2')]  # noqa: S608
+        told["version"] = db.execute("PRAGMA user_version").fetchone()
+    return told
+
+
+def listing_of(url: str) -> dict[str, Any]:
+    """Return all keys of a Redis: type, value, and the seconds until it is forgotten, in whole minutes."""
+    listing: dict[str, Any] = {}
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        for key in sorted(client.scan_iter()):
+            listing[key] = {"type": client.type(key), "value": _value(client, key)}
+            if (left := client.pttl(key)) >= 0:
+                listing[key]["ttl"] = math.ceil(left / 60_000) * 60
+    return listing
+
+
+def _value(client: Any, key: str) -> Any:
+    if (kind := client.type(key)) == "zset":
+        return dict(client.zrange(key, 0, -1, withscores=True))
+    return dict(sorted(client.hgetall(key).items())) if kind == "hash" else client.get(key)
+
+
+def parsed(value: Any) -> Any:
+    """Return ``value`` with JSON read, because the order in an object does not matter."""
+    if isinstance(value, dict):
+        return {name: parsed(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [parsed(each) for each in value]
+    return json.loads(value) if isinstance(value, str) and value[:1] in ("{", "[") and value else value

@@ -1,10 +1,11 @@
-"""What gunicorn serves: ``gunicorn wsgi:app``. Everything else is in gunicorn.conf.py and the settings."""
+"""The application that gunicorn serves: ``gunicorn wsgi:app``. See gunicorn.conf.py and the settings."""
 
 from wxbot.logs import configure_logging
-from wxbot.server.deployment import Deployment
+from wxbot.server.assembly import make_deployment
+from wxbot.server.web import create_app
 from wxbot.settings.accounts_file import all_secrets, load_accounts
 
 accounts = load_accounts()
 configure_logging(next(iter(accounts.values())).log_level, all_secrets(accounts))
-deployment = Deployment(accounts)
-app = deployment.wsgi()
+deployment = make_deployment(accounts)
+app = create_app(deployment)

@@ -7,13 +7,16 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from wxbot.errors import PushRefused
 from wxbot.logs import RedactingFormatter, configure_logging, speak_of, speaking_of
-from wxbot.server.web import Door, create_app
+from wxbot.server.bot import Bot
+from wxbot.server.deployment import Deployment
+from wxbot.server.web import create_app
 
 SECRET = "5ecret0123456789"
 TOKEN = "t0kenABCDEF"
@@ -146,7 +149,7 @@ def test_no_secrets_at_all() -> None:
 
 # -- forged lines
 
-FORGED = "2026-01-01 00:00:00,000 INFO wxbot.server.web: all is well"
+FORGED = "2026-01-01 00:00:00,000 INFO wxbot.web: all is well"
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
@@ -204,8 +207,12 @@ def test_everything_goes_to_standard_error_once(root: logging.Logger, capsys: py
     assert written.err.count("\n") == 1
 
 
-class StrictDesk:
-    """Refuses everything and repeats what it was told, which no desk should."""
+class LeakyBot:
+    """A bot that refuses everything and repeats its input in its errors, as no bot should."""
+
+    callback_path = "/wechat"
+    send_api = SimpleNamespace(is_open=False)
+    max_body_bytes = 1000
 
     def verify(self, query: list[tuple[str, str]]) -> str:
         raise PushRefused(f"no: {dict(query)['echostr']}")
@@ -225,8 +232,7 @@ class StrictDesk:
 
 def test_no_request_forges_a_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", SECRETS)
-    desk = StrictDesk()
-    client = create_app(desk, [Door(desk, "/wechat")], 1000).test_client()
+    client = create_app(Deployment({"": cast(Bot, LeakyBot())})).test_client()
     assert client.get("/wechat", query_string={"echostr": f"x\n{FORGED}"}).status_code == 400
     assert client.post("/wechat", data=f"x\r\n{FORGED} {SECRET}").status_code == 500
     written = capsys.readouterr().err

@@ -19,7 +19,8 @@ from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
-from wxbot.cli import main as command_line
+from wxbot.cli import operate
+from wxbot.cli.main import main
 from wxbot.store.records import Arrival, ConversationKey, Outcome
 from wxbot.store.sqlite import copying as sqlite_bulk
 from wxbot.store.sqlite.store import SqliteStore
@@ -239,9 +240,9 @@ def test_ctrl_c(used: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     async def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "copy", interrupted)
+    monkeypatch.setattr(operate, "copy", interrupted)
     for name, value in used.environment.items():
         monkeypatch.setenv(name, value)
-    said = CliRunner().invoke(command_line.main, ["store", "copy", f"sqlite:///{tmp_path}/new.db"])
+    said = CliRunner().invoke(main, ["store", "copy", f"sqlite:///{tmp_path}/new.db"])
     assert said.exit_code == 130
     assert "bots refuse what was copied so far. Run the same command again." in said.output

@@ -14,7 +14,7 @@ from wxbot.model.accounts import AccountKind, kinds, table
 from wxbot.model.quota import QUOTAS, Allowance, parse_quota
 from wxbot.model.replies import KINDS
 from wxbot.playground.demo import SCENES
-from wxbot.server.deployment import SEND_PATH
+from wxbot.server.web import SEND_PATH
 from wxbot.settings.schema import Settings
 from wxbot.wechat.api.token_call import _REASONS
 

@@ -16,7 +16,7 @@ from wxbot.playground.bot_process import BotDidNotStart
 from wxbot.playground.page.playground import Playground
 from wxbot.playground.page.server import PageServer
 from wxbot.playground.world import AccountChoice, Credentials
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
 
 PATIENCE = 30.0
@@ -72,7 +72,7 @@ class NearBot:
             raise BotDidNotStart(f"the bot ended while it started: it knows {wechat.platform.account.secret}")
         self.stop()
         kind = wechat.platform.account.kind
-        bot = Bot(
+        bot = make_bot(
             settings_for(wechat, self._store, account_kind=kind, **{"lease_seconds": LEASE_SECONDS, **self._choices}),
             plugins=self._given,
             clock=self._clock,

@@ -49,7 +49,7 @@ from wxbot.playground.transcript import (
     Waits,
     Writes,
 )
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.testing import FakeWeChat, LeapingClock, serve, settings_for
 
 TYPED = ("Typing", "CancelTyping")
@@ -166,7 +166,7 @@ def world(store: Path, *plugins: Plugin, bot: bool = True, **choices: Any) -> It
             yield wechat, clock
             return
         chosen = plugins or (parrot(),)
-        with serve(Bot(settings_for(wechat, store), plugins=chosen, clock=clock)) as address:
+        with serve(make_bot(settings_for(wechat, store), plugins=chosen, clock=clock)) as address:
             wechat.callback_url = address
             yield wechat, clock
 

@@ -33,7 +33,7 @@ from wxbot.playground.transcript import (
     Transcript,
     Writes,
 )
-from wxbot.testing import chat
+from wxbot.testing import chat, wechat_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +63,7 @@ EXPECTED = '''\
 
 import re
 
-from wxbot.testing import LeapingClock, chat
+from wxbot.testing import LeapingClock, wechat_for
 
 
 class Like:
@@ -84,15 +84,14 @@ class Like:
 
 def test_two_users() -> None:
     clock = LeapingClock()
-    with chat(
-        name="amy",
+    with wechat_for(
         clock=clock,
         mode="safe",
         format="json",
         plugin_folders="plugins",
         plugins="parrot",
-    ) as amy:
-        wechat = amy.wechat
+    ) as wechat:
+        amy = wechat.user("amy")
         bob = wechat.user("Bob")
         amy.says("你好").wait()
         amy.waits_for("你好")
@@ -236,10 +235,10 @@ def test_what_was_never_pushed_cannot_be_delivered_again() -> None:
 
 
 def test_users_have_variables_of_their_own() -> None:
-    names = ["amy", "Amy", "l", "class", "chat", "小王", "小李", "a b", "a-b"]
+    names = ["amy", "Amy", "l", "class", "clock", "小王", "小李", "a b", "a-b"]
     source = as_pytest(of(*(Says(name, "hi") for name in names)), "plugins")
     variables = [line.split(".says")[0].strip() for line in source.splitlines() if ".says(" in line]
-    expected = ["amy", "amy_2", "user_l", "user_class", "user_chat", "user", "user_2", "a_b", "a_b_2"]
+    expected = ["amy", "amy_2", "user_l", "user_class", "user_clock", "user", "user_2", "a_b", "a_b_2"]
     assert variables == expected
 
 
@@ -248,8 +247,9 @@ def test_users_have_variables_of_their_own() -> None:
 
 def test_chat_takes_its_plugins_from_folders(tmp_path: Path) -> None:
     (tmp_path / "parrot.py").write_text(PLUGIN)
-    with chat(plugin_folders=str(tmp_path), plugins="parrot", mode="compatible", format="json") as user:
-        assert (user.wechat.mode, user.wechat.format) == ("compatible", "json")
+    with wechat_for(plugin_folders=str(tmp_path), plugins="parrot", mode="compatible", format="json") as wechat:
+        assert (wechat.mode, wechat.format) == ("compatible", "json")
+        user = wechat.user("amy")
         user.says("hi")
         user.waits_for("hi")
     with chat(plugin_folders=str(tmp_path), mode="plain") as user:

@@ -424,12 +424,12 @@ def test_how_a_user_stands(wechat: FakeWeChat, clock: ManualClock) -> None:
     clock.turn(2)
     phone.does(lambda user: user.says("hi"))
     assert phone.caller.typing(phone.alice) == 0
-    state = user_state(phone.alice, phone.began, follows=True)
+    state = user_state(phone.wechat, phone.alice, phone.began, follows=True)
     assert (state["window_until"], state["typing_until"]) == (32.0, 17.0)
     assert (state["replies_left"], state["replies_until"]) == (5, 172802.0)
     clock.turn(1)
     assert phone.caller.sends(phone.alice, "hi") == 0
-    state = user_state(phone.alice, phone.began, follows=False)
+    state = user_state(phone.wechat, phone.alice, phone.began, follows=False)
     assert (state["window_until"], state["typing_until"], state["replies_left"]) == (33.0, None, 4)
     assert (state["follows"], state["agent"], state["queued"]) == (False, "", False)
 
@@ -542,7 +542,7 @@ def test_another_users_time_is_not_ours(wechat: FakeWeChat) -> None:
 def test_a_user_who_has_done_nothing_yet(clock: ManualClock, kind: AccountKind) -> None:
     with FakeWeChat(clock, account_kind=kind) as wechat:
         phone = Phone(wechat)
-        state = user_state(phone.alice, phone.began, follows=True)
+        state = user_state(phone.wechat, phone.alice, phone.began, follows=True)
         assert [state[name] for name in ("window_until", "typing_until", "replies_until", "replies_left")] == [
             None,
             None,

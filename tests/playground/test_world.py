@@ -34,7 +34,7 @@ from wxbot.playground.world import (
     World,
     switch,
 )
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.testing import FakeWeChat, serve, settings_for
 
 ROOT = Path(__file__).parents[2]
@@ -245,7 +245,7 @@ def test_a_foreign_bot_that_is_set_up_alike(tmp_path: Path) -> None:
             GIVEN.token,
             GIVEN.aes_key,
         )
-        near = Bot(settings_for(world.wechat, tmp_path / "bot.db"), plugins=[echoing()])
+        near = make_bot(settings_for(world.wechat, tmp_path / "bot.db"), plugins=[echoing()])
         bot.target = stack.enter_context(serve(near))
         bot.serve(world.wechat, world.clock, world.folder)
         assert bot.is_up
@@ -317,7 +317,7 @@ def test_a_foreign_bot_may_come_up_later(tmp_path: Path) -> None:
             assert (told["state"], told["target"]) == ("down", bot.target)
             assert "is the bot running?" in told["problem"]
             assert desk.post("/bot/restart").status == 422
-            near = Bot(settings_for(desk.wechat, tmp_path / "bot.db"), plugins=[echoing()])
+            near = make_bot(settings_for(desk.wechat, tmp_path / "bot.db"), plugins=[echoing()])
             bot.target = stack.enter_context(serve(near))
             desk.done("/bot/restart")
             page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
@@ -440,7 +440,7 @@ def test_a_bot_at_a_target_plays_a_transcript(project: Path, tmp_path: Path) -> 
     with FakeWeChat(appid="wx99", secret=GIVEN.secret, token=GIVEN.token, mode="plain") as stand_in:
         settings = settings_for(stand_in, tmp_path / "bot.db", api_base=f"http://127.0.0.1:{port}")
     given = ["--appid", "wx99", "--secret", GIVEN.secret, "--token", GIVEN.token, "--aes-key", GIVEN.aes_key]
-    with serve(Bot(settings, plugins=[echoing()])) as target:
+    with serve(make_bot(settings, plugins=[echoing()])) as target:
         said = simulate(project, "--play", "story.yaml", "--target", target, *given, "--api-port", str(port))
         assert (said.returncode, said.stderr) == (0, ""), said
         assert "2 steps" in said.stdout

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.testing import FakeWeChat, User
 from wxbot.testing.chat import serve, settings_for
 
@@ -66,7 +66,7 @@ def visit(tmp_path: Path) -> Visit:
     def visit(*folders: Path, plugins: str = "") -> Iterator[User]:
         with FakeWeChat() as wechat:
             settings = settings_for(wechat, tmp_path / "visit.db", plugin_folders=folders, plugins=plugins)
-            with serve(Bot(settings)) as address:
+            with serve(make_bot(settings)) as address:
                 wechat.callback_url = address
                 yield wechat.user("alice")
 

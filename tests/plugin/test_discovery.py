@@ -15,7 +15,8 @@ from tests.plugin.messages import chosen, text
 from wxbot.errors import ConfigError, PluginError
 from wxbot.plugin.discovery import find_plugins, select_plugins
 from wxbot.plugin.plugin import Plugin
-from wxbot.server.plugin_setup import PluginSet, load_plugins
+from wxbot.server.assembly import make_plugins
+from wxbot.server.plugin_setup import PluginSet
 from wxbot.settings.environment import load_settings
 
 SHOP = """
@@ -39,7 +40,7 @@ def names(*folders: Path) -> list[str]:
 
 def load(*folders: Path, **choices: Any) -> PluginSet:
     """As the bot does it."""
-    return load_plugins(load_settings(appid="wx1", secret="s", token="t", plugin_folders=folders, **choices))
+    return make_plugins(load_settings(appid="wx1", secret="s", token="t", plugin_folders=folders, **choices))
 
 
 def modules_of_plugins() -> set[str]:
@@ -376,7 +377,7 @@ def test_settings_of_a_plugin_that_is_not_used_are_no_mistake(
 
 def test_settings_for_others_do_not_disturb_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WXBOT_PLUGIN_A_DOOR", "back")
-    loaded = load_plugins(load_settings(appid="wx1", secret="s", token="t"), plugins("b"))
+    loaded = make_plugins(load_settings(appid="wx1", secret="s", token="t"), plugins("b"))
     assert set(loaded.resources) == {"b"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.plugin.messages import IMAGE, PAGE, VOICE, choose, chosen, event, text
 from wxbot import Context, Message, Plugin, PluginError
 from wxbot.plugin.router import Router
-from wxbot.server.plugin_setup import load_plugins
+from wxbot.server.assembly import make_plugins
 from wxbot.settings.environment import load_settings
 
 
@@ -415,6 +415,6 @@ def test_a_program_may_give_plugins_and_sees_their_settings_and_resources() -> N
     shop = Plugin("shop", settings=ShopSettings)
     shop.setup(lambda settings: f"the {settings.door} door")
     bare = Plugin("bare")
-    chosen = load_plugins(load_settings(appid="wx1", secret="s", token="t"), [shop, bare])
+    chosen = make_plugins(load_settings(appid="wx1", secret="s", token="t"), [shop, bare])
     assert dict(chosen.settings) == {"shop": ShopSettings()}
     assert dict(chosen.resources) == {"shop": "the front door", "bare": None}

@@ -14,7 +14,7 @@ from tests.plugin.conftest import Visit, Write
 from tests.plugin.messages import IMAGE, VOICE, choose, chosen, event, text
 from wxbot import Plugin, PluginError
 from wxbot.plugin.discovery import find_plugins
-from wxbot.server.plugin_setup import load_plugins
+from wxbot.server.assembly import make_plugins
 from wxbot.settings.environment import load_settings
 from wxbot.testing.chat import context
 
@@ -124,7 +124,7 @@ FaqFile = Callable[[str], Path]
 def answers() -> dict[str, str]:
     """What faq has read, as the bot makes it ready."""
     settings = load_settings(appid="wx1", secret="s", token="t", plugin_folders=(SHIPPED,), plugins="faq")
-    answers: dict[str, str] = load_plugins(settings).resources["faq"]
+    answers: dict[str, str] = make_plugins(settings).resources["faq"]
     return answers
 
 

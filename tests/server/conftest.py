@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from wxbot import Context, Plugin, UnknownMessage
+from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for
 from wxbot.testing.envelope import Format, Mode
@@ -45,7 +46,7 @@ def open_door(folder: Path, mode: Mode = "safe", form: Format = "json", **choice
 
     with FakeWeChat(clock, mode=mode, format=form, retry_pause=0) as wechat:
         store = folder / "wxbot.db"
-        bot = Bot(settings_for(wechat, store, **choices), plugins=[plugin], clock=clock)
+        bot = make_bot(settings_for(wechat, store, **choices), plugins=[plugin], clock=clock)
         with serve(bot) as address:
             wechat.callback_url = address
             yield Door(wechat, bot, store, handled)

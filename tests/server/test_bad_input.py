@@ -11,6 +11,8 @@ import pytest
 
 from tests.server.conftest import Door, open_door
 from tests.server.test_pushes import text_of
+from wxbot.server.deployment import Deployment
+from wxbot.server.web import create_app
 from wxbot.testing.envelope import Keys, encrypt, new_aes_key, sign, to_text
 
 Query = dict[str, str]
@@ -242,7 +244,7 @@ def test_the_helper_writes_what_wechat_writes() -> None:
 
 def test_what_is_wrong_at_the_send_address_is_json(tmp_path: Path) -> None:
     with open_door(tmp_path, send_key="k" * 20, max_body_bytes=2000) as door:
-        client = door.bot.wsgi().test_client()
+        client = create_app(Deployment({"": door.bot})).test_client()
         wrong = client.get("/send")
         assert (wrong.status_code, wrong.json) == (405, {"error": "method not allowed"})
         assert wrong.headers["Allow"] == "OPTIONS, POST"
@@ -253,7 +255,7 @@ def test_what_is_wrong_at_the_send_address_is_json(tmp_path: Path) -> None:
 
 
 def test_without_a_send_key_the_404_is_json_too(door: Door) -> None:
-    nothing = door.bot.wsgi().test_client().post("/send")
+    nothing = create_app(Deployment({"": door.bot})).test_client().post("/send")
     assert (nothing.status_code, nothing.json) == (404, {"error": "not found"})
-    elsewhere = door.bot.wsgi().test_client().post("/sender")
+    elsewhere = create_app(Deployment({"": door.bot})).test_client().post("/sender")
     assert (elsewhere.status_code, elsewhere.text) == (404, "not found")

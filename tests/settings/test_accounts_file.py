@@ -12,7 +12,8 @@ from tests.plugin.conftest import no_module_stays
 from tests.settings.test_environment import AES_KEY, SECRET, TOKEN, Environment, nothing
 from wxbot.errors import ConfigError
 from wxbot.model.quota import Allowance
-from wxbot.server.deployment import Deployment
+from wxbot.server.assembly import make_deployment
+from wxbot.server.web import create_app
 from wxbot.settings.accounts_file import OWN, SHARED, all_secrets, load_accounts
 from wxbot.settings.schema import Settings
 
@@ -471,6 +472,6 @@ def test_the_example_works_once_its_variables_are_set(desk: Desk) -> None:
     desk.has(accounts="accounts.toml")
     accounts = load_accounts()
     assert accounts["club"].allowances["message"] == Allowance(20, 48 * 3600)
-    deployment = Deployment(accounts)
-    doors = {rule.rule for rule in deployment.wsgi().url_map.iter_rules()}
+    deployment = make_deployment(accounts)
+    doors = {rule.rule for rule in create_app(deployment).url_map.iter_rules()}
     assert doors == {"/wechat/orders", "/send/orders", "/wechat/club", "/healthz", "/readyz", "/metrics"}

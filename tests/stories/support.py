@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wxbot import Plugin
+from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
@@ -56,7 +57,7 @@ def bot_for(
     wechat: FakeWeChat, store: Path, *plugins: Plugin, clock: ManualClock | None = None, **choices: object
 ) -> Iterator[Bot]:
     """A bot in front of ``wechat``, with its store in a file that others may share. ``choices``: fields of Settings."""
-    bot = Bot(settings_for(wechat, store, **choices), plugins=plugins, clock=clock)
+    bot = make_bot(settings_for(wechat, store, **choices), plugins=plugins, clock=clock)
     with serve(bot) as address:
         wechat.callback_url = address
         yield bot
@@ -71,11 +72,11 @@ def waits_until_idle(bot: Bot, user: User) -> None:
     """Until nothing of this user is worked any more."""
     engine = bot._running()
     for _ in range(1000):
-        if engine._desk is not None and not engine._desk.works(bot_key(bot, user.openid)):
+        if engine._dispatcher is not None and not engine._dispatcher.works(bot_key(bot, user.openid)):
             return
         engine._loop.run(asyncio.sleep(0.01), 1)
     raise AssertionError(f"{user} is still answered")
 
 
 def bot_key(bot: Bot, openid: str) -> ConversationKey:
-    return ConversationKey(bot.settings.appid, openid)
+    return ConversationKey(bot.appid, openid)

@@ -21,9 +21,10 @@ from tests.servers.redis_server import RedisServer
 from wxbot import Context, Plugin
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.logs import RedactingFormatter
-from wxbot.server.assembly import make_store
+from wxbot.server.assembly import make_deployment, make_store
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
+from wxbot.server.web import create_app
 from wxbot.settings.accounts_file import load_accounts
 from wxbot.settings.schema import Settings
 from wxbot.store.records import ConversationKey
@@ -73,7 +74,7 @@ class Town:
     def opens(self, accounts: Mapping[str, Settings], **plugins: Plugin) -> Deployment:
         """The deployment at its door, with WeChat's pushes on their way to it."""
         given = {name: [plugin] for name, plugin in plugins.items()}
-        deployment = Deployment(accounts, plugins=given)
+        deployment = make_deployment(accounts, plugins=given)
         addresses = self._stack.enter_context(serve_accounts(deployment))
         for name, platform in self.platforms.items():
             platform.callback_url = addresses[name]
@@ -134,9 +135,8 @@ def test_each_account_answers_its_own_users_with_its_own_plugins(town: Town) -> 
 
 
 def test_one_openid_in_two_accounts_is_two_users(town: Town) -> None:
-    deployment = town.opens(
-        town.settings(club='quota = { message = "1/48h" }'), orders=parrot("order"), club=parrot("hurrah")
-    )
+    accounts = town.settings(club='quota = { message = "1/48h" }')
+    town.opens(accounts, orders=parrot("order"), club=parrot("hurrah"))
     at_orders, at_club = town.user("alice")
     at_orders.says("one")
     at_orders.waits_for("order one 1")
@@ -146,16 +146,16 @@ def test_one_openid_in_two_accounts_is_two_users(town: Town) -> None:
     at_club.waits_for("hurrah one 1")
     assert at_orders.saw == ["order one 1", "order two 2"]
     assert at_club.saw == ["hurrah one 1"]
-    left = {name: budget_of(bot) for name, bot in deployment.bots.items()}
+    left = {name: budget_of(settings) for name, settings in accounts.items()}
     assert left == {"orders": 4, "club": 0}
 
 
-def budget_of(bot: Bot) -> int:
+def budget_of(settings: Settings) -> int:
     """What may still be sent to the user with the OPENID."""
-    store = make_store(bot.settings)
+    store = make_store(settings)
     store.open()
     try:
-        budget = asyncio.run(store.budget(ConversationKey(bot.settings.appid, OPENID)))
+        budget = asyncio.run(store.budget(ConversationKey(settings.appid, OPENID)))
     finally:
         store.close()
     assert budget is not None
@@ -164,7 +164,7 @@ def budget_of(bot: Bot) -> int:
 
 def test_a_push_for_one_account_is_refused_at_the_others_address(town: Town) -> None:
     deployment = town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
-    client = deployment.wsgi().test_client()
+    client = create_app(deployment).test_client()
     alice = town.orders.user("alice")
     body = {"ToUserName": "gh_0", "FromUserName": alice.openid, "CreateTime": 1, "MsgType": "text", "Content": "hi"}
     query, sealed = town.orders.envelope({**body, "MsgId": 1})
@@ -200,7 +200,7 @@ def test_other_systems_send_with_the_key_of_the_account(town: Town, monkeypatch:
     for user, heard in ((at_orders, "order hi 1"), (at_club, "hurrah hi 1")):
         user.says("hi")
         user.waits_for(heard)
-    client = deployment.wsgi().test_client()
+    client = create_app(deployment).test_client()
     body = json.dumps({"touser": OPENID, "msgtype": "text", "text": {"content": "your parcel is here"}})
     key = {"Authorization": "Bearer key-of-orders-0123456789"}
     assert client.post("/send/orders", data=body, headers=key).status_code == 202
@@ -291,7 +291,7 @@ def test_what_is_wrong_with_plugins_is_said_for_all_accounts_together(town: Town
         club='plugin_folders = ["others"]\nplugins = ["greeter"]',
     )
     with pytest.raises(ConfigError) as refused:
-        Deployment(accounts)
+        make_deployment(accounts)
     assert refused.value.problems == (
         "[orders] plugin_settings.greter.greeting is a setting of no plugin that was found; "
         "did you mean plugin_settings.greeter.greeting?",
@@ -305,10 +305,10 @@ def test_a_plugin_setting_of_one_account_alone_is_no_mistake(town: Town, greeter
     (town.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
     others = 'plugin_folders = ["others"]'
     accounts = town.settings(club=others, plugin_greeter_times="2", plugin_echo_times="3")
-    assert list(Deployment(accounts).bots) == ["orders", "club"]
+    assert list(make_deployment(accounts).bots) == ["orders", "club"]
     accounts = town.settings(club=others, plugin_greeter_tims="2")
     with pytest.raises(ConfigError) as refused:
-        Deployment(accounts)
+        make_deployment(accounts)
     assert refused.value.problems == (
         "WXBOT_PLUGIN_GREETER_TIMS is a setting of no plugin that was found; did you mean WXBOT_PLUGIN_GREETER_TIMES?",
     )
@@ -339,17 +339,17 @@ def replaced(bot: Bot, name: str, by: Callable[..., None]) -> Iterator[None]:
 
 
 def test_a_start_that_fails_leaves_nothing_behind(town: Town) -> None:
-    deployment = Deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+    deployment = make_deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
     with broken(deployment.bots["club"], "start", StoreUnavailable("the disk is full")):
         with pytest.raises(StoreUnavailable, match=r"^\[club\] the disk is full$"):
             deployment.start()
         assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
     for path in ("/wechat/orders", "/wechat/club", "/metrics", "/readyz"):
-        deployment.wsgi().test_client().get(path)
+        create_app(deployment).test_client().get(path)
         assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
     for name, platform in town.platforms.items():  # a push does not start it either
         query, body = platform.envelope(A_PUSH)
-        pushed = deployment.wsgi().test_client().post(f"/wechat/{name}", query_string=query, data=body)
+        pushed = create_app(deployment).test_client().post(f"/wechat/{name}", query_string=query, data=body)
         assert pushed.status_code == 500
     assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
     assert deployment.start_again()
@@ -360,7 +360,7 @@ def test_a_start_that_fails_leaves_nothing_behind(town: Town) -> None:
 
 
 def test_a_stop_while_it_starts_wins(town: Town) -> None:
-    deployment = Deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+    deployment = make_deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
     entered, go_on, failures = threading.Event(), threading.Event(), []
     start_orders = deployment.bots["orders"].start
 
@@ -414,7 +414,7 @@ def test_gunicorn_tries_again_until_it_stops(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_bot_that_cannot_be_stopped_keeps_no_other_from_it(town: Town, caplog: pytest.LogCaptureFixture) -> None:
-    deployment = Deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+    deployment = make_deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
     deployment.start()
     with broken(deployment.bots["orders"], "stop", RuntimeError("stuck")):
         deployment.stop(0)
@@ -464,7 +464,7 @@ def together(bot: Bot, everybody: threading.Barrier, then: threading.Event) -> N
 
 def test_readiness_names_the_account_that_has_a_problem(town: Town) -> None:
     deployment = town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
-    client = deployment.wsgi().test_client()
+    client = create_app(deployment).test_client()
     assert client.get("/readyz").status_code == 200
     assert client.get("/metrics").status_code == 404
     deployment.bots["club"].stop(0)
@@ -474,7 +474,7 @@ def test_readiness_names_the_account_that_has_a_problem(town: Town) -> None:
 
 def test_a_deployment_of_nobody() -> None:
     with pytest.raises(ConfigError):
-        Deployment({})
+        make_deployment({})
 
 
 # -- the log
@@ -536,7 +536,7 @@ def test_every_line_says_whose_it_is(town: Town, lines: Lines, where: Callable[[
     at_club.waits_for("well")
     assert lines.has("test: [orders] asked for tea")
     assert lines.has("test: [club] asked for coffee")
-    client = deployment.wsgi().test_client()
+    client = create_app(deployment).test_client()
     client.post("/wechat/orders")
     assert any(line.startswith("web: [orders] refused a request") for line in lines.written)
     deployment.bots["club"].stop(0)
@@ -546,14 +546,16 @@ def test_every_line_says_whose_it_is(town: Town, lines: Lines, where: Callable[[
 
 def test_with_one_account_lines_stay_as_they_are(lines: Lines, tmp_path: Path) -> None:
     with FakeWeChat() as wechat:
-        deployment = Deployment({"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [talkative(in_the_loop)]})
+        deployment = make_deployment(
+            {"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [talkative(in_the_loop)]}
+        )
         with serve_accounts(deployment) as addresses:
             wechat.callback_url = addresses[""]
             assert wechat.callback_url.endswith("/wechat")
             alice = wechat.user("alice")
             alice.says("tea")
             alice.waits_for("well")
-            deployment.wsgi().test_client().post("/wechat")
+            create_app(deployment).test_client().post("/wechat")
     assert lines.has("test: asked for tea")
     assert any(line.startswith("web: refused a request") for line in lines.written)
 
@@ -574,11 +576,11 @@ def test_workers_answer_for_all_accounts(town: Town, empty_redis: RedisServer, l
     accounts = town.settings(**addresses, sweep_seconds="600")
     town.opens(accounts, orders=talkative(in_the_loop), club=talkative(in_the_loop))
     workers = town.settings(**addresses, sweep_seconds="600", role="worker")
-    worker = Deployment(workers, plugins={"orders": [talkative(in_the_loop)], "club": [talkative(in_the_loop)]})
+    worker = make_deployment(workers, plugins={"orders": [talkative(in_the_loop)], "club": [talkative(in_the_loop)]})
     worker.start()
     try:
         wait_until(lambda: worker.problem() is None, "the worker is ready")
-        assert worker.wsgi().test_client().post("/wechat/orders").status_code == 404
+        assert create_app(worker).test_client().post("/wechat/orders").status_code == 404
         at_orders, at_club = town.user("alice")
         at_orders.says("tea")
         at_club.says("coffee")

@@ -147,7 +147,7 @@ DEEDS: Mapping[str, tuple[Deed, type[Message], Mapping[str, Any]]] = {
         {"latitude": 23.0, "longitude": 113.0, "scale": 15, "label": "l", "poi_name": "p"},
     ),
     "event kf_create_session": (
-        lambda user: user.wechat.agent("kf1@shop").takes(user),
+        lambda user: user.does("kf_create_session", KfAccount="kf1@shop"),
         AgentSessionEvent,
         {"agent": "kf1@shop"},
     ),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.stories.support import Log, replies, turn_until
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
+from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
 from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, serve
@@ -61,7 +62,7 @@ def start(cloud: FakeCloud, wechat: FakeWeChat, store: Path, clock: ManualClock,
         name.removeprefix("WXBOT_").lower(): value for name, value in cloud.settings(wechat).items()
     }
     given |= {"store_url": f"sqlite:///{store}", "lease_seconds": 3600, **choices}
-    return Bot(load_settings(env_file=None, **given), plugins=[plugin()], clock=clock)
+    return make_bot(load_settings(env_file=None, **given), plugins=[plugin()], clock=clock)
 
 
 @pytest.fixture
@@ -72,12 +73,14 @@ def bot(cloud: FakeCloud, wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
         yield bot
 
 
-def test_a_message_is_answered_with_typing_and_without_any_secret(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_message_is_answered_with_typing_and_without_any_secret(
+    wechat: FakeWeChat, cloud: FakeCloud, bot: Bot
+) -> None:
+    assert not {"WXBOT_SECRET", "WXBOT_TOKEN"} & {*cloud.settings(wechat)}
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
     assert alice.saw == ["Typing", "CancelTyping", "answer to hi"]
-    assert bot.settings.secret.get_secret_value() == bot.settings.token.get_secret_value() == ""
     assert wechat.token_fetches == 0
 
 

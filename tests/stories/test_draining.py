@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from wxbot import Context, Plugin
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
+from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, serve, settings_for
 
 SORRY = "抱歉，出了点问题，请稍后再试。"
@@ -37,14 +38,14 @@ def test_a_send_that_is_under_way_when_the_time_is_up_is_the_end_of_its_message(
     tmp_path: Path, text: str, reply: str
 ) -> None:
     with FakeWeChat() as wechat:
-        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
+        bot = make_bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
         alice = wechat.user("alice")
         with serve(bot) as address:
             wechat.callback_url = address
             wechat.faults.slow("send", 0.5, times=1)
             alice.says(text)
             alice.waits_for(reply)  # the deed is done; its answer is still on the way when the bot stops
-        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
+        bot = make_bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
         with serve(bot) as address:
             wechat.callback_url = address
             alice.says("order")
@@ -65,28 +66,28 @@ def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_thr
 
     with FakeWeChat() as wechat:
         settings, alice = settings_for(wechat, tmp_path / "wxbot.db", typing=False), wechat.user("alice")
-        with serve(Bot(settings, plugins=[plugin])) as address:
+        with serve(make_bot(settings, plugins=[plugin])) as address:
             wechat.callback_url = address
             wechat.faults.drop("send")
             alice.says("hi").wait()
             assert reached.wait(10)
         goes_on.set()
-        bot = Bot(settings, plugins=[plugin])
+        bot = make_bot(settings, plugins=[plugin])
         with serve(bot):
             alice.waits_for("two")
-        letters = dead_letters(bot)
+        letters = dead_letters(settings)
     assert alice.saw == ["two"]
     assert letters == [("WeChat's answer to a reply was lost", [{"kind": "text", "text": "one"}])]
 
 
-def dead_letters(bot: Bot) -> list[tuple[str, list[dict[str, str]]]]:
+def dead_letters(settings: Settings) -> list[tuple[str, list[dict[str, str]]]]:
     from wxbot.server.assembly import make_store
 
-    store = make_store(bot.settings)
+    store = make_store(settings)
     store.open()
 
     async def read() -> list[tuple[str, list[dict[str, str]]]]:
-        found = await store.dead_letters(bot.settings.appid, 10)
+        found = await store.dead_letters(settings.appid, 10)
         return [(letter.reason, [dict(reply) for reply in letter.unsent]) for letter in found]
 
     try:
@@ -109,7 +110,7 @@ def test_half_an_emoji_harms_nobody(tmp_path: Path) -> None:
         return "half \ud83d emoji"
 
     with FakeWeChat() as wechat:
-        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
+        bot = make_bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
         with serve(bot) as address:
             wechat.callback_url = address
             alice = wechat.user("alice")
@@ -139,7 +140,7 @@ def test_a_panic_of_an_extension_is_a_failed_handler(tmp_path: Path) -> None:
         return ctx.text
 
     with FakeWeChat() as wechat:
-        bot = Bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
+        bot = make_bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[plugin])
         with serve(bot) as address:
             wechat.callback_url = address
             alice = wechat.user("alice")

@@ -264,7 +264,7 @@ def waits_until_handed_over(bot: Bot, user: User) -> None:
     """Until what a handler asked for is kept."""
     engine = bot._running()
     for _ in range(1000):
-        kept = engine._loop.run(engine.store.hand_overs(bot.settings.appid, bot.clock.now(), 10), 5)
+        kept = engine._loop.run(engine.store.hand_overs(bot.appid, bot.clock.now(), 10), 5)
         if user.openid in {key.openid for key, _ in kept}:
             return
         engine._loop.run(asyncio.sleep(0.01), 1)

@@ -14,7 +14,10 @@ from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from wxbot import Context, Plugin
+from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
+from wxbot.server.deployment import Deployment as Bots
+from wxbot.server.web import create_app
 from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, User, serve
@@ -38,12 +41,12 @@ class Deployment:
         return load_settings(env_file=None, **{**given, **addresses, **pace, **choices})
 
     def webhook(self, **choices: object) -> Bot:
-        bot = Bot(self.settings(**choices), plugins=[self._plugin("webhook")])
+        bot = make_bot(self.settings(**choices), plugins=[self._plugin("webhook")])
         self.wechat.callback_url = self._stack.enter_context(serve(bot))
         return bot
 
     def worker(self, name: str, plugin: Plugin | None = None, **choices: object) -> Bot:
-        bot = Bot(self.settings(role="worker", **choices), plugins=[plugin or self._plugin(name)])
+        bot = make_bot(self.settings(role="worker", **choices), plugins=[plugin or self._plugin(name)])
         bot.start()
         self._stack.callback(bot.stop, 0)
         return bot
@@ -149,7 +152,7 @@ def test_a_worker_that_stops_hands_its_work_on(deployment: Deployment, user: Use
 
 
 def test_a_worker_takes_no_pushes(deployment: Deployment) -> None:
-    worker = deployment.worker("worker").wsgi().test_client()
+    worker = create_app(Bots({"": deployment.worker("worker")})).test_client()
     assert worker.post("/wechat").status_code == 404
     assert worker.get("/healthz").status_code == worker.get("/readyz").status_code == 200
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from wxbot import Context, Plugin
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.store.records import DeadLetter
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
@@ -34,7 +34,7 @@ class Desk:
     def open(self, **choices: object) -> Iterator[FakeWeChat]:
         with FakeWeChat(self.clock) as wechat:
             self._appid = wechat.appid
-            bot = Bot(settings_for(wechat, self._file, **choices), plugins=[self._plugin()], clock=self.clock)
+            bot = make_bot(settings_for(wechat, self._file, **choices), plugins=[self._plugin()], clock=self.clock)
             with serve(bot) as address:
                 wechat.callback_url = address
                 yield wechat

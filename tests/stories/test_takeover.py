@@ -14,6 +14,7 @@ from tests.stories.support import Log, turn_until
 from wxbot import Context, Plugin
 from wxbot.clock import Clock, Timer
 from wxbot.conversation.conversation import LEASE_MARGIN
+from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
@@ -113,7 +114,7 @@ def machines(folder: Path, *, others: Sequence[float] = (), **choices: object) -
         settings = settings_for(wechat, folder / "wxbot.db", lease_seconds=LEASE, **choices)
         clocks: list[Clock] = [made.first, *(ClockAhead(clock, seconds) for seconds in others)]
         for one in clocks:
-            made.bots.append(Bot(settings, plugins=[made.handler.plugin], clock=one))
+            made.bots.append(make_bot(settings, plugins=[made.handler.plugin], clock=one))
             address = stack.enter_context(serve(made.bots[-1]))
             wechat.callback_url = wechat.callback_url or address
         yield made
@@ -201,9 +202,9 @@ def test_an_owner_that_learns_of_its_loss_sends_nothing_more_whatever_its_clock_
 
 def has_lost(bot: Bot) -> bool:
     """Whether the bot works a conversation of which it knows that it is somebody else's."""
-    assert bot._engine is not None
-    assert bot._engine._desk is not None
-    return any(conversation.lost for conversation in list(bot._engine._desk._active.values()))
+    assert bot._runtime is not None
+    assert bot._runtime._dispatcher is not None
+    return any(conversation.lost for conversation in list(bot._runtime._dispatcher._active.values()))
 
 
 def wait_until(condition: Callable[[], bool], limit: float) -> None:

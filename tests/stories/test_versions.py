@@ -14,7 +14,7 @@ from tests.stories.support import Log, turn_until
 from wxbot import Context, Plugin
 from wxbot.conversation.pipeline import UNREADABLE_WAIT
 from wxbot.model.replies import Reply, TextReply, reply_from_json
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.store.records import Arrival, ConversationKey, Outcome
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for
@@ -77,7 +77,7 @@ def scene(folder: Path) -> Iterator[Scene]:
 
     with FakeWeChat(clock) as wechat:
         made = Scene(wechat, clock, folder / "wxbot.db")
-        bot = Bot(settings_for(wechat, folder / "wxbot.db", typing=False), plugins=[plugin], clock=clock)
+        bot = make_bot(settings_for(wechat, folder / "wxbot.db", typing=False), plugins=[plugin], clock=clock)
         with serve(bot) as address:
             wechat.callback_url = address
             yield made

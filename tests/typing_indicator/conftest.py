@@ -12,7 +12,7 @@ from yarl import URL
 
 from tests.typing_indicator.stage import Calls, Stage, no_thread_left, served
 from wxbot.plugin.plugin import Plugin
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.typing_indicator.port import Permit
@@ -58,7 +58,7 @@ def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[
             store = f"sqlite:///{tmp_path / 'wxbot.db'}"
             # A clock that leaps ahead is faster than the store: a short lease would run out before it is renewed.
             chosen = Settings.model_validate({**found, "store_url": store, "lease_seconds": 3600, **settings})
-            bot = Bot(chosen, plugins=[plugin], clock=clock)
+            bot = make_bot(chosen, plugins=[plugin], clock=clock)
             bot.start()
             stack.callback(bot.stop, 0)
             wechat.callback_url = stack.enter_context(served(bot))

@@ -14,6 +14,8 @@ from wxbot.clock import pause
 from wxbot.plugin.context import Context
 from wxbot.plugin.plugin import Plugin
 from wxbot.server.bot import Bot
+from wxbot.server.deployment import Deployment
+from wxbot.server.web import create_app
 from wxbot.testing import FakeWeChat, ManualClock
 
 PATIENCE = 10.0  # real seconds until a test is given up
@@ -57,7 +59,7 @@ class Stage:
     def rests(self) -> None:
         """Until the bot has read the answers to its calls, and drawn its conclusions."""
         self._calls.waits_until_answered()
-        engine = self.bot._engine
+        engine = self.bot._runtime
         assert engine is not None
         engine._loop.run(_some_passes(), PATIENCE)
 
@@ -72,7 +74,7 @@ class Stage:
         stopping.start()
         stopping.join(PATIENCE)
         if stopping.is_alive():
-            self.clock.turn(self.bot.settings.drain_seconds)
+            self.clock.turn(self.bot.drain_seconds)
             stopping.join(PATIENCE)
             raise AssertionError("the bot did not come to an end by itself")
 
@@ -109,7 +111,7 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def served(bot: Bot, port: int = 0) -> Iterator[str]:
     """The bot's webhook on a port of its own; its callback URL."""
-    server = make_server("127.0.0.1", port, bot.wsgi(), threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", port, create_app(Deployment({"": bot})), threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

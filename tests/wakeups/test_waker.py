@@ -15,8 +15,8 @@ import pytest
 
 from tests.servers.fixtures import rabbit_server
 from tests.store.support import ALICE, APPID, NOW
+from wxbot.server.assembly import make_broker
 from wxbot.store.records import Claim, ConversationKey
-from wxbot.wakeups.dramatiq.broker import make_broker
 from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader, queue_name
 from wxbot.wakeups.inprocess import InProcessWaker, Wake
 from wxbot.wakeups.port import Waker

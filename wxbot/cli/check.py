@@ -22,8 +22,7 @@ from wxbot.errors import (
     WxbotError,
 )
 from wxbot.model.accounts import ACCOUNTS
-from wxbot.server.assembly import check_broker, make_clock, make_store
-from wxbot.server.plugin_setup import load_plugins
+from wxbot.server.assembly import check_broker, make_client, make_clock, make_plugins, make_store
 from wxbot.settings.schema import Settings, without_password
 from wxbot.store.port import Store
 from wxbot.store.redis.server_facts import RedisFacts, TellsFacts
@@ -98,7 +97,7 @@ def _check_mode(settings: Settings) -> Finding:
 
 def _check_plugins(settings: Settings) -> Finding:
     try:
-        plugins = load_plugins(settings).router.plugins
+        plugins = make_plugins(settings).router.plugins
     except ConfigError as error:
         return Finding(False, f"The plugins cannot be used: {'; '.join(error.problems)}.")
     except PluginError as error:
@@ -202,7 +201,7 @@ async def _check_api(settings: Settings, store: Store, scratch: Store) -> list[F
     # Not with the classic call: there a new token takes the old one from the bot that may be running.
     scratch.open()
     shelf = scratch if settings.token_call == "stable" else store  # noqa: S105
-    client = WeChatClient.from_settings(settings, shelf, SystemClock())
+    client = make_client(settings, shelf, SystemClock())
     await client.open()
     try:
         return await _try_typing(client, settings)

@@ -17,10 +17,9 @@ from wxbot.cli.operate import deadletters, handovers, store_group
 from wxbot.errors import ConfigError, PluginError, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
-from wxbot.server.assembly import check_broker, make_store
-from wxbot.server.deployment import Deployment, problems_of
-from wxbot.server.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
-from wxbot.settings.accounts_file import all_secrets, load_accounts
+from wxbot.server.assembly import check_broker, make_deployment, make_plugins, make_store
+from wxbot.server.plugin_setup import PluginSet, misspelt_everywhere
+from wxbot.settings.accounts_file import all_secrets, load_accounts, problems_of
 from wxbot.settings.schema import Settings
 from wxbot.version import __version__
 
@@ -79,7 +78,7 @@ def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_o
 
 def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) -> None:
     """Become gunicorn, once everything that can be checked is right."""
-    Deployment(accounts)  # every problem in one report now, rather than from each worker
+    make_deployment(accounts)  # every problem in one report now, rather than from each worker
     anyone = next(iter(accounts.values()))  # they share store and broker
     store = make_store(anyone)
     store.open()
@@ -178,7 +177,7 @@ def _unread_by_all(accounts: Mapping[str, Settings]) -> list[str]:
     if "" in accounts:
         return []
     try:
-        return misspelt_everywhere([load_plugins(settings) for settings in accounts.values()])
+        return misspelt_everywhere([make_plugins(settings) for settings in accounts.values()])
     except (ConfigError, PluginError):
         return []
 
@@ -201,7 +200,7 @@ def _plugins_of(accounts: Mapping[str, Settings]) -> dict[str, PluginSet]:
     problems: list[str] = []
     for name, settings in accounts.items():
         try:
-            found[name] = load_plugins(settings)
+            found[name] = make_plugins(settings)
         except (ConfigError, PluginError) as error:
             if not name:
                 raise

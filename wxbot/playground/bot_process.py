@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from wxbot.errors import WxbotError
-from wxbot.server.bot import Bot
+from wxbot.server.assembly import make_bot
 from wxbot.settings.accounts_file import OWN
 from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import ACCOUNTS_VARIABLE, PREFIX
@@ -121,7 +121,7 @@ def check_bot(settings: Mapping[str, str]) -> None:
     """What would keep a bot from starting, said here rather than in its log. Raises ConfigError, PluginError."""
     if not Path("wsgi.py").is_file():
         raise BotDidNotStart("there is no wsgi.py here; run this in the folder of a bot (docs/deployment.md)")
-    Bot(load_settings(**{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}))
+    make_bot(load_settings(**{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}))
 
 
 def free_port() -> int:

@@ -1,43 +1,335 @@
-"""Which store, clock and broker the settings ask for."""
+"""Assembly: settings become parts here, and nowhere else. Each part gets its own values, never the settings."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from wxbot.clock import Clock, MovedClock, SharedClock, SystemClock
-from wxbot.errors import ConfigError
+from wxbot.conversation.dispatcher import ConversationOptions, Conversations
+from wxbot.conversation.intake import Intake
+from wxbot.conversation.pipeline import Pipeline, PipelineOptions
+from wxbot.delivery.composer import Outgoing
+from wxbot.delivery.outbox import ApiDelivery, Delivery, DeliveryOptions
+from wxbot.delivery.passive_outbox import PassiveDelivery, WaitingRoom
+from wxbot.errors import ConfigError, PluginError
+from wxbot.model.media import MAX_BYTES
+from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_BUDGET
+from wxbot.plugin.plugin import Plugin
+from wxbot.server.bot import Bot
+from wxbot.server.deployment import Deployment
+from wxbot.server.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
+from wxbot.server.runtime import Processing, Runtime
+from wxbot.server.send_api import SendApi
+from wxbot.settings.accounts_file import problems_of
 from wxbot.settings.schema import Settings
 from wxbot.store.copying_port import Bulk
-from wxbot.store.port import Store
-from wxbot.store.records import ConversationKey, Retention
+from wxbot.store.port import Store, TokenShelf
+from wxbot.store.records import ConversationKey, Lease, Retention
 from wxbot.store.sqlite.copying import SqliteBulk
 from wxbot.store.sqlite.store import SqliteStore
+from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
+from wxbot.typing_indicator.rules import TypingState
+from wxbot.wechat.api.address import ApiAddress
+from wxbot.wechat.api.client import Shelf, WeChatClient
+from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
+from wxbot.wechat.api.token import TokenProvider, Tokens
+from wxbot.wechat.api.token_call import TokenCall
+from wxbot.wechat.http.transport import Transport, answer_of
 from wxbot.wechat.push.callback import Callback
 from wxbot.wechat.push.cloud_callback import CloudCallback
 
-if TYPE_CHECKING:  # who stays with SQLite need not have these
+if TYPE_CHECKING:  # these need packages of an extra
     from wxbot.wakeups.dramatiq.broker import HintBroker
     from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
-from wxbot.delivery.composer import Outgoing
-from wxbot.model.media import MAX_BYTES
 
 Made = TypeVar("Made")
 
 SQLITE = "sqlite:///"
 
+HINT_SECONDS = 2.0
+"""How long a wake-up may take through the broker before polling processes the message, in seconds."""
+
+
+# The bots
+
+
+def make_deployment(
+    accounts: Mapping[str, Settings],
+    *,
+    plugins: Mapping[str, Sequence[Plugin]] | None = None,
+    clock: Clock | None = None,
+) -> Deployment:
+    """Make the bots of ``accounts`` (``wxbot.settings.accounts_file.load_accounts``), by account name.
+
+    ``plugins`` replaces, by account, those in the plugin folders. Everything is checked; nothing is opened, connected
+    or started. Raises ConfigError with the problems of all accounts, PluginError.
+    """
+    return Deployment(_bots(accounts, plugins or {}, clock))
+
+
+def _bots(
+    accounts: Mapping[str, Settings], plugins: Mapping[str, Sequence[Plugin]], clock: Clock | None
+) -> dict[str, Bot]:
+    """Raises ConfigError, PluginError."""
+    if not accounts:
+        raise ConfigError(["there is no account"])
+    bots: dict[str, Bot] = {}
+    problems: list[str] = []
+    for name, settings in accounts.items():
+        own = settings.of_account(name) if name else settings
+        try:
+            bots[name] = make_bot(own, plugins=plugins.get(name), clock=clock)
+        except (ConfigError, PluginError) as error:
+            if not name:
+                raise
+            problems += problems_of(own, error)
+    if len(bots) == len(accounts) and "" not in accounts:
+        problems += misspelt_everywhere(bot.plugins for bot in bots.values())
+    if problems:
+        raise ConfigError(problems)
+    return bots
+
+
+def make_bot(settings: Settings, *, plugins: Sequence[Plugin] | None = None, clock: Clock | None = None) -> Bot:
+    """Make the bot of one account. Everything is checked; nothing is opened, connected or started.
+
+    ``plugins`` replaces those in the plugin folders. Raises ConfigError, PluginError.
+    """
+    clock = clock or make_clock(settings)
+    plugin_set = make_plugins(settings, plugins)
+    composer = make_composer(settings)
+    send_key = settings.send_key.get_secret_value() if settings.send_key else None
+    return Bot(
+        appid=settings.appid,
+        clock=clock,
+        plugins=plugin_set,
+        callback=make_callback(settings),
+        intake=_intake(settings, plugin_set),
+        send_api=SendApi(settings.appid, composer, clock, key=send_key, is_passive=_is_passive(settings)),
+        make_runtime=lambda is_busy: _runtime(settings, clock, plugin_set, composer, is_busy),
+        callback_path=None if settings.role == "worker" else settings.callback_path,
+        passive_text=settings.wait_text if _is_passive(settings) else None,
+        names_agent=settings.account_kind == "official",
+        drain_seconds=settings.drain_seconds,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def make_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) -> PluginSet:
+    """Load the plugins that the settings name, or prepare ``plugins``. Raises ConfigError, PluginError."""
+    return load_plugins(
+        plugins,
+        folders=settings.plugin_folders,
+        names=settings.plugins,
+        account=settings.account,
+        values=settings.plugin_settings,
+    )
+
+
+def make_callback(settings: Settings) -> Callback | CloudCallback:
+    """Make the part that verifies, decrypts and answers pushes.
+
+    WeChat Cloud Hosting sends unsigned pushes. With a token, only signed pushes are accepted there too.
+    """
+    if settings.cloud_call != "off" and not settings.token.get_secret_value().strip():
+        return CloudCallback(settings.appid)
+    return Callback(
+        appid=settings.appid,
+        token=settings.token.get_secret_value(),
+        aes_key=settings.aes_key.get_secret_value() if settings.aes_key else None,
+        previous_aes_key=settings.previous_aes_key.get_secret_value() if settings.previous_aes_key else None,
+        max_skew_seconds=settings.max_skew_seconds,
+    )
+
+
+def make_composer(settings: Settings) -> Outgoing:
+    """Make the part that turns a handler's reply into messages for this account."""
+    return Outgoing(
+        account_kind=settings.account_kind,
+        kinds=settings.reply_kinds,
+        text_bytes=settings.text_bytes,
+        media_bytes={**MAX_BYTES, "image": settings.image_bytes},
+        ai_mark=settings.ai_mark,
+    )
+
+
+def _intake(settings: Settings, plugins: PluginSet) -> Intake:
+    return Intake(
+        settings.appid,
+        plugins.router,
+        settings.allowances,
+        handover_seconds=settings.hand_over_seconds,
+        resume_words=frozenset(word.casefold() for word in settings.hand_back_words),
+        is_passive=_is_passive(settings),
+    )
+
+
+def _is_passive(settings: Settings) -> bool:
+    return settings.account_kind == "unverified"
+
+
+def _may_type(settings: Settings) -> bool:
+    return settings.typing and not _is_passive(settings)
+
+
+# The runtime
+
+
+def _runtime(
+    settings: Settings, clock: Clock, plugins: PluginSet, composer: Outgoing, is_busy: Callable[[], bool]
+) -> Runtime:
+    store = make_store(settings, clock)
+    passive_replies = WaitingRoom(store, clock)
+    processes_messages = not settings.broker_url or settings.role == "worker"
+    reads_wakeups = settings.broker_url and processes_messages
+    return Runtime(
+        store,
+        passive_replies,
+        is_busy=is_busy,
+        make_processing=partial(_processing, settings, clock, plugins, composer, store, passive_replies)
+        if processes_messages
+        else None,
+        broker_waker=None if processes_messages else make_waker(settings),
+        make_reader=partial(make_hint_reader, settings) if reads_wakeups else None,
+        read_metrics=partial(read_metrics, settings),
+    )
+
+
+def _processing(
+    settings: Settings,
+    clock: Clock,
+    plugins: PluginSet,
+    composer: Outgoing,
+    store: Store,
+    passive_replies: WaitingRoom,
+) -> Processing:
+    client = make_client(settings, store, clock)
+    threads = ThreadPoolExecutor(settings.handler_threads, thread_name_prefix="wxbot-handler")
+    dispatcher = _dispatcher(settings, clock, store, client)
+    delivery = _delivery(settings, clock, store, client, dispatcher, passive_replies)
+    options = _pipeline_options(settings, plugins)
+    pipeline = Pipeline(plugins.router, client, delivery, composer, clock, threads, options)
+    return Processing(client, threads, dispatcher, pipeline)
+
+
+def _dispatcher(settings: Settings, clock: Clock, store: Store, client: WeChatClient) -> Conversations:
+    may_type = _may_type(settings)
+    typing = TypingOptions(may_type, settings.typing_delay, settings.typing_margin)
+    options = ConversationOptions(
+        lease_seconds=settings.lease_seconds,
+        sweep_seconds=settings.sweep_seconds,
+        hint_seconds=HINT_SECONDS if settings.broker_url else 0.0,
+        typing_note_seconds=NOTE_SECONDS if may_type and settings.typing_delay == 0 else 0.0,
+        max_conversations=settings.max_conversations,
+    )
+
+    def indicator(lease: Lease, state: TypingState, noted_until: float) -> TypingIndicator:
+        return TypingIndicator(client, store, lease, clock, typing, state, noted_until)
+
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    return Conversations(settings.appid, owner, store, clock, options, indicator)
+
+
+def _pipeline_options(settings: Settings, plugins: PluginSet) -> PipelineOptions:
+    is_passive = _is_passive(settings)
+    return PipelineOptions(
+        handler_timeout=settings.handler_timeout,
+        max_attempts=settings.max_attempts,
+        retry_seconds=settings.retry_seconds,
+        has_agents=not is_passive,
+        hand_over_seconds=settings.hand_over_seconds,
+        continue_words=frozenset(word.casefold() for word in settings.continue_words),
+        hand_back_words=frozenset(word.casefold() for word in settings.hand_back_words),
+        unknown_budget=ONE_FOR_EACH_PUSH if is_passive else UNKNOWN_BUDGET,
+        error_text=settings.error_text,
+        timeout_text=settings.timeout_text,
+        plugin_settings=plugins.settings,
+        plugin_resources=plugins.resources,
+    )
+
+
+def _delivery(
+    settings: Settings,
+    clock: Clock,
+    store: Store,
+    client: WeChatClient,
+    dispatcher: Conversations,
+    passive_replies: WaitingRoom,
+) -> Delivery:
+    options = DeliveryOptions(settings.text_bytes, settings.continue_text, settings.error_text)
+    if _is_passive(settings):
+        return PassiveDelivery(client, store, clock, options, dispatcher.hold, passive_replies.answered)
+    return ApiDelivery(client, store, clock, options, dispatcher.hold)
+
+
+# WeChat's API
+
+
+def make_client(settings: Settings, shelf: Shelf, clock: Clock) -> WeChatClient:
+    """Make a client of WeChat's API with its own transport and token provider. Nothing is opened yet.
+
+    With cloud call it has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
+    """
+    transport = Transport()
+    mode = settings.cloud_call
+    return WeChatClient(
+        appid=settings.appid,
+        transport=transport,
+        tokens=_tokens(settings, transport, shelf, clock),
+        shelf=shelf,
+        clock=clock,
+        address=_address(settings),
+        read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),
+        timeout=settings.api_timeout,
+        typing_path=settings.typing_path,
+        business_id=settings.business_id,
+    )
+
+
+def _tokens(settings: Settings, transport: Transport, shelf: TokenShelf, clock: Clock) -> Tokens:
+    if settings.cloud_call == "open":
+        return NoTokens()
+    if settings.cloud_call == "token":
+        return CloudFileTokens(settings.cloud_token_file)
+    fetch = TokenCall(
+        transport,
+        appid=settings.appid,
+        secret=settings.secret.get_secret_value(),
+        api_base=settings.api_base,
+        kind=settings.token_call,
+        seconds=settings.api_timeout,
+    )
+    return TokenProvider(settings.appid, fetch, shelf, clock, settings.api_timeout)
+
+
+def _address(settings: Settings) -> ApiAddress:
+    if settings.cloud_call == "off":
+        return ApiAddress(settings.api_base)
+    parameter = CLOUD_TOKEN_PARAMETER if settings.cloud_call == "token" else ""
+    return ApiAddress(settings.api_base, parameter, settings.appid if settings.cloud_from_appid else "")
+
+
+# The clock and the store
+
 
 def make_clock(settings: Settings) -> Clock:
-    """The machine's own time; where machines share a store, that of its server; under a simulator, the simulator's."""
+    """Make the machine's clock; with a shared store, the clock of its server; in the playground, its clock."""
     if settings.clock_file is not None:
         return MovedClock(settings.clock_file)
     return SystemClock() if settings.store_url.startswith(SQLITE) else SharedClock()
 
 
 def make_store(settings: Settings, clock: Clock | None = None) -> Store:
-    """The store at ``settings.store_url``, not opened yet. A ``SharedClock`` follows the time of its server.
+    """Make the store at ``settings.store_url``, not opened yet. A ``SharedClock`` follows the time of its server.
 
     Raises ConfigError if the address cannot be read.
     """
@@ -51,7 +343,7 @@ def make_store(settings: Settings, clock: Clock | None = None) -> Store:
 
 
 def make_bulk(settings: Settings, clock: Clock | None = None) -> Bulk:
-    """The same store as ``make_store``, to be read out or filled as a whole. Raises ConfigError."""
+    """Make the same store as ``make_store``, for copying it as a whole. Raises ConfigError."""
     if settings.store_url.startswith(SQLITE):
         return _on_sqlite(SqliteBulk, settings)
     try:
@@ -83,17 +375,38 @@ def _redis_is_missing() -> ConfigError:
     return ConfigError(["WXBOT_STORE_URL: Redis needs two more packages: pip install redis hiredis"])
 
 
+# The broker
+
+
+def make_broker(url: str) -> HintBroker:
+    """Make the broker at ``url``, not connected yet: one for each waker or reader, after gunicorn has forked.
+
+    ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.store.redis.address``; RabbitMQ as ``amqp://`` or, over
+    TLS, ``amqps://``. Raises ValueError for an address that cannot be read, without quoting it; ImportError if a
+    package is missing.
+    """
+    from wxbot.wakeups.dramatiq.broker import middleware
+
+    if re.match("amqps?://", url):
+        from wxbot.wakeups.dramatiq.rabbitmq import RabbitmqHints  # needs pika, which Redis does not
+
+        return RabbitmqHints(url, middleware())
+    from wxbot.wakeups.dramatiq.redis import RedisHints
+
+    return RedisHints(url, middleware())
+
+
 def make_waker(settings: Settings) -> DramatiqWaker:
-    """What sends hints to the broker at ``settings.broker_url``. Raises ConfigError if the address cannot be read."""
-    broker = _make_broker(settings)
+    """Make the sender of wake-ups to the broker at ``settings.broker_url``. Raises ConfigError."""
+    broker = _broker(settings)
     from wxbot.wakeups.dramatiq.hints import DramatiqWaker
 
     return DramatiqWaker(broker, settings.appid)
 
 
 def make_hint_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> HintReader:
-    """What takes hints from the broker. Raises ConfigError if the address cannot be read."""
-    broker = _make_broker(settings)
+    """Make the receiver of wake-ups, which calls ``adopt`` for each. Raises ConfigError."""
+    broker = _broker(settings)
     from wxbot.wakeups.dramatiq.hints import HintReader
 
     return HintReader(broker, settings.appid, adopt)
@@ -104,7 +417,7 @@ def check_broker(settings: Settings) -> None:
     if settings.broker_url:
         waker = make_waker(settings)
         lines = logging.getLogger("wxbot.hints")
-        lines.disabled = True  # what they would say is in the error
+        lines.disabled = True  # the error says the same
         try:
             waker.open()
         finally:
@@ -113,7 +426,7 @@ def check_broker(settings: Settings) -> None:
 
 
 def read_metrics(settings: Settings) -> bytes | None:
-    """What Dramatiq has counted, for Prometheus; None but on a worker with ``prometheus_client``."""
+    """Return Dramatiq's counts for Prometheus; None unless this is a worker with ``prometheus_client``."""
     if settings.role != "worker":
         return None
     from wxbot.wakeups.dramatiq.broker import metrics
@@ -121,40 +434,11 @@ def read_metrics(settings: Settings) -> bytes | None:
     return metrics()
 
 
-def _make_broker(settings: Settings) -> HintBroker:
+def _broker(settings: Settings) -> HintBroker:
     try:
-        from wxbot.wakeups.dramatiq.broker import make_broker
-
         return make_broker(settings.broker_url)
     except ImportError as error:
         needed = "pip install dramatiq redis hiredis (for amqp:// also pika)"
         raise ConfigError([f"WXBOT_BROKER_URL: a package is missing ({error.name}): {needed}"]) from None
     except ValueError as error:
         raise ConfigError([f"WXBOT_BROKER_URL: {error}"]) from None
-
-
-def make_outgoing(settings: Settings) -> Outgoing:
-    """What the account may send."""
-    return Outgoing(
-        account_kind=settings.account_kind,
-        kinds=settings.reply_kinds,
-        text_bytes=settings.text_bytes,
-        media_bytes={**MAX_BYTES, "image": settings.image_bytes},
-        ai_mark=settings.ai_mark,
-    )
-
-
-def callback_for(settings: Settings) -> Callback | CloudCallback:
-    """What verifies, opens and answers the account's pushes.
-
-    On WeChat Cloud Hosting they come unsigned, unless there is a token: then only signed ones are believed, as ever.
-    """
-    if settings.cloud_call != "off" and not settings.token.get_secret_value().strip():
-        return CloudCallback(settings.appid)
-    return Callback(
-        appid=settings.appid,
-        token=settings.token.get_secret_value(),
-        aes_key=settings.aes_key.get_secret_value() if settings.aes_key else None,
-        previous_aes_key=settings.previous_aes_key.get_secret_value() if settings.previous_aes_key else None,
-        max_skew_seconds=settings.max_skew_seconds,
-    )

@@ -1,60 +1,34 @@
-"""All accounts of one process: a bot for each, behind one HTTP entrance.
+"""All accounts of one process: one bot for each account.
 
-Nothing of one account reaches another: each bot has its own event loop, connection to the store, access token and
-plugins. They share the process, its settings and its addresses.
+Accounts are separate: each bot has its own event loop, connection to the store, access token and plugins. They share
+the process and its settings.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from flask import Flask, request
-
-from wxbot.clock import Clock
-from wxbot.errors import ConfigError, PluginError, StoreUnavailable
-from wxbot.logs import speak_of, speaking_of
-from wxbot.plugin.plugin import Plugin
+from wxbot.errors import StoreUnavailable
+from wxbot.logs import speaking_of
 from wxbot.server.bot import Bot
-from wxbot.server.plugin_setup import misspelt_everywhere
-from wxbot.server.web import SEND_PATH, Door, create_app
-from wxbot.settings.schema import Settings
 
 log = logging.getLogger("wxbot.deployment")
 
-__all__ = ["SEND_PATH", "Deployment", "problems_of"]
-
 
 class Deployment:
-    """The bots of ``accounts`` (``wxbot.settings.accounts_file.load_accounts``), by name; a single one is named "".
+    """The bots of all accounts, by name; a single account is named "". Made by ``wxbot.server.assembly``.
 
-    Building it checks everything and touches nothing; ``start`` it after gunicorn has forked. ``plugins`` replaces, by
-    account, those in the plugin folders. Raises ConfigError with the problems of all accounts, PluginError.
+    ``start`` it after gunicorn has forked.
     """
 
-    def __init__(
-        self,
-        accounts: Mapping[str, Settings],
-        *,
-        plugins: Mapping[str, Sequence[Plugin]] | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        given = plugins or {}
-        self.bots: Mapping[str, Bot] = _make_bots(accounts, given, clock)
-        self._max_body_bytes = next(iter(accounts.values())).max_body_bytes
-        self._doors = {name: _door(name, bot) for name, bot in self.bots.items()}
+    def __init__(self, bots: Mapping[str, Bot]) -> None:
+        self.bots = bots
+        self.max_body_bytes = next(iter(bots.values())).max_body_bytes
         self._one_at_a_time = threading.Lock()
-        self._wanted: object | None = None  # made by ``start``, and gone when it is stopped
-
-    def wsgi(self) -> Flask:
-        """The application for gunicorn: ``/wechat/<name>`` and ``/send/<name>``; for a single account without names."""
-        app = create_app(self, self._doors.values(), self._max_body_bytes)
-        if "" not in self.bots:
-            _tell_accounts_apart(app, self._doors)
-        return app
+        self._wanted: object | None = None  # set by ``start``, removed by ``stop``
 
     def start(self) -> None:
         """Start every bot, once per process. Raises StoreUnavailable; none runs then, until it is called again.
@@ -82,7 +56,7 @@ class Deployment:
         self._stop(list(self.bots), seconds)
 
     def problem(self) -> str | None:
-        """See ``wxbot.server.web.House``: of the first account that has one."""
+        """Return why this process should get no pushes now; None if it should. The first problem counts."""
         for name, bot in self.bots.items():
             with speaking_of(name):
                 problem = bot.problem()
@@ -91,7 +65,7 @@ class Deployment:
         return None
 
     def metrics(self) -> bytes | None:
-        """See ``wxbot.server.web.House``. What was counted is the process's, so any bot knows it."""
+        """Return the counts of Dramatiq's Prometheus middleware, which are the process's; None if it is not in use."""
         return next(iter(self.bots.values())).metrics()
 
     def _start(self, wanted: object) -> None:
@@ -127,46 +101,6 @@ class Deployment:
                 log.exception("this account's bot could not be stopped in order")  # and the others are
 
 
-def _make_bots(
-    accounts: Mapping[str, Settings], plugins: Mapping[str, Sequence[Plugin]], clock: Clock | None
-) -> dict[str, Bot]:
-    """Raises ConfigError, PluginError."""
-    if not accounts:
-        raise ConfigError(["there is no account"])
-    bots: dict[str, Bot] = {}
-    problems: list[str] = []
-    for name, settings in accounts.items():
-        own = settings.of_account(name) if name else settings
-        try:
-            bots[name] = Bot(own, plugins=plugins.get(name), clock=clock)
-        except (ConfigError, PluginError) as error:
-            if not name:
-                raise
-            problems += problems_of(own, error)
-    if len(bots) == len(accounts) and "" not in accounts:
-        problems += misspelt_everywhere(bot.plugins for bot in bots.values())
-    if problems:
-        raise ConfigError(problems)
-    return bots
-
-
-def problems_of(settings: Settings, error: ConfigError | PluginError) -> list[str]:
-    """What is wrong with one account of several, with its name in front and by the keys of its section."""
-    told = error.problems if isinstance(error, ConfigError) else [str(error)]
-    return [_by_key(f"[{settings.account}] {problem}", settings) for problem in told]
-
-
-def _by_key(problem: str, settings: Settings) -> str:
-    """``problem`` with the keys of the account's section in place of the variables that it does not use."""
-    for name, key in settings.written.items():
-        problem = re.sub(rf"\bWXBOT_{name.upper()}\b", key, problem)
-    return problem
-
-
-def _door(name: str, bot: Bot) -> Door:
-    return bot.door(f"{SEND_PATH}/{name}" if name else SEND_PATH)
-
-
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     """Lines, and a store that is unavailable, say whose they are."""
@@ -177,16 +111,3 @@ def _named(name: str) -> Iterator[None]:
             if not name:
                 raise
             raise StoreUnavailable(f"[{name}] {error}") from error
-
-
-def _tell_accounts_apart(app: Flask, doors: Mapping[str, Door]) -> None:
-    """Everything that is logged for a request says whose address it came to."""
-    names = {path: name for name, door in doors.items() for path in (door.callback_path, door.send_path) if path}
-
-    @app.before_request
-    def enter() -> None:
-        speak_of(names.get(request.path, ""))
-
-    @app.teardown_request
-    def leave(_: BaseException | None) -> None:
-        speak_of("")  # the thread takes the next request

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from wxbot.errors import ConfigError, PluginError
@@ -11,7 +13,6 @@ from wxbot.plugin.discovery import find_plugins, select_plugins
 from wxbot.plugin.plugin import Plugin
 from wxbot.plugin.router import Router
 from wxbot.settings.environment import load_plugin_settings, misspelt_plugin_settings, unknown_plugin_settings
-from wxbot.settings.schema import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +28,31 @@ class PluginSet:
     found: Mapping[str, type[Any] | None]
 
 
-def load_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) -> PluginSet:
-    """The plugins that ``settings`` asks for, or ``plugins``; set up. Raises ConfigError, PluginError."""
-    found = find_plugins(settings.plugin_folders, settings.account) if plugins is None else plugins
+def load_plugins(
+    plugins: Sequence[Plugin] | None = None,
+    *,
+    folders: Sequence[Path] = (),
+    names: Sequence[str] = (),
+    account: str = "",
+    values: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> PluginSet:
+    """Find the plugins called ``names`` in ``folders``, or take ``plugins``; read their settings and set them up.
+
+    ``account``: the account's name where there are several. ``values``: settings of plugins, by plugin name, beside
+    those in the environment. Raises ConfigError, PluginError.
+    """
+    found = find_plugins(folders, account) if plugins is None else plugins
     if not found:
-        folders = ", ".join(str(folder.resolve()) for folder in settings.plugin_folders)
-        raise PluginError(f"there are no plugins in {folders}, so nothing would be answered")
-    router = Router(select_plugins(found, settings.plugins))
+        searched = ", ".join(str(folder.resolve()) for folder in folders)
+        raise PluginError(f"there are no plugins in {searched}, so nothing would be answered")
+    router = Router(select_plugins(found, names))
     known = {plugin.name: plugin.settings for plugin in found}
-    problems = unknown_plugin_settings(settings.plugin_settings, known)
-    # Plugins given by a program are part of a whole, and what else is set may be meant for the others. So it may where
-    # there are several accounts: see ``misspelt_everywhere``.
-    if plugins is None and not settings.account:
+    problems = unknown_plugin_settings(values, known)
+    # Plugins given by a program are part of a larger program, and other settings may belong to that. The same is true
+    # of several accounts: see ``misspelt_everywhere``.
+    if plugins is None and not account:
         problems += misspelt_plugin_settings(known)
-    chosen = _configure(router.plugins, settings.plugin_settings, problems)
+    chosen = _configure(router.plugins, values, problems)
     resources = {plugin.name: _set_up(plugin, chosen) for plugin in router.plugins}
     return PluginSet(router, chosen, resources, known if plugins is None else {})
 

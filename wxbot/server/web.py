@@ -1,105 +1,47 @@
-"""The HTTP entrance: WeChat's callbacks, the door for other systems, and addresses for load balancers.
+"""The HTTP entry points: WeChat's callbacks, ``/send`` for other systems, and addresses for load balancers.
 
-Translates, and decides nothing.
+This module translates between HTTP and the bots. It decides nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from wxbot.errors import AnswerLate, NotNow, PushRefused, ReplyRefused, StoreUnavailable
+from wxbot.logs import speak_of
+from wxbot.server.bot import Bot
+from wxbot.server.deployment import Deployment
+from wxbot.wechat.push.callback import PassiveAnswer
 
 log = logging.getLogger("wxbot.web")
 
 SEND_PATH = "/send"
-"""Where other systems send; with several accounts a name follows. What is said there is JSON."""
+"""The address for other systems; with several accounts, ``/send/<name>``. Its responses are JSON."""
 
 
-class Answered(Protocol):
-    """A passive answer, written as WeChat wants it."""
+def create_app(deployment: Deployment) -> Flask:
+    """Return the WSGI application: callbacks, ``/send``, ``/healthz`` (the process lives), ``/readyz`` (it can work).
 
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def content_type(self) -> str: ...
-
-
-class Desk(Protocol):
-    """What the entrance hands pushes to."""
-
-    def verify(self, query: list[tuple[str, str]]) -> str:
-        """The echostr of a genuine URL verification. Raises PushRefused."""
-        ...
-
-    def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> Answered | None:
-        """Take a push for good: the answer to it, or None for ``success``. ``headers`` have lower-case names.
-
-        Raises PushRefused, StoreUnavailable, AnswerLate.
-        """
-        ...
-
-    def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
-        """Take a message from another system: the name it was kept under.
-
-        Raises PushRefused (401, 404, 400), ReplyRefused, NotNow, StoreUnavailable.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Door:
-    """One account's addresses; None where there is none."""
-
-    desk: Desk
-    callback_path: str | None
-    send_path: str | None = None
-
-
-class House(Protocol):
-    """All accounts of a process together."""
-
-    def problem(self) -> str | None:
-        """Why this process should get no pushes now; None if it should."""
-        ...
-
-    def metrics(self) -> bytes | None:
-        """What Dramatiq's Prometheus middleware counted; None if it is not in use."""
-        ...
-
-
-def create_app(house: House, doors: Iterable[Door], max_body_bytes: int) -> Flask:
-    """The WSGI application: the doors, ``/healthz`` (the process lives), ``/readyz`` (it can do its work).
-
-    On a worker there are no doors: WeChat's pushes are not taken.
+    With several accounts the callbacks are at ``/wechat/<name>``. A worker has neither callbacks nor ``/send``.
     """
     app = Flask("wxbot", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
-    for door in doors:
-        if door.callback_path is not None:
-            _add_callback(app, door.desk, door.callback_path)
-        if door.send_path is not None:
-            _add_send(app, door.desk, door.send_path)
-
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return _plain("ok")
-
-    @app.get("/readyz")
-    def readyz() -> Response:
-        problem = house.problem()
-        return _plain("ok") if problem is None else _plain(problem, 503)
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        counted = house.metrics()
-        return _plain("there are no metrics here", 404) if counted is None else _plain(counted.decode())
-
+    app.config["MAX_CONTENT_LENGTH"] = deployment.max_body_bytes
+    accounts: dict[str, str] = {}  # by path
+    for name, bot in deployment.bots.items():
+        if bot.callback_path is not None:
+            _add_callback(app, bot, bot.callback_path)
+            accounts[bot.callback_path] = name
+        if bot.callback_path is not None and bot.send_api.is_open:
+            path = f"{SEND_PATH}/{name}" if name else SEND_PATH
+            _add_send(app, bot, path)
+            accounts[path] = name
+    if "" not in deployment.bots:
+        _name_accounts_in_logs(app, accounts)
+    _add_probes(app, deployment)
     app.register_error_handler(PushRefused, _refused)
     app.register_error_handler(StoreUnavailable, _unavailable)
     app.register_error_handler(AnswerLate, _late)
@@ -108,23 +50,51 @@ def create_app(house: House, doors: Iterable[Door], max_body_bytes: int) -> Flas
     return app
 
 
-def _add_callback(app: Flask, desk: Desk, path: str) -> None:
+def _add_probes(app: Flask, deployment: Deployment) -> None:
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _plain("ok")
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        problem = deployment.problem()
+        return _plain("ok") if problem is None else _plain(problem, 503)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        counted = deployment.metrics()
+        return _plain("there are no metrics here", 404) if counted is None else _plain(counted.decode())
+
+
+def _name_accounts_in_logs(app: Flask, accounts: Mapping[str, str]) -> None:
+    """Have every log line of a request name the account whose address was called."""
+
+    @app.before_request
+    def enter() -> None:
+        speak_of(accounts.get(request.path, ""))
+
+    @app.teardown_request
+    def leave(_: BaseException | None) -> None:
+        speak_of("")  # the thread serves the next request
+
+
+def _add_callback(app: Flask, bot: Bot, path: str) -> None:
     def verify() -> Response:
-        return _plain(desk.verify(_query(request)))
+        return _plain(bot.verify(_query(request)))
 
     def receive() -> Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        answer = desk.receive(_query(request), headers, request.get_data(cache=False))
+        answer = bot.receive(_query(request), headers, request.get_data(cache=False))
         return _plain("success") if answer is None else _answer(answer)
 
     app.add_url_rule(path, f"verify {path}", verify, methods=["GET"])
     app.add_url_rule(path, f"receive {path}", receive, methods=["POST"])
 
 
-def _add_send(app: Flask, desk: Desk, path: str) -> None:
+def _add_send(app: Flask, bot: Bot, path: str) -> None:
     def send() -> Response:
         key, given = request.headers.get("Idempotency-Key", ""), request.headers.get("Authorization", "")
-        return _said(202, lambda: {"kept_as": desk.send_for(given, key, request.get_data(cache=False))})
+        return _said(202, lambda: {"kept_as": bot.send_for(given, key, request.get_data(cache=False))})
 
     app.add_url_rule(path, f"send {path}", send, methods=["POST"])
 
@@ -171,7 +141,7 @@ def _plain(text: str, status: int = 200) -> Response:
     return Response(text, status, {"X-Content-Type-Options": "nosniff"}, content_type="text/plain; charset=utf-8")
 
 
-def _answer(answer: Answered) -> Response:
+def _answer(answer: PassiveAnswer) -> Response:
     return Response(answer.body, 200, {"X-Content-Type-Options": "nosniff"}, content_type=answer.content_type)
 
 

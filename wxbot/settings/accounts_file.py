@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
-from wxbot.errors import ConfigError
+from wxbot.errors import ConfigError, PluginError
 from wxbot.settings.environment import (
     load_settings,
     misspelt_settings,
@@ -313,3 +313,16 @@ def _is_reference(value: Any) -> bool:
 
 def _after_name(problems: list[str]) -> str:
     return "".join(problem[problem.index(" is ") :] for problem in problems)
+
+
+def problems_of(settings: Settings, error: ConfigError | PluginError) -> list[str]:
+    """What is wrong with one account of several, with its name in front and by the keys of its section."""
+    told = error.problems if isinstance(error, ConfigError) else [str(error)]
+    return [_by_key(f"[{settings.account}] {problem}", settings) for problem in told]
+
+
+def _by_key(problem: str, settings: Settings) -> str:
+    """``problem`` with the keys of the account's section in place of the variables that it does not use."""
+    for name, key in settings.written.items():
+        problem = re.sub(rf"\bWXBOT_{name.upper()}\b", key, problem)
+    return problem

@@ -1,8 +1,8 @@
 """Test doubles for bots and their plugins.
 
-``chat`` tries a plugin in a few lines (wxbot/testing/chat.py). Below it, ``FakeWeChat`` plays
-WeChat's platform over real HTTP, ``User`` one of its users, ``Agent`` a human agent, ``ManualClock`` the time, and
-``FakeCloud`` the environment of a bot that runs in one of WeChat's own containers::
+``chat`` tries a plugin in a few lines, ``wechat_for`` with several users (wxbot/testing/chat.py). Below them,
+``FakeWeChat`` plays WeChat's platform over real HTTP, ``User`` one of its users, ``Agent`` a human agent,
+``ManualClock`` the time, and ``FakeCloud`` the environment of a bot that runs in one of WeChat's own containers::
 
     with FakeWeChat(clock, callback_url="http://127.0.0.1:8000/wechat") as wechat:
         alice = wechat.user("alice")
@@ -14,7 +14,7 @@ WeChat's platform over real HTTP, ``User`` one of its users, ``Agent`` a human a
 from __future__ import annotations
 
 from wxbot.testing.agents import Agent
-from wxbot.testing.chat import chat, context, serve, serve_accounts, settings_for
+from wxbot.testing.chat import chat, context, serve, serve_accounts, settings_for, wechat_for
 from wxbot.testing.clock import LeapingClock, ManualClock, RealClock
 from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.fake import FakeWeChat
@@ -45,4 +45,5 @@ __all__ = [
     "serve",
     "serve_accounts",
     "settings_for",
+    "wechat_for",
 ]

@@ -1,5 +1,7 @@
 """Try a plugin: ``chat`` talks to it through a real bot and a fake WeChat, ``context`` calls one handler directly.
 
+``wechat_for`` gives the fake WeChat itself, for several users, human agents and faults.
+
 ::
 
     def test_order_status():
@@ -27,9 +29,10 @@ from wxbot.clock import Clock
 from wxbot.model.messages import Message, TextMessage
 from wxbot.plugin.context import Context
 from wxbot.plugin.plugin import Plugin
+from wxbot.server.assembly import make_bot, make_plugins
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
-from wxbot.server.plugin_setup import load_plugins
+from wxbot.server.web import create_app
 from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import Settings
 from wxbot.testing.cloud import FakeCloud
@@ -48,41 +51,67 @@ class _QuietHandler(WSGIRequestHandler):
 
 @contextmanager
 def serve(bot: Bot) -> Iterator[str]:
-    """``bot`` on a free port of loopback, started and in the end stopped; gives the address of its callback."""
-    with _serving(bot) as address:
-        yield address + bot.settings.callback_path
+    """Serve ``bot`` on a free port of loopback, start and in the end stop it; give the address of its callback."""
+    with _serving(Deployment({"": bot})) as address:
+        yield address + (bot.callback_path or "")
 
 
 @contextmanager
 def serve_accounts(deployment: Deployment) -> Iterator[Mapping[str, str]]:
-    """All bots of ``deployment`` on one free port, as ``serve`` has one; gives the callbacks' addresses, by account."""
+    """Serve all bots of ``deployment`` on one port, as ``serve`` does; give the callbacks' addresses by account."""
     with _serving(deployment) as address:
-        yield {name: address + bot.settings.callback_path for name, bot in deployment.bots.items()}
+        yield {name: address + (bot.callback_path or "") for name, bot in deployment.bots.items()}
 
 
 @contextmanager
-def _serving(served: Bot | Deployment) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, served.wsgi(), threaded=True, request_handler=_QuietHandler)
+def _serving(deployment: Deployment) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, create_app(deployment), threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="chat-server", daemon=True)
     thread.start()
     try:
-        served.start()
+        deployment.start()
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-        served.stop(seconds=0)
+        deployment.stop(seconds=0)
 
 
 def settings_for(wechat: FakeWeChat | FakeCloud, store: Path, **choices: Any) -> Settings:
-    """Settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings.
+    """Return settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings.
 
     Of a ``FakeCloud``: for the account that owns it.
     """
     given = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
     given |= {"store_url": f"sqlite:///{store}", "lease_seconds": LEASE_SECONDS}
     return load_settings(env_file=None, **{**given, **choices})
+
+
+@contextmanager
+def wechat_for(
+    *plugins: Plugin,
+    clock: Clock | None = None,
+    mode: Mode = "safe",
+    format: Format = "xml",  # noqa: A002 (FakeWeChat's word)
+    **choices: Any,
+) -> Iterator[FakeWeChat]:
+    """Run a bot with ``plugins`` behind a FakeWeChat and give that: real webhook, real store, real HTTP.
+
+    Without ``plugins`` the bot has those of its plugin folders: ``chat(plugin_folders="plugins", plugins="echo,faq")``.
+    ``clock`` may be a ManualClock; ``mode`` and ``format`` are those of the pushes; ``choices`` are fields of
+    Settings, such as ``handler_timeout=5``. With ``account_kind`` the fake is of that kind as well.
+    """
+    kind = choices.get("account_kind", "miniprogram")
+    with (
+        tempfile.TemporaryDirectory(prefix="wxbot-chat-") as folder,
+        FakeWeChat(clock, mode=mode, format=format, account_kind=kind) as wechat,
+    ):
+        settings = settings_for(wechat, Path(folder) / "chat.db", **choices)
+        bot = make_bot(settings, plugins=plugins or None, clock=clock)
+        with serve(bot) as address:
+            wechat.callback_url = address
+            yield wechat
 
 
 @contextmanager
@@ -94,26 +123,13 @@ def chat(
     format: Format = "xml",  # noqa: A002 (FakeWeChat's word)
     **choices: Any,
 ) -> Iterator[User]:
-    """A user in front of a bot with ``plugins``: real webhook, real store, real HTTP, and FakeWeChat in between.
-
-    Without ``plugins`` it has those of its plugin folders: ``chat(plugin_folders="plugins", plugins="echo,faq")``.
-    ``clock`` may be a ManualClock; ``mode`` and ``format`` are those of the pushes; ``choices`` are fields of
-    Settings, such as ``handler_timeout=5``. With ``account_kind`` the fake is of that kind as well.
-    """
-    kind = choices.get("account_kind", "miniprogram")
-    with (
-        tempfile.TemporaryDirectory(prefix="wxbot-chat-") as folder,
-        FakeWeChat(clock, mode=mode, format=format, account_kind=kind) as wechat,
-    ):
-        settings = settings_for(wechat, Path(folder) / "chat.db", **choices)
-        bot = Bot(settings, plugins=plugins or None, clock=clock)
-        with serve(bot) as address:
-            wechat.callback_url = address
-            yield wechat.user(name)
+    """Give a user, called ``name``, of a bot with ``plugins``; the rest is as in ``wechat_for``."""
+    with wechat_for(*plugins, clock=clock, mode=mode, format=format, **choices) as wechat:
+        yield wechat.user(name)
 
 
 def context(message: str | Message, *, plugin: Plugin | None = None, state: dict[str, Any] | None = None) -> Context:
-    """What a handler would get for ``message`` (a ``str`` is text), for a unit test that needs nothing else.
+    """Return the context of a handler for ``message`` (a ``str`` is text), for a unit test that needs nothing else.
 
     With ``plugin`` the context is the one its router makes: with the match, the settings and the resource.
     """
@@ -125,7 +141,7 @@ def context(message: str | Message, *, plugin: Plugin | None = None, state: dict
     if plugin is None:
         return made
     anything = load_settings(env_file=None, appid="wx0", secret="-", token="-")  # noqa: S106 - no platform is asked
-    chosen = load_plugins(anything, [plugin])
+    chosen = make_plugins(anything, [plugin])
     made.settings, made.resource = chosen.settings.get(plugin.name), chosen.resources[plugin.name]
     choice = chosen.router.choose(lambda _: made)
     return made if choice is None else choice.context

@@ -5,25 +5,22 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from wxbot.testing import envelope
 from wxbot.testing.agents import Agent
-from wxbot.testing.api import file_path
-from wxbot.testing.background import Background
-from wxbot.testing.clock import Clock, Handle, RealClock
+from wxbot.testing.clock import Clock, RealClock
 from wxbot.testing.envelope import Format, Keys, Mode
 from wxbot.testing.exchange import Veil
 from wxbot.testing.media import MediaKind, StoredFile
 from wxbot.testing.platform import Account, Platform
-from wxbot.testing.push import Delivery, Push, content_type
+from wxbot.testing.push import Push, content_type
 from wxbot.testing.records import Record
 from wxbot.testing.rules import AccountKind, Quota
-from wxbot.testing.server import Server
+from wxbot.testing.running import RunningPlatform
 from wxbot.testing.user import User
 
 _OPENID_LENGTH = 28
@@ -96,21 +93,8 @@ class FakeWeChat:
         self._quota = quota
         self._users: dict[str, User] = {}
         self._agents: dict[str, Agent] = {}
-        self._pushes: dict[str, list[Push]] = {}
-        self._start(host, port)
-
-    def _start(self, host: str, port: int) -> None:
-        self._closed = False
-        self._background = Background("fake-wechat")
-        self._delivery = Delivery(self, self.platform, self._background)
-        self._server = Server(self.platform)
-        try:
-            self._background.run(self._server.start(host, port))
-            self._background.run(self._delivery.start())
-        except BaseException:
-            self.close()
-            raise
-        self.api_base = self.platform.origin = f"http://{host}:{self._server.port}"
+        self._running = RunningPlatform(self.platform, self, host, port)
+        self.api_base = self.platform.origin
 
     def __enter__(self) -> Self:
         return self
@@ -122,14 +106,7 @@ class FakeWeChat:
 
     def close(self) -> None:
         """Stop delivering and serving. Nothing is left: no thread, no socket, no task."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._background.run(self._delivery.close())
-            self._background.run(self._server.close())
-        finally:
-            self._background.close()
+        self._running.close()
 
     # -- the account
 
@@ -138,7 +115,7 @@ class FakeWeChat:
         return self.platform.account.appid
 
     def settings(self) -> dict[str, str]:
-        """The environment variables with which a bot finds this platform."""
+        """Return the environment variables with which a bot finds this platform."""
         settings = {
             "WXBOT_APPID": self.appid,
             "WXBOT_SECRET": self.platform.account.secret,
@@ -203,28 +180,27 @@ class FakeWeChat:
     def add_media(
         self, kind: MediaKind, content: bytes, filename: str = "", content_type: str = "", media_id: str = ""
     ) -> str:
-        """Put a file into WeChat's store, whatever its size and content: its media_id, a new one unless given."""
-        with self.memory.changed:
-            return self.platform.media.add(kind, content, filename, content_type, media_id).media_id
+        """Put a file of any size and content into WeChat's store; return its media_id, a new one unless given."""
+        return self._running.add_media(kind, content, filename, content_type, media_id)
 
     def picture_url(self, media_id: str) -> str:
-        """An address on this server where a picture or video can be fetched without a token."""
-        return self.api_base + file_path(media_id)
+        """Return an address on this server where a picture or video can be fetched without a token."""
+        return self._running.picture_url(media_id)
 
     def forget_media(self, media_id: str) -> None:
-        """WeChat loses a file: 40007 from now on. Raises KeyError if it never was there."""
+        """Let WeChat lose a file: 40007 from now on. Raises KeyError if it never was there."""
         with self.memory.changed:
             self.platform.media.forget(media_id)
 
     # -- users
 
     def user(self, name: str, openid: str = "") -> User:
-        """The user of this name; made on first mention, with an openid derived from the name unless given."""
+        """Return the user of this name; made on first mention, with an openid derived from the name unless given."""
         with self.memory.changed:
             if name not in self._users:
                 chosen = openid or _openid_of(name)
                 self.platform.add_user(name, chosen)
-                self._users[name] = User(self, name, chosen)
+                self._users[name] = User(self._running, name, chosen)
             return self._users[name]
 
     @property
@@ -234,62 +210,43 @@ class FakeWeChat:
             return list(self._users.values())
 
     def act(self, user: User, msg_type: str, fields: Mapping[str, Any]) -> Push:
-        """``user`` does something now; the push is delivered in the background (``User`` has handier names)."""
-        if self._closed:
-            raise RuntimeError("FakeWeChat is closed")
-        with self.memory.changed:
-            push = self._new_push(self.platform.user_acts(user.openid, msg_type, fields))
-            if self.platform.agent_hears(push.fields):
-                return self._delivery.divert(push, self.platform.desk.holder(user.openid))
-            return self._delivery.dispatch(push)
-
-    def pushes_of(self, user: User) -> list[Push]:
-        """All that was pushed about ``user`` so far, in order, without redeliveries."""
-        with self.memory.changed:
-            return list(self._pushes.get(user.openid, ()))
+        """Let ``user`` do something now; the push is delivered in the background (``User`` has handier names)."""
+        return self._running.act(user.openid, msg_type, fields)
 
     # -- human agents
 
     def agent(self, account: str) -> Agent:
-        """The human agent with this account, such as "kf1@account"; made on first mention."""
+        """Return the human agent with this account, such as "kf1@account"; made on first mention."""
         with self.memory.changed:
             if account not in self._agents:
-                self._agents[account] = Agent(self, account)
+                self._agents[account] = Agent(self._running, account)
             return self._agents[account]
 
     def report(self, user: User, event: str, **fields: Any) -> Push:
-        """An event that concerns ``user`` without being their deed; delivered in the background."""
-        if self._closed:
-            raise RuntimeError("FakeWeChat is closed")
-        with self.memory.changed:
-            return self._delivery.dispatch(self._new_push(self.platform.report(user.openid, event, fields)))
-
-    def _new_push(self, fields: Mapping[str, Any]) -> Push:
-        push = Push(fields, self._delivery)
-        self._pushes.setdefault(push.openid, []).append(push)
-        return push
+        """Push an event that concerns ``user`` without being their deed; it is delivered in the background."""
+        return self._running.report(user.openid, event, fields)
 
     # -- pushes by hand
 
     @property
     def held(self) -> int | None:
         """How many pushes ``hold`` has kept back so far; None if it is not on."""
-        return self._delivery.held
+        return self._running.delivery.held
 
     def hold(self) -> None:
         """Keep back all pushes until ``release``. The users' deeds count from the moment they do them."""
-        self._delivery.hold()
+        self._running.delivery.hold()
 
     def release(self, order: Sequence[Push] | Literal["reversed"] | None = None) -> None:
         """Deliver what was kept back: each user's in their order or, one after the other, in the ``order`` given."""
-        self._delivery.release(order)
+        self._running.delivery.release(order)
 
     def verify(self) -> bool:
         """Save the callback URL in WeChat's console: does the bot answer the GET with the echostr?"""
         return not self.why_not_verified()
 
     def why_not_verified(self) -> str:
-        """What the bot did instead of answering the GET that verifies its callback URL; empty if it did.
+        """Return what the bot did instead of answering the GET that verifies its callback URL; empty if it did.
 
         Raises aiohttp.ClientError if there is no answer.
         """
@@ -309,7 +266,7 @@ class FakeWeChat:
         return status == 200 and answer in (b"", b"success")
 
     def push_headers(self, openid: str = "") -> dict[str, str]:
-        """The headers a push about this user has of WeChat's own: only into a container there are any."""
+        """Return WeChat's own headers of a push about this user: only into a container there are any."""
         return self._container_headers(openid) if self.mode == "cloud" else {}
 
     def _container_headers(self, openid: str) -> dict[str, str]:
@@ -331,7 +288,7 @@ class FakeWeChat:
         nonce: str | None = None,
         keys: Keys | None = None,
     ) -> tuple[dict[str, str], bytes]:
-        """Query and body of a push with these fields, signed now with this account's keys unless told otherwise."""
+        """Return query and body of a push with these fields, signed now with this account's keys by default."""
         timestamp = timestamp or str(int(self.clock.now()))
         nonce = nonce or str(secrets.randbelow(10**9))
         return envelope.push(fields, keys or self.keys, mode or self.mode, format or self.format, timestamp, nonce)
@@ -343,9 +300,10 @@ class FakeWeChat:
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
     ) -> tuple[int, bytes]:
-        """One request to the callback URL as it stands, outside of all records: its status and body."""
+        """Send one request to the callback URL as it stands, outside of all records; return its status and body."""
         headers = {"Content-Type": content_type(self.format), **(headers or {})}
-        answer = self._background.run(self._delivery.request(method, query, body, headers), _RAW_TIMEOUT)
+        request = self._running.delivery.request(method, query, body, headers)
+        answer = self._running.background.run(request, _RAW_TIMEOUT)
         return answer.status, answer.body
 
     # -- what happened
@@ -392,47 +350,20 @@ class FakeWeChat:
     ) -> None:
         """Block until no push is under way, nobody is shown typing, and nothing has come for ``settle`` real seconds.
 
-        What a bot does later than that without typing cannot be known. ``unless``: do not wait any longer once it is
+        Nobody can know what a bot does later than that without typing. ``unless``: do not wait any longer once it is
         true. Raises AssertionError with the whole timeline after ``timeout`` real seconds.
         """
         deadline = monotonic() + timeout
         with self.memory.changed:
             while not unless():
-                if not self.memory.changed.wait(settle) and not self._is_at_work():
+                if not self.memory.changed.wait(settle) and not self._running.is_at_work:
                     return
                 if monotonic() > deadline:
                     raise AssertionError(f"after {timeout:g} s still not quiet\n{self.memory.story()}")
 
-    def _is_at_work(self) -> bool:
-        held = self._delivery.held is not None
-        is_under_way = not held and any(not push.done for pushes in self._pushes.values() for push in pushes)
-        return is_under_way or any(self.platform.shows_typing(user.openid) for user in self._users.values())
-
-    @contextmanager
-    def waking_when_typing_ends(self, openid: str) -> Iterator[None]:
-        """While this is open, waiting threads look again at the moment the indicator ends by time."""
-        timers: list[Handle] = []
-
-        def arm() -> None:
-            left = self.platform.typing_left(openid)
-            if left > 0:
-                timers.append(self.clock.call_later(left, self.memory.wake))
-            self.memory.wake()
-
-        def disarm() -> None:
-            for timer in timers:
-                timer.cancel()
-            self.memory.wake()
-
-        self._background.call(arm)
-        try:
-            yield
-        finally:
-            self._background.call(disarm)
-
 
 def _openid_of(name: str) -> str:
-    """ "o" and the name, filled up with _ to 28 characters; a name that does not fit is replaced by its hash."""
+    """Return "o" and the name, filled up with _ to 28 characters; a name that does not fit is replaced by its hash."""
     if re.fullmatch(r"[A-Za-z0-9_-]{0,26}[A-Za-z0-9-]", name):
         return ("o" + name).ljust(_OPENID_LENGTH, "_")
     return ("o" + hashlib.sha256(name.encode()).hexdigest())[:_OPENID_LENGTH]

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from wxbot.testing.media import CLIP, PICTURE, RECORDING, MediaKind
 from wxbot.testing.push import Push
 from wxbot.testing.records import Record, Saw
+from wxbot.testing.running import RunningPlatform
 from wxbot.testing.sent import menu_items
-
-if TYPE_CHECKING:
-    from wxbot.testing.fake import FakeWeChat
 
 
 class User:
-    """One user. Made by ``FakeWeChat.user``; what they do returns a Push that is on its way already."""
+    """A user. ``FakeWeChat.user`` makes them; each of their deeds returns a Push that is on its way already."""
 
-    def __init__(self, wechat: FakeWeChat, name: str, openid: str) -> None:
+    def __init__(self, running: RunningPlatform, name: str, openid: str) -> None:
         self.name = name
         self.openid = openid
-        self._wechat = wechat
-        self._diary = wechat.memory.of(openid)
-
-    @property
-    def wechat(self) -> FakeWeChat:
-        """The platform they are a user of: its agents, faults and timeline."""
-        return self._wechat
+        self._running = running
+        self._platform = running.platform
+        self._memory = running.memory
+        self._diary = running.memory.of(openid)
 
     def __repr__(self) -> str:
         return f"<User {self.name} {self.openid}>"
@@ -40,7 +35,7 @@ class User:
     def sends_image(self, content: bytes | None = None, *, url: str = "", media_id: str = "") -> Push:
         """Send a picture. WeChat keeps its file: under "MEDIA" if neither ``content`` nor ``media_id`` is given."""
         kept = self._keeps("image", content or PICTURE, media_id or ("MEDIA" if content is None else ""))
-        return self.sends("image", PicUrl=url or self._wechat.picture_url(kept), MediaId=kept)
+        return self.sends("image", PicUrl=url or self._running.picture_url(kept), MediaId=kept)
 
     def sends_voice(self, content: bytes = RECORDING, format: str = "amr", *, media_id: str = "") -> Push:  # noqa: A002
         """Say something; ``format`` is WeChat's word for it: amr or speex. Official Accounts only."""
@@ -79,7 +74,7 @@ class User:
         return self.sends(
             "miniprogrampage",
             Title=title,
-            AppId=appid or self._wechat.appid,
+            AppId=appid or self._platform.account.appid,
             PagePath=page_path,
             ThumbUrl=thumb_url,
             ThumbMediaId=self._keeps("thumb", PICTURE, thumb_media_id),
@@ -127,13 +122,13 @@ class User:
         self._only_to("official", "VIEW")
         return self.does("VIEW", EventKey=url, MenuId=menu_id)
 
-    def does(self, event: str, **fields: Any) -> Push:
-        """Any event, such as ``does("CLICK", EventKey="menu-1")``."""
-        return self.sends("event", Event=event, **fields)
+    def does(self, event: str, /, **fields: Any) -> Push:
+        """Cause any event, such as ``does("CLICK", EventKey="menu-1")``."""
+        return self.sends("event", **{"Event": event, **fields})
 
-    def sends(self, msg_type: str, **fields: Any) -> Push:
-        """A push of any MsgType. ``fields`` go over the usual ones (MsgId, CreateTime, …)."""
-        return self._wechat.act(self, msg_type, fields)
+    def sends(self, msg_type: str, /, **fields: Any) -> Push:
+        """Cause a push of any MsgType. ``fields`` go over the usual ones (MsgId, CreateTime, …)."""
+        return self._running.act(self.openid, msg_type, fields)
 
     def _sends_clip(self, msg_type: str, content: bytes, media_id: str) -> Push:
         self._only_to("official", msg_type)
@@ -141,10 +136,10 @@ class User:
         return self.sends(msg_type, MediaId=kept, ThumbMediaId=self._keeps("thumb", PICTURE))
 
     def _keeps(self, kind: MediaKind, content: bytes, media_id: str = "") -> str:
-        return self._wechat.add_media(kind, content, media_id=media_id)
+        return self._running.add_media(kind, content, media_id=media_id)
 
     def _only_to(self, kind: Literal["miniprogram", "official"], deed: str) -> None:
-        is_mini_program = self._wechat.platform.account.kind == "miniprogram"
+        is_mini_program = self._platform.account.kind == "miniprogram"
         if is_mini_program != (kind == "miniprogram"):
             here = "a Mini Program" if is_mini_program else "an Official Account"
             raise ValueError(f"no user of {here} does this: {deed}")
@@ -152,26 +147,26 @@ class User:
     @property
     def pushes(self) -> list[Push]:
         """What was pushed about the user so far, in order: their deeds, and what agents did with them."""
-        return self._wechat.pushes_of(self)
+        return self._running.pushes_of(self.openid)
 
     # -- what the user saw
 
     @property
     def received(self) -> list[Mapping[str, Any]]:
         """The whole bodies of all messages that came: those sent and accepted, and the passive answers, in order."""
-        with self._wechat.memory.changed:
+        with self._memory.changed:
             return list(self._diary.received)
 
     @property
     def saw(self) -> list[Saw]:
         """All the user saw, in the platform's order: accepted "Typing" and "CancelTyping", and the messages."""
-        with self._wechat.memory.changed:
+        with self._memory.changed:
             return list(self._diary.saw)
 
     @property
     def timeline(self) -> list[Record]:
         """All records of this user, refused calls too."""
-        with self._wechat.memory.changed:
+        with self._memory.changed:
             return list(self._diary.records)
 
     @property
@@ -188,42 +183,42 @@ class User:
     @property
     def is_shown_typing(self) -> bool:
         """Whether the indicator shows now."""
-        with self._wechat.memory.changed:
-            return self._wechat.platform.shows_typing(self.openid)
+        with self._memory.changed:
+            return self._platform.shows_typing(self.openid)
 
     @property
     def is_queued(self) -> bool:
         """Whether the user waits for a human agent."""
-        with self._wechat.memory.changed:
-            return self._wechat.platform.desk.is_waiting(self.openid)
+        with self._memory.changed:
+            return self._platform.desk.is_waiting(self.openid)
 
     @property
     def agent(self) -> str:
         """The account of the human agent who gets the user's messages now; empty if the bot does."""
-        with self._wechat.memory.changed:
-            return self._wechat.platform.desk.holder(self.openid)
+        with self._memory.changed:
+            return self._platform.desk.holder(self.openid)
 
     # -- waiting: in real seconds, AssertionError with the user's timeline when it does not happen
 
     def waits_for(self, seen: str | Callable[[Saw], bool], timeout: float = 10.0, times: int = 1) -> None:
-        """Until the user saw this text (or something the predicate holds for), ``times`` times in all."""
+        """Wait until the user saw this text (or something the predicate holds for), ``times`` times in all."""
         matches = seen if callable(seen) else seen.__eq__
         why = f"{self.name} saw {'what was asked for' if callable(seen) else repr(seen)} {times} time(s)"
         self._wait(lambda: sum(1 for saw in self._diary.saw if matches(saw)) >= times, timeout, why)
 
     def waits_for_calls(self, n: int, timeout: float = 10.0) -> None:
-        """Until ``n`` typing and send calls for this user came in, refused ones too."""
+        """Wait until ``n`` typing and send calls for this user came in, refused ones too."""
         self._wait(lambda: self._diary.calls >= n, timeout, f"{n} calls for {self.name}")
 
     def waits_for_pushes(self, n: int, timeout: float = 10.0) -> None:
-        """Until ``n`` attempts to deliver something of this user are over, whatever came of them."""
+        """Wait until ``n`` attempts to deliver something of this user are over, whatever came of them."""
         self._wait(lambda: self._diary.pushes >= n, timeout, f"{n} attempts to deliver for {self.name}")
 
     def waits_until_typing(self, shown: bool = True, timeout: float = 10.0) -> None:
-        """Until the indicator shows (or, with ``shown=False``, shows no more, be it by time)."""
+        """Wait until the indicator shows (or, with ``shown=False``, shows no more, be it by time)."""
         why = f"{self.name} is {'' if shown else 'not '}shown typing"
-        with self._wechat.waking_when_typing_ends(self.openid):
-            self._wait(lambda: self._wechat.platform.shows_typing(self.openid) is shown, timeout, why)
+        with self._running.waking_when_typing_ends(self.openid):
+            self._wait(lambda: self._platform.shows_typing(self.openid) is shown, timeout, why)
 
     def _wait(self, predicate: Callable[[], bool], timeout: float, why: str) -> None:
-        self._wechat.memory.wait_until(predicate, timeout, why, self.openid)
+        self._memory.wait_until(predicate, timeout, why, self.openid)

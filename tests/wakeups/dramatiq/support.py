@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from tests.servers.processes import wait_until
+from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
-from wxbot.wakeups.dramatiq.broker import make_broker
 from wxbot.wakeups.dramatiq.hints import THREADS, DramatiqWaker, HintReader, queue_name
 
 APPID = "wx0123456789abcdef"

@@ -20,9 +20,9 @@ from tests.servers.redis_server import RedisServer
 from tests.servers.sentinels import Sentinels
 from tests.wakeups.dramatiq.support import APPID, SOON, Ear, Server, queued, reading, users, waits_for, wake, waking
 from wxbot.errors import StoreUnavailable
+from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
 from wxbot.wakeups.dramatiq import hints as dramatiq_hints
-from wxbot.wakeups.dramatiq.broker import make_broker
 from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
 
 OUT = "the broker of the hints is out"

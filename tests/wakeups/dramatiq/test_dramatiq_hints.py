@@ -8,9 +8,10 @@ import pytest
 
 from tests.servers.processes import wait_until
 from tests.wakeups.dramatiq.support import APPID, QUEUE, Ear, queued, reading, users, wake, waking
+from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
 from wxbot.wakeups.dramatiq import hints as dramatiq_hints
-from wxbot.wakeups.dramatiq.broker import HintBroker, make_broker
+from wxbot.wakeups.dramatiq.broker import HintBroker
 from wxbot.wakeups.dramatiq.hints import THREADS, read_hint, to_message
 
 ALICE = ConversationKey(APPID, "alice")

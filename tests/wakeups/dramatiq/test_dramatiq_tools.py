@@ -16,8 +16,8 @@ from dramatiq.brokers.redis import RedisBroker
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from tests.wakeups.dramatiq.support import APPID, QUEUE, Ear, forget_hints, queued, reading, users, wake, waking
+from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
-from wxbot.wakeups.dramatiq.broker import make_broker
 from wxbot.wakeups.dramatiq.hints import to_message
 from wxbot.wakeups.dramatiq.redis import NAMESPACE
 
@@ -170,7 +170,7 @@ def test_prometheus_reads_what_was_counted(redis_server: RedisServer, tmp_path: 
 
 _WORKER = f"""
 import os, threading
-from wxbot.wakeups.dramatiq.broker import make_broker
+from wxbot.server.assembly import make_broker
 from wxbot.wakeups.dramatiq.hints import HintReader
 heard = threading.Semaphore(0)
 reader = HintReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: heard.release())

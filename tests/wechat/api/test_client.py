@@ -45,6 +45,7 @@ from wxbot.errors import (
     WeChatError,
 )
 from wxbot.model.replies import TextReply
+from wxbot.server.assembly import make_client
 from wxbot.settings.environment import load_settings
 from wxbot.wechat.api.address import ApiAddress
 from wxbot.wechat.api.client import WeChatClient
@@ -372,7 +373,7 @@ def test_made_from_settings_it_fetches_its_own_token() -> None:
     async def scene() -> None:
         async with api({"access_token": TOKEN, "expires_in": 7200}, OK, OK) as wechat:
             settings = load_settings(appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
-            bot = WeChatClient.from_settings(settings, Shelf(), HandClock())
+            bot = make_client(settings, Shelf(), HandClock())
             channel: Channel = bot
             await bot.open()
             await channel.send("oUSER", HELLO, permit=lambda: True)

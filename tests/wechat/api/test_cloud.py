@@ -35,6 +35,7 @@ from wxbot.errors import (
 )
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, TextReply
+from wxbot.server.assembly import make_client
 from wxbot.settings.environment import load_settings
 from wxbot.wechat.api.client import WeChatClient
 from wxbot.wechat.api.cloud import CloudFileTokens, NoTokens
@@ -52,7 +53,7 @@ async def client(mode: str, base: str, **changed: Any) -> AsyncIterator[WeChatCl
     settings = load_settings(
         env_file=None, **{"appid": "wx1", "cloud_call": mode, "api_base": base, "api_timeout": 2, **changed}
     )
-    made = WeChatClient.from_settings(settings, Shelf(broken=True), HandClock())
+    made = make_client(settings, Shelf(broken=True), HandClock())
     await made.open()
     try:
         yield made
@@ -99,7 +100,7 @@ def test_in_token_mode_the_files_token_goes_by_its_own_name(
 @pytest.mark.parametrize("mode", ["open", "token"])
 def test_the_usual_address_is_without_tls(mode: str) -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call=mode)
-    assert WeChatClient.from_settings(settings, Shelf(), HandClock())._address.base == "http://api.weixin.qq.com"
+    assert make_client(settings, Shelf(), HandClock())._address.base == "http://api.weixin.qq.com"
 
 
 def a_file(folder: Path, content: str = TOKEN + "\n") -> Path:
@@ -258,7 +259,7 @@ def test_elsewhere_these_errors_are_wechats_own() -> None:
         token = {"access_token": TOKEN, "expires_in": 7200}
         async with api(token, errcode(85107), page(502)) as wechat:
             settings = load_settings(env_file=None, appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
-            bot = WeChatClient.from_settings(settings, Shelf(), HandClock())
+            bot = make_client(settings, Shelf(), HandClock())
             await bot.open()
             refused, lost = await error_of(bot.send("oUSER", HELLO)), await error_of(bot.send("oUSER", HELLO))
             await bot.close()

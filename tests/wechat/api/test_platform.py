@@ -26,6 +26,7 @@ from wxbot.model.replies import (
     VideoReply,
     VoiceReply,
 )
+from wxbot.server.assembly import make_client
 from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeCloud, FakeWeChat
 from wxbot.testing.envelope import Format, from_text
@@ -62,7 +63,7 @@ REPLIES: list[Reply] = [
 async def client(wechat: FakeWeChat, cloud: FakeCloud | None = None, **more: Any) -> AsyncIterator[WeChatClient]:
     settings = wechat.settings() if cloud is None else cloud.settings(wechat)
     overrides = {**{name.removeprefix("WXBOT_").lower(): value for name, value in settings.items()}, **more}
-    made = WeChatClient.from_settings(load_settings(env_file=None, **overrides), Shelf(), HandClock())
+    made = make_client(load_settings(env_file=None, **overrides), Shelf(), HandClock())
     await made.open()
     try:
         yield made

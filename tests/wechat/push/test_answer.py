@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wxbot.errors import PushRefused
 from wxbot.model.replies import NewsReply, TextReply
-from wxbot.server.assembly import callback_for
+from wxbot.server.assembly import make_callback
 from wxbot.settings.environment import load_settings
 from wxbot.testing import envelope
 from wxbot.testing.envelope import Format, Keys, Mode
@@ -219,12 +219,12 @@ def test_nothing_is_verified_there() -> None:
     ],
 )
 def test_a_token_means_signed_pushes(settings: dict[str, Any], kind: type[object]) -> None:
-    assert type(callback_for(load_settings(env_file=None, appid="wx1", **settings))) is kind
+    assert type(make_callback(load_settings(env_file=None, appid="wx1", **settings))) is kind
 
 
 def test_headers_count_for_nothing_where_there_is_a_token() -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call="open", token="tok", aes_key=KEYS.aes_key)
     with pytest.raises(PushRefused):
-        callback_for(settings).open({}, clear("json"), NOW, NOW, SOURCE)
+        make_callback(settings).open({}, clear("json"), NOW, NOW, SOURCE)
     query, body = envelope.push(TEXT, KEYS, "safe", "json", str(NOW), "n1")
-    assert callback_for(settings).open(query, body, NOW, NOW, {}) is not None
+    assert make_callback(settings).open(query, body, NOW, NOW, {}) is not None

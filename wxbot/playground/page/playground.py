@@ -98,7 +98,7 @@ class Scene:
 
     def user_state(self, user: User) -> Json:
         is_mini_program = self.wechat.platform.account.kind == "miniprogram"
-        return user_state(user, self.world.began, is_mini_program or user.openid in self._followers)
+        return user_state(self.wechat, user, self.world.began, is_mini_program or user.openid in self._followers)
 
     def knobs(self) -> Json:
         wechat = self.wechat

@@ -89,9 +89,9 @@ class RowBook:
         }
 
 
-def user_state(user: User, began: float, follows: bool) -> Json:
+def user_state(wechat: FakeWeChat, user: User, began: float, follows: bool) -> Json:
     """How a user stands with the account, as the page shows it at a glance."""
-    standing = user.wechat.platform.standing_of(user.openid)
+    standing = wechat.platform.standing_of(user.openid)
     typing_until = standing.typing_since + SHOWING
     return {
         "name": user.name,

@@ -18,7 +18,7 @@ from wxbot.playground import transcript as t
 from wxbot.playground.replay.visible import TYPING
 
 _COLUMNS = 88
-_TAKEN = {"base64", "chat", "clock", "dict", "list", "re", "replies", "str", "test", "time", "wechat"}
+_TAKEN = {"base64", "clock", "dict", "list", "re", "replies", "str", "test", "time", "wechat", "wechat_for"}
 _INLINE_BYTES = 48
 
 
@@ -151,7 +151,7 @@ class _Source:
             _docstring(f"What was played in the simulator: {title}."),
             "",
             *([*modules, ""] if modules else []),
-            f"from wxbot.testing import {', '.join([*testing, 'chat'])}",
+            f"from wxbot.testing import {', '.join([*testing, 'wechat_for'])}",
             "",
             *self._helpers(),
         ]
@@ -173,12 +173,8 @@ class _Source:
         indent = "    "
         if self._needs_clock:
             lines.append(f"{indent}clock = LeapingClock()")
-        first = next(iter(self._users.values()))
-        lines += _laid_out(indent, "with ", self._chat(), f" as {first}:")
-        others = [(name, variable) for name, variable in self._users.items() if variable != first]
-        if others or any(map(_USES_WECHAT.match, self._lines)):
-            lines.append(f"{indent * 2}wechat = {first}.wechat")
-        for name, variable in others:
+        lines += _laid_out(indent, "with ", self._wechat(), " as wechat:")
+        for name, variable in self._users.items():
             lines += _laid_out(indent * 2, f"{variable} = ", _call("wechat.user", name))
         return lines + self._lines
 
@@ -194,9 +190,9 @@ class _Source:
     def _waits(self) -> bool:
         return any(isinstance(step, t.Waits) for step in self._transcript.steps)
 
-    def _chat(self) -> _Group:
+    def _wechat(self) -> _Group:
         transcript = self._transcript
-        choices: dict[str, object] = {"name": next(iter(self._users))}
+        choices: dict[str, object] = {}
         if self._needs_clock:
             choices["clock"] = _Code("clock")
         choices |= {"mode": transcript.mode, "format": transcript.format}
@@ -205,7 +201,7 @@ class _Source:
         choices["plugin_folders"] = self._plugin_folders
         if self._plugins:
             choices["plugins"] = self._plugins
-        return _call("chat", **choices)
+        return _call("wechat_for", **choices)
 
     # -- steps
 
@@ -311,7 +307,6 @@ class _Source:
         return []
 
 
-_USES_WECHAT = re.compile(r"\s+(?:\w+ = )?wechat\.")
 _TYPING = '("Typing", "CancelTyping")'
 _LIKE = [
     "",

@@ -343,8 +343,8 @@ _DEEDS: dict[type[t.UserStep], Callable[[Any, User], Push]] = {
     t.Scans: lambda step, user: user.scans(step.scene, step.ticket),
     t.Clicks: lambda step, user: user.clicks(step.key),
     t.Views: lambda step, user: user.views(step.url, step.menu_id),
-    t.Does: lambda step, user: user.wechat.act(user, "event", {"Event": step.event, **step.fields}),
-    t.Sends: lambda step, user: user.wechat.act(user, step.msg_type, step.fields),
+    t.Does: lambda step, user: user.does(step.event, **step.fields),
+    t.Sends: lambda step, user: user.sends(step.msg_type, **step.fields),
 }
 
 

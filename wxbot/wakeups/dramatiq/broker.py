@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
@@ -207,18 +206,3 @@ def _counting() -> Middleware | None:
     from dramatiq.middleware.prometheus import Prometheus
 
     return Prometheus()
-
-
-def make_broker(url: str) -> HintBroker:
-    """The broker at ``url``, not connected yet: one for each waker or reader, made after gunicorn has forked.
-
-    ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.store.redis.address``; RabbitMQ as ``amqp://`` or, over
-    TLS, ``amqps://``. Raises ValueError for an address that cannot be read, without quoting it.
-    """
-    if re.match("amqps?://", url):
-        from wxbot.wakeups.dramatiq.rabbitmq import RabbitmqHints  # here: who has no RabbitMQ need not have pika
-
-        return RabbitmqHints(url, middleware())
-    from wxbot.wakeups.dramatiq.redis import RedisHints
-
-    return RedisHints(url, middleware())

@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Protocol
 
 from yarl import URL
@@ -19,16 +18,13 @@ from wxbot.clock import Clock
 from wxbot.errors import AccountNotAllowed, AnswerLost, MediaGone, NotReached, TokenRefused, WxbotError
 from wxbot.model.media import Media
 from wxbot.model.replies import Reply
-from wxbot.settings.schema import Settings
 from wxbot.store.port import MediaShelf, TokenShelf
 from wxbot.typing_indicator.port import Permit, TypingCommand
 from wxbot.wechat.api.address import ApiAddress
-from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
 from wxbot.wechat.api.media_cache import MediaCache
 from wxbot.wechat.api.media_calls import MediaCalls, ReadAnswer
 from wxbot.wechat.api.send_body import send_body
 from wxbot.wechat.api.token import TokenProvider, Tokens
-from wxbot.wechat.api.token_call import TokenCall
 from wxbot.wechat.api.wechatpy_bridge import ThreadTokens, wechatpy_client
 from wxbot.wechat.http.transport import Limits, Transport, answer_of, limits
 
@@ -88,27 +84,6 @@ class WeChatClient:
         self._wechatpy: Any = None
         self._files = MediaCalls(tokens, address, seconds=timeout * MEDIA_TIMEOUTS, read_answer=read_answer)
         self._cache = MediaCache(appid, self._files.upload, shelf, clock)
-
-    @classmethod
-    def from_settings(cls, settings: Settings, shelf: Shelf, clock: Clock) -> WeChatClient:
-        """A client with its own transport and token provider. Nothing is opened yet.
-
-        With cloud call it has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
-        """
-        transport = Transport()
-        mode = settings.cloud_call
-        return cls(
-            appid=settings.appid,
-            transport=transport,
-            tokens=_tokens_for(settings, transport, shelf, clock),
-            shelf=shelf,
-            clock=clock,
-            address=_address_for(settings),
-            read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),
-            timeout=settings.api_timeout,
-            typing_path=settings.typing_path,
-            business_id=settings.business_id,
-        )
 
     async def open(self) -> None:
         """Create the connection pool on the running loop (after any fork); no connection is made yet."""
@@ -225,29 +200,6 @@ class WeChatClient:
             error.errmsg,
             _TYPING_HINTS.get(error.errcode, _TYPING_HINTS[40200]),
         )
-
-
-def _tokens_for(settings: Settings, transport: Transport, shelf: TokenShelf, clock: Clock) -> Tokens:
-    if settings.cloud_call == "open":
-        return NoTokens()
-    if settings.cloud_call == "token":
-        return CloudFileTokens(settings.cloud_token_file)
-    fetch = TokenCall(
-        transport,
-        appid=settings.appid,
-        secret=settings.secret.get_secret_value(),
-        api_base=settings.api_base,
-        kind=settings.token_call,
-        seconds=settings.api_timeout,
-    )
-    return TokenProvider(settings.appid, fetch, shelf, clock, settings.api_timeout)
-
-
-def _address_for(settings: Settings) -> ApiAddress:
-    if settings.cloud_call == "off":
-        return ApiAddress(settings.api_base)
-    parameter = CLOUD_TOKEN_PARAMETER if settings.cloud_call == "token" else ""
-    return ApiAddress(settings.api_base, parameter, settings.appid if settings.cloud_from_appid else "")
 
 
 _TYPING_HINTS: Mapping[int, str] = {

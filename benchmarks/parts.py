@@ -18,7 +18,7 @@ from yarl import URL
 from benchmarks.crowd import KEYS, visits
 from benchmarks.report import Row
 from benchmarks.servers import ROOT
-from wxbot.store.records import Arrival, ConversationKey
+from wxbot.store.records import ConversationKey, IncomingMessage
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.wechat.http.transport import Transport, limits
 from wxbot.wechat.push.callback import Callback, single_values
@@ -55,7 +55,7 @@ def accept(folder: Path, *, full_sync: bool, count: int = 1600) -> list[Row]:
     for threads in (1, WEBHOOK_THREADS):
         arrivals = _arrivals(ROUNDS * count)
 
-        def keep(amount: int, arrivals: Iterator[Arrival] = arrivals) -> None:
+        def keep(amount: int, arrivals: Iterator[IncomingMessage] = arrivals) -> None:
             for _ in range(amount):
                 store.accept(next(arrivals))
 
@@ -73,13 +73,13 @@ def accept(folder: Path, *, full_sync: bool, count: int = 1600) -> list[Row]:
     return rows
 
 
-def _arrivals(count: int) -> Iterator[Arrival]:
+def _arrivals(count: int) -> Iterator[IncomingMessage]:
     made = []
     for _ in range(count):
         openid = f"oBench{next(_numbers):022d}"
         fields = {"FromUserName": openid, "MsgType": "text", "Content": "你好，请问什么时候发货？", "MsgId": 1}
         now = time.time()
-        made.append(Arrival(ConversationKey(KEYS.appid, openid), "m:1:1", fields, now, now))
+        made.append(IncomingMessage(ConversationKey(KEYS.appid, openid), "m:1:1", fields, now, now))
     return iter(made)
 
 

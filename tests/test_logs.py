@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.logs import RedactingFormatter, configure_logging, speak_of, speaking_of
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
@@ -215,7 +215,7 @@ class LeakyBot:
     max_body_bytes = 1000
 
     def verify(self, query: list[tuple[str, str]]) -> str:
-        raise PushRefused(f"no: {dict(query)['echostr']}")
+        raise InvalidPush(f"no: {dict(query)['echostr']}")
 
     def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> None:
         raise ValueError(body.decode())

@@ -1,6 +1,6 @@
 """wxbot: a chatbot framework for WeChat customer-service messages. What a plugin author imports, and nothing else."""
 
-from wxbot.errors import MediaGone, NotNow, PluginError, ReplyRefused, WeChatError
+from wxbot.errors import InvalidReply, MediaNotFound, PluginError, SendNotAllowed, WeChatError
 from wxbot.model.media import Media
 from wxbot.model.messages import (
     AgentSessionEvent,
@@ -61,7 +61,7 @@ __all__ = [
     "LocationEvent",
     "LocationMessage",
     "Media",
-    "MediaGone",
+    "MediaNotFound",
     "MediaMessage",
     "MenuClickEvent",
     "MenuItem",
@@ -75,11 +75,11 @@ __all__ = [
     "MiniProgramPageReply",
     "MusicReply",
     "NewsReply",
-    "NotNow",
+    "SendNotAllowed",
     "Plugin",
     "PluginError",
     "Reply",
-    "ReplyRefused",
+    "InvalidReply",
     "ScanEvent",
     "ShortVideoMessage",
     "SubscribeEvent",

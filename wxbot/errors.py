@@ -5,27 +5,27 @@
     WxbotError
     ├── ConfigError            settings that cannot work, all problems in one report
     ├── PluginError            a plugin broke its contract; names plugin and function
-    ├── ReplyRefused           a reply that cannot be sent as it is; names its kind or file, and the limit
-    ├── NotNow                 this user may not be written to now; says since when and why
-    ├── PushRefused            a push that must not be believed; becomes a 4xx
-    ├── AnswerLate             the answer to a push is not ready; WeChat asks again
+    ├── InvalidReply           a reply that cannot be sent as it is; names its kind or file, and the limit
+    ├── SendNotAllowed                 this user may not be written to now; says since when and why
+    ├── InvalidPush            a push that must not be believed; becomes a 4xx
+    ├── ReplyNotReady             the answer to a push is not ready; WeChat asks again
     ├── StoreUnavailable       the store cannot promise anything now; becomes a 500
-    │   └── HalfCopy           what it holds of the account is half a copy, and nobody may work it
+    │   └── IncompleteCopy           what it holds of the account is half a copy, and nobody may work it
     ├── CopyFailed             a store was not copied to another one; says what to do
     ├── LeaseLost              another process owns this conversation by now
     └── WeChatError            a call to WeChat's API did not end well
-        ├── NotReached         WeChat never saw the call: safe to repeat
+        ├── RequestNotSent         WeChat never saw the call: safe to repeat
         ├── TokenUnavailable   no access token until a person mends something; nothing was sent
-        ├── AnswerLost         WeChat may have acted on the call: never repeat a send
+        ├── DeliveryUnknown         WeChat may have acted on the call: never repeat a send
         └── ApiError           WeChat answered with an errcode
             ├── SystemBusy         -1, 45011: worth another try
             ├── TokenRefused       40001, 40014, 41001, 42001
-            ├── TypingWindowShut   45080: no interaction in the last 30 seconds
+            ├── TypingWindowClosed   45080: no interaction in the last 30 seconds
             ├── AlreadyTyping      45081: Typing is showing
             ├── AccountNotAllowed  40101, 40200, 48001, 48004, 85105, 85107: no such call for this account or address
-            ├── MediaGone          40007: WeChat does not have, or no longer has, this file
-            ├── ReplyWindowShut    45015: the user must write first
-            └── ReplyQuotaSpent    45047: no messages left until the user writes
+            ├── MediaNotFound          40007: WeChat does not have, or no longer has, this file
+            ├── ReplyWindowClosed    45015: the user must write first
+            └── ReplyQuotaExceeded    45047: no messages left until the user writes
 
 No text here ever holds a secret or a URL with a token in it.
 """
@@ -53,15 +53,15 @@ class PluginError(WxbotError):
     """A plugin or one of its handlers broke the contract of docs/plugins.md."""
 
 
-class ReplyRefused(WxbotError):
+class InvalidReply(WxbotError):
     """A reply that cannot be sent as it is: a kind this account has not, a file too large or of a wrong type."""
 
 
-class NotNow(WxbotError):
+class SendNotAllowed(WxbotError):
     """WeChat does not let this user be written to now: they must do something first. Nothing was sent."""
 
 
-class PushRefused(WxbotError):
+class InvalidPush(WxbotError):
     """A push that is not to be believed or cannot be read: answered with ``status`` and ``reason``.
 
     ``reason`` is one line, safe to log and to answer with.
@@ -73,7 +73,7 @@ class PushRefused(WxbotError):
         self.status = status
 
 
-class AnswerLate(WxbotError):
+class ReplyNotReady(WxbotError):
     """The answer to a push is not ready yet. WeChat has hung up by now, and delivers the same push again."""
 
 
@@ -81,7 +81,7 @@ class StoreUnavailable(WxbotError):
     """The store cannot keep a promise now (locked, full, gone). WeChat gets a 500 and delivers again."""
 
 
-class HalfCopy(StoreUnavailable):
+class IncompleteCopy(StoreUnavailable):
     """Copying the account into this store was begun and not finished: nothing of it is taken or answered."""
 
     def __init__(self, appid: str) -> None:
@@ -105,7 +105,7 @@ class WeChatError(WxbotError):
     retryable: ClassVar[bool] = False
 
 
-class NotReached(WeChatError):
+class RequestNotSent(WeChatError):
     """The call never reached WeChat (no connection, no token): repeating it cannot double anything."""
 
     retryable = True
@@ -115,7 +115,7 @@ class TokenUnavailable(WeChatError):
     """WeChat gives this account no token until a person mends something; the text says what. Nothing was sent."""
 
 
-class AnswerLost(WeChatError):
+class DeliveryUnknown(WeChatError):
     """The call was written but its answer never came: WeChat may have acted on it."""
 
 
@@ -142,7 +142,7 @@ class TokenRefused(ApiError):
     """40001, 40014, 41001, 42001: the access token is not, or no longer, the right one."""
 
 
-class TypingWindowShut(ApiError):
+class TypingWindowClosed(ApiError):
     """45080: no message from or to this user in the last 30 seconds."""
 
 
@@ -154,15 +154,15 @@ class AccountNotAllowed(ApiError):
     """40101, 40200, 48001, 48004, 85105, 85107: this account, or this address, does not offer the call."""
 
 
-class MediaGone(ApiError):
+class MediaNotFound(ApiError):
     """40007: WeChat has no such file, or no longer: temporary media live for three days."""
 
 
-class ReplyWindowShut(ApiError):
+class ReplyWindowClosed(ApiError):
     """45015: outside the time in which this user may be answered, or the user has left."""
 
 
-class ReplyQuotaSpent(ApiError):
+class ReplyQuotaExceeded(ApiError):
     """45047: every message the user's last action allowed has been sent."""
 
 
@@ -173,7 +173,7 @@ _BY_ERRCODE: dict[int, type[ApiError]] = {
     40014: TokenRefused,
     41001: TokenRefused,
     42001: TokenRefused,
-    45080: TypingWindowShut,
+    45080: TypingWindowClosed,
     45081: AlreadyTyping,
     40101: AccountNotAllowed,
     40200: AccountNotAllowed,
@@ -181,9 +181,9 @@ _BY_ERRCODE: dict[int, type[ApiError]] = {
     48004: AccountNotAllowed,
     85105: AccountNotAllowed,
     85107: AccountNotAllowed,
-    40007: MediaGone,
-    45015: ReplyWindowShut,
-    45047: ReplyQuotaSpent,
+    40007: MediaNotFound,
+    45015: ReplyWindowClosed,
+    45047: ReplyQuotaExceeded,
 }
 
 

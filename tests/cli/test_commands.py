@@ -15,7 +15,7 @@ import pytest
 
 from tests.servers.processes import Port, Process, wait_until
 from wxbot.model import accounts as capabilities
-from wxbot.store.records import Arrival, ConversationKey, HandOver, Outcome
+from wxbot.store.records import ConversationKey, Handover, IncomingMessage, Outcome
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat
 
@@ -123,8 +123,8 @@ def test_dead_letters_are_listed_shown_retried_and_dropped(shell: Shell) -> None
 
 
 def test_users_who_are_with_agents_are_listed_and_given_back(shell: Shell) -> None:
-    hand_over(shell.store, "alice", HandOver(4_000_000_000.0, "kf1@shop"))
-    hand_over(shell.store, "bob", HandOver(4_000_003_600.0))
+    hand_over(shell.store, "alice", Handover(4_000_000_000.0, "kf1@shop"))
+    hand_over(shell.store, "bob", Handover(4_000_003_600.0))
     listed = shell.wxbot("handovers", "list", TZ="Asia/Shanghai")
     assert listed.stdout.splitlines() == [
         "oalice  kf1@shop  until 2096-10-02 15:06:40+08:00",
@@ -288,7 +288,7 @@ def test_dead_letters_are_those_of_the_account_that_is_named(town: Town) -> None
 
 
 def test_hand_overs_are_those_of_the_account_that_is_named(town: Town) -> None:
-    hand_over(town.store, "alice", HandOver(4_000_000_000.0))
+    hand_over(town.store, "alice", Handover(4_000_000_000.0))
     assert "1 user(s)." in town.wxbot("handovers", "list", "--account", "orders").stdout
     assert "No user" in town.wxbot("handovers", "list", "--account", "club").stdout
     assert town.wxbot("handovers", "end", "oalice", "--account", "club").returncode == 1
@@ -375,14 +375,14 @@ def test_help_and_version_need_no_settings() -> None:
     assert run(bare, "--version").stdout.startswith("wxbot, version ")
 
 
-def hand_over(path: Path, name: str, to: HandOver) -> None:
+def hand_over(path: Path, name: str, to: Handover) -> None:
     """The user ``name`` is with human agents."""
     store = SqliteStore(path)
     store.open()
     key = ConversationKey("wx0123456789abcdef", f"o{name}")
     fields = {"MsgType": "text", "Content": "a person, please", "FromUserName": key.openid, "CreateTime": 1}
     try:
-        store.accept(Arrival(key, "m:1", fields, 1.0, 1.0, hand_over=to, for_agents=True))
+        store.accept(IncomingMessage(key, "m:1", fields, 1.0, 1.0, handover=to, for_agents=True))
     finally:
         store.close()
 
@@ -402,7 +402,7 @@ def bury(path: Path, name: str, appid: str = "wx0123456789abcdef", *, unsent: tu
         return claim.pending.seq
 
     try:
-        assert store.accept(Arrival(key, "m:1", fields, 1.0, 1.0)).new
+        assert store.accept(IncomingMessage(key, "m:1", fields, 1.0, 1.0)).new
         return asyncio.run(work())
     finally:
         store.close()

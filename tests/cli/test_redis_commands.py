@@ -11,7 +11,7 @@ from tests.cli.test_commands import Shell, Town, town
 from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
-from wxbot.store.records import Arrival, ConversationKey, HandOver
+from wxbot.store.records import ConversationKey, Handover, IncomingMessage
 from wxbot.store.redis.store import RedisStore
 from wxbot.testing import FakeWeChat
 
@@ -126,8 +126,8 @@ def test_users_who_are_with_agents_are_listed_and_given_back(town: Town, empty_r
     store.open()
     try:
         fields = {"MsgType": "text", "Content": "a person, please", "FromUserName": user.openid, "CreateTime": 1}
-        with_agent = HandOver(4_000_000_000.0, "kf1@shop")
-        store.accept(Arrival(user, "m:1", fields, 1.0, 1.0, hand_over=with_agent, for_agents=True))
+        with_agent = Handover(4_000_000_000.0, "kf1@shop")
+        store.accept(IncomingMessage(user, "m:1", fields, 1.0, 1.0, handover=with_agent, for_agents=True))
     finally:
         store.close()
 

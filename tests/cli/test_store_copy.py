@@ -21,7 +21,7 @@ from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
 from wxbot.cli import operate
 from wxbot.cli.main import main
-from wxbot.store.records import Arrival, ConversationKey, Outcome
+from wxbot.store.records import ConversationKey, IncomingMessage, Outcome
 from wxbot.store.sqlite import copying as sqlite_bulk
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat
@@ -54,7 +54,7 @@ def accept(path: Path, name: str, *texts: str, appid: str = APPID) -> None:
     fields = {"MsgType": "text", "FromUserName": key.openid, "CreateTime": 1}
     try:
         for text in texts:
-            assert store.accept(Arrival(key, f"m:{text}", {**fields, "Content": text}, now, now)).new
+            assert store.accept(IncomingMessage(key, f"m:{text}", {**fields, "Content": text}, now, now)).new
     finally:
         store.close()
 

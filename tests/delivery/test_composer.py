@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wxbot.delivery.composer import Outgoing
-from wxbot.errors import ReplyRefused
+from wxbot.delivery.composer import Composer
+from wxbot.errors import InvalidReply
 from wxbot.model.accounts import ACCOUNTS, AccountKind, reply_kinds
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, LinkReply, MiniProgramPageReply, NewsReply, Reply, TextReply, VideoReply
@@ -15,8 +15,8 @@ MP4 = b"\x00\x00\x00\x18ftypmp42"
 JPEG = b"\xff\xd8\xff" + bytes(10)
 
 
-def account(kind: AccountKind, **more: object) -> Outgoing:
-    return Outgoing(account_kind=kind, kinds=reply_kinds(kind), **more)  # type: ignore[arg-type]
+def account(kind: AccountKind, **more: object) -> Composer:
+    return Composer(account_kind=kind, kinds=reply_kinds(kind), **more)  # type: ignore[arg-type]
 
 
 def test_long_text_comes_in_parts_and_blank_text_not_at_all() -> None:
@@ -48,13 +48,13 @@ def test_files_are_read_and_every_field_that_holds_one() -> None:
     ],
 )
 def test_what_cannot_be_sent_is_named(kind: AccountKind, reply: Reply, words: str) -> None:
-    with pytest.raises(ReplyRefused) as caught:
+    with pytest.raises(InvalidReply) as caught:
         account(kind).messages(reply)
     assert words in str(caught.value)
 
 
 def test_the_kinds_can_be_set_where_sources_disagree() -> None:
-    assert Outgoing(kinds=frozenset({"text", "news"})).messages(NewsReply("t", "http://x.test"))
+    assert Composer(kinds=frozenset({"text", "news"})).messages(NewsReply("t", "http://x.test"))
 
 
 def test_every_account_can_send_text() -> None:

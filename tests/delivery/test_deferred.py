@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.delivery.composer import Outgoing
-from wxbot.delivery.deferred import MOST_KEPT, STATE_KEY, Rest, fit, rest_in, with_rest, without_hint
+from wxbot.delivery.composer import Composer
+from wxbot.delivery.deferred import (
+    MOST_ANNOUNCED,
+    STATE_KEY,
+    DeferredReplies,
+    deferred_in,
+    fit,
+    with_deferred,
+    without_notice,
+)
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MenuReply, Reply, TextReply
 
@@ -51,7 +59,7 @@ def test_who_gets_only_a_part_is_told_so(answer: list[Reply], left: int) -> None
 
 @given(answers)
 def test_who_has_read_something_may_be_given_nothing_but_the_hint(answer: list[Reply]) -> None:
-    now, kept, told = fit(pieces(answer), 1, LIMIT, HINT, may_only_hint=True)
+    now, kept, told = fit(pieces(answer), 1, LIMIT, HINT, may_be_notice_only=True)
     assert told
     assert not kept or (isinstance(now[-1], TextReply) and now[-1].text.endswith(HINT))
 
@@ -78,16 +86,16 @@ def test_what_is_kept_comes_back_and_plugins_keep_their_state() -> None:
         ImageReply(Media(b"\x00\xff", "image/png", "a.png")),
         MenuReply("head", [("1", "one")]),
     )
-    state = with_rest({"plugin": {"a": 1}}, Rest(replies, replies[:1]))
+    state = with_deferred({"plugin": {"a": 1}}, DeferredReplies(replies, replies[:1]))
     stored = json.loads(json.dumps(state))
-    assert rest_in(stored) == Rest(replies, replies[:1])
-    assert with_rest(stored, Rest()) == {"plugin": {"a": 1}}
+    assert deferred_in(stored) == DeferredReplies(replies, replies[:1])
+    assert with_deferred(stored, DeferredReplies()) == {"plugin": {"a": 1}}
 
 
 def test_pieces_of_one_text_are_put_together_as_they_were() -> None:
     """However often it is cut: no line break comes in where none was."""
     text = "一二三四五六七八九十，" * 60
-    answer: list[Reply] = list(Outgoing(text_bytes=LIMIT).messages(TextReply(text)))
+    answer: list[Reply] = list(Composer(text_bytes=LIMIT).messages(TextReply(text)))
     read = ""
     while answer:
         now, answer, _ = fit(answer, 2, LIMIT, HINT)
@@ -98,16 +106,23 @@ def test_pieces_of_one_text_are_put_together_as_they_were() -> None:
 def test_rests_add_up() -> None:
     """What goes on with the text that was just read comes first; what the user was never told of, in its order."""
     a, b, c = (TextReply(each) for each in "abc")
-    assert Rest(told=(a,)).plus([b], told=True) == Rest(told=(b, a))
-    assert Rest(told=(a,)).plus([b], told=False) == Rest(untold=(b,), told=(a,))
-    assert Rest(untold=(a,)).plus([b], told=False) == Rest(untold=(a, b))
-    assert Rest(untold=(a,)).plus([b, c], told=True) == Rest(untold=(a,), told=(b, c))
-    assert Rest(untold=(a,), told=(b,)).all_of_it() == [a, b]
+    assert DeferredReplies(announced=(a,)).plus([b], announced=True) == DeferredReplies(announced=(b, a))
+    assert DeferredReplies(announced=(a,)).plus([b], announced=False) == DeferredReplies(
+        unannounced=(b,), announced=(a,)
+    )
+    assert DeferredReplies(unannounced=(a,)).plus([b], announced=False) == DeferredReplies(unannounced=(a, b))
+    assert DeferredReplies(unannounced=(a,)).plus([b, c], announced=True) == DeferredReplies(
+        unannounced=(a,), announced=(b, c)
+    )
+    assert DeferredReplies(unannounced=(a,), announced=(b,)).in_order() == [a, b]
 
 
 def test_of_very_much_the_oldest_is_forgotten() -> None:
-    much = tuple(TextReply(str(number)) for number in range(MOST_KEPT))
-    assert Rest(told=much).plus([TextReply("new")], told=True).told == (TextReply("new"), *much[:-1])
+    much = tuple(TextReply(str(number)) for number in range(MOST_ANNOUNCED))
+    assert DeferredReplies(announced=much).plus([TextReply("new")], announced=True).announced == (
+        TextReply("new"),
+        *much[:-1],
+    )
 
 
 def test_a_single_message_that_is_left_is_no_mere_hint() -> None:
@@ -119,11 +134,11 @@ def test_a_single_message_that_is_left_is_no_mere_hint() -> None:
 def test_a_hint_can_be_taken_out_again(answer: list[Reply], left: int) -> None:
     now, kept, told = fit(pieces(answer), left, LIMIT, HINT)
     if kept and told:
-        again = [*without_hint(now, HINT), *kept]
+        again = [*without_notice(now, HINT), *kept]
         assert HINT not in "".join(each.text for each in again if isinstance(each, TextReply))
         assert said(again) == said(pieces(answer))
 
 
 @pytest.mark.parametrize("kept", [{"untold": [{"kind": "hologram"}], "told": []}, {"told": 1}, ["odd"], 7])
 def test_what_another_version_kept_stays_where_it_is(kept: object) -> None:
-    assert rest_in({STATE_KEY: kept}) == Rest()
+    assert deferred_in({STATE_KEY: kept}) == DeferredReplies()

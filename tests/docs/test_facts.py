@@ -11,7 +11,7 @@ from tests.docs.documents import ROOT, blocks, code_words, prose, read, rows
 from wxbot.errors import ApiError, api_error
 from wxbot.model import messages
 from wxbot.model.accounts import AccountKind, kinds, table
-from wxbot.model.quota import QUOTAS, Allowance, parse_quota
+from wxbot.model.quota import ALLOWANCES, Allowance, parse_allowances
 from wxbot.model.replies import KINDS
 from wxbot.playground.demo import SCENES
 from wxbot.server.web import SEND_PATH
@@ -77,11 +77,11 @@ def test_the_quota_is_that_of_the_code() -> None:
     told: dict[AccountKind, dict[str, Allowance]] = {"miniprogram": {}, "official": {}, "unverified": {}}
     for row in rows(WECHAT):
         if len(row) == 6 and row[0] in ("MP", "OA"):
-            deed, allowance = next(iter(parse_quota(code_words(row[4])[0]).items()))
+            deed, allowance = next(iter(parse_allowances(code_words(row[4])[0]).items()))
             number, unit = row[3].split()
             assert Allowance(int(row[2]), int(number) * {"hours": 3600, "minute": 60}[unit]) == allowance
             told["miniprogram" if row[0] == "MP" else "official"][deed] = allowance
-    assert told == QUOTAS
+    assert told == ALLOWANCES
 
 
 LOG_LINES = [

@@ -143,7 +143,7 @@ class Deployment:
             "WXBOT_PLUGIN_FOLDERS": str(PLUGINS),
             "WXBOT_PLUGIN_HANDLERS_PORT": str(stage.port),
             "WXBOT_LEASE_SECONDS": "2",
-            "WXBOT_SWEEP_SECONDS": "0.2",
+            "WXBOT_POLL_SECONDS": "0.2",
             "WXBOT_DRAIN_SECONDS": "8",
             "WEB_CONCURRENCY": "2",
             "PYTHONUNBUFFERED": "1",

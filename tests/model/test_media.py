@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 from wxbot.model.media import MAX_BYTES, Media, MediaKind, content_type_of, read_media
 
 JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 20
@@ -44,7 +44,7 @@ KINDS: tuple[MediaKind, ...] = get_args(MediaKind)
 
 
 def refusal(source: Any, kind: MediaKind = "image", limits: Mapping[MediaKind, int] = MAX_BYTES) -> str:
-    with pytest.raises(ReplyRefused) as caught:
+    with pytest.raises(InvalidReply) as caught:
         read_media(source, kind, limits)
     assert caught.value.__cause__ is None
     return str(caught.value)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.model.quota import QUOTAS, Allowance, Budget, allowance_for, parse_quota
-from wxbot.model.user_actions import DEEDS
+from wxbot.model.quota import ALLOWANCES, Allowance, Quota, allowance_for, parse_allowances
+from wxbot.model.user_actions import USER_ACTIONS
 
 TWO_DAYS = 48 * 3600.0
 
@@ -32,7 +32,7 @@ TWO_DAYS = 48 * 3600.0
     ],
 )
 def test_what_a_deed_allows(fields: dict[str, str], account: str, allowed: tuple[int, float] | None) -> None:
-    assert allowance_for(fields, QUOTAS[account]) == allowed  # type: ignore[index]
+    assert allowance_for(fields, ALLOWANCES[account]) == allowed  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_a_deed_allows(fields: dict[str, str], account: str, allowed: tuple
     ],
 )
 def test_a_table_is_read(text: str, table: dict[str, Allowance]) -> None:
-    assert parse_quota(text) == table
+    assert parse_allowances(text) == table
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ def test_a_table_is_read(text: str, table: dict[str, Allowance]) -> None:
 )
 def test_a_bad_row_is_named(row: str) -> None:
     with pytest.raises(ValueError, match="is no row of a quota") as caught:
-        parse_quota(f"enter=2/1m, {row}")
+        parse_allowances(f"enter=2/1m, {row}")
     assert repr(row) in str(caught.value)
 
 
-@given(st.sampled_from(DEEDS), st.integers(0, 9999), st.integers(0, 999_999), st.sampled_from("smhd"))
+@given(st.sampled_from(USER_ACTIONS), st.integers(0, 9999), st.integers(0, 999_999), st.sampled_from("smhd"))
 def test_every_row_that_can_be_written_can_be_read(deed: str, messages: int, time: int, unit: str) -> None:
     seconds = time * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[unit]
-    assert parse_quota(f"{deed}={messages}/{time}{unit}") == {deed: Allowance(messages, seconds)}
+    assert parse_allowances(f"{deed}={messages}/{time}{unit}") == {deed: Allowance(messages, seconds)}
 
 
-def test_a_budget_ends_with_its_time() -> None:
-    budget = Budget(3, 100.0)
-    assert [budget.at(now) for now in (99.9, 100.0, 101.0)] == [3, 0, 0]
+def test_a_quota_ends_with_its_time() -> None:
+    quota = Quota(3, 100.0)
+    assert [quota.at(now) for now in (99.9, 100.0, 101.0)] == [3, 0, 0]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 from wxbot.model.media import Media, MediaKind
 from wxbot.model.replies import (
     KINDS,
@@ -124,11 +124,11 @@ def test_what_a_file_holds_is_not_printed() -> None:
 @pytest.mark.parametrize("item", ["No", ("1",), ("1", ""), (1, "one"), MenuItem("", "x"), None])
 def test_what_is_no_item_of_a_menu_is_named(item: object) -> None:
     """A text of two letters is no pair."""
-    with pytest.raises(ReplyRefused, match="an item is MenuItem"):
+    with pytest.raises(InvalidReply, match="an item is MenuItem"):
         MenuReply("ok?", [item])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("parts", [("", "wx1", "p"), ("t", "", "p"), ("t", "wx1", "")])
 def test_a_link_to_nowhere_is_refused(parts: tuple[str, str, str]) -> None:
-    with pytest.raises(ReplyRefused, match="needs a text, an appid and a path"):
+    with pytest.raises(InvalidReply, match="needs a text, an appid and a path"):
         mini_program_link(*parts)

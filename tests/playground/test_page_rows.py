@@ -19,7 +19,7 @@ from wxbot.testing import CLIP, PICTURE, FakeWeChat, ManualClock, Record, User
 from wxbot.testing.exchange import KEPT
 from wxbot.testing.rules import AccountKind
 
-Deed = Callable[[User], object]
+UserAction = Callable[[User], object]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ class Phone:
         self.alice = wechat.user("alice")
         self.caller = Caller(wechat)
 
-    def does(self, deed: Deed) -> dict[str, Any]:
+    def does(self, deed: UserAction) -> dict[str, Any]:
         """Alice does something; its bubble."""
         before = len(self.book.entries)
         push: Any = deed(self.alice)
@@ -86,7 +86,7 @@ class Phone:
 
 # -- what a user does
 
-MINI_PROGRAM: list[tuple[Deed, dict[str, Any]]] = [
+MINI_PROGRAM: list[tuple[UserAction, dict[str, Any]]] = [
     (lambda user: user.says("你好"), {"kind": "text", "text": "你好"}),
     (lambda user: user.sends_image(media_id="a/b"), {"kind": "image", "picture": "/media/a%2Fb"}),
     (
@@ -107,7 +107,7 @@ MINI_PROGRAM: list[tuple[Deed, dict[str, Any]]] = [
     (lambda user: user.does("odd", EventKey=7), {"kind": "event", "title": "odd", "description": "7"}),
     (lambda user: user.sends("odd", Content="x"), {"kind": "other", "title": "odd", "description": "[odd]"}),
 ]
-OFFICIAL: list[tuple[Deed, dict[str, Any]]] = [
+OFFICIAL: list[tuple[UserAction, dict[str, Any]]] = [
     (lambda user: user.sends_voice(media_id="V1"), {"kind": "voice", "media": "/media/V1"}),
     (lambda user: user.sends("video", MediaId="C1"), {"kind": "video", "media": "/media/C1"}),
     (
@@ -123,8 +123,8 @@ OFFICIAL: list[tuple[Deed, dict[str, Any]]] = [
         {"kind": "other", "title": "location", "description": "-1.5, 0"},
     ),
     (
-        lambda user: user.sends_link("News", "today", "http://127.0.0.1/n"),
-        {"kind": "link", "title": "News", "description": "today", "url": "http://127.0.0.1/n"},
+        lambda user: user.sends_link("LeaseUpdate", "today", "http://127.0.0.1/n"),
+        {"kind": "link", "title": "LeaseUpdate", "description": "today", "url": "http://127.0.0.1/n"},
     ),
     (lambda user: user.follows(), {"kind": "event", "title": "subscribe"}),
     (lambda user: user.follows("7"), {"kind": "event", "title": "subscribe", "description": "qrscene_7"}),
@@ -133,12 +133,12 @@ OFFICIAL: list[tuple[Deed, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("deed", "drawn"), MINI_PROGRAM)
-def test_what_a_user_of_a_mini_program_does(wechat: FakeWeChat, deed: Deed, drawn: dict[str, Any]) -> None:
+def test_what_a_user_of_a_mini_program_does(wechat: FakeWeChat, deed: UserAction, drawn: dict[str, Any]) -> None:
     assert Phone(wechat).does(deed) == {"side": "user", **drawn}
 
 
 @pytest.mark.parametrize(("deed", "drawn"), OFFICIAL)
-def test_what_a_user_of_an_official_account_does(official: FakeWeChat, deed: Deed, drawn: dict[str, Any]) -> None:
+def test_what_a_user_of_an_official_account_does(official: FakeWeChat, deed: UserAction, drawn: dict[str, Any]) -> None:
     assert Phone(official).does(deed) == {"side": "user", **drawn}
 
 

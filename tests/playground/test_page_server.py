@@ -349,7 +349,7 @@ def test_what_hides_a_secret_leaves_the_rest_alone(desk: Desk) -> None:
 
 # -- users and their deeds
 
-DEEDS: list[dict[str, Any]] = [
+USER_ACTIONS: list[dict[str, Any]] = [
     {"deed": "says", "text": "hi"},
     {"deed": "enters"},
     {"deed": "enters", "session_from": "shop"},
@@ -369,7 +369,7 @@ OFFICIAL_DEEDS: list[dict[str, Any]] = [
     {"deed": "video"},
     {"deed": "location", "latitude": 39.9, "longitude": 116.4, "label": "北京"},
     {"deed": "link"},
-    {"deed": "link", "title": "News", "description": "today", "url": "http://127.0.0.1/news"},
+    {"deed": "link", "title": "LeaseUpdate", "description": "today", "url": "http://127.0.0.1/news"},
     {"deed": "event", "event": "MASSSENDJOBFINISH"},
 ]
 
@@ -383,7 +383,7 @@ def pushed(desk: Desk, number: int) -> None:
 
 def test_everything_a_user_of_a_mini_program_does(desk: Desk) -> None:
     alice = desk.adds("alice")
-    for number, deed in enumerate(DEEDS, 1):
+    for number, deed in enumerate(USER_ACTIONS, 1):
         desk.lets(alice, **deed)
         pushed(desk, number)
 

@@ -21,7 +21,7 @@ from wxbot.testing import Allowance, FakeWeChat
 from wxbot.testing.api import Api, Call
 from wxbot.testing.background import Background
 from wxbot.testing.platform import Platform
-from wxbot.testing.push import Answered, Delivery
+from wxbot.testing.push import Answered, Outbox
 from wxbot.testing.server import Server
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class _Background(Background):
         self._thread.start()
 
 
-class _Delivery(Delivery):
+class _Delivery(Outbox):
     """A new connection for each push, to one of several addresses."""
 
     def __init__(

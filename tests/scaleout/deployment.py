@@ -17,8 +17,8 @@ from tests.scaleout.busy_wechat import BusyWeChat
 from tests.scaleout.network import Host, Network
 from tests.servers.processes import Process, wait_until
 from tests.servers.programs import REDIS, found
-from wxbot.wakeups.dramatiq.hints import queue_name
 from wxbot.wakeups.dramatiq.redis import NAMESPACE
+from wxbot.wakeups.dramatiq.waker import queue_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = Path(__file__).parent / "plugins"

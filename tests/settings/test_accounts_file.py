@@ -398,7 +398,7 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
         ("plugins = []", "plugins: must not be empty; leave it out for all plugins"),
         (
             'kind = "unverified"\nsend_kinds = ["link"]',
-            "send_kinds: link cannot be the answer to a push, and an unverified account sends nothing else; "
+            "reply_types: link cannot be the answer to a push, and an unverified account sends nothing else; "
             "it can have image, music, news, text, video, voice",
         ),
         (

@@ -165,11 +165,11 @@ def test_settings_show_no_secret(environment: Environment) -> None:
         "account_kind",
         "cloud_call",
         "quota",
-        "send_kinds",
+        "reply_types",
         "image_bytes",
         "ai_mark",
         "send_key",
-        "hand_over_seconds",
+        "handover_seconds",
     ],
 )
 def test_no_error_shows_a_secret_that_is_in_the_wrong_place(environment: Environment, name: str) -> None:
@@ -354,12 +354,12 @@ def test_numbers_are_finite(environment: Environment, name: str, number: str) ->
         ("cloud_from_appid", "perhaps"),
         ("image_bytes", "0"),
         ("ai_mark", "perhaps"),
-        ("hand_over_seconds", "0"),
-        ("send_kinds", "text,songs"),
+        ("handover_seconds", "0"),
+        ("reply_types", "text,songs"),
         ("continue_text", ""),
         ("continue_text", "…" * 101),
-        ("wait_text", ""),
-        ("wait_text", "…" * 501),
+        ("pending_text", ""),
+        ("pending_text", "…" * 501),
     ],
 )
 def test_a_bad_value_is_named(environment: Environment, name: str, value: str) -> None:
@@ -440,25 +440,25 @@ def test_the_kind_of_account_says_what_it_may_send(
 
 
 def test_an_account_may_send_what_is_said_for_it(environment: Environment) -> None:
-    environment.has(send_kinds=" text , image,")
+    environment.has(reply_types=" text , image,")
     assert load_settings().reply_kinds == {"text", "image"}
-    environment.has(send_kinds="")
+    environment.has(reply_types="")
     assert "miniprogrampage" in load_settings().reply_kinds
 
 
 def test_a_kind_of_reply_that_does_not_exist(environment: Environment) -> None:
-    environment.has(send_kinds="text,songs")
+    environment.has(reply_types="text,songs")
     (problem,) = problems()
-    assert problem.startswith("WXBOT_SEND_KINDS: number 2 is no kind of reply; there are ")
+    assert problem.startswith("WXBOT_REPLY_TYPES: number 2 is no kind of reply; there are ")
     assert all(kind in problem for kind in ("text", "image", "news"))
 
 
 def test_an_unverified_account_sends_what_a_push_can_be_answered_with(environment: Environment) -> None:
-    environment.has(account_kind="unverified", send_kinds="text,news")
+    environment.has(account_kind="unverified", reply_types="text,news")
     assert load_settings().reply_kinds == {"text", "news"}
-    environment.has(send_kinds="text,link")
+    environment.has(reply_types="text,link")
     assert problems() == (
-        "WXBOT_SEND_KINDS: link cannot be the answer to a push, and an unverified account sends nothing else; "
+        "WXBOT_REPLY_TYPES: link cannot be the answer to a push, and an unverified account sends nothing else; "
         "it can have image, music, news, text, video, voice",
     )
     environment.has(account_kind="miniprogram")
@@ -623,9 +623,9 @@ def test_a_key_that_could_be_guessed_or_never_sent(environment: Environment, key
 
 
 def test_words_are_separated_by_commas(environment: Environment) -> None:
-    assert load_settings().hand_back_words == ("返回机器人",)
-    environment.has(hand_back_words="bot, back", continue_words="")
-    assert load_settings().hand_back_words == ("bot", "back")
+    assert load_settings().resume_words == ("返回机器人",)
+    environment.has(resume_words="bot, back", continue_words="")
+    assert load_settings().resume_words == ("bot", "back")
     assert load_settings().continue_words == ()
 
 

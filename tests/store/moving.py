@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from tests.store.support import ALICE, APPID, BOB, KEPT, NOW, Place, RedisPlace, SqlitePlace, Stores, Worker, arrival
 from wxbot.errors import CopyFailed, StoreUnavailable
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.store.copying import End, copy
-from wxbot.store.copying_port import Bulk, Kept, Kind
-from wxbot.store.records import ConversationKey, HandOver
-from wxbot.store.redis.copying import RedisBulk
-from wxbot.store.sqlite.copying import SqliteBulk
+from wxbot.store.copying_port import BulkStore, Kind, StoredRecord
+from wxbot.store.records import ConversationKey, Handover
+from wxbot.store.redis.copying import RedisBulkStore
+from wxbot.store.sqlite.copying import SqliteBulkStore
 from wxbot.testing import ManualClock
 
 CAROL = ConversationKey("wxfedcba9876543210", "carol")
@@ -30,7 +30,7 @@ UNSENT = ({"kind": "text", "text": "not out yet"},)
 class Spot(Place, Protocol):
     """A place whose store can be copied."""
 
-    def bulk(self) -> Bulk: ...
+    def bulk(self) -> BulkStore: ...
 
     def alias(self) -> Spot:
         """The same place under another name."""
@@ -38,8 +38,8 @@ class Spot(Place, Protocol):
 
 
 class SqliteSpot(SqlitePlace):
-    def bulk(self) -> Bulk:
-        return SqliteBulk(self._folder / f"wxbot{self._round}.db", retention=KEPT)
+    def bulk(self) -> BulkStore:
+        return SqliteBulkStore(self._folder / f"wxbot{self._round}.db", retention=KEPT)
 
     def alias(self) -> Spot:
         link = self._folder / "link"
@@ -50,8 +50,8 @@ class SqliteSpot(SqlitePlace):
 
 
 class RedisSpot(RedisPlace):
-    def bulk(self) -> Bulk:
-        return RedisBulk(self._url, retention=KEPT)
+    def bulk(self) -> BulkStore:
+        return RedisBulkStore(self._url, retention=KEPT)
 
     def alias(self) -> Spot:
         spot = shallow_copy(self)
@@ -121,7 +121,7 @@ class Move:
 class Double:
     """A store that is not all that it seems."""
 
-    def __init__(self, bulk: Bulk) -> None:
+    def __init__(self, bulk: BulkStore) -> None:
         self.bulk = bulk
 
     def __getattr__(self, name: str) -> Any:
@@ -129,11 +129,11 @@ class Double:
 
     @classmethod
     def instead_of(cls, end: End) -> End:
-        return replace(end, bulk=cast(Bulk, cls(end.bulk)))
+        return replace(end, bulk=cast(BulkStore, cls(end.bulk)))
 
 
 class DiesHalfWay(Double):
-    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
         slices = 0
         async for kept in self.bulk.export(appid, now):
             yield kept
@@ -155,14 +155,14 @@ def die(worker: Worker, key: ConversationKey = ALICE, now: float = NOW, **more: 
 USERS = [ALICE, BOB, ConversationKey(APPID, "a:b*[c]"), ConversationKey(APPID, "a")]
 users = st.sampled_from(USERS)
 few = st.integers(0, 3)
-budgets = st.none() | st.builds(Budget, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
-hand_overs = st.sampled_from([None, None, HandOver(NOW + 2, "agent"), HandOver(NOW + 500), HandOver(0.0)])
-deeds = st.fixed_dictionaries({"budget": budgets, "hand_over": hand_overs, "for_agents": st.booleans()})
+budgets = st.none() | st.builds(Quota, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
+handovers = st.sampled_from([None, None, Handover(NOW + 2, "agent"), Handover(NOW + 500), Handover(0.0)])
+deeds = st.fixed_dictionaries({"quota": budgets, "hand_over": handovers, "for_agents": st.booleans()})
 accepts = st.tuples(st.just("accept"), users, st.integers(0, 8), deeds)
 works = st.tuples(
     st.just("work"),
     users,
-    st.sampled_from(["answered", "answered", "dead", "later", "back"]),
+    st.sampled_from(["done", "done", "dead", "retry", "released"]),
     st.fixed_dictionaries(
         {
             "sent": few,
@@ -170,8 +170,8 @@ works = st.tuples(
             "unsent": st.sampled_from([(), UNSENT]),
             "state": st.none() | st.dictionaries(st.sampled_from(["a", "吃"]), few | st.just("x"), max_size=2),
             "typing_until": st.sampled_from([0.0, NOW + 12.25]),
-            "budget": budgets,
-            "hand_over": hand_overs,
+            "quota": budgets,
+            "hand_over": handovers,
         }
     ),
 )
@@ -195,11 +195,11 @@ class Life:
     def _accept(self, key: ConversationKey, number: int, deed: dict[str, Any]) -> None:
         self.worker.accept(arrival(f"{number}", key, at=self.now, dedup_key=f"m:{number}:{key.openid}", **deed))
 
-    def _work(self, key: ConversationKey, verdict: Any, more: dict[str, Any]) -> None:
+    def _work(self, key: ConversationKey, status: Any, more: dict[str, Any]) -> None:
         if claim := self.worker.tries_to_claim(key, self.now):
             retry_at = self.now + 5.5
             self.worker.settles(
-                claim.lease, claim.pending, verdict, now=self.now, go_on=False, retry_at=retry_at, reason="so", **more
+                claim.lease, claim.pending, status, now=self.now, go_on=False, retry_at=retry_at, reason="so", **more
             )
 
     def _owner_dies(self, key: ConversationKey, typing: bool) -> None:
@@ -225,8 +225,8 @@ class Life:
 
     def tell(self) -> list[Any]:
         """Works everything off."""
-        told: list[Any] = [letters(self.worker), [self.worker.budget(key) for key in USERS]]
-        told.append(dict(self.worker.wait(self.worker.store.hand_overs(APPID, self.now, 100))))
+        told: list[Any] = [letters(self.worker), [self.worker.quota(key) for key in USERS]]
+        told.append(dict(self.worker.wait(self.worker.store.handovers(APPID, self.now, 100))))
         told += [sorted(self.worker.waiting(self.now + seconds)) for seconds in (0.0, 0.5, 3.0, 5.0, 10.0)]
         told += [self._work_off(key) for key in USERS]
         for letter in self.worker.wait(self.worker.store.dead_letters(APPID, 100)):

@@ -15,9 +15,9 @@ from typing import Any
 import redis
 
 from tests.store.support import ALICE, APPID, BOB, NOW, some
-from wxbot.delivery.deferred import Rest, with_rest
+from wxbot.delivery.deferred import DeferredReplies, with_deferred
 from wxbot.model.media import Media
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.model.replies import (
     ArticleReply,
     ImageReply,
@@ -33,9 +33,18 @@ from wxbot.model.replies import (
     VoiceReply,
     reply_to_json,
 )
-from wxbot.store.copying_port import Bulk, KeptConversation, KeptMessage, Trace
+from wxbot.store.copying_port import BulkStore, DedupRecord, StoredConversation, StoredMessage
 from wxbot.store.port import Store
-from wxbot.store.records import Arrival, Bid, ConversationKey, HandOver, Outcome, Pending, StoredMedia, StoredToken
+from wxbot.store.records import (
+    ClaimRequest,
+    ConversationKey,
+    Handover,
+    IncomingMessage,
+    Outcome,
+    PendingMessage,
+    StoredMedia,
+    StoredToken,
+)
 from wxbot.wechat.push.callback import dedup_key
 
 DATA = Path(__file__).parents[1] / "data" / "store_format"
@@ -70,15 +79,17 @@ LEFT_OVER = (reply_to_json(TextReply("left over")), reply_to_json(ImageReply(PIC
 TO_DO: tuple[dict[str, Any], ...] = (
     {"kind": "_doubtful", "reply": UNSENT[0]},
     UNSENT[5],
-    {"kind": "_hand_over", "until": NOW + 900, "agent": "kf2@shop"},
+    {"kind": "_handover", "until": NOW + 900, "agent": "kf2@shop"},
     {"kind": "_failure", "reason": "handler echo failed", "said": 2},
 )
 """What a turn leaves behind besides replies (wxbot/delivery/turn.py)."""
 RUN_AGAIN: tuple[dict[str, Any], ...] = (UNSENT[1], {"kind": "_again"})
 PLUGINS: dict[str, Any] = {"echo": {"count": 7, "names": ["阿明", None, True, 1.5], "nested": {"empty": {}}}}
-REST = Rest(untold=(TextReply("nobody told"), *REPLIES[2:4]), told=(TextReply("on request"), REPLIES[10]))
-STATE = with_rest(PLUGINS, REST)
-ONLY_TOLD = with_rest(PLUGINS, Rest(told=(TextReply("the rest"),)))
+REST = DeferredReplies(
+    unannounced=(TextReply("nobody told"), *REPLIES[2:4]), announced=(TextReply("on request"), REPLIES[10])
+)
+STATE = with_deferred(PLUGINS, REST)
+ONLY_TOLD = with_deferred(PLUGINS, DeferredReplies(announced=(TextReply("the rest"),)))
 TOKEN = StoredToken("this-is-no-real-token", NOW + 7200)
 
 
@@ -107,7 +118,7 @@ def _push(key: ConversationKey, **fields: Any) -> dict[str, Any]:
     return {"ToUserName": "gh_0123456789ab", "FromUserName": key.openid, "CreateTime": str(int(NOW)), **fields}
 
 
-async def live(store: Store, bulk: Bulk) -> None:
+async def live(store: Store, bulk: BulkStore) -> None:
     """Take an empty store through a life after which it holds everything."""
     await store.ping()
     await _alice_waits_for_the_next_attempt(store)
@@ -132,81 +143,81 @@ def accept(
     named: str = "",
     at: float = NOW,
     interacted_at: float = NOW,
-    bid: Bid | None = None,
+    bid: ClaimRequest | None = None,
     **more: Any,
 ) -> None:
     """Have ``store`` keep a push that it has not seen."""
-    arrival = Arrival(key, named or dedup_key(fields), fields, at, interacted_at, **more)
+    arrival = IncomingMessage(key, named or dedup_key(fields), fields, at, interacted_at, **more)
     assert store.accept(arrival, bid).new
 
 
-async def _settle(store: Store, key: ConversationKey, *verdicts: dict[str, Any]) -> Pending | None:
+async def _settle(store: Store, key: ConversationKey, *verdicts: dict[str, Any]) -> PendingMessage | None:
     """Claim ``key`` and settle a message for each of ``verdicts``; return the message after them."""
     claim = some(await store.claim(key, "one", NOW, LEASE))
-    pending: Pending | None = claim.pending
-    for verdict in verdicts:
+    pending: PendingMessage | None = claim.pending
+    for status in verdicts:
         assert pending is not None
-        pending = await store.settle(claim.lease, Outcome(pending.seq, **verdict), NOW, go_on=True)
+        pending = await store.settle(claim.lease, Outcome(pending.seq, **status), NOW, go_on=True)
     return pending
 
 
 async def _alice_waits_for_the_next_attempt(store: Store) -> None:
-    accept(store, ALICE, text(ALICE, "first 😀", "7001"), budget=Budget(5, TWO_DAYS))
+    accept(store, ALICE, text(ALICE, "first 😀", "7001"), quota=Quota(5, TWO_DAYS))
     accept(store, ALICE, image(ALICE), at=NOW + 0.25)
     accept(store, ALICE, event(ALICE), at=NOW + 0.5)
-    later = {"verdict": "later", "retry_at": NOW + 5, "reason": "busy", "sent": 2, "sent_at": NOW + 0.75}
-    left = {"unsent": UNSENT, "state": STATE, "budget": Budget(3, TWO_DAYS), "typing_until": NOW + 9.5}
+    later = {"status": "retry", "retry_at": NOW + 5, "reason": "busy", "sent": 2, "sent_at": NOW + 0.75}
+    left = {"unsent": UNSENT, "state": STATE, "quota": Quota(3, TWO_DAYS), "typing_until": NOW + 9.5}
     await _settle(store, ALICE, {**later, **left})
 
 
 async def _bob_and_carol_are_worked(store: Store) -> None:
-    accept(store, BOB, text(BOB, "held", "7002"), bid=Bid("one", LEASE, 7.0))
+    accept(store, BOB, text(BOB, "held", "7002"), bid=ClaimRequest("one", LEASE, 7.0))
     accept(store, BOB, text(BOB, "behind", "7003"))
-    accept(store, CAROL, text(CAROL, "left alone", "7004"), budget=Budget(5, TWO_DAYS))
+    accept(store, CAROL, text(CAROL, "left alone", "7004"), quota=Quota(5, TWO_DAYS))
     claim = some(await store.claim(CAROL, "one", NOW, 0.5))
-    state, budget = {"echo": {"count": 1}}, Budget(4, TWO_DAYS)
-    await store.record_sent(claim.lease, claim.pending.seq, 1, NOW + 0.25, budget, unsent=TO_DO, state=state)
+    state, quota = {"echo": {"count": 1}}, Quota(4, TWO_DAYS)
+    await store.record_sent(claim.lease, claim.pending.seq, 1, NOW + 0.25, quota, unsent=TO_DO, state=state)
     await store.save_typing(claim.lease, NOW + 7)
 
 
 async def _dave_and_erin_are_with_agents(store: Store) -> None:
-    accept(store, DAVE, text(DAVE, "answered", "7005"), budget=Budget(5, NOW + 3600))
+    accept(store, DAVE, text(DAVE, "done", "7005"), quota=Quota(5, NOW + 3600))
     accept(store, DAVE, text(DAVE, "dead", "7006"))
-    dead = {"verdict": "dead", "reason": "handler 猫 failed: KeyError('x')", "sent": 1, "unsent": RUN_AGAIN}
-    to_agent = {"hand_over": HandOver(TWO_DAYS, "kf1@shop"), "state": {"_rest": STATE["_rest"]}}
-    await _settle(store, DAVE, {"verdict": "answered", "sent": 1, "sent_at": NOW}, {**dead, **to_agent})
-    accept(store, ERIN, text(ERIN, "for people", "7007"), hand_over=HandOver(NOW + 3600), for_agents=True)
+    dead = {"status": "dead", "reason": "handler 猫 failed: KeyError('x')", "sent": 1, "unsent": RUN_AGAIN}
+    to_agent = {"hand_over": Handover(TWO_DAYS, "kf1@shop"), "state": {"_rest": STATE["_rest"]}}
+    await _settle(store, DAVE, {"status": "done", "sent": 1, "sent_at": NOW}, {**dead, **to_agent})
+    accept(store, ERIN, text(ERIN, "for people", "7007"), handover=Handover(NOW + 3600), for_agents=True)
 
 
 async def _frank_is_answered_passively(store: Store) -> None:
     for number in range(4):
         accept(store, FRANK, text(FRANK, f"passive {number}", f"800{number}"))
     claim = some(await store.claim(FRANK, "one", NOW, LEASE))
-    pending: Pending | None = claim.pending
+    pending: PendingMessage | None = claim.pending
     for answer in (UNSENT[0], {}):
         assert pending is not None
         assert await store.answer_passively(claim.lease, pending.seq, answer)
-        pending = await store.settle(claim.lease, Outcome(pending.seq, "answered"), NOW, go_on=True)
+        pending = await store.settle(claim.lease, Outcome(pending.seq, "done"), NOW, go_on=True)
     assert pending is not None
     assert await store.passive_answer(FRANK, dedup_key(pending.fields), give_up=True) is None
-    await store.settle(claim.lease, Outcome(pending.seq, "back", sent=1, unsent=LEFT_OVER), NOW, go_on=False)
+    await store.settle(claim.lease, Outcome(pending.seq, "released", sent=1, unsent=LEFT_OVER), NOW, go_on=False)
 
 
 async def _walter_has_a_rest(store: Store) -> None:
-    accept(store, WALTER, text(WALTER, "answered", "9001"), budget=Budget(5, TWO_DAYS))
+    accept(store, WALTER, text(WALTER, "done", "9001"), quota=Quota(5, TWO_DAYS))
     accept(store, WALTER, text(WALTER, "begun", "9002"))
     accept(store, WALTER, text(WALTER, "waiting", "9003"))
-    later = {"verdict": "later", "retry_at": NOW + 5, "reason": "busy", "unsent": LEFT_OVER, "state": ONLY_TOLD}
-    await _settle(store, WALTER, {"verdict": "answered", "sent": 1}, later)
+    later = {"status": "retry", "retry_at": NOW + 5, "reason": "busy", "unsent": LEFT_OVER, "state": ONLY_TOLD}
+    await _settle(store, WALTER, {"status": "done", "sent": 1}, later)
 
 
-async def _half_a_copy_comes(bulk: Bulk) -> None:
+async def _half_a_copy_comes(bulk: BulkStore) -> None:
     assert await bulk.begin(HALF, "half", 3)
     key, later = ConversationKey(HALF, "hugo"), NOW + DAY
-    waits = KeptMessage(1, "hugo", "m:1", text(key, "copied", "1"), NOW, 1, 1, LEFT_OVER)
-    dead = KeptMessage(2, "hugo", "m:2", text(key, "dead", "2"), NOW, 3, 0, (), NOW, "a reason", later)
-    known = KeptConversation("hugo", NOW, NOW + 7, STATE, NOW, None, Budget(2, later), HandOver(later, "kf1@shop"))
-    assert all(await bulk.restore(HALF, "half", [waits, dead, Trace(3, "hugo", "m:3", later), known], NOW))
+    waits = StoredMessage(1, "hugo", "m:1", text(key, "copied", "1"), NOW, 1, 1, LEFT_OVER)
+    dead = StoredMessage(2, "hugo", "m:2", text(key, "dead", "2"), NOW, 3, 0, (), NOW, "a reason", later)
+    known = StoredConversation("hugo", NOW, NOW + 7, STATE, NOW, None, Quota(2, later), Handover(later, "kf1@shop"))
+    assert all(await bulk.restore(HALF, "half", [waits, dead, DedupRecord(3, "hugo", "m:3", later), known], NOW))
 
 
 # What a store holds

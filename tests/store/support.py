@@ -10,9 +10,19 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import redis
 
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.store.port import Store
-from wxbot.store.records import Arrival, Claim, ConversationKey, Lease, News, Outcome, Pending, Receipt, Retention
+from wxbot.store.records import (
+    AcceptResult,
+    Claim,
+    ConversationKey,
+    IncomingMessage,
+    Lease,
+    LeaseUpdate,
+    Outcome,
+    PendingMessage,
+    Retention,
+)
 from wxbot.store.redis.store import RedisStore
 from wxbot.store.sqlite.store import SqliteStore
 
@@ -23,7 +33,7 @@ ALICE = ConversationKey(APPID, "alice")
 BOB = ConversationKey(APPID, "bob")
 
 Result = TypeVar("Result")
-Verdict = Literal["answered", "dead", "later", "back"]
+Verdict = Literal["done", "dead", "retry", "released"]
 KEPT = Retention(dedup_seconds=100.0, dead_letter_seconds=1000.0, state_seconds=10_000.0)
 
 
@@ -88,19 +98,21 @@ def arrival(
     interacted_at: float | None = None,
     dedup_key: str | None = None,
     **more: Any,
-) -> Arrival:
+) -> IncomingMessage:
     """A text message; its text is also its MsgId unless told otherwise."""
     fields = {"FromUserName": key.openid, "MsgType": "text", "Content": text, "CreateTime": int(at)}
-    return Arrival(key, dedup_key or f"msg:{text}", fields, at, at if interacted_at is None else interacted_at, **more)
+    return IncomingMessage(
+        key, dedup_key or f"msg:{text}", fields, at, at if interacted_at is None else interacted_at, **more
+    )
 
 
-def text_of(pending: Pending | None) -> str:
+def text_of(pending: PendingMessage | None) -> str:
     assert pending is not None, "there was no message"
     return str(pending.fields["Content"])
 
 
-def outcome(pending: Pending, verdict: Verdict = "answered", **more: Any) -> Outcome:
-    return Outcome(pending.seq, verdict, **more)
+def outcome(pending: PendingMessage, status: Verdict = "done", **more: Any) -> Outcome:
+    return Outcome(pending.seq, status, **more)
 
 
 def some(claim: Claim | None) -> Claim:
@@ -143,14 +155,14 @@ class Worker:
     def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(call)
 
-    def accept(self, *arrivals: Arrival) -> list[bool]:
+    def accept(self, *arrivals: IncomingMessage) -> list[bool]:
         return [self.store.accept(arrival).new for arrival in arrivals]
 
-    def delivers(self, text: str, key: ConversationKey = ALICE, **more: Any) -> Receipt:
+    def delivers(self, text: str, key: ConversationKey = ALICE, **more: Any) -> AcceptResult:
         return self.store.accept(arrival(text, key, **more))
 
-    def budget(self, key: ConversationKey = ALICE) -> Budget | None:
-        return self.wait(self.store.budget(key))
+    def quota(self, key: ConversationKey = ALICE) -> Quota | None:
+        return self.wait(self.store.quota(key))
 
     def waiting(self, now: float = NOW, limit: int = 100) -> list[ConversationKey]:
         return list(self.wait(self.store.waiting(ALICE.appid, now, limit)))
@@ -168,7 +180,7 @@ class Worker:
         """Extends every lease this worker ever had: fence and last interaction of those that are still its own."""
         return {key: (self.leases[key].fence, news.interacted_at) for key, news in self.hears(now, seconds).items()}
 
-    def hears(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, News]:
+    def hears(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, LeaseUpdate]:
         """Extends every lease this worker ever had: what is new of those that are still its own."""
         return self.wait(self.store.renew(list(self.leases.values()), now, seconds))
 
@@ -178,13 +190,13 @@ class Worker:
     def records_sent(
         self,
         lease: Lease,
-        pending: Pending,
+        pending: PendingMessage,
         sent: int,
         sent_at: float = NOW,
-        budget: Budget | None = None,
+        quota: Quota | None = None,
         **more: Any,
     ) -> None:
-        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at, budget, **more))
+        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at, quota, **more))
 
     def purges(self, now: float = NOW) -> int:
         return self.wait(self.store.purge(APPID, now))
@@ -192,14 +204,14 @@ class Worker:
     def settles(
         self,
         lease: Lease,
-        pending: Pending,
-        verdict: Verdict = "answered",
+        pending: PendingMessage,
+        status: Verdict = "done",
         *,
         now: float = NOW,
         go_on: bool = True,
         **more: Any,
-    ) -> Pending | None:
-        return self.wait(self.store.settle(lease, outcome(pending, verdict, **more), now, go_on=go_on))
+    ) -> PendingMessage | None:
+        return self.wait(self.store.settle(lease, outcome(pending, status, **more), now, go_on=go_on))
 
     def works_off(self, key: ConversationKey = ALICE, now: float = NOW) -> list[str]:
         """Claim and answer all there is; what was read, in order."""

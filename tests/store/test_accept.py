@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 from tests.store.support import ALICE, BOB, NOW, Place, Stores, Worker, arrival, some
-from wxbot.store.records import Bid
+from wxbot.store.records import ClaimRequest
 
 PROCESSES = 3
 ROUNDS = 20
@@ -68,7 +68,7 @@ def test_when_it_was_here_first_is_told(one: Worker, two: Worker) -> None:
 
 
 def test_replies_can_come_in_with_their_message(one: Worker, two: Worker) -> None:
-    replies = ({"kind": "text", "text": "later"}, {"kind": "text", "text": "二"})
+    replies = ({"kind": "text", "text": "retry"}, {"kind": "text", "text": "二"})
     one.accept(arrival("a"), arrival("b", unsent=replies))
     claim = two.claims()
     assert claim.pending.unsent == ()
@@ -76,9 +76,9 @@ def test_replies_can_come_in_with_their_message(one: Worker, two: Worker) -> Non
     assert following is not None
     assert following.unsent == replies
     two.settles(claim.lease, following)
-    claim = some(one.store.accept(arrival("c", unsent=replies), Bid("one", 8.0)).claim)
+    claim = some(one.store.accept(arrival("c", unsent=replies), ClaimRequest("one", 8.0)).claim)
     assert claim.pending.unsent == replies
-    one.settles(claim.lease, claim.pending, "back", unsent=claim.pending.unsent[1:])
+    one.settles(claim.lease, claim.pending, "released", unsent=claim.pending.unsent[1:])
     assert two.claims().pending.unsent == replies[1:]
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tests.store.support import ALICE, LEASE, NOW, Stores, Worker, arrival, some
-from wxbot.store.records import Bid, Claim
+from wxbot.store.records import Claim, ClaimRequest
 
-BID = Bid("one", LEASE, typing_seconds=20.0)
+BID = ClaimRequest("one", LEASE, typing_seconds=20.0)
 
 
-def granted(worker: Worker, text: str = "hi", bid: Bid = BID) -> Claim | None:
+def granted(worker: Worker, text: str = "hi", bid: ClaimRequest = BID) -> Claim | None:
     return worker.store.accept(arrival(text), bid).claim
 
 
@@ -26,7 +26,7 @@ def test_what_was_granted_is_nobody_elses(one: Worker, stores: Stores) -> None:
     two = stores.worker("two")
     assert two.waiting() == []
     assert two.tries_to_claim() is None
-    assert granted(two, "more", Bid("two", LEASE)) is None
+    assert granted(two, "more", ClaimRequest("two", LEASE)) is None
 
 
 def test_a_grant_that_is_not_worked_runs_out(one: Worker, stores: Stores) -> None:
@@ -73,7 +73,7 @@ def test_the_note_of_typing_comes_with_the_grant_and_what_was_known_before_too(o
 
 
 def test_a_bid_without_typing_notes_nothing(one: Worker) -> None:
-    claim = some(granted(one, bid=Bid("one", LEASE)))
+    claim = some(granted(one, bid=ClaimRequest("one", LEASE)))
     assert claim.noted_until == 0.0
     assert one.renews() == {}
     assert one.store.accept(arrival("more")).new

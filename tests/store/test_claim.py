@@ -31,7 +31,7 @@ def test_nobody_claims_a_conversation_without_work(one: Worker) -> None:
 def test_nobody_claims_what_is_not_due(one: Worker) -> None:
     one.accept(arrival("hi"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "later", retry_at=NOW + 5)
+    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 5)
     assert one.tries_to_claim(now=NOW + 4.9) is None
     assert one.tries_to_claim(now=NOW + 5) is not None
 
@@ -86,30 +86,30 @@ def test_a_released_conversation_is_free_at_once(one: Worker, two: Worker) -> No
     assert two.works_off() == ["second"]
 
 
-DEEDS: dict[str, Callable[[Worker, Claim], object]] = {
+USER_ACTIONS: dict[str, Callable[[Worker, Claim], object]] = {
     "save_typing": lambda worker, claim: worker.saves_typing(claim.lease, NOW + 99),
     "record_sent": lambda worker, claim: worker.records_sent(claim.lease, claim.pending, 7, NOW + 99),
     "settle answered": lambda worker, claim: worker.settles(claim.lease, claim.pending, state={"old": 1}),
     "settle dead": lambda worker, claim: worker.settles(claim.lease, claim.pending, "dead", reason="old"),
-    "settle later": lambda worker, claim: worker.settles(claim.lease, claim.pending, "later", retry_at=NOW + 99),
-    "settle back": lambda worker, claim: worker.settles(claim.lease, claim.pending, "back", unsent=({"old": 1},)),
+    "settle later": lambda worker, claim: worker.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 99),
+    "settle back": lambda worker, claim: worker.settles(claim.lease, claim.pending, "released", unsent=({"old": 1},)),
 }
 
 
-@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
+@pytest.mark.parametrize("deed", USER_ACTIONS.values(), ids=USER_ACTIONS.keys())
 def test_a_deposed_owner_can_change_nothing(one: Worker, two: Worker, deed: Callable[[Worker, Claim], object]) -> None:
     one.accept(arrival("hi"))
     old = one.claims()
     new = two.claims(now=NOW + LEASE)
     with pytest.raises(LeaseLost):
         deed(one, old)
-    two.settles(new.lease, new.pending, "back", now=NOW + LEASE)
+    two.settles(new.lease, new.pending, "released", now=NOW + LEASE)
     seen = two.claims(now=NOW + LEASE)
     assert seen.pending == new.pending
     assert (seen.interacted_at, seen.typing_until, seen.state) == (new.interacted_at, new.typing_until, new.state)
 
 
-@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
+@pytest.mark.parametrize("deed", USER_ACTIONS.values(), ids=USER_ACTIONS.keys())
 def test_an_owner_of_a_closed_conversation_can_change_nothing(
     one: Worker, deed: Callable[[Worker, Claim], object]
 ) -> None:
@@ -121,7 +121,7 @@ def test_an_owner_of_a_closed_conversation_can_change_nothing(
     assert one.works_off() == []
 
 
-@pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
+@pytest.mark.parametrize("deed", USER_ACTIONS.values(), ids=USER_ACTIONS.keys())
 def test_an_old_lease_is_worth_nothing_to_its_owner_either(
     one: Worker, deed: Callable[[Worker, Claim], object]
 ) -> None:
@@ -215,7 +215,7 @@ def test_those_of_a_dead_owner_wait(one: Worker, two: Worker) -> None:
 def test_those_that_are_not_due_do_not_wait(one: Worker) -> None:
     one.accept(arrival("hi"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "later", retry_at=NOW + 5)
+    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 5)
     assert one.waiting(NOW + 4) == []
     assert one.waiting(NOW + 5) == [ALICE]
 

@@ -30,13 +30,13 @@ from tests.store.moving import (
     steps,
 )
 from tests.store.support import ALICE, APPID, BOB, KEPT, LEASE, NOW, arrival, text_of
-from wxbot.errors import CopyFailed, HalfCopy
-from wxbot.model.quota import Budget
+from wxbot.errors import CopyFailed, IncompleteCopy
+from wxbot.model.quota import Quota
 from wxbot.store import copying as store_copy
-from wxbot.store.copying_port import Kept, Kind
-from wxbot.store.records import ConversationKey, HandOver, Outcome
+from wxbot.store.copying_port import Kind, StoredRecord
+from wxbot.store.records import ConversationKey, Handover, Outcome
 from wxbot.store.redis import copying as redis_bulk
-from wxbot.store.redis.copying import RedisBulk
+from wxbot.store.redis.copying import RedisBulkStore
 from wxbot.store.sqlite import copying as sqlite_bulk
 
 KINDS = ("sqlite", "redis", "valkey", "cluster")
@@ -158,7 +158,7 @@ def test_a_dead_letter_that_was_put_back_waits(move: Move) -> None:
 def test_a_retry_that_is_due_later_stays_due_later(move: Move) -> None:
     move.old.accept(arrival("a"))
     claim = move.old.claims()
-    move.old.settles(claim.lease, claim.pending, "later", retry_at=NOW + 60)
+    move.old.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 60)
     move.copies()
     assert (move.new.waiting(NOW + 59), move.new.waiting(NOW + 60)) == ([], [ALICE])
 
@@ -208,19 +208,19 @@ def test_who_has_been_silent_is_forgotten_as_he_would_have_been(move: Move) -> N
 
 
 def test_nobody_is_forgotten_while_human_agents_have_them(move: Move) -> None:
-    to = HandOver(NOW + 5000, "agent")
-    move.old.accept(arrival("a", hand_over=to, for_agents=True, budget=Budget(5, NOW + 9000)), arrival("b", BOB))
+    to = Handover(NOW + 5000, "agent")
+    move.old.accept(arrival("a", handover=to, for_agents=True, quota=Quota(5, NOW + 9000)), arrival("b", BOB))
     move.old.works_off(BOB)
     now = move.time_passes(4000)
     move.copies()
-    assert move.new.wait(move.new.store.hand_overs(APPID, now, 10)) == [(ALICE, to)]
-    assert move.new.budget() == Budget(5, NOW + 9000)
+    assert move.new.wait(move.new.store.handovers(APPID, now, 10)) == [(ALICE, to)]
+    assert move.new.quota() == Quota(5, NOW + 9000)
     now = move.time_passes(900)
     move.new.purges(now)
-    assert move.new.delivers("c", at=now, for_agents=True).handed_over == to
+    assert move.new.delivers("c", at=now, for_agents=True).active_handover == to
     now = move.time_passes(5000)
     move.new.purges(now)
-    assert move.new.budget() is None
+    assert move.new.quota() is None
 
 
 def test_what_might_be_forgotten_already_stays_behind(move: Move) -> None:
@@ -248,7 +248,7 @@ def test_clocks_that_differ(move: Move) -> None:
     move.new_clock.turn(3600)
     move.old.accept(arrival("a"), arrival("b", BOB))
     claim = move.old.claims()
-    move.old.settles(claim.lease, claim.pending, "later", retry_at=NOW + 60, typing_until=NOW + 9)
+    move.old.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 60, typing_until=NOW + 9)
     move.copies()
     later = NOW + 3600
     assert (move.new.waiting(later - 1), move.new.waiting(later), move.new.waiting(later + 60)) == (
@@ -263,18 +263,18 @@ def test_clocks_that_differ(move: Move) -> None:
 
 def test_clocks_that_differ_and_human_agents(move: Move) -> None:
     move.new_clock.turn(3600)
-    move.old.accept(arrival("a", budget=Budget(5, NOW + 60)), arrival("b", BOB, hand_over=HandOver(NOW + 90, "agent")))
+    move.old.accept(arrival("a", quota=Quota(5, NOW + 60)), arrival("b", BOB, handover=Handover(NOW + 90, "agent")))
     move.copies()
     later = NOW + 3600
-    assert (move.new.budget(), move.new.budget(BOB)) == (Budget(5, later + 60), None)
-    assert move.new.wait(move.new.store.hand_overs(APPID, later, 10)) == [(BOB, HandOver(later + 90, "agent"))]
+    assert (move.new.quota(), move.new.quota(BOB)) == (Quota(5, later + 60), None)
+    assert move.new.wait(move.new.store.handovers(APPID, later, 10)) == [(BOB, Handover(later + 90, "agent"))]
 
 
 def test_there_and_back(move: Move, tmp_path: Path) -> None:
     move.old.accept(arrival("a"), arrival("b"), arrival("c", BOB))
     move.old.works_off(BOB)
     die(move.old)
-    back = sqlite_spot(tmp_path / "back")
+    back = sqlite_spot(tmp_path / "released")
     assert move.copies() == move.copies(here=move.there, there=back)
     store = back.store()
     store.open()
@@ -302,7 +302,7 @@ def test_other_accounts_that_are_there_are_left_alone(move: Move) -> None:
     taken: list[bool] = []
 
     class Busy(Double):
-        async def restore(self, appid: str, copy: str, kept: Sequence[Kept], now: float) -> Sequence[bool]:
+        async def restore(self, appid: str, copy: str, kept: Sequence[StoredRecord], now: float) -> Sequence[bool]:
             taken.append(move.new.store.accept(arrival(f"meanwhile {len(taken)}", CAROL)).new)
             return await self.bulk.restore(appid, copy, kept, now)
 
@@ -358,11 +358,11 @@ def test_an_account_that_is_not_there(move: Move) -> None:
     assert f"has nothing of the account wxother: set WXBOT_APPID to one it has ({APPID})" in move.refuses("wxother")
 
 
-@pytest.mark.parametrize("state", ["waiting", "answered", "dead"])
+@pytest.mark.parametrize("state", ["waiting", "done", "dead"])
 def test_a_place_that_has_something(move: Move, state: str) -> None:
     move.old.accept(arrival("a"))
     move.new.accept(arrival("b"))
-    if state == "answered":
+    if state == "done":
         move.new.works_off()
     elif state == "dead":
         die(move.new)
@@ -379,14 +379,14 @@ def test_a_message_that_comes_while_the_place_is_looked_at(move: Move, monkeypat
     move.new.works_off()
     now = move.time_passes(20_000)
     move.new.purges(now)
-    looks = RedisBulk._holds_something
+    looks = RedisBulkStore._holds_something
 
-    async def looks_a_moment_too_early(bulk: RedisBulk, appid: str) -> bool:
+    async def looks_a_moment_too_early(bulk: RedisBulkStore, appid: str) -> bool:
         found = await looks(bulk, appid)
         move.new.store.accept(arrival("b"))
         return found
 
-    monkeypatch.setattr(RedisBulk, "_holds_something", looks_a_moment_too_early)
+    monkeypatch.setattr(RedisBulkStore, "_holds_something", looks_a_moment_too_early)
     assert "TO has something of the account" in move.refuses()
     assert move.new.works_off(now=now) == ["b"]
 
@@ -440,10 +440,10 @@ def test_nobody_works_half_a_copy(half_copy: Move) -> None:
         lambda: new.wait(store.retry_dead_letter(APPID, 1, NOW)),
         lambda: new.wait(store.drop_dead_letter(APPID, 1)),
         lambda: new.wait(store.passive_answer(ALICE, "msg:0")),
-        lambda: new.wait(store.hand_overs(APPID, NOW, 10)),
-        lambda: new.wait(store.hand_back(ALICE)),
+        lambda: new.wait(store.handovers(APPID, NOW, 10)),
+        lambda: new.wait(store.end_handover(ALICE)),
     ):
-        with pytest.raises(HalfCopy, match=r"half a copy.*`python -m wxbot store copy`"):
+        with pytest.raises(IncompleteCopy, match=r"half a copy.*`python -m wxbot store copy`"):
             call()
     assert new.accept(arrival("of another account", CAROL)) == [True]
 
@@ -464,7 +464,7 @@ def test_a_copy_ends_when_another_one_has_begun(move: Move) -> None:
     move.old.accept(*(arrival(f"{n}") for n in range(5)))
 
     class Overtaken(Double):
-        async def restore(self, appid: str, copy: str, kept: Sequence[Kept], now: float) -> Sequence[bool]:
+        async def restore(self, appid: str, copy: str, kept: Sequence[StoredRecord], now: float) -> Sequence[bool]:
             assert await self.bulk.begin(appid, "another", 5)
             return await self.bulk.restore(appid, copy, kept, now)
 
@@ -484,7 +484,7 @@ def test_a_copy_that_was_overtaken_is_not_whole(move: Move) -> None:
 
     with pytest.raises(CopyFailed, match="another copy"):
         move.copies_with(lambda source, target: (source, Overtaken.instead_of(target)))
-    with pytest.raises(HalfCopy):
+    with pytest.raises(IncompleteCopy):
         move.new.waiting()
 
 
@@ -498,7 +498,7 @@ def test_a_bot_that_works_meanwhile_is_found_out(move: Move, act: str) -> None:
     }
 
     class Worked(Double):
-        async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+        async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
             async for kept in self.bulk.export(appid, now):
                 yield kept
             acts[act]()
@@ -507,11 +507,11 @@ def test_a_bot_that_works_meanwhile_is_found_out(move: Move, act: str) -> None:
                 assert claim is not None
                 if act == "answer":
                     done = claim.pending.seq
-                    await move.old.store.settle(claim.lease, Outcome(done, "answered"), NOW, go_on=False)
+                    await move.old.store.settle(claim.lease, Outcome(done, "done"), NOW, go_on=False)
 
     with pytest.raises(CopyFailed, match=r"has worked the account .* in FROM meanwhile: stop it.*half a copy"):
         move.copies_with(lambda source, target: (Worked.instead_of(source), target))
-    with pytest.raises(HalfCopy):
+    with pytest.raises(IncompleteCopy):
         move.new.waiting()
 
 
@@ -538,7 +538,7 @@ def test_a_message_that_does_not_come_out_is_noticed(move: Move) -> None:
     move.time_passes(LEASE)
 
     class Swallows(Double):
-        async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+        async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
             async for kept in self.bulk.export(appid, now):
                 yield [each for each in kept if each.openid != ALICE.openid]
 

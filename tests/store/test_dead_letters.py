@@ -67,7 +67,7 @@ def test_a_dead_letter_is_remembered_as_seen(one: Worker) -> None:
 def test_retrying_puts_it_back_with_fresh_attempts(one: Worker) -> None:
     one.accept(arrival("a"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "later", retry_at=NOW)
+    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW)
     letter = kill(one, sent=1, unsent=UNSENT)
     assert letter.attempts == 2
     assert retry(one, letter.seq)
@@ -112,12 +112,12 @@ def test_dropping_forgets_it(one: Worker) -> None:
     assert not retry(one, letter.seq)
 
 
-@pytest.mark.parametrize("state", ["waiting", "answered", "unknown"])
+@pytest.mark.parametrize("state", ["waiting", "done", "unknown"])
 def test_only_dead_letters_are_retried_or_dropped(one: Worker, state: str) -> None:
     one.accept(arrival("a"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "answered" if state == "answered" else "back")
+    one.settles(claim.lease, claim.pending, "done" if state == "done" else "released")
     seq = claim.pending.seq + (1 if state == "unknown" else 0)
     assert not retry(one, seq)
     assert not one.wait(one.store.drop_dead_letter(APPID, seq))
-    assert one.works_off() == ([] if state == "answered" else ["a"])
+    assert one.works_off() == ([] if state == "done" else ["a"])

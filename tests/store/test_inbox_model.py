@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.store.support import APPID, NOW, Place, Stores, Verdict, outcome
 from wxbot.errors import LeaseLost
-from wxbot.model.quota import Budget
-from wxbot.store.records import WITH_BOT, ConversationKey, HandOver, Lease, News, Pending
+from wxbot.model.quota import Quota
+from wxbot.store.records import WITH_BOT, ConversationKey, Handover, Lease, LeaseUpdate, PendingMessage
 
 LEASE = 10.0
 USERS = [ConversationKey(APPID, name) for name in ("alice", "bob")]
@@ -23,8 +23,8 @@ OWNERS = ("one", "two")
 users = st.sampled_from(USERS)
 owners = st.sampled_from(OWNERS)
 few = st.integers(0, 5)
-budgets = st.none() | st.builds(Budget, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
-hand_overs = st.none() | st.sampled_from([WITH_BOT, HandOver(NOW + 5, "agent"), HandOver(NOW + 60)])
+budgets = st.none() | st.builds(Quota, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
+handovers = st.none() | st.sampled_from([WITH_BOT, Handover(NOW + 5, "agent"), Handover(NOW + 60)])
 
 
 @dataclass
@@ -48,15 +48,15 @@ class User:
     interacted_at: float = 0.0
     typing_until: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
-    budget: Budget | None = None
-    handed_over: HandOver = WITH_BOT
+    quota: Quota | None = None
+    active_handover: Handover = WITH_BOT
 
-    def count_down(self, budget: Budget | None) -> None:
-        if budget is not None and (self.budget is None or self.budget.until == budget.until):
-            self.budget = budget
+    def count_down(self, quota: Quota | None) -> None:
+        if quota is not None and (self.quota is None or self.quota.expires_at == quota.expires_at):
+            self.quota = quota
 
-    def has_them_at(self, now: float) -> HandOver:
-        return self.handed_over if now < self.handed_over.until else WITH_BOT
+    def has_them_at(self, now: float) -> Handover:
+        return self.active_handover if now < self.active_handover.until else WITH_BOT
 
     def is_free(self, now: float) -> bool:
         return self.owner is None or self.lease_until <= now
@@ -74,7 +74,7 @@ class Work:
     """What an owner believes that it is doing."""
 
     lease: Lease
-    pending: Pending
+    pending: PendingMessage
 
 
 class InboxMachine(RuleBasedStateMachine):
@@ -100,8 +100,8 @@ class InboxMachine(RuleBasedStateMachine):
         key=users,
         number=st.integers(0, 30),
         ago=st.sampled_from([0.0, 0.0, 3.0, 100.0]),
-        budget=budgets,
-        hand_over=hand_overs,
+        quota=budgets,
+        handover=handovers,
         for_agents=st.booleans(),
     )
     def accept(
@@ -110,8 +110,8 @@ class InboxMachine(RuleBasedStateMachine):
         key: ConversationKey,
         number: int,
         ago: float,
-        budget: Budget | None,
-        hand_over: HandOver | None,
+        quota: Quota | None,
+        handover: Handover | None,
         for_agents: bool,
     ) -> None:
         user, text = self.users[key], f"{number}"
@@ -121,18 +121,18 @@ class InboxMachine(RuleBasedStateMachine):
             key,
             at=self.now,
             interacted_at=interacted_at,
-            budget=budget,
-            hand_over=hand_over,
+            quota=quota,
+            handover=handover,
             for_agents=for_agents,
         )
         assert receipt.new is (text not in user.seen)
         if receipt.new:
-            user.handed_over = hand_over or user.handed_over
-            user.budget = budget or user.budget
+            user.active_handover = handover or user.active_handover
+            user.quota = quota or user.quota
             user.interacted_at = max(user.interacted_at, interacted_at)
             user.seen.add(text)
-        theirs = for_agents and self.now < user.handed_over.until
-        assert receipt.handed_over == (user.handed_over if theirs else WITH_BOT)
+        theirs = for_agents and self.now < user.active_handover.until
+        assert receipt.active_handover == (user.active_handover if theirs else WITH_BOT)
         if receipt.new and not theirs:
             user.waiting.append(Message(text))
             user.due_at = self.now if user.due_at is None else user.due_at
@@ -155,41 +155,41 @@ class InboxMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.work)
     @rule(
         data=st.data(),
-        verdict=st.sampled_from(["answered", "dead", "later", "back"]),
+        status=st.sampled_from(["done", "dead", "retry", "released"]),
         go_on=st.booleans(),
         sent=few,
         sent_ago=st.sampled_from([None, 0.0, 50.0]),
         unsent=st.lists(st.builds(lambda n: {"kind": "text", "text": str(n)}, few), max_size=2),
         state=st.none() | st.dictionaries(st.sampled_from("ab"), few),
         typing_until=st.sampled_from([0.0, NOW + 50]),
-        budget=budgets,
-        hand_over=hand_overs,
+        quota=budgets,
+        handover=handovers,
     )
     def settle(
         self,
         data: st.DataObject,
-        verdict: Verdict,
+        status: Verdict,
         go_on: bool,
         sent: int,
         sent_ago: float | None,
         unsent: list[dict[str, Any]],
         state: dict[str, Any] | None,
         typing_until: float,
-        budget: Budget | None,
-        hand_over: HandOver | None,
+        quota: Quota | None,
+        handover: Handover | None,
     ) -> None:
         owner, key, work, user = self.some_work(data)
         sent_at = None if sent_ago is None else self.now - sent_ago
         how = outcome(
             work.pending,
-            verdict,
+            status,
             sent=sent,
             sent_at=sent_at,
             unsent=tuple(unsent),
             state=state,
             typing_until=typing_until,
-            budget=budget,
-            hand_over=hand_over,
+            quota=quota,
+            handover=handover,
             retry_at=self.now + 5,
             reason="so",
         )
@@ -205,33 +205,33 @@ class InboxMachine(RuleBasedStateMachine):
         user.interacted_at = max(user.interacted_at, sent_at or 0.0)
         user.typing_until = typing_until
         user.state = user.state if state is None else state
-        user.count_down(budget)
-        user.handed_over = hand_over or user.handed_over
-        if verdict in ("answered", "dead"):
+        user.count_down(quota)
+        user.active_handover = handover or user.active_handover
+        if status in ("done", "dead"):
             user.waiting.pop(0)
-            user.dead += [message] if verdict == "dead" else []
-        elif verdict == "back":
+            user.dead += [message] if status == "dead" else []
+        elif status == "released":
             message.attempts -= 1
-        if go_on and verdict in ("answered", "dead") and user.waiting:
+        if go_on and status in ("done", "dead") and user.waiting:
             assert following is not None
             self.agree(following, user.begin(), user)
             work.pending = following
         else:
             assert following is None
             user.owner = None
-            user.due_at = self.now + 5 if verdict == "later" else self.now if user.waiting else None
+            user.due_at = self.now + 5 if status == "retry" else self.now if user.waiting else None
             del self.work[owner, key]
 
     @precondition(lambda self: self.work)
-    @rule(data=st.data(), sent=few, budget=budgets)
-    def record_sent(self, data: st.DataObject, sent: int, budget: Budget | None) -> None:
+    @rule(data=st.data(), sent=few, quota=budgets)
+    def record_sent(self, data: st.DataObject, sent: int, quota: Quota | None) -> None:
         owner, key, work, user = self.some_work(data)
         if not self.is_owned(owner, key, work):
             with pytest.raises(LeaseLost):
-                self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, budget)
+                self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, quota)
             return
-        self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, budget)
-        user.count_down(budget)
+        self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, quota)
+        user.count_down(quota)
         user.waiting[0].sent = sent
         user.interacted_at, user.typing_until = max(user.interacted_at, self.now), 0.0
 
@@ -252,16 +252,16 @@ class InboxMachine(RuleBasedStateMachine):
         held = worker.hears(self.now, LEASE)
         owned = {key: user for key, user in self.users.items() if user.owner == owner and key in worker.leases}
         assert held == {
-            key: News(user.interacted_at, user.has_them_at(self.now), user.budget) for key, user in owned.items()
+            key: LeaseUpdate(user.interacted_at, user.has_them_at(self.now), user.quota) for key, user in owned.items()
         }
         for user in owned.values():
             user.lease_until = self.now + LEASE
 
     @rule(owner=owners, key=users)
-    def hand_back(self, owner: str, key: ConversationKey) -> None:
+    def end_handover(self, owner: str, key: ConversationKey) -> None:
         worker, user = self.workers[owner], self.users[key]
-        assert worker.wait(worker.store.hand_back(key)) is (user.handed_over != WITH_BOT)
-        user.handed_over = WITH_BOT
+        assert worker.wait(worker.store.end_handover(key)) is (user.active_handover != WITH_BOT)
+        user.active_handover = WITH_BOT
 
     @rule(owner=owners)
     def die(self, owner: str) -> None:
@@ -298,8 +298,8 @@ class InboxMachine(RuleBasedStateMachine):
     @invariant()
     def the_same_may_be_sent_by_the_same(self) -> None:
         worker = self.workers["two"]
-        assert {key: worker.budget(key) for key in USERS} == {key: user.budget for key, user in self.users.items()}
-        listed = worker.wait(worker.store.hand_overs(APPID, self.now, 10))
+        assert {key: worker.quota(key) for key in USERS} == {key: user.quota for key, user in self.users.items()}
+        listed = worker.wait(worker.store.handovers(APPID, self.now, 10))
         assert dict(listed) == {k: to for k, user in self.users.items() if (to := user.has_them_at(self.now)).until}
         assert [to.until for _, to in listed] == sorted(to.until for _, to in listed)
 
@@ -310,10 +310,10 @@ class InboxMachine(RuleBasedStateMachine):
     def is_owned(self, owner: str, key: ConversationKey, work: Work) -> bool:
         return self.users[key].owner == owner and work.lease.fence == self.fences[key]
 
-    def agree(self, pending: Pending, message: Message, user: User) -> None:
+    def agree(self, pending: PendingMessage, message: Message, user: User) -> None:
         assert pending.fields["Content"] == message.text
         assert (pending.attempts, pending.sent, pending.unsent) == (message.attempts, message.sent, message.unsent)
-        assert (pending.budget, pending.handed_over) == (user.budget, user.handed_over)
+        assert (pending.quota, pending.active_handover) == (user.quota, user.active_handover)
 
 
 def test_the_inbox_agrees_with_its_model(place: Place) -> None:

@@ -78,12 +78,12 @@ def test_who_gave_up_on_one_message_has_not_on_the_next(one: Worker) -> None:
     assert (asks(one, "a"), asks(one, "b")) == (None, ANSWER)
 
 
-@pytest.mark.parametrize("verdict", ["later", "back"])
-def test_it_stays_given_up_for_the_next_owner(one: Worker, two: Worker, verdict: Any) -> None:
+@pytest.mark.parametrize("status", ["retry", "released"])
+def test_it_stays_given_up_for_the_next_owner(one: Worker, two: Worker, status: Any) -> None:
     one.accept(arrival("hi"))
     claim = one.claims()
     asks(one, give_up=True)
-    one.settles(claim.lease, claim.pending, verdict, retry_at=NOW)
+    one.settles(claim.lease, claim.pending, status, retry_at=NOW)
     assert not answers(two, two.claims())
 
 

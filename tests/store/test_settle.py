@@ -16,22 +16,22 @@ def test_messages_of_a_user_come_in_the_order_of_their_arrival(one: Worker) -> N
     assert one.works_off() == texts
 
 
-@pytest.mark.parametrize("verdict", ["answered", "dead"])
-def test_going_on_gives_the_next_message_under_the_same_lease(one: Worker, two: Worker, verdict: Verdict) -> None:
+@pytest.mark.parametrize("status", ["done", "dead"])
+def test_going_on_gives_the_next_message_under_the_same_lease(one: Worker, two: Worker, status: Verdict) -> None:
     one.accept(arrival("first"), arrival("second"))
     claim = one.claims()
-    following = one.settles(claim.lease, claim.pending, verdict, reason="so")
+    following = one.settles(claim.lease, claim.pending, status, reason="so")
     assert following is not None
     assert (text_of(following), following.attempts) == ("second", 1)
     assert two.tries_to_claim() is None
     assert one.settles(claim.lease, following) is None
 
 
-@pytest.mark.parametrize("verdict", ["answered", "dead"])
-def test_not_going_on_releases(one: Worker, two: Worker, verdict: Verdict) -> None:
+@pytest.mark.parametrize("status", ["done", "dead"])
+def test_not_going_on_releases(one: Worker, two: Worker, status: Verdict) -> None:
     one.accept(arrival("first"), arrival("second"))
     claim = one.claims()
-    assert one.settles(claim.lease, claim.pending, verdict, reason="so", go_on=False) is None
+    assert one.settles(claim.lease, claim.pending, status, reason="so", go_on=False) is None
     taken = two.claims()
     assert (text_of(taken.pending), taken.pending.attempts) == ("second", 1)
 
@@ -40,7 +40,7 @@ def test_not_going_on_releases(one: Worker, two: Worker, verdict: Verdict) -> No
 def test_what_is_to_be_tried_later_holds_up_the_rest(one: Worker, two: Worker, go_on: bool) -> None:
     one.accept(arrival("first"), arrival("second"))
     claim = one.claims()
-    assert one.settles(claim.lease, claim.pending, "later", retry_at=NOW + 5, go_on=go_on) is None
+    assert one.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 5, go_on=go_on) is None
     one.accept(arrival("third", at=NOW + 1))
     assert two.tries_to_claim(now=NOW + 4) is None
     taken = two.claims(now=NOW + 5)
@@ -52,7 +52,7 @@ def test_what_is_handed_back_is_free_at_once_and_not_counted(one: Worker, two: W
     one.accept(arrival("first"), arrival("second"))
     for _ in range(5):
         claim = one.claims()
-        assert one.settles(claim.lease, claim.pending, "back", go_on=go_on) is None
+        assert one.settles(claim.lease, claim.pending, "released", go_on=go_on) is None
     taken = two.claims()
     assert (text_of(taken.pending), taken.pending.attempts) == ("first", 1)
 
@@ -63,11 +63,11 @@ def test_every_owner_that_dies_counts(stores: Stores) -> None:
     assert attempts == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("verdict", ["later", "back"])
-def test_replies_that_are_not_out_survive(one: Worker, two: Worker, verdict: Verdict) -> None:
+@pytest.mark.parametrize("status", ["retry", "released"])
+def test_replies_that_are_not_out_survive(one: Worker, two: Worker, status: Verdict) -> None:
     one.accept(arrival("hi"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, verdict, retry_at=NOW, sent=1, unsent=REPLIES)
+    one.settles(claim.lease, claim.pending, status, retry_at=NOW, sent=1, unsent=REPLIES)
     pending = two.claims().pending
     assert (pending.sent, pending.unsent) == (1, REPLIES)
 

@@ -39,19 +39,19 @@ from tests.store.stored_life import (
 from tests.store.support import ALICE, APPID, BOB, NOW, Worker
 from tests.stories.support import bot_for, replies
 from wxbot import Context, Plugin
-from wxbot.delivery.deferred import rest_in, with_rest
+from wxbot.delivery.deferred import deferred_in, with_deferred
 from wxbot.delivery.turn import Turn, begin_turn
-from wxbot.errors import HalfCopy
+from wxbot.errors import IncompleteCopy
 from wxbot.model.messages import message_from
-from wxbot.model.quota import UNKNOWN_BUDGET, Budget
+from wxbot.model.quota import UNKNOWN_QUOTA, Quota
 from wxbot.model.replies import reply_from_json, reply_to_json
 from wxbot.store.copying import End, copy
-from wxbot.store.copying_port import Bulk, Kept, KeptConversation
+from wxbot.store.copying_port import BulkStore, StoredConversation, StoredRecord
 from wxbot.store.port import Store
-from wxbot.store.records import ConversationKey, HandOver, Lease, News, Pending, StoredMedia
-from wxbot.store.redis.copying import RedisBulk
+from wxbot.store.records import ConversationKey, Handover, Lease, LeaseUpdate, PendingMessage, StoredMedia
+from wxbot.store.redis.copying import RedisBulkStore
 from wxbot.store.redis.store import RedisStore
-from wxbot.store.sqlite.copying import SqliteBulk
+from wxbot.store.sqlite.copying import SqliteBulkStore
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.typing_indicator.indicator import TypingIndicator
@@ -69,9 +69,9 @@ def store_at(address: Address) -> Store:
 
 
 @contextmanager
-def opened(address: Address) -> Iterator[Bulk]:
+def opened(address: Address) -> Iterator[BulkStore]:
     """Give the store at ``address`` as a whole, and close it in the end."""
-    bulk: Bulk = SqliteBulk(address) if isinstance(address, Path) else RedisBulk(address)
+    bulk: BulkStore = SqliteBulkStore(address) if isinstance(address, Path) else RedisBulkStore(address)
     bulk.open(create=True)
     with closing(bulk):
         yield bulk
@@ -107,11 +107,11 @@ def worker(old: Address) -> Iterator[Worker]:
 # What was written then can be read
 
 
-def waits(fields: dict[str, Any], received_at: float = NOW, attempts: int = 1, **more: Any) -> Pending:
-    return Pending(0, fields, received_at, attempts, **{"sent": 0, **more})
+def waits(fields: dict[str, Any], received_at: float = NOW, attempts: int = 1, **more: Any) -> PendingMessage:
+    return PendingMessage(0, fields, received_at, attempts, **{"sent": 0, **more})
 
 
-THREE, FOUR, FIVE = (Budget(left, TWO_DAYS) for left in (3, 4, 5))
+THREE, FOUR, FIVE = (Quota(left, TWO_DAYS) for left in (3, 4, 5))
 CLAIMS: dict[ConversationKey, tuple[int, float, float, dict[str, Any]]] = {
     ALICE: (2, NOW + 0.75, NOW + 9.5, life.STATE),
     BOB: (2, NOW, NOW + 7, {}),
@@ -123,28 +123,28 @@ CLAIMS: dict[ConversationKey, tuple[int, float, float, dict[str, Any]]] = {
 """Fence, last interaction, end of Typing and state, as a claim tells them."""
 MESSAGES = {
     ALICE: [
-        waits(life.text(ALICE, "first 😀", "7001"), attempts=2, sent=2, unsent=life.UNSENT, budget=THREE),
-        waits(life.image(ALICE), NOW + 0.25, budget=THREE),
-        waits(life.event(ALICE), NOW + 0.5, budget=THREE),
+        waits(life.text(ALICE, "first 😀", "7001"), attempts=2, sent=2, unsent=life.UNSENT, quota=THREE),
+        waits(life.image(ALICE), NOW + 0.25, quota=THREE),
+        waits(life.event(ALICE), NOW + 0.5, quota=THREE),
     ],
     BOB: [waits(life.text(BOB, "held", "7002"), attempts=2), waits(life.text(BOB, "behind", "7003"))],
-    CAROL: [waits(life.text(CAROL, "left alone", "7004"), attempts=2, sent=1, unsent=life.TO_DO, budget=FOUR)],
+    CAROL: [waits(life.text(CAROL, "left alone", "7004"), attempts=2, sent=1, unsent=life.TO_DO, quota=FOUR)],
     FRANK: [
         waits(life.text(FRANK, "passive 2", "8002"), sent=1, unsent=life.LEFT_OVER),
         waits(life.text(FRANK, "passive 3", "8003")),
     ],
     GINA: [waits(life.sent_first(GINA), unsent=life.UNSENT[:2])],
     WALTER: [
-        waits(life.text(WALTER, "begun", "9002"), attempts=2, unsent=life.LEFT_OVER, budget=FIVE),
-        waits(life.text(WALTER, "waiting", "9003"), budget=FIVE),
+        waits(life.text(WALTER, "begun", "9002"), attempts=2, unsent=life.LEFT_OVER, quota=FIVE),
+        waits(life.text(WALTER, "waiting", "9003"), quota=FIVE),
     ],
 }
 TRACES = [
-    (DAVE, life.text(DAVE, "answered", "7005")),
+    (DAVE, life.text(DAVE, "done", "7005")),
     (DAVE, life.text(DAVE, "dead", "7006")),
     (ERIN, life.text(ERIN, "for people", "7007")),
     *((FRANK, life.text(FRANK, f"passive {number}", f"800{number}")) for number in range(2)),
-    (WALTER, life.text(WALTER, "answered", "9001")),
+    (WALTER, life.text(WALTER, "done", "9001")),
 ]
 
 
@@ -159,7 +159,7 @@ def test_what_waits(worker: Worker) -> None:
 def test_a_conversation_is_worked_to_its_end(worker: Worker, key: ConversationKey) -> None:
     claim = worker.claims(key, LATER)
     assert (claim.lease.fence, claim.interacted_at, claim.typing_until, claim.state) == CLAIMS[key]
-    found, pending = [], cast("Pending | None", claim.pending)
+    found, pending = [], cast("PendingMessage | None", claim.pending)
     while pending is not None:
         found.append(replace(pending, seq=0))
         pending = worker.settles(claim.lease, pending, now=LATER)
@@ -169,7 +169,7 @@ def test_a_conversation_is_worked_to_its_end(worker: Worker, key: ConversationKe
 
 def test_a_lease_is_renewed_and_its_message_settled(worker: Worker) -> None:
     lease = Lease(BOB, "one", 1, NOW + life.LEASE)
-    assert worker.wait(worker.store.renew([lease], NOW + 4, life.LEASE)) == {BOB: News(NOW)}
+    assert worker.wait(worker.store.renew([lease], NOW + 4, life.LEASE)) == {BOB: LeaseUpdate(NOW)}
     assert worker.tries_to_claim(BOB, NOW + 10) is None
     assert worker.saves_typing(lease, NOW + 12) == NOW
 
@@ -182,13 +182,13 @@ def test_what_was_seen_is_known(worker: Worker) -> None:
     assert not worker.wait(worker.store.seen(ALICE, dedup_key(TRACES[0][1])))
 
 
-def test_budgets_and_hand_overs(worker: Worker) -> None:
-    budgets = {ALICE: THREE, BOB: None, CAROL: FOUR, DAVE: Budget(5, NOW + 3600), ERIN: None, WALTER: FIVE}
-    assert {key: worker.budget(key) for key in budgets} == budgets
-    to_agents = [(ERIN, HandOver(NOW + 3600)), (DAVE, HandOver(TWO_DAYS, "kf1@shop"))]
-    assert worker.wait(worker.store.hand_overs(APPID, LATER, 9)) == to_agents
-    assert worker.wait(worker.store.hand_back(ERIN))
-    assert worker.wait(worker.store.hand_overs(APPID, LATER, 9)) == to_agents[1:]
+def test_quotas_and_hand_overs(worker: Worker) -> None:
+    budgets = {ALICE: THREE, BOB: None, CAROL: FOUR, DAVE: Quota(5, NOW + 3600), ERIN: None, WALTER: FIVE}
+    assert {key: worker.quota(key) for key in budgets} == budgets
+    to_agents = [(ERIN, Handover(NOW + 3600)), (DAVE, Handover(TWO_DAYS, "kf1@shop"))]
+    assert worker.wait(worker.store.handovers(APPID, LATER, 9)) == to_agents
+    assert worker.wait(worker.store.end_handover(ERIN))
+    assert worker.wait(worker.store.handovers(APPID, LATER, 9)) == to_agents[1:]
 
 
 def test_a_dead_letter_is_told_and_tried_again(worker: Worker) -> None:
@@ -198,9 +198,9 @@ def test_a_dead_letter_is_told_and_tried_again(worker: Worker) -> None:
     assert (letter.received_at, letter.died_at, letter.attempts, letter.sent) == (NOW, NOW, 1, 1)
     assert worker.wait(worker.store.retry_dead_letter(APPID, letter.seq, LATER))
     claim = worker.claims(DAVE, LATER)
-    terms: dict[str, Any] = {"budget": Budget(5, NOW + 3600), "handed_over": HandOver(TWO_DAYS, "kf1@shop")}
+    terms: dict[str, Any] = {"quota": Quota(5, NOW + 3600), "active_handover": Handover(TWO_DAYS, "kf1@shop")}
     assert replace(claim.pending, seq=0) == waits(fields, sent=1, unsent=life.RUN_AGAIN, **terms)
-    assert rest_in(claim.state) == life.REST
+    assert deferred_in(claim.state) == life.REST
 
 
 def test_tokens_and_media(worker: Worker) -> None:
@@ -228,29 +228,33 @@ def test_replies_and_rests_are_read_and_written_as_before(worker: Worker) -> Non
     claim = worker.claims(ALICE, LATER)
     assert tuple(map(reply_from_json, claim.pending.unsent)) == REPLIES
     assert tuple(reply_to_json(reply_from_json(each)) for each in claim.pending.unsent) == claim.pending.unsent
-    assert rest_in(claim.state) == life.REST
-    assert with_rest(life.PLUGINS, rest_in(claim.state)) == claim.state
+    assert deferred_in(claim.state) == life.REST
+    assert with_deferred(life.PLUGINS, deferred_in(claim.state)) == claim.state
 
 
 def test_what_else_a_turn_left_is_taken_up(worker: Worker) -> None:
     turn = _turn(worker, CAROL)
-    assert turn.through
-    assert (turn.doubtful, turn.unsent) == ([REPLIES[0]], [REPLIES[5]])
-    assert (turn.hand_over, turn.failure, turn.said) == (HandOver(NOW + 900, "kf2@shop"), "handler echo failed", 2)
-    assert turn.to_do() == life.TO_DO
+    assert turn.handler_done
+    assert (turn.unconfirmed, turn.pending) == ([REPLIES[0]], [REPLIES[5]])
+    assert (turn.requested_handover, turn.failure, turn.sent_before_failure) == (
+        Handover(NOW + 900, "kf2@shop"),
+        "handler echo failed",
+        2,
+    )
+    assert turn.remaining_work() == life.TO_DO
     (letter,) = worker.wait(worker.store.dead_letters(APPID, 9))
     assert worker.wait(worker.store.retry_dead_letter(APPID, letter.seq, LATER))
     again = _turn(worker, DAVE)
-    assert (again.unsent, again.through) == ([REPLIES[1]], False)
+    assert (again.pending, again.handler_done) == ([REPLIES[1]], False)
     first = _turn(worker, GINA)
-    assert (first.is_sent_first, first.through, first.unsent) == (True, True, [*REPLIES[:2]])
+    assert (first.is_proactive, first.handler_done, first.pending) == (True, True, [*REPLIES[:2]])
 
 
 def _turn(worker: Worker, key: ConversationKey) -> Turn:
     claim = worker.claims(key, LATER)
     assert message_from(APPID, claim.pending.fields, NOW).openid == key.openid
     nobody = cast(TypingIndicator, None)  # it is not asked for anything
-    return begin_turn(claim.lease, claim.pending, nobody, claim.state, UNKNOWN_BUDGET)
+    return begin_turn(claim.lease, claim.pending, nobody, claim.state, UNKNOWN_QUOTA)
 
 
 # It can be copied and answered
@@ -270,23 +274,23 @@ def test_accounts_are_copied(old: Address, tmp_path: Path) -> None:
             assert runner.run(_exported(here, appid)) == runner.run(_exported(there, appid))
 
 
-async def _exported(bulk: Bulk, appid: str) -> list[Kept]:
+async def _exported(bulk: BulkStore, appid: str) -> list[StoredRecord]:
     """Return what is kept, without the numbers and ends that each store has its own of."""
     kept = [each async for some in bulk.export(appid, lambda: LATER) for each in some]
     same = [
-        replace(e, forget_at=0) if isinstance(e, KeptConversation) else replace(e, seq=0, forget_at=0) for e in kept
+        replace(e, forget_at=0) if isinstance(e, StoredConversation) else replace(e, seq=0, forget_at=0) for e in kept
     ]
     return sorted(same, key=repr)
 
 
 def test_half_a_copy_is_refused_until_it_is_whole(worker: Worker, old: Address) -> None:
     hugo = ConversationKey(HALF, "hugo")
-    with pytest.raises(HalfCopy):
+    with pytest.raises(IncompleteCopy):
         worker.tries_to_claim(hugo, LATER)
     with opened(old) as bulk:
         worker.wait(bulk.end(HALF, "half"))
     claim = worker.claims(hugo, LATER)
-    terms: dict[str, Any] = {"budget": Budget(2, NOW + life.DAY), "handed_over": HandOver(NOW + life.DAY, "kf1@shop")}
+    terms: dict[str, Any] = {"quota": Quota(2, NOW + life.DAY), "active_handover": Handover(NOW + life.DAY, "kf1@shop")}
     copied = waits(life.text(hugo, "copied", "1"), attempts=2, sent=1, unsent=life.LEFT_OVER, **terms)
     assert (replace(claim.pending, seq=0), claim.state) == (copied, life.STATE)
 

@@ -146,20 +146,20 @@ def test_one_openid_in_two_accounts_is_two_users(town: Town) -> None:
     at_club.waits_for("hurrah one 1")
     assert at_orders.saw == ["order one 1", "order two 2"]
     assert at_club.saw == ["hurrah one 1"]
-    left = {name: budget_of(settings) for name, settings in accounts.items()}
+    left = {name: quota_of(settings) for name, settings in accounts.items()}
     assert left == {"orders": 4, "club": 0}
 
 
-def budget_of(settings: Settings) -> int:
+def quota_of(settings: Settings) -> int:
     """What may still be sent to the user with the OPENID."""
     store = make_store(settings)
     store.open()
     try:
-        budget = asyncio.run(store.budget(ConversationKey(settings.appid, OPENID)))
+        quota = asyncio.run(store.quota(ConversationKey(settings.appid, OPENID)))
     finally:
         store.close()
-    assert budget is not None
-    return budget.left
+    assert quota is not None
+    return quota.remaining
 
 
 def test_a_push_for_one_account_is_refused_at_the_others_address(town: Town) -> None:
@@ -424,7 +424,7 @@ def test_a_bot_that_cannot_be_stopped_keeps_no_other_from_it(town: Town, caplog:
 
 
 def test_all_accounts_finish_their_handlers_at_the_same_time(town: Town) -> None:
-    """Each handler ends only when the other account's has been told to stop as well."""
+    """Each handler ends only when the other account's has been announced to stop as well."""
     busy = threading.Barrier(2)
     plugins = {}
     for name in town.platforms:
@@ -573,9 +573,9 @@ def test_a_plugin_is_tried_with_an_account_of_any_kind(kind: str) -> None:
 def test_workers_answer_for_all_accounts(town: Town, empty_redis: RedisServer, lines: Lines) -> None:
     addresses = {"store_url": empty_redis.url, "broker_url": empty_redis.url, "lease_seconds": "2"}
     # So slow a sweep finds nothing in time: what is answered was hinted at.
-    accounts = town.settings(**addresses, sweep_seconds="600")
+    accounts = town.settings(**addresses, poll_seconds="600")
     town.opens(accounts, orders=talkative(in_the_loop), club=talkative(in_the_loop))
-    workers = town.settings(**addresses, sweep_seconds="600", role="worker")
+    workers = town.settings(**addresses, poll_seconds="600", role="worker")
     worker = make_deployment(workers, plugins={"orders": [talkative(in_the_loop)], "club": [talkative(in_the_loop)]})
     worker.start()
     try:

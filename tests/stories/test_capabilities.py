@@ -71,8 +71,8 @@ def cells(direction: str) -> list[Any]:
 
 # What users do, and what a handler gets of it
 
-Deed = Callable[[User], object]
-DEEDS: Mapping[str, tuple[Deed, type[Message], Mapping[str, Any]]] = {
+UserAction = Callable[[User], object]
+USER_ACTIONS: Mapping[str, tuple[UserAction, type[Message], Mapping[str, Any]]] = {
     "text": (lambda user: user.says("你好 😀"), TextMessage, {"text": "你好 😀"}),
     "image": (lambda user: user.sends_image(PICTURE), ImageMessage, {}),
     "miniprogrampage": (
@@ -192,7 +192,7 @@ class Stage:
         @self.plugin.on(lambda ctx: True)
         async def note(ctx: Context) -> Reply | None:
             self.got.append(ctx.message)
-            self.may_answer = ctx.budget.left > 0
+            self.may_answer = ctx.quota.remaining > 0
             self.got_one.set()
             return self.answer if self.may_answer else None
 
@@ -213,7 +213,7 @@ def stage(account: AccountKind, form: str, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("in"))
 def test_received(stage: Stage, kind: str) -> None:
-    deed, made, fields = DEEDS[kind]
+    deed, made, fields = USER_ACTIONS[kind]
     alice = stage.wechat.user("alice")
     deed(alice)
     assert stage.got_one.wait(10), f"no handler got {kind}"

@@ -37,7 +37,7 @@ class Deployment:
     def settings(self, **choices: object) -> Settings:
         given = {name.removeprefix("WXBOT_").lower(): value for name, value in self.wechat.settings().items()}
         addresses = {"store_url": self.redis.url, "broker_url": self.redis.url}
-        pace = {"lease_seconds": 2, "sweep_seconds": 0.2}
+        pace = {"lease_seconds": 2, "poll_seconds": 0.2}
         return load_settings(env_file=None, **{**given, **addresses, **pace, **choices})
 
     def webhook(self, **choices: object) -> Bot:

@@ -67,7 +67,7 @@ def town(redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureReque
         assert wechat.violations == []
 
 
-def test_the_rest_and_the_budget(town: Town) -> None:
+def test_the_rest_and_the_quota(town: Town) -> None:
     alice = town.wechat.user("alice")
     with town.process():
         alice.says("book").wait()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.stories.support import Log, bot_for, replies
 from wxbot import Context, ImageReply, Plugin
-from wxbot.delivery.passive_outbox import WaitingRoom
+from wxbot.delivery.passive_outbox import PassiveReplyWaiter
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import PICTURE
@@ -96,13 +96,13 @@ class Deliveries:
 
 @pytest.fixture
 def deliveries(monkeypatch: pytest.MonkeyPatch) -> Deliveries:
-    deliveries, look = Deliveries(), WaitingRoom._wait
+    deliveries, look = Deliveries(), PassiveReplyWaiter._wait
 
-    async def noted(room: WaitingRoom, key: ConversationKey, dedup_key: str, until: float) -> object:
+    async def noted(room: PassiveReplyWaiter, key: ConversationKey, dedup_key: str, until: float) -> object:
         deliveries.arrives()
         return await look(room, key, dedup_key, until)
 
-    monkeypatch.setattr(WaitingRoom, "_wait", noted)
+    monkeypatch.setattr(PassiveReplyWaiter, "_wait", noted)
     return deliveries
 
 

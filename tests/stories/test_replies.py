@@ -15,7 +15,7 @@ from wxbot import (
     ImageMessage,
     ImageReply,
     Media,
-    MediaGone,
+    MediaNotFound,
     MenuReply,
     Plugin,
     Reply,
@@ -180,7 +180,7 @@ def test_a_file_that_is_gone_is_an_error_that_a_plugin_can_catch(clock: ManualCl
         assert isinstance(ctx.message, ImageMessage)
         try:
             await ctx.message.download()
-        except MediaGone as error:
+        except MediaNotFound as error:
             return f"gone: {error.errcode}"
         return "there"
 

@@ -30,7 +30,7 @@ def test_a_background_task_that_exits_does_not_end_the_bot() -> None:
     async def echo(ctx: Context) -> str:
         return ctx.text
 
-    with chat(plugin, lease_seconds=1, sweep_seconds=0.1) as user:
+    with chat(plugin, lease_seconds=1, poll_seconds=0.1) as user:
         user.says("exit").wait()
         user.says("still there?").wait()
         user.waits_for("still there?", timeout=20)

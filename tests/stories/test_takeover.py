@@ -70,7 +70,7 @@ class ClockAhead:
 
 
 class Handler:
-    """A plugin that answers at once or, told to, when the test says so; ``runs`` counts how often it was asked."""
+    """A plugin that answers at once or, announced to, when the test says so; ``runs`` counts how often it was asked."""
 
     def __init__(self) -> None:
         self.runs = 0

@@ -15,7 +15,7 @@ from wxbot import Context, Plugin
 from wxbot.conversation.pipeline import UNREADABLE_WAIT
 from wxbot.model.replies import Reply, TextReply, reply_from_json
 from wxbot.server.assembly import make_bot
-from wxbot.store.records import Arrival, ConversationKey, Outcome
+from wxbot.store.records import ConversationKey, IncomingMessage, Outcome
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for
 
@@ -50,10 +50,10 @@ class Scene:
     async def _leave_it_unsent(self, store: SqliteStore) -> None:
         now = self.clock.now()
         fields = {"MsgType": "text", "Content": "hi", "FromUserName": self.key.openid, "CreateTime": int(now)}
-        store.accept(Arrival(self.key, "msg:1", fields, now, now))
+        store.accept(IncomingMessage(self.key, "msg:1", fields, now, now))
         claim = await store.claim(self.key, "a newer worker", now, 8.0)
         assert claim is not None
-        await store.settle(claim.lease, Outcome(claim.pending.seq, "back", unsent=(NEW_KIND,)), now, go_on=False)
+        await store.settle(claim.lease, Outcome(claim.pending.seq, "released", unsent=(NEW_KIND,)), now, go_on=False)
 
     def due_at(self, at: float) -> bool:
         """Whether a worker that sweeps at ``at`` would find the conversation."""

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.testing.rules import Allowance, Standing, action_of, is_interaction, quota_of
+from wxbot.testing.rules import AccountStatus, Allowance, action_of, allowances_of, is_interaction
 
 NOW = 1_700_000_000.0
 MESSAGE = Allowance(5, 48 * 3600.0)
 
 
-def after_a_message() -> Standing:
-    standing = Standing()
+def after_a_message() -> AccountStatus:
+    standing = AccountStatus()
     standing.user_acts(NOW, MESSAGE, interaction=True)
     return standing
 
@@ -71,8 +71,8 @@ def test_a_message_to_the_user_ends_the_indicator_and_opens_the_window_again() -
 
 
 def test_who_never_wrote_gets_nothing() -> None:
-    assert Standing().send(NOW) == 45015
-    assert Standing().typing(NOW, "Typing") == 45015
+    assert AccountStatus().send(NOW) == 45015
+    assert AccountStatus().typing(NOW, "Typing") == 45015
 
 
 def test_five_messages_in_48_hours() -> None:
@@ -86,7 +86,7 @@ def test_five_messages_in_48_hours() -> None:
 
 def test_the_latest_action_counts_and_nothing_adds_up() -> None:
     standing = after_a_message()
-    standing.user_acts(NOW + 1, quota_of("miniprogram")["enter"], interaction=True)
+    standing.user_acts(NOW + 1, allowances_of("miniprogram")["enter"], interaction=True)
     assert [standing.send(NOW + 2) for _ in range(3)] == [0, 0, 45047]
     assert standing.send(NOW + 61) == 45015
 
@@ -100,8 +100,8 @@ def test_a_user_who_leaves_cannot_be_reached() -> None:
 
 
 def test_an_unknown_command_is_refused_before_anything_else() -> None:
-    assert Standing().typing(NOW, "typing") == 45072
-    assert Standing().typing(NOW, None) == 45072
+    assert AccountStatus().typing(NOW, "typing") == 45072
+    assert AccountStatus().typing(NOW, None) == 45072
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_events_open_the_window_only_if_they_are_said_to() -> None:
 class Story:
     """What happened so far, as somebody outside would keep it."""
 
-    standing: Standing = field(default_factory=Standing)
+    standing: AccountStatus = field(default_factory=AccountStatus)
     now: float = NOW
     heard: list[float] = field(default_factory=list)
     talked: list[float] = field(default_factory=list)
@@ -173,10 +173,10 @@ class Story:
             self.ended.append(self.now)
 
 
-DEEDS = st.sampled_from(["user_writes", "bot_sends", "typing", "cancels"])
+USER_ACTIONS = st.sampled_from(["user_writes", "bot_sends", "typing", "cancels"])
 
 
-@given(st.lists(st.tuples(st.floats(0, 40), DEEDS), max_size=60))
+@given(st.lists(st.tuples(st.floats(0, 40), USER_ACTIONS), max_size=60))
 def test_no_story_gets_around_the_rules(steps: list[tuple[float, str]]) -> None:
     story = Story()
     for pause, deed in steps:

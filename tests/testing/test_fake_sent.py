@@ -15,7 +15,7 @@ from wxbot.testing.rules import AccountKind
 
 SEND = "/cgi-bin/message/custom/send"
 MENU = {"head_content": "Happy?", "list": [{"id": "101", "content": "Yes"}, {"id": "102", "content": "No"}]}
-LINK = {"title": "News", "description": "", "url": "http://x", "thumb_url": ""}
+LINK = {"title": "LeaseUpdate", "description": "", "url": "http://x", "thumb_url": ""}
 PAGE = {"title": "Shop", "pagepath": "pages/a", "thumb_media_id": "PICTURE"}
 MUSIC = {"title": "Song", "musicurl": "http://x", "hqmusicurl": "http://x", "thumb_media_id": "THUMB"}
 
@@ -45,7 +45,7 @@ def test_what_users_of_a_mini_program_see() -> None:
         assert bot.sends_kind(alice, "image", {"media_id": "PICTURE"}) == 0
         assert bot.sends_kind(alice, "link", LINK) == 0
         assert bot.sends_kind(alice, "miniprogrampage", PAGE) == 0
-        assert alice.saw == ["[image cat.jpg]", "[link News]", "[miniprogrampage Shop]"]
+        assert alice.saw == ["[image cat.jpg]", "[link LeaseUpdate]", "[miniprogrampage Shop]"]
 
 
 def test_what_users_of_an_official_account_see() -> None:

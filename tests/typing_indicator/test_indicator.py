@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from wxbot.clock import pause
-from wxbot.errors import AnswerLost, LeaseLost, NotReached, StoreUnavailable, WeChatError, api_error
+from wxbot.errors import DeliveryUnknown, LeaseLost, RequestNotSent, StoreUnavailable, WeChatError, api_error
 from wxbot.store.records import ConversationKey, Lease
 from wxbot.testing import ManualClock
 from wxbot.typing_indicator.indicator import TypingIndicator, TypingOptions
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
 
 
 FINE = Answer()
-HANGS = Answer(AnswerLost("typing was sent, but no answer came in time"), LONGEST_CALL)
+HANGS = Answer(DeliveryUnknown("typing was sent, but no answer came in time"), LONGEST_CALL)
 
 
 def refusal(errcode: int) -> Answer:
@@ -75,7 +75,7 @@ class Wire:
                 await pause(self.clock, self.queue)
             if not permit():
                 self.refused.append(self.clock.now() - START)
-                raise NotReached("typing was not sent: the right to answer this user had run out meanwhile")
+                raise RequestNotSent("typing was not sent: the right to answer this user had run out meanwhile")
             self._note(command)
             answer = self.answers.popleft() if self.answers else FINE
             if answer.seconds:
@@ -466,7 +466,7 @@ async def test_switched_off_it_never_calls(s: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [refusal(-1), refusal(45011), refusal(40001), Answer(NotReached("no connection"))], ids=repr
+    "answer", [refusal(-1), refusal(45011), refusal(40001), Answer(RequestNotSent("no connection"))], ids=repr
 )
 def test_a_passing_failure_is_tried_again_after_a_pause(answer: Answer) -> None:
     @scene()
@@ -505,7 +505,9 @@ async def test_the_pause_after_a_failure_outlasts_the_turn(s: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [refusal(45081), Answer(AnswerLost("the connection broke")), Answer(AnswerLost("slow"), 3.0)], ids=repr
+    "answer",
+    [refusal(45081), Answer(DeliveryUnknown("the connection broke")), Answer(DeliveryUnknown("slow"), 3.0)],
+    ids=repr,
 )
 def test_what_may_be_showing_is_taken_for_showing(answer: Answer) -> None:
     @scene()
@@ -624,7 +626,7 @@ async def test_40200_for_a_cancel_switches_off_too(s: Scene) -> None:
 
 @scene()
 async def test_what_a_failed_cancel_left_showing_is_not_called_again(s: Scene) -> None:
-    s.wire.answers += [FINE, Answer(NotReached("no connection"))]
+    s.wire.answers += [FINE, Answer(RequestNotSent("no connection"))]
     s.indicator.start()
     await s.turn(1)
     await s.answers("")
@@ -751,7 +753,7 @@ async def test_what_an_earlier_owner_may_have_shown_is_ended_before_ours(s: Scen
     await s.answers()
 
 
-@pytest.mark.parametrize("answer", [Answer(error=NotReached("no")), HANGS], ids=["not reached", "hangs"])
+@pytest.mark.parametrize("answer", [Answer(error=RequestNotSent("no")), HANGS], ids=["not reached", "hangs"])
 def test_doubt_that_cannot_be_cleared_costs_a_look_each_two_seconds(answer: Answer) -> None:
     @scene(state=TypingState(START, START + 20, doubtful=True))
     async def story(s: Scene) -> None:

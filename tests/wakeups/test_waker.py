@@ -17,7 +17,7 @@ from tests.servers.fixtures import rabbit_server
 from tests.store.support import ALICE, APPID, NOW
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import Claim, ConversationKey
-from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader, queue_name
+from wxbot.wakeups.dramatiq.waker import DramatiqWaker, WakeupReader, queue_name
 from wxbot.wakeups.inprocess import InProcessWaker, Wake
 from wxbot.wakeups.port import Waker
 
@@ -60,7 +60,7 @@ def through(url: str, loop: asyncio.AbstractEventLoop, wake: Wake) -> Iterator[W
         done.result(10)
 
     forget_hints(url)
-    reader, waker = HintReader(make_broker(url), APPID, adopt), DramatiqWaker(make_broker(url), APPID)
+    reader, waker = WakeupReader(make_broker(url), APPID, adopt), DramatiqWaker(make_broker(url), APPID)
     reader.start()
     try:
         waker.open()

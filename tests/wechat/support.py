@@ -61,8 +61,8 @@ async def settle() -> None:
 
 
 @dataclass
-class Shelf:
-    """A TokenShelf and MediaShelf in memory, as a store would keep them for all processes."""
+class TokenAndMediaStore:
+    """A TokenStore and MediaStore in memory, as a store would keep them for all processes."""
 
     stored: StoredToken | None = None
     claimed_until: float = 0.0

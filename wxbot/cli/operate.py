@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import click
 
-from wxbot.delivery.turn import RUN_AGAIN
+from wxbot.delivery.progress import RUN_AGAIN
 from wxbot.errors import ConfigError, StoreUnavailable
-from wxbot.server.assembly import make_bulk, make_clock, make_store
+from wxbot.server.assembly import make_bulk_store, make_clock, make_store
 from wxbot.settings.accounts_file import load_accounts
 from wxbot.settings.schema import Settings, without_password
 from wxbot.store.copying import End, copy, summary
 from wxbot.store.port import Store
-from wxbot.store.records import ConversationKey, DeadLetter, HandOver
+from wxbot.store.records import ConversationKey, DeadLetter, Handover
 
 Result = TypeVar("Result")
 
@@ -162,26 +162,26 @@ def handovers() -> None:
 
 @handovers.command("list")
 @_ACCOUNT
-def list_hand_overs(account: str | None) -> None:
+def list_handovers(account: str | None) -> None:
     """List them: openid, agent, and until when the bot is silent."""
     settings = _chosen(account)
-    found = _with_store(settings, lambda store: _hand_overs(store, settings))
-    for key, hand_over in found:
-        click.echo(f"{key.openid}  {hand_over.agent or 'any agent'}  until {_local_time(hand_over.until)}")
+    found = _with_store(settings, lambda store: _handovers(store, settings))
+    for key, handover in found:
+        click.echo(f"{key.openid}  {handover.agent or 'any agent'}  until {_local_time(handover.until)}")
     click.echo(f"{len(found)} user(s)." if found else "No user is with human agents.")
 
 
-async def _hand_overs(store: Store, settings: Settings) -> Sequence[tuple[ConversationKey, HandOver]]:
-    return await store.hand_overs(settings.appid, time.time(), LIST_LIMIT)
+async def _handovers(store: Store, settings: Settings) -> Sequence[tuple[ConversationKey, Handover]]:
+    return await store.handovers(settings.appid, time.time(), LIST_LIMIT)
 
 
 @handovers.command("end")
 @click.argument("openid")
 @_ACCOUNT
-def end_hand_over(openid: str, account: str | None) -> None:
+def end_handover_command(openid: str, account: str | None) -> None:
     """Let the bot answer this user again, from their next message on."""
     key = ConversationKey((settings := _chosen(account)).appid, openid)
-    if not _with_store(settings, lambda store: store.hand_back(key)):
+    if not _with_store(settings, lambda store: store.end_handover(key)):
         click.echo(f"{openid} is with no human agent")
         sys.exit(1)
     click.echo(f"{openid} is with the bot again")
@@ -234,7 +234,7 @@ def _opened(address: str, *, create: bool) -> Iterator[End]:
     try:
         settings = next(iter(load_accounts(store_url=address, broker_url="", role="webhook").values()))
         clock = make_clock(settings)
-        bulk = make_bulk(settings, clock)
+        bulk = make_bulk_store(settings, clock)
     except ConfigError as error:  # all else that is configured has been read before
         raise click.UsageError("; ".join(each.replace("WXBOT_STORE_URL", name, 1) for each in error.problems)) from None
     try:

@@ -1,1 +1,1 @@
-"""Conversations: from an accepted message to its replies, in order, one owner at a time."""
+"""Dispatcher: from an accepted message to its replies, in order, one owner at a time."""

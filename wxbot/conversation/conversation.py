@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from wxbot.delivery.turn import Turn
-from wxbot.model.quota import Budget
-from wxbot.store.records import Claim, HandOver, Lease, News, Outcome
+from wxbot.model.quota import Quota
+from wxbot.store.records import Claim, Handover, Lease, LeaseUpdate, Outcome
 from wxbot.typing_indicator.indicator import TypingIndicator
 
 RENEWALS_PER_LEASE = 4
@@ -36,21 +36,21 @@ class Conversation:
 
     def unrecorded(self) -> tuple[Lease, Outcome] | None:
         """What the store has not taken yet: how a message ended, or how far its answer has come."""
-        outcome = self.outcome or (self.turn and self.turn.outcome("back"))
+        outcome = self.outcome or (self.turn and self.turn.outcome("released"))
         return (self.lease, outcome) if self.lease and outcome else None
 
-    def renewed(self, until: float, news: News) -> None:
+    def renewed(self, until: float, news: LeaseUpdate) -> None:
         """The lease is good until ``until``."""
         if self.lease is not None and self.indicator is not None:
             self.lease.expires_at = until
             self.indicator.interacted(news.interacted_at)
-            self.acted(news.handed_over, news.budget)
+            self.on_user_action(news.active_handover, news.quota)
 
-    def acted(self, handed_over: HandOver, budget: Budget | None) -> None:
+    def on_user_action(self, active_handover: Handover, quota: Quota | None) -> None:
         """The user has done something meanwhile. What is being worked is not said to one who is with people."""
         if self.turn is not None:
-            self.turn.handed_over = handed_over
-            self.turn.acted(budget)
+            self.turn.active_handover = active_handover
+            self.turn.on_user_action(quota)
 
     def lose(self) -> None:
         """Somebody else owns it: stop, and send nothing more, not even what waits for a connection already."""

@@ -17,10 +17,10 @@ from wxbot.clock import Clock, pause
 from wxbot.conversation.conversation import LEASE_MARGIN, RENEWALS_PER_LEASE, Conversation
 from wxbot.conversation.pipeline import Pipeline
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.store.port import Inbox
-from wxbot.store.records import Bid, Claim, ConversationKey, HandOver, Lease, Outcome, Pending
-from wxbot.store.retry import firmly
+from wxbot.store.records import Claim, ClaimRequest, ConversationKey, Handover, Lease, Outcome, PendingMessage
+from wxbot.store.retry import retry_until_stored
 from wxbot.typing_indicator.indicator import TypingIndicator
 from wxbot.typing_indicator.rules import TypingState
 
@@ -36,18 +36,18 @@ PURGE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class ConversationOptions:
+class DispatcherOptions:
     """What a deployment chooses about owning conversations (wxbot.settings.schema has the meaning of each)."""
 
     lease_seconds: float = 8.0
-    sweep_seconds: float = 1.0
-    hint_seconds: float = 0.0
+    poll_seconds: float = 1.0
+    wakeup_seconds: float = 0.0
     """How long a wake-up may be on its way before the sweep does its work."""
     typing_note_seconds: float = 0.0
     max_conversations: int = 10_000
 
 
-class Conversations:
+class Dispatcher:
     """All conversations of one process. Lives on the event loop's thread."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Conversations:
         owner: str,
         inbox: Inbox,
         clock: Clock,
-        options: ConversationOptions,
+        options: DispatcherOptions,
         make_indicator: Callable[[Lease, TypingState, float], TypingIndicator],
     ) -> None:
         self._appid = appid
@@ -79,15 +79,15 @@ class Conversations:
         """Begin to look after the inbox."""
         self._pipeline = pipeline
         self._upkeep = [
-            asyncio.create_task(self._every(self._options.sweep_seconds, self._sweep)),
+            asyncio.create_task(self._every(self._options.poll_seconds, self._sweep)),
             asyncio.create_task(self._every(self._options.lease_seconds / RENEWALS_PER_LEASE, self._renew)),
         ]
 
-    def bid(self) -> Bid | None:
+    def bid(self) -> ClaimRequest | None:
         """What to ask for with a push: its conversation, unless this process takes nothing new. Callable anywhere."""
         if self._draining or len(self._active) >= self._options.max_conversations:
             return None
-        return Bid(self._owner, self._options.lease_seconds, self._options.typing_note_seconds)
+        return ClaimRequest(self._owner, self._options.lease_seconds, self._options.typing_note_seconds)
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
         """There may be news for ``key``: its user acted at ``interacted_at``. ``claim``: it is ours already."""
@@ -103,10 +103,10 @@ class Conversations:
         """Whether the conversation is worked here. Callable anywhere."""
         return key in self._active
 
-    def acted(self, key: ConversationKey, handed_over: HandOver, budget: Budget | None) -> None:
+    def on_user_action(self, key: ConversationKey, active_handover: Handover, quota: Quota | None) -> None:
         """The user has done something while, maybe, an earlier message of theirs is being worked."""
         if conversation := self._active.get(key):
-            conversation.acted(handed_over, budget)
+            conversation.on_user_action(active_handover, quota)
 
     async def adopt(self, key: ConversationKey, interacted_at: float) -> None:
         """Make ``key`` ours if it has work and no living owner. Waits while this process is full."""
@@ -209,7 +209,9 @@ class Conversations:
                 return
             pending = following
 
-    async def _work(self, conversation: Conversation, lease: Lease, pending: Pending, state: dict[str, Any]) -> Outcome:
+    async def _work(
+        self, conversation: Conversation, lease: Lease, pending: PendingMessage, state: dict[str, Any]
+    ) -> Outcome:
         assert self._pipeline is not None  # noqa: S101 - set by start(), before anything can be claimed
         assert conversation.indicator is not None  # noqa: S101 - made with the lease
         try:
@@ -217,11 +219,11 @@ class Conversations:
         except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
             return self._pipeline.unreadable(pending, error, conversation.indicator.state.showing_until)
         try:
-            outcome = turn.outcome("back") if self._draining else await self._pipeline.answer(turn)
+            outcome = turn.outcome("released") if self._draining else await self._pipeline.answer(turn)
         except asyncio.CancelledError:
             if not self._draining or conversation.lost:
                 raise
-            outcome = turn.outcome("back")
+            outcome = turn.outcome("released")
         except (LeaseLost, StoreUnavailable):
             raise
         except Exception as error:  # a fault of ours: keep the message, do not try it for ever
@@ -232,8 +234,8 @@ class Conversations:
         # Only now is it known whether CancelTyping has ended what showed.
         return replace(outcome, typing_until=turn.indicator.state.showing_until)
 
-    async def _settle(self, lease: Lease, outcome: Outcome) -> Pending | None:
-        return await firmly(
+    async def _settle(self, lease: Lease, outcome: Outcome) -> PendingMessage | None:
+        return await retry_until_stored(
             self._clock,
             lambda: self._inbox.settle(lease, outcome, self._clock.now(), go_on=not self._draining),
         )
@@ -257,7 +259,7 @@ class Conversations:
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
         if free > 0 and not self._draining and not self._owners_come_first(now):
-            for key in await self._inbox.waiting(self._appid, now, free, self._options.hint_seconds):
+            for key in await self._inbox.waiting(self._appid, now, free, self._options.wakeup_seconds):
                 if key not in self._active:
                     self._begin(key)
         if now - self._purged_at >= PURGE_SECONDS:
@@ -267,7 +269,7 @@ class Conversations:
 
     def _owners_come_first(self, now: float) -> bool:
         renewal = self._options.lease_seconds / RENEWALS_PER_LEASE
-        return 0 <= now - self._out_at < self._options.sweep_seconds + renewal + GRACE_SECONDS
+        return 0 <= now - self._out_at < self._options.poll_seconds + renewal + GRACE_SECONDS
 
     async def _record_late(self) -> None:
         """Record what an outage has kept from the store, and release the conversation."""

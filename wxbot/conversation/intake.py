@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from wxbot.model.messages import message_from
-from wxbot.model.quota import NOTHING_LEFT, Budget, Quota, allowance_for
+from wxbot.model.quota import NOTHING_LEFT, Allowances, Quota, allowance_for
 from wxbot.plugin.router import Router
-from wxbot.store.records import WITH_BOT, Arrival, ConversationKey, HandOver
+from wxbot.store.records import WITH_BOT, ConversationKey, Handover, IncomingMessage
 
 log = logging.getLogger("wxbot.intake")
 
@@ -26,7 +26,7 @@ class Intake:
         self,
         appid: str,
         router: Router,
-        allowances: Quota,
+        allowances: Allowances,
         *,
         handover_seconds: float,
         resume_words: Collection[str],
@@ -40,40 +40,42 @@ class Intake:
         self._is_passive = is_passive
         self._numbers = itertools.count()
 
-    def message_of(self, fields: Mapping[str, Any], dedup_key: str, interacted_at: float, now: float) -> Arrival:
+    def message_of(
+        self, fields: Mapping[str, Any], dedup_key: str, interacted_at: float, now: float
+    ) -> IncomingMessage:
         """Return the record for a push with ``fields``. Times are seconds since 1970."""
         is_event = fields["MsgType"].lower() == "event"
-        return Arrival(
+        return IncomingMessage(
             ConversationKey(self._appid, fields["FromUserName"]),
             dedup_key,
             fields,
             now,
             interacted_at,
-            budget=self._budget_after(fields, interacted_at or now),
-            hand_over=self._handover_by_event(fields, now) if is_event else self._handover_by_message(fields, now),
+            quota=self._quota_after(fields, interacted_at or now),
+            handover=self._handover_by_event(fields, now) if is_event else self._handover_by_message(fields, now),
             for_agents=not is_event and not self._is_passive,
         )
 
-    def _budget_after(self, fields: Mapping[str, Any], acted_at: float) -> Budget | None:
+    def _quota_after(self, fields: Mapping[str, Any], acted_at: float) -> Quota | None:
         if str(fields.get("Event", "")).lower() == "unsubscribe":
             return None if self._is_passive else NOTHING_LEFT
         allowance = allowance_for(fields, self._allowances)
         if allowance is None:
             return None
         # The end identifies a quota in the store, and two actions may happen at the same moment: so each end differs.
-        return Budget(allowance.messages, acted_at + allowance.seconds + next(self._numbers) % 1000 * 1e-6)
+        return Quota(allowance.messages, acted_at + allowance.seconds + next(self._numbers) % 1000 * 1e-6)
 
-    def _handover_by_event(self, fields: Mapping[str, Any], now: float) -> HandOver | None:
+    def _handover_by_event(self, fields: Mapping[str, Any], now: float) -> Handover | None:
         """Return who handles the user after an event of an agent session; None if the event changes nothing."""
         event = str(fields["Event"]).lower()
         if event in ("kf_close_session", "unsubscribe"):
             return WITH_BOT
         if event in ("kf_create_session", "kf_switch_session"):
             agent = str(fields.get("KfAccount") or fields.get("ToKfAccount") or "")
-            return HandOver(now + self._handover_seconds, agent)
+            return Handover(now + self._handover_seconds, agent)
         return None
 
-    def _handover_by_message(self, fields: Mapping[str, Any], now: float) -> HandOver | None:
+    def _handover_by_message(self, fields: Mapping[str, Any], now: float) -> Handover | None:
         if self._is_passive:
             return None
         if str(fields.get("Content", "")).strip().casefold() in self._resume_words:
@@ -82,4 +84,4 @@ class Intake:
         if agent is None:
             return None
         log.info("a hands_over rule hands a user over to human agents: seconds=%g", self._handover_seconds)
-        return HandOver(now + self._handover_seconds, agent)
+        return Handover(now + self._handover_seconds, agent)

@@ -13,17 +13,17 @@ from typing import Any
 from wxbot.clock import Clock
 from wxbot.conversation.handler_run import HandlerRun
 from wxbot.delivery.channel import Channel
-from wxbot.delivery.composer import Outgoing
-from wxbot.delivery.deferred import Rest
-from wxbot.delivery.outbox import Delivery, SendFailed
+from wxbot.delivery.composer import Composer
+from wxbot.delivery.deferred import DeferredReplies
+from wxbot.delivery.outbox import Outbox, SendFailed
 from wxbot.delivery.turn import Turn, begin_turn
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
 from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
-from wxbot.model.quota import UNKNOWN_BUDGET, Budget
+from wxbot.model.quota import UNKNOWN_QUOTA, Quota
 from wxbot.model.replies import Reply
 from wxbot.plugin.context import Context
 from wxbot.plugin.router import Choice, Router
-from wxbot.store.records import WITH_BOT, HandOver, Lease, Outcome, Pending
+from wxbot.store.records import WITH_BOT, Handover, Lease, Outcome, PendingMessage
 from wxbot.typing_indicator.indicator import TypingIndicator
 
 log = logging.getLogger("wxbot.pipeline")
@@ -41,10 +41,10 @@ class PipelineOptions:
     max_attempts: int = 3
     retry_seconds: float = 5.0
     has_agents: bool = True
-    hand_over_seconds: float = 1800.0
+    handover_seconds: float = 1800.0
     continue_words: frozenset[str] = frozenset()
-    hand_back_words: frozenset[str] = frozenset()
-    unknown_budget: Budget = UNKNOWN_BUDGET
+    resume_words: frozenset[str] = frozenset()
+    unknown_quota: Quota = UNKNOWN_QUOTA
     error_text: str = ""
     timeout_text: str = ""
     plugin_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -58,8 +58,8 @@ class Pipeline:
         self,
         router: Router,
         channel: Channel,
-        delivery: Delivery,
-        outgoing: Outgoing,
+        delivery: Outbox,
+        outgoing: Composer,
         clock: Clock,
         threads: Executor,
         options: PipelineOptions,
@@ -72,23 +72,23 @@ class Pipeline:
         self._threads = threads
         self._options = options
 
-    def begin(self, lease: Lease, pending: Pending, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:
+    def begin(self, lease: Lease, pending: PendingMessage, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:
         """The turn of ``pending``. Raises KeyError, TypeError, ValueError for what another version wrote."""
-        return begin_turn(lease, pending, indicator, state, self._options.unknown_budget, self._channel.download)
+        return begin_turn(lease, pending, indicator, state, self._options.unknown_quota, self._channel.download)
 
     async def answer(self, turn: Turn) -> Outcome:
         """Work ``turn`` to its end and say how it ended. Raises LeaseLost, StoreUnavailable and CancelledError only."""
         turn.begin()
         try:
-            if turn.pending.attempts > self._options.max_attempts:
-                return turn.outcome("dead", f"given up: begun {turn.pending.attempts - 1} times without an end")
+            if turn.inbox_message.attempts > self._options.max_attempts:
+                return turn.outcome("dead", f"given up: begun {turn.inbox_message.attempts - 1} times without an end")
             self._let_back(turn)
             if turn.is_for_agents(self._clock.now()):
                 return self._leave_to_agents(turn)
-            if turn.through:  # an earlier attempt has run the handler; only its replies are left to send
+            if turn.handler_done:  # an earlier attempt has run the handler; only its replies are left to send
                 await self._delivery.deliver(turn)
             elif self._asks_for_rest(turn):
-                turn.unsent, turn.through, turn.new_rest = turn.rest.all_of_it(), True, Rest()
+                turn.pending, turn.handler_done, turn.new_deferred = turn.deferred.in_order(), True, DeferredReplies()
                 await self._delivery.deliver(turn)
             else:
                 await self._delivery.begin(turn)
@@ -100,9 +100,9 @@ class Pipeline:
         finally:
             still_ours = turn.lease.is_ours(self._clock.now())
             await (turn.indicator.stop() if still_ours else turn.indicator.pause())
-        return turn.outcome("answered")
+        return turn.outcome("done")
 
-    def unreadable(self, pending: Pending, error: Exception, typing_until: float) -> Outcome:
+    def unreadable(self, pending: PendingMessage, error: Exception, typing_until: float) -> Outcome:
         """What becomes of a message that cannot be read: another version of wxbot may be able to, so not dead at once.
 
         Each look at it is an attempt, and who can read it in the end needs one too. ``typing_until``: Typing may show
@@ -112,7 +112,7 @@ class Pipeline:
         log.warning("a stored message cannot be read, attempt %d of %d: %r", attempt, most, error)
         return Outcome(
             seq=pending.seq,
-            verdict="later" if attempt < most else "dead",
+            status="retry" if attempt < most else "dead",
             typing_until=typing_until,
             sent=pending.sent,
             unsent=pending.unsent,
@@ -126,16 +126,16 @@ class Pipeline:
         """The end of a hand-over that had not begun when this message came in."""
         message = turn.message
         closes = isinstance(message, AgentSessionEvent) and message.event == "kf_close_session"
-        if turn.hand_over is not None:  # an earlier attempt has come further
+        if turn.requested_handover is not None:  # an earlier attempt has come further
             return
-        if closes or _says(message, self._options.hand_back_words):
-            turn.hand_over = turn.handed_over = WITH_BOT
+        if closes or _says(message, self._options.resume_words):
+            turn.requested_handover = turn.active_handover = WITH_BOT
 
     def _leave_to_agents(self, turn: Turn) -> Outcome:
         """It came in before they had the user, so it was acknowledged, and they do not see it: somebody should know."""
         log.info("left to human agents: %s", type(turn.message).__name__)
         if isinstance(turn.message, EventMessage):
-            return turn.outcome("answered")
+            return turn.outcome("done")
         return turn.outcome("dead", "not answered: by then the user was with human agents, who have not seen it")
 
     # Route and handle
@@ -153,10 +153,10 @@ class Pipeline:
                 log.info(
                     "nobody handles %s; a handler for it:\n%s", type(turn.message).__name__, _to_write(turn.message)
                 )
-            turn.through = True
+            turn.handler_done = True
             await self._delivery.deliver(turn)
             return
-        turn.skip = turn.sent
+        turn.already_sent = turn.sent
         await self._run(turn, choice)
 
     async def _run(self, turn: Turn, choice: Choice) -> None:
@@ -182,26 +182,26 @@ class Pipeline:
     async def _follow(self, turn: Turn, run: HandlerRun, context: Context) -> None:
         """Send what the handler says, while it says it."""
         state_before = _written(context)
-        if turn.budget.at(self._clock.now()) > 0:  # who may not be written to may not be shown Typing either
+        if turn.quota.at(self._clock.now()) > 0:  # who may not be written to may not be shown Typing either
             turn.indicator.start()
-        while not turn.through:
+        while not turn.handler_done:
             step = await run.next()
             if step.last:
                 _keep_state(turn, context, state_before)
-                turn.hand_over = self._wanted_hand_over(context) or turn.hand_over
+                turn.requested_handover = self._wanted_hand_over(context) or turn.requested_handover
             messages = await self._messages(turn, step.reply, run.ai)
-            turn.unsent, turn.through = [*turn.unsent, *messages], step.last
+            turn.pending, turn.handler_done = [*turn.pending, *messages], step.last
             await self._delivery.deliver(turn)
 
-    def _wanted_hand_over(self, context: Context) -> HandOver | None:
+    def _wanted_hand_over(self, context: Context) -> Handover | None:
         wanted = context.wanted_hand_over
         if wanted is None:
             return None
         if not self._options.has_agents:
             raise PluginError(f"plugin {context.plugin!r}: an unverified account has no human agents to hand over to")
-        seconds = self._options.hand_over_seconds if wanted.seconds is None else wanted.seconds
+        seconds = self._options.handover_seconds if wanted.seconds is None else wanted.seconds
         log.info("a handler of plugin %r leaves its user to human agents for %g s", context.plugin, seconds)
-        return HandOver(self._clock.now() + seconds, wanted.agent)
+        return Handover(self._clock.now() + seconds, wanted.agent)
 
     async def _messages(self, turn: Turn, reply: Reply | None, ai: bool | None) -> list[Reply]:
         """The messages that ``reply`` takes, without those that went out before this process took over."""
@@ -214,8 +214,8 @@ class Pipeline:
                 await self._channel.prepare(message)  # while Typing still shows
         else:
             messages = self._outgoing.messages(reply, ai)
-        skipped = min(turn.skip, len(messages))
-        turn.skip -= skipped
+        skipped = min(turn.already_sent, len(messages))
+        turn.already_sent -= skipped
         return messages[skipped:]
 
     def _context(self, turn: Turn, plugin: str) -> Context:
@@ -226,22 +226,22 @@ class Pipeline:
             state=json.loads(json.dumps(kept)) if kept else {},  # a failing handler must not have changed it
             settings=self._options.plugin_settings.get(plugin),
             resource=self._options.plugin_resources.get(plugin),
-            attempt=turn.pending.attempts,
-            get_budget=lambda: Budget(turn.budget.at(self._clock.now()), turn.budget.until),
+            attempt=turn.inbox_message.attempts,
+            get_quota=lambda: Quota(turn.quota.at(self._clock.now()), turn.quota.expires_at),
             get_wechatpy=self._channel.wechatpy,
         )
 
     def _asks_for_rest(self, turn: Turn) -> bool:
-        return _says(turn.message, self._options.continue_words) and any(turn.rest)
+        return _says(turn.message, self._options.continue_words) and any(turn.deferred)
 
     def _after_failed_send(self, turn: Turn, failure: SendFailed) -> Outcome:
-        attempt = turn.pending.attempts
+        attempt = turn.inbox_message.attempts
         if failure.final or attempt >= self._options.max_attempts:
             log.warning("not sent, kept as a dead letter: %s", failure)
             return turn.outcome("dead", str(failure))
         wait = self._options.retry_seconds * 2 ** (attempt - 1)
         log.warning("not sent, next try in %g s: %s", wait, failure)
-        return turn.outcome("later", str(failure), retry_at=self._clock.now() + wait)
+        return turn.outcome("retry", str(failure), retry_at=self._clock.now() + wait)
 
 
 class _HandlerFailed(Exception):

@@ -1,1 +1,1 @@
-"""Delivery of replies: the channel, the turn of one message, and the outbox."""
+"""Outbox of replies: the channel, the turn of one message, and the outbox."""

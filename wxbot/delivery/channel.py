@@ -14,7 +14,7 @@ class Channel(TypingCalls, Protocol):
 
     A call may wait for a token or a connection, or its whole process be stopped, until somebody else answers the user.
     So ``permit`` is asked directly before each request of the call is written, with no suspension in between. If it
-    says no, nothing is written, and the call raises NotReached.
+    says no, nothing is written, and the call raises RequestNotSent.
     """
 
     async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:

@@ -1,6 +1,6 @@
 """From what a handler answers to messages that WeChat takes: checked, files read, long text in parts. Blocking, pure.
 
-Every fault is a ReplyRefused that names the thing and the limit.
+Every fault is a InvalidReply that names the thing and the limit.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.delivery.text_splitting import split_parts
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 from wxbot.model.accounts import ACCOUNTS, AccountKind
 from wxbot.model.media import MAX_BYTES, Media, MediaKind, read_media
 from wxbot.model.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply, TextReply
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class Composer:
     """What one account may send, and how (wxbot.settings.schema has the meaning of each)."""
 
     account_kind: AccountKind = "miniprogram"
@@ -28,7 +28,7 @@ class Outgoing:
     ai_mark: bool = False
 
     def messages(self, reply: Reply, ai: bool | None = None) -> list[Reply]:
-        """The messages that ``reply`` takes; none for blank text. ``ai``: the plugin's choice. Raises ReplyRefused."""
+        """The messages that ``reply`` takes; none for blank text. ``ai``: the plugin's choice. Raises InvalidReply."""
         self._check(reply)
         reply = _storable(reply)
         if reply.ai is None and (ai is not None or self.ai_mark):
@@ -45,19 +45,19 @@ class Outgoing:
 
     def _check(self, reply: Reply) -> None:
         if reply.ai is not None and not isinstance(reply.ai, bool):
-            raise ReplyRefused(f"{type(reply).__name__}: ai must be True, False or None, not {reply.ai!r}")
+            raise InvalidReply(f"{type(reply).__name__}: ai must be True, False or None, not {reply.ai!r}")
         if reply.kind not in self.kinds:
-            raise ReplyRefused(
+            raise InvalidReply(
                 f"this account ({ACCOUNTS[self.account_kind]}) cannot send the kind {reply.kind!r}"
                 f" ({type(reply).__name__}); it can send {', '.join(sorted(self.kinds))}"
             )
         if reply.agent and self.account_kind == "miniprogram":
-            raise ReplyRefused(f"{type(reply).__name__}: only an Official Account sends in an agent's name")
+            raise InvalidReply(f"{type(reply).__name__}: only an Official Account sends in an agent's name")
         _check_texts(reply)
         if isinstance(reply, MiniProgramPageReply) and self.account_kind != "miniprogram" and not reply.appid:
-            raise ReplyRefused("MiniProgramPageReply: an Official Account must say whose page it is (appid=…)")
+            raise InvalidReply("MiniProgramPageReply: an Official Account must say whose page it is (appid=…)")
         if isinstance(reply, MenuReply) and not reply.items:
-            raise ReplyRefused("MenuReply has no items to click")
+            raise InvalidReply("MenuReply has no items to click")
 
     def _with_media(self, reply: Reply) -> Reply:
         read: dict[str, Any] = {}
@@ -70,7 +70,7 @@ class Outgoing:
 
     def _check_passive(self, media: str | Media, name: str) -> None:
         if self.account_kind == "unverified" and isinstance(media, Media) and media.content_type == "image/gif":
-            raise ReplyRefused(f"{media.filename or name} is GIF, which WeChat does not take as the answer to a push")
+            raise InvalidReply(f"{media.filename or name} is GIF, which WeChat does not take as the answer to a push")
 
 
 def _storable(reply: Reply) -> Reply:
@@ -95,6 +95,6 @@ def _check_texts(reply: Reply) -> None:
         value = getattr(reply, each.name)
         if each.type == "str":
             if not isinstance(value, str):
-                raise ReplyRefused(f"{type(reply).__name__}: {each.name} must be a str, not {type(value).__name__}")
+                raise InvalidReply(f"{type(reply).__name__}: {each.name} must be a str, not {type(value).__name__}")
             if not value and each.default is dataclasses.MISSING and not isinstance(reply, TextReply):
-                raise ReplyRefused(f"{type(reply).__name__}: {each.name} is empty")
+                raise InvalidReply(f"{type(reply).__name__}: {each.name} is empty")

@@ -1,6 +1,6 @@
-"""What was answered and does not fit into the messages that are left: it is kept for the user. Pure.
+"""Deferred replies: the part of an answer that does not fit into the messages WeChat still accepts. Pure.
 
-The rest is kept with the conversation's state, beside what plugins keep there.
+They are stored in the conversation's state, beside the state of the plugins.
 """
 
 from __future__ import annotations
@@ -13,76 +13,82 @@ from typing import Any, NamedTuple
 from wxbot.delivery.text_splitting import split_parts
 from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
 
-log = logging.getLogger("wxbot.rest")
+log = logging.getLogger("wxbot.deferred")
 
 STATE_KEY = "_rest"
-"""No plugin can have this name: theirs begin with a letter."""
+"""The key in the conversation's state. No plugin can have this name, because plugin names begin with a letter."""
+
+_STORED_AS = {"unannounced": "untold", "announced": "told"}
+"""The keys of the stored JSON. They are older than the names in the code, and stores keep them."""
+
+MOST_ANNOUNCED = 100
+"""Maximum number of announced replies that are stored. Beyond it the oldest are dropped."""
 
 
-MOST_KEPT = 100
-"""Messages; of more than that, the oldest offers are forgotten."""
+class DeferredReplies(NamedTuple):
+    """Replies that are stored for a user. ``announced``: the user was told of them and may ask for them."""
 
+    unannounced: tuple[Reply, ...] = ()
+    announced: tuple[Reply, ...] = ()
 
-class Rest(NamedTuple):
-    """Replies that wait for the user: what they were never told of, and what they may ask for."""
+    def plus(self, replies: Sequence[Reply], *, announced: bool) -> DeferredReplies:
+        """Return these with ``replies`` added. New announced replies come first: they continue what the user just read."""
+        if not announced:
+            return DeferredReplies((*self.unannounced, *_apart(replies)), self.announced)
+        both = (*replies, *_apart(self.announced))
+        if len(both) > MOST_ANNOUNCED:
+            log.warning("oldest deferred replies dropped: count=%d", len(both) - MOST_ANNOUNCED)
+        return DeferredReplies(self.unannounced, both[:MOST_ANNOUNCED])
 
-    untold: tuple[Reply, ...] = ()
-    told: tuple[Reply, ...] = ()
-
-    def plus(self, replies: Sequence[Reply], *, told: bool) -> Rest:
-        """With ``replies`` as well; nothing is replaced. What goes on with what the user has just read comes first."""
-        if not told:
-            return Rest((*self.untold, *_apart(replies)), self.told)
-        both = (*replies, *_apart(self.told))
-        if len(both) > MOST_KEPT:
-            log.warning("%d message(s) of old answers that nobody asked for are forgotten", len(both) - MOST_KEPT)
-        return Rest(self.untold, both[:MOST_KEPT])
-
-    def all_of_it(self) -> list[Reply]:
-        """What the user gets who asks for it."""
-        return [*self.untold, *_apart(self.told)]
+    def in_order(self) -> list[Reply]:
+        """Return all of them in the order in which a user who asks gets them."""
+        return [*self.unannounced, *_apart(self.announced)]
 
 
 def _apart(replies: Sequence[Reply]) -> Sequence[Reply]:
-    """They do not go on with what stands before them now."""
+    """Return ``replies`` so that the first is not joined to the text before it."""
     first = replies[0] if replies else None
     return [dataclasses.replace(first, joint="\n"), *replies[1:]] if isinstance(first, TextReply) else replies
 
 
-def rest_in(state: Mapping[str, Any]) -> Rest:
-    """What is kept in a conversation's ``state``."""
-    kept = state.get(STATE_KEY)
-    if not kept:
-        return Rest()
+def deferred_in(state: Mapping[str, Any]) -> DeferredReplies:
+    """Return the deferred replies in a conversation's ``state``."""
+    stored = state.get(STATE_KEY)
+    if not stored:
+        return DeferredReplies()
     try:
-        return Rest(*(tuple(reply_from_json(each) for each in kept[name]) for name in Rest._fields))
+        return DeferredReplies(
+            **{name: tuple(reply_from_json(each) for each in stored[key]) for name, key in _STORED_AS.items()}
+        )
     except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
-        log.warning("the rest of an answer cannot be read and stays where it is: %s", error)
-        return Rest()
+        log.warning("deferred replies cannot be read and stay in the store: %s", error)
+        return DeferredReplies()
 
 
-def with_rest(state: Mapping[str, Any], rest: Rest) -> dict[str, Any]:
-    """``state`` with ``rest`` in place of what was kept."""
+def with_deferred(state: Mapping[str, Any], deferred: DeferredReplies) -> dict[str, Any]:
+    """Return ``state`` with ``deferred`` in place of the deferred replies in it."""
     others = {name: value for name, value in state.items() if name != STATE_KEY}
-    if not (rest.untold or rest.told):
+    if not (deferred.unannounced or deferred.announced):
         return others
-    kept = {name: [reply_to_json(each) for each in replies] for name, replies in rest._asdict().items()}
-    return {**others, STATE_KEY: kept}
+    stored = {key: [reply_to_json(each) for each in getattr(deferred, name)] for name, key in _STORED_AS.items()}
+    return {**others, STATE_KEY: stored}
 
 
 class Fitted(NamedTuple):
-    """Messages to send now, and what is kept; ``told``: who reads the last one knows that there is more."""
+    """The result of ``fit``: messages to send now, and the rest. ``announced``: the last one says that there is more."""
 
     now: list[Reply]
-    kept: list[Reply]
-    told: bool = True
+    rest: list[Reply]
+    announced: bool = True
 
 
-def fit(replies: Sequence[Reply], left: int, text_bytes: int, hint: str, *, may_only_hint: bool = False) -> Fitted:
-    """``replies`` in at most ``left`` messages of ``text_bytes``: texts are merged only if they must be.
+def fit(
+    replies: Sequence[Reply], left: int, text_bytes: int, notice: str, *, may_be_notice_only: bool = False
+) -> Fitted:
+    """Fit ``replies`` into at most ``left`` messages of ``text_bytes``. Texts are merged only if necessary.
 
-    If even so not all fit, the last message ends with ``hint``, which says how to read on. ``may_only_hint``: a single
-    message that is left may be nothing but that, because the user has read something already.
+    If they still do not fit, the last message ends with ``notice``, which says how to get the rest.
+    ``may_be_notice_only``: a single message may be nothing but the notice, because the user has read something already.
     """
     if len(replies) <= left:
         return Fitted(list(replies), [])
@@ -90,36 +96,36 @@ def fit(replies: Sequence[Reply], left: int, text_bytes: int, hint: str, *, may_
     if len(merged) <= left:
         return Fitted(merged, [])
     if left == 0:
-        return Fitted([], merged, told=False)
-    if left == 1 and not may_only_hint and not isinstance(merged[0], TextReply):
-        return Fitted(merged[:1], merged[1:], told=False)  # better a picture without the hint than no picture
-    return _with_hint(merged[:left], merged[left:], text_bytes, hint)
+        return Fitted([], merged, announced=False)
+    if left == 1 and not may_be_notice_only and not isinstance(merged[0], TextReply):
+        return Fitted(merged[:1], merged[1:], announced=False)  # an image without the notice is better than no image
+    return _with_notice(merged[:left], merged[left:], text_bytes, notice)
 
 
-def without_hint(replies: Sequence[Reply], hint: str) -> list[Reply]:
-    """``replies`` as they were before ``fit`` put ``hint`` into the last of them, which was not sent after all."""
+def without_notice(replies: Sequence[Reply], notice: str) -> list[Reply]:
+    """Return ``replies`` as they were before ``fit`` added ``notice`` to the last one, which was not sent after all."""
     *others, last = replies
-    if not isinstance(last, TextReply) or last.text == hint:
+    if not isinstance(last, TextReply) or last.text == notice:
         return [*others] if isinstance(last, TextReply) else [*replies]
-    return [*others, dataclasses.replace(last, text=last.text.removesuffix(f"\n{hint}"))]
+    return [*others, dataclasses.replace(last, text=last.text.removesuffix(f"\n{notice}"))]
 
 
-def _with_hint(now: list[Reply], kept: list[Reply], text_bytes: int, hint: str) -> Fitted:
+def _with_notice(now: list[Reply], rest: list[Reply], text_bytes: int, notice: str) -> Fitted:
     last = now.pop()
     if not isinstance(last, TextReply):
-        return Fitted([*now, TextReply(hint)], [last, *kept])
-    room = max(text_bytes - len(hint.encode()) - 1, 4)
+        return Fitted([*now, TextReply(notice)], [last, *rest])
+    room = max(text_bytes - len(notice.encode()) - 1, 4)
     first, *others = _pieces(last, last.text, room)
-    now.append(dataclasses.replace(first, text=f"{first.text}\n{hint}"))
-    return Fitted(now, _merged([*others, *kept], text_bytes))
+    now.append(dataclasses.replace(first, text=f"{first.text}\n{notice}"))
+    return Fitted(now, _merged([*others, *rest], text_bytes))
 
 
 def _merged(replies: Sequence[Reply], text_bytes: int) -> list[Reply]:
-    """Neighbouring texts of the same look as few as possible."""
+    """Merge neighbouring texts of the same style into as few messages as possible."""
     merged: list[Reply] = []
     for reply in replies:
         before = merged[-1] if merged else None
-        if isinstance(reply, TextReply) and isinstance(before, TextReply) and _look(reply) == _look(before):
+        if isinstance(reply, TextReply) and isinstance(before, TextReply) and _style(reply) == _style(before):
             merged[-1:] = _pieces(before, before.text + reply.joint + reply.text, text_bytes)
         else:
             merged.append(reply)
@@ -134,5 +140,5 @@ def _pieces(like: TextReply, text: str, text_bytes: int) -> list[TextReply]:
     ]
 
 
-def _look(reply: Reply) -> tuple[bool | None, str]:
+def _style(reply: Reply) -> tuple[bool | None, str]:
     return reply.ai, reply.agent

@@ -9,15 +9,15 @@ from typing import Protocol
 
 from wxbot.clock import Clock, pause
 from wxbot.delivery.channel import Channel
-from wxbot.delivery.deferred import Rest, fit, without_hint
+from wxbot.delivery.deferred import DeferredReplies, fit, without_notice
 from wxbot.delivery.turn import Turn
-from wxbot.errors import AnswerLost, NotNow, ReplyQuotaSpent, ReplyWindowShut, WeChatError, WxbotError
+from wxbot.errors import DeliveryUnknown, ReplyQuotaExceeded, ReplyWindowClosed, SendNotAllowed, WeChatError, WxbotError
 from wxbot.model.messages import EventMessage
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.model.replies import Reply, TextReply
 from wxbot.store.port import Inbox
 from wxbot.store.records import Lease
-from wxbot.store.retry import firmly
+from wxbot.store.retry import retry_until_stored
 from wxbot.typing_indicator.port import Permit
 
 log = logging.getLogger("wxbot.delivery")
@@ -39,7 +39,7 @@ class SendFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryOptions:
+class OutboxOptions:
     """What a deployment chooses (wxbot.settings.schema has the meaning of each)."""
 
     text_bytes: int = 2000
@@ -47,7 +47,7 @@ class DeliveryOptions:
     error_text: str = ""
 
 
-class Delivery(Protocol):
+class Outbox(Protocol):
     """The way of an answer to the user."""
 
     async def begin(self, turn: Turn) -> None:
@@ -55,7 +55,7 @@ class Delivery(Protocol):
         ...
 
     async def deliver(self, turn: Turn) -> None:
-        """Send ``turn.unsent`` as far as it may go now; all of it once the turn is through. Raises SendFailed."""
+        """Send ``turn.pending`` as far as it may go now; all of it once the turn is through. Raises SendFailed."""
         ...
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:
@@ -63,10 +63,10 @@ class Delivery(Protocol):
         ...
 
 
-class ApiDelivery:
+class ApiOutbox:
     """Through the customer-service API, with the typing indicator before each message."""
 
-    def __init__(self, channel: Channel, inbox: Inbox, clock: Clock, options: DeliveryOptions, hold: Hold) -> None:
+    def __init__(self, channel: Channel, inbox: Inbox, clock: Clock, options: OutboxOptions, hold: Hold) -> None:
         self._channel = channel
         self._inbox = inbox
         self._clock = clock
@@ -74,46 +74,46 @@ class ApiDelivery:
         self._hold = hold
 
     async def begin(self, turn: Turn) -> None:
-        rest, left = turn.rest, self._left(turn) - 1  # one is for the answer
-        if not rest.untold or isinstance(turn.message, EventMessage) or left < 1:
+        rest, left = turn.deferred, self._left(turn) - 1  # one is for the answer
+        if not rest.unannounced or isinstance(turn.message, EventMessage) or left < 1:
             return
-        now, kept, told = fit(rest.untold, left, self._options.text_bytes, self._options.continue_text)
+        now, kept, announced = fit(rest.unannounced, left, self._options.text_bytes, self._options.continue_text)
         waiting = [*now]
 
         def one_is_out() -> None:
             waiting.pop(0)
-            turn.new_rest = Rest((*waiting, *kept), rest.told)
+            turn.new_deferred = DeferredReplies((*waiting, *kept), rest.announced)
             if not waiting:
-                turn.new_rest = Rest((), rest.told).plus(kept, told=told)
+                turn.new_deferred = DeferredReplies((), rest.announced).plus(kept, announced=announced)
 
         while waiting and self._left(turn) > 0:
-            await self._send_rest(turn, waiting[0], one_is_out)
+            await self._send_deferred(turn, waiting[0], one_is_out)
 
-    async def _send_rest(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
+    async def _send_deferred(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
         """What WeChat refuses for good must not stand in the way of all that is to come."""
         try:
-            await self._send_patiently(turn, message, told)
+            await self._send_patiently(turn, message, on_sent)
         except SendFailed as failure:
             if not failure.final:
                 raise
             log.warning("a message of an earlier answer is kept as a dead letter: %s", failure)
-            turn.doubtful.append(message)
-            told()
+            turn.unconfirmed.append(message)
+            on_sent()
 
     async def deliver(self, turn: Turn) -> None:
         if turn.is_for_agents(self._clock.now()):
             _be_silent(turn)
-        if not (turn.through or self._may_go(turn)):
+        if not (turn.handler_done or self._may_go(turn)):
             return  # it waits for the end, and Typing goes on
         await self._hold(turn.lease)  # else what shows now is another owner's
-        await (turn.indicator.stop() if turn.through else turn.indicator.pause())
-        while turn.unsent:
-            if turn.through:
+        await (turn.indicator.stop() if turn.handler_done else turn.indicator.pause())
+        while turn.pending:
+            if turn.handler_done:
                 await self._make_fit(turn)
             if not self._may_go(turn):
                 break
-            await self._send_patiently(turn, turn.unsent[0], turn.said_one)
-        if not turn.through and self._left(turn) > 0:
+            await self._send_patiently(turn, turn.pending[0], turn.mark_sent)
+        if not turn.handler_done and self._left(turn) > 0:
             turn.indicator.resume()
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:
@@ -123,40 +123,44 @@ class ApiDelivery:
     # How much may go
 
     def _left(self, turn: Turn) -> int:
-        return turn.budget.at(self._clock.now())
+        return turn.quota.at(self._clock.now())
 
     def _may_go(self, turn: Turn) -> bool:
         """Whether the next message may be sent now. Of an answer that goes on, the last message left is kept back:
         all that is still to come has to go into it."""
-        return bool(turn.unsent) and (turn.through or self._left(turn) > 1)
+        return bool(turn.pending) and (turn.handler_done or self._left(turn) > 1)
 
     async def _make_fit(self, turn: Turn) -> None:
         """Have no more messages to send than are left: merge texts, and keep the rest for the user."""
-        if len(turn.unsent) > self._left(turn):
+        if len(turn.pending) > self._left(turn):
             # They may have acted meanwhile, and another process have taken note of it.
-            turn.budget = await self._inbox.budget(turn.lease.key) or turn.budget
+            turn.quota = await self._inbox.quota(turn.lease.key) or turn.quota
         left = self._left(turn)
-        if len(turn.unsent) <= left:
+        if len(turn.pending) <= left:
             return
-        if left == 0 and turn.is_sent_first:
-            raise SendFailed(NotNow("WeChat takes no message for this user until they act again"), final=True)
-        unsent, hint = turn.unsent, self._options.continue_text
-        if turn.new_rest is not None and turn.new_rest.told:  # fitted once already, and then WeChat took less
-            unsent = without_hint(unsent, hint)
-        turn.unsent, kept, told = fit(unsent, left, self._options.text_bytes, hint, may_only_hint=turn.sent > 0)
-        turn.keep(kept, told=told)
+        if left == 0 and turn.is_proactive:
+            raise SendFailed(SendNotAllowed("WeChat takes no message for this user until they act again"), final=True)
+        unsent, hint = turn.pending, self._options.continue_text
+        if (
+            turn.new_deferred is not None and turn.new_deferred.announced
+        ):  # fitted once already, and then WeChat took less
+            unsent = without_notice(unsent, hint)
+        turn.pending, kept, announced = fit(
+            unsent, left, self._options.text_bytes, hint, may_be_notice_only=turn.sent > 0
+        )
+        turn.defer(kept, announced=announced)
         if kept:
             log.info("%d message(s) are kept until the user asks for them, WeChat takes %d", len(kept), left)
 
     # Send
 
-    async def _send_patiently(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
+    async def _send_patiently(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
         for wait in (*SEND_PAUSES, None):
-            believed = turn.budget
+            believed = turn.quota
             try:
                 with turn.uninterrupted():
-                    await self._send_once(turn, message, told)
-            except (ReplyQuotaSpent, ReplyWindowShut) as error:
+                    await self._send_once(turn, message, on_sent)
+            except (ReplyQuotaExceeded, ReplyWindowClosed) as error:
                 await self._learn_limit(turn, error, believed)
                 return
             except WeChatError as error:
@@ -167,45 +171,45 @@ class ApiDelivery:
             else:
                 return
 
-    async def _send_once(self, turn: Turn, message: Reply, told: Callable[[], None]) -> None:
+    async def _send_once(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
         await self._hold(turn.lease)
         called_at = self._clock.now()
         try:
             await self._channel.send(turn.lease.key.openid, message, permit=self._permit(turn.lease))
-        except AnswerLost as error:
+        except DeliveryUnknown as error:
             # It may be on the user's screen: sending it again could say it twice.
             log.warning("a reply may not have arrived and is kept as a dead letter: %s", error)
-            turn.doubtful.append(message)
+            turn.unconfirmed.append(message)
         else:
             turn.sent_at = called_at
             turn.indicator.message_sent(called_at)
-        turn.spend()
-        told()
+        turn.consume_quota()
+        on_sent()
         # The last one is recorded by settling the turn, in the same moment and in one transaction.
-        if turn.unsent or not turn.through or turn.indicator.calling:
+        if turn.pending or not turn.handler_done or turn.indicator.calling:
             await self._record(turn)
 
-    async def _learn_limit(self, turn: Turn, error: WeChatError, believed: Budget) -> None:
-        """WeChat took no more: what was ``believed`` of the budget is put right, for every process, unless the user has
+    async def _learn_limit(self, turn: Turn, error: WeChatError, believed: Quota) -> None:
+        """WeChat took no more: what was ``believed`` of the quota is put right, for every process, unless the user has
         acted since."""
-        if turn.is_sent_first:
+        if turn.is_proactive:
             raise SendFailed(error, final=True) from None
         log.warning("what is left of an answer is kept for the user: %s", error)
-        if turn.budget.until == believed.until:
-            turn.spend(all_of_it=True)
+        if turn.quota.expires_at == believed.expires_at:
+            turn.consume_quota(all_of_it=True)
             await self._record(turn)
 
     async def _record(self, turn: Turn) -> None:
         """How far it has come. Of a handler that is through, all that is left: it need not run again."""
-        at, to_do = turn.sent_at or 0.0, turn.to_do() if turn.through or turn.doubtful else None
-        await firmly(
+        at, to_do = turn.sent_at or 0.0, turn.remaining_work() if turn.handler_done or turn.unconfirmed else None
+        await retry_until_stored(
             self._clock,
             lambda: self._inbox.record_sent(
                 turn.lease,
-                turn.pending.seq,
+                turn.inbox_message.seq,
                 turn.sent,
                 at,
-                turn.counted_budget,
+                turn.counted_quota,
                 unsent=to_do,
                 state=turn.changed_state,
             ),
@@ -220,6 +224,6 @@ class ApiDelivery:
 
 
 def _be_silent(turn: Turn) -> None:
-    if turn.unsent:
-        log.info("%d message(s) are not sent: the user is with human agents", len(turn.unsent))
-        turn.unsent = []
+    if turn.pending:
+        log.info("%d message(s) are not sent: the user is with human agents", len(turn.pending))
+        turn.pending = []

@@ -14,28 +14,28 @@ from typing import Any
 
 from wxbot.clock import Clock, pause, time_limit
 from wxbot.delivery.channel import Channel
-from wxbot.delivery.deferred import Rest, fit
-from wxbot.delivery.outbox import SEND_PAUSES, DeliveryOptions, Hold, SendFailed
+from wxbot.delivery.deferred import DeferredReplies, fit
+from wxbot.delivery.outbox import SEND_PAUSES, Hold, OutboxOptions, SendFailed
 from wxbot.delivery.turn import Turn
-from wxbot.errors import AnswerLate, WeChatError
+from wxbot.errors import ReplyNotReady, WeChatError
 from wxbot.model.messages import EventMessage
 from wxbot.model.replies import Reply, TextReply, reply_to_json
-from wxbot.store.port import PassiveShelf
+from wxbot.store.port import PassiveReplyStore
 from wxbot.store.records import ConversationKey
-from wxbot.store.retry import firmly
+from wxbot.store.retry import retry_until_stored
 
 log = logging.getLogger("wxbot.delivery")
 
 
-class PassiveDelivery:
+class PassiveOutbox:
     """Collects what the handler says, and answers once. ``notice`` hears whose answer is there."""
 
     def __init__(
         self,
         channel: Channel,
-        shelf: PassiveShelf,
+        shelf: PassiveReplyStore,
         clock: Clock,
-        options: DeliveryOptions,
+        options: OutboxOptions,
         hold: Hold,
         notice: Callable[[ConversationKey], None],
     ) -> None:
@@ -50,22 +50,22 @@ class PassiveDelivery:
         """There is one message for all, and it waits for the answer."""
 
     async def deliver(self, turn: Turn) -> None:
-        if not turn.through:
+        if not turn.handler_done:
             return
-        turn.unsent = [*self._take_up_rest(turn), *turn.unsent]
+        turn.pending = [*self._take_up_rest(turn), *turn.pending]
         try:
-            answer, kept, told = await self._answer(turn.unsent)
+            answer, kept, announced = await self._answer(turn.pending)
         except SendFailed as failure:
             if failure.final:  # a dead letter keeps what was said; the user is told that something went wrong
                 await self._keep_answer(turn, self._apology())
             raise
         if await self._keep_answer(turn, answer):
-            turn.keep(kept, told=told)
+            turn.defer(kept, announced=announced)
             turn.sent += bool(answer)
-        elif turn.unsent:
+        elif turn.pending:
             log.info("an answer came too late and is kept for the user's next message")
-            turn.keep(turn.unsent, told=False)
-        turn.unsent = []
+            turn.defer(turn.pending, announced=False)
+        turn.pending = []
 
     async def tell(self, turn: Turn, text: str, reason: str) -> None:
         turn.fail(reason, [TextReply(text)] if text else [])
@@ -73,18 +73,18 @@ class PassiveDelivery:
 
     def _take_up_rest(self, turn: Turn) -> tuple[Reply, ...]:
         """What came too late goes before the answer to the user's next message."""
-        rest = turn.rest
-        if not rest.untold or isinstance(turn.message, EventMessage):
+        rest = turn.deferred
+        if not rest.unannounced or isinstance(turn.message, EventMessage):
             return ()
-        turn.new_rest = Rest((), rest.told)
-        return rest.untold
+        turn.new_deferred = DeferredReplies((), rest.announced)
+        return rest.unannounced
 
     def _apology(self) -> Reply | None:
         return TextReply(self._options.error_text) if self._options.error_text else None
 
     async def _answer(self, replies: list[Reply]) -> tuple[Reply | None, list[Reply], bool]:
-        now, kept, told = fit(replies, 1, self._options.text_bytes, self._options.continue_text)
-        return (await self._uploaded(now[0]) if now else None), kept, told
+        now, kept, announced = fit(replies, 1, self._options.text_bytes, self._options.continue_text)
+        return (await self._uploaded(now[0]) if now else None), kept, announced
 
     async def _uploaded(self, reply: Reply) -> Reply:
         for wait in (*SEND_PAUSES, None):
@@ -100,7 +100,9 @@ class PassiveDelivery:
     async def _keep_answer(self, turn: Turn, answer: Reply | None) -> bool:
         await self._hold(turn.lease)
         stored = {} if answer is None else reply_to_json(answer)
-        taken = await firmly(self._clock, lambda: self._shelf.answer_passively(turn.lease, turn.pending.seq, stored))
+        taken = await retry_until_stored(
+            self._clock, lambda: self._shelf.answer_passively(turn.lease, turn.inbox_message.seq, stored)
+        )
         self._notice(turn.lease.key)
         return taken
 
@@ -119,10 +121,10 @@ LOOK_AGAIN = 0.25
 """Seconds between looks into the store, where the answer of another process comes."""
 
 
-class WaitingRoom:
+class PassiveReplyWaiter:
     """All pushes of one process that wait."""
 
-    def __init__(self, shelf: PassiveShelf, clock: Clock) -> None:
+    def __init__(self, shelf: PassiveReplyStore, clock: Clock) -> None:
         self._shelf = shelf
         self._clock = clock
         self._waiting: defaultdict[ConversationKey, set[asyncio.Event]] = defaultdict(set)
@@ -135,7 +137,7 @@ class WaitingRoom:
     async def answer(self, key: ConversationKey, dedup_key: str, first_at: float) -> Mapping[str, Any] | None:
         """The answer to a push that was delivered first at ``first_at``: a stored reply, ``{}`` for silence.
 
-        None: it will not be ready in time, and is kept for the user's next message. Raises AnswerLate if WeChat will
+        None: it will not be ready in time, and is kept for the user's next message. Raises ReplyNotReady if WeChat will
         ask again, StoreUnavailable.
         """
         began_at = self._clock.now()
@@ -144,7 +146,7 @@ class WaitingRoom:
         if answer is None and is_last:
             return await self._shelf.passive_answer(key, dedup_key, give_up=True)
         if answer is None:
-            raise AnswerLate("the answer is not ready; WeChat delivers the push again and waits on")
+            raise ReplyNotReady("the answer is not ready; WeChat delivers the push again and waits on")
         return answer
 
     async def _wait(self, key: ConversationKey, dedup_key: str, until: float) -> Mapping[str, Any] | None:

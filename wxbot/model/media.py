@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 
 MediaKind = Literal["image", "voice", "video", "thumb"]
 """WeChat's types of temporary media; ``thumb`` is the small picture of a video, a song or a mini-program card."""
@@ -58,7 +58,7 @@ MediaSource = str | Path | bytes | BinaryIO | Media
 def read_media(source: MediaSource, kind: MediaKind, limits: Mapping[MediaKind, int] = MAX_BYTES) -> str | Media:
     """``source`` as a media id, or as content that WeChat takes for ``kind``. ``limits`` are in bytes.
 
-    Raises ReplyRefused that names the file and the limit. Nothing more than the limit is read.
+    Raises InvalidReply that names the file and the limit. Nothing more than the limit is read.
     """
     if isinstance(source, str):
         return _checked_id(source)
@@ -79,7 +79,7 @@ def is_media_id(text: str) -> bool:
 def _checked_id(media_id: str) -> str:
     if is_media_id(media_id):
         return media_id
-    raise ReplyRefused(
+    raise InvalidReply(
         f"{media_id[:80]!r} is no media id of WeChat's; for a file, give pathlib.Path({media_id[:80]!r})"
     )
 
@@ -93,7 +93,7 @@ def _named_content(source: Path | bytes | BinaryIO | Media, kind: MediaKind, mos
         return _shown(source), _read_file(source, kind, most)
     if callable(getattr(source, "read", None)):
         return _shown(getattr(source, "name", f"the {kind}")), _read_open(source, kind, most)
-    raise ReplyRefused(
+    raise InvalidReply(
         f"{type(source).__name__} is nothing that can be sent as {kind}: give a media id, a pathlib.Path, bytes or an"
         " open binary file"
     )
@@ -105,7 +105,7 @@ def _read_file(path: Path, kind: MediaKind, most: int) -> bytes:
             return file.read(most)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else ""
-        raise ReplyRefused(f"the {kind} {_shown(path)} cannot be read: {reason or error}") from None
+        raise InvalidReply(f"the {kind} {_shown(path)} cannot be read: {reason or error}") from None
 
 
 def _read_open(file: BinaryIO, kind: MediaKind, most: int) -> bytes:
@@ -114,11 +114,11 @@ def _read_open(file: BinaryIO, kind: MediaKind, most: int) -> bytes:
         try:
             part: object = file.read(most - len(content))
         except (OSError, ValueError) as error:
-            raise ReplyRefused(f"the open file for a reply of the kind {kind} cannot be read: {error}") from None
+            raise InvalidReply(f"the open file for a reply of the kind {kind} cannot be read: {error}") from None
         if isinstance(part, str):
-            raise ReplyRefused(f"the open file for a reply of the kind {kind} gives text: open it with 'rb'")
+            raise InvalidReply(f"the open file for a reply of the kind {kind} gives text: open it with 'rb'")
         if not isinstance(part, bytes | bytearray | memoryview):
-            raise ReplyRefused(f"the open file for a reply of the kind {kind} gives {type(part).__name__}, not bytes")
+            raise InvalidReply(f"the open file for a reply of the kind {kind} gives {type(part).__name__}, not bytes")
         if not part:
             break
         content += part
@@ -129,7 +129,7 @@ def _bytes_of(media: Media, kind: MediaKind) -> bytes:
     content: object = media.content
     if isinstance(content, bytes | bytearray | memoryview):
         return bytes(content)
-    raise ReplyRefused(
+    raise InvalidReply(
         f"the content of the Media for a reply of the kind {kind} must be bytes, not {type(content).__name__}"
     )
 
@@ -141,14 +141,14 @@ def _shown(name: object) -> str:
 
 def _checked(content: bytes, name: str, kind: MediaKind, limit: int) -> Media:
     if not content:
-        raise ReplyRefused(f"{name} is empty")
+        raise InvalidReply(f"{name} is empty")
     if len(content) > limit:
-        raise ReplyRefused(f"{name} has more than {limit:,} bytes, the most that WeChat takes as {kind}")
+        raise InvalidReply(f"{name} has more than {limit:,} bytes, the most that WeChat takes as {kind}")
     content_type = content_type_of(content)
     if content_type not in _TYPES[kind]:
         wanted = ", ".join(_NAMES[each].upper() for each in _TYPES[kind])
         found = f"is {_NAMES[content_type].upper()}" if content_type else "is of an unknown type"
-        raise ReplyRefused(f"{name} {found}; WeChat takes {wanted} as {kind}")
+        raise InvalidReply(f"{name} {found}; WeChat takes {wanted} as {kind}")
     return Media(content, content_type, _filename(name, kind, content_type))
 
 

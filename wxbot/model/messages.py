@@ -59,7 +59,7 @@ class MediaMessage(Message):
     async def download(self) -> Media:
         """The file: ``content`` in bytes, ``content_type``, ``filename``. Each call asks WeChat anew.
 
-        Raises WeChatError (``MediaGone`` when the three days are over), PluginError outside of a running bot.
+        Raises WeChatError (``MediaNotFound`` when the three days are over), PluginError outside of a running bot.
         """
         return await self._download(self.media_id)
 

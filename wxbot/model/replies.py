@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 from wxbot.model.media import Media, MediaKind, MediaSource
 
 
@@ -149,11 +149,11 @@ class MenuReply(Reply):
 
 
 def _menu_item(item: Any) -> MenuItem:
-    """Raises ReplyRefused; a text of two letters is no pair."""
+    """Raises InvalidReply; a text of two letters is no pair."""
     pair = (item.id, item.text) if isinstance(item, MenuItem) else item
     if isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(each, str) and each for each in pair):
         return MenuItem(*pair)
-    raise ReplyRefused(
+    raise InvalidReply(
         f"MenuReply: an item is MenuItem(id, text) or a pair of texts such as ('101', 'yes'), not {item!r}"
     )
 
@@ -180,10 +180,10 @@ def mini_program_link(text: str, appid: str, path: str, url: str = "") -> str:
     """A link to a page of a mini program, to stand in a text. Where WeChat cannot open the page it opens ``url``.
 
     In a Mini Program's conversation ``appid`` must be its own, in an Official Account's one that is bound to it. Raises
-    ReplyRefused if text, appid or path is empty.
+    InvalidReply if text, appid or path is empty.
     """
     if not (text and appid and path):
-        raise ReplyRefused("mini_program_link needs a text, an appid and a path")
+        raise InvalidReply("mini_program_link needs a text, an appid and a path")
     page = f'data-miniprogram-appid="{html.escape(appid)}" data-miniprogram-path="{html.escape(path)}"'
     return f'<a href="{html.escape(url)}" {page}>{html.escape(text, quote=False)}</a>'
 

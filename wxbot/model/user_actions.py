@@ -35,11 +35,11 @@ def interaction_time(created_at: int, received_at: float) -> float:
     return received_at if received_at < created_at + 1 else float(created_at)
 
 
-Deed = Literal["message", "enter", "menu", "subscribe", "scan"]
+UserAction = Literal["message", "enter", "menu", "subscribe", "scan"]
 
 
-DEEDS: tuple[Deed, ...] = ("message", "enter", "menu", "subscribe", "scan")
-_EVENTS: Mapping[str, Deed] = {
+USER_ACTIONS: tuple[UserAction, ...] = ("message", "enter", "menu", "subscribe", "scan")
+_EVENTS: Mapping[str, UserAction] = {
     "user_enter_tempsession": "enter",
     "click": "menu",
     "scancode_push": "menu",
@@ -49,7 +49,7 @@ _EVENTS: Mapping[str, Deed] = {
 }
 
 
-def deed_of(fields: Mapping[str, Any]) -> str:
+def user_action_of(fields: Mapping[str, Any]) -> str:
     if str(fields["MsgType"]).lower() == "event":
         return _EVENTS.get(str(fields.get("Event", "")).lower(), "")
     return "menu" if fields.get("bizmsgmenuid") else "message"

@@ -13,11 +13,11 @@ from wxbot.model.messages import (
     Message,
     TextMessage,
 )
-from wxbot.model.quota import UNKNOWN_BUDGET, Budget
+from wxbot.model.quota import UNKNOWN_QUOTA, Quota
 
 
 @dataclass(frozen=True, slots=True)
-class WantedHandOver:
+class RequestedHandover:
     """What a handler asked for with ``ctx.hand_over``."""
 
     agent: str
@@ -40,25 +40,25 @@ class Context:
     """1, or more if this message was begun before and the process died."""
     found: re.Match[str] | None = None
     get_wechatpy: Callable[[], Any] | None = None
-    get_budget: Callable[[], Budget] | None = None
-    wanted_hand_over: WantedHandOver | None = None
+    get_quota: Callable[[], Quota] | None = None
+    wanted_hand_over: RequestedHandover | None = None
 
     def hand_over(self, agent: str = "", *, seconds: float | None = None) -> None:
         """Leave this user to human agents: from this answer on the bot is silent.
 
         The user's *next* message goes to the agents, and so does every one until ``kf_close_session``, the end of
-        ``seconds`` (by default ``WXBOT_HAND_OVER_SECONDS``) or a word of ``WXBOT_HAND_BACK_WORDS``; this one has been
+        ``seconds`` (by default ``WXBOT_HANDOVER_SECONDS``) or a word of ``WXBOT_RESUME_WORDS``; this one has been
         acknowledged already. Where the message itself must reach them, declare a rule: ``@plugin.hands_over``.
         ``agent``: a certain one (kf_account; Official Accounts only). Raises PluginError for nonsense.
         """
         if seconds is not None and not seconds > 0:
             raise PluginError(f"plugin {self.plugin!r}: ctx.hand_over takes seconds above 0, not {seconds!r}")
-        self.wanted_hand_over = WantedHandOver(agent, seconds)
+        self.wanted_hand_over = RequestedHandover(agent, seconds)
 
     @property
-    def budget(self) -> Budget:
+    def quota(self) -> Quota:
         """How many messages WeChat still takes for this user (``left``), and until when (seconds since 1970)."""
-        return UNKNOWN_BUDGET if self.get_budget is None else self.get_budget()
+        return UNKNOWN_QUOTA if self.get_quota is None else self.get_quota()
 
     @property
     def openid(self) -> str:

@@ -43,7 +43,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 Matcher = Callable[["Context"], "re.Match[str] | bool | None"]
-HandOverRule = Callable[[Message], bool | str | None]
+HandoverRule = Callable[[Message], bool | str | None]
 """Whether a message is for a human agent: False or None, True for any of them, or a certain one's kf_account."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -96,7 +96,7 @@ class Plugin:
         self.settings = settings
         self.ai = ai
         self.handlers: list[Handler] = []
-        self.hand_over_rules: list[HandOverRule] = []
+        self.handover_rules: list[HandoverRule] = []
         self.fallback_handler: Handler | None = None
         self.setup_function: Callable[[Any], Any] | None = None
         self.unfinished: list[str] = []
@@ -199,7 +199,7 @@ class Plugin:
         return handler
 
     @_bare
-    def hands_over(self, rule: HandOverRule) -> HandOverRule:
+    def hands_over(self, rule: HandoverRule) -> HandoverRule:
         """Ask ``rule(message)`` for every message before it is taken: True, or an agent's account, hands it to people.
 
         The hand-over is the answer to WeChat's push, so the rule must be quick (it is a plain ``def`` and runs while
@@ -209,7 +209,7 @@ class Plugin:
         self._checked(rule, "rule", "the message")
         if inspect.iscoroutinefunction(rule):
             raise PluginError(f"plugin {self.name!r}: a hands_over rule must be a plain def: WeChat waits for it")
-        self.hand_over_rules.append(rule)
+        self.handover_rules.append(rule)
         return rule
 
     @_bare

@@ -48,7 +48,7 @@ class Router:
     def agent_for(self, message: Message) -> str | None:
         """Whether a rule of the plugins hands ``message`` to people: the agent's account, empty for any, or None."""
         for plugin in self.plugins:
-            for rule in plugin.hand_over_rules:
+            for rule in plugin.handover_rules:
                 try:
                     wanted = rule(message)
                 except Exception:

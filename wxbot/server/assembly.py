@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from wxbot.clock import Clock, MovedClock, SharedClock, SystemClock
-from wxbot.conversation.dispatcher import ConversationOptions, Conversations
+from wxbot.conversation.dispatcher import Dispatcher, DispatcherOptions
 from wxbot.conversation.intake import Intake
 from wxbot.conversation.pipeline import Pipeline, PipelineOptions
-from wxbot.delivery.composer import Outgoing
-from wxbot.delivery.outbox import ApiDelivery, Delivery, DeliveryOptions
-from wxbot.delivery.passive_outbox import PassiveDelivery, WaitingRoom
+from wxbot.delivery.composer import Composer
+from wxbot.delivery.outbox import ApiOutbox, Outbox, OutboxOptions
+from wxbot.delivery.passive_outbox import PassiveOutbox, PassiveReplyWaiter
 from wxbot.errors import ConfigError, PluginError
 from wxbot.model.media import MAX_BYTES
-from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_BUDGET
+from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_QUOTA
 from wxbot.plugin.plugin import Plugin
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
@@ -31,15 +31,15 @@ from wxbot.server.runtime import Processing, Runtime
 from wxbot.server.send_api import SendApi
 from wxbot.settings.accounts_file import problems_of
 from wxbot.settings.schema import Settings
-from wxbot.store.copying_port import Bulk
-from wxbot.store.port import Store, TokenShelf
+from wxbot.store.copying_port import BulkStore
+from wxbot.store.port import Store, TokenStore
 from wxbot.store.records import ConversationKey, Lease, Retention
-from wxbot.store.sqlite.copying import SqliteBulk
+from wxbot.store.sqlite.copying import SqliteBulkStore
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
 from wxbot.typing_indicator.rules import TypingState
 from wxbot.wechat.api.address import ApiAddress
-from wxbot.wechat.api.client import Shelf, WeChatClient
+from wxbot.wechat.api.client import TokenAndMediaStore, WeChatClient
 from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
 from wxbot.wechat.api.token import TokenProvider, Tokens
 from wxbot.wechat.api.token_call import TokenCall
@@ -48,14 +48,14 @@ from wxbot.wechat.push.callback import Callback
 from wxbot.wechat.push.cloud_callback import CloudCallback
 
 if TYPE_CHECKING:  # these need packages of an extra
-    from wxbot.wakeups.dramatiq.broker import HintBroker
-    from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
+    from wxbot.wakeups.dramatiq.broker import WakeupBroker
+    from wxbot.wakeups.dramatiq.waker import DramatiqWaker, WakeupReader
 
 Made = TypeVar("Made")
 
 SQLITE = "sqlite:///"
 
-HINT_SECONDS = 2.0
+WAKEUP_SECONDS = 2.0
 """How long a wake-up may take through the broker before polling processes the message, in seconds."""
 
 
@@ -117,7 +117,7 @@ def make_bot(settings: Settings, *, plugins: Sequence[Plugin] | None = None, clo
         send_api=SendApi(settings.appid, composer, clock, key=send_key, is_passive=_is_passive(settings)),
         make_runtime=lambda is_busy: _runtime(settings, clock, plugin_set, composer, is_busy),
         callback_path=None if settings.role == "worker" else settings.callback_path,
-        passive_text=settings.wait_text if _is_passive(settings) else None,
+        passive_text=settings.pending_text if _is_passive(settings) else None,
         names_agent=settings.account_kind == "official",
         drain_seconds=settings.drain_seconds,
         max_body_bytes=settings.max_body_bytes,
@@ -151,9 +151,9 @@ def make_callback(settings: Settings) -> Callback | CloudCallback:
     )
 
 
-def make_composer(settings: Settings) -> Outgoing:
+def make_composer(settings: Settings) -> Composer:
     """Make the part that turns a handler's reply into messages for this account."""
-    return Outgoing(
+    return Composer(
         account_kind=settings.account_kind,
         kinds=settings.reply_kinds,
         text_bytes=settings.text_bytes,
@@ -167,8 +167,8 @@ def _intake(settings: Settings, plugins: PluginSet) -> Intake:
         settings.appid,
         plugins.router,
         settings.allowances,
-        handover_seconds=settings.hand_over_seconds,
-        resume_words=frozenset(word.casefold() for word in settings.hand_back_words),
+        handover_seconds=settings.handover_seconds,
+        resume_words=frozenset(word.casefold() for word in settings.resume_words),
         is_passive=_is_passive(settings),
     )
 
@@ -185,10 +185,10 @@ def _may_type(settings: Settings) -> bool:
 
 
 def _runtime(
-    settings: Settings, clock: Clock, plugins: PluginSet, composer: Outgoing, is_busy: Callable[[], bool]
+    settings: Settings, clock: Clock, plugins: PluginSet, composer: Composer, is_busy: Callable[[], bool]
 ) -> Runtime:
     store = make_store(settings, clock)
-    passive_replies = WaitingRoom(store, clock)
+    passive_replies = PassiveReplyWaiter(store, clock)
     processes_messages = not settings.broker_url or settings.role == "worker"
     reads_wakeups = settings.broker_url and processes_messages
     return Runtime(
@@ -199,7 +199,7 @@ def _runtime(
         if processes_messages
         else None,
         broker_waker=None if processes_messages else make_waker(settings),
-        make_reader=partial(make_hint_reader, settings) if reads_wakeups else None,
+        make_reader=partial(make_wakeup_reader, settings) if reads_wakeups else None,
         read_metrics=partial(read_metrics, settings),
     )
 
@@ -208,9 +208,9 @@ def _processing(
     settings: Settings,
     clock: Clock,
     plugins: PluginSet,
-    composer: Outgoing,
+    composer: Composer,
     store: Store,
-    passive_replies: WaitingRoom,
+    passive_replies: PassiveReplyWaiter,
 ) -> Processing:
     client = make_client(settings, store, clock)
     threads = ThreadPoolExecutor(settings.handler_threads, thread_name_prefix="wxbot-handler")
@@ -221,13 +221,13 @@ def _processing(
     return Processing(client, threads, dispatcher, pipeline)
 
 
-def _dispatcher(settings: Settings, clock: Clock, store: Store, client: WeChatClient) -> Conversations:
+def _dispatcher(settings: Settings, clock: Clock, store: Store, client: WeChatClient) -> Dispatcher:
     may_type = _may_type(settings)
     typing = TypingOptions(may_type, settings.typing_delay, settings.typing_margin)
-    options = ConversationOptions(
+    options = DispatcherOptions(
         lease_seconds=settings.lease_seconds,
-        sweep_seconds=settings.sweep_seconds,
-        hint_seconds=HINT_SECONDS if settings.broker_url else 0.0,
+        poll_seconds=settings.poll_seconds,
+        wakeup_seconds=WAKEUP_SECONDS if settings.broker_url else 0.0,
         typing_note_seconds=NOTE_SECONDS if may_type and settings.typing_delay == 0 else 0.0,
         max_conversations=settings.max_conversations,
     )
@@ -236,7 +236,7 @@ def _dispatcher(settings: Settings, clock: Clock, store: Store, client: WeChatCl
         return TypingIndicator(client, store, lease, clock, typing, state, noted_until)
 
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    return Conversations(settings.appid, owner, store, clock, options, indicator)
+    return Dispatcher(settings.appid, owner, store, clock, options, indicator)
 
 
 def _pipeline_options(settings: Settings, plugins: PluginSet) -> PipelineOptions:
@@ -246,10 +246,10 @@ def _pipeline_options(settings: Settings, plugins: PluginSet) -> PipelineOptions
         max_attempts=settings.max_attempts,
         retry_seconds=settings.retry_seconds,
         has_agents=not is_passive,
-        hand_over_seconds=settings.hand_over_seconds,
+        handover_seconds=settings.handover_seconds,
         continue_words=frozenset(word.casefold() for word in settings.continue_words),
-        hand_back_words=frozenset(word.casefold() for word in settings.hand_back_words),
-        unknown_budget=ONE_FOR_EACH_PUSH if is_passive else UNKNOWN_BUDGET,
+        resume_words=frozenset(word.casefold() for word in settings.resume_words),
+        unknown_quota=ONE_FOR_EACH_PUSH if is_passive else UNKNOWN_QUOTA,
         error_text=settings.error_text,
         timeout_text=settings.timeout_text,
         plugin_settings=plugins.settings,
@@ -262,19 +262,19 @@ def _delivery(
     clock: Clock,
     store: Store,
     client: WeChatClient,
-    dispatcher: Conversations,
-    passive_replies: WaitingRoom,
-) -> Delivery:
-    options = DeliveryOptions(settings.text_bytes, settings.continue_text, settings.error_text)
+    dispatcher: Dispatcher,
+    passive_replies: PassiveReplyWaiter,
+) -> Outbox:
+    options = OutboxOptions(settings.text_bytes, settings.continue_text, settings.error_text)
     if _is_passive(settings):
-        return PassiveDelivery(client, store, clock, options, dispatcher.hold, passive_replies.answered)
-    return ApiDelivery(client, store, clock, options, dispatcher.hold)
+        return PassiveOutbox(client, store, clock, options, dispatcher.hold, passive_replies.answered)
+    return ApiOutbox(client, store, clock, options, dispatcher.hold)
 
 
 # WeChat's API
 
 
-def make_client(settings: Settings, shelf: Shelf, clock: Clock) -> WeChatClient:
+def make_client(settings: Settings, shelf: TokenAndMediaStore, clock: Clock) -> WeChatClient:
     """Make a client of WeChat's API with its own transport and token provider. Nothing is opened yet.
 
     With cloud call it has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
@@ -295,7 +295,7 @@ def make_client(settings: Settings, shelf: Shelf, clock: Clock) -> WeChatClient:
     )
 
 
-def _tokens(settings: Settings, transport: Transport, shelf: TokenShelf, clock: Clock) -> Tokens:
+def _tokens(settings: Settings, transport: Transport, shelf: TokenStore, clock: Clock) -> Tokens:
     if settings.cloud_call == "open":
         return NoTokens()
     if settings.cloud_call == "token":
@@ -342,15 +342,15 @@ def make_store(settings: Settings, clock: Clock | None = None) -> Store:
     return _on_redis(RedisStore, settings, clock)
 
 
-def make_bulk(settings: Settings, clock: Clock | None = None) -> Bulk:
+def make_bulk_store(settings: Settings, clock: Clock | None = None) -> BulkStore:
     """Make the same store as ``make_store``, for copying it as a whole. Raises ConfigError."""
     if settings.store_url.startswith(SQLITE):
-        return _on_sqlite(SqliteBulk, settings)
+        return _on_sqlite(SqliteBulkStore, settings)
     try:
-        from wxbot.store.redis.copying import RedisBulk
+        from wxbot.store.redis.copying import RedisBulkStore
     except ImportError:
         raise _redis_is_missing() from None
-    return _on_redis(RedisBulk, settings, clock)
+    return _on_redis(RedisBulkStore, settings, clock)
 
 
 def _on_sqlite(make: Callable[..., Made], settings: Settings) -> Made:
@@ -378,7 +378,7 @@ def _redis_is_missing() -> ConfigError:
 # The broker
 
 
-def make_broker(url: str) -> HintBroker:
+def make_broker(url: str) -> WakeupBroker:
     """Make the broker at ``url``, not connected yet: one for each waker or reader, after gunicorn has forked.
 
     ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.store.redis.address``; RabbitMQ as ``amqp://`` or, over
@@ -388,28 +388,28 @@ def make_broker(url: str) -> HintBroker:
     from wxbot.wakeups.dramatiq.broker import middleware
 
     if re.match("amqps?://", url):
-        from wxbot.wakeups.dramatiq.rabbitmq import RabbitmqHints  # needs pika, which Redis does not
+        from wxbot.wakeups.dramatiq.rabbitmq import RabbitmqWakeupBroker  # needs pika, which Redis does not
 
-        return RabbitmqHints(url, middleware())
-    from wxbot.wakeups.dramatiq.redis import RedisHints
+        return RabbitmqWakeupBroker(url, middleware())
+    from wxbot.wakeups.dramatiq.redis import RedisWakeupBroker
 
-    return RedisHints(url, middleware())
+    return RedisWakeupBroker(url, middleware())
 
 
 def make_waker(settings: Settings) -> DramatiqWaker:
     """Make the sender of wake-ups to the broker at ``settings.broker_url``. Raises ConfigError."""
     broker = _broker(settings)
-    from wxbot.wakeups.dramatiq.hints import DramatiqWaker
+    from wxbot.wakeups.dramatiq.waker import DramatiqWaker
 
     return DramatiqWaker(broker, settings.appid)
 
 
-def make_hint_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> HintReader:
+def make_wakeup_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> WakeupReader:
     """Make the receiver of wake-ups, which calls ``adopt`` for each. Raises ConfigError."""
     broker = _broker(settings)
-    from wxbot.wakeups.dramatiq.hints import HintReader
+    from wxbot.wakeups.dramatiq.waker import WakeupReader
 
-    return HintReader(broker, settings.appid, adopt)
+    return WakeupReader(broker, settings.appid, adopt)
 
 
 def check_broker(settings: Settings) -> None:
@@ -434,7 +434,7 @@ def read_metrics(settings: Settings) -> bytes | None:
     return metrics()
 
 
-def _broker(settings: Settings) -> HintBroker:
+def _broker(settings: Settings) -> WakeupBroker:
     try:
         return make_broker(settings.broker_url)
     except ImportError as error:

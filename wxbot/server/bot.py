@@ -17,7 +17,7 @@ from wxbot.model.replies import Reply, TextReply, reply_from_json
 from wxbot.server.plugin_setup import PluginSet
 from wxbot.server.runtime import Runtime
 from wxbot.server.send_api import SendApi
-from wxbot.store.records import Arrival, HandOver
+from wxbot.store.records import Handover, IncomingMessage
 from wxbot.wechat.push.answer import passive_fields, transfer_fields
 from wxbot.wechat.push.callback import Callback, PassiveAnswer, Push, single_values
 from wxbot.wechat.push.cloud_callback import CloudCallback
@@ -90,13 +90,13 @@ class Bot:
     # WeChat's pushes
 
     def verify(self, query: list[tuple[str, str]]) -> str:
-        """Return the echostr of a valid URL verification. Raises PushRefused."""
+        """Return the echostr of a valid URL verification. Raises InvalidPush."""
         return self._callback.verify(single_values(query))
 
     def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> PassiveAnswer | None:
         """Store a push, and return the answer to it; None stands for ``success``. ``headers`` have lower-case names.
 
-        When this returns, the message is durable. Raises PushRefused, StoreUnavailable, AnswerLate.
+        When this returns, the message is durable. Raises InvalidPush, StoreUnavailable, ReplyNotReady.
         """
         self._receiving.append(None)
         try:
@@ -111,18 +111,20 @@ class Bot:
             self._receiving.pop()
         if not receipt.new:
             log.info("redelivered push acknowledged and not processed again")
-        if receipt.handed_over.until:
+        if receipt.active_handover.until:
             log.info("message transferred to human agents")
-            return self._transfer(push, receipt.handed_over)
+            return self._transfer(push, receipt.active_handover)
         if self._passive_text is None:
             return None
         return self._passive_answer(push, arrival, receipt.first_at, self._passive_text)
 
-    def _transfer(self, push: Push, to: HandOver) -> PassiveAnswer:
+    def _transfer(self, push: Push, to: Handover) -> PassiveAnswer:
         agent = to.agent if self._names_agent else ""
         return self._callback.answer(push, transfer_fields(push.fields, now := self.clock.now(), agent), now)
 
-    def _passive_answer(self, push: Push, arrival: Arrival, first_at: float, pending_text: str) -> PassiveAnswer | None:
+    def _passive_answer(
+        self, push: Push, arrival: IncomingMessage, first_at: float, pending_text: str
+    ) -> PassiveAnswer | None:
         answer = self._running().passive_answer(arrival, first_at)
         if answer == {}:
             return None
@@ -136,9 +138,9 @@ class Bot:
         """Send ``reply`` to a user without a message from them, in order with the bot's replies. Return its id.
 
         When this returns, the message is durable and will be sent; if WeChat then refuses it, it becomes a dead letter.
-        Of several calls with the same ``key`` only the first counts. Raises ReplyRefused for a reply that this account
-        cannot send, NotNow outside of WeChat's time limit and quota, StoreUnavailable.
-        Source of the limits: docs/wechat.md, section "Quota".
+        Of several calls with the same ``key`` only the first counts. Raises InvalidReply for a reply that this account
+        cannot send, SendNotAllowed outside of WeChat's time limit and quota, StoreUnavailable.
+        Source of the limits: docs/wechat.md, section "Allowances".
         """
         chosen = TextReply(reply) if isinstance(reply, str) else reply
         return await asyncio.to_thread(lambda: self.send_api.send(self._running(), openid, chosen, key))
@@ -146,7 +148,7 @@ class Bot:
     def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
         """Store a message from another system, and return its id. ``body`` is what WeChat's own send call takes.
 
-        Raises PushRefused (401, 404, 400), ReplyRefused, NotNow, StoreUnavailable.
+        Raises InvalidPush (401, 404, 400), InvalidReply, SendNotAllowed, StoreUnavailable.
         """
         openid, reply = self.send_api.read(authorization, body)
         return self.send_api.send(self._running(), openid, reply, idempotency_key)

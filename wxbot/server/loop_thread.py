@@ -30,7 +30,7 @@ async def do_nothing(stopping: asyncio.Event, started: Callable[[], None]) -> No
 
 
 class LoopThread:
-    """The thread of the event loop. ``work`` is told when to stop and tells when it has started.
+    """The thread of the event loop. ``work`` is announced when to stop and tells when it has started.
 
     Should something end the loop before its time, another one takes its place.
     """

@@ -65,9 +65,9 @@ def misspelt_everywhere(sets: Iterable[PluginSet]) -> list[str]:
     found = [each.found for each in sets]
     if not all(found):
         return []
-    told = [{problem.split()[0]: problem for problem in misspelt_plugin_settings(each)} for each in found]
-    nowhere = set.intersection(*map(set, told))
-    return [max((each[name] for each in told), key=len) for name in sorted(nowhere)]  # the longest has a guess
+    announced = [{problem.split()[0]: problem for problem in misspelt_plugin_settings(each)} for each in found]
+    nowhere = set.intersection(*map(set, announced))
+    return [max((each[name] for each in announced), key=len) for name in sorted(nowhere)]  # the longest has a guess
 
 
 def _configure(

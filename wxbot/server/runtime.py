@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from wxbot.conversation.dispatcher import Conversations
+from wxbot.conversation.dispatcher import Dispatcher
 from wxbot.conversation.pipeline import Pipeline
-from wxbot.delivery.passive_outbox import WaitingRoom
-from wxbot.model.quota import Budget
+from wxbot.delivery.passive_outbox import PassiveReplyWaiter
+from wxbot.model.quota import Quota
 from wxbot.server.loop_thread import LoopThread, do_nothing
 from wxbot.store.port import Store
-from wxbot.store.records import Arrival, ConversationKey, Receipt
+from wxbot.store.records import AcceptResult, ConversationKey, IncomingMessage
 from wxbot.wakeups.inprocess import InProcessWaker
 from wxbot.wakeups.port import Waker
 from wxbot.wechat.api.client import WeChatClient
@@ -60,7 +60,7 @@ class Processing:
     client: WeChatClient
     threads: ThreadPoolExecutor
     """The threads of plain ``def`` handlers."""
-    dispatcher: Conversations
+    dispatcher: Dispatcher
     pipeline: Pipeline
 
 
@@ -75,7 +75,7 @@ class Runtime:
     def __init__(
         self,
         store: Store,
-        passive_replies: WaitingRoom,
+        passive_replies: PassiveReplyWaiter,
         *,
         is_busy: Callable[[], bool],
         make_processing: Callable[[], Processing] | None,
@@ -90,7 +90,7 @@ class Runtime:
         self._is_busy = is_busy
         self._loop = LoopThread(do_nothing if make_processing is None else partial(self._process, make_processing))
         self._waker: Waker | None = None
-        self._dispatcher: Conversations | None = None
+        self._dispatcher: Dispatcher | None = None
         self._broker_waker = broker_waker
         self._reader = None if make_reader is None else make_reader(self._adopt)
         self._drain_seconds = 0.0
@@ -125,18 +125,18 @@ class Runtime:
             self._broker_waker.close()
         self.store.close()
 
-    def accept(self, arrival: Arrival) -> Receipt:
+    def accept(self, arrival: IncomingMessage) -> AcceptResult:
         """Store the message. If it is new and for the bot, have it processed. Raises StoreUnavailable."""
         dispatcher = self._dispatcher
         receipt = self.store.accept(arrival, None if dispatcher is None else dispatcher.bid())
         if receipt.new and dispatcher is not None and dispatcher.works(arrival.key):
-            self._loop.call(dispatcher.acted, arrival.key, receipt.handed_over, arrival.budget)
-        if receipt.new and not receipt.handed_over.until and self._waker is not None:
+            self._loop.call(dispatcher.on_user_action, arrival.key, receipt.active_handover, arrival.quota)
+        if receipt.new and not receipt.active_handover.until and self._waker is not None:
             self._waker.wake(arrival.key, arrival.interacted_at, receipt.claim)
         return receipt
 
-    def passive_answer(self, arrival: Arrival, first_at: float) -> Mapping[str, Any] | None:
-        """Wait for the passive reply as long as WeChat does. See ``WaitingRoom.answer``. Blocks."""
+    def passive_answer(self, arrival: IncomingMessage, first_at: float) -> Mapping[str, Any] | None:
+        """Wait for the passive reply as long as WeChat does. See ``PassiveReplyWaiter.answer``. Blocks."""
         waiting = self._passive_replies.answer(arrival.key, arrival.dedup_key, first_at or arrival.received_at)
         return self._loop.run(waiting, STUCK_SECONDS)
 
@@ -144,9 +144,9 @@ class Runtime:
         """Return True if this message was accepted before. Raises StoreUnavailable."""
         return self._loop.run(self.store.seen(key, dedup_key), READY_SECONDS)
 
-    def budget(self, key: ConversationKey) -> Budget | None:
+    def quota(self, key: ConversationKey) -> Quota | None:
         """Return how many messages WeChat still accepts for this user; None if unknown. Raises StoreUnavailable."""
-        return self._loop.run(self.store.budget(key), READY_SECONDS)
+        return self._loop.run(self.store.quota(key), READY_SECONDS)
 
     def problem(self) -> str | None:
         """Return why the broker is unavailable; None if it works. Raises StoreUnavailable.

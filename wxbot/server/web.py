@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from wxbot.errors import AnswerLate, NotNow, PushRefused, ReplyRefused, StoreUnavailable
+from wxbot.errors import InvalidPush, InvalidReply, ReplyNotReady, SendNotAllowed, StoreUnavailable
 from wxbot.logs import speak_of
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
@@ -42,9 +42,9 @@ def create_app(deployment: Deployment) -> Flask:
     if "" not in deployment.bots:
         _name_accounts_in_logs(app, accounts)
     _add_probes(app, deployment)
-    app.register_error_handler(PushRefused, _refused)
+    app.register_error_handler(InvalidPush, _refused)
     app.register_error_handler(StoreUnavailable, _unavailable)
-    app.register_error_handler(AnswerLate, _late)
+    app.register_error_handler(ReplyNotReady, _late)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     return app
@@ -94,7 +94,7 @@ def _add_callback(app: Flask, bot: Bot, path: str) -> None:
 def _add_send(app: Flask, bot: Bot, path: str) -> None:
     def send() -> Response:
         key, given = request.headers.get("Idempotency-Key", ""), request.headers.get("Authorization", "")
-        return _said(202, lambda: {"kept_as": bot.send_for(given, key, request.get_data(cache=False))})
+        return _said(202, lambda: {"id": bot.send_for(given, key, request.get_data(cache=False))})
 
     app.add_url_rule(path, f"send {path}", send, methods=["POST"])
 
@@ -103,12 +103,12 @@ def _said(status: int, work: Callable[[], Mapping[str, str]]) -> Response:
     """What ``work`` says, or why not, as JSON for a program of the company's own."""
     try:
         said = work()
-    except PushRefused as error:
+    except InvalidPush as error:
         log.warning("refused a message from %s: %s", request.remote_addr, error.reason)
         status, said = error.status, {"error": error.reason}
-    except ReplyRefused as error:
+    except InvalidReply as error:
         status, said = 422, {"error": str(error)}
-    except NotNow as error:
+    except SendNotAllowed as error:
         status, said = 409, {"error": str(error)}
     except StoreUnavailable as error:
         log.error("could not keep a message of another system: %s", error)
@@ -145,7 +145,7 @@ def _answer(answer: PassiveAnswer) -> Response:
     return Response(answer.body, 200, {"X-Content-Type-Options": "nosniff"}, content_type=answer.content_type)
 
 
-def _refused(error: PushRefused) -> Response:
+def _refused(error: InvalidPush) -> Response:
     log.warning("refused a request from %s: %s", request.remote_addr, error.reason)
     return _plain(error.reason, error.status)
 
@@ -155,7 +155,7 @@ def _unavailable(error: StoreUnavailable) -> Response:
     return _plain("the message store is unavailable", 500)
 
 
-def _late(_: AnswerLate) -> Response:
+def _late(_: ReplyNotReady) -> Response:
     return _plain("the answer is not ready", 503)  # nobody reads it: WeChat has hung up
 
 

@@ -38,7 +38,7 @@ SHARED = frozenset(
         "redis_replicas",
         "role",
         "lease_seconds",
-        "sweep_seconds",
+        "poll_seconds",
         "drain_seconds",
         "api_timeout",
         "max_conversations",

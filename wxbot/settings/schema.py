@@ -25,9 +25,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from wxbot.model.accounts import AccountKind, decode_aes_key, reply_kinds
 from wxbot.model.media import MIB
-from wxbot.model.quota import Allowance, Quota, parse_quota, quota_of
+from wxbot.model.quota import Allowance, Allowances, allowances_of, parse_allowances
 from wxbot.model.replies import KINDS
-from wxbot.model.user_actions import DEEDS
+from wxbot.model.user_actions import USER_ACTIONS
 
 PREFIX = "WXBOT_"
 PLUGIN_PREFIX = "WXBOT_PLUGIN_"
@@ -121,10 +121,10 @@ class Settings(BaseSettings):
     )
 
     # What is sent
-    quota: Annotated[Quota, NoDecode] = Field(
+    quota: Annotated[Allowances, NoDecode] = Field(
         {}, description="Rows of WeChat's quota that are different for this account, such as `message=20/48h`"
     )
-    send_kinds: _Names = Field(
+    reply_types: _Names = Field(
         (), description="Kinds of reply this account may send, if not those of docs/wechat.md (WeChat's msgtype)"
     )
     image_bytes: int = Field(2 * MIB, gt=0, description="Largest picture sent, in bytes")
@@ -134,10 +134,10 @@ class Settings(BaseSettings):
     )
 
     # Human agents
-    hand_over_seconds: float = Field(
+    handover_seconds: float = Field(
         1800, gt=0, description="Longest silence of the bot after a user was handed to human agents, in seconds"
     )
-    hand_back_words: _Names = Field(
+    resume_words: _Names = Field(
         ("返回机器人",), description="What a user writes to get the bot back from the agents, separated by commas"
     )
 
@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         8, ge=1, description="A process silent for this long loses its conversations, in seconds"
     )
-    sweep_seconds: float = Field(1, gt=0, description="How often forgotten conversations are looked for, in seconds")
+    poll_seconds: float = Field(1, gt=0, description="How often forgotten conversations are looked for, in seconds")
     drain_seconds: float = Field(25, ge=0, description="Time to finish running handlers at shutdown, in seconds")
     dedup_seconds: float = Field(86_400, ge=60, description="How long a push is remembered as seen, in seconds")
     dead_letter_seconds: float = Field(2_592_000, ge=60, description="How long a dead letter is kept, in seconds")
@@ -208,7 +208,7 @@ class Settings(BaseSettings):
         max_length=100,
         description="Stands at the end of what could be sent of a longer answer",
     )
-    wait_text: str = Field(
+    pending_text: str = Field(
         "还在处理中，请稍后发送“继续”查看回复。",
         min_length=1,
         max_length=500,
@@ -224,7 +224,7 @@ class Settings(BaseSettings):
     _plugin_settings: Mapping[str, Mapping[str, Any]] = PrivateAttr(default_factory=dict)
     _written: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
-    @field_validator("plugin_folders", "plugins", "send_kinds", "hand_back_words", "continue_words", mode="before")
+    @field_validator("plugin_folders", "plugins", "reply_types", "resume_words", "continue_words", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -286,7 +286,7 @@ class Settings(BaseSettings):
             value = ", ".join(f"{deed}={each}" for deed, each in value.items())
         return _quota_from(value) if isinstance(value, str) else value
 
-    @field_validator("send_kinds")
+    @field_validator("reply_types")
     @classmethod
     def _known_kinds(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         is_passive = info.data.get("account_kind") == "unverified"
@@ -351,14 +351,14 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def allowances(self) -> Quota:
+    def allowances(self) -> Allowances:
         """What each deed of a user allows to be sent."""
-        return {**quota_of(self.account_kind), **self.quota}
+        return {**allowances_of(self.account_kind), **self.quota}
 
     @property
     def reply_kinds(self) -> frozenset[str]:
         """The kinds of reply that handlers of this account may give."""
-        return frozenset(self.send_kinds) or reply_kinds(self.account_kind)
+        return frozenset(self.reply_types) or reply_kinds(self.account_kind)
 
     @property
     def account(self) -> str:
@@ -415,15 +415,15 @@ def without_password(url: str) -> str:
     return re.sub(r"(password=)[^&]*", r"\1***", shown)
 
 
-def _quota_from(written: str) -> Quota:
+def _quota_from(written: str) -> Allowances:
     """Raises ValueError that names the row by its number: what it says may be a secret in the wrong place."""
     quota: dict[str, Allowance] = {}
     for number, row in enumerate(filter(str.strip, written.split(",")), 1):
         try:
-            quota |= parse_quota(row)
+            quota |= parse_allowances(row)
         except ValueError:
             raise ValueError(
                 f"row {number} is no row of a quota; write such as message=5/48h, enter=2/1m "
-                f"(there are {', '.join(DEEDS)}; times in s, m, h or d)"
+                f"(there are {', '.join(USER_ACTIONS)}; times in s, m, h or d)"
             ) from None
     return quota

@@ -112,7 +112,7 @@ class StoreThread(ABC, Generic[Operation]):
         Raises StoreUnavailable, and whatever the operation raises.
         """
         job = _BlockingJob(operation)
-        self._hand_over(job)
+        self._handover(job)
         return job.wait(self._what)
 
     async def submit(self, operation: Operation, *, durable: bool = True) -> Any:
@@ -121,10 +121,10 @@ class StoreThread(ABC, Generic[Operation]):
         Not ``durable``: other processes see it and it survives the death of this one, but maybe not a power loss.
         """
         job = _AwaitedJob(operation, durable, asyncio.get_running_loop().create_future())
-        self._hand_over(job)
+        self._handover(job)
         return await job.future
 
-    def _hand_over(self, job: Job[Operation]) -> None:
+    def _handover(self, job: Job[Operation]) -> None:
         if self._thread is None:
             raise StoreUnavailable(f"{self._what} is not open")
         self._queue.put(job)

@@ -14,7 +14,7 @@ from typing import Any
 
 from wxbot.clock import Clock
 from wxbot.errors import CopyFailed, StoreUnavailable
-from wxbot.store.copying_port import Bulk, Kept, KeptConversation, Kind, Standing, Trace
+from wxbot.store.copying_port import AccountStatus, BulkStore, DedupRecord, Kind, StoredConversation, StoredRecord
 
 SOON_SECONDS = 3600.0
 """What is forgotten within this time may be gone before it is counted."""
@@ -26,7 +26,7 @@ class End:
     """One end of a copy: an open store, how it is called where people read it, and the clock of its bots."""
 
     name: str
-    bulk: Bulk
+    bulk: BulkStore
     clock: Clock
 
 
@@ -61,7 +61,7 @@ async def _chosen(source: End, appid: str | None) -> Sequence[str]:
     return there if appid is None else [appid]
 
 
-async def _standing(source: End, appid: str) -> Standing:
+async def _standing(source: End, appid: str) -> AccountStatus:
     standing = await source.bulk.standing(appid, source.clock.now())
     if standing.half_copy:
         raise CopyFailed(f"{source.name} holds only half a copy of the account {appid}: copy from where it came from")
@@ -91,7 +91,7 @@ class _Copying:
         ahead = target.clock.now() - source.clock.now()
         self._ahead = ahead if abs(ahead) >= CLOCKS_AGREE_SECONDS else 0.0
 
-    async def begin(self, standings: Mapping[str, Standing]) -> None:
+    async def begin(self, standings: Mapping[str, AccountStatus]) -> None:
         """Mark all accounts in the target, or none."""
         begun: list[str] = []
         for appid, standing in standings.items():
@@ -115,7 +115,7 @@ class _Copying:
             tally.fleeting.update(_kind(each) for each in fresh if _is_forgotten(each, begun_at + SOON_SECONDS))
         return tally
 
-    async def verify(self, appid: str, before: Standing, tally: _Tally) -> None:
+    async def verify(self, appid: str, before: AccountStatus, tally: _Tally) -> None:
         """Raises CopyFailed if anything is missing, or was changed by somebody while it was copied."""
         if await self._source.bulk.standing(appid, self._source.clock.now()) != before:
             raise self.failed(f"a bot has worked the account {appid} in {self._source.name} meanwhile: stop it")
@@ -154,29 +154,30 @@ def summary(appid: str, copied: Mapping[Kind, int]) -> str:
     return f"{appid}: " + ", ".join(f"{name} {copied[kind]}" for kind, name in _NAMES.items())
 
 
-def _kind(kept: Kept) -> Kind:
-    if isinstance(kept, KeptConversation):
+def _kind(kept: StoredRecord) -> Kind:
+    if isinstance(kept, StoredConversation):
         return "conversations"
-    if isinstance(kept, Trace):
+    if isinstance(kept, DedupRecord):
         return "traces"
     return "waiting" if kept.died_at is None else "dead"
 
 
-def _is_forgotten(kept: Kept, now: float) -> bool:
+def _is_forgotten(kept: StoredRecord, now: float) -> bool:
     return kept.forget_at is not None and kept.forget_at <= now
 
 
-def _moved(kept: Kept, seconds: float) -> Kept:
+def _moved(kept: StoredRecord, seconds: float) -> StoredRecord:
     """``kept`` by a clock that is ``seconds`` ahead."""
     if not seconds:
         return kept
     times = {name: getattr(kept, name, None) for name in _TIMES}
     changes: dict[str, Any] = {name: at + seconds for name, at in times.items() if at}
-    for name in _WITH_END:
-        if (timed := getattr(kept, name, None)) and timed.until:
-            changes[name] = timed._replace(until=timed.until + seconds)
+    if isinstance(kept, StoredConversation):
+        if kept.quota and kept.quota.expires_at:
+            changes["quota"] = kept.quota._replace(expires_at=kept.quota.expires_at + seconds)
+        if kept.active_handover.until:
+            changes["active_handover"] = kept.active_handover._replace(until=kept.active_handover.until + seconds)
     return replace(kept, **changes)
 
 
 _TIMES = ("received_at", "died_at", "interacted_at", "typing_until", "next_at", "forget_at")
-_WITH_END = ("budget", "handed_over")

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from wxbot.model.quota import Budget
-from wxbot.store.records import WITH_BOT, HandOver
+from wxbot.model.quota import Quota
+from wxbot.store.records import WITH_BOT, Handover
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMessage:
+class StoredMessage:
     """A message as a store keeps it: it waits, or is a dead letter since ``died_at``, with the ``reason``.
 
     ``forget_at``: when the store forgets it; None as long as it waits.
@@ -31,7 +31,7 @@ class KeptMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class DedupRecord:
     """What is left of an answered message until ``forget_at``, so that a redelivery is known."""
 
     seq: int
@@ -41,7 +41,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptConversation:
+class StoredConversation:
     """What a store knows of one user. Whoever owned the conversation is not told.
 
     ``next_at``: when its next message may be worked; None: nothing waits. ``forget_at`` is None while something waits.
@@ -53,16 +53,16 @@ class KeptConversation:
     state: Mapping[str, Any] = field(repr=False)
     next_at: float | None
     forget_at: float | None = None
-    budget: Budget | None = None
-    handed_over: HandOver = WITH_BOT
+    quota: Quota | None = None
+    active_handover: Handover = WITH_BOT
 
 
-Kept = KeptMessage | Trace | KeptConversation
+StoredRecord = StoredMessage | DedupRecord | StoredConversation
 Kind = Literal["waiting", "dead", "traces", "conversations"]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountStatus:
     """How an account stands in a store. It stays the same while nobody works it.
 
     ``worked``: somebody holds a living lease. ``half_copy``: it was not copied here to the end. ``last_seq``: no
@@ -75,11 +75,11 @@ class Standing:
     waiting: int
 
 
-class Bulk(Protocol):
+class BulkStore(Protocol):
     """A store as a whole, to be read out and filled in slices: for copying one to another while no bot runs.
 
     An account's part is half a copy from ``begin`` to ``end``. Meanwhile every method of ``Store`` that takes or gives
-    a message raises HalfCopy, in every process. Of two copies only the one that has begun last may write. Every method
+    a message raises IncompleteCopy, in every process. Of two copies only the one that has begun last may write. Every method
     may raise StoreUnavailable.
     """
 
@@ -97,13 +97,13 @@ class Bulk(Protocol):
         """The appids of which something is or was kept."""
         ...
 
-    async def standing(self, appid: str, now: float) -> Standing: ...
+    async def standing(self, appid: str, now: float) -> AccountStatus: ...
 
     async def contents(self, appid: str) -> Mapping[Kind, int]:
         """How many of each kind are there. May count some twice while the store forgets others."""
         ...
 
-    def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+    def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
         """All that is kept of the account, in slices and in no order. Some may come twice."""
         ...
 
@@ -114,7 +114,7 @@ class Bulk(Protocol):
         """
         ...
 
-    async def restore(self, appid: str, copy: str, kept: Sequence[Kept], now: float) -> Sequence[bool]:
+    async def restore(self, appid: str, copy: str, kept: Sequence[StoredRecord], now: float) -> Sequence[bool]:
         """Keep all of ``kept``; of each, whether it was not there before. The order of ``seq`` stays as it is.
 
         Raises CopyFailed if another copy has begun.

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.store.records import (
-    Arrival,
-    Bid,
+    AcceptResult,
     Claim,
+    ClaimRequest,
     ConversationKey,
     DeadLetter,
-    HandOver,
+    Handover,
+    IncomingMessage,
     Lease,
-    News,
+    LeaseUpdate,
     Outcome,
-    Pending,
-    Receipt,
+    PendingMessage,
     StoredMedia,
     StoredToken,
 )
@@ -30,7 +30,7 @@ from wxbot.store.records import (
 class Inbox(Protocol):
     """The durable inbox: the truth about what is still to be answered, and who is answering it."""
 
-    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
+    def accept(self, arrival: IncomingMessage, bid: ClaimRequest | None = None) -> AcceptResult:
         """Keep ``arrival`` for good, in one transaction. Blocks until durable.
 
         The ``bid`` is granted if the message is new and the only one, and nobody owns the conversation: that saves
@@ -49,7 +49,9 @@ class Inbox(Protocol):
         """Own the conversation, if it has work that is due and no living owner. Counts an attempt."""
         ...
 
-    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, News]:
+    async def renew(
+        self, leases: Sequence[Lease], now: float, lease_seconds: float
+    ) -> Mapping[ConversationKey, LeaseUpdate]:
         """Extend those of ``leases`` that nobody has taken over; of each what is new, by key."""
         ...
 
@@ -59,15 +61,15 @@ class Inbox(Protocol):
         seq: int,
         sent: int,
         sent_at: float,
-        budget: Budget | None = None,
+        quota: Quota | None = None,
         *,
         unsent: Sequence[Mapping[str, Any]] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Note that ``sent`` messages of the answer are out, and what is left of the ``budget``. Raises LeaseLost.
+        """Note that ``sent`` messages of the answer are out, and what is left of the ``quota``. Raises LeaseLost.
 
-        A budget with another ``until`` than the kept one is not written: the user has acted meanwhile, and what they
-        allowed is newer than what the caller counted down. ``unsent``: what is left of the message, as in ``Pending``;
+        A quota with another ``until`` than the kept one is not written: the user has acted meanwhile, and what they
+        allowed is newer than what the caller counted down. ``unsent``: what is left of the message, as in ``PendingMessage``;
         ``state``: the conversation's. None leaves each of them as it is.
         """
         ...
@@ -80,11 +82,11 @@ class Inbox(Protocol):
         """Whether this message was accepted before, as far as is remembered."""
         ...
 
-    async def budget(self, key: ConversationKey) -> Budget | None:
+    async def quota(self, key: ConversationKey) -> Quota | None:
         """What may be sent to this user, as far as is known."""
         ...
 
-    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
+    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
         """Close one message; with ``go_on`` return the next one that is due (an attempt is counted), else release.
 
         Returns None when the lease was released. Raises LeaseLost.
@@ -96,7 +98,7 @@ class Inbox(Protocol):
         ...
 
 
-class TokenShelf(Protocol):
+class TokenStore(Protocol):
     """Where all processes keep the one access token of an account."""
 
     async def load_token(self, appid: str) -> StoredToken | None: ...
@@ -111,7 +113,7 @@ class TokenShelf(Protocol):
         ...
 
 
-class MediaShelf(Protocol):
+class MediaStore(Protocol):
     """Which files an account has uploaded lately, by their content: shared by all processes."""
 
     async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
@@ -123,7 +125,7 @@ class MediaShelf(Protocol):
         ...
 
 
-class PassiveShelf(Protocol):
+class PassiveReplyStore(Protocol):
     """The answers that wait for WeChat to ask for them (accounts that may only answer a push)."""
 
     async def answer_passively(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
@@ -138,18 +140,18 @@ class PassiveShelf(Protocol):
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
     ) -> Mapping[str, Any] | None:
         """The answer to a message, or None as long as there is none. With ``give_up`` and none there, there will never
-        be one: it is decided in one transaction. Kept for as long as the message is remembered."""
+        be one: it is decided in one transaction. StoredRecord for as long as the message is remembered."""
         ...
 
 
-class HandOvers(Protocol):
+class Handovers(Protocol):
     """The users who are with human agents."""
 
-    async def hand_overs(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, HandOver]]:
+    async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
         """Some of the account's, those that end first before the others."""
         ...
 
-    async def hand_back(self, key: ConversationKey) -> bool:
+    async def end_handover(self, key: ConversationKey) -> bool:
         """The bot has the user again; False if it had them already. Durable."""
         ...
 
@@ -170,7 +172,7 @@ class DeadLetters(Protocol):
         ...
 
 
-class Store(Inbox, TokenShelf, MediaShelf, PassiveShelf, HandOvers, DeadLetters, Protocol):
+class Store(Inbox, TokenStore, MediaStore, PassiveReplyStore, Handovers, DeadLetters, Protocol):
     """All that must outlive a process. Every method may raise StoreUnavailable.
 
     Seq numbers are the account's own. What belongs to one account is found by none of the others.

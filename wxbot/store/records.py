@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 
 
 class ConversationKey(NamedTuple):
@@ -16,21 +16,21 @@ class ConversationKey(NamedTuple):
     openid: str
 
 
-class HandOver(NamedTuple):
+class Handover(NamedTuple):
     """A user is with human agents until ``until`` (seconds since 1970; 0: with the bot). ``agent``: a certain one."""
 
     until: float
     agent: str = ""
 
 
-WITH_BOT = HandOver(0.0)
+WITH_BOT = Handover(0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class IncomingMessage:
     """What ``Inbox.accept`` makes durable: a push that was verified, decrypted and parsed, or replies to be sent.
 
-    ``budget``: what the user's deed allows to be sent; None leaves what was known. ``hand_over``: who has the user from
+    ``quota``: what the user's deed allows to be sent; None leaves what was known. ``hand_over``: who has the user from
     now on; None changes nothing. ``for_agents``: while the user is handed over, this one is theirs and not kept for the
     bot. ``unsent``: replies to be sent in their turn, without a handler (``bot.send``).
     """
@@ -41,8 +41,8 @@ class Arrival:
     received_at: float
     interacted_at: float
     """When the user acted: never later than ``received_at`` (see ``wxbot.typing_indicator.rules``)."""
-    budget: Budget | None = None
-    hand_over: HandOver | None = None
+    quota: Quota | None = None
+    handover: Handover | None = None
     for_agents: bool = False
     unsent: tuple[Mapping[str, Any], ...] = ()
 
@@ -66,12 +66,12 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingMessage:
     """The next message of a conversation.
 
     ``attempts`` counts this one too; ``sent`` messages of the answer went out before. ``unsent`` is what an earlier
     attempt left to do (``turn.to_do``), such as replies of a handler that is through: it is not run again.
-    ``budget`` (None: not known) and ``handed_over`` are the conversation's, at the moment this message was given out.
+    ``quota`` (None: not known) and ``active_handover`` are the conversation's, at the moment this message was given out.
     """
 
     seq: int
@@ -80,20 +80,20 @@ class Pending:
     attempts: int
     sent: int
     unsent: tuple[Mapping[str, Any], ...] = ()
-    budget: Budget | None = None
-    handed_over: HandOver = WITH_BOT
+    quota: Quota | None = None
+    active_handover: Handover = WITH_BOT
 
 
-class News(NamedTuple):
+class LeaseUpdate(NamedTuple):
     """What an owner learns while it works: when the user acted last, who has them, and what may be sent to them."""
 
     interacted_at: float
-    handed_over: HandOver = WITH_BOT
-    budget: Budget | None = None
+    active_handover: Handover = WITH_BOT
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Bid:
+class ClaimRequest:
     """What a process asks for with a push it accepts: the conversation itself, if nobody works it.
 
     ``typing_seconds``: note that Typing may show for so long, because the handler is about to start (0: it is not).
@@ -112,24 +112,24 @@ class Claim:
     """
 
     lease: Lease
-    pending: Pending
+    pending: PendingMessage
     interacted_at: float
     typing_until: float
     state: dict[str, Any]
     noted_until: float = 0.0
 
 
-class Receipt(NamedTuple):
+class AcceptResult(NamedTuple):
     """What became of a push: ``new`` if it was not here before, and the ``claim`` if the bid was granted.
 
-    ``first_at``: when its first delivery was accepted. ``handed_over``: the agents have the user, so one that is
+    ``first_at``: when its first delivery was accepted. ``active_handover``: the agents have the user, so one that is
     ``for_agents`` is theirs: it was noted as seen, and the bot will not answer it.
     """
 
     new: bool
     claim: Claim | None = None
     first_at: float = 0.0
-    handed_over: HandOver = WITH_BOT
+    active_handover: Handover = WITH_BOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Outcome:
     """
 
     seq: int
-    verdict: Literal["answered", "dead", "later", "back"]
+    status: Literal["done", "dead", "retry", "released"]
     typing_until: float = 0.0
     sent: int = 0
     sent_at: float | None = None
@@ -151,9 +151,9 @@ class Outcome:
     retry_at: float = 0.0
     state: dict[str, Any] | None = None
     """The conversation's new state, or None to leave it as it is."""
-    budget: Budget | None = None
+    quota: Quota | None = None
     """What is left after this message, or None to leave it as it is (see ``Inbox.record_sent``)."""
-    hand_over: HandOver | None = None
+    handover: Handover | None = None
     """Who has the user from now on, or None to leave it as it is."""
 
 

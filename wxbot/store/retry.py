@@ -16,7 +16,7 @@ PAUSES = (0.2, *(0.5 for _ in range(15)))
 """Seconds. None is long: when the store is back, the record has to be there before others look for lost leases."""
 
 
-async def firmly(clock: Clock, operation: Callable[[], Awaitable[Result]]) -> Result:
+async def retry_until_stored(clock: Clock, operation: Callable[[], Awaitable[Result]]) -> Result:
     """Run ``operation`` until the store takes it, some seconds at most. Raises what it raises in the end."""
     for wait in PAUSES:
         try:

@@ -17,7 +17,7 @@ from wxbot.testing.faults import Faults
 from wxbot.testing.media import LIMITS, MediaKind, MediaStore, StoredFile, refusal_of
 from wxbot.testing.passive import TRANSFER, TransferOfEvent, agent_of, check_answer, describe_answer
 from wxbot.testing.records import Kind, Memory, Record, short_form
-from wxbot.testing.rules import AccountKind, Quota, Standing
+from wxbot.testing.rules import AccountKind, AccountStatus, Quota
 from wxbot.testing.tokens import Tokens
 
 NOTICES = {
@@ -52,16 +52,16 @@ class Platform:
         self.origin = ""
         self.names: dict[str, str] = {}
         self.veil = Veil([account.secret])
-        self._quota = quota if quota is not None else rules.quota_of(account.kind)
+        self._quota = quota if quota is not None else rules.allowances_of(account.kind)
         self._events_open_window = events_open_window
-        self._standings: dict[str, Standing] = {}
+        self._standings: dict[str, AccountStatus] = {}
         self._msg_ids = itertools.count((1 << 54) + secrets.randbelow(1 << 60))  # beyond what a double can hold
 
     def add_user(self, name: str, openid: str) -> None:
         """Make the openid known."""
         with self.memory.changed:
             self.names[openid] = name
-            self._standings[openid] = Standing()
+            self._standings[openid] = AccountStatus()
 
     def knows(self, openid: str) -> bool:
         return openid in self._standings
@@ -70,7 +70,7 @@ class Platform:
         """Whether the indicator shows to this user now."""
         return self._standings[openid].shows_typing(self.clock.now())
 
-    def standing_of(self, openid: str) -> Standing:
+    def standing_of(self, openid: str) -> AccountStatus:
         """How the user stands with the account now: a copy."""
         with self.memory.changed:
             return replace(self._standings[openid])

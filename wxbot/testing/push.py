@@ -1,6 +1,6 @@
 """How WeChat delivers a push: 5 s for an answer, three tries in all, then a notice to the user.
 
-docs/wechat.md, "Message push". All of ``Delivery`` but ``dispatch``, ``hold`` and ``release`` runs on one event loop.
+docs/wechat.md, "Message push". All of ``Outbox`` but ``dispatch``, ``hold`` and ``release`` runs on one event loop.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Push:
     of, had not been answered before. ``agent``: who got it instead of the bot.
     """
 
-    def __init__(self, fields: Mapping[str, Any], delivery: Delivery, first: Push | None = None) -> None:
+    def __init__(self, fields: Mapping[str, Any], delivery: Outbox, first: Push | None = None) -> None:
         self.fields = dict(fields)
         self.first = first or self
         self.is_answered = False
@@ -133,7 +133,7 @@ class _Asked(NamedTuple):
     body: bytes
 
 
-class Delivery:
+class Outbox:
     """Delivers pushes to the bot's callback URL, those of one user in their order."""
 
     def __init__(self, sender: Sender, platform: Platform, background: Background) -> None:

@@ -70,7 +70,7 @@ _DEEDS = frozenset(_ACTIONS) | {
 }
 
 
-def quota_of(kind: AccountKind) -> Quota:
+def allowances_of(kind: AccountKind) -> Quota:
     """WeChat's table of allowances for an account of this kind (docs/wechat.md, "Quota")."""
     return _MINI_PROGRAM if kind == "miniprogram" else _OFFICIAL
 
@@ -93,7 +93,7 @@ def is_interaction(fields: Mapping[str, Any], events_count: bool) -> bool:
 
 
 @dataclass(slots=True)
-class Standing:
+class AccountStatus:
     """How one user stands with the account."""
 
     last_interaction: float = -inf

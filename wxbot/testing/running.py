@@ -11,7 +11,7 @@ from wxbot.testing.background import Background
 from wxbot.testing.clock import Handle
 from wxbot.testing.media import MediaKind
 from wxbot.testing.platform import Platform
-from wxbot.testing.push import Delivery, Push, Sender
+from wxbot.testing.push import Outbox, Push, Sender
 from wxbot.testing.server import Server
 
 
@@ -25,7 +25,7 @@ class RunningPlatform:
         self.platform = platform
         self.memory = platform.memory
         self.background = Background("fake-wechat")
-        self.delivery = Delivery(sender, platform, self.background)
+        self.delivery = Outbox(sender, platform, self.background)
         self._server = Server(platform)
         self._pushes: dict[str, list[Push]] = {}
         self._closed = False

@@ -14,10 +14,10 @@ from wxbot.clock import Clock
 from wxbot.errors import (
     AccountNotAllowed,
     AlreadyTyping,
-    AnswerLost,
     ApiError,
+    DeliveryUnknown,
     LeaseLost,
-    NotReached,
+    RequestNotSent,
     StoreUnavailable,
     SystemBusy,
     TokenRefused,
@@ -201,7 +201,7 @@ class TypingIndicator:
         """Something may show that we know nothing of, and then Typing would be refused. End it; True if it has."""
         try:
             await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._may_write(call))
-        except (NotReached, SystemBusy, TokenRefused, AnswerLost) as error:
+        except (RequestNotSent, SystemBusy, TokenRefused, DeliveryUnknown) as error:
             log.info("typing not shown: %s", error)
             self.state = rules.typing_failed(self.state, self._clock.now())
         except WeChatError as error:
@@ -240,9 +240,9 @@ class TypingIndicator:
     async def _outcome_of_typing(self, call: _Call) -> TypingState:
         try:
             await self._channel.typing(self._lease.key.openid, "Typing", permit=lambda: self._may_write(call))
-        except (AlreadyTyping, AnswerLost) as error:
+        except (AlreadyTyping, DeliveryUnknown) as error:
             log.info("typing may be showing already: %s", error)
-        except (NotReached, SystemBusy, TokenRefused) as error:
+        except (RequestNotSent, SystemBusy, TokenRefused) as error:
             log.info("typing not shown: %s", error)
             return rules.typing_failed(self.state, self._clock.now())
         except WeChatError as error:

@@ -16,7 +16,7 @@ from tests.store.redis.conftest import OpenWorker
 from tests.store.support import ALICE, APPID, BOB, NOW, Worker, arrival, text_of
 from wxbot.clock import SharedClock, elapsed
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.store.records import HandOver, StoredMedia, StoredToken
+from wxbot.store.records import Handover, StoredMedia, StoredToken
 from wxbot.store.redis import address as redis_address
 from wxbot.store.redis import link as redis_link
 from wxbot.store.redis.store import FORMAT, FORMAT_KEY, RedisStore
@@ -49,10 +49,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_everything_but_work_has_an_end(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     """What nobody needs any more goes by itself, whether a bot runs or not."""
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("answered"), arrival("dead"))
+    worker.accept(arrival("done"), arrival("dead"))
     claim = worker.claims()
     worker.wait(worker.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text", "text": "hi"}))
-    worker.delivers("a human, please", BOB, hand_over=HandOver(NOW + 600), for_agents=True)
+    worker.delivers("a human, please", BOB, handover=Handover(NOW + 600), for_agents=True)
     worker.wait(worker.store.save_media(APPID, "cat", StoredMedia("media id", NOW + 60), NOW))
     following = worker.settles(claim.lease, claim.pending, state={"plugin": {"name": "Alice"}})
     assert following is not None
@@ -74,11 +74,11 @@ def test_a_hand_over_that_an_older_wxbot_has_forgotten_is_not_listed(
     """Its scripts let an idle conversation expire, whoever has the user."""
     worker = worker_at(empty_redis.url)
     for key in (ALICE, BOB):
-        worker.delivers("a human, please", key, hand_over=HandOver(NOW + 600), for_agents=True)
+        worker.delivers("a human, please", key, handover=Handover(NOW + 600), for_agents=True)
     empty_redis.cli("DEL", f"wxbot:{{{APPID}}}:c:alice")
-    assert worker.wait(worker.store.hand_overs(APPID, NOW, 10)) == [(BOB, HandOver(NOW + 600))]
+    assert worker.wait(worker.store.handovers(APPID, NOW, 10)) == [(BOB, Handover(NOW + 600))]
     assert empty_redis.cli("ZRANGE", f"wxbot:{{{APPID}}}:agents", 0, -1) == ["bob"]
-    assert worker.delivers("hello?", at=NOW + 1, for_agents=True).handed_over == HandOver(0.0)
+    assert worker.delivers("hello?", at=NOW + 1, for_agents=True).active_handover == Handover(0.0)
 
 
 def test_work_has_no_end(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
@@ -171,7 +171,7 @@ def test_a_restart_costs_nothing(empty_redis: RedisServer, worker_at: OpenWorker
     worker.accept(arrival("before"))
     claim = worker.claims()
     empty_redis.restart()
-    worker.settles(claim.lease, claim.pending, "back")
+    worker.settles(claim.lease, claim.pending, "released")
     worker.accept(arrival("after"))
     assert worker.works_off() == ["before", "after"]
 
@@ -295,7 +295,7 @@ def test_one_bad_call_harms_no_other(empty_redis: RedisServer, worker_at: OpenWo
     worker.accept(arrival("hi"))
     claim = worker.claims()
     empty_redis.cli("HSET", f"wxbot:{{{APPID}}}:m:alice:msg:hi", "fields", "no JSON")
-    worker.settles(claim.lease, claim.pending, "back")
+    worker.settles(claim.lease, claim.pending, "released")
     with pytest.raises(ValueError, match="Expecting value"):
         worker.tries_to_claim()
     worker.wait(worker.store.ping())

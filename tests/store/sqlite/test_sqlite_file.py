@@ -19,8 +19,8 @@ import pytest
 
 from tests.store.support import ALICE, APPID, NOW, Stores, Worker, arrival
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.model.quota import Budget
-from wxbot.store.records import WITH_BOT, HandOver, StoredMedia
+from wxbot.model.quota import Quota
+from wxbot.store.records import WITH_BOT, Handover, StoredMedia
 from wxbot.store.sqlite import operations as shelves
 from wxbot.store.sqlite import writer as sqlite_writer
 from wxbot.store.sqlite.schema import SCHEMA_VERSION
@@ -72,7 +72,7 @@ def refuses_to_open(path: Path) -> str:
 def test_what_the_user_wrote_is_gone_once_it_is_answered(one: Worker, file: Path) -> None:
     one.accept(arrival(SECRET, dedup_key="msg:1"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "later", retry_at=NOW, unsent=({"kind": "text", "text": SECRET},))
+    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW, unsent=({"kind": "text", "text": SECRET},))
     assert SECRET in everything_in(file)
     one.works_off()
     assert SECRET not in everything_in(file)
@@ -180,26 +180,26 @@ def old_file(file: Path) -> Path:
 @pytest.mark.usefixtures("old_file")
 def test_a_file_of_an_older_wxbot_is_worked_on(stores: Stores) -> None:
     one = stores.worker("one")
-    assert (one.accept(arrival("before")), one.budget()) == ([False], None)
+    assert (one.accept(arrival("before")), one.quota()) == ([False], None)
     claim = one.claims()
-    assert (claim.pending.budget, claim.pending.handed_over) == (None, WITH_BOT)
+    assert (claim.pending.quota, claim.pending.active_handover) == (None, WITH_BOT)
     assert one.wait(one.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text"}))
-    one.settles(claim.lease, claim.pending, budget=Budget(4, NOW), hand_over=HandOver(NOW + 9, "agent"))
+    one.settles(claim.lease, claim.pending, quota=Quota(4, NOW), handover=Handover(NOW + 9, "agent"))
     one.wait(one.store.save_media(APPID, "cat", StoredMedia("id", NOW + 9), NOW))
     one.store.close()
     two = stores.worker("two")  # what is there is not added again
-    assert two.wait(two.store.hand_overs(APPID, NOW, 10)) == [(ALICE, HandOver(NOW + 9, "agent"))]
+    assert two.wait(two.store.handovers(APPID, NOW, 10)) == [(ALICE, Handover(NOW + 9, "agent"))]
     assert two.wait(two.store.load_media(APPID, "cat")) == StoredMedia("id", NOW + 9)
-    assert two.budget() == Budget(4, NOW)
+    assert two.quota() == Quota(4, NOW)
 
 
 def test_an_older_wxbot_goes_on_beside_a_newer_one(old_file: Path, stores: Stores) -> None:
     """One process after the other is replaced."""
     one = stores.worker("one")
-    one.delivers("a human, please", at=NOW + 1, hand_over=HandOver(NOW + 9), budget=Budget(5, NOW + 99))
+    one.delivers("a human, please", at=NOW + 1, handover=Handover(NOW + 9), quota=Quota(5, NOW + 99))
     execute(old_file, OLD_ACCEPT.replace("TEXT", "meanwhile"))
     assert one.works_off(now=NOW + 2) == ["before", "a human, please", "meanwhile"]
-    assert one.budget() == Budget(5, NOW + 99)
+    assert one.quota() == Quota(5, NOW + 99)
     with closing(sqlite3.connect(old_file)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
@@ -384,7 +384,7 @@ class TestTrouble:
                 one.wait(one.store.ping())
         one.wait(one.store.ping())
         assert one.wait(one.store.dead_letters(APPID, 1)) == []
-        one.settles(claim.lease, claim.pending, "back")
+        one.settles(claim.lease, claim.pending, "released")
         taken = one.claims()
         assert (taken.pending.attempts, taken.state) == (1, {})
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from tests.servers.processes import wait_until
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
-from wxbot.wakeups.dramatiq.hints import THREADS, DramatiqWaker, HintReader, queue_name
+from wxbot.wakeups.dramatiq.waker import THREADS, DramatiqWaker, WakeupReader, queue_name
 
 APPID = "wx0123456789abcdef"
 QUEUE = queue_name(APPID)
@@ -70,8 +70,8 @@ class Ear:
 
 
 @contextmanager
-def reading(url: str, ear: Ear, threads: int = THREADS) -> Iterator[HintReader]:
-    reader = HintReader(make_broker(url), APPID, ear.adopt, threads)
+def reading(url: str, ear: Ear, threads: int = THREADS) -> Iterator[WakeupReader]:
+    reader = WakeupReader(make_broker(url), APPID, ear.adopt, threads)
     reader.start()
     try:
         yield reader

@@ -22,8 +22,8 @@ from tests.wakeups.dramatiq.support import APPID, SOON, Ear, Server, queued, rea
 from wxbot.errors import StoreUnavailable
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
-from wxbot.wakeups.dramatiq import hints as dramatiq_hints
-from wxbot.wakeups.dramatiq.hints import DramatiqWaker, HintReader
+from wxbot.wakeups.dramatiq import waker as dramatiq_hints
+from wxbot.wakeups.dramatiq.waker import DramatiqWaker, WakeupReader
 
 OUT = "the broker of the hints is out"
 BACK = "the broker of the hints is back"
@@ -376,7 +376,7 @@ def test_no_thread_stays_with_a_broker_that_hangs(tmp_path: Path, ear: Ear) -> N
 
 
 def test_a_reader_is_never_started(tmp_path: Path, ear: Ear) -> None:
-    reader = HintReader(make_broker(f"redis://127.0.0.1:{Port()}/0"), APPID, ear.adopt)
+    reader = WakeupReader(make_broker(f"redis://127.0.0.1:{Port()}/0"), APPID, ear.adopt)
     reader.refuse_new()
     reader.stop()
     assert reader.problem() is None

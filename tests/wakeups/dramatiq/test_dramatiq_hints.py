@@ -10,9 +10,9 @@ from tests.servers.processes import wait_until
 from tests.wakeups.dramatiq.support import APPID, QUEUE, Ear, queued, reading, users, wake, waking
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
-from wxbot.wakeups.dramatiq import hints as dramatiq_hints
-from wxbot.wakeups.dramatiq.broker import HintBroker
-from wxbot.wakeups.dramatiq.hints import THREADS, read_hint, to_message
+from wxbot.wakeups.dramatiq import waker as dramatiq_hints
+from wxbot.wakeups.dramatiq.broker import WakeupBroker
+from wxbot.wakeups.dramatiq.waker import THREADS, read_wakeup, to_message
 
 ALICE = ConversationKey(APPID, "alice")
 
@@ -59,12 +59,12 @@ def test_what_was_sent_before_a_reader_starts_is_heard(url: str, ear: Ear) -> No
 )
 def test_what_is_no_hint_of_ours_is_not_read(said: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"they|their"):
-        read_hint(said, APPID)
+        read_wakeup(said, APPID)
 
 
 def test_a_later_version_may_say_more() -> None:
     said = {"v": 1, "appid": APPID, "openid": "bob", "at": 1, "colour": "green"}
-    assert read_hint(said, APPID) == (ConversationKey(APPID, "bob"), 1.0)
+    assert read_wakeup(said, APPID) == (ConversationKey(APPID, "bob"), 1.0)
 
 
 def test_what_is_unknown_is_dropped_with_one_line(url: str, ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,5 +162,5 @@ def test_an_address_that_cannot_be_read_is_not_quoted(address: str) -> None:
 
 def test_two_brokers_share_nothing() -> None:
     one, two = (make_broker("redis://127.0.0.1:1/0") for _ in range(2))
-    assert isinstance(one, HintBroker)
+    assert isinstance(one, WakeupBroker)
     assert one.refusing is not two.refusing

@@ -18,8 +18,8 @@ from tests.servers.redis_server import RedisServer
 from tests.wakeups.dramatiq.support import APPID, QUEUE, Ear, forget_hints, queued, reading, users, wake, waking
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
-from wxbot.wakeups.dramatiq.hints import to_message
 from wxbot.wakeups.dramatiq.redis import NAMESPACE
+from wxbot.wakeups.dramatiq.waker import to_message
 
 ALICE = ConversationKey(APPID, "alice")
 
@@ -171,9 +171,9 @@ def test_prometheus_reads_what_was_counted(redis_server: RedisServer, tmp_path: 
 _WORKER = f"""
 import os, threading
 from wxbot.server.assembly import make_broker
-from wxbot.wakeups.dramatiq.hints import HintReader
+from wxbot.wakeups.dramatiq.waker import WakeupReader
 heard = threading.Semaphore(0)
-reader = HintReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: heard.release())
+reader = WakeupReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: heard.release())
 reader.start()
 print(sum(heard.acquire(timeout=20) for _ in range(7)))
 reader.stop()

@@ -20,7 +20,7 @@ from tests.wechat.support import (
     TOKEN,
     FixedTokens,
     HandClock,
-    Shelf,
+    TokenAndMediaStore,
     api,
     assert_silent,
     error_of,
@@ -34,14 +34,14 @@ from wxbot.delivery.channel import Channel
 from wxbot.errors import (
     AccountNotAllowed,
     AlreadyTyping,
-    AnswerLost,
     ApiError,
-    NotReached,
-    ReplyQuotaSpent,
-    ReplyWindowShut,
+    DeliveryUnknown,
+    ReplyQuotaExceeded,
+    ReplyWindowClosed,
+    RequestNotSent,
     SystemBusy,
     TokenRefused,
-    TypingWindowShut,
+    TypingWindowClosed,
     WeChatError,
 )
 from wxbot.model.replies import TextReply
@@ -60,7 +60,7 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -> AsyncIterator[WeChatClient]:
-    options = {"shelf": Shelf(), "clock": HandClock(), "address": ApiAddress(base), **options}
+    options = {"shelf": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
     made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), **options)
     await made.open()
     try:
@@ -162,35 +162,35 @@ def errcode(code: Any, errmsg: str = "no rid: 1") -> dict[str, Any]:
         (errcode(-1), SystemBusy, True),
         (errcode(45011), SystemBusy, True),
         (errcode("-1"), SystemBusy, True),
-        ({"errCode": 45080, "errMsg": "shut"}, TypingWindowShut, False),
+        ({"errCode": 45080, "errMsg": "shut"}, TypingWindowClosed, False),
         (errcode(45081), AlreadyTyping, False),
-        (errcode(45015), ReplyWindowShut, False),
-        (errcode(45047), ReplyQuotaSpent, False),
+        (errcode(45015), ReplyWindowClosed, False),
+        (errcode(45047), ReplyQuotaExceeded, False),
         (errcode(48001), AccountNotAllowed, False),
         (errcode(40003), ApiError, False),
-        (errcode(None), AnswerLost, False),
-        (errcode("x"), AnswerLost, False),
-        (errcode(True), AnswerLost, False),
-        ({}, AnswerLost, False),
-        (page(200), AnswerLost, False),
-        (web.Response(body=b""), AnswerLost, False),
-        (web.Response(body=b"[0]"), AnswerLost, False),
-        (web.Response(body=b"\xff{"), AnswerLost, False),
-        (web.Response(body=b"[" * 100_000), AnswerLost, False),
-        (page(500), AnswerLost, False),
-        (page(502), AnswerLost, False),
-        (page(503), AnswerLost, False),
-        (web.json_response(errcode(-1), status=500), AnswerLost, False),
+        (errcode(None), DeliveryUnknown, False),
+        (errcode("x"), DeliveryUnknown, False),
+        (errcode(True), DeliveryUnknown, False),
+        ({}, DeliveryUnknown, False),
+        (page(200), DeliveryUnknown, False),
+        (web.Response(body=b""), DeliveryUnknown, False),
+        (web.Response(body=b"[0]"), DeliveryUnknown, False),
+        (web.Response(body=b"\xff{"), DeliveryUnknown, False),
+        (web.Response(body=b"[" * 100_000), DeliveryUnknown, False),
+        (page(500), DeliveryUnknown, False),
+        (page(502), DeliveryUnknown, False),
+        (page(503), DeliveryUnknown, False),
+        (web.json_response(errcode(-1), status=500), DeliveryUnknown, False),
         (page(404), ApiError, False),
         (page(403), ApiError, False),
         (page(408), SystemBusy, True),
         (page(429), SystemBusy, True),
-        (web.json_response(errcode(45015), status=400), ReplyWindowShut, False),
+        (web.json_response(errcode(45015), status=400), ReplyWindowClosed, False),
         (web.json_response(OK, status=404), ApiError, False),
         (web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), ApiError, False),
-        (hang_up, AnswerLost, False),
-        (hang_up_midway, AnswerLost, False),
-        (hang, AnswerLost, False),
+        (hang_up, DeliveryUnknown, False),
+        (hang_up_midway, DeliveryUnknown, False),
+        (hang, DeliveryUnknown, False),
     ],
     ids=range(32),
 )
@@ -211,7 +211,7 @@ def test_without_a_connection_the_call_was_not_sent(base: str) -> None:
     async def scene() -> None:
         async with client(base) as bot:
             error = await error_of(bot.send("oUSER", HELLO))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
             assert_silent(error)
 
     run(scene())
@@ -227,7 +227,7 @@ def test_a_server_that_does_not_accept_was_not_reached() -> None:
                 errors = [await error_of(bot.send("oUSER", HELLO)) for _ in range(3)]
             for connection in waiting:
                 connection.close()
-        assert isinstance(errors[-1], NotReached)
+        assert isinstance(errors[-1], RequestNotSent)
 
     run(scene())
 
@@ -236,7 +236,7 @@ def test_a_server_without_tls_was_not_reached() -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base.replace("http:", "https:")) as bot:
             error = await error_of(bot.send("oUSER", HELLO))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
             assert "TLS" in str(error)
             assert_silent(error)
 
@@ -246,7 +246,7 @@ def test_a_server_without_tls_was_not_reached() -> None:
 def test_typing_waits_less_than_a_send() -> None:
     async def scene() -> None:
         async with api(hang) as wechat, client(wechat.base, timeout=60, typing_timeout=0.5) as bot:
-            assert isinstance(await error_of(bot.typing("oUSER", "Typing")), AnswerLost)
+            assert isinstance(await error_of(bot.typing("oUSER", "Typing")), DeliveryUnknown)
 
     run(scene())
 
@@ -255,8 +255,8 @@ def test_a_closed_client_sends_nothing() -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base) as bot:
             await bot.close()
-            assert isinstance(await error_of(bot.send("oUSER", HELLO)), NotReached)
-            assert isinstance(await error_of(asyncio.to_thread(bot.wechatpy)), NotReached)
+            assert isinstance(await error_of(bot.send("oUSER", HELLO)), RequestNotSent)
+            assert isinstance(await error_of(asyncio.to_thread(bot.wechatpy)), RequestNotSent)
             assert wechat.asked == []
 
     run(scene())
@@ -332,7 +332,7 @@ def test_a_right_that_runs_out_while_a_token_is_fetched(replacing: bool, what: s
             right[0] = False
             tokens.gate.set()
             error = await error_of(call)
-            assert (type(error), error.retryable, error.__context__) == (NotReached, True, None)
+            assert (type(error), error.retryable, error.__context__) == (RequestNotSent, True, None)
             assert "was not sent: the right to answer this user had run out" in str(error)
             assert_silent(error)
             assert len(wechat.asked) == written
@@ -373,7 +373,7 @@ def test_made_from_settings_it_fetches_its_own_token() -> None:
     async def scene() -> None:
         async with api({"access_token": TOKEN, "expires_in": 7200}, OK, OK) as wechat:
             settings = load_settings(appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
-            bot = make_client(settings, Shelf(), HandClock())
+            bot = make_client(settings, TokenAndMediaStore(), HandClock())
             channel: Channel = bot
             await bot.open()
             await channel.send("oUSER", HELLO, permit=lambda: True)

@@ -16,7 +16,7 @@ from tests.wechat.support import (
     SECRET,
     TOKEN,
     HandClock,
-    Shelf,
+    TokenAndMediaStore,
     api,
     assert_silent,
     error_of,
@@ -25,10 +25,10 @@ from tests.wechat.support import (
 )
 from wxbot.errors import (
     AccountNotAllowed,
-    AnswerLost,
     ApiError,
-    NotReached,
-    ReplyWindowShut,
+    DeliveryUnknown,
+    ReplyWindowClosed,
+    RequestNotSent,
     SystemBusy,
     TokenRefused,
     WeChatError,
@@ -53,7 +53,7 @@ async def client(mode: str, base: str, **changed: Any) -> AsyncIterator[WeChatCl
     settings = load_settings(
         env_file=None, **{"appid": "wx1", "cloud_call": mode, "api_base": base, "api_timeout": 2, **changed}
     )
-    made = make_client(settings, Shelf(broken=True), HandClock())
+    made = make_client(settings, TokenAndMediaStore(broken=True), HandClock())
     await made.open()
     try:
         yield made
@@ -100,7 +100,7 @@ def test_in_token_mode_the_files_token_goes_by_its_own_name(
 @pytest.mark.parametrize("mode", ["open", "token"])
 def test_the_usual_address_is_without_tls(mode: str) -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call=mode)
-    assert make_client(settings, Shelf(), HandClock())._address.base == "http://api.weixin.qq.com"
+    assert make_client(settings, TokenAndMediaStore(), HandClock())._address.base == "http://api.weixin.qq.com"
 
 
 def a_file(folder: Path, content: str = TOKEN + "\n") -> Path:
@@ -168,9 +168,9 @@ def test_without_a_token_nothing_is_sent_and_it_may_be_tried_again(
             await bot.send("oUSER", HELLO)
             spoil(path)
             error = await error_of(bot.send("oUSER", HELLO))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
             assert len(wechat.asked) == 1
-            with pytest.raises(NotReached, match=words):
+            with pytest.raises(RequestNotSent, match=words):
                 raise error
             assert_silent(error)
             if path.is_dir():
@@ -195,7 +195,7 @@ def test_a_refused_token_is_read_again_once(code: int, tmp_path: Path) -> None:
             await bot.send("oUSER", HELLO)
             assert [asked.query["cloudbase_access_token"] for asked in wechat.asked] == [TOKEN, "n3w-t0k3n"]
             error = await error_of(bot.send("oUSER", HELLO))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
             assert "renews every ten minutes" in str(error)
             assert len(wechat.asked) == 3
             assert_silent(error)
@@ -227,14 +227,14 @@ BOTH = ("open", "token")
         (BOTH, errcode(48001), AccountNotAllowed, "WXBOT_CLOUD_FROM_APPID"),
         (BOTH, errcode(85112), ApiError, "link"),
         (BOTH, errcode(85113), SystemBusy, "some minutes"),
-        (BOTH, errcode(45015), ReplyWindowShut, "errcode 45015, no rid: 1"),
-        (("open",), errcode(41001, "access_token missing"), NotReached, "no new version of the service was built"),
-        (("open",), errcode(40097, "access_token missing"), NotReached, "still starting"),
+        (BOTH, errcode(45015), ReplyWindowClosed, "errcode 45015, no rid: 1"),
+        (("open",), errcode(41001, "access_token missing"), RequestNotSent, "no new version of the service was built"),
+        (("open",), errcode(40097, "access_token missing"), RequestNotSent, "still starting"),
         (("open",), errcode(42001, "access_token expired"), TokenRefused, "something on the way has added one"),
         (("open",), errcode(40001), TokenRefused, "no token may go with a call"),
-        (BOTH, page(502), AnswerLost, "/cgi-bin/message/custom/send may not be on the list"),
-        (BOTH, page(500), AnswerLost, "without a readable answer of WeChat's"),
-        (BOTH, hang_up, AnswerLost, "broke"),
+        (BOTH, page(502), DeliveryUnknown, "/cgi-bin/message/custom/send may not be on the list"),
+        (BOTH, page(500), DeliveryUnknown, "without a readable answer of WeChat's"),
+        (BOTH, hang_up, DeliveryUnknown, "broke"),
     ],
 )
 def test_what_goes_wrong_there_is_explained(
@@ -246,7 +246,7 @@ def test_what_goes_wrong_there_is_explained(
                 error = await error_of(call)
                 assert type(error) is kind
                 assert words in str(error)
-                assert error.retryable is (kind in (NotReached, SystemBusy))
+                assert error.retryable is (kind in (RequestNotSent, SystemBusy))
                 assert_silent(error)
                 assert error.__context__ is None
 
@@ -259,7 +259,7 @@ def test_elsewhere_these_errors_are_wechats_own() -> None:
         token = {"access_token": TOKEN, "expires_in": 7200}
         async with api(token, errcode(85107), page(502)) as wechat:
             settings = load_settings(env_file=None, appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
-            bot = make_client(settings, Shelf(), HandClock())
+            bot = make_client(settings, TokenAndMediaStore(), HandClock())
             await bot.open()
             refused, lost = await error_of(bot.send("oUSER", HELLO)), await error_of(bot.send("oUSER", HELLO))
             await bot.close()

@@ -18,7 +18,7 @@ from tests.wechat.support import (
     Api,
     FixedTokens,
     HandClock,
-    Shelf,
+    TokenAndMediaStore,
     api,
     assert_silent,
     error_of,
@@ -31,11 +31,11 @@ from tests.wechat.support import (
 from wxbot.delivery.channel import Channel
 from wxbot.errors import (
     ApiError,
-    MediaGone,
-    NotReached,
+    InvalidReply,
+    MediaNotFound,
     PluginError,
-    ReplyQuotaSpent,
-    ReplyRefused,
+    ReplyQuotaExceeded,
+    RequestNotSent,
     SystemBusy,
     TokenRefused,
     WeChatError,
@@ -74,7 +74,7 @@ def errcode(code: int, errmsg: str = "no rid: 1") -> dict[str, Any]:
 
 @asynccontextmanager
 async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -> AsyncIterator[WeChatClient]:
-    options = {"shelf": Shelf(), "clock": HandClock(), "address": ApiAddress(base), **options}
+    options = {"shelf": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
     made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), **options)
     await made.open()
     try:
@@ -179,17 +179,17 @@ def test_a_refused_token_is_replaced_once(what: str, code: int) -> None:
         (page(404), ApiError, False),
         (page(429), SystemBusy, True),
         (web.Response(status=302, headers={"Location": "http://127.0.0.1:1/?access_token=" + TOKEN}), ApiError, False),
-        (page(500), NotReached, True),
-        (page(502), NotReached, True),
-        (page(200), NotReached, True),
-        ({}, NotReached, True),
-        (kept(""), NotReached, True),
-        (kept("a b"), NotReached, True),
-        ({"media_id": 7}, NotReached, True),
-        (hang_up, NotReached, True),
-        (hang_up_midway, NotReached, True),
-        (hang, NotReached, True),
-        (web.Response(body=b" " * 100_000), NotReached, True),
+        (page(500), RequestNotSent, True),
+        (page(502), RequestNotSent, True),
+        (page(200), RequestNotSent, True),
+        ({}, RequestNotSent, True),
+        (kept(""), RequestNotSent, True),
+        (kept("a b"), RequestNotSent, True),
+        ({"media_id": 7}, RequestNotSent, True),
+        (hang_up, RequestNotSent, True),
+        (hang_up_midway, RequestNotSent, True),
+        (hang, RequestNotSent, True),
+        (web.Response(body=b" " * 100_000), RequestNotSent, True),
     ],
     ids=range(18),
 )
@@ -210,7 +210,7 @@ def test_without_a_connection(base: str) -> None:
         async with calls(base, seconds=2) as files:
             for work in (files.upload("image", PNG), files.download("M1")):
                 error = await error_of(work)
-                assert type(error) is NotReached
+                assert type(error) is RequestNotSent
                 assert_no_url(error)
 
     if base != "http://[x":
@@ -222,7 +222,7 @@ def test_a_closed_client_asks_nobody() -> None:
         async with api(kept("M1")) as wechat, client(wechat.base) as bot:
             await bot.close()
             for work in (bot.uploaded(CAT), bot.download("M1"), bot.send("oUSER", CAT)):
-                assert type(await error_of(work)) is NotReached
+                assert type(await error_of(work)) is RequestNotSent
             assert wechat.asked == []
 
     run(scene())
@@ -305,28 +305,28 @@ def test_the_type_is_what_the_content_is(answer: Any, content_type: str) -> None
 @pytest.mark.parametrize(
     ("answer", "kind", "retryable"),
     [
-        (errcode(40007), MediaGone, False),
-        (file(b' {"errcode":40007,"errmsg":"x"}', "image/jpeg"), MediaGone, False),
-        ({"errCode": 40007, "errMsg": "x"}, MediaGone, False),
+        (errcode(40007), MediaNotFound, False),
+        (file(b' {"errcode":40007,"errmsg":"x"}', "image/jpeg"), MediaNotFound, False),
+        ({"errCode": 40007, "errMsg": "x"}, MediaNotFound, False),
         (errcode(-1), SystemBusy, True),
         (errcode(48001), ApiError, False),
-        (OK, NotReached, True),
-        ({"video_url": ""}, NotReached, True),
-        ({"video_url": 7}, NotReached, True),
+        (OK, RequestNotSent, True),
+        ({"video_url": ""}, RequestNotSent, True),
+        ({"video_url": 7}, RequestNotSent, True),
         ({"video_url": "file:///etc/passwd"}, WeChatError, False),
         ({"video_url": "http://user:pass@127.0.0.1/"}, WeChatError, False),
         ({"video_url": "http://[x"}, WeChatError, False),
         ({"video_url": "//127.0.0.1/x"}, WeChatError, False),
-        ({"video_url": "http://127.0.0.1:1/x"}, NotReached, True),
-        (page(200), NotReached, True),
-        (file(b"[]", "application/json"), NotReached, True),
-        (file(b""), NotReached, True),
-        (page(500), NotReached, True),
+        ({"video_url": "http://127.0.0.1:1/x"}, RequestNotSent, True),
+        (page(200), RequestNotSent, True),
+        (file(b"[]", "application/json"), RequestNotSent, True),
+        (file(b""), RequestNotSent, True),
+        (page(500), RequestNotSent, True),
         (page(404), ApiError, False),
         (web.Response(status=302, headers={"Location": "http://127.0.0.1:1/?access_token=" + TOKEN}), ApiError, False),
-        (hang_up, NotReached, True),
-        (hang_up_midway, NotReached, True),
-        (hang, NotReached, True),
+        (hang_up, RequestNotSent, True),
+        (hang_up_midway, RequestNotSent, True),
+        (hang, RequestNotSent, True),
     ],
     ids=range(22),
 )
@@ -371,12 +371,12 @@ def test_a_video_is_fetched_from_its_address_without_the_token() -> None:
         (web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), ApiError),
         (page(404), ApiError),
         (page(403), ApiError),
-        (page(500), NotReached),
-        (page(200), NotReached),
-        ({"errcode": 1}, NotReached),
-        ({"video_url": "http://127.0.0.1:1/"}, NotReached),
-        (hang_up, NotReached),
-        (hang, NotReached),
+        (page(500), RequestNotSent),
+        (page(200), RequestNotSent),
+        ({"errcode": 1}, RequestNotSent),
+        ({"video_url": "http://127.0.0.1:1/"}, RequestNotSent),
+        (hang_up, RequestNotSent),
+        (hang, RequestNotSent),
     ],
     ids=range(9),
 )
@@ -459,7 +459,7 @@ def test_every_file_of_a_reply_becomes_an_id(reply: Reply, uploaded: Reply, kind
 
 def test_the_same_file_is_uploaded_once_by_all_processes() -> None:
     async def scene() -> None:
-        shelf, clock = Shelf(), HandClock()
+        shelf, clock = TokenAndMediaStore(), HandClock()
         async with api(kept("M1"), OK, OK, kept("M2"), kept("M3")) as wechat:
             async with client(wechat.base, shelf=shelf, clock=clock) as bot:
                 await bot.send("oALICE", CAT)
@@ -537,14 +537,14 @@ def test_closing_gives_up_an_upload() -> None:
             waiting = asyncio.ensure_future(bot.uploaded(CAT))
             await gate.asked.wait()
             await bot.close()
-            assert type(await error_of(waiting)) is NotReached
+            assert type(await error_of(waiting)) is RequestNotSent
 
     run(scene())
 
 
 def test_a_store_that_is_out_of_order_costs_only_uploads(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
-        shelf = Shelf(broken=True)
+        shelf = TokenAndMediaStore(broken=True)
         async with api(kept("M1"), OK, kept("M2"), OK) as wechat, client(wechat.base, shelf=shelf) as bot:
             await bot.send("oUSER", CAT)
             await bot.send("oUSER", CAT)
@@ -557,7 +557,7 @@ def test_a_store_that_is_out_of_order_costs_only_uploads(caplog: pytest.LogCaptu
 
 def test_a_file_that_wechat_lost_is_uploaded_anew_and_sent_once_more() -> None:
     async def scene() -> None:
-        shelf = Shelf()
+        shelf = TokenAndMediaStore()
         script = [kept("M1"), errcode(40007), kept("M2"), OK, OK]
         async with api(*script) as wechat, client(wechat.base, shelf=shelf) as bot:
             await bot.send("oUSER", CAT)
@@ -575,7 +575,7 @@ def test_a_file_that_is_lost_again_is_given_up() -> None:
         script = [kept("M1"), errcode(40007), kept("M2"), errcode(40007)]
         async with api(*script) as wechat, client(wechat.base) as bot:
             error = await error_of(bot.send("oUSER", CAT))
-            assert type(error) is MediaGone
+            assert type(error) is MediaNotFound
             assert_no_url(error)
             assert len(wechat.asked) == 4
 
@@ -585,7 +585,7 @@ def test_a_file_that_is_lost_again_is_given_up() -> None:
 def test_an_id_that_was_given_is_not_uploaded() -> None:
     async def scene() -> None:
         async with api(errcode(40007)) as wechat, client(wechat.base) as bot:
-            assert type(await error_of(bot.send("oUSER", ImageReply("GONE")))) is MediaGone
+            assert type(await error_of(bot.send("oUSER", ImageReply("GONE")))) is MediaNotFound
             assert paths(wechat) == ["send"]
 
     run(scene())
@@ -594,7 +594,7 @@ def test_an_id_that_was_given_is_not_uploaded() -> None:
 def test_whatever_else_wechat_says_is_said_once() -> None:
     async def scene() -> None:
         async with api(kept("M1"), errcode(45047)) as wechat, client(wechat.base) as bot:
-            assert type(await error_of(bot.send("oUSER", CAT))) is ReplyQuotaSpent
+            assert type(await error_of(bot.send("oUSER", CAT))) is ReplyQuotaExceeded
             assert paths(wechat) == ["upload", "send"]
 
     run(scene())
@@ -602,7 +602,7 @@ def test_whatever_else_wechat_says_is_said_once() -> None:
 
 def test_somebody_elses_upload_meanwhile_is_used() -> None:
     async def scene() -> None:
-        shelf = Shelf()
+        shelf = TokenAndMediaStore()
         async with api(kept("M1"), errcode(40007), OK) as wechat, client(wechat.base, shelf=shelf) as bot:
             await bot.uploaded(CAT)
             [place] = shelf.media
@@ -628,7 +628,7 @@ def test_who_lost_the_right_uploads_and_sends_nothing(rights: list[bool]) -> Non
         script = [kept("M1"), errcode(40007), kept("M2"), OK]
         async with api(*script) as wechat, client(wechat.base) as bot:
             error = await error_of(bot.send("oUSER", CAT, permit=permit))
-            assert type(error) is NotReached
+            assert type(error) is RequestNotSent
             assert "right to answer this user had run out" in str(error)
             assert_no_url(error)
             assert len(wechat.asked) == len(rights) - 1
@@ -656,7 +656,7 @@ def test_ahead_of_time_whatever_fails_is_only_noted(caplog: pytest.LogCaptureFix
 def test_a_file_that_nobody_has_read_is_refused() -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base) as bot:
-            assert type(await error_of(bot.send("oUSER", ImageReply(b"raw")))) is ReplyRefused
+            assert type(await error_of(bot.send("oUSER", ImageReply(b"raw")))) is InvalidReply
             await bot.prepare(ImageReply(b"raw"))
             assert wechat.asked == []
 
@@ -679,7 +679,7 @@ def test_a_file_that_nobody_has_read_is_refused() -> None:
 def test_a_page_or_half_an_answer_is_no_file_whatever_it_is_called(body: bytes, label: str) -> None:
     async def scene() -> None:
         async with api(file(body, label)) as wechat, calls(wechat.base) as files:
-            assert isinstance(await error_of(files.download("M1")), NotReached)
+            assert isinstance(await error_of(files.download("M1")), RequestNotSent)
 
     run(scene())
 
@@ -688,7 +688,7 @@ def test_an_answer_behind_a_mark_is_read() -> None:
     async def scene() -> None:
         answer = file(b'\xef\xbb\xbf{"errcode":40007,"errmsg":"invalid media_id"}', "image/jpeg")
         async with api(answer) as wechat, calls(wechat.base) as files:
-            assert isinstance(await error_of(files.download("M1")), MediaGone)
+            assert isinstance(await error_of(files.download("M1")), MediaNotFound)
 
     run(scene())
 
@@ -710,7 +710,7 @@ def test_a_content_type_writes_no_header(odd: str) -> None:
     async def scene() -> None:
         async with api(kept("M1")) as wechat, calls(wechat.base) as files:
             error = await error_of(files.upload("image", Media(b"x", odd, "a.png")))
-        assert isinstance(error, ReplyRefused)
+        assert isinstance(error, InvalidReply)
         assert "no content type" in str(error)
         assert wechat.asked == []
 

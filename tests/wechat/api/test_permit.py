@@ -21,7 +21,7 @@ from tests.wechat.raw_server import (
     transport,
     until,
 )
-from wxbot.errors import NotReached
+from wxbot.errors import RequestNotSent
 from wxbot.wechat.http.transport import Limits, Transport
 
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
@@ -56,7 +56,7 @@ async def call(client: Transport, server: RawServer, right: Right, body: bytes =
 
 async def refused(work: asyncio.Future[tuple[int, bytes]]) -> None:
     error = await failure(work)
-    assert isinstance(error, NotReached)
+    assert isinstance(error, RequestNotSent)
     assert str(error) == "/call was not sent: the right to answer this user had run out meanwhile"
 
 
@@ -193,7 +193,7 @@ def test_a_crowd_of_which_some_may_go_on(loop: Any, connections: int) -> None:
             results = await asyncio.gather(*calls, return_exceptions=True)
             for right, result in zip(rights, results, strict=True):
                 assert right.asked == 1
-                assert isinstance(result, NotReached) if not right.valid else result == (200, FINE_BODY)
+                assert isinstance(result, RequestNotSent) if not right.valid else result == (200, FINE_BODY)
             written = sorted(int(request.partition(b"\r\n\r\n")[2]) for request in server.requests)
             assert written == [number for number, right in enumerate(rights) if right.valid]
             assert server.opened <= connections

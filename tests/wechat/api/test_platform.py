@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.wechat.support import HandClock, Shelf, error_of
-from wxbot.errors import AccountNotAllowed, MediaGone, NotReached
+from tests.wechat.support import HandClock, TokenAndMediaStore, error_of
+from wxbot.errors import AccountNotAllowed, MediaNotFound, RequestNotSent
 from wxbot.model.accounts import AccountKind, reply_kinds
 from wxbot.model.media import Media, read_media
 from wxbot.model.replies import (
@@ -63,7 +63,7 @@ REPLIES: list[Reply] = [
 async def client(wechat: FakeWeChat, cloud: FakeCloud | None = None, **more: Any) -> AsyncIterator[WeChatClient]:
     settings = wechat.settings() if cloud is None else cloud.settings(wechat)
     overrides = {**{name.removeprefix("WXBOT_").lower(): value for name, value in settings.items()}, **more}
-    made = make_client(load_settings(env_file=None, **overrides), Shelf(), HandClock())
+    made = make_client(load_settings(env_file=None, **overrides), TokenAndMediaStore(), HandClock())
     await made.open()
     try:
         yield made
@@ -97,7 +97,7 @@ def test_files_of_users_come_back_as_they_were() -> None:
             assert await bot.download(picture) == Media(PNG.content, "image/png", "a.png")
             assert (await bot.download(clip)).content == CLIP
             wechat.forget_media(picture)
-            assert type(await error_of(bot.download(picture))) is MediaGone
+            assert type(await error_of(bot.download(picture))) is MediaNotFound
 
     with FakeWeChat(account_kind="official") as wechat:
         asyncio.run(scene(wechat))
@@ -153,7 +153,7 @@ def test_all_calls_go_through_cloud_hosting(token_mode: bool, spelling: Any) -> 
                 cloud.rotate_token(revoke=True)
             await bot.send(alice.openid, TextReply("hi"))
             await asyncio.to_thread(lambda: bot.wechatpy().message.send_text(alice.openid, "from a thread"))
-            assert type(await error_of(bot.download("GONE"))) is MediaGone
+            assert type(await error_of(bot.download("GONE"))) is MediaNotFound
             cloud.paths.remove("/cgi-bin/message/custom/send")
             assert type(await error_of(bot.send(alice.openid, TextReply("hi")))) is AccountNotAllowed
 
@@ -170,8 +170,8 @@ def test_before_the_interface_service_has_started_a_call_may_be_repeated() -> No
         wechat.act(alice, "text", {"Content": "hi"})
         async with client(wechat, cloud) as bot:
             cloud.ready = False
-            assert type(await error_of(bot.send(alice.openid, ImageReply(PNG)))) is NotReached
-            assert type(await error_of(bot.send(alice.openid, TextReply("hi")))) is NotReached
+            assert type(await error_of(bot.send(alice.openid, ImageReply(PNG)))) is RequestNotSent
+            assert type(await error_of(bot.send(alice.openid, TextReply("hi")))) is RequestNotSent
             cloud.ready = True
             await bot.send(alice.openid, TextReply("hi"))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 from wxbot.model.media import Media
 from wxbot.model.replies import (
     KINDS,
@@ -117,7 +117,7 @@ def test_what_is_empty_is_left_out(reply: Reply, content: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("write", [lambda reply: send_body("o", reply), lambda reply: passive_fields(PUSH, reply, 0)])
 def test_a_file_that_is_not_uploaded_is_refused(write: Any) -> None:
-    with pytest.raises(ReplyRefused, match=r"image of a reply of the kind image .* must be uploaded"):
+    with pytest.raises(InvalidReply, match=r"image of a reply of the kind image .* must be uploaded"):
         write(ImageReply(Media(b"x")))
 
 
@@ -167,7 +167,7 @@ def test_other_kinds_are_no_answer() -> None:
     for reply, _ in SENT:
         if reply.kind in {each.kind for each, _ in PASSIVE}:
             continue
-        with pytest.raises(ReplyRefused, match=f"of the kind {reply.kind}, only with text, image, voice, video, music"):
+        with pytest.raises(InvalidReply, match=f"of the kind {reply.kind}, only with text, image, voice, video, music"):
             passive_fields(PUSH, reply, 0)
 
 
@@ -320,7 +320,7 @@ def body_of(kind: str, **content: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_wrong_is_named(body: Any, sentence: str) -> None:
-    with pytest.raises(ReplyRefused) as caught:
+    with pytest.raises(InvalidReply) as caught:
         reply_from_body(body)
     assert str(caught.value) == sentence
 
@@ -339,5 +339,5 @@ json_values = st.recursive(
 def test_any_body_is_read_or_refused_in_one_line(kind: str, content: Any, more: dict[str, Any]) -> None:
     try:
         reply_from_body({"touser": "oUSER", "msgtype": kind, kind: content, **more})
-    except ReplyRefused as refused:
+    except InvalidReply as refused:
         assert "\n" not in str(refused)  # noqa: PT017 - anything else escapes

@@ -9,8 +9,19 @@ from typing import Any
 
 import pytest
 
-from tests.wechat.support import SECRET, TOKEN, HandClock, Shelf, api, assert_silent, error_of, hang, page, settle
-from wxbot.errors import NotReached, TokenUnavailable, WeChatError
+from tests.wechat.support import (
+    SECRET,
+    TOKEN,
+    HandClock,
+    TokenAndMediaStore,
+    api,
+    assert_silent,
+    error_of,
+    hang,
+    page,
+    settle,
+)
+from wxbot.errors import RequestNotSent, TokenUnavailable, WeChatError
 from wxbot.store.records import StoredToken
 from wxbot.wechat.api.token import FetchedToken, TokenProvider
 from wxbot.wechat.api.token_call import TokenCall
@@ -39,7 +50,7 @@ class WeChat:
 @dataclass
 class World:
     clock: HandClock = field(default_factory=HandClock)
-    shelf: Shelf = field(default_factory=Shelf)
+    shelf: TokenAndMediaStore = field(default_factory=TokenAndMediaStore)
     wechat: WeChat = field(default_factory=WeChat)
 
     def process(self) -> TokenProvider:
@@ -106,7 +117,7 @@ def test_a_token_replaced_by_another_process_is_taken_without_a_fetch() -> None:
 
 def test_replacing_while_others_only_ask_still_replaces() -> None:
     async def scene() -> None:
-        world = World(shelf=Shelf(StoredToken("revoked", 2_000_000)))
+        world = World(shelf=TokenAndMediaStore(StoredToken("revoked", 2_000_000)))
         tokens = world.process()
         got, replaced = await asyncio.gather(tokens.get(), tokens.replace("revoked"))
         assert (got, replaced) == ("revoked", "token-1")
@@ -135,7 +146,7 @@ def test_the_same_token_again_is_an_error_and_no_loop() -> None:
         await tokens.get()
         for _ in range(10):
             error = await error_of(tokens.replace("same"))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
             assert "same one again" in str(error)
         assert world.wechat.fetched == 2
 
@@ -144,7 +155,7 @@ def test_the_same_token_again_is_an_error_and_no_loop() -> None:
 
 def test_a_burst_does_not_become_a_burst_of_failing_fetches() -> None:
     async def scene() -> None:
-        world = World(wechat=WeChat([NotReached("no connection"), NotReached("no connection")]))
+        world = World(wechat=WeChat([RequestNotSent("no connection"), RequestNotSent("no connection")]))
         tokens = world.process()
         for _ in range(20):
             assert "no connection" in str(await error_of(tokens.get()))
@@ -229,7 +240,7 @@ def test_a_store_outage_is_worth_another_try_and_a_held_token_still_works() -> N
         await tokens.get()
         world.shelf.broken = True
         assert await tokens.get() == "token-1"
-        assert isinstance(await error_of(tokens.replace("token-1")), NotReached)
+        assert isinstance(await error_of(tokens.replace("token-1")), RequestNotSent)
 
     run(scene())
 
@@ -288,14 +299,14 @@ def test_classic_token() -> None:
         ({"errcode": 89507, "errmsg": ""}, TokenUnavailable, "one hour"),
         ({"errcode": 45009, "errmsg": ""}, TokenUnavailable, "quota"),
         ({"errcode": 99999, "errmsg": "new"}, TokenUnavailable, "99999"),
-        ({"errcode": 45011, "errmsg": ""}, NotReached, "busy"),
-        ({"errcode": -1, "errmsg": "system error"}, NotReached, "busy"),
-        (page(500), NotReached, "HTTP 500"),
-        (page(200), NotReached, "readable"),
-        ({}, NotReached, "access_token"),
-        ({"access_token": TOKEN}, NotReached, "expires_in"),
-        ({"access_token": TOKEN, "expires_in": "soon"}, NotReached, "expires_in"),
-        ({"access_token": ["x"], "expires_in": 7200}, NotReached, "access_token"),
+        ({"errcode": 45011, "errmsg": ""}, RequestNotSent, "busy"),
+        ({"errcode": -1, "errmsg": "system error"}, RequestNotSent, "busy"),
+        (page(500), RequestNotSent, "HTTP 500"),
+        (page(200), RequestNotSent, "readable"),
+        ({}, RequestNotSent, "access_token"),
+        ({"access_token": TOKEN}, RequestNotSent, "expires_in"),
+        ({"access_token": TOKEN, "expires_in": "soon"}, RequestNotSent, "expires_in"),
+        ({"access_token": ["x"], "expires_in": 7200}, RequestNotSent, "access_token"),
     ],
     ids=range(21),
 )
@@ -316,7 +327,7 @@ def test_network_trouble_is_worth_another_try_and_hides_the_secret(kind: str) ->
         async with api(hang) as wechat:
             for base, seconds in ((wechat.base, 0.05), ("http://127.0.0.1:1", 5.0)):
                 error = await error_of(fetch(base, kind, seconds))
-                assert isinstance(error, NotReached)
+                assert isinstance(error, RequestNotSent)
                 assert_silent(error)
 
     run(scene())

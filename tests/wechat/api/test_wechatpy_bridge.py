@@ -17,7 +17,7 @@ from aiohttp import web
 from wechatpy.exceptions import WeChatClientException
 
 from tests.wechat.support import OK, TOKEN, FixedTokens, api, assert_silent, error_of, hang, hang_up, page
-from wxbot.errors import NotReached, PluginError
+from wxbot.errors import PluginError, RequestNotSent
 from wxbot.wechat.api.address import ApiAddress
 from wxbot.wechat.api.cloud import NoTokens
 from wxbot.wechat.api.token import Tokens
@@ -154,7 +154,7 @@ def test_on_the_event_loop_it_says_what_to_do_instead() -> None:
 def test_after_the_loop_has_stopped_there_is_no_token() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
-    with pytest.raises(NotReached, match="stopping"):
+    with pytest.raises(RequestNotSent, match="stopping"):
         ThreadTokens(FixedTokens(), loop, 5.0).get()
 
 

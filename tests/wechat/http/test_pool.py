@@ -24,7 +24,7 @@ from tests.wechat.raw_server import (
     transport,
     until,
 )
-from wxbot.errors import AnswerLost, NotReached
+from wxbot.errors import DeliveryUnknown, RequestNotSent
 from wxbot.wechat.http import pool
 from wxbot.wechat.http.connection import Connection
 
@@ -141,9 +141,9 @@ def test_without_a_free_connection_in_time_the_call_was_not_sent(loop: Any) -> N
             first = asyncio.ensure_future(failure(post(client, server.url, total=1.0)))
             await until(lambda: len(server.requests) == 1)
             second = await failure(post(client, server.url, connect=0.1, total=5))
-            assert isinstance(second, NotReached)
+            assert isinstance(second, RequestNotSent)
             assert "in time" in str(second)
-            assert isinstance(await first, AnswerLost)
+            assert isinstance(await first, DeliveryUnknown)
             assert len(server.requests) == 1
 
     run(loop, scene())
@@ -154,7 +154,7 @@ def test_without_a_connection_in_time_the_call_was_not_sent(loop: Any) -> None:
         with full_server() as url:
             async with transport() as client:
                 calls = [failure(post(client, url, connect=0.1, total=60)) for _ in range(5)]
-                assert [type(error) for error in (await asyncio.gather(*calls))[1:]] == [NotReached] * 4
+                assert [type(error) for error in (await asyncio.gather(*calls))[1:]] == [RequestNotSent] * 4
 
     run(loop, scene())
 
@@ -166,7 +166,7 @@ def test_without_an_answer_in_time_the_call_may_have_been_read(loop: Any, sent: 
             await post(client, server.url)
             for _ in ("on the kept connection", "on a new one"):
                 error = await failure(post(client, server.url, connect=0.3, total=0.4))
-                assert isinstance(error, AnswerLost)
+                assert isinstance(error, DeliveryUnknown)
                 assert "in time" in str(error)
             assert await post(client, server.url) == (200, FINE_BODY)
             assert server.opened == 3
@@ -224,8 +224,8 @@ def test_closing_ends_the_calls_under_way(loop: Any) -> None:
             calls = [asyncio.ensure_future(failure(post(client, server.url))) for _ in range(3)]
             await until(lambda: len(server.requests) == 2)
             await client.close()
-            assert [type(await call) for call in calls] == [AnswerLost, AnswerLost, NotReached]
-            assert isinstance(await failure(post(client, server.url)), NotReached)
+            assert [type(await call) for call in calls] == [DeliveryUnknown, DeliveryUnknown, RequestNotSent]
+            assert isinstance(await failure(post(client, server.url)), RequestNotSent)
             await until(lambda: server.open_now == 0)
 
     run(loop, scene())
@@ -238,7 +238,7 @@ def test_closing_ends_attempts_to_connect(loop: Any) -> None:
                 calls = [asyncio.ensure_future(failure(post(client, url))) for _ in range(3)]
                 await asyncio.sleep(0.05)
                 await client.close()
-                assert [type(await call) for call in calls][1:] == [NotReached, NotReached]
+                assert [type(await call) for call in calls][1:] == [RequestNotSent, RequestNotSent]
 
     run(loop, scene())
 
@@ -263,7 +263,7 @@ def test_closing_at_the_moment_in_which_a_connection_opens(loop: Any) -> None:
         closing_it: list[asyncio.Future[None]] = []
         async with raw_server(FINE) as server, transport() as client:
             with at_the_first_connection(lambda: closing_it.append(asyncio.ensure_future(client.close()))):
-                assert isinstance(await failure(post(client, server.url)), NotReached)
+                assert isinstance(await failure(post(client, server.url)), RequestNotSent)
                 async with asyncio.timeout(5):
                     await closing_it[0]
             await until(lambda: server.open_now == 0)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.wechat.raw_server import FINE, FINE_BODY, LOOPS, SILENCE, closing, failure, post, raw_server, run, transport
-from wxbot.errors import AnswerLost, NotReached
+from wxbot.errors import DeliveryUnknown, RequestNotSent
 
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
 
@@ -64,7 +64,7 @@ def test_a_certificate_of_somebody_else(loop: Any, tmp_path: Path, address: str,
         theirs, ours = contexts(certificate(tmp_path / "a.pem", address))
         async with raw_server(FINE, tls=theirs) as server, transport(tls=ours if trusted else None) as client:
             error = await failure(post(client, server.url))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
             assert "certificate is not trusted" in str(error)
             assert server.requests == []
 
@@ -76,11 +76,11 @@ def test_answers_that_end_badly(loop: Any, tmp_path: Path) -> None:
         theirs, ours = contexts(certificate(tmp_path / "a.pem", "127.0.0.1"))
         async with raw_server(closing(FINE[:-1]), SILENCE, FINE, tls=theirs) as server, transport(tls=ours) as client:
             for _ in range(2):
-                assert isinstance(await failure(post(client, server.url, total=1.0)), AnswerLost)
+                assert isinstance(await failure(post(client, server.url, total=1.0)), DeliveryUnknown)
             assert await post(client, server.url) == (200, FINE_BODY)
             call = asyncio.ensure_future(failure(post(client, server.url)))
             await client.close()
-            assert isinstance(await call, NotReached)
+            assert isinstance(await call, RequestNotSent)
 
     run(loop, scene())
 
@@ -90,6 +90,6 @@ def test_a_handshake_that_never_ends(loop: Any) -> None:
         async with raw_server(SILENCE) as server, transport() as client:
             url = server.url.replace("http:", "https:")
             error = await failure(post(client, url, connect=0.1))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
 
     run(loop, scene())

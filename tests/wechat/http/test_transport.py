@@ -22,7 +22,7 @@ from tests.wechat.raw_server import (
     run,
     transport,
 )
-from wxbot.errors import AnswerLost, NotReached
+from wxbot.errors import DeliveryUnknown, RequestNotSent
 from wxbot.version import __version__
 from wxbot.wechat.http.transport import Limits
 
@@ -123,7 +123,7 @@ def test_forms_of_a_good_answer(loop: Any, answer: Answer, reused: bool) -> None
 def test_forms_of_a_lost_answer(loop: Any, answer: Answer) -> None:
     async def scene() -> None:
         async with raw_server(answer, FINE) as server, transport() as client:
-            assert isinstance(await failure(post(client, server.url)), AnswerLost)
+            assert isinstance(await failure(post(client, server.url)), DeliveryUnknown)
             assert await post(client, server.url) == (200, FINE_BODY)
             assert server.opened == 2
 
@@ -167,6 +167,6 @@ def test_what_cannot_be_a_request_is_not_sent(loop: Any, method: str, url: URL) 
     async def scene() -> None:
         async with transport() as client:
             error = await failure(client.exchange(method, url, None, Limits(1, 1), "call"))
-            assert isinstance(error, NotReached)
+            assert isinstance(error, RequestNotSent)
 
     run(loop, scene())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.model.replies import NewsReply, TextReply
 from wxbot.server.assembly import make_callback
 from wxbot.settings.environment import load_settings
@@ -134,7 +134,7 @@ def test_an_id_beyond_2_to_53_stays_exact() -> None:
 @pytest.mark.parametrize("headers", [{}, {"x-wx-source": ""}, {"x-wx-sources": "wx_client"}, {"x-wx-openid": "oUSER"}])
 def test_without_the_header_it_is_not_from_wechat(headers: dict[str, str]) -> None:
     for query in ({}, {"signature": "x", "timestamp": str(NOW), "nonce": "n1"}):
-        with pytest.raises(PushRefused, match="X-WX-SOURCE") as caught:
+        with pytest.raises(InvalidPush, match="X-WX-SOURCE") as caught:
             received(clear("json"), headers, query)
         assert caught.value.status == 403
 
@@ -155,7 +155,7 @@ def test_another_accounts_push_is_refused(more: dict[str, str], refused: bool) -
     if not refused:
         assert received(clear("json"), headers) is not None
         return
-    with pytest.raises(PushRefused, match="WXBOT_APPID") as caught:
+    with pytest.raises(InvalidPush, match="WXBOT_APPID") as caught:
         received(clear("json"), headers)
     assert caught.value.status == 403
 
@@ -179,7 +179,7 @@ def test_the_consoles_check_of_the_path_is_acknowledged(body: bytes, headers: di
     ],
 )
 def test_nothing_else_passes_for_that_check(body: bytes) -> None:
-    with pytest.raises(PushRefused):
+    with pytest.raises(InvalidPush):
         received(body, {})
 
 
@@ -189,19 +189,19 @@ def test_a_push_that_names_no_user_is_acknowledged() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"x", b"[]", clear("json", FromUserName=7), clear("json", CreateTime="soon")])
 def test_what_cannot_be_read_is_refused(body: bytes) -> None:
-    with pytest.raises(PushRefused) as caught:
+    with pytest.raises(InvalidPush) as caught:
         received(body, SOURCE)
     assert caught.value.status == 400
 
 
 def test_an_encrypted_push_asks_for_the_token() -> None:
     _, body = envelope.push(TEXT, KEYS, "safe", "json", str(NOW), "n1")
-    with pytest.raises(PushRefused, match="WXBOT_TOKEN"):
+    with pytest.raises(InvalidPush, match="WXBOT_TOKEN"):
         received(body, SOURCE)
 
 
 def test_nothing_is_verified_there() -> None:
-    with pytest.raises(PushRefused, match="WXBOT_TOKEN") as caught:
+    with pytest.raises(InvalidPush, match="WXBOT_TOKEN") as caught:
         CLOUD.verify({"echostr": "1", "signature": "x", "timestamp": "1", "nonce": "n"})
     assert caught.value.status == 403
 
@@ -224,7 +224,7 @@ def test_a_token_means_signed_pushes(settings: dict[str, Any], kind: type[object
 
 def test_headers_count_for_nothing_where_there_is_a_token() -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call="open", token="tok", aes_key=KEYS.aes_key)
-    with pytest.raises(PushRefused):
+    with pytest.raises(InvalidPush):
         make_callback(settings).open({}, clear("json"), NOW, NOW, SOURCE)
     query, body = envelope.push(TEXT, KEYS, "safe", "json", str(NOW), "n1")
     assert make_callback(settings).open(query, body, NOW, NOW, {}) is not None

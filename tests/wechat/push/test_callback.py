@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.wechat.push.vectors import where
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.model.user_actions import interaction_time
 from wxbot.wechat.push.callback import Callback, Push, dedup_key, single_values
 from wxbot.wechat.push.codec import check_message
@@ -54,8 +54,8 @@ def the_push(push: Push | None) -> Push:
     return push
 
 
-def refusal(callback: Callback, query: dict[str, str], body: Any) -> PushRefused:
-    with pytest.raises(PushRefused) as caught:
+def refusal(callback: Callback, query: dict[str, str], body: Any) -> InvalidPush:
+    with pytest.raises(InvalidPush) as caught:
         receive(callback, query, body)
     assert "\n" not in caught.value.reason
     assert "tok" not in caught.value.reason.replace("token", "")
@@ -94,7 +94,7 @@ def test_published_pushes_come_in(vector: dict[str, Any]) -> None:
     ],
 )
 def test_a_bad_verification_is_refused(changed: dict[str, str], status: int) -> None:
-    with pytest.raises(PushRefused) as caught:
+    with pytest.raises(InvalidPush) as caught:
         PLAIN.verify(plain_query(echostr="123") | changed)
     assert caught.value.status == status
 
@@ -189,7 +189,7 @@ def test_a_push_from_another_time_is_forbidden(now: float, refused: bool) -> Non
     if not refused:
         assert the_push(PLAIN.open(plain_query(), body, now, now)).interacted_at == NOW
         return
-    with pytest.raises(PushRefused) as caught:
+    with pytest.raises(InvalidPush) as caught:
         PLAIN.open(plain_query(), body, now, now)
     assert caught.value.status == 403
 
@@ -206,7 +206,7 @@ def test_an_empty_token_is_impossible() -> None:
 
 def test_repeated_parameters_are_refused() -> None:
     assert single_values([("a", "1"), ("b", "2")]) == {"a": "1", "b": "2"}
-    with pytest.raises(PushRefused):
+    with pytest.raises(InvalidPush):
         single_values([("a", "1"), ("a", "1")])
 
 
@@ -231,7 +231,7 @@ def test_signed_but_damaged_ciphertext_never_fails_otherwise(byte: int, at: int)
     changed = ENCRYPTED[:at] + chr(byte) + ENCRYPTED[at + 1 :]
     try:
         receive(SAFE, safe_query(changed), {"Encrypt": changed})
-    except PushRefused as refused:
+    except InvalidPush as refused:
         assert refused.status in (400, 403)  # noqa: PT017 - anything else escapes
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.model.test_messages import EXAMPLES, facts
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.model.messages import (
     MenuLocationEvent,
     MenuPicturesEvent,
@@ -37,7 +37,7 @@ GOOD: dict[str, Any] = {
 
 
 def reason_for(body: bytes) -> str:
-    with pytest.raises(PushRefused) as caught:
+    with pytest.raises(InvalidPush) as caught:
         check_message(fields_of(body))
     assert caught.value.status == 400
     assert "\n" not in caught.value.reason
@@ -112,7 +112,7 @@ def test_arbitrary_bytes_are_read_or_refused(body: bytes) -> None:
     for start in (b"", b"<", b"{", b"<xml>", b'{"a":'):
         try:
             check_message(fields_of(start + body))
-        except PushRefused as refusal:
+        except InvalidPush as refusal:
             assert "\n" not in refusal.reason  # noqa: PT017 - anything else escapes
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wechatpy.crypto.base import WeChatCipher
 
 from tests.wechat.push.vectors import where
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.model.accounts import decode_aes_key
 from wxbot.wechat.push.codec import fields_of
 from wxbot.wechat.push.crypto import Envelope, cdata, same, signature
@@ -33,8 +33,8 @@ def aes(padded: bytes, key: str = KEY) -> str:
     return base64.b64encode(WeChatCipher(decode_aes_key(key)).encrypt(padded)).decode()
 
 
-def refusal_of(ciphertext: str, envelope: Envelope = ENVELOPE) -> PushRefused:
-    with pytest.raises(PushRefused) as caught:
+def refusal_of(ciphertext: str, envelope: Envelope = ENVELOPE) -> InvalidPush:
+    with pytest.raises(InvalidPush) as caught:
         envelope.decrypt(ciphertext)
     assert "\n" not in caught.value.reason
     return caught.value
@@ -55,7 +55,7 @@ def test_sealing_gives_the_published_ciphertext(vector: Vector) -> None:
 def test_published_msg_signatures_hold_and_no_others(vector: Vector) -> None:
     envelope = envelope_of(vector)
     envelope.verify_msg_signature(vector["msg_signature"], vector["timestamp"], vector["nonce"], vector["encrypt"])
-    with pytest.raises(PushRefused) as caught:
+    with pytest.raises(InvalidPush) as caught:
         envelope.verify_msg_signature(vector["msg_signature"], vector["timestamp"], "other", vector["encrypt"])
     assert caught.value.status == 403
 

@@ -171,7 +171,7 @@ class DoesEvent(_Body):
 
 _ENVELOPE = {"ToUserName", "FromUserName", "CreateTime", "MsgType", "Event", "Encrypt"}
 
-Deed = (
+UserAction = (
     Says
     | Enters
     | SendsCard
@@ -255,7 +255,7 @@ class Nothing(_Body):
 
 
 NEW_USER: TypeAdapter[NewUser] = TypeAdapter(NewUser)
-DEED: TypeAdapter[Deed] = TypeAdapter(Annotated[Deed, Field(discriminator="deed")])
+DEED: TypeAdapter[UserAction] = TypeAdapter(Annotated[UserAction, Field(discriminator="deed")])
 REDELIVERY: TypeAdapter[Redelivery] = TypeAdapter(Redelivery)
 KNOBS: TypeAdapter[Knobs] = TypeAdapter(Knobs)
 RELEASE: TypeAdapter[Release] = TypeAdapter(Release)

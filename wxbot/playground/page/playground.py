@@ -44,11 +44,11 @@ LAST_SECONDS = 1.0
 ENDED = "the bot ended by itself; its log says why"
 
 
-class NotNow(WxbotError):
+class SendNotAllowed(WxbotError):
     """What was asked for cannot be done in this world, or not now; the text says why."""
 
 
-class Busy(NotNow):
+class Busy(SendNotAllowed):
     """The bot is being started, or a transcript plays."""
 
     def __init__(self) -> None:
@@ -190,13 +190,13 @@ class Playground:
             self._serve()
 
     def restart_bot(self) -> None:
-        """Start it again, with what it keeps. Raises NotNow, WxbotError."""
+        """Start it again, with what it keeps. Raises SendNotAllowed, WxbotError."""
         with self._alone(), self._starting(), self._keeping_pushes():
             self.scene.book.tell(RESTART)
             self.bot.restart(self.scene.wechat)
 
     def change_account(self, choice: AccountChoice) -> None:
-        """Begin a new world. Raises NotNow, WxbotError if the bot does not start in it."""
+        """Begin a new world. Raises SendNotAllowed, WxbotError if the bot does not start in it."""
         with self._alone():
             self._begin(choice)
 
@@ -204,7 +204,7 @@ class Playground:
         """Push in another mode or format from now on; our own bot is started again if its key is another then."""
         with self._alone():
             if choice.form not in choice.forms:
-                raise NotNow("an Official Account pushes XML only")
+                raise SendNotAllowed("an Official Account pushes XML only")
             self._switch(choice.mode, choice.form)
 
     def _switch(self, mode: Mode, form: Format) -> None:
@@ -282,18 +282,18 @@ class Playground:
     # -- users
 
     def add_user(self, name: str) -> User:
-        """Raises NotNow for a name that is taken or no name."""
+        """Raises SendNotAllowed for a name that is taken or no name."""
         name = name.strip()
         if not name or len(name) > LONGEST_NAME or not name.isprintable():
-            raise NotNow(f"a name has 1 to {LONGEST_NAME} characters")
+            raise SendNotAllowed(f"a name has 1 to {LONGEST_NAME} characters")
         if name in (".", ".."):
-            raise NotNow("a name of dots alone cannot stand in an address")
+            raise SendNotAllowed("a name of dots alone cannot stand in an address")
         wechat = self.scene.wechat
         with wechat.memory.changed:
             if any(user.name == name for user in wechat.users):
-                raise NotNow(f"{name} is there already")
+                raise SendNotAllowed(f"{name} is there already")
             if len(wechat.users) >= MOST_USERS:
-                raise NotNow(f"{MOST_USERS} users are enough for one page")
+                raise SendNotAllowed(f"{MOST_USERS} users are enough for one page")
             user = wechat.user(name)
         self._tell()
         return user
@@ -306,13 +306,13 @@ class Playground:
         raise NoSuchThing(f"there is no user {name!r}")
 
     def does(self, deed: Callable[[], object]) -> None:
-        """A user or an agent does something. Raises NotNow where the account has no such deed, or not now."""
+        """A user or an agent does something. Raises SendNotAllowed where the account has no such deed, or not now."""
         try:
             deed()
         except (ValueError, AssertionError) as error:
-            raise NotNow(str(error)) from None
+            raise SendNotAllowed(str(error)) from None
         except RuntimeError:
-            raise NotNow("this world has just ended") from None
+            raise SendNotAllowed("this world has just ended") from None
         self._tell()
 
     # -- what can be turned
@@ -347,20 +347,20 @@ class Playground:
         self._tell()
 
     def turn(self, step: Step) -> None:
-        """Turn a knob as ``step`` says. Raises NotNow."""
+        """Turn a knob as ``step`` says. Raises SendNotAllowed."""
         scene = self.scene
         with scene.wechat.memory.changed:  # nothing that comes of it is recorded before it
             if isinstance(step, Release) and scene.wechat.held is None:
-                raise NotNow("no pushes are held")
+                raise SendNotAllowed("no pushes are held")
             scene.recorder.note(step)
             scene.book.tell(in_one_line(step))
             order(step, scene.wechat)
         self._tell()
 
     def leap(self, seconds: float) -> None:
-        """Turn the clock forward. Raises NotNow."""
+        """Turn the clock forward. Raises SendNotAllowed."""
         if not 0 < seconds <= LONGEST_LEAP:
-            raise NotNow("the clock can be turned forward by more than 0 and at most 30 days (2592000 s)")
+            raise SendNotAllowed("the clock can be turned forward by more than 0 and at most 30 days (2592000 s)")
         seconds = round(seconds, 3)
         self.note(Forward(seconds))
         self.scene.world.clock.forward(seconds)
@@ -369,22 +369,22 @@ class Playground:
     def seconds_to(self, user: User, to: int) -> float:
         """From now until ``to`` seconds after the user's last interaction; 48 h: until the allowance ends.
 
-        Raises NotNow where that is past, or there was none.
+        Raises SendNotAllowed where that is past, or there was none.
         """
         platform = self.scene.wechat.platform
         standing = platform.standing_of(user.openid)
         goal = standing.allowed_until if to == TWO_DAYS else standing.last_interaction + to
         left = goal - platform.clock.now()
         if left == -float("inf"):
-            raise NotNow(f"{user.name} has done nothing yet that time could be counted from")
+            raise SendNotAllowed(f"{user.name} has done nothing yet that time could be counted from")
         if left <= 0:
-            raise NotNow(f"that moment has passed already for {user.name}: let them write first")
+            raise SendNotAllowed(f"that moment has passed already for {user.name}: let them write first")
         return left
 
     # -- transcripts
 
     def play(self, transcript: Transcript, name: str) -> Callable[[], Sequence[str]]:
-        """Get ready to play ``transcript`` in a new world. Returns what does it. Raises NotNow."""
+        """Get ready to play ``transcript`` in a new world. Returns what does it. Raises SendNotAllowed."""
         if not self._turning.acquire(blocking=False):
             raise Busy
         self._stop_playing.clear()
@@ -398,9 +398,9 @@ class Playground:
         return at_last
 
     def stop_playing(self) -> None:
-        """End what is being played. Raises NotNow if nothing is."""
+        """End what is being played. Raises SendNotAllowed if nothing is."""
         if self.playing is None or self.playing["state"] != "playing":
-            raise NotNow("no transcript plays")
+            raise SendNotAllowed("no transcript plays")
         self.end_playing()
 
     def end_playing(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from wxbot.playground.page.bubbles import bubble_of
 from wxbot.testing import FakeWeChat, Record, User
 from wxbot.testing.exchange import KEPT, Exchange, Side
-from wxbot.testing.rules import SHOWING, WINDOW, Standing
+from wxbot.testing.rules import SHOWING, WINDOW, AccountStatus
 
 Json = dict[str, Any]
 
@@ -21,7 +21,7 @@ class Entry:
     """One record, how its user stood right after it (None if it concerns nobody), and the row that shows it."""
 
     record: Record
-    standing: Standing | None
+    standing: AccountStatus | None
     row: Json
 
 

@@ -17,15 +17,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from wxbot.errors import CopyFailed
-from wxbot.store.copying_port import Kept, KeptConversation, KeptMessage, Kind, Standing, Trace
+from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredConversation, StoredMessage, StoredRecord
 from wxbot.store.records import Retention
 from wxbot.store.redis.link import Command, OnTime, RedisLink
 from wxbot.store.redis.store import (
     LOST,
-    budget_words,
-    hand_over_words,
+    handover_words,
     open_link,
     prefix_of,
+    quota_words,
     read_terms,
     script,
     source,
@@ -51,8 +51,8 @@ _SCRIPTS = (
 _KINDS: tuple[Kind, ...] = ("waiting", "dead", "traces", "conversations")
 
 
-class RedisBulk:
-    """wxbot.store.copying_port.Bulk on one Redis. The arguments are those of ``RedisStore``."""
+class RedisBulkStore:
+    """wxbot.store.copying_port.BulkStore on one Redis. The arguments are those of ``RedisStore``."""
 
     def __init__(
         self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0
@@ -79,7 +79,7 @@ class RedisBulk:
             found |= {key[len(begin) : -len(f"{end}seq")] for key in keys}
         return sorted(found)
 
-    async def standing(self, appid: str, now: float) -> Standing:
+    async def standing(self, appid: str, now: float) -> AccountStatus:
         return await self._link.submit(script("bulk_standing", appid, (now,), _standing))
 
     async def contents(self, appid: str) -> Counter[Kind]:
@@ -88,7 +88,7 @@ class RedisBulk:
             counted += await self._link.submit(script("bulk_count", appid, names, _counted))
         return counted
 
-    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
         async for names in self._names(appid, "[cm]:*"):
             found = await self._link.submit(script("bulk_export", appid, names, list))
             yield [_kept(each, now()) for each in found]
@@ -109,7 +109,7 @@ class RedisBulk:
             await self._link.submit(script("bulk_clear", appid, (copy, *left), _unless_lost))
         return True
 
-    async def restore(self, appid: str, copy: str, kept: Sequence[Kept], now: float) -> Sequence[bool]:
+    async def restore(self, appid: str, copy: str, kept: Sequence[StoredRecord], now: float) -> Sequence[bool]:
         arguments = [word for each in kept for word in self._words(each, now)]
         answer = await self._link.submit(script("bulk_restore", appid, (copy, *arguments), _unless_lost))
         return [bool(new) for new in answer]
@@ -142,12 +142,12 @@ class RedisBulk:
 
     # Words
 
-    def _words(self, kept: Kept, now: float) -> tuple[str | int | float, ...]:
-        if isinstance(kept, Trace):
+    def _words(self, kept: StoredRecord, now: float) -> tuple[str | int | float, ...]:
+        if isinstance(kept, DedupRecord):
             return ("trace", kept.openid, kept.dedup_key, kept.seq, _milliseconds(kept.forget_at, now))
-        if isinstance(kept, KeptConversation):
+        if isinstance(kept, StoredConversation):
             facts = (kept.interacted_at, kept.typing_until, to_json(kept.state), _or_empty(kept.next_at))
-            terms = (*budget_words(kept.budget), *hand_over_words(kept.handed_over))
+            terms = (*quota_words(kept.quota), *handover_words(kept.active_handover))
             return ("conversation", kept.openid, *facts, *terms, _milliseconds(kept.forget_at, now))
         forget_at = None if kept.died_at is None else kept.died_at + self._retention.dead_letter_seconds
         return (
@@ -174,42 +174,42 @@ def _unless_lost(answer: Any) -> Any:
     return answer
 
 
-def _standing(answer: Sequence[Any]) -> Standing:
+def _standing(answer: Sequence[Any]) -> AccountStatus:
     worked, half_copy, last_seq, waiting = answer
-    return Standing(bool(worked), bool(half_copy), int(last_seq), waiting)
+    return AccountStatus(bool(worked), bool(half_copy), int(last_seq), waiting)
 
 
 def _counted(answer: Sequence[int]) -> Counter[Kind]:
     return Counter(dict(zip(_KINDS, answer, strict=True)))
 
 
-def _kept(answer: Sequence[Any], now: float) -> Kept:
+def _kept(answer: Sequence[Any], now: float) -> StoredRecord:
     kind, *values = (each.decode() for each in answer[:-1])
     forget_at = None if answer[-1] < 0 else now + answer[-1] / 1000
     if kind == "trace":
         openid, dedup_key, seq = values
-        return Trace(int(seq), openid, dedup_key, forget_at or now)  # every trace has an end
+        return DedupRecord(int(seq), openid, dedup_key, forget_at or now)  # every trace has an end
     return _conversation(values, forget_at) if kind == "conversation" else _message(values, forget_at)
 
 
-def _conversation(values: Sequence[str], forget_at: float | None) -> KeptConversation:
+def _conversation(values: Sequence[str], forget_at: float | None) -> StoredConversation:
     openid, interacted_at, typing_until, state, next_at, *terms = values
-    budget, handed_over = read_terms(*(each.encode() for each in terms))
-    return KeptConversation(
+    quota, active_handover = read_terms(*(each.encode() for each in terms))
+    return StoredConversation(
         openid=openid,
         interacted_at=float(interacted_at),
         typing_until=float(typing_until or 0),
         state=json.loads(state or "{}"),
         next_at=float(next_at) if next_at else None,
         forget_at=forget_at,
-        budget=budget,
-        handed_over=handed_over,
+        quota=quota,
+        active_handover=active_handover,
     )
 
 
-def _message(values: Sequence[str], forget_at: float | None) -> KeptMessage:
+def _message(values: Sequence[str], forget_at: float | None) -> StoredMessage:
     openid, dedup_key, seq, fields, received_at, attempts, sent, unsent, died_at, reason = values
-    return KeptMessage(
+    return StoredMessage(
         seq=int(seq),
         openid=openid,
         dedup_key=dedup_key,

@@ -16,21 +16,21 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, TypeVar
 
-from wxbot.errors import HalfCopy, LeaseLost, StoreUnavailable
-from wxbot.model.quota import Budget
+from wxbot.errors import IncompleteCopy, LeaseLost, StoreUnavailable
+from wxbot.model.quota import Quota
 from wxbot.store.records import (
     WITH_BOT,
-    Arrival,
-    Bid,
+    AcceptResult,
     Claim,
+    ClaimRequest,
     ConversationKey,
     DeadLetter,
-    HandOver,
+    Handover,
+    IncomingMessage,
     Lease,
-    News,
+    LeaseUpdate,
     Outcome,
-    Pending,
-    Receipt,
+    PendingMessage,
     Retention,
     StoredMedia,
     StoredToken,
@@ -71,8 +71,8 @@ _SCRIPTS = (
     "save_token",
     "answer_passively",
     "passive_answer",
-    "hand_overs",
-    "hand_back",
+    "handovers",
+    "end_handover",
 )
 _REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter", "bulk_begin", "bulk_restore")
 """All others may run when ``maxmemory`` is reached: what was accepted can be answered, which makes room."""
@@ -117,14 +117,14 @@ class RedisStore:
 
     # Inbox
 
-    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
+    def accept(self, arrival: IncomingMessage, bid: ClaimRequest | None = None) -> AcceptResult:
         openid, at = arrival.key.openid, arrival.received_at
         lease_until = at + bid.lease_seconds if bid else 0.0
         noted_until = at + bid.typing_seconds if bid and bid.typing_seconds else 0.0
         owner = bid.owner if bid else ""
         unsent = to_json(arrival.unsent) if arrival.unsent else ""
         message = (openid, arrival.dedup_key, to_json(arrival.fields), at, arrival.interacted_at, unsent)
-        terms = (*budget_words(arrival.budget), *hand_over_words(arrival.hand_over), int(arrival.for_agents))
+        terms = (*quota_words(arrival.quota), *handover_words(arrival.handover), int(arrival.for_agents))
         command = script(
             "accept",
             arrival.key.appid,
@@ -146,8 +146,10 @@ class RedisStore:
             script("claim", key.appid, arguments, lambda answer: _claim(answer, key, owner, until))
         )
 
-    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, News]:
-        held: dict[ConversationKey, News] = {}
+    async def renew(
+        self, leases: Sequence[Lease], now: float, lease_seconds: float
+    ) -> Mapping[ConversationKey, LeaseUpdate]:
+        held: dict[ConversationKey, LeaseUpdate] = {}
         for appid in {lease.key.appid for lease in leases}:
             ours = [lease for lease in leases if lease.key.appid == appid]
             for begin in range(0, len(ours), RENEW_LIMIT):
@@ -156,7 +158,7 @@ class RedisStore:
 
     async def _renew(
         self, appid: str, leases: Sequence[Lease], now: float, lease_seconds: float
-    ) -> dict[ConversationKey, News]:
+    ) -> dict[ConversationKey, LeaseUpdate]:
         named = [word for lease in leases for word in (lease.key.openid, lease.owner, lease.fence)]
         arguments = (now + lease_seconds, *named)
         return await self._link.submit(script("renew", appid, arguments, lambda answer: _news(appid, answer, now)))
@@ -170,31 +172,31 @@ class RedisStore:
         seq: int,
         sent: int,
         sent_at: float,
-        budget: Budget | None = None,
+        quota: Quota | None = None,
         *,
         unsent: Sequence[Mapping[str, Any]] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         left, kept = ("" if each is None else to_json(each) for each in (unsent, state))
-        arguments = (seq, sent, sent_at, *budget_words(budget), left, kept)
+        arguments = (seq, sent, sent_at, *quota_words(quota), left, kept)
         await self._link.submit(_held("record_sent", lease, arguments, bool))
 
     async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
         place = f"{prefix_of(key.appid)}m:{key.openid}:{dedup_key}"
         return await self._link.submit(Command(("EXISTS", place), bool))
 
-    async def budget(self, key: ConversationKey) -> Budget | None:
+    async def quota(self, key: ConversationKey) -> Quota | None:
         place = f"{prefix_of(key.appid)}c:{key.openid}"
         return await self._link.submit(
             Command(("HMGET", place, "budget_left", "budget_until"), lambda answer: read_terms(*answer)[0])
         )
 
-    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
+    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
         state = "" if outcome.state is None else to_json(outcome.state)
         arguments = (
-            *(outcome.seq, outcome.verdict, now, int(go_on), outcome.typing_until, outcome.sent),
+            *(outcome.seq, outcome.status, now, int(go_on), outcome.typing_until, outcome.sent),
             *(outcome.sent_at or 0.0, to_json(outcome.unsent), outcome.reason, outcome.retry_at, state),
-            *(*budget_words(outcome.budget), *hand_over_words(outcome.hand_over)),
+            *(*quota_words(outcome.quota), *handover_words(outcome.handover)),
             *(self._seen_ms, self._dead_ms, self._idle_ms, self._state_ms),
         )
         return await self._link.submit(
@@ -245,13 +247,13 @@ class RedisStore:
 
     # Hand-overs
 
-    async def hand_overs(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, HandOver]]:
+    async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
         return await self._link.submit(
-            script("hand_overs", appid, (now, limit), lambda answer: _hand_overs(appid, answer))
+            script("handovers", appid, (now, limit), lambda answer: _handovers(appid, answer))
         )
 
-    async def hand_back(self, key: ConversationKey) -> bool:
-        return await self._link.submit(script("hand_back", key.appid, (key.openid,), bool), durable=True)
+    async def end_handover(self, key: ConversationKey) -> bool:
+        return await self._link.submit(script("end_handover", key.appid, (key.openid,), bool), durable=True)
 
     # Dead letters
 
@@ -300,11 +302,11 @@ def _digest(name: str) -> str:
 def script(
     name: str, appid: str, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
 ) -> Command[Result]:
-    """Run ``name`` on one account. Its answer is read by ``read``, or raises HalfCopy."""
+    """Run ``name`` on one account. Its answer is read by ``read``, or raises IncompleteCopy."""
 
     def read_if_whole(answer: Any) -> Result:
         if answer == HALF_COPY:
-            raise HalfCopy(appid)
+            raise IncompleteCopy(appid)
         return read(answer)
 
     # Written as bytes here, so that what cannot be written is its caller's error and not that of a whole batch.
@@ -335,13 +337,13 @@ def _media_key(appid: str, digest: str) -> bytes:
     return f"{prefix_of(appid)}media:{digest}".encode()
 
 
-def budget_words(budget: Budget | None) -> tuple[str | int | float, str | float]:
+def quota_words(quota: Quota | None) -> tuple[str | int | float, str | float]:
     """As the scripts read it. A float is always written in the same way, and they compare how it is written."""
-    return ("", "") if budget is None else (budget.left, float(budget.until))
+    return ("", "") if quota is None else (quota.remaining, float(quota.expires_at))
 
 
-def hand_over_words(hand_over: HandOver | None) -> tuple[str | float, str]:
-    return ("", "") if hand_over is None else (float(hand_over.until), hand_over.agent)
+def handover_words(handover: Handover | None) -> tuple[str | float, str]:
+    return ("", "") if handover is None else (float(handover.until), handover.agent)
 
 
 # Answers
@@ -351,43 +353,47 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _receipt(answer: Sequence[Any], arrival: Arrival, owner: str, lease_until: float, noted_until: float) -> Receipt:
+def _receipt(
+    answer: Sequence[Any], arrival: IncomingMessage, owner: str, lease_until: float, noted_until: float
+) -> AcceptResult:
     what, *facts = answer
     if what == b"seen":
-        first_at, *handed_over = facts
-        return Receipt(False, None, float(first_at), _hand_over(*handed_over))
+        first_at, *active_handover = facts
+        return AcceptResult(False, None, float(first_at), _handover(*active_handover))
     if what != b"granted":
-        return Receipt(True, None, arrival.received_at, _hand_over(*facts))
+        return AcceptResult(True, None, arrival.received_at, _handover(*facts))
     seq, fence, interacted_at, shown_until, state, terms = facts
     lease = Lease(arrival.key, owner, fence, lease_until)
-    pending = Pending(seq, arrival.fields, arrival.received_at, 1, 0, arrival.unsent, *read_terms(*terms))
+    pending = PendingMessage(seq, arrival.fields, arrival.received_at, 1, 0, arrival.unsent, *read_terms(*terms))
     typing_until = float(shown_until)
     noted = max(typing_until, noted_until) if noted_until else 0.0
     claim = Claim(lease, pending, float(interacted_at), typing_until, json.loads(state), noted)
-    return Receipt(True, claim, arrival.received_at)
+    return AcceptResult(True, claim, arrival.received_at)
 
 
-def read_terms(left: bytes | None, until: bytes | None, *handed_over: bytes | None) -> tuple[Budget | None, HandOver]:
-    """The budget and the hand-over, as they stand in a conversation."""
-    return Budget(int(left), float(until)) if left and until else None, _hand_over(*handed_over)
+def read_terms(
+    left: bytes | None, until: bytes | None, *active_handover: bytes | None
+) -> tuple[Quota | None, Handover]:
+    """The quota and the hand-over, as they stand in a conversation."""
+    return Quota(int(left), float(until)) if left and until else None, _handover(*active_handover)
 
 
-def _hand_over(until: bytes | None = None, agent: bytes | None = None) -> HandOver:
-    return HandOver(float(until), (agent or b"").decode()) if until and float(until) > 0 else WITH_BOT
+def _handover(until: bytes | None = None, agent: bytes | None = None) -> Handover:
+    return Handover(float(until), (agent or b"").decode()) if until and float(until) > 0 else WITH_BOT
 
 
-def _news(appid: str, answer: Sequence[Any], now: float) -> dict[ConversationKey, News]:
+def _news(appid: str, answer: Sequence[Any], now: float) -> dict[ConversationKey, LeaseUpdate]:
     told = {}
     for openid, interacted_at, terms in zip(*(answer[n::3] for n in range(3)), strict=True):
-        budget, handed_over = read_terms(*terms)
-        news = News(float(interacted_at), handed_over if now < handed_over.until else WITH_BOT, budget)
+        quota, active_handover = read_terms(*terms)
+        news = LeaseUpdate(float(interacted_at), active_handover if now < active_handover.until else WITH_BOT, quota)
         told[ConversationKey(appid, openid.decode())] = news
     return told
 
 
-def _hand_overs(appid: str, answer: Sequence[bytes]) -> list[tuple[ConversationKey, HandOver]]:
+def _handovers(appid: str, answer: Sequence[bytes]) -> list[tuple[ConversationKey, Handover]]:
     all_of_them = zip(*(answer[n::3] for n in range(3)), strict=True)
-    return [(ConversationKey(appid, openid.decode()), _hand_over(*facts)) for openid, *facts in all_of_them]
+    return [(ConversationKey(appid, openid.decode()), _handover(*facts)) for openid, *facts in all_of_them]
 
 
 def _pairs(answer: Sequence[bytes]) -> list[tuple[str, bytes]]:
@@ -407,9 +413,9 @@ def _claim(answer: Sequence[Any] | None, key: ConversationKey, owner: str, until
     return Claim(lease, _pending(pending), float(interacted_at), float(typing_until), json.loads(state))
 
 
-def _pending(answer: Sequence[Any]) -> Pending:
+def _pending(answer: Sequence[Any]) -> PendingMessage:
     seq, fields, received_at, attempts, sent, unsent, terms = answer
-    return Pending(
+    return PendingMessage(
         int(seq),
         json.loads(fields),
         float(received_at),

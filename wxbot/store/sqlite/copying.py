@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wxbot.errors import CopyFailed, StoreUnavailable
-from wxbot.store.copying_port import Kept, KeptConversation, KeptMessage, Kind, Standing, Trace
+from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredConversation, StoredMessage, StoredRecord
 from wxbot.store.records import Retention
 from wxbot.store.sqlite.inbox import Terms
 from wxbot.store.sqlite.schema import ANSWERED, DEAD, WAITING, prepare, to_json
@@ -26,8 +26,8 @@ CACHE_KIB = 64 * 1024
 _KIND_OF_STATUS: dict[int, Kind] = {WAITING: "waiting", ANSWERED: "traces", DEAD: "dead"}
 
 
-class SqliteBulk:
-    """wxbot.store.copying_port.Bulk on one SQLite file. The arguments are those of ``SqliteStore``."""
+class SqliteBulkStore:
+    """wxbot.store.copying_port.BulkStore on one SQLite file. The arguments are those of ``SqliteStore``."""
 
     def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
         self._path = path
@@ -48,13 +48,13 @@ class SqliteBulk:
     async def accounts(self) -> Sequence[str]:
         return await self._writer.submit(_accounts, durable=False)
 
-    async def standing(self, appid: str, now: float) -> Standing:
+    async def standing(self, appid: str, now: float) -> AccountStatus:
         return await self._writer.submit(lambda db: _standing(db, appid, now), durable=False)
 
     async def contents(self, appid: str) -> Counter[Kind]:
         return await self._writer.submit(lambda db: _contents(db, appid), durable=False)
 
-    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[Kept]]:
+    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
         last_seq = 0
         while messages := await self._writer.submit(partial(self._messages, appid, last_seq), durable=False):
             yield messages
@@ -71,7 +71,7 @@ class SqliteBulk:
             pass
         return True
 
-    async def restore(self, appid: str, copy: str, kept: Sequence[Kept], now: float) -> Sequence[bool]:
+    async def restore(self, appid: str, copy: str, kept: Sequence[StoredRecord], now: float) -> Sequence[bool]:
         return await self._writer.submit(lambda db: self._restore(db, appid, copy, kept), durable=False)
 
     async def end(self, appid: str, copy: str) -> None:
@@ -79,7 +79,7 @@ class SqliteBulk:
 
     # On the writer's thread
 
-    def _messages(self, appid: str, last_seq: int, db: sqlite3.Connection) -> list[KeptMessage | Trace]:
+    def _messages(self, appid: str, last_seq: int, db: sqlite3.Connection) -> list[StoredMessage | DedupRecord]:
         rows = db.execute(
             "SELECT seq, openid, dedup_key, received_at, status, fields, attempts, sent, unsent, died_at, reason"
             " FROM inbox WHERE seq > ? AND +appid = ? ORDER BY seq LIMIT ?",  # +: by seq, not by the account's index
@@ -89,11 +89,11 @@ class SqliteBulk:
 
     def _message(
         self, seq: int, openid: str, dedup_key: str, received_at: float, status: int, *facts: Any
-    ) -> KeptMessage | Trace:
+    ) -> StoredMessage | DedupRecord:
         if status == ANSWERED:
-            return Trace(seq, openid, dedup_key, received_at + self._retention.dedup_seconds)
+            return DedupRecord(seq, openid, dedup_key, received_at + self._retention.dedup_seconds)
         fields, attempts, sent, unsent, died_at, reason = facts
-        return KeptMessage(
+        return StoredMessage(
             seq,
             openid,
             dedup_key,
@@ -107,7 +107,7 @@ class SqliteBulk:
             died_at + self._retention.dead_letter_seconds if status == DEAD else None,
         )
 
-    def _conversations(self, appid: str, last_openid: str, db: sqlite3.Connection) -> list[KeptConversation]:
+    def _conversations(self, appid: str, last_openid: str, db: sqlite3.Connection) -> list[StoredConversation]:
         rows = db.execute(
             "SELECT openid, interacted_at, typing_until, state, next_at,"
             " budget_left, budget_until, handed_over_until, agent FROM conversations"
@@ -118,28 +118,28 @@ class SqliteBulk:
 
     def _conversation(
         self, openid: str, interacted_at: float, typing_until: float, state: str, next_at: float | None, *columns: Any
-    ) -> KeptConversation:
+    ) -> StoredConversation:
         kept, terms = self._retention, Terms.read(*columns)
         seconds = kept.dedup_seconds if state == "{}" else max(kept.state_seconds, kept.dedup_seconds)
-        ends = (interacted_at + seconds, terms.handed_over.until, terms.budget.until if terms.budget else 0.0)
+        ends = (interacted_at + seconds, terms.active_handover.until, terms.quota.expires_at if terms.quota else 0.0)
         forget_at = max(ends) if next_at is None else None
-        return KeptConversation(openid, interacted_at, typing_until, json.loads(state), next_at, forget_at, *terms)
+        return StoredConversation(openid, interacted_at, typing_until, json.loads(state), next_at, forget_at, *terms)
 
-    def _restore(self, db: sqlite3.Connection, appid: str, copy: str, kept: Sequence[Kept]) -> list[bool]:
+    def _restore(self, db: sqlite3.Connection, appid: str, copy: str, kept: Sequence[StoredRecord]) -> list[bool]:
         base = _base(db, appid, copy)
         return [self._restore_one(db, appid, base, each) for each in kept]
 
-    def _restore_one(self, db: sqlite3.Connection, appid: str, base: int, kept: Kept) -> bool:
-        if isinstance(kept, KeptConversation):
+    def _restore_one(self, db: sqlite3.Connection, appid: str, base: int, kept: StoredRecord) -> bool:
+        if isinstance(kept, StoredConversation):
             return _insert(
                 db,
                 "conversations (appid, openid, interacted_at, typing_until, state, next_at,"
                 " budget_left, budget_until, handed_over_until, agent)",
                 *(appid, kept.openid, kept.interacted_at, kept.typing_until, to_json(kept.state), kept.next_at),
-                *Terms(kept.budget, kept.handed_over).columns(),
+                *Terms(kept.quota, kept.active_handover).columns(),
             )
         seen = (appid, base + kept.seq, kept.openid, kept.dedup_key)
-        if isinstance(kept, Trace):
+        if isinstance(kept, DedupRecord):
             received_at = kept.forget_at - self._retention.dedup_seconds  # the time by which it is forgotten here
             place = "inbox (appid, seq, openid, dedup_key, fields, received_at, status)"
             return _insert(db, place, *seen, "", received_at, ANSWERED)
@@ -174,7 +174,7 @@ def _accounts(db: sqlite3.Connection) -> list[str]:
     return [appid for (appid,) in rows]
 
 
-def _standing(db: sqlite3.Connection, appid: str, now: float) -> Standing:
+def _standing(db: sqlite3.Connection, appid: str, now: float) -> AccountStatus:
     questions = (
         ("SELECT EXISTS (SELECT 1 FROM conversations WHERE appid = ? AND owner NOT NULL AND lease_until > ?)", now),
         ("SELECT EXISTS (SELECT 1 FROM copies WHERE appid = ?)",),
@@ -182,7 +182,7 @@ def _standing(db: sqlite3.Connection, appid: str, now: float) -> Standing:
         ("SELECT count(*) FROM inbox WHERE appid = ? AND status = 0",),
     )
     worked, half_copy, last_seq, waiting = (db.execute(q, (appid, *more)).fetchone()[0] for q, *more in questions)
-    return Standing(bool(worked), bool(half_copy), last_seq, waiting)
+    return AccountStatus(bool(worked), bool(half_copy), last_seq, waiting)
 
 
 def _contents(db: sqlite3.Connection, appid: str) -> Counter[Kind]:

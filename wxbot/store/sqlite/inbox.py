@@ -10,19 +10,19 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from wxbot.errors import LeaseLost
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.store.records import (
     WITH_BOT,
-    Arrival,
-    Bid,
+    AcceptResult,
     Claim,
+    ClaimRequest,
     ConversationKey,
-    HandOver,
+    Handover,
+    IncomingMessage,
     Lease,
-    News,
+    LeaseUpdate,
     Outcome,
-    Pending,
-    Receipt,
+    PendingMessage,
     Retention,
 )
 from wxbot.store.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_half_copy, to_json
@@ -34,33 +34,35 @@ LAST_SEQ = 2**63 - 1
 class Terms(NamedTuple):
     """On which terms a user may be sent something, as it stands in four columns of ``conversations``."""
 
-    budget: Budget | None = None
-    handed_over: HandOver = WITH_BOT
+    quota: Quota | None = None
+    active_handover: Handover = WITH_BOT
 
     @classmethod
     def read(cls, left: int | None, until: float | None, handed_over_until: float, agent: str) -> Terms:
-        budget = None if left is None or until is None else Budget(left, until)
-        return cls(budget, HandOver(handed_over_until, agent) if handed_over_until else WITH_BOT)
+        quota = None if left is None or until is None else Quota(left, until)
+        return cls(quota, Handover(handed_over_until, agent) if handed_over_until else WITH_BOT)
 
     def columns(self) -> tuple[int | None, float | None, float, str]:
-        return (*(self.budget or (None, None)), *self.handed_over)
+        return (*(self.quota or (None, None)), *self.active_handover)
 
-    def after_deed(self, budget: Budget | None) -> Terms:
-        """The user has done something that allows ``budget``, or None for nothing that counts."""
-        return self if budget is None else self._replace(budget=budget)
+    def after_deed(self, quota: Quota | None) -> Terms:
+        """The user has done something that allows ``quota``, or None for nothing that counts."""
+        return self if quota is None else self._replace(quota=quota)
 
-    def after_sending(self, budget: Budget | None) -> Terms:
-        """``budget`` is what a sender has counted down; it is out of date if the user has acted meanwhile."""
-        current = self.budget is None or budget is None or self.budget.until == budget.until
-        return self.after_deed(budget) if current else self
+    def after_sending(self, quota: Quota | None) -> Terms:
+        """``quota`` is what a sender has counted down; it is out of date if the user has acted meanwhile."""
+        current = self.quota is None or quota is None or self.quota.expires_at == quota.expires_at
+        return self.after_deed(quota) if current else self
 
-    def handed(self, hand_over: HandOver | None) -> Terms:
-        if hand_over is None:
+    def handed(self, handover: Handover | None) -> Terms:
+        if handover is None:
             return self
-        return self._replace(handed_over=hand_over if hand_over.until > 0 else WITH_BOT)
+        return self._replace(active_handover=handover if handover.until > 0 else WITH_BOT)
 
 
-def accept(db: sqlite3.Connection, arrival: Arrival, fields: str, unsent: str, bid: Bid | None) -> Receipt:
+def accept(
+    db: sqlite3.Connection, arrival: IncomingMessage, fields: str, unsent: str, bid: ClaimRequest | None
+) -> AcceptResult:
     refuse_half_copy(db, arrival.key.appid)
     known = db.execute(
         "SELECT owner, next_at, fence, interacted_at, typing_until, state,"
@@ -70,7 +72,7 @@ def accept(db: sqlite3.Connection, arrival: Arrival, fields: str, unsent: str, b
     ).fetchone()
     owner, next_at, fence, interacted_at, typing_until, state, *columns = known or _NOBODY
     before = Terms.read(*columns)
-    terms = before.handed(arrival.hand_over).after_deed(arrival.budget)
+    terms = before.handed(arrival.handover).after_deed(arrival.quota)
     theirs = _is_theirs(arrival, terms)
     granted = bid if owner is None and next_at is None and not theirs else None
     added = db.execute(
@@ -85,34 +87,34 @@ def accept(db: sqlite3.Connection, arrival: Arrival, fields: str, unsent: str, b
         return _seen_before(db, arrival, before)
     if granted is None:
         _note_arrival(db, arrival, None if theirs else arrival.received_at, terms)
-        return Receipt(True, None, arrival.received_at, terms.handed_over if theirs else WITH_BOT)
-    pending = Pending(added[0], arrival.fields, arrival.received_at, 1, 0, arrival.unsent, *terms)
+        return AcceptResult(True, None, arrival.received_at, terms.active_handover if theirs else WITH_BOT)
+    pending = PendingMessage(added[0], arrival.fields, arrival.received_at, 1, 0, arrival.unsent, *terms)
     lease = Lease(arrival.key, granted.owner, fence + 1, arrival.received_at + granted.lease_seconds)
     noted_until = max(typing_until, arrival.received_at + granted.typing_seconds) if granted.typing_seconds else 0.0
     _take(db, arrival, lease, max(typing_until, noted_until), terms)
     interacted_at = max(interacted_at, arrival.interacted_at)
     claim = Claim(lease, pending, interacted_at, typing_until, json.loads(state), noted_until)
-    return Receipt(True, claim, arrival.received_at)
+    return AcceptResult(True, claim, arrival.received_at)
 
 
 _NOBODY = (None, None, 0, 0.0, 0.0, "{}", *Terms().columns())
 """What is known of a user who was never here."""
 
 
-def _is_theirs(arrival: Arrival, terms: Terms) -> bool:
+def _is_theirs(arrival: IncomingMessage, terms: Terms) -> bool:
     """Whether the human agents answer it, and not the bot."""
-    return arrival.for_agents and arrival.received_at < terms.handed_over.until
+    return arrival.for_agents and arrival.received_at < terms.active_handover.until
 
 
-def _seen_before(db: sqlite3.Connection, arrival: Arrival, terms: Terms) -> Receipt:
+def _seen_before(db: sqlite3.Connection, arrival: IncomingMessage, terms: Terms) -> AcceptResult:
     (first_at,) = db.execute(
         "SELECT received_at FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?",
         (*arrival.key, arrival.dedup_key),
     ).fetchone()
-    return Receipt(False, None, first_at, terms.handed_over if _is_theirs(arrival, terms) else WITH_BOT)
+    return AcceptResult(False, None, first_at, terms.active_handover if _is_theirs(arrival, terms) else WITH_BOT)
 
 
-def _note_arrival(db: sqlite3.Connection, arrival: Arrival, next_at: float | None, terms: Terms) -> None:
+def _note_arrival(db: sqlite3.Connection, arrival: IncomingMessage, next_at: float | None, terms: Terms) -> None:
     """Somebody is to work this conversation from ``next_at`` on, if nobody does; with None nothing has come to work."""
     db.execute(
         "INSERT INTO conversations"
@@ -125,7 +127,7 @@ def _note_arrival(db: sqlite3.Connection, arrival: Arrival, next_at: float | Non
     )
 
 
-def _take(db: sqlite3.Connection, arrival: Arrival, lease: Lease, typing_until: float, terms: Terms) -> None:
+def _take(db: sqlite3.Connection, arrival: IncomingMessage, lease: Lease, typing_until: float, terms: Terms) -> None:
     """The idle conversation goes to the process that accepted its message."""
     db.execute(
         "INSERT INTO conversations"
@@ -173,7 +175,7 @@ def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, 
     return Claim(lease, pending, interacted_at, typing_until, json.loads(state))
 
 
-def _next_pending(db: sqlite3.Connection, key: ConversationKey, terms: Terms) -> Pending | None:
+def _next_pending(db: sqlite3.Connection, key: ConversationKey, terms: Terms) -> PendingMessage | None:
     row = db.execute(
         "SELECT seq, fields, received_at, attempts, sent, unsent FROM inbox"
         " WHERE appid = ? AND openid = ? AND status = 0 ORDER BY seq LIMIT 1",
@@ -183,10 +185,10 @@ def _next_pending(db: sqlite3.Connection, key: ConversationKey, terms: Terms) ->
         return None
     seq, fields, received_at, attempts, sent, unsent = row
     db.execute("UPDATE inbox SET attempts = attempts + 1 WHERE seq = ?", (seq,))
-    return Pending(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)), *terms)
+    return PendingMessage(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)), *terms)
 
 
-def renew(db: sqlite3.Connection, held: str, now: float, until: float) -> dict[ConversationKey, News]:
+def renew(db: sqlite3.Connection, held: str, now: float, until: float) -> dict[ConversationKey, LeaseUpdate]:
     rows = db.execute(
         "UPDATE conversations AS ours SET lease_until = ? FROM json_each(?) AS held"
         " WHERE ours.appid = json_extract(held.value, '$[0]') AND ours.openid = json_extract(held.value, '$[1]')"
@@ -197,9 +199,9 @@ def renew(db: sqlite3.Connection, held: str, now: float, until: float) -> dict[C
     return {ConversationKey(appid, openid): _news(now, *told) for appid, openid, *told in rows}
 
 
-def _news(now: float, interacted_at: float, *columns: Any) -> News:
-    budget, handed_over = Terms.read(*columns)
-    return News(interacted_at, handed_over if now < handed_over.until else WITH_BOT, budget)
+def _news(now: float, interacted_at: float, *columns: Any) -> LeaseUpdate:
+    quota, active_handover = Terms.read(*columns)
+    return LeaseUpdate(interacted_at, active_handover if now < active_handover.until else WITH_BOT, quota)
 
 
 def check_lease(db: sqlite3.Connection, lease: Lease) -> Terms:
@@ -239,11 +241,11 @@ def record_sent(
     seq: int,
     sent: int,
     sent_at: float,
-    budget: Budget | None,
+    quota: Quota | None,
     unsent: str | None,
     state: str | None,
 ) -> None:
-    terms = check_lease(db, lease).after_sending(budget)
+    terms = check_lease(db, lease).after_sending(quota)
     db.execute("UPDATE inbox SET sent = ?, unsent = coalesce(?, unsent) WHERE seq = ?", (sent, unsent, seq))
     db.execute(
         "UPDATE conversations SET typing_until = 0, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
@@ -262,10 +264,10 @@ def seen(db: sqlite3.Connection, key: ConversationKey, dedup_key: str) -> bool:
 
 def settle(
     db: sqlite3.Connection, lease: Lease, outcome: Outcome, state: str | None, now: float, go_on: bool
-) -> Pending | None:
-    terms = check_lease(db, lease).after_sending(outcome.budget).handed(outcome.hand_over)
+) -> PendingMessage | None:
+    terms = check_lease(db, lease).after_sending(outcome.quota).handed(outcome.handover)
     _close(db, outcome, now)
-    pending = _next_pending(db, lease.key, terms) if go_on and outcome.verdict in ("answered", "dead") else None
+    pending = _next_pending(db, lease.key, terms) if go_on and outcome.status in ("done", "dead") else None
     db.execute(
         "UPDATE conversations SET typing_until = ?, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
         " owner = CASE WHEN ? THEN owner END, next_at = CASE WHEN ? THEN next_at ELSE ? END,"
@@ -286,7 +288,7 @@ def settle(
 
 
 def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
-    if outcome.verdict == "answered":
+    if outcome.status == "done":
         # The row stays for a while, so that a redelivery is known, and gets what was answered passively; what the user
         # wrote does not stay.
         db.execute(
@@ -294,13 +296,13 @@ def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
             (outcome.sent, outcome.seq),
         )
         return
-    died_at = now if outcome.verdict == "dead" else None
+    died_at = now if outcome.status == "dead" else None
     db.execute(
         "UPDATE inbox SET status = ?, attempts = attempts - ?, sent = ?, unsent = ?, reason = ?, died_at = ?"
         " WHERE seq = ?",
         (
             WAITING if died_at is None else DEAD,
-            1 if outcome.verdict == "back" else 0,
+            1 if outcome.status == "released" else 0,
             outcome.sent,
             to_json(outcome.unsent),
             outcome.reason,
@@ -311,7 +313,7 @@ def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
 
 
 def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now: float) -> float | None:
-    if outcome.verdict == "later":
+    if outcome.status == "retry":
         return outcome.retry_at
     waits = db.execute("SELECT 1 FROM inbox WHERE appid = ? AND openid = ? AND status = 0 LIMIT 1", key).fetchone()
     return now if waits else None

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from wxbot.store.records import ConversationKey, DeadLetter, HandOver, Lease, StoredMedia, StoredToken
+from wxbot.store.records import ConversationKey, DeadLetter, Handover, Lease, StoredMedia, StoredToken
 from wxbot.store.sqlite.inbox import check_lease
 from wxbot.store.sqlite.schema import refuse_half_copy
 
@@ -94,17 +94,17 @@ def passive_answer(
     return None
 
 
-def hand_overs(db: sqlite3.Connection, appid: str, now: float, limit: int) -> list[tuple[ConversationKey, HandOver]]:
+def handovers(db: sqlite3.Connection, appid: str, now: float, limit: int) -> list[tuple[ConversationKey, Handover]]:
     refuse_half_copy(db, appid)
     rows = db.execute(
         "SELECT openid, handed_over_until, agent FROM conversations WHERE appid = ? AND handed_over_until > ?"
         " AND handed_over_until > 0 ORDER BY handed_over_until LIMIT ?",  # > 0: so that the index is used
         (appid, now, limit),
     )
-    return [(ConversationKey(appid, openid), HandOver(until, agent)) for openid, until, agent in rows]
+    return [(ConversationKey(appid, openid), Handover(until, agent)) for openid, until, agent in rows]
 
 
-def hand_back(db: sqlite3.Connection, key: ConversationKey) -> bool:
+def end_handover(db: sqlite3.Connection, key: ConversationKey) -> bool:
     refuse_half_copy(db, key.appid)
     handed_back = db.execute(
         "UPDATE conversations SET handed_over_until = 0, agent = '' WHERE appid = ? AND openid = ?"

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-from wxbot.errors import HalfCopy, StoreUnavailable
+from wxbot.errors import IncompleteCopy, StoreUnavailable
 
 SCHEMA_VERSION = 1
 
@@ -52,7 +52,7 @@ CREATE TABLE tokens (
 # wxbot that works on the same file does not see it, and harms nothing.
 _ADDED_COLUMNS = {
     "inbox": (
-        "answer TEXT",  # what was answered to those who ask (PassiveShelf), as JSON; NULL: nothing
+        "answer TEXT",  # what was answered to those who ask (PassiveReplyStore), as JSON; NULL: nothing
         "given_up INTEGER NOT NULL DEFAULT 0",  # nobody will ask for it any more
     ),
     "conversations": (
@@ -122,7 +122,7 @@ def write_something(db: sqlite3.Connection) -> None:
 
 def refuse_half_copy(db: sqlite3.Connection, appid: str) -> None:
     if db.execute("SELECT 1 FROM copies WHERE appid = ?", (appid,)).fetchone():
-        raise HalfCopy(appid)
+        raise IncompleteCopy(appid)
 
 
 def to_json(value: Any) -> str:

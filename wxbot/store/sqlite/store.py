@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wxbot.model.quota import Budget
+from wxbot.model.quota import Quota
 from wxbot.store.records import (
-    Arrival,
-    Bid,
+    AcceptResult,
     Claim,
+    ClaimRequest,
     ConversationKey,
     DeadLetter,
-    HandOver,
+    Handover,
+    IncomingMessage,
     Lease,
-    News,
+    LeaseUpdate,
     Outcome,
-    Pending,
-    Receipt,
+    PendingMessage,
     Retention,
     StoredMedia,
     StoredToken,
@@ -51,7 +51,7 @@ class SqliteStore:
 
     # Inbox
 
-    def accept(self, arrival: Arrival, bid: Bid | None = None) -> Receipt:
+    def accept(self, arrival: IncomingMessage, bid: ClaimRequest | None = None) -> AcceptResult:
         fields = to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
         unsent = to_json(arrival.unsent)
         return self._writer.run(lambda db: inbox.accept(db, arrival, fields, unsent, bid))
@@ -62,7 +62,9 @@ class SqliteStore:
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         return await self._writer.submit(lambda db: inbox.claim(db, key, owner, now, lease_seconds), durable=False)
 
-    async def renew(self, leases: Sequence[Lease], now: float, lease_seconds: float) -> Mapping[ConversationKey, News]:
+    async def renew(
+        self, leases: Sequence[Lease], now: float, lease_seconds: float
+    ) -> Mapping[ConversationKey, LeaseUpdate]:
         held = to_json([(*lease.key, lease.owner, lease.fence) for lease in leases])
         return await self._writer.submit(lambda db: inbox.renew(db, held, now, now + lease_seconds), durable=False)
 
@@ -75,21 +77,21 @@ class SqliteStore:
         seq: int,
         sent: int,
         sent_at: float,
-        budget: Budget | None = None,
+        quota: Quota | None = None,
         *,
         unsent: Sequence[Mapping[str, Any]] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         left, kept = (None if each is None else to_json(each) for each in (unsent, state))
-        await self._writer.submit(lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, budget, left, kept))
+        await self._writer.submit(lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, quota, left, kept))
 
     async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
         return await self._writer.submit(lambda db: inbox.seen(db, key, dedup_key), durable=False)
 
-    async def budget(self, key: ConversationKey) -> Budget | None:
-        return await self._writer.submit(lambda db: inbox.terms_of(db, key).budget, durable=False)
+    async def quota(self, key: ConversationKey) -> Quota | None:
+        return await self._writer.submit(lambda db: inbox.terms_of(db, key).quota, durable=False)
 
-    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Pending | None:
+    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
         state = None if outcome.state is None else to_json(outcome.state)
         return await self._writer.submit(lambda db: inbox.settle(db, lease, outcome, state, now, go_on))
 
@@ -132,11 +134,11 @@ class SqliteStore:
 
     # Hand-overs
 
-    async def hand_overs(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, HandOver]]:
-        return await self._writer.submit(lambda db: shelves.hand_overs(db, appid, now, limit), durable=False)
+    async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
+        return await self._writer.submit(lambda db: shelves.handovers(db, appid, now, limit), durable=False)
 
-    async def hand_back(self, key: ConversationKey) -> bool:
-        return await self._writer.submit(lambda db: shelves.hand_back(db, key))
+    async def end_handover(self, key: ConversationKey) -> bool:
+        return await self._writer.submit(lambda db: shelves.end_handover(db, key))
 
     # Dead letters
 

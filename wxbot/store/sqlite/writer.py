@@ -95,7 +95,7 @@ class SqliteWriter(StoreThread[Operation]):
         except _NotBegun as error:  # nobody's own fault: waiting for the same lock one by one would take for ever
             for job in batch:
                 job.outcome = StoreUnavailable(str(error))
-        except Exception:  # noqa: BLE001 - one of them failed: alone, each gets its own verdict
+        except Exception:  # noqa: BLE001 - one of them failed: alone, each gets its own status
             for job in batch:
                 try:
                     self._transact([job])

@@ -50,7 +50,7 @@ class Outage:
             log.warning("the broker of the hints is back")
 
 
-class HintBroker(Broker):
+class WakeupBroker(Broker):
     """A broker of Dramatiq's that can also be asked whether it works, and given up.
 
     ``consuming`` is the outage as the consumer sees it. Once ``refusing`` is set, consumers take nothing new, and what
@@ -81,14 +81,14 @@ class HintBroker(Broker):
         """End what other threads wait for, as far as that can be done: the broker hangs and we have to go."""
 
 
-class HintConsumer(Consumer):
+class WakeupConsumer(Consumer):
     """A consumer that outlives every failure of its broker: Dramatiq's thread around it sees none.
 
     That thread would pause for three seconds at each, and some kinds would end it for good. An acknowledgment that
     fails would hold a worker thread, and with it the end of the process, until the broker is back.
     """
 
-    def __init__(self, broker: HintBroker, connect: Callable[[], Consumer]) -> None:
+    def __init__(self, broker: WakeupBroker, connect: Callable[[], Consumer]) -> None:
         self.broker = broker
         self.inner: Consumer | None = None
         self.taken: set[str] = set()

@@ -24,7 +24,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
     ProbableAuthenticationError,
 )
 
-from wxbot.wakeups.dramatiq.broker import HintBroker, HintConsumer, Outage
+from wxbot.wakeups.dramatiq.broker import Outage, WakeupBroker, WakeupConsumer
 
 LIMITS = {
     "socket_timeout": 2.0,
@@ -36,7 +36,7 @@ LIMITS = {
 """Of every connection, in seconds; an address may name its own after a ``?``."""
 
 
-class RabbitmqHints(RabbitmqBroker, HintBroker):
+class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
     """Dramatiq's broker with time limits. A connection belongs to the thread that has made it.
 
     Raises ValueError for an address that cannot be read.
@@ -54,7 +54,7 @@ class RabbitmqHints(RabbitmqBroker, HintBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         def connect() -> Consumer:
             try:
-                return super(RabbitmqHints, self).consume(queue_name, prefetch, timeout)
+                return super(RabbitmqWakeupBroker, self).consume(queue_name, prefetch, timeout)
             finally:
                 self.disconnect()  # it has only declared the queue; the consumer has a connection of its own
 
@@ -119,7 +119,7 @@ def _parameters(url: str) -> Any:
     return parameters
 
 
-class _RabbitmqConsumer(HintConsumer):
+class _RabbitmqConsumer(WakeupConsumer):
     """RabbitMQ takes back by itself what a lost connection held."""
 
     def take(self, inner: Consumer) -> MessageProxy | None:

@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from wxbot.store.redis.address import connection_pool
 from wxbot.store.redis.link import explain
-from wxbot.wakeups.dramatiq.broker import HintBroker, HintConsumer, Outage
+from wxbot.wakeups.dramatiq.broker import Outage, WakeupBroker, WakeupConsumer
 
 NAMESPACE = "{wxbot}:hints"
 """Of all keys. What stands in braces makes them one slot of a Redis cluster."""
@@ -32,7 +32,7 @@ MISS_MS = 5
 """Longest pause after a fetch that found nothing: another process was faster."""
 
 
-class RedisHints(RedisBroker, HintBroker):
+class RedisWakeupBroker(RedisBroker, WakeupBroker):
     """Dramatiq's broker, on a client whose every failure is one that Dramatiq knows.
 
     Raises ValueError for an address that cannot be read.
@@ -129,14 +129,14 @@ class _Failed(redis.ConnectionError):
     """The text is a whole explanation."""
 
 
-class _RedisConsumer(HintConsumer):
+class _RedisConsumer(WakeupConsumer):
     """Fetches when there is something to fetch and a thread to work it.
 
     Dramatiq's own consumer fetches to find out. That writes a heartbeat each time, to the disk and to the replicas,
     and costs twice as much. And while all threads are at work it sleeps instead of waiting for one of them.
     """
 
-    def __init__(self, broker: RedisHints, inner: Consumer, queue_name: str, prefetch: int) -> None:
+    def __init__(self, broker: RedisWakeupBroker, inner: Consumer, queue_name: str, prefetch: int) -> None:
         super().__init__(broker, lambda: inner)
         self._broker = broker
         self._queue_name = queue_name

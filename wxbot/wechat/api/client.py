@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from yarl import URL
 
 from wxbot.clock import Clock
-from wxbot.errors import AccountNotAllowed, AnswerLost, MediaGone, NotReached, TokenRefused, WxbotError
+from wxbot.errors import AccountNotAllowed, DeliveryUnknown, MediaNotFound, RequestNotSent, TokenRefused, WxbotError
 from wxbot.model.media import Media
 from wxbot.model.replies import Reply
-from wxbot.store.port import MediaShelf, TokenShelf
+from wxbot.store.port import MediaStore, TokenStore
 from wxbot.typing_indicator.port import Permit, TypingCommand
 from wxbot.wechat.api.address import ApiAddress
 from wxbot.wechat.api.media_cache import MediaCache
@@ -41,7 +41,7 @@ MEDIA_TIMEOUTS = 6
 _log = logging.getLogger(__name__)
 
 
-class Shelf(TokenShelf, MediaShelf, Protocol):
+class TokenAndMediaStore(TokenStore, MediaStore, Protocol):
     """What a client keeps for all processes."""
 
 
@@ -59,7 +59,7 @@ class WeChatClient:
         appid: str,
         transport: Transport,
         tokens: Tokens,
-        shelf: MediaShelf,
+        shelf: MediaStore,
         clock: Clock,
         address: ApiAddress = ApiAddress(),  # noqa: B008 - frozen
         read_answer: ReadAnswer = answer_of,
@@ -107,7 +107,7 @@ class WeChatClient:
         """Send one message. Raises WeChatError; only what is ``retryable`` was certainly not delivered.
 
         Files are uploaded first. If WeChat has lost one meanwhile, it is uploaded anew and the message sent once more;
-        MediaGone is raised for what was given as a media id.
+        MediaNotFound is raised for what was given as a media id.
         """
         if reply.media:
             await self._send_with_files(openid, reply, permit)
@@ -126,7 +126,7 @@ class WeChatClient:
         return await self._cache.uploaded(reply)
 
     async def download(self, media_id: str) -> Media:
-        """The file behind a media id. Raises WeChatError: MediaGone if WeChat does not have it (any more)."""
+        """The file behind a media id. Raises WeChatError: MediaNotFound if WeChat does not have it (any more)."""
         return await self._files.download(media_id)
 
     async def typing(self, openid: str, command: TypingCommand, *, permit: Permit | None = None) -> None:
@@ -145,14 +145,14 @@ class WeChatClient:
     def wechatpy(self) -> Any:
         """wechatpy's own client on the same token, for plain ``def`` handlers (it blocks)."""
         if self._wechatpy is None:
-            raise NotReached("wechatpy's client is there only while the bot runs")
+            raise RequestNotSent("wechatpy's client is there only while the bot runs")
         return self._wechatpy
 
     async def _send_with_files(self, openid: str, reply: Reply, permit: Permit | None) -> None:
         ready = await self._cache.uploaded(reply, permit)
         try:
             await self._order(SEND_PATH, send_body(openid, ready), self._limits, permit)
-        except MediaGone:
+        except MediaNotFound:
             if ready is reply:
                 raise
         else:
@@ -164,7 +164,7 @@ class WeChatClient:
         """A call whose success WeChat states; ``{}`` from something in between is no success."""
         answer = await self._authorised(path, body, timeout, permit)
         if "errcode" not in answer and "errCode" not in answer:
-            raise AnswerLost(f"{path} was sent, but the answer has no errcode")
+            raise DeliveryUnknown(f"{path} was sent, but the answer has no errcode")
 
     async def _authorised(
         self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None

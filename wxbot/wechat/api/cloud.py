@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, TokenRefused, WeChatError
+from wxbot.errors import ApiError, DeliveryUnknown, RequestNotSent, SystemBusy, TokenRefused, WeChatError
 from wxbot.wechat.http.transport import answer_of
 
 CloudMode = Literal["open", "token"]
@@ -57,7 +57,7 @@ class NoTokens:
 class CloudFileTokens:
     """The token in the file that the platform renews every ten minutes; each is good for thirty.
 
-    The file is looked at before each call and read when it has changed. Raises NotReached if there is no token in it,
+    The file is looked at before each call and read when it has changed. Raises RequestNotSent if there is no token in it,
     or none other than the refused one: what was not sent may be tried again.
     """
 
@@ -75,7 +75,7 @@ class CloudFileTokens:
         self._seen = None
         token = self._current()
         if token == refused:
-            raise NotReached(
+            raise RequestNotSent(
                 f"no access token: WeChat does not take the one in {self._path}, which the platform renews every ten "
                 "minutes; if this lasts, see whether the interface service is switched on in the console"
             )
@@ -93,7 +93,7 @@ class CloudFileTokens:
             problem = error.strerror or type(error).__name__
         else:
             return self._token
-        raise NotReached(
+        raise RequestNotSent(
             f"no access token: {self._path} cannot be read ({problem}). Cloud Hosting writes it into containers that "
             "have the service for it (WXBOT_CLOUD_TOKEN_FILE, or WXBOT_CLOUD_CALL=open without it)"
         )
@@ -103,7 +103,7 @@ class CloudFileTokens:
             token = file.read(_LONGEST_TOKEN).decode("ascii", "replace").strip()
         if token and token.isascii() and token.isprintable():
             return token
-        raise NotReached(f"no access token: {self._path} holds none yet; the platform writes one every ten minutes")
+        raise RequestNotSent(f"no access token: {self._path} holds none yet; the platform writes one every ten minutes")
 
 
 def cloud_answer_of(mode: CloudMode, call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:
@@ -112,14 +112,14 @@ def cloud_answer_of(mode: CloudMode, call: str, status: int, body: bytes, secret
         return answer_of(call, status, body, secrets)
     except ApiError as error:
         failure = _explained(mode, error)
-    except AnswerLost as error:
+    except DeliveryUnknown as error:
         failure = _lost(call, status, error)
     raise failure
 
 
 def _explained(mode: CloudMode, error: ApiError) -> WeChatError:
     if mode == "open" and (error.errcode == _TOKEN_MISSING or "access_token missing" in error.errmsg):
-        return NotReached(f"{error.call} was refused by Cloud Hosting ({error.errmsg}): {_NO_SERVICE}")
+        return RequestNotSent(f"{error.call} was refused by Cloud Hosting ({error.errmsg}): {_NO_SERVICE}")
     explanation = _EXPLANATIONS.get(error.errcode, "")
     if mode == "open" and (isinstance(error, TokenRefused) or "access_token expired" in error.errmsg):
         explanation = _OWN_TOKEN
@@ -129,7 +129,7 @@ def _explained(mode: CloudMode, error: ApiError) -> WeChatError:
     return kind(error.call, error.errcode, f"{error.errmsg} ({explanation})")
 
 
-def _lost(call: str, status: int, error: AnswerLost) -> AnswerLost:
+def _lost(call: str, status: int, error: DeliveryUnknown) -> DeliveryUnknown:
     if status != _BAD_GATEWAY:
         return error
-    return AnswerLost(f"{error}; if this lasts, {call} may not be on the list of the open interface service")
+    return DeliveryUnknown(f"{error}; if this lasts, {call} may not be on the list of the open interface service")

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from wxbot.clock import Clock
-from wxbot.errors import NotReached, ReplyRefused, StoreUnavailable
+from wxbot.errors import InvalidReply, RequestNotSent, StoreUnavailable
 from wxbot.model.media import Media, MediaKind
 from wxbot.model.replies import Reply
-from wxbot.store.port import MediaShelf
+from wxbot.store.port import MediaStore
 from wxbot.store.records import StoredMedia
 from wxbot.typing_indicator.port import Permit
 
@@ -34,7 +34,7 @@ class MediaCache:
     ``upload`` gives WeChat a file and returns its id. A store that is out of order costs nothing but uploads.
     """
 
-    def __init__(self, appid: str, upload: Upload, shelf: MediaShelf, clock: Clock) -> None:
+    def __init__(self, appid: str, upload: Upload, shelf: MediaStore, clock: Clock) -> None:
         self._appid = appid
         self._upload = upload
         self._shelf = shelf
@@ -54,7 +54,7 @@ class MediaCache:
                 gone = "" if refused is None else getattr(refused, name)
                 ids[name] = await self._media_id(kind, media, permit, gone)
             elif media is not None and not isinstance(media, str):
-                raise ReplyRefused(f"the {name} of a reply of the kind {reply.kind} has not been read")
+                raise InvalidReply(f"the {name} of a reply of the kind {reply.kind} has not been read")
         return dataclasses.replace(reply, **ids) if ids else reply
 
     async def close(self) -> None:
@@ -70,7 +70,7 @@ class MediaCache:
         if stored is not None and stored.media_id != gone and self._clock.now() < stored.expires_at:
             return stored.media_id
         if permit is not None and not permit():
-            raise NotReached("nothing was uploaded: the right to answer this user had run out meanwhile")
+            raise RequestNotSent("nothing was uploaded: the right to answer this user had run out meanwhile")
         flight = self._flights.get(digest)
         if flight is None:
             flight = self._flights[digest] = asyncio.create_task(self._fly(digest, kind, media), name="wxbot-upload")
@@ -81,7 +81,7 @@ class MediaCache:
         """The upload goes on when one of those who wait for it is cancelled."""
         await asyncio.wait({flight})
         if flight.cancelled():
-            raise NotReached("the upload was given up: the client was closed")
+            raise RequestNotSent("the upload was given up: the client was closed")
         return flight.result()
 
     async def _fly(self, digest: str, kind: MediaKind, media: Media) -> str:

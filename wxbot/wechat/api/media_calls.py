@@ -1,7 +1,7 @@
 """Files to and from WeChat: the calls for temporary media. Not the hot path, so aiohttp does the HTTP.
 
 No error here holds a URL or a token, and nothing is chained: the errors of the network quote addresses. Redirects are
-not followed. Every failure of the network is NotReached: of an upload no user saw anything, and a download changes
+not followed. Every failure of the network is RequestNotSent: of an upload no user saw anything, and a download changes
 nothing, so both may be repeated.
 
 Sources: docs/wechat.md, section "Media", and
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import aiohttp
 from yarl import URL
 
-from wxbot.errors import AnswerLost, ApiError, NotReached, PluginError, ReplyRefused, TokenRefused, WeChatError
+from wxbot.errors import ApiError, DeliveryUnknown, InvalidReply, PluginError, RequestNotSent, TokenRefused, WeChatError
 from wxbot.model.media import MIB, Media, MediaKind, content_type_of
 from wxbot.version import __version__
 from wxbot.wechat.api.address import ApiAddress
@@ -80,19 +80,19 @@ class MediaCalls:
         )
 
     async def close(self) -> None:
-        """Close every connection. Calls after it raise NotReached."""
+        """Close every connection. Calls after it raise RequestNotSent."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def upload(self, kind: MediaKind, media: Media) -> str:
-        """The media id under which WeChat keeps ``media`` for three days. Raises ReplyRefused for a wrong type."""
+        """The media id under which WeChat keeps ``media`` for three days. Raises InvalidReply for a wrong type."""
         if media.content_type and not _MIME.fullmatch(media.content_type.lower()):
-            raise ReplyRefused(f"{media.content_type[:80]!r} is no content type for {kind}; write such as image/png")
+            raise InvalidReply(f"{media.content_type[:80]!r} is no content type for {kind}; write such as image/png")
         return await self._authorised(lambda token: self._upload(kind, media, token))
 
     async def download(self, media_id: str) -> Media:
-        """The file with this media id. Raises MediaGone if WeChat does not have it, PluginError for what is no text."""
+        """The file with this media id. Raises MediaNotFound if WeChat does not have it, PluginError for what is no text."""
         if not isinstance(media_id, str):
             raise PluginError(f"download takes the media id of a message, a str, not {type(media_id).__name__}")
         return await self._authorised(lambda token: self._download(media_id, token))
@@ -120,7 +120,7 @@ class MediaCalls:
         media_id = answer.get("media_id") or answer.get(f"{kind}_media_id")
         if isinstance(media_id, str) and _MEDIA_ID.fullmatch(media_id):
             return media_id
-        raise NotReached(f"{UPLOAD_PATH} may be repeated: WeChat's answer has no media_id")
+        raise RequestNotSent(f"{UPLOAD_PATH} may be repeated: WeChat's answer has no media_id")
 
     async def _download(self, media_id: str, token: str) -> Media:
         url = self._address.url(DOWNLOAD_PATH, token, media_id=media_id)
@@ -131,7 +131,7 @@ class MediaCalls:
         address = answer.get("video_url")
         if isinstance(address, str) and address:
             return await self._video(address)
-        raise NotReached(f"{DOWNLOAD_PATH} may be repeated: WeChat's answer holds no file")
+        raise RequestNotSent(f"{DOWNLOAD_PATH} may be repeated: WeChat's answer holds no file")
 
     async def _video(self, address: str) -> Media:
         """A video lies on another host, at an address that needs no token and gets none."""
@@ -143,22 +143,22 @@ class MediaCalls:
         if status == _OK and not _is_answer(body):
             return _file(headers, body, name)
         if status >= 500 or status == _OK:
-            raise NotReached(f"{name} may be tried again: HTTP {status} came without the file")
+            raise RequestNotSent(f"{name} may be tried again: HTTP {status} came without the file")
         raise ApiError(name, status, f"HTTP {status} without the file")
 
     def _answer(self, call: str, status: int, body: bytes, token: str) -> dict[str, Any]:
         try:
             return self._answer_of(call, status, body, (token,))
-        except AnswerLost:
+        except DeliveryUnknown:
             pass
-        raise NotReached(f"{call} may be repeated: HTTP {status} came without a readable answer of WeChat's")
+        raise RequestNotSent(f"{call} may be repeated: HTTP {status} came without a readable answer of WeChat's")
 
     async def _exchange(
         self, method: str, url: URL, call: str, form: aiohttp.FormData | None = None
     ) -> tuple[int, Message, bytes]:
-        """Status, headers and body of an answer. Raises NotReached, or WeChatError if the answer is too long."""
+        """Status, headers and body of an answer. Raises RequestNotSent, or WeChatError if the answer is too long."""
         if self._session is None:
-            raise NotReached(f"{call} was not sent: the client is not open")
+            raise RequestNotSent(f"{call} was not sent: the client is not open")
         try:
             async with self._session.request(method, url, data=form, allow_redirects=False) as answer:
                 return answer.status, _headers(answer), await _bounded(answer, call)
@@ -168,7 +168,7 @@ class MediaCalls:
             problem = f"the connection failed or broke ({type(error).__name__})"
         except RuntimeError:  # aiohttp's word for a session that is being closed
             problem = "the client was closed"
-        raise NotReached(f"{call} may be repeated: {problem}")
+        raise RequestNotSent(f"{call} may be repeated: {problem}")
 
 
 async def _bounded(answer: aiohttp.ClientResponse, call: str) -> bytes:
@@ -202,7 +202,7 @@ def _is_answer(body: bytes) -> bool:
 def _file(headers: Message, body: bytes, call: str) -> Media:
     content_type = content_type_of(body) or _content_type(headers)
     if not body or content_type.startswith("text/") or content_type == "application/json" or _NO_FILE.match(body):
-        raise NotReached(f"{call} may be repeated: what came is no file ({content_type if body else 'nothing'})")
+        raise RequestNotSent(f"{call} may be repeated: what came is no file ({content_type if body else 'nothing'})")
     return Media(body, content_type, _filename(headers))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 from wxbot.model.media import is_media_id
 from wxbot.model.replies import (
     KINDS,
@@ -79,7 +79,7 @@ _WRITTEN_EMPTY = frozenset({("link", "description"), ("link", "thumb_url")})
 
 
 def send_body(openid: str, reply: Reply) -> dict[str, Any]:
-    """The body of custom/send. The media of ``reply`` are media ids by now, or ReplyRefused is raised."""
+    """The body of custom/send. The media of ``reply`` are media ids by now, or InvalidReply is raised."""
     body = {"touser": openid, "msgtype": reply.kind, reply.kind: _SENT[reply.kind](reply)}
     if reply.ai is not None:
         body["aimsgcontext"] = {"is_ai_msg": int(reply.ai)}
@@ -138,7 +138,7 @@ def _media_id(reply: Reply, name: str) -> str:
         return ""
     if isinstance(value, str):
         return value
-    raise ReplyRefused(f"the {name} of a reply of the kind {reply.kind} is not with WeChat yet: it must be uploaded")
+    raise InvalidReply(f"the {name} of a reply of the kind {reply.kind} is not with WeChat yet: it must be uploaded")
 
 
 # --- written by another system ---
@@ -147,16 +147,16 @@ def _media_id(reply: Reply, name: str) -> str:
 def reply_from_body(body: Mapping[str, Any]) -> tuple[str, Reply]:
     """Openid and reply in a body that is written as for WeChat's own custom/send.
 
-    Raises ReplyRefused, with a sentence that names the field, for what WeChat or wxbot would not understand: nothing
+    Raises InvalidReply, with a sentence that names the field, for what WeChat or wxbot would not understand: nothing
     in ``body`` is left out silently.
     """
     if not isinstance(body, Mapping):
-        raise ReplyRefused("the body must be a JSON object")
+        raise InvalidReply("the body must be a JSON object")
     openid, kind = _needed_text(body, "touser", ""), _needed_text(body, "msgtype", "")
     if len(openid) > _TOUSER_CHARS or not openid.isprintable():
-        raise ReplyRefused(f"touser is longer than {_TOUSER_CHARS} characters or holds control characters")
+        raise InvalidReply(f"touser is longer than {_TOUSER_CHARS} characters or holds control characters")
     if kind not in KINDS:
-        raise ReplyRefused(f"msgtype is {_shown(kind)}, which is none of {', '.join(KINDS)}")
+        raise InvalidReply(f"msgtype is {_shown(kind)}, which is none of {', '.join(KINDS)}")
     _only(body, {"touser", "msgtype", kind, "aimsgcontext", "customservice"}, "")
     content = _needed_object(body, kind, "")
     own = _menu_from(content) if kind == _MENU else _fields_from(content, kind)
@@ -174,7 +174,7 @@ def _fields_from(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
     for each in fields:
         value = _needed_text(content, each.name, where) if each.needed else _optional_text(content, each.name, where)
         if value and each.ours in KINDS[kind].media and not is_media_id(value):
-            raise ReplyRefused(f"{where}{each.name} is no media id of WeChat's")
+            raise InvalidReply(f"{where}{each.name} is no media id of WeChat's")
         if value:
             read[each.ours] = value
     return read
@@ -183,9 +183,9 @@ def _fields_from(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def _only_article(news: Mapping[str, Any]) -> Mapping[str, Any]:
     articles = _needed_list(news, "articles", "news.")
     if len(articles) > 1:
-        raise ReplyRefused("news.articles has more than one article, and WeChat takes one for each message")
+        raise InvalidReply("news.articles has more than one article, and WeChat takes one for each message")
     if not isinstance(articles[0], Mapping):
-        raise ReplyRefused("news.articles[0] must be a JSON object")
+        raise InvalidReply("news.articles[0] must be a JSON object")
     return articles[0]
 
 
@@ -202,7 +202,7 @@ def _menu_from(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _item_from(item: Any, name: str) -> MenuItem:
     if not isinstance(item, Mapping):
-        raise ReplyRefused(f"{name} must be a JSON object")
+        raise InvalidReply(f"{name} must be a JSON object")
     _only(item, {"id", "content"}, f"{name}.")
     given = item.get("id")
     if isinstance(given, int) and not isinstance(given, bool):
@@ -216,7 +216,7 @@ def _ai_from(body: Mapping[str, Any]) -> bool | None:
     context = _needed_object(body, "aimsgcontext", "")
     _only(context, {"is_ai_msg"}, "aimsgcontext.")
     if context.get("is_ai_msg") not in (0, 1):
-        raise ReplyRefused("aimsgcontext.is_ai_msg must be 0 or 1")
+        raise InvalidReply("aimsgcontext.is_ai_msg must be 0 or 1")
     return bool(context["is_ai_msg"])
 
 
@@ -232,39 +232,39 @@ def _only(fields: Mapping[str, Any], known: set[str], where: str) -> None:
     for name in fields:
         if name not in known:
             there_are = ", ".join(sorted(known))
-            raise ReplyRefused(f"{where}{_shown(name)} is no field that wxbot knows; there are {there_are}")
+            raise InvalidReply(f"{where}{_shown(name)} is no field that wxbot knows; there are {there_are}")
 
 
 def _needed_text(fields: Mapping[str, Any], name: str, where: str) -> str:
     value = _optional_text(fields, name, where)
     if value.strip():
         return value
-    raise ReplyRefused(f"{where}{name} is {'empty' if name in fields else 'missing'}")
+    raise InvalidReply(f"{where}{name} is {'empty' if name in fields else 'missing'}")
 
 
 def _optional_text(fields: Mapping[str, Any], name: str, where: str) -> str:
     value = fields.get(name, "")
     if isinstance(value, str):
         return value
-    raise ReplyRefused(f"{where}{name} must be a text")
+    raise InvalidReply(f"{where}{name} must be a text")
 
 
 def _needed_object(fields: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
     if name not in fields:
-        raise ReplyRefused(f"{where}{name} is missing")
+        raise InvalidReply(f"{where}{name} is missing")
     value = fields[name]
     if isinstance(value, Mapping):
         return value
-    raise ReplyRefused(f"{where}{name} must be a JSON object")
+    raise InvalidReply(f"{where}{name} must be a JSON object")
 
 
 def _needed_list(fields: Mapping[str, Any], name: str, where: str) -> list[Any]:
     if name not in fields:
-        raise ReplyRefused(f"{where}{name} is missing")
+        raise InvalidReply(f"{where}{name} is missing")
     value = fields[name]
     if isinstance(value, list) and value:
         return value
-    raise ReplyRefused(f"{where}{name} must be a list with something in it")
+    raise InvalidReply(f"{where}{name} must be a list with something in it")
 
 
 def _shown(text: object) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from wxbot.clock import Clock
-from wxbot.errors import NotReached, StoreUnavailable, WeChatError
-from wxbot.store.port import TokenShelf
+from wxbot.errors import RequestNotSent, StoreUnavailable, WeChatError
+from wxbot.store.port import TokenStore
 from wxbot.store.records import StoredToken
 
 EARLY_SECONDS = 60.0
@@ -60,14 +60,14 @@ class TokenProvider:
     """The access token of ``appid`` for one process, shared with the others through ``shelf``.
 
     ``fetch`` asks WeChat (``token_call.TokenCall``) and takes at most ``fetch_seconds``. All methods belong to one
-    event loop. They raise NotReached (worth another try) or TokenUnavailable (mend the account first).
+    event loop. They raise RequestNotSent (worth another try) or TokenUnavailable (mend the account first).
     """
 
     def __init__(
         self,
         appid: str,
         fetch: Callable[[], Awaitable[FetchedToken]],
-        shelf: TokenShelf,
+        shelf: TokenStore,
         clock: Clock,
         fetch_seconds: float = 10.0,
     ) -> None:
@@ -91,7 +91,7 @@ class TokenProvider:
     async def replace(self, refused: str) -> str:
         """A token other than ``refused``: one that was stored meanwhile, or else a fetched one.
 
-        Raises NotReached if WeChat insists on the refused one, as stable_token in its normal mode may.
+        Raises RequestNotSent if WeChat insists on the refused one, as stable_token in its normal mode may.
         """
         if self._held is not None and self._held.value == refused:
             self._held = None
@@ -129,7 +129,7 @@ class TokenProvider:
         except StoreUnavailable:
             token = None
         if token is None:
-            raise NotReached("no access token: the store that keeps it is unavailable")
+            raise RequestNotSent("no access token: the store that keeps it is unavailable")
         self._held = token
         return token
 
@@ -147,7 +147,7 @@ class TokenProvider:
             if await self._shelf.begin_token_fetch(self._appid, outdated, now, self._fetch_seconds):
                 return await self._fetched(refused)
             if now >= give_up_at:
-                raise NotReached("no access token: another process has been fetching it for too long")
+                raise RequestNotSent("no access token: another process has been fetching it for too long")
             await self._sleep(SHELF_SECONDS)
 
     async def _fetched(self, refused: str | None) -> StoredToken:
@@ -166,7 +166,7 @@ class TokenProvider:
             self._remember(error)
             raise
         if fetched.value == refused:
-            same_again = NotReached(_SAME_AGAIN)
+            same_again = RequestNotSent(_SAME_AGAIN)
             self._remember(same_again)
             raise same_again
         life = max(fetched.expires_in, 0.0)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from yarl import URL
 
-from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, TokenUnavailable, WeChatError
+from wxbot.errors import ApiError, DeliveryUnknown, RequestNotSent, SystemBusy, TokenUnavailable, WeChatError
 from wxbot.wechat.api.token import FetchedToken
 from wxbot.wechat.http.transport import Transport, answer_of, limits
 
@@ -38,7 +38,7 @@ _SEEN_IP = re.compile(r"invalid ip\s+([0-9a-fA-F.:]+)", re.IGNORECASE)
 
 
 class TokenCall:
-    """Fetches one access token when called. Raises NotReached or TokenUnavailable, never with the AppSecret in it."""
+    """Fetches one access token when called. Raises RequestNotSent or TokenUnavailable, never with the AppSecret in it."""
 
     def __init__(
         self,
@@ -76,15 +76,15 @@ def _token_in(answer: dict[str, Any]) -> FetchedToken:
             return FetchedToken(value, float(expires_in))  # type: ignore[arg-type]  # None and others: TypeError below
         except (TypeError, ValueError):
             pass
-    raise AnswerLost("WeChat's answer to the token call has no usable access_token and expires_in")
+    raise DeliveryUnknown("WeChat's answer to the token call has no usable access_token and expires_in")
 
 
 def _failure(error: WeChatError) -> WeChatError:
     """What a failed token call means to a sender: nothing of the sender's own was sent, so all may be repeated."""
     if not isinstance(error, ApiError):
-        return NotReached(f"no access token: {error}")
+        return RequestNotSent(f"no access token: {error}")
     if isinstance(error, SystemBusy):
-        return NotReached(f"no access token now, WeChat is busy: errcode {error.errcode}, {error.errmsg}")
+        return RequestNotSent(f"no access token now, WeChat is busy: errcode {error.errcode}, {error.errmsg}")
     reason = _REASONS.get(error.errcode, "WeChat refused the token call")
     seen = _SEEN_IP.search(error.errmsg)
     reason = reason.format(ip=seen[1] if seen else "which errmsg should name")

@@ -22,7 +22,7 @@ import wechatpy
 from requests.adapters import HTTPAdapter
 from wechatpy.session import SessionStorage
 
-from wxbot.errors import NotReached, PluginError
+from wxbot.errors import PluginError, RequestNotSent
 from wxbot.wechat.api.address import API_BASE, ApiAddress
 from wxbot.wechat.api.token import Tokens
 
@@ -42,7 +42,7 @@ class BlockingTokens(Protocol):
 
 
 class ThreadTokens:
-    """``tokens`` of the bot's event loop, for use in any other thread. A wait ends after ``seconds`` (NotReached)."""
+    """``tokens`` of the bot's event loop, for use in any other thread. A wait ends after ``seconds`` (RequestNotSent)."""
 
     def __init__(self, tokens: Tokens, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._tokens = tokens
@@ -75,12 +75,12 @@ class ThreadTokens:
             future = asyncio.run_coroutine_threadsafe(request, self._loop)
         except RuntimeError:  # the loop has closed
             request.close()
-            raise NotReached("no access token: the bot is stopping") from None
+            raise RequestNotSent("no access token: the bot is stopping") from None
         try:
             token: str = future.result(self._seconds)
         except FutureTimeout:
             future.cancel()
-            raise NotReached("no access token in time") from None
+            raise RequestNotSent("no access token in time") from None
         return token
 
 

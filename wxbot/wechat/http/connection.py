@@ -11,7 +11,7 @@ from typing import Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from wxbot.errors import AnswerLost, NotReached, WeChatError
+from wxbot.errors import DeliveryUnknown, RequestNotSent, WeChatError
 from wxbot.typing_indicator.port import Permit
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -45,7 +45,7 @@ class Call:
 
     def may_be_written(self) -> bool:
         """Whether its request is still wanted and permitted. To be asked directly before it is written; one that is
-        not permitted any more is settled as NotReached."""
+        not permitted any more is settled as RequestNotSent."""
         if self.outcome.done():
             return False
         if self.permit is None or self.permit():
@@ -59,13 +59,13 @@ class Call:
             self.outcome.set_result((status, body))
 
     def failed(self, problem: str) -> None:
-        """Settle the call as NotReached or AnswerLost, whichever holds now, unless it is settled."""
+        """Settle the call as RequestNotSent or DeliveryUnknown, whichever holds now, unless it is settled."""
         if self.outcome.done():
             return
         if self.connection is None:
-            self.outcome.set_result(NotReached(f"{self.name} was not sent: {problem}"))
+            self.outcome.set_result(RequestNotSent(f"{self.name} was not sent: {problem}"))
         else:
-            self.outcome.set_result(AnswerLost(f"{self.name} was sent, but {problem}"))
+            self.outcome.set_result(DeliveryUnknown(f"{self.name} was sent, but {problem}"))
 
 
 class Owner(Protocol):

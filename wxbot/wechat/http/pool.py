@@ -1,4 +1,4 @@
-"""Kept connections to one origin, and the calls that wait for one."""
+"""StoredRecord connections to one origin, and the calls that wait for one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEEPALIVE_SECONDS = 15.0
 connection that the server is just closing may or may not have been read."""
 
 MAX_CONNECTIONS = 512
-"""Below the common limit of 1024 open files. A call that finds none free in time was not sent (NotReached)."""
+"""Below the common limit of 1024 open files. A call that finds none free in time was not sent (RequestNotSent)."""
 
 _HAPPY_EYEBALLS_SECONDS = 0.25
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 
 from yarl import URL
 
-from wxbot.errors import AnswerLost, ApiError, NotReached, SystemBusy, WeChatError, api_error
+from wxbot.errors import ApiError, DeliveryUnknown, RequestNotSent, SystemBusy, WeChatError, api_error
 from wxbot.typing_indicator.port import Permit
 from wxbot.version import __version__
 from wxbot.wechat.http.connection import Call
@@ -73,7 +73,7 @@ class Transport:
         self._pools, self._routes = {}, {}
 
     async def close(self) -> None:
-        """Close every connection and fail the calls under way. Calls after it raise NotReached."""
+        """Close every connection and fail the calls under way. Calls after it raise RequestNotSent."""
         self._loop = None
         pools, self._pools, self._routes = self._pools, {}, {}
         for pool in pools.values():
@@ -87,10 +87,10 @@ class Transport:
 
         If a connection is idle, the request is written before the first suspension: calls that are started one after
         the other are written in this order. ``permit`` is asked directly before that (see ``ports.Channel``). Raises
-        NotReached if the request was certainly not sent, AnswerLost if it may have been.
+        RequestNotSent if the request was certainly not sent, DeliveryUnknown if it may have been.
         """
         if self._loop is None:
-            raise NotReached(f"{call} was not sent: the client is not open")
+            raise RequestNotSent(f"{call} was not sent: the client is not open")
         route = self._routes.get((method, url)) or self._route(method, url, call)
         waiting = Call(_request(route.head, method, body), call, self._loop.create_future(), permit)
         route.pool.serve(waiting)
@@ -110,7 +110,7 @@ class Transport:
             self._routes.clear()
         problem = _unfit(method, url)
         if problem:
-            raise NotReached(f"{call} was not sent: {problem}")
+            raise RequestNotSent(f"{call} was not sent: {problem}")
         route = self._routes[method, url] = _Route(self._pool(url), _head(method, url))
         return route
 
@@ -178,7 +178,7 @@ def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> di
     """WeChat's answer as a dict, with ``errcode`` as an int where there is one. Raises WeChatError.
 
     A status of 5xx, or a 200 with something else than a JSON object (a proxy's page), does not tell whether WeChat
-    acted on the call: AnswerLost. Other statuses with an errcode are read like 200. Without one, 408 and 429 come
+    acted on the call: DeliveryUnknown. Other statuses with an errcode are read like 200. Without one, 408 and 429 come
     from a gateway that did not pass the call on (SystemBusy: worth another try), the rest is an ApiError that has
     the HTTP status as its errcode. 503 is not among the safe ones: gateways also say it for a server that died
     after it had read the call.
@@ -186,7 +186,7 @@ def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> di
     fields = _object_in(body)
     errcode = _errcode(fields)
     if status >= 500 or (status == 200 and (fields is None or errcode is None)):
-        raise AnswerLost(f"{call} was sent, but HTTP {status} came without a readable answer of WeChat's")
+        raise DeliveryUnknown(f"{call} was sent, but HTTP {status} came without a readable answer of WeChat's")
     if errcode is None or (status != 200 and errcode == 0):
         kind = SystemBusy if status in (408, 429) else ApiError
         raise kind(call, status, f"HTTP {status} without an errcode of WeChat's")

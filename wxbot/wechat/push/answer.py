@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wxbot.errors import ReplyRefused
+from wxbot.errors import InvalidReply
 from wxbot.model.replies import (
     ImageReply,
     MusicReply,
@@ -26,10 +26,10 @@ from wxbot.wechat.push.crypto import cdata
 def passive_fields(push_fields: Mapping[str, Any], reply: Reply, now: float) -> dict[str, Any]:
     """The fields of an answer to the push with ``push_fields``. The media of ``reply`` are media ids by now.
 
-    Raises ReplyRefused for a kind that no push is answered with.
+    Raises InvalidReply for a kind that no push is answered with.
     """
     if reply.kind not in _PASSIVE:
-        raise ReplyRefused(
+        raise InvalidReply(
             f"a push cannot be answered with a reply of the kind {reply.kind}, only with {', '.join(_PASSIVE)}"
         )
     return {**_head(push_fields, reply.kind, now), **_PASSIVE[reply.kind](reply)}

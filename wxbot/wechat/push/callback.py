@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.model.user_actions import interaction_time, is_interaction
 from wxbot.wechat.push.answer import to_text
 from wxbot.wechat.push.codec import Format, check_message, fields_of, format_of
@@ -82,7 +82,7 @@ class Callback:
         self._max_skew = max_skew_seconds
 
     def verify(self, query: Mapping[str, str]) -> str:
-        """The ``echostr`` to answer to WeChat's GET, as plain text. Raises PushRefused.
+        """The ``echostr`` to answer to WeChat's GET, as plain text. Raises InvalidPush.
 
         The echostr of Mini Programs and Official Accounts is clear text in every mode.
         """
@@ -90,7 +90,7 @@ class Callback:
         echostr = _parameter(query, "echostr")
         # The signature does not cover it, so an old request could be used to make this address say anything.
         if not _ECHOSTR.fullmatch(echostr):
-            raise PushRefused("echostr holds characters that WeChat does not send")
+            raise InvalidPush("echostr holds characters that WeChat does not send")
         return echostr
 
     def open(
@@ -101,7 +101,7 @@ class Callback:
         received_at: float,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Push | None:
-        """The push in a POST. Raises PushRefused: 403 if it is not WeChat's or not ours, 400 if it cannot be read.
+        """The push in a POST. Raises InvalidPush: 403 if it is not WeChat's or not ours, 400 if it cannot be read.
 
         None: it is WeChat's, but neither a message nor an event of a user; there is nobody to answer.
         ``now`` is compared with the query's timestamp, ``received_at`` with CreateTime; both in seconds since 1970.
@@ -134,22 +134,22 @@ class Callback:
     ) -> tuple[dict[str, Any], int]:
         msg_signature = query.get("msg_signature")
         if not msg_signature:
-            raise PushRefused("the push has no msg_signature, and with WXBOT_AES_KEY set no other is believed", 403)
+            raise InvalidPush("the push has no msg_signature, and with WXBOT_AES_KEY set no other is believed", 403)
         ciphertext = fields_of(body).get("Encrypt")
         if not isinstance(ciphertext, str):
-            raise PushRefused("the push has no single Encrypt, and with WXBOT_AES_KEY set no other is believed", 403)
+            raise InvalidPush("the push has no single Encrypt, and with WXBOT_AES_KEY set no other is believed", 403)
         envelope.verify_msg_signature(msg_signature, timestamp, nonce, ciphertext)
         opened = envelope.decrypt(ciphertext)
         return fields_of(opened.plaintext), opened.key
 
     def _check_signature(self, query: Mapping[str, str], timestamp: str, nonce: str) -> None:
         if not same(query.get("signature", ""), signature(self._token, timestamp, nonce)):
-            raise PushRefused("signature is wrong: check that WXBOT_TOKEN is the Token in WeChat's console", 403)
+            raise InvalidPush("signature is wrong: check that WXBOT_TOKEN is the Token in WeChat's console", 403)
 
     def _check_skew(self, timestamp: str, now: float) -> None:
         skew = abs(now - int(timestamp))
         if 0 < self._max_skew < skew:
-            raise PushRefused(
+            raise InvalidPush(
                 f"timestamp is {skew:.0f} seconds from our clock; WXBOT_MAX_SKEW_SECONDS is exceeded", 403
             )
 
@@ -163,7 +163,7 @@ def push_of(
     key: int = 0,
     nonce: str = "",
 ) -> Push | None:
-    """The push with ``fields``, which is known to be WeChat's; None if it names no user. Raises PushRefused (400)."""
+    """The push with ``fields``, which is known to be WeChat's; None if it names no user. Raises InvalidPush (400)."""
     if "MsgType" not in fields and "FromUserName" not in fields:
         return None
     checked = check_message(fields)
@@ -189,11 +189,11 @@ def _encoded(text: str) -> bytes:
 
 
 def single_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The query as a dict. Raises PushRefused if a name appears twice: nobody could say which one was signed."""
+    """The query as a dict. Raises InvalidPush if a name appears twice: nobody could say which one was signed."""
     values: dict[str, str] = {}
     for name, value in pairs:
         if name in values:
-            raise PushRefused("a query parameter appears more than once")
+            raise InvalidPush("a query parameter appears more than once")
         values[name] = value
     return values
 
@@ -223,28 +223,28 @@ def _clear_fields(body: bytes) -> dict[str, Any]:
     fields = fields_of(body)
     # In compatible mode the clear fields stand beside Encrypt. Its random part differs in every delivery: drop it.
     if fields.pop("Encrypt", None) is not None and "FromUserName" not in fields:
-        raise PushRefused("the push is encrypted: set WXBOT_AES_KEY to the EncodingAESKey in WeChat's console")
+        raise InvalidPush("the push is encrypted: set WXBOT_AES_KEY to the EncodingAESKey in WeChat's console")
     return fields
 
 
 def _parameter(query: Mapping[str, str], name: str) -> str:
     value = query.get(name)
     if not value:
-        raise PushRefused(f"the query has no {name}")
+        raise InvalidPush(f"the query has no {name}")
     return value
 
 
 def _timestamp(query: Mapping[str, str]) -> str:
     value = _parameter(query, "timestamp")
     if not _TIMESTAMP.fullmatch(value):
-        raise PushRefused("timestamp is not a time in seconds")
+        raise InvalidPush("timestamp is not a time in seconds")
     return value
 
 
 def _nonce(query: Mapping[str, str]) -> str:
     value = _parameter(query, "nonce")
     if len(value) > _MAX_NONCE_CHARS or not value.isprintable():
-        raise PushRefused("nonce is too long or holds control characters")
+        raise InvalidPush("nonce is too long or holds control characters")
     return value
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.wechat.push.callback import NO_HEADERS, PassiveAnswer, Push, clear_answer, push_of
 from wxbot.wechat.push.codec import fields_of, format_of
 
@@ -35,8 +35,8 @@ class CloudCallback:
         self._appid = appid
 
     def verify(self, query: Mapping[str, str]) -> str:
-        """Cloud Hosting verifies no URL by GET. Raises PushRefused (403)."""
-        raise PushRefused(
+        """Cloud Hosting verifies no URL by GET. Raises InvalidPush (403)."""
+        raise InvalidPush(
             "on WeChat Cloud Hosting no URL is verified; for pushes over the internet, set WXBOT_TOKEN", 403
         )
 
@@ -57,7 +57,7 @@ class CloudCallback:
         self._check_headers({name.lower(): value for name, value in headers.items()})
         fields = fields_of(body)
         if fields.pop("Encrypt", None) is not None and "FromUserName" not in fields:
-            raise PushRefused("the push is encrypted, which WeChat Cloud Hosting does not do: set WXBOT_TOKEN", 403)
+            raise InvalidPush("the push is encrypted, which WeChat Cloud Hosting does not do: set WXBOT_TOKEN", 403)
         return push_of(fields, format_of(body), received_at)
 
     def answer(self, push: Push, fields: Mapping[str, Any], now: float) -> PassiveAnswer:
@@ -66,10 +66,10 @@ class CloudCallback:
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         if not headers.get(SOURCE_HEADER):
-            raise PushRefused("the push has no X-WX-SOURCE header, so it is not from WeChat Cloud Hosting", 403)
+            raise InvalidPush("the push has no X-WX-SOURCE header, so it is not from WeChat Cloud Hosting", 403)
         named = next((headers[name] for name in _APPID_HEADERS if headers.get(name)), self._appid)
         if named != self._appid:
-            raise PushRefused("the push is for another account: check WXBOT_APPID", 403)
+            raise InvalidPush("the push is for another account: check WXBOT_APPID", 403)
 
 
 def _is_path_check(body: bytes) -> bool:

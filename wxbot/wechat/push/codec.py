@@ -1,7 +1,7 @@
 """The two formats of WeChat's message push, XML and JSON, and the door check of what everything else relies on. Pure.
 
 The format is told by the first byte of the body, because WeChat has pushed JSON labelled ``text/xml``
-(docs/wechat.md, section "Message push"). Every kind of bad input raises PushRefused and nothing else.
+(docs/wechat.md, section "Message push"). Every kind of bad input raises InvalidPush and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 from xml.parsers import expat
 
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 
 Format = Literal["xml", "json"]
 
@@ -38,20 +38,20 @@ _LATEST_CREATE_TIME = 2**32
 
 
 def format_of(body: bytes) -> Format:
-    """Which format ``body`` is in, by its first byte that is not blank. Raises PushRefused."""
+    """Which format ``body`` is in, by its first byte that is not blank. Raises InvalidPush."""
     first = body.removeprefix(_BOM).lstrip()[:1]
     if first == b"<":
         return "xml"
     if first in (b"{", b"["):
         return "json"
-    raise PushRefused("the body is neither XML nor JSON" if first else "the body is empty")
+    raise InvalidPush("the body is neither XML nor JSON" if first else "the body is empty")
 
 
 def fields_of(body: bytes) -> dict[str, Any]:
     """The fields of a push, under WeChat's own names.
 
     XML: text exactly as written, nested elements as dicts, repeated ones as lists. JSON: numbers stay numbers.
-    Raises PushRefused on whatever cannot be read, stored and passed on safely.
+    Raises InvalidPush on whatever cannot be read, stored and passed on safely.
     """
     kind = format_of(body)
     text = _text_of(body.removeprefix(_BOM))
@@ -59,7 +59,7 @@ def fields_of(body: bytes) -> dict[str, Any]:
 
 
 def check_message(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``fields`` in which the fields that wxbot relies on have the right types, or PushRefused.
+    """A copy of ``fields`` in which the fields that wxbot relies on have the right types, or InvalidPush.
 
     After it FromUserName, MsgType (and Event of an event) are non-empty texts, ToUserName is a text, CreateTime an
     int, and MsgId, if there is one, a non-empty text or an int. A MsgType nobody knows is fine.
@@ -81,7 +81,7 @@ def _text_of(body: bytes) -> str:
         return body.decode("utf-8")
     except UnicodeDecodeError:
         pass
-    raise PushRefused("the body is not UTF-8")
+    raise InvalidPush("the body is not UTF-8")
 
 
 # --- the door check ---
@@ -90,9 +90,9 @@ def _text_of(body: bytes) -> str:
 def _identifier(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise PushRefused(f"{name} is missing or is not a single text")
+        raise InvalidPush(f"{name} is missing or is not a single text")
     if len(value) > MAX_ID_CHARS or not value.isprintable():
-        raise PushRefused(f"{name} is longer than {MAX_ID_CHARS} characters or holds control characters")
+        raise InvalidPush(f"{name} is longer than {MAX_ID_CHARS} characters or holds control characters")
     return value
 
 
@@ -100,7 +100,7 @@ def _create_time(value: Any) -> int:
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,12}\s*", value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LATEST_CREATE_TIME:
-        raise PushRefused("CreateTime is missing or is not a time in seconds")
+        raise InvalidPush("CreateTime is missing or is not a time in seconds")
     return value
 
 
@@ -111,7 +111,7 @@ def _has_no_msg_id(fields: Mapping[str, Any]) -> bool:
     if isinstance(value, bool) or not isinstance(value, int):
         _identifier(fields, "MsgId")
     elif not 0 <= value < 10**MAX_ID_CHARS:
-        raise PushRefused("MsgId is not a usable number")
+        raise InvalidPush("MsgId is not a usable number")
     return False
 
 
@@ -121,7 +121,7 @@ def _has_no_msg_id(fields: Mapping[str, Any]) -> bool:
 def _json_fields(text: str) -> dict[str, Any]:
     problem = "the body is not valid JSON"
     if sum(map(text.count, "{[:")) > MAX_JSON_MARKS:
-        raise PushRefused("the JSON has too many parts")
+        raise InvalidPush("the JSON has too many parts")
     try:
         fields = _JSON.decode(text.strip())
         # Only an escape can make a lone surrogate; such text could not be stored or sent on as UTF-8.
@@ -137,12 +137,12 @@ def _json_fields(text: str) -> dict[str, Any]:
         problem = "the JSON holds half of a surrogate pair"
     except ValueError:
         pass  # besides JSONDecodeError: a number of thousands of digits
-    raise PushRefused(problem)
+    raise InvalidPush(problem)
 
 
 def _check_depth(value: dict[str, Any] | list[Any], depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise PushRefused("the JSON is nested too deeply")
+        raise InvalidPush("the JSON is nested too deeply")
     for child in value.values() if isinstance(value, dict) else value:
         if isinstance(child, (dict, list)):
             _check_depth(child, depth + 1)
@@ -154,18 +154,18 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         for name in _KEYED.intersection(names):
             if names.count(name) > 1:
-                raise PushRefused(f"{name} appears more than once")
+                raise InvalidPush(f"{name} appears more than once")
     return fields
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise PushRefused(f"{name} is not a JSON number")
+    raise InvalidPush(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
-        raise PushRefused("a number in the JSON is too large")
+        raise InvalidPush("a number in the JSON is too large")
     return number
 
 
@@ -187,7 +187,7 @@ def _xml_fields(text: str) -> dict[str, Any]:
         return reader.read(text.lstrip())
     except (expat.ExpatError, ValueError):
         pass
-    raise PushRefused("the body is not well-formed XML")
+    raise InvalidPush("the body is not well-formed XML")
 
 
 class _XmlReader:
@@ -215,9 +215,9 @@ class _XmlReader:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._elements += 1
         if len(self._stack) > MAX_DEPTH:
-            raise PushRefused("the XML is nested too deeply")
+            raise InvalidPush("the XML is nested too deeply")
         if self._elements > MAX_ELEMENTS:
-            raise PushRefused(f"the XML has more than {MAX_ELEMENTS} elements")
+            raise InvalidPush(f"the XML has more than {MAX_ELEMENTS} elements")
         self._text.clear()
         self._stack.append({})
 
@@ -235,4 +235,4 @@ class _XmlReader:
 
 
 def _refuse_doctype(*_: Any) -> NoReturn:
-    raise PushRefused("the XML has a DOCTYPE, which WeChat never sends")
+    raise InvalidPush("the XML has a DOCTYPE, which WeChat never sends")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from wechatpy.crypto.base import WeChatCipher
 
-from wxbot.errors import PushRefused
+from wxbot.errors import InvalidPush
 from wxbot.model.accounts import decode_aes_key
 
 _RANDOM = 16
@@ -59,18 +59,18 @@ class Envelope:
         self._ciphers = [WeChatCipher(decode_aes_key(key)) for key in keys]
 
     def verify_msg_signature(self, msg_signature: str, timestamp: str, nonce: str, ciphertext: str) -> None:
-        """Raises PushRefused (403) unless ``msg_signature`` covers these values and our token."""
+        """Raises InvalidPush (403) unless ``msg_signature`` covers these values and our token."""
         if not same(msg_signature, signature(self._token, timestamp, nonce, ciphertext)):
-            raise PushRefused("msg_signature is wrong: check that WXBOT_TOKEN is the Token in WeChat's console", 403)
+            raise InvalidPush("msg_signature is wrong: check that WXBOT_TOKEN is the Token in WeChat's console", 403)
 
     def decrypt(self, ciphertext: str) -> Opened:
-        """The message in base64 ``ciphertext``. Raises PushRefused, with the current key's reason if none fits."""
+        """The message in base64 ``ciphertext``. Raises InvalidPush, with the current key's reason if none fits."""
         data = _unbase64(ciphertext)
-        first_refusal: PushRefused | None = None
+        first_refusal: InvalidPush | None = None
         for key, cipher in enumerate(self._ciphers):
             try:
                 return Opened(self._message_in(_unpad(cipher.decrypt(data))), key)
-            except PushRefused as refusal:
+            except InvalidPush as refusal:
                 first_refusal = first_refusal or refusal
         assert first_refusal is not None  # noqa: S101 - there is always one key
         raise first_refusal
@@ -104,9 +104,9 @@ class Envelope:
     def _message_in(self, content: bytes) -> bytes:
         end = _PREFIX + int.from_bytes(content[_RANDOM:_PREFIX], "big")
         if len(content) < _PREFIX or end > len(content):
-            raise PushRefused("the decrypted push is damaged: its length prefix does not fit")
+            raise InvalidPush("the decrypted push is damaged: its length prefix does not fit")
         if not hmac.compare_digest(content[end:], self._appid):
-            raise PushRefused("the decrypted push is for another account: check WXBOT_APPID", 403)
+            raise InvalidPush("the decrypted push is for another account: check WXBOT_APPID", 403)
         return content[_PREFIX:end]
 
 
@@ -121,9 +121,9 @@ def _unbase64(ciphertext: str) -> bytes:
     except ValueError:
         data = None
     if data is None:
-        raise PushRefused("Encrypt is not base64")
+        raise InvalidPush("Encrypt is not base64")
     if not data or len(data) % _AES_BLOCK:
-        raise PushRefused("Encrypt is damaged: its length is not a multiple of 16 bytes")
+        raise InvalidPush("Encrypt is damaged: its length is not a multiple of 16 bytes")
     return data
 
 
@@ -135,5 +135,5 @@ def _pad(content: bytes) -> bytes:
 def _unpad(padded: bytes) -> bytes:
     count = padded[-1]
     if not 1 <= count <= _PAD_BLOCK or padded[-count:] != bytes([count]) * count:
-        raise PushRefused("Encrypt does not open with our key: check that WXBOT_AES_KEY is the EncodingAESKey")
+        raise InvalidPush("Encrypt does not open with our key: check that WXBOT_AES_KEY is the EncodingAESKey")
     return padded[:-count]

@@ -16,7 +16,7 @@ const BOTH = [...MINI, ...OFFICIAL];
  * `when`: only while the user follows, or only while they do not (style.css hides it otherwise). `hints`: placeholders.
  * @type {{deed: string, kinds: string[], icon: any, fields?: Record<string, any>, optional?: string[], when?: string, hints?: Record<string, string>}[]}
  */
-const DEEDS = [
+const USER_ACTIONS = [
   { deed: "picture", kinds: BOTH, icon: "picture" },
   { deed: "enters", kinds: MINI, icon: "enter", fields: { session_from: "pages/index" }, optional: ["session_from"] },
   { deed: "card", kinds: MINI, icon: "card", fields: { title: "Order 42", page_path: "pages/order?id=42" } },
@@ -36,7 +36,7 @@ const DEEDS = [
 /** @param {import("./phone.js").Phone} phone */
 export function makePanel(phone) {
   const panel = make("div", { class: "deeds", role: "group", "aria-label": say("deeds.of", { name: phone.name }) });
-  const allowed = DEEDS.filter((deed) => deed.kinds.includes(model.account.kind));
+  const allowed = USER_ACTIONS.filter((deed) => deed.kinds.includes(model.account.kind));
   panel.append(...allowed.map((deed) => (deed.deed === "picture" ? pictureTile(phone) : tile(deed, phone, panel))));
   panel.addEventListener("keydown", (event) => event.key === "Escape" && phone.closePanel());
   return panel;

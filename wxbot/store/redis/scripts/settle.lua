@@ -1,26 +1,26 @@
--- ARGV: openid, owner, fence, seq, verdict, now, go_on (1 or 0), typing_until, sent, sent_at, unsent, reason, retry_at,
+-- ARGV: openid, owner, fence, seq, status, now, go_on (1 or 0), typing_until, sent, sent_at, unsent, reason, retry_at,
 --       state, budget (left, until), hand-over (until, agent): '' leaves each of them as it is,
 --       seen milliseconds, dead letter milliseconds, idle milliseconds, state milliseconds
 -- Returns the next message if the conversation is still its owner's, else nothing.
-local openid, owner, fence, seq, verdict, now, go_on, typing_until, sent, sent_at, unsent, reason, retry_at, state,
+local openid, owner, fence, seq, status, now, go_on, typing_until, sent, sent_at, unsent, reason, retry_at, state,
   left, budget_until, handed_over_until, agent, seen_ms, dead_ms, idle_ms, state_ms = unpack(ARGV)
 if not is_held(openid, owner, fence) then return LOST end
 
 local function close(dedup)
   local key = message(openid, dedup)
-  if verdict == 'answered' then
+  if status == 'done' then
     -- A trace stays for a while, so that a redelivery is known; what the user wrote does not.
     redis.call('ZREM', queue(openid), dedup)
     redis.call('SET', key, seq, 'PX', seen_ms)
     return
   end
   redis.call('HSET', key, 'sent', sent, 'unsent', unsent, 'reason', reason)
-  if verdict == 'dead' then
+  if status == 'dead' then
     redis.call('ZREM', queue(openid), dedup)
     redis.call('HSET', key, 'died_at', now, 'openid', openid, 'dedup', dedup)
     redis.call('PEXPIRE', key, dead_ms)
     redis.call('ZADD', prefix .. 'dead', seq, openid .. ':' .. dedup)
-  elseif verdict == 'back' then
+  elseif status == 'released' then
     redis.call('HINCRBY', key, 'attempts', -1)
   end
 end
@@ -36,11 +36,11 @@ redis.call('HSET', key, unpack(facts))
 if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
 keep_state(key, state)
 
-if go_on == '1' and (verdict == 'answered' or verdict == 'dead') then
+if go_on == '1' and (status == 'done' or status == 'dead') then
   local pending = next_pending(openid)
   if pending then return pending end
 end
-if verdict == 'later' then
+if status == 'retry' then
   offer(openid, retry_at)
 elseif redis.call('EXISTS', queue(openid)) == 1 then
   offer(openid, now)

@@ -139,7 +139,7 @@ def test_the_bot_comes_back_when_nobody_took_the_user_for_half_an_hour(
 
 def test_the_user_can_have_the_bot_back(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
     alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock, hand_back_words="robot, 返回"):
+    with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock, resume_words="robot, 返回"):
         alice.says("人工").wait()
         alice.says(" Robot ").wait()
         alice.waits_for("answer to  Robot ")
@@ -264,7 +264,7 @@ def waits_until_handed_over(bot: Bot, user: User) -> None:
     """Until what a handler asked for is kept."""
     engine = bot._running()
     for _ in range(1000):
-        kept = engine._loop.run(engine.store.hand_overs(bot.appid, bot.clock.now(), 10), 5)
+        kept = engine._loop.run(engine.store.handovers(bot.appid, bot.clock.now(), 10), 5)
         if user.openid in {key.openid for key, _ in kept}:
             return
         engine._loop.run(asyncio.sleep(0.01), 1)

@@ -28,8 +28,8 @@ def talker() -> Plugin:  # noqa: C901 - a list of handlers
 
     @plugin.text("left?")
     async def left(ctx: Context) -> AsyncIterator[str]:
-        yield f"{ctx.budget.left} left"
-        yield f"{ctx.budget.left} left"
+        yield f"{ctx.quota.remaining} left"
+        yield f"{ctx.quota.remaining} left"
 
     @plugin.text("book")
     async def book(ctx: Context) -> str:
@@ -48,7 +48,7 @@ def talker() -> Plugin:  # noqa: C901 - a list of handlers
 
     @plugin.event("user_enter_tempsession")
     async def greet(ctx: Context) -> str:
-        return f"welcome, {ctx.budget.left} left"
+        return f"welcome, {ctx.quota.remaining} left"
 
     @plugin.fallback
     async def echo(ctx: Context) -> str:
@@ -214,9 +214,9 @@ def test_what_was_sent_before_a_restart_counts(clock: ManualClock, tmp_path: Pat
             alice.says("eight")
             alice.waits_for("part 5\npart 6\npart 7\npart 8")
         with bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock) as bot:
-            budget = bot._running().budget(bot_key(bot, alice.openid))
-            assert budget is not None
-            assert (budget.left, round(budget.until - clock.now())) == (0, 48 * 3600)
+            quota = bot._running().quota(bot_key(bot, alice.openid))
+            assert quota is not None
+            assert (quota.remaining, round(quota.expires_at - clock.now())) == (0, 48 * 3600)
     assert wechat.violations == []
 
 
@@ -288,11 +288,11 @@ def test_an_offer_that_was_declined_is_not_pushed_on_the_user(clock: ManualClock
         alice.says("book")
         alice.waits_for(lambda seen: seen.endswith(HINT))
         wechat.faults.fail("send", 45047)
-        alice.says("untold").wait()
+        alice.says("unannounced").wait()
         log.waits_for("kept for the user")
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
-        assert replies(alice)[5:] == ["answer to untold", "answer to hi"]
+        assert replies(alice)[5:] == ["answer to unannounced", "answer to hi"]
         alice.says("继续")
         alice.waits_for(lambda seen: SENTENCE in seen, times=9)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stories.support import Log, bot_for, bot_key, replies
-from wxbot import Context, ImageReply, NotNow, Plugin, ReplyRefused, VoiceReply
+from wxbot import Context, ImageReply, InvalidReply, Plugin, SendNotAllowed, VoiceReply
 from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import PICTURE
@@ -80,7 +80,7 @@ def test_it_waits_for_the_answer_that_is_being_given(wechat: FakeWeChat, bot: Bo
 
 
 def test_to_somebody_who_never_wrote_nothing_can_be_sent(wechat: FakeWeChat, bot: Bot) -> None:
-    with pytest.raises(NotNow, match="must write to the account first"):
+    with pytest.raises(SendNotAllowed, match="must write to the account first"):
         asyncio.run(bot.send(wechat.user("alice").openid, "hello"))
 
 
@@ -89,7 +89,7 @@ def test_after_48_hours_the_user_must_write_again(wechat: FakeWeChat, bot: Bot, 
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
     clock.turn(48 * 3600)
-    with pytest.raises(NotNow, match="over"):
+    with pytest.raises(SendNotAllowed, match="over"):
         asyncio.run(bot.send(alice.openid, "hello"))
     assert replies(alice) == ["answer to hi"]
 
@@ -102,26 +102,26 @@ def test_it_counts_against_the_five(wechat: FakeWeChat, bot: Bot) -> None:
         asyncio.run(bot.send(alice.openid, f"message {number}"))
         alice.waits_for(f"message {number}")
         waits_until_settled(bot, alice.openid, 3 - number)
-    with pytest.raises(NotNow, match="are sent"):
+    with pytest.raises(SendNotAllowed, match="are sent"):
         asyncio.run(bot.send(alice.openid, "one too many"))
 
 
 def waits_until_settled(bot: Bot, openid: str, left: int) -> None:
     engine, user = bot._running(), bot_key(bot, openid)
     for _ in range(1000):
-        budget = engine.budget(user)
-        if budget is not None and budget.left == left:
+        quota = engine.quota(user)
+        if quota is not None and quota.remaining == left:
             return
         engine._loop.run(asyncio.sleep(0.01), 1)
-    raise AssertionError(f"{engine.budget(user)} is left, not {left} messages")
+    raise AssertionError(f"{engine.quota(user)} is left, not {left} messages")
 
 
 def test_what_cannot_be_sent_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
-    with pytest.raises(ReplyRefused, match=r"Mini Program.* 'voice'"):
+    with pytest.raises(InvalidReply, match=r"Mini Program.* 'voice'"):
         asyncio.run(bot.send(alice.openid, VoiceReply("MEDIA")))
-    with pytest.raises(ReplyRefused, match="empty"):
+    with pytest.raises(InvalidReply, match="empty"):
         asyncio.run(bot.send(alice.openid, " "))
 
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_sent_is_refused_at_once(wechat: FakeWeChat, bot: Bot) ->
     [(5, "", "int is neither a text nor a reply"), (None, "", "NoneType"), ("hi", 5, "key"), ("hi", "k" * 129, "key")],
 )
 def test_nonsense_is_refused_at_once(bot: Bot, wechat: FakeWeChat, reply: Any, key: Any, words: str) -> None:
-    with pytest.raises(ReplyRefused, match=words):
+    with pytest.raises(InvalidReply, match=words):
         asyncio.run(bot.send(wechat.user("alice").openid, reply, key=key))
 
 
@@ -193,7 +193,7 @@ def test_another_system_sends_what_wechats_own_call_takes(wechat: FakeWeChat, bo
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
     status, said = post(wechat, text_for(alice.openid, "your parcel is there 📦"), Idempotency_Key="parcel-42")
-    assert (status, said) == (202, {"kept_as": "parcel-42"})
+    assert (status, said) == (202, {"id": "parcel-42"})
     alice.waits_for("your parcel is there 📦")
 
 

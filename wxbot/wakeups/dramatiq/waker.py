@@ -20,7 +20,7 @@ import dramatiq
 
 from wxbot.errors import StoreUnavailable
 from wxbot.store.records import Claim, ConversationKey
-from wxbot.wakeups.dramatiq.broker import RETRY_SECONDS, HintBroker, Outage
+from wxbot.wakeups.dramatiq.broker import RETRY_SECONDS, Outage, WakeupBroker
 
 log = logging.getLogger("wxbot.hints")
 
@@ -61,7 +61,7 @@ def to_message(key: ConversationKey, interacted_at: float) -> dramatiq.Message[N
     return dramatiq.Message(queue_name=queue_name(key.appid), actor_name=ACTOR, args=(), kwargs=said, options={})
 
 
-def read_hint(said: Mapping[str, object], appid: str) -> tuple[ConversationKey, float]:
+def read_wakeup(said: Mapping[str, object], appid: str) -> tuple[ConversationKey, float]:
     """What a message says. Raises ValueError if that is nothing we know, or for another account."""
     if said.get("v") != VERSION:
         raise ValueError(f"their version is {said.get('v')!r:.20}, ours {VERSION}")
@@ -87,7 +87,7 @@ class DramatiqWaker:
     with a push. The broker is the waker's own, and closed with it.
     """
 
-    def __init__(self, broker: HintBroker, appid: str) -> None:
+    def __init__(self, broker: WakeupBroker, appid: str) -> None:
         self._broker = broker
         self._queue_name = queue_name(appid)
         self._hints: SimpleQueue[_Hint | None] = SimpleQueue()  # None means stop
@@ -151,7 +151,7 @@ class DramatiqWaker:
             self._probe()
             self._proved.set()
             while (hint := self._next()) is not None:
-                self._hand_over(hint)
+                self._handover(hint)
             if not self._closing.is_set():
                 self._broker.leave(self._queue_name)
         finally:
@@ -166,7 +166,7 @@ class DramatiqWaker:
                 return self._hints.get(timeout=max(0.0, self._probe_at - time.monotonic()))
         return None
 
-    def _hand_over(self, hint: _Hint) -> None:
+    def _handover(self, hint: _Hint) -> None:
         message = to_message(hint.key, hint.interacted_at)
         while not self._crowded and time.monotonic() - hint.since < STALE_SECONDS:
             if self._try(lambda: self._broker.enqueue(message)) or self._closing.wait(RETRY_SECONDS):
@@ -197,7 +197,7 @@ class DramatiqWaker:
         return True
 
 
-class HintReader:
+class WakeupReader:
     """Follows the account's hints: has ``adopt`` look after each conversation they name.
 
     ``adopt`` may block, and should while the process has no room: a process follows ``threads`` hints at a time and
@@ -205,7 +205,7 @@ class HintReader:
     is the reader's own, and closed with it.
     """
 
-    def __init__(self, broker: HintBroker, appid: str, adopt: Adopt, threads: int = THREADS) -> None:
+    def __init__(self, broker: WakeupBroker, appid: str, adopt: Adopt, threads: int = THREADS) -> None:
         self._broker = broker
         self._appid = appid
         self._adopt = adopt
@@ -252,7 +252,7 @@ class HintReader:
 
     def _follow(self, *rest: object, **said: object) -> None:
         try:
-            key, interacted_at = read_hint(said, self._appid)
+            key, interacted_at = read_wakeup(said, self._appid)
         except ValueError as error:
             self._drop(str(error))
             return
@@ -269,7 +269,7 @@ class HintReader:
             log.info("hints are dropped, the sweep finds their messages: %s", reason)
 
 
-def _abort(broker: HintBroker, threads: Sequence[Thread]) -> None:
+def _abort(broker: WakeupBroker, threads: Sequence[Thread]) -> None:
     """Make an end of what still waits for a broker that hangs, as far as that can be done."""
     limit = time.monotonic() + ABORT_SECONDS
     while any(thread.is_alive() for thread in threads) and time.monotonic() < limit:

@@ -7,16 +7,16 @@ PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate run test screenshots servers test-scaleout check bench clean
+.PHONY: help demo playground run test screenshots servers test-scaleout check bench clean
 
 help:  ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 demo: .venv/runtime  ## A scripted conversation between a fake WeChat and the bot, with a verdict (about a minute)
-	$(BIN)/python -m wxbot simulate --demo
+	$(BIN)/python -m wxbot playground --demo
 
-simulate: .venv/runtime  ## A WeChat on your desk: a web page to try the bot on
-	$(BIN)/python -m wxbot simulate
+playground: .venv/runtime  ## Start a local WeChat simulator: a web page where you chat with your bot
+	$(BIN)/python -m wxbot playground
 
 run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: docs/configuration.md)
 	$(BIN)/python -m wxbot run

@@ -117,7 +117,7 @@ def test_it_follows_the_simulators_clock(file: Path, stands_still: None) -> None
     theirs = LeapingClock(file)
     ours = [MovedClock(file), MovedClock(file)]
     for _ in range(3):
-        theirs.forward(10.1)
+        theirs.advance(10.1)
         assert [each.now() for each in ours] == [theirs.now()] * 2
 
 
@@ -126,11 +126,11 @@ def test_a_timer_rings_after_a_leap_and_not_before(file: Path, stands_still: Non
         ours, theirs = MovedClock(file), LeapingClock(file)
         rang, last = asyncio.Event(), asyncio.Event()
         ours.call_later(HOUR, rang.set)
-        theirs.forward(HOUR - 1)
+        theirs.advance(HOUR - 1)
         ours.call_later(0, last.set)
         await asyncio.wait_for(last.wait(), 10)
         assert not rang.is_set()
-        theirs.forward(1)
+        theirs.advance(1)
         await asyncio.wait_for(rang.wait(), 10)
 
     asyncio.run(story())
@@ -157,7 +157,7 @@ def test_a_timer_that_was_called_off_does_not_ring(file: Path, stands_still: Non
         ours.call_later(HOUR, done.set)
         await asyncio.sleep(0)
         cancelled[1].cancel()
-        theirs.forward(HOUR)
+        theirs.advance(HOUR)
         await asyncio.wait_for(done.wait(), 10)
         cancelled[1].cancel()
         assert rang == []

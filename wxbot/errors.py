@@ -7,7 +7,8 @@
     ├── PluginError            a plugin broke its contract; names plugin and function
     ├── InvalidReply           a reply that cannot be sent as it is; names its kind or file, and the limit
     ├── SendNotAllowed                 this user may not be written to now; says since when and why
-    ├── InvalidPush            a push that must not be believed; becomes a 4xx
+    ├── InvalidRequest         an HTTP request that is refused; becomes a 4xx
+    │   └── InvalidPush        a push that is not genuine or cannot be read
     ├── ReplyNotReady             the answer to a push is not ready; WeChat asks again
     ├── StoreUnavailable       the store cannot promise anything now; becomes a 500
     │   └── IncompleteCopy           what it holds of the account is half a copy, and nobody may work it
@@ -61,16 +62,20 @@ class SendNotAllowed(WxbotError):
     """WeChat does not let this user be written to now: they must do something first. Nothing was sent."""
 
 
-class InvalidPush(WxbotError):
-    """A push that is not to be believed or cannot be read: answered with ``status`` and ``reason``.
+class InvalidRequest(WxbotError):
+    """An HTTP request that is refused: the response has ``status`` and ``reason``.
 
-    ``reason`` is one line, safe to log and to answer with.
+    ``reason`` is one line without a secret, which may be logged and sent to the client.
     """
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
+
+
+class InvalidPush(InvalidRequest):
+    """A push that is not from WeChat, not for this account, or that cannot be read."""
 
 
 class ReplyNotReady(WxbotError):

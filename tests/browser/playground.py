@@ -1,4 +1,4 @@
-"""``python -m wxbot simulate`` with its page, as a person starts it, in a folder of its own."""
+"""``python -m wxbot playground`` with its page, as a person starts it, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Playground:
                 sys.executable,
                 "-m",
                 "wxbot",
-                "simulate",
+                "playground",
                 "--port",
                 "0",
                 "--plugins",

@@ -254,7 +254,7 @@ def test_every_problem_of_every_section_comes_in_one_report(town: Town, command:
 
 
 def test_the_simulator_has_an_account_of_its_own(town: Town) -> None:
-    command = [sys.executable, "-m", "wxbot", "simulate", "--console"]
+    command = [sys.executable, "-m", "wxbot", "playground", "--console"]
     said = subprocess.run(
         command, cwd=ROOT, env=town.environment, input="hello\n", capture_output=True, text=True, timeout=60
     )
@@ -359,7 +359,7 @@ def is_ready(port: int) -> bool:
 
 
 def test_the_simulator_plays_what_is_written(shell: Shell) -> None:
-    command = [sys.executable, "-m", "wxbot", "simulate", "--console"]
+    command = [sys.executable, "-m", "wxbot", "playground", "--console"]
     written = "hello\n/image\n/user bob\nslow 1\n/nonsense\n/busy\nagain\n/seen\n"
     said = subprocess.run(
         command, cwd=ROOT, env=shell.environment, input=written, capture_output=True, text=True, timeout=60

@@ -41,7 +41,7 @@ class Stage:
         """Turn the clock once somebody waits for it."""
         await settle()
         assert self.clock.timers, "nobody waits"
-        self.clock.turn(seconds)
+        self.clock.advance(seconds)
         await settle()
 
 
@@ -434,7 +434,7 @@ def test_the_time_between_steps_is_not_the_handlers() -> None:
     async def play(stage: Stage) -> str:
         run = stage.run(asynchronous_generator)
         await run.next()
-        stage.clock.turn(LIMIT * 5)
+        stage.clock.advance(LIMIT * 5)
         step = await run.next()
         await run.close()
         assert isinstance(step.reply, TextReply)

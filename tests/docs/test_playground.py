@@ -31,7 +31,7 @@ def transcripts(document: Path) -> list[Block]:
 @both
 def test_the_options_are_those_of_the_command(document: Path) -> None:
     told = [word.split()[0] for row in rows(document) for word in code_words(row[0]) if word.startswith("--")]
-    options = [option for parameter in main.commands["simulate"].params for option in parameter.opts]
+    options = [option for parameter in main.commands["playground"].params for option in parameter.opts]
     assert sorted(told) == sorted(options)
 
 

@@ -86,7 +86,7 @@ def test_kinds_are_wechats_msgtypes() -> None:
         *("text", "image", "voice", "video", "music"),
         *("news", "link", "miniprogrampage", "msgmenu", "mpnewsarticle"),
     }
-    assert all(kind == reply.kind for kind, reply in KINDS.items())
+    assert all(kind == reply.msg_type for kind, reply in KINDS.items())
 
 
 @pytest.mark.parametrize("reply", KINDS.values())

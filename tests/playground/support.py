@@ -176,4 +176,4 @@ def played(transcript: Transcript, store: Path, *plugins: Plugin, **choices: Any
     with world(
         store, *plugins, mode=transcript.mode, format=transcript.format, account_kind=transcript.account_kind
     ) as (wechat, clock):
-        return play(transcript, wechat, clock.forward, **choices)
+        return play(transcript, wechat, clock.advance, **choices)

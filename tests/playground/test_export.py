@@ -96,7 +96,7 @@ def test_two_users() -> None:
         amy.says("你好").wait()
         amy.waits_for("你好")
         assert amy.saw[:3] == ["Typing", "CancelTyping", "你好"]
-        clock.forward(31)
+        clock.advance(31)
         wechat.faults.fail("send", errcode=-1, times=1)
         amy_push_2 = amy.enters("shop")
         amy_push_2.redeliver()

@@ -358,7 +358,7 @@ def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClo
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     assert phone.caller.typing(phone.alice, "CancelTyping") == 0
-    clock.turn(31)
+    clock.advance(31)
     assert phone.caller.typing(phone.alice) == 45080
     needless, late = phone.rows[-2:]
     assert (needless["needless"], needless["violation"], needless["errcode"]) == (True, True, 0)
@@ -421,13 +421,13 @@ def test_there_is_no_row_before_the_first_or_after_the_last(wechat: FakeWeChat) 
 
 def test_how_a_user_stands(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
-    clock.turn(2)
+    clock.advance(2)
     phone.does(lambda user: user.says("hi"))
     assert phone.caller.typing(phone.alice) == 0
     state = user_state(phone.wechat, phone.alice, phone.began, follows=True)
     assert (state["window_until"], state["typing_until"]) == (32.0, 17.0)
     assert (state["replies_left"], state["replies_until"]) == (5, 172802.0)
-    clock.turn(1)
+    clock.advance(1)
     assert phone.caller.sends(phone.alice, "hi") == 0
     state = user_state(phone.wechat, phone.alice, phone.began, follows=False)
     assert (state["window_until"], state["typing_until"], state["replies_left"]) == (33.0, None, 4)
@@ -439,7 +439,7 @@ def test_how_a_user_stands(wechat: FakeWeChat, clock: ManualClock) -> None:
 
 def test_an_answer_in_time(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
-    clock.turn(1)
+    clock.advance(1)
     phone.does(lambda user: user.says("hi"))
     assert phone.lanes() == {
         "user": [(1.0, 1.0, "hi")],
@@ -449,19 +449,19 @@ def test_an_answer_in_time(wechat: FakeWeChat, clock: ManualClock) -> None:
         "reply": [],
         "refused": [],
     }
-    clock.turn(0.5)
+    clock.advance(0.5)
     phone.caller.typing(phone.alice)
-    clock.turn(2)
+    clock.advance(2)
     assert phone.lanes()["typing"] == [(1.5, None, "Typing")]
     assert phone.lanes()["work"] == [(1.0, None, "hi")]
     phone.caller.sends(phone.alice, "hello")
-    clock.turn(1)
+    clock.advance(1)
     lanes = phone.lanes()
     assert lanes["typing"] == [(1.5, 3.5, "Typing")]
     assert lanes["work"] == [(1.0, 3.5, "hi")]
     assert lanes["reply"] == [(3.5, 3.5, "hello")]
     assert lanes["window"] == [(1.0, 3.5, "hi"), (3.5, None, "hello")]
-    clock.turn(30)
+    clock.advance(30)
     assert phone.lanes()["window"][-1] == (3.5, 33.5, "hello")
 
 
@@ -469,15 +469,15 @@ def test_an_indicator_that_ends_by_time_and_is_shown_again(wechat: FakeWeChat, c
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     phone.caller.typing(phone.alice)
-    clock.turn(15)
+    clock.advance(15)
     assert phone.lanes()["typing"] == [(0.0, 15.0, "Typing")]
-    clock.turn(1)
+    clock.advance(1)
     phone.caller.typing(phone.alice)
-    clock.turn(2)
+    clock.advance(2)
     phone.caller.typing(phone.alice, "CancelTyping")
-    clock.turn(1)
+    clock.advance(1)
     assert phone.lanes()["typing"] == [(0.0, 15.0, "Typing"), (16.0, 18.0, "Typing")]
-    clock.turn(60)
+    clock.advance(60)
     assert phone.lanes()["window"] == [(0.0, 30.0, "hi")]
     assert phone.lanes()["work"] == [(0.0, 18.0, "hi")]
 
@@ -485,11 +485,11 @@ def test_an_indicator_that_ends_by_time_and_is_shown_again(wechat: FakeWeChat, c
 def test_work_on_two_messages(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("one"))
-    clock.turn(2)
+    clock.advance(2)
     phone.caller.sends(phone.alice, "1")
-    clock.turn(2)
+    clock.advance(2)
     phone.does(lambda user: user.says("two"))
-    clock.turn(3)
+    clock.advance(3)
     phone.caller.sends(phone.alice, "2")
     assert phone.lanes()["work"] == [(0.0, 2.0, "one"), (4.0, 7.0, "two")]
 
@@ -497,16 +497,16 @@ def test_work_on_two_messages(wechat: FakeWeChat, clock: ManualClock) -> None:
 def test_work_nobody_hears_of_is_taken_for_done_after_a_while(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
-    clock.turn(29)
+    clock.advance(29)
     assert phone.lanes()["work"] == [(0.0, None, "hi")]
-    clock.turn(1)
+    clock.advance(1)
     assert phone.lanes()["work"] == [(0.0, 0.0, "hi")]
 
 
 def test_calls_that_were_refused(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
-    clock.turn(30)
+    clock.advance(30)
     assert phone.caller.typing(phone.alice) == 45080
     ((at, to, label),) = phone.lanes()["refused"]
     assert (at, to) == (30.0, 30.0)
@@ -526,9 +526,9 @@ def test_a_push_nobody_took_is_no_work(wechat: FakeWeChat, bot: Receiver) -> Non
 def test_who_leaves_shuts_the_window(official: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(official)
     phone.does(lambda user: user.says("hi"))
-    clock.turn(4)
+    clock.advance(4)
     phone.does(lambda user: user.leaves())
-    clock.turn(50)
+    clock.advance(50)
     assert phone.lanes()["window"] == [(0.0, 4.0, "hi")]
 
 

@@ -104,7 +104,7 @@ def test_what_the_bot_does_passes(tmp_path: Path) -> None:
 def test_a_recording_plays_again(tmp_path: Path) -> None:
     with world(tmp_path / "db") as (wechat, clock):
         recorder = Recorder(wechat)
-        assert play(ALL_SORTS, wechat, clock.forward) == []
+        assert play(ALL_SORTS, wechat, clock.advance) == []
         deeds = recorder.transcript()
     assert played(read(write(deeds)), tmp_path / "again") == []
 
@@ -212,17 +212,17 @@ def test_a_push_that_is_not_acknowledged(tmp_path: Path) -> None:
     with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: (500, b"")) as bot:
         wechat.callback_url, wechat.tries = bot.url, 1
         notice = Sees("amy", ("[该小程序客服暂时无法提供服务，请稍后再试]",))
-        problems = play(of(Says("amy", "a"), notice), wechat, clock.forward)
+        problems = play(of(Says("amy", "a"), notice), wechat, clock.advance)
     assert problems == ["the push <Push 'a', 1 attempt(s), done=True> of amy was not acknowledged: refused (HTTP 500)"]
 
 
 def test_a_push_that_goes_nowhere_or_hangs(tmp_path: Path) -> None:
     with world(tmp_path / "db", bot=False) as (wechat, clock):
-        (problem,) = play(of(Says("amy", "a")), wechat, clock.forward)
+        (problem,) = play(of(Says("amy", "a")), wechat, clock.advance)
         assert problem.endswith("of amy was never delivered: is there a callback URL?")
     with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: None) as bot:
         wechat.callback_url = bot.url
-        (problem,) = play(of(Says("amy", "a")), wechat, clock.forward, patience=0.2)
+        (problem,) = play(of(Says("amy", "a")), wechat, clock.advance, patience=0.2)
         assert problem.endswith("of amy is still under way")
 
 
@@ -246,9 +246,9 @@ def test_the_indicator_is_waited_for(tmp_path: Path) -> None:
         amy.says("a").wait()
         with wechat.memory.changed:
             wechat.platform.typing(amy.openid, "Typing")
-        clock.forward(14.5)
+        clock.advance(14.5)
         began = time.monotonic()
-        assert play(of(), wechat, clock.forward, settle=0.01) == []
+        assert play(of(), wechat, clock.advance, settle=0.01) == []
         assert 0.2 < time.monotonic() - began < 10
 
 

@@ -54,7 +54,7 @@ def test_a_conversation_of_two(tmp_path: Path) -> None:
         bob.says("b").wait()
         bob.waits_for("b")
         recorder.note(Forward(31))
-        clock.forward(31)
+        clock.advance(31)
         amy.says("story")
         amy.waits_for("two")
         transcript = recorder.transcript()

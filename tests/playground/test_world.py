@@ -158,7 +158,7 @@ def test_a_leap_reaches_the_bot_in_its_process(project: Path, plugins: str, tmp_
             alice.says("slow 1.5")
             alice.waits_until_typing()
             calls = len(alice.calls)
-            world.clock.forward(31)
+            world.clock.advance(31)
             alice.waits_for(lambda seen: seen == "late", times=alice.saw.count("late") + 1)
             assert "Typing" not in [record.what for record in alice.calls[calls:]]
         assert world.wechat.violations == []
@@ -374,7 +374,7 @@ def test_many_worlds_one_after_the_other_leave_no_threads(tmp_path: Path) -> Non
 def simulate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("WXBOT_", "TARGET_"))}
     return subprocess.run(
-        [sys.executable, "-m", "wxbot", "simulate", *words],
+        [sys.executable, "-m", "wxbot", "playground", *words],
         cwd=folder,
         env={**bare, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)},
         capture_output=True,
@@ -395,7 +395,7 @@ def test_a_transcript_on_the_command_line(project: Path, plugins: str) -> None:
     assert said.returncode == 1
     assert "story.yaml: the bot answered otherwise:" in said.stdout
     assert '"bye"' in said.stdout
-    assert not list(project.glob("wxbot-simulate-*"))
+    assert not list(project.glob("wxbot-playground-*"))
 
 
 @pytest.mark.parametrize(

@@ -316,7 +316,7 @@ def test_words_win_over_patterns_in_one_registration(shop: Plugin) -> None:
     shop.text(re.compile("h."), "hi")(status)
     choice = choose(text("hi"), shop)
     assert choice is not None
-    assert choice.context.found is None
+    assert choice.context._match is None
 
 
 def test_no_words_mean_every_text_and_nothing_else(shop: Plugin) -> None:
@@ -372,7 +372,7 @@ def test_a_match_of_one_plugin_is_not_seen_by_another() -> None:
     two.text("hi")(hours)
     choice = choose(text("hi"), one, two)
     assert choice is not None
-    assert (choice.context.plugin, choice.context.found) == ("two", None)
+    assert (choice.context.plugin, choice.context._match) == ("two", None)
 
 
 # -- predicates

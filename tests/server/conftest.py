@@ -40,7 +40,7 @@ def open_door(folder: Path, mode: Mode = "safe", form: Format = "json", **choice
 
     @plugin.fallback
     async def hear(ctx: Context) -> str:
-        kind = ctx.message.kind if isinstance(ctx.message, UnknownMessage) else type(ctx.message).__name__
+        kind = ctx.message.msg_type if isinstance(ctx.message, UnknownMessage) else type(ctx.message).__name__
         handled.append(kind)
         return f"heard {kind} {ctx.text}".strip()
 

@@ -102,7 +102,7 @@ class Move:
 
     def time_passes(self, seconds: float) -> float:
         for clock, place in ((self.old_clock, self.here), (self.new_clock, self.there)):
-            clock.turn(seconds)
+            clock.advance(seconds)
             place.time_passes(seconds)
         return self.new_clock.now()
 

@@ -113,8 +113,8 @@ def test_any_inbox_behaves_the_same_after_it_was_copied(move: Move) -> None:
             lives[0].live(step)
         lives[0].now += LEASE
         lives[1].now = lives[0].now
-        move.old_clock.turn(lives[0].now - NOW)
-        move.new_clock.turn(lives[0].now - NOW)
+        move.old_clock.advance(lives[0].now - NOW)
+        move.new_clock.advance(lives[0].now - NOW)
         move.copies()
         assert lives[1].tell() == lives[0].tell()
 
@@ -245,7 +245,7 @@ def test_nothing_changes_where_it_is_copied_from(move: Move) -> None:
 
 def test_clocks_that_differ(move: Move) -> None:
     """Then everything is as long ago, and as far ahead, as it was."""
-    move.new_clock.turn(3600)
+    move.new_clock.advance(3600)
     move.old.accept(arrival("a"), arrival("b", BOB))
     claim = move.old.claims()
     move.old.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 60, typing_until=NOW + 9)
@@ -262,7 +262,7 @@ def test_clocks_that_differ(move: Move) -> None:
 
 
 def test_clocks_that_differ_and_human_agents(move: Move) -> None:
-    move.new_clock.turn(3600)
+    move.new_clock.advance(3600)
     move.old.accept(arrival("a", quota=Quota(5, NOW + 60)), arrival("b", BOB, handover=Handover(NOW + 90, "agent")))
     move.copies()
     later = NOW + 3600

@@ -46,7 +46,7 @@ def turn_until(clock: ManualClock, waits: Callable[[float], None], *, step: floa
         try:
             waits(0.1)
         except AssertionError:
-            clock.turn(step)
+            clock.advance(step)
         else:
             return
     waits(10.0)

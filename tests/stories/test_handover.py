@@ -129,9 +129,9 @@ def test_the_bot_comes_back_when_nobody_took_the_user_for_half_an_hour(
     alice = wechat.user("alice")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
         alice.says("人工").wait()
-        clock.turn(HALF_AN_HOUR - 1)
+        clock.advance(HALF_AN_HOUR - 1)
         alice.says("anybody?").wait()
-        clock.turn(1)
+        clock.advance(1)
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
         assert replies(alice) == ["answer to hi"]
@@ -175,7 +175,7 @@ def test_a_handler_says_for_how_long(wechat: FakeWeChat, tmp_path: Path, clock: 
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock) as bot:
         alice.says("for a minute").wait()
         waits_until_handed_over(bot, alice)
-        clock.turn(60)
+        clock.advance(60)
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
 

@@ -110,7 +110,7 @@ def goes_on_to(number: int, deliveries: Deliveries, clock: ManualClock) -> None:
     """WeChat waits for five seconds and delivers again: until delivery ``number`` is under way."""
     for n in range(1, number):
         deliveries.wait_for(n)
-        clock.turn(5)
+        clock.advance(5)
     deliveries.wait_for(number)
 
 
@@ -223,7 +223,7 @@ def test_a_delivery_that_arrives_at_another_process_waits_for_the_same_answer(
         deliveries.wait_for(1)
         with bot_for(safe, tmp_path / "wxbot.db", other.plugin, clock=clock):
             assert safe.callback_url != first_door
-            clock.turn(5)
+            clock.advance(5)
             safe.waits_until(lambda: len(push.attempts) == 1)
             thinker.goes_on.set()
             turn_until_done(push, clock, step=0.25)
@@ -248,7 +248,7 @@ def turn_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
         try:
             push.wait(0.2)
         except AssertionError:
-            clock.turn(step)
+            clock.advance(step)
         else:
             return
     push.wait()

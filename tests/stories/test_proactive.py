@@ -88,7 +88,7 @@ def test_after_48_hours_the_user_must_write_again(wechat: FakeWeChat, bot: Bot, 
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
-    clock.turn(48 * 3600)
+    clock.advance(48 * 3600)
     with pytest.raises(SendNotAllowed, match="over"):
         asyncio.run(bot.send(alice.openid, "hello"))
     assert replies(alice) == ["answer to hi"]

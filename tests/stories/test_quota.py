@@ -171,7 +171,7 @@ def test_an_answer_that_comes_after_the_minute_is_kept_for_the_next_message(
     with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock, typing=False):
         alice = wechat.user("alice")
         alice.enters().wait()
-        clock.turn(61)
+        clock.advance(61)
         a_minute_is_over.set()
         log.waits_for("kept until the user asks")
         alice.says("hi")
@@ -261,7 +261,7 @@ def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualCloc
         alice.sends_image(PICTURE).wait()
         log.waits_for("kept for the user")
         waits_until_idle(bot, alice)
-        clock.turn(4 * 86_400)
+        clock.advance(4 * 86_400)
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
         log.waits_for("a message of an earlier answer is kept as a dead letter")

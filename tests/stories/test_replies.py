@@ -100,7 +100,7 @@ def test_the_same_content_is_uploaded_once_until_its_three_days_end(stage: Stage
     for _ in range(3):
         stage.gets(ImageReply(PICTURE), "[image image.jpg]")
     assert len(stage.wechat.uploads) == 1
-    clock.turn(THREE_DAYS - 1800)  # WeChat still has it, but not for long
+    clock.advance(THREE_DAYS - 1800)  # WeChat still has it, but not for long
     stage.gets(ImageReply(PICTURE), "[image image.jpg]")
     assert len(stage.wechat.uploads) == 2
 

@@ -82,7 +82,7 @@ def test_a_handler_past_its_time_is_cancelled_and_the_user_told() -> None:
     with chat(plugin, clock=clock, handler_timeout=10, timeout_text="too slow") as user:
         user.says("wait")
         user.waits_until_typing()
-        clock.turn(10)
+        clock.advance(10)
         user.waits_for("too slow")
         assert cancelled.wait(5)
         user.says("next")
@@ -107,7 +107,7 @@ def test_a_thread_that_hangs_does_not_stop_the_others() -> None:
     with chat(plugin, clock=clock, handler_timeout=5, timeout_text="too slow", handler_threads=2) as user:
         user.says("hang")
         user.waits_until_typing()
-        clock.turn(5)
+        clock.advance(5)
         user.waits_for("too slow")
         user.says("next")
         user.waits_for("next")

@@ -190,7 +190,7 @@ def test_out_of_the_48_hours_the_answer_is_kept_for_the_next_message(desk: Desk)
         wechat.faults.fail("send", 45015)
         alice.says("hi")
         alice.waits_for_calls(3)
-        desk.clock.turn(1)
+        desk.clock.advance(1)
         alice.says("next")
         alice.waits_for("answer to next")
         assert replies(alice) == ["answer to hi", "answer to next"]
@@ -248,7 +248,7 @@ def turn_until_seen(desk: Desk, user: User, text: str) -> None:
     for _ in range(60):
         if text in user.saw:
             return
-        desk.clock.turn(1.0)
+        desk.clock.advance(1.0)
         try:
             user.waits_for(text, timeout=0.2)
         except AssertionError:

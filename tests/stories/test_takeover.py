@@ -148,7 +148,7 @@ def test_a_send_that_waited_until_another_process_had_answered_is_not_written(
         scene.turn_until("answer to two")
         assert scene.handler.runs == runs + 1, "by the second process"
         assert log.count(NOT_PERMITTED) == 0
-        scene.clock.turn(30)  # now the first one has its token
+        scene.clock.advance(30)  # now the first one has its token
         log.waits_for(NOT_PERMITTED)
         scene.first.go_on()
         alice.says("three").wait()
@@ -164,7 +164,7 @@ def test_shortly_before_its_end_a_lease_is_not_relied_on(tmp_path: Path, log: Lo
         scene.alice.says("slow").wait()
         assert scene.handler.begun.wait(10)
         scene.first.stop()  # so nothing renews the lease
-        scene.clock.turn(LEASE - left)
+        scene.clock.advance(LEASE - left)
         scene.handler.may_answer.set()
         scene.alice.waits_for("answer to slow")
         assert (log.count(ASKING) > 0) == (left < LEASE_MARGIN)
@@ -179,7 +179,7 @@ def test_a_send_that_waited_for_too_long_is_written_all_the_same_if_nobody_took_
         scene.alice.says("hi").wait()
         scene.wechat.waits_until(lambda: scene.wechat.token_fetches == 1)
         scene.first.stop()
-        scene.clock.turn(30)
+        scene.clock.advance(30)
         log.waits_for(NOT_PERMITTED)
         scene.first.go_on()
         scene.turn_until("answer to hi")

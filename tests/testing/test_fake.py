@@ -95,7 +95,7 @@ def test_the_whole_timeline_in_order(wechat: FakeWeChat, clock: ManualClock) -> 
     bot, alice, bob = Caller(wechat), wechat.user("alice"), wechat.user("bob")
     alice.says("hi")
     bot.typing(alice)
-    clock.turn(2)
+    clock.advance(2)
     bot.sends(bob, "you there?")
     told = [(record.kind, record.name, record.what, record.errcode) for record in wechat.timeline]
     assert told == [
@@ -179,7 +179,7 @@ def test_waiting_for_the_indicator_to_end_by_time(wechat: FakeWeChat, clock: Man
     waiting = threading.Thread(target=alice.waits_until_typing, args=(False,))
     waiting.start()
     wechat.waits_until(lambda: clock.timers == 1)
-    clock.turn(15)
+    clock.advance(15)
     waiting.join(5)
     assert not waiting.is_alive()
     wechat.waits_until(lambda: clock.timers == 0)

@@ -116,9 +116,9 @@ def test_after_half_an_hour_messages_come_to_the_bot_again(
 ) -> None:
     agent = wechat.agent("kf1@account")
     agent.takes(alice).wait()
-    clock.turn(1799)
+    clock.advance(1799)
     assert alice.says("to the agent").wait().n == 0
-    clock.turn(1)
+    clock.advance(1)
     assert alice.agent == ""
     assert alice.says("to the bot").wait().n == 1
     assert alice.is_queued
@@ -162,7 +162,7 @@ def test_what_an_agent_writes_takes_no_quota_but_opens_the_window(
     caller, agent = Caller(wechat), wechat.agent("kf1@account")
     alice.says("hi").wait()
     agent.takes(alice)
-    clock.turn(40)
+    clock.advance(40)
     assert caller.typing(alice) == 45080
     for n in range(3):
         agent.says(alice, str(n))
@@ -175,7 +175,7 @@ def test_what_an_agent_writes_takes_no_quota_but_opens_the_window(
 
 def test_an_agent_who_comes_is_no_interaction(alice: User, wechat: FakeWeChat, clock: ManualClock) -> None:
     alice.says("hi").wait()
-    clock.turn(30)
+    clock.advance(30)
     wechat.agent("kf1@account").takes(alice)
     assert Caller(wechat).typing(alice) == 45080
 

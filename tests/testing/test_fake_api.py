@@ -57,13 +57,13 @@ def test_a_healthy_answer(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
 def test_window_indicator_and_quota_by_the_clock(alice: User, bot: Caller, clock: ManualClock) -> None:
     assert bot.typing(alice) == 0
     assert bot.typing(alice) == 45081
-    clock.turn(15)
+    clock.advance(15)
     assert not alice.is_shown_typing
     assert bot.typing(alice) == 0
-    clock.turn(15)
+    clock.advance(15)
     assert bot.typing(alice) == 45080
     assert [bot.sends(alice, str(n)) for n in range(6)] == [0, 0, 0, 0, 0, 45047]
-    clock.turn(48 * 3600)
+    clock.advance(48 * 3600)
     bot.fetch()
     assert bot.sends(alice, "too late") == 45015
     assert alice.refused == [(45081, "Typing"), (45080, "Typing"), (45047, "send"), (45015, "send")]
@@ -111,7 +111,7 @@ def test_another_table_of_quota() -> None:
 
 def test_what_a_bot_should_not_do_is_listed(alice: User, bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
     bot.typing(alice, "CancelTyping")
-    clock.turn(30)
+    clock.advance(30)
     bot.typing(alice)
     bot.typing(alice, "Sleeping")
     assert [(record.what, record.errcode) for record in wechat.violations] == [
@@ -234,9 +234,9 @@ def test_a_call_without_a_token(alice: User, bot: Caller) -> None:
 def test_a_token_expires(alice: User, bot: Caller, clock: ManualClock) -> None:
     assert bot.classic()["expires_in"] == 7200
     bot.fetch()
-    clock.turn(7199)
+    clock.advance(7199)
     assert bot.typing(alice) != 42001
-    clock.turn(1)
+    clock.advance(1)
     assert bot.typing(alice) == 42001
 
 
@@ -245,11 +245,11 @@ def test_a_new_classic_token_replaces_the_old_one_after_five_minutes(
 ) -> None:
     old, new = bot.fetch(), bot.fetch()
     assert old != new
-    clock.turn(299)
+    clock.advance(299)
     alice.says("still there?")
     bot.token = old
     assert bot.typing(alice) == 0
-    clock.turn(1)
+    clock.advance(1)
     assert bot.typing(alice) == 40001
     bot.token = new
     assert bot.typing(alice, "CancelTyping") == 0
@@ -265,9 +265,9 @@ def test_without_overlap_the_old_classic_token_ends_at_once(alice: User, bot: Ca
 
 def test_the_stable_token_stays_until_five_minutes_before_its_end(alice: User, bot: Caller, clock: ManualClock) -> None:
     first = bot.stable()
-    clock.turn(6899)
+    clock.advance(6899)
     assert bot.stable() == {"access_token": first["access_token"], "expires_in": 301}
-    clock.turn(1)
+    clock.advance(1)
     second = bot.stable()
     assert second["access_token"] != first["access_token"]
     assert second["expires_in"] == 7200
@@ -275,7 +275,7 @@ def test_the_stable_token_stays_until_five_minutes_before_its_end(alice: User, b
     for answer in (first, second):
         bot.token = answer["access_token"]
         assert bot.typing(alice) in (0, 45081)
-    clock.turn(300)
+    clock.advance(300)
     bot.token = first["access_token"]
     assert bot.typing(alice) == 42001
 
@@ -297,11 +297,11 @@ def test_force_refresh_ends_the_old_token_but_not_twice_in_30_seconds(
     first = bot.stable()["access_token"]
     second = bot.stable(force_refresh=True)["access_token"]
     assert first != second
-    clock.turn(29)
+    clock.advance(29)
     assert bot.stable(force_refresh=True)["access_token"] == second
     bot.token = first
     assert bot.typing(alice) == 40001
-    clock.turn(1)
+    clock.advance(1)
     assert bot.stable(force_refresh=True)["access_token"] != second
 
 
@@ -309,7 +309,7 @@ def test_force_refresh_works_20_times_a_day(bot: Caller, clock: ManualClock) -> 
     tokens = {bot.stable()["access_token"]}
     for _ in range(25):
         tokens.add(bot.stable(force_refresh=True)["access_token"])
-        clock.turn(30)
+        clock.advance(30)
     assert len(tokens) == 21
 
 
@@ -317,9 +317,9 @@ def test_lifetime_can_be_set(bot: Caller, wechat: FakeWeChat, clock: ManualClock
     wechat.token_lifetime = 60
     first = bot.stable()
     assert first["expires_in"] == 60
-    clock.turn(29)
+    clock.advance(29)
     assert bot.stable()["access_token"] == first["access_token"]
-    clock.turn(1)
+    clock.advance(1)
     assert bot.stable()["access_token"] != first["access_token"]
 
 
@@ -369,9 +369,9 @@ def test_a_slow_answer_comes_when_the_clock_was_turned(
     answers: list[int] = []
     with in_the_background(lambda: answers.append(bot.typing(alice))):
         alice.waits_for("Typing")
-        clock.turn(6)
+        clock.advance(6)
         assert answers == []
-        clock.turn(1)
+        clock.advance(1)
     assert answers == [0]
     assert alice.calls[0].took == 7
 

@@ -27,10 +27,10 @@ def background() -> Iterator[Background]:
 def test_it_stands_still_until_it_is_turned() -> None:
     clock = ManualClock()
     assert clock.now() == START
-    clock.turn(2.5)
+    clock.advance(2.5)
     assert clock.now() == START + 2.5
     with pytest.raises(ValueError, match="backwards"):
-        clock.turn(-1)
+        clock.advance(-1)
 
 
 def test_timers_run_in_the_order_of_their_deadlines_each_at_its_own_time(background: Background) -> None:
@@ -42,7 +42,7 @@ def test_timers_run_in_the_order_of_their_deadlines_each_at_its_own_time(backgro
             clock.call_later(delay, lambda name=name: ran.append((name, clock.now() - START)))  # type: ignore[misc]
 
     background.run(arm())
-    clock.turn(10)
+    clock.advance(10)
     assert ran == [("early", 1.0), ("middle", 4.0), ("late", 9.0)]
     assert clock.timers == 1
 
@@ -59,7 +59,7 @@ def test_a_cancelled_timer_does_not_run_and_is_not_counted(background: Backgroun
 
     background.run(arm())
     assert clock.timers == 1
-    clock.turn(5)
+    clock.advance(5)
     assert ran == ["kept"]
     assert clock.timers == 0
 
@@ -75,7 +75,7 @@ def test_one_turn_wakes_a_sleeping_loop_as_often_as_it_should(background: Backgr
 
     background.call(lambda: asyncio.ensure_future(tick()))
     background.run(asyncio.sleep(0))
-    clock.turn(10)
+    clock.advance(10)
     assert woken == [float(second) for second in range(1, 11)]
 
 
@@ -84,7 +84,7 @@ def test_it_may_be_turned_on_the_loop_that_waits() -> None:
         clock = ManualClock()
         sleeper = asyncio.ensure_future(clock.sleep(3))
         await asyncio.sleep(0)
-        clock.turn(3)
+        clock.advance(3)
         await asyncio.wait_for(sleeper, 5)
         assert clock.timers == 0
 
@@ -98,7 +98,7 @@ def test_timers_of_a_closed_loop_are_let_go() -> None:
         clock.call_later(1.0, lambda: None)
 
     asyncio.run(arm())
-    clock.turn(2)
+    clock.advance(2)
     assert clock.timers == 0
 
 
@@ -119,7 +119,7 @@ def test_many_threads_may_use_it(background: Background) -> None:
             clock.call_later(8.0, lambda: ran.append(clock.now()))
 
     background.run(arm())
-    threads = [threading.Thread(target=clock.turn, args=(1.0,)) for _ in range(8)]
+    threads = [threading.Thread(target=clock.advance, args=(1.0,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -158,12 +158,12 @@ HOUR = 3600.0
 def test_it_is_the_real_time_until_it_leaps(stands_still: float) -> None:
     clock = LeapingClock()
     assert (clock.now(), clock.ahead) == (START, 0.0)
-    clock.forward(31)
-    clock.forward(0)
-    clock.forward(0.5)
+    clock.advance(31)
+    clock.advance(0)
+    clock.advance(0.5)
     assert (clock.now(), clock.ahead) == (START + 31.5, 31.5)
     with pytest.raises(ValueError, match="backwards"):
-        clock.forward(-1)
+        clock.advance(-1)
     assert clock.ahead == 31.5
 
 
@@ -179,10 +179,10 @@ def test_a_leap_rings_what_falls_due_by_it_and_nothing_else(background: Backgrou
         clock.call_later(HOUR, lambda: rang.append("never"))
 
     background.run(arm())
-    clock.forward(9.5)
+    clock.advance(9.5)
     background.run(_passes())
     assert rang == []
-    clock.forward(20.5)
+    clock.advance(20.5)
     assert last.wait(10)
     background.run(_passes())
     assert rang == ["early"]
@@ -203,7 +203,7 @@ def test_a_timer_rings_once(background: Background, stands_still: float) -> None
 
     background.run(arm())
     for _ in range(3):
-        clock.forward(5)
+        clock.advance(5)
     background.run(_passes())
     assert rang == [1]
 
@@ -213,7 +213,7 @@ def test_a_timer_may_be_called_off_between_the_leap_and_its_ring(stands_still: f
         clock = LeapingClock()
         rang: list[int] = []
         handle = clock.call_later(5, lambda: rang.append(1))
-        clock.forward(5)
+        clock.advance(5)
         handle.cancel()
         handle.cancel()
         await _passes()
@@ -230,13 +230,13 @@ def test_timers_of_several_loops_are_rung_from_another_thread(stands_still: floa
             loop = Background("test-loop")
             stack.callback(loop.close)
             loop.run(_arm(clock, event))
-        leaps = [threading.Thread(target=clock.forward, args=(HOUR / 10,)) for _ in range(10)]
+        leaps = [threading.Thread(target=clock.advance, args=(HOUR / 10,)) for _ in range(10)]
         for leap in leaps:
             leap.start()
         for leap in leaps:
             leap.join()
         assert clock.ahead == pytest.approx(HOUR)
-        clock.forward(1)
+        clock.advance(1)
         assert all(event.wait(10) for event in rang)
 
 
@@ -247,7 +247,7 @@ async def _arm(clock: LeapingClock, event: threading.Event) -> None:
 def test_timers_of_a_loop_that_has_ended_do_no_harm() -> None:
     clock = LeapingClock()
     asyncio.run(_arm(clock, threading.Event()))
-    clock.forward(HOUR * 2)
+    clock.advance(HOUR * 2)
 
 
 def test_who_sleeps_by_it_wakes_by_a_leap_and_by_itself() -> None:
@@ -256,7 +256,7 @@ def test_who_sleeps_by_it_wakes_by_a_leap_and_by_itself() -> None:
         sleeper = asyncio.ensure_future(clock.sleep(HOUR))
         await _passes()
         assert not sleeper.done()
-        clock.forward(HOUR)
+        clock.advance(HOUR)
         await asyncio.wait_for(sleeper, 10)
         await asyncio.wait_for(clock.sleep(0.001), 10)
         await asyncio.wait_for(clock.sleep(0), 10)
@@ -268,8 +268,8 @@ def test_it_writes_down_how_far_it_is_ahead(tmp_path: Path) -> None:
     file = tmp_path / "clock"
     clock = LeapingClock(file)
     assert float(file.read_text()) == 0.0
-    clock.forward(31)
-    clock.forward(0.001)
+    clock.advance(31)
+    clock.advance(0.001)
     assert float(file.read_text()) == clock.ahead
     assert list(tmp_path.iterdir()) == [file]
 
@@ -281,5 +281,5 @@ def test_wechat_may_live_by_it() -> None:
         alice.says("hi")
         standing = wechat.platform.standing_of(alice.openid)
         assert standing.may_send(clock.now()) == 0
-        clock.forward(48 * HOUR)
+        clock.advance(48 * HOUR)
         assert standing.may_send(clock.now()) == 45015

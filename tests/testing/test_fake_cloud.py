@@ -173,12 +173,12 @@ def test_the_token_lies_in_a_file(tokens: FakeCloud, wechat: FakeWeChat, alice: 
 
 def test_a_token_works_for_half_an_hour(tokens: FakeCloud, wechat: FakeWeChat, alice: User, clock: ManualClock) -> None:
     bot, old = Contained(tokens, wechat), tokens.token_file.read_text()
-    clock.turn(600)
+    clock.advance(600)
     new = tokens.rotate_token()
     assert tokens.token_file.read_text() == new != old
-    clock.turn(1199)
+    clock.advance(1199)
     assert bot.writes(alice, "1", cloudbase_access_token=old) == 0
-    clock.turn(1)
+    clock.advance(1)
     assert bot.writes(alice, "2", cloudbase_access_token=old) == 40001
     assert bot.writes(alice, "2", cloudbase_access_token=new) == 0
 

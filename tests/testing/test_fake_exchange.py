@@ -314,7 +314,7 @@ def test_a_push_that_is_not_answered_in_time(wechat: FakeWeChat, clock: ManualCl
     push = wechat.user("alice").says("hi")
     bot.waits_for(1)
     while not push.done:
-        clock.turn(1)
+        clock.advance(1)
     record = push_of(wechat)
     assert record.outcome == "timeout (no answer within 5 s)"
     assert record.exchange is not None

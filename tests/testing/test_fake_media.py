@@ -186,10 +186,10 @@ def test_what_bytes_are() -> None:
 
 def test_a_file_is_gone_after_three_days(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
     media_id = bot.uploads("image", PNG)["media_id"]
-    clock.turn(3 * DAY - 1)
+    clock.advance(3 * DAY - 1)
     bot.fetch()
     assert bot.downloads(media_id)[2] == PNG
-    clock.turn(1)
+    clock.advance(1)
     content_type, _, body = bot.downloads(media_id)
     assert content_type.startswith("application/json")
     assert json.loads(body)["errcode"] == 40007

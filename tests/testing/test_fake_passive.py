@@ -191,7 +191,7 @@ def test_an_answer_may_come_with_the_redelivery(
     push = alice.says("hi")
     for n in (1, 2):
         bot.waits_for(n)
-        clock.turn(5)
+        clock.advance(5)
     assert push.wait().n == 3
     assert alice.saw == ["hello"]
 

@@ -129,9 +129,9 @@ def test_without_an_answer_there_are_three_tries_of_five_seconds(
     push = alice.says("anybody?")
     for n in (1, 2, 3):
         bot.waits_for(n)
-        clock.turn(4.999)
+        clock.advance(4.999)
         assert len(push.attempts) == n - 1
-        clock.turn(0.001)
+        clock.advance(0.001)
     last = push.wait()
     assert [(one.n, one.outcome, one.at - 1_700_000_000) for one in push.attempts] == [
         (1, "timeout", 0),
@@ -151,7 +151,7 @@ def test_one_long_turn_is_as_good_as_three(alice: User, bot: Receiver, clock: Ma
     bot.waits_for(1)
     for _ in range(3):
         if not push.done:
-            clock.turn(15)
+            clock.advance(15)
     push.wait()
     assert [one.outcome for one in push.attempts] == ["timeout"] * 3
 
@@ -161,7 +161,7 @@ def test_a_late_success_on_the_third_try_is_a_success(alice: User, bot: Receiver
     push = alice.says("hello?")
     for n in (1, 2):
         bot.waits_for(n)
-        clock.turn(5)
+        clock.advance(5)
     assert push.wait().n == 3
     assert alice.saw == []
 
@@ -183,7 +183,7 @@ def test_an_answer_that_is_none_is_tried_again_when_the_five_seconds_are_over(
     bot.answer = lambda received: answer if len(bot.received) == 1 else SUCCESS
     push = alice.says("hi")
     alice.waits_for_pushes(1)
-    clock.turn(5)
+    clock.advance(5)
     push.wait()
     assert [(one.n, one.outcome) for one in push.attempts] == [(1, "refused"), (2, "success")]
     assert why in push.attempts[0].why
@@ -228,7 +228,7 @@ def test_a_redelivery_is_the_same_push_freshly_signed_and_no_interaction(
 ) -> None:
     push = alice.says("hi")
     push.wait()
-    clock.turn(31)
+    clock.advance(31)
     again = push.redeliver()
     again.wait()
     first, second = bot.received
@@ -261,7 +261,7 @@ def test_a_push_without_an_answer_keeps_the_next_one_back_for_one_try(
     quick = alice.says("quick")
     bot.waits_for(1)
     assert not quick.done
-    clock.turn(5)
+    clock.advance(5)
     assert quick.wait().outcome == "success"
 
 
@@ -345,7 +345,7 @@ def test_an_encrypted_passive_text_of_an_official_account(clock: ManualClock, bo
         bot.answer = answer
         assert alice.says("hi").wait().outcome == "success"
         assert alice.saw == ["你好"]
-        clock.turn(29)
+        clock.advance(29)
         assert Caller(wechat).typing(alice) == 0
 
 

@@ -168,7 +168,7 @@ def test_a_file_that_is_gone_cannot_be_sent() -> None:
     with FakeWeChat(clock) as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
         media_id = bot.uploads("image", PICTURE)["media_id"]
-        clock.turn(3 * 24 * 3600)
+        clock.advance(3 * 24 * 3600)
         alice.says("hi")
         bot.fetch()
         assert bot.sends_kind(alice, "image", {"media_id": media_id}) == 40007

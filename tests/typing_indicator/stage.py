@@ -66,7 +66,7 @@ class Stage:
     def turn(self, seconds: float) -> None:
         """Time passes, once the bot rests."""
         self.rests()
-        self.clock.turn(seconds)
+        self.clock.advance(seconds)
 
     def ends(self) -> None:
         """The bot finishes what it is at, and stops: nothing more will happen."""
@@ -74,7 +74,7 @@ class Stage:
         stopping.start()
         stopping.join(PATIENCE)
         if stopping.is_alive():
-            self.clock.turn(self.bot.drain_seconds)
+            self.clock.advance(self.bot.drain_seconds)
             stopping.join(PATIENCE)
             raise AssertionError("the bot did not come to an end by itself")
 

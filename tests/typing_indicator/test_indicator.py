@@ -129,7 +129,7 @@ class Scene:
     async def turn(self, seconds: float) -> None:
         """Time passes; from another thread, so that each timer runs at its own moment."""
         await self.rest()
-        await asyncio.to_thread(self.clock.turn, seconds)
+        await asyncio.to_thread(self.clock.advance, seconds)
         await self.rest()
 
     async def rest(self) -> None:
@@ -745,7 +745,7 @@ async def test_without_the_store_there_is_no_typing_until_it_is_back(s: Scene) -
     await s.answers()
 
 
-@scene(state=TypingState(START, START + 6, doubtful=True))
+@scene(state=TypingState(START, START + 6, uncertain=True))
 async def test_what_an_earlier_owner_may_have_shown_is_ended_before_ours(s: Scene) -> None:
     s.indicator.start()
     await s.until(10)
@@ -755,7 +755,7 @@ async def test_what_an_earlier_owner_may_have_shown_is_ended_before_ours(s: Scen
 
 @pytest.mark.parametrize("answer", [Answer(error=RequestNotSent("no")), HANGS], ids=["not reached", "hangs"])
 def test_doubt_that_cannot_be_cleared_costs_a_look_each_two_seconds(answer: Answer) -> None:
-    @scene(state=TypingState(START, START + 20, doubtful=True))
+    @scene(state=TypingState(START, START + 20, uncertain=True))
     async def story(s: Scene) -> None:
         s.wire.answers += [answer, FINE, FINE]
         s.indicator.start()
@@ -766,7 +766,7 @@ def test_doubt_that_cannot_be_cleared_costs_a_look_each_two_seconds(answer: Answ
     story()
 
 
-@scene(state=TypingState(START, START + 20, doubtful=True))
+@scene(state=TypingState(START, START + 20, uncertain=True))
 async def test_a_window_found_shut_while_doubt_is_cleared_ends_the_matter(s: Scene) -> None:
     s.wire.answers += [refusal(45080)]
     s.indicator.start()
@@ -782,7 +782,7 @@ async def test_a_late_typing_is_ended_before_the_next_one(s: Scene) -> None:
     s.indicator.start()
     await s.turn(0.5)
     await s.answers()
-    assert s.indicator.state.doubtful
+    assert s.indicator.state.uncertain
     s.indicator.start()
     await s.rest()
     assert s.seen == ["Typing", "CancelTyping", "answer", "CancelTyping", "Typing"]

@@ -579,4 +579,4 @@ def test_neither_a_message_nor_a_cancel_ends_a_doubt() -> None:
 def test_an_answer_ends_a_doubt() -> None:
     doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
     for after in (rules.typing_shows(doubt, START), rules.typing_failed(doubt, START), rules.typing_refused(doubt)):
-        assert not after.doubtful
+        assert not after.uncertain

@@ -184,7 +184,7 @@ def test_a_push_that_comes_late_counts_from_when_it_was_written(play: Play, cloc
     stage = play(thinks(clock, 20))
     stage.wechat.hold()
     push = stage.alice.says("hi")
-    clock.turn(14)
+    clock.advance(14)
     stage.wechat.release()
     push.wait()
     stage.alice.waits_for("Typing")
@@ -201,7 +201,7 @@ def test_a_push_that_comes_when_the_window_is_shut_causes_no_call(play: Play, cl
     stage = play(thinker.plugin)
     stage.wechat.hold()
     push = stage.alice.says("hi")
-    clock.turn(29)
+    clock.advance(29)
     stage.wechat.release()
     push.wait()
     thinker.begins()
@@ -413,10 +413,10 @@ def test_a_slow_typing_endpoint_delays_a_quick_answer_by_its_patience_only(play:
     stage.alice.says("hi").wait()
     stage.alice.waits_for("Typing")
     assert stage.alice.saw == ["Typing"]
-    clock.turn(0.3125)
+    clock.advance(0.3125)
     stage.alice.waits_for("answer")
     assert stage.alice.timeline[-1].at - stage.alice.timeline[0].at <= 0.3125
-    clock.turn(0.3125)
+    clock.advance(0.3125)
     stage.ends()
     assert stage.alice.saw == ["Typing", "CancelTyping", "answer"]
     assert stage.wechat.violations == []
@@ -428,7 +428,7 @@ def test_a_hanging_typing_endpoint_does_not_stand_in_the_way(play: Play, clock: 
     stage.wechat.faults.hang("typing", times=1, acted=acted)
     stage.alice.says("hi").wait()
     stage.alice.waits_for_calls(1)
-    clock.turn(1)
+    clock.advance(1)
     stage.alice.waits_for("answer")
     stage.rests()
     stage.alice.says("again").wait()
@@ -449,11 +449,11 @@ def test_a_hanging_cancel_does_not_delay_the_reply(play: Play, clock: ManualCloc
     stage.alice.waits_for("Typing")
     stage.rests()
     stage.wechat.faults.hang("typing", times=1)
-    clock.turn(2)
+    clock.advance(2)
     stage.alice.waits_for("answer")
     assert stage.alice.saw == ["Typing", "answer"]
     stage.alice.says("again").wait()
-    clock.turn(0.3125)
+    clock.advance(0.3125)
     stage.alice.waits_for("Typing", times=2)
     stage.turn(2)
     stage.alice.waits_for("answer", times=2)

@@ -35,7 +35,7 @@ class HandClock:
         self.timers.append(HandTimer(self.time + delay, callback))
         return self.timers[-1]
 
-    async def turn(self, seconds: float) -> None:
+    async def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass, then let every task go as far as it can."""
         self.time += seconds
         due = [timer for timer in self.timers if timer.due <= self.time]

@@ -1,4 +1,4 @@
-"""The command line: ``python -m wxbot run | worker | simulate | check | plugins | deadletters | handovers | …``."""
+"""The command line: ``python -m wxbot run | worker | playground | check | plugins | deadletters | handovers | …``."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *gunicorn_options])  # noqa: S606
 
 
-@main.command("simulate")
+@main.command("playground")
 @click.option("--console", is_flag=True, help="Play at this console instead of a web page.")
 @click.option("--demo", is_flag=True, help="Play the scripted conversation and judge it.")
 @click.option(
@@ -141,19 +141,19 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
     "--aes-key", default="", envvar="TARGET_AES_KEY", help="With --target: its EncodingAESKey (or TARGET_AES_KEY)."
 )
 @click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="With --target: where the fake API listens.")
-def simulate_command(**options: Any) -> None:
+def playground(**options: Any) -> None:
     """Try a bot with a fake WeChat on this machine: no account, no network."""
-    from wxbot.playground.command import Simulation, simulate
+    from wxbot.playground.command import PlaygroundOptions, open_playground
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that the bot is ended as well
-    simulation = Simulation(**options)
+    chosen = PlaygroundOptions(**options)
     try:
-        sys.exit(0 if simulate(simulation, _say, _lines_written()) else 1)
+        sys.exit(0 if open_playground(chosen, _say, _lines_written()) else 1)
     except KeyboardInterrupt:
-        if simulation.has_verdict:
+        if chosen.has_verdict:
             click.echo("wxbot: interrupted", err=True)
-        sys.exit(128 + signal.SIGINT if simulation.has_verdict else 0)
+        sys.exit(128 + signal.SIGINT if chosen.has_verdict else 0)
 
 
 @main.command()

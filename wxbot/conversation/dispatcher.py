@@ -196,7 +196,7 @@ class Dispatcher:
             return
         conversation.lease = claim.lease
         claim.lease.margin = min(LEASE_MARGIN, self._options.lease_seconds / RENEWALS_PER_LEASE)
-        shown = TypingState(claim.interacted_at, claim.typing_until, doubtful=True)
+        shown = TypingState(claim.interacted_at, claim.typing_until, uncertain=True)
         conversation.indicator = self._make_indicator(claim.lease, shown, claim.noted_until)
         state, pending = claim.state, claim.pending
         while True:

@@ -188,13 +188,13 @@ class Pipeline:
             step = await run.next()
             if step.last:
                 _keep_state(turn, context, state_before)
-                turn.requested_handover = self._wanted_hand_over(context) or turn.requested_handover
+                turn.requested_handover = self._handover_requested_by(context) or turn.requested_handover
             messages = await self._messages(turn, step.reply, run.ai)
             turn.pending, turn.handler_done = [*turn.pending, *messages], step.last
             await self._delivery.deliver(turn)
 
-    def _wanted_hand_over(self, context: Context) -> Handover | None:
-        wanted = context.wanted_hand_over
+    def _handover_requested_by(self, context: Context) -> Handover | None:
+        wanted = context._requested_handover  # noqa: SLF001 - plugin code has no use for it
         if wanted is None:
             return None
         if not self._options.has_agents:
@@ -227,8 +227,8 @@ class Pipeline:
             settings=self._options.plugin_settings.get(plugin),
             resource=self._options.plugin_resources.get(plugin),
             attempt=turn.inbox_message.attempts,
-            get_quota=lambda: Quota(turn.quota.at(self._clock.now()), turn.quota.expires_at),
-            get_wechatpy=self._channel.wechatpy,
+            _get_quota=lambda: Quota(turn.quota.at(self._clock.now()), turn.quota.expires_at),
+            _get_wechatpy=self._channel.wechatpy,
         )
 
     def _asks_for_rest(self, turn: Turn) -> bool:

@@ -46,9 +46,9 @@ class Composer:
     def _check(self, reply: Reply) -> None:
         if reply.ai is not None and not isinstance(reply.ai, bool):
             raise InvalidReply(f"{type(reply).__name__}: ai must be True, False or None, not {reply.ai!r}")
-        if reply.kind not in self.kinds:
+        if reply.msg_type not in self.kinds:
             raise InvalidReply(
-                f"this account ({ACCOUNTS[self.account_kind]}) cannot send the kind {reply.kind!r}"
+                f"this account ({ACCOUNTS[self.account_kind]}) cannot send the kind {reply.msg_type!r}"
                 f" ({type(reply).__name__}); it can send {', '.join(sorted(self.kinds))}"
             )
         if reply.agent and self.account_kind == "miniprogram":

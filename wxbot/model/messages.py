@@ -234,9 +234,9 @@ class AgentSwitchEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownMessage(Message):
-    """A well-signed push of a kind wxbot does not know; ``kind`` is its MsgType and ``raw`` has its fields."""
+    """A well-signed push of a kind that wxbot does not know. ``raw`` holds its fields."""
 
-    kind: str
+    msg_type: str
 
 
 def message_from(
@@ -261,7 +261,7 @@ def message_from(
     if kind == "event":
         return _event_from(head, fields)
     if kind not in _MESSAGES:
-        return UnknownMessage(**head, kind=_text(fields, "MsgType"))
+        return UnknownMessage(**head, msg_type=_text(fields, "MsgType"))
     make, own = _MESSAGES[kind]
     if issubclass(make, MediaMessage):
         head["download_from"] = download_from

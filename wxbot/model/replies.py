@@ -25,7 +25,7 @@ class Reply:
     ``name@account``) in whose name it is sent; Official Accounts only.
     """
 
-    kind: ClassVar[str]
+    msg_type: ClassVar[str]
     """WeChat's msgtype."""
     media: ClassVar[Mapping[str, MediaKind]] = {}
     """Which fields hold files, and what WeChat takes them for."""
@@ -42,7 +42,7 @@ class TextReply(Reply):
     before this text where it is merged with the text before it.
     """
 
-    kind: ClassVar[str] = "text"
+    msg_type: ClassVar[str] = "text"
     text: str
     joint: str = field(default="\n", kw_only=True, compare=False, repr=False)
 
@@ -51,7 +51,7 @@ class TextReply(Reply):
 class ImageReply(Reply):
     """A picture: PNG, JPEG or GIF of 2 MB at most. ``image`` is a media id, a Path, bytes, or an open file."""
 
-    kind: ClassVar[str] = "image"
+    msg_type: ClassVar[str] = "image"
     media: ClassVar[Mapping[str, MediaKind]] = {"image": "image"}
     image: MediaSource
 
@@ -60,7 +60,7 @@ class ImageReply(Reply):
 class VoiceReply(Reply):
     """Speech: AMR or MP3 of 2 MB and 60 seconds at most."""
 
-    kind: ClassVar[str] = "voice"
+    msg_type: ClassVar[str] = "voice"
     media: ClassVar[Mapping[str, MediaKind]] = {"voice": "voice"}
     voice: MediaSource
 
@@ -69,7 +69,7 @@ class VoiceReply(Reply):
 class VideoReply(Reply):
     """A video: MP4 of 10 MB at most. ``thumb`` is a JPEG of 64 KB at most."""
 
-    kind: ClassVar[str] = "video"
+    msg_type: ClassVar[str] = "video"
     media: ClassVar[Mapping[str, MediaKind]] = {"video": "video", "thumb": "thumb"}
     video: MediaSource
     thumb: MediaSource | None = None
@@ -81,7 +81,7 @@ class VideoReply(Reply):
 class MusicReply(Reply):
     """A song to be played from ``url`` (``hq_url`` where there is WLAN). ``thumb`` is a JPEG of 64 KB at most."""
 
-    kind: ClassVar[str] = "music"
+    msg_type: ClassVar[str] = "music"
     media: ClassVar[Mapping[str, MediaKind]] = {"thumb": "thumb"}
     url: str
     thumb: MediaSource
@@ -94,7 +94,7 @@ class MusicReply(Reply):
 class NewsReply(Reply):
     """A card with a picture that opens ``url``. WeChat takes one for each message."""
 
-    kind: ClassVar[str] = "news"
+    msg_type: ClassVar[str] = "news"
     title: str
     url: str
     description: str = ""
@@ -105,7 +105,7 @@ class NewsReply(Reply):
 class LinkReply(Reply):
     """A card that opens ``url``; ``thumb_url`` is the address of a JPEG or PNG, best of 80 by 80 or 640 by 320."""
 
-    kind: ClassVar[str] = "link"
+    msg_type: ClassVar[str] = "link"
     title: str
     url: str
     description: str = ""
@@ -119,7 +119,7 @@ class MiniProgramPageReply(Reply):
     ``appid`` is that of the mini program: needed by an Official Account, which must be bound to it.
     """
 
-    kind: ClassVar[str] = "miniprogrampage"
+    msg_type: ClassVar[str] = "miniprogrampage"
     media: ClassVar[Mapping[str, MediaKind]] = {"thumb": "image"}
     title: str
     page_path: str
@@ -139,7 +139,7 @@ class MenuItem:
 class MenuReply(Reply):
     """Lines to click (msgmenu). ``items``: MenuItems, or pairs of id and text."""
 
-    kind: ClassVar[str] = "msgmenu"
+    msg_type: ClassVar[str] = "msgmenu"
     head: str
     items: Sequence[MenuItem | tuple[str, str]]
     tail: str = ""
@@ -162,12 +162,12 @@ def _menu_item(item: Any) -> MenuItem:
 class ArticleReply(Reply):
     """An article that the account has published (mpnewsarticle)."""
 
-    kind: ClassVar[str] = "mpnewsarticle"
+    msg_type: ClassVar[str] = "mpnewsarticle"
     article_id: str
 
 
 KINDS: Mapping[str, type[Reply]] = {
-    reply.kind: reply
+    reply.msg_type: reply
     for reply in (
         *(TextReply, ImageReply, VoiceReply, VideoReply, MusicReply),
         *(NewsReply, LinkReply, MiniProgramPageReply, MenuReply, ArticleReply),
@@ -190,7 +190,7 @@ def mini_program_link(text: str, appid: str, path: str, url: str = "") -> str:
 
 def reply_to_json(reply: Reply) -> dict[str, Any]:
     """``reply`` as JSON values, for the store. Its media must have been read (``wxbot.model.media.read_media``)."""
-    stored: dict[str, Any] = {"kind": reply.kind}
+    stored: dict[str, Any] = {"kind": reply.msg_type}
     for each in dataclasses.fields(reply):
         value = getattr(reply, each.name)
         if value != each.default:

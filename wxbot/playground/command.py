@@ -1,4 +1,4 @@
-"""``python -m wxbot simulate``: the page, the console, the demo, or a transcript."""
+"""``python -m wxbot playground``: the page, the console, the demo, or a transcript."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from wxbot.errors import WxbotError
-from wxbot.playground.console import simulate as open_console
+from wxbot.playground.console import open_console
 from wxbot.playground.demo import play as play_demo
 from wxbot.playground.page.access import is_loopback, new_key
 from wxbot.playground.page.playground import Playground
@@ -52,8 +52,8 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Simulation:
-    """The options of ``simulate``, as they were given."""
+class PlaygroundOptions:
+    """The options of ``playground``, as they were given."""
 
     console: bool
     demo: bool
@@ -93,7 +93,7 @@ _WAYS = {
 """Each way to play other than on the page, and the options that mean nothing there."""
 
 
-def _refuse_what_does_nothing(asked: Simulation) -> None:
+def _refuse_what_does_nothing(asked: PlaygroundOptions) -> None:
     """Raises UsageError for options that would silently be ignored."""
     context = click.get_current_context()
     names = {option.name: option.opts[0] for option in context.command.params}
@@ -112,7 +112,7 @@ def _refuse_what_does_nothing(asked: Simulation) -> None:
         raise click.UsageError(f"{what} means nothing " + (f"beside {beside}" if beside else "without --target"))
 
 
-def simulate(asked: Simulation, say: Say, written: Iterable[str]) -> bool:
+def open_playground(asked: PlaygroundOptions, say: Say, written: Iterable[str]) -> bool:
     """Do what was asked for, to the end; whether all went as it should. ``written``: the lines for the console.
 
     Raises click.UsageError, WxbotError.
@@ -167,7 +167,7 @@ def open_page(say: Say, bot: PlayedBot, choice: AccountChoice, credentials: Cred
     """Serve the page until this process is told to stop. Raises WxbotError if bot or page cannot start."""
     key = "" if is_loopback(place.host) else new_key()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-simulate-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-playground-")))
         playground = Playground(bot, choice, credentials, folder)
         stack.callback(playground.close)
         try:
@@ -221,7 +221,7 @@ def play_transcript(say: Say, bot: PlayedBot, file: Path, credentials: Credentia
         problems = play(
             transcript,
             wechat,
-            world.clock.forward,
+            world.clock.advance,
             switch_mode=lambda mode: switch(bot, wechat, mode, wechat.format),
         )
     return _tell_verdict(say, file, transcript, problems)
@@ -240,7 +240,7 @@ def _read_file(file: Path) -> Transcript:
 
 @contextmanager
 def _world(bot: PlayedBot, choice: AccountChoice, credentials: Credentials) -> Iterator[World]:
-    with tempfile.TemporaryDirectory(prefix="wxbot-simulate-") as folder:
+    with tempfile.TemporaryDirectory(prefix="wxbot-playground-") as folder:
         world = World(1, choice.made_possible(), credentials, Path(folder))
         try:
             yield world

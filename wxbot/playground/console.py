@@ -90,14 +90,14 @@ class Console:
             self._say("/slow takes a number of seconds, such as /slow 2.")
 
 
-def simulate(say: Callable[[str], None], written: Iterable[str], plugin_folders: str, mode: str, form: str) -> None:
+def open_console(say: Callable[[str], None], written: Iterable[str], plugin_folders: str, mode: str, form: str) -> None:
     """Start a bot with the plugins of ``plugin_folders`` and a FakeWeChat, and play what is ``written``, line by line.
 
     ``mode`` is plain, compatible or safe and ``form`` json or xml. Raises BotDidNotStart.
     """
     clock = RealClock()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-simulate-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-playground-")))
         wechat = stack.enter_context(FakeWeChat(clock, mode=mode, format=form))  # type: ignore[arg-type]
         settings = {
             **wechat.settings(),

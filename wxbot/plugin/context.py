@@ -38,10 +38,10 @@ class Context:
     """What the plugin's ``setup`` returned."""
     attempt: int = 1
     """1, or more if this message was begun before and the process died."""
-    found: re.Match[str] | None = None
-    get_wechatpy: Callable[[], Any] | None = None
-    get_quota: Callable[[], Quota] | None = None
-    wanted_hand_over: RequestedHandover | None = None
+    _match: re.Match[str] | None = field(default=None, repr=False)
+    _get_wechatpy: Callable[[], Any] | None = field(default=None, repr=False)
+    _get_quota: Callable[[], Quota] | None = field(default=None, repr=False)
+    _requested_handover: RequestedHandover | None = field(default=None, repr=False)
 
     def hand_over(self, agent: str = "", *, seconds: float | None = None) -> None:
         """Leave this user to human agents: from this answer on the bot is silent.
@@ -53,12 +53,12 @@ class Context:
         """
         if seconds is not None and not seconds > 0:
             raise PluginError(f"plugin {self.plugin!r}: ctx.hand_over takes seconds above 0, not {seconds!r}")
-        self.wanted_hand_over = RequestedHandover(agent, seconds)
+        self._requested_handover = RequestedHandover(agent, seconds)
 
     @property
     def quota(self) -> Quota:
         """How many messages WeChat still takes for this user (``left``), and until when (seconds since 1970)."""
-        return UNKNOWN_QUOTA if self.get_quota is None else self.get_quota()
+        return UNKNOWN_QUOTA if self._get_quota is None else self._get_quota()
 
     @property
     def openid(self) -> str:
@@ -73,9 +73,9 @@ class Context:
     @property
     def match(self) -> re.Match[str]:
         """The match of the handler's pattern. Raises PluginError in a handler that was registered without one."""
-        if self.found is None:
+        if self._match is None:
             raise PluginError(f"plugin {self.plugin!r} reads ctx.match in a handler that has no compiled pattern")
-        return self.found
+        return self._match
 
     @property
     def log(self) -> logging.Logger:
@@ -88,6 +88,6 @@ class Context:
 
         It blocks: use it in a plain ``def`` handler or through ``asyncio.to_thread``.
         """
-        if self.get_wechatpy is None:
+        if self._get_wechatpy is None:
             raise PluginError("ctx.wechatpy needs a running bot")
-        return self.get_wechatpy()
+        return self._get_wechatpy()

@@ -41,7 +41,7 @@ class Router:
             for handler in plugin.handlers:
                 found = handler.matches(context)
                 if found:
-                    context.found = found if isinstance(found, re.Match) else None
+                    context._match = found if isinstance(found, re.Match) else None  # noqa: SLF001 - the same package
                     return Choice(handler, context)
         return self._fall_back(context_for)
 

@@ -148,7 +148,7 @@ class Bot:
     def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
         """Store a message from another system, and return its id. ``body`` is what WeChat's own send call takes.
 
-        Raises InvalidPush (401, 404, 400), InvalidReply, SendNotAllowed, StoreUnavailable.
+        Raises InvalidRequest (401, 404, 400), InvalidReply, SendNotAllowed, StoreUnavailable.
         """
         openid, reply = self.send_api.read(authorization, body)
         return self.send_api.send(self._running(), openid, reply, idempotency_key)

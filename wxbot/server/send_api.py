@@ -10,7 +10,7 @@ from typing import Any
 from wxbot.clock import Clock
 from wxbot.delivery.composer import Composer
 from wxbot.delivery.turn import SENT_BY_BOT
-from wxbot.errors import InvalidPush, InvalidReply, SendNotAllowed
+from wxbot.errors import InvalidReply, InvalidRequest, SendNotAllowed
 from wxbot.model.quota import Quota
 from wxbot.model.replies import Reply, reply_to_json
 from wxbot.server.runtime import Runtime
@@ -42,19 +42,19 @@ class SendApi:
     def read(self, authorization: str, body: bytes) -> tuple[str, Reply]:
         """Return the openid and the reply of an HTTP call. ``body`` is what WeChat's own send call takes.
 
-        Raises InvalidPush (401, 404, 400) and InvalidReply.
+        Raises InvalidRequest (401, 404, 400) and InvalidReply.
         """
         if self._key is None:
-            raise InvalidPush("sending is off: set WXBOT_SEND_KEY", 404)
+            raise InvalidRequest("sending is off: set WXBOT_SEND_KEY", 404)
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() != "bearer" or not same(given.strip(), self._key):
-            raise InvalidPush("the key is wrong: send Authorization: Bearer with WXBOT_SEND_KEY", 401)
+            raise InvalidRequest("the key is wrong: send Authorization: Bearer with WXBOT_SEND_KEY", 401)
         try:
             fields = json.loads(body, object_pairs_hook=_unique)
         except (ValueError, RecursionError):
-            raise InvalidPush("the body is not JSON") from None
+            raise InvalidRequest("the body is not JSON") from None
         if not isinstance(fields, dict):
-            raise InvalidPush("the body is JSON, but not an object")
+            raise InvalidRequest("the body is JSON, but not an object")
         return reply_from_body(fields)
 
     def send(self, runtime: Runtime, openid: str, reply: Reply, key: str) -> str:
@@ -94,7 +94,7 @@ def _is_name(text: object) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise InvalidPush("a key appears twice in the body")
+        raise InvalidRequest("a key appears twice in the body")
     return fields
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from flask import Flask, Request, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from wxbot.errors import InvalidPush, InvalidReply, ReplyNotReady, SendNotAllowed, StoreUnavailable
+from wxbot.errors import InvalidReply, InvalidRequest, ReplyNotReady, SendNotAllowed, StoreUnavailable
 from wxbot.logs import speak_of
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
@@ -42,7 +42,7 @@ def create_app(deployment: Deployment) -> Flask:
     if "" not in deployment.bots:
         _name_accounts_in_logs(app, accounts)
     _add_probes(app, deployment)
-    app.register_error_handler(InvalidPush, _refused)
+    app.register_error_handler(InvalidRequest, _refused)
     app.register_error_handler(StoreUnavailable, _unavailable)
     app.register_error_handler(ReplyNotReady, _late)
     app.register_error_handler(HTTPException, _http_error)
@@ -103,7 +103,7 @@ def _said(status: int, work: Callable[[], Mapping[str, str]]) -> Response:
     """What ``work`` says, or why not, as JSON for a program of the company's own."""
     try:
         said = work()
-    except InvalidPush as error:
+    except InvalidRequest as error:
         log.warning("refused a message from %s: %s", request.remote_addr, error.reason)
         status, said = error.status, {"error": error.reason}
     except InvalidReply as error:
@@ -145,7 +145,7 @@ def _answer(answer: PassiveAnswer) -> Response:
     return Response(answer.body, 200, {"X-Content-Type-Options": "nosniff"}, content_type=answer.content_type)
 
 
-def _refused(error: InvalidPush) -> Response:
+def _refused(error: InvalidRequest) -> Response:
     log.warning("refused a request from %s: %s", request.remote_addr, error.reason)
     return _plain(error.reason, error.status)
 

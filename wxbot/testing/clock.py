@@ -81,7 +81,7 @@ class LeapingClock:
         """Seconds since 1970, by this clock."""
         return time.time() + self._ahead
 
-    def forward(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Leap ahead: what falls due by that happens now, all at once."""
         if seconds < 0:
             raise ValueError("time does not run backwards")
@@ -223,7 +223,7 @@ class ManualClock:
         """Wait until the clock was turned by ``seconds``."""
         await sleep(self, seconds)
 
-    def turn(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Move the time on by ``seconds``, handing over each timer at its own deadline, the earliest first."""
         if seconds < 0:
             raise ValueError("time does not run backwards")

@@ -75,7 +75,7 @@ async def client(wechat: FakeWeChat, cloud: FakeCloud | None = None, **more: Any
 def test_wechat_takes_every_kind_that_the_account_has(account: AccountKind) -> None:
     async def scene(wechat: FakeWeChat) -> None:
         async with client(wechat) as bot:
-            for number, reply in enumerate(each for each in REPLIES if each.kind in reply_kinds(account)):
+            for number, reply in enumerate(each for each in REPLIES if each.msg_type in reply_kinds(account)):
                 user = wechat.user(f"user-{number}")
                 wechat.act(user, "text", {"Content": "hi"})
                 await bot.send(user.openid, reply, permit=lambda: True)
@@ -125,7 +125,7 @@ def test_wechat_takes_every_kind_as_an_answer_to_a_push(form: Format) -> None:
 
     async def scene(wechat: FakeWeChat) -> None:
         async with client(wechat) as bot:
-            for reply in (each for each in REPLIES if each.kind in reply_kinds("unverified")):
+            for reply in (each for each in REPLIES if each.msg_type in reply_kinds("unverified")):
                 fields = passive_fields(push, await bot.uploaded(reply), 1_700_000_000.5)
                 read = from_text(to_text(fields, form).encode(), form)
                 check_answer(read, push, "unverified", wechat.platform.media)

@@ -102,7 +102,7 @@ WITHOUT_OPTIONS: list[tuple[Reply, dict[str, Any]]] = [
 
 
 def test_every_kind_is_in_the_table() -> None:
-    assert {reply.kind for reply, _ in SENT} == set(KINDS)
+    assert {reply.msg_type for reply, _ in SENT} == set(KINDS)
 
 
 @pytest.mark.parametrize(("reply", "body"), SENT)
@@ -112,7 +112,7 @@ def test_each_kind_as_it_is_sent(reply: Reply, body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("reply", "content"), WITHOUT_OPTIONS)
 def test_what_is_empty_is_left_out(reply: Reply, content: dict[str, Any]) -> None:
-    assert send_body("oUSER", reply) == {"touser": "oUSER", "msgtype": reply.kind, reply.kind: content}
+    assert send_body("oUSER", reply) == {"touser": "oUSER", "msgtype": reply.msg_type, reply.msg_type: content}
 
 
 @pytest.mark.parametrize("write", [lambda reply: send_body("o", reply), lambda reply: passive_fields(PUSH, reply, 0)])
@@ -165,9 +165,11 @@ def test_each_kind_as_it_is_answered(reply: Reply, fields: dict[str, Any]) -> No
 
 def test_other_kinds_are_no_answer() -> None:
     for reply, _ in SENT:
-        if reply.kind in {each.kind for each, _ in PASSIVE}:
+        if reply.msg_type in {each.msg_type for each, _ in PASSIVE}:
             continue
-        with pytest.raises(InvalidReply, match=f"of the kind {reply.kind}, only with text, image, voice, video, music"):
+        with pytest.raises(
+            InvalidReply, match=f"of the kind {reply.msg_type}, only with text, image, voice, video, music"
+        ):
             passive_fields(PUSH, reply, 0)
 
 

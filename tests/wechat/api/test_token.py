@@ -80,7 +80,7 @@ def test_two_processes_make_one_fetch() -> None:
         assert world.wechat.gate is not None
         world.wechat.gate.set()
         await settle()
-        await world.clock.turn(0.2)
+        await world.clock.advance(0.2)
         assert {await one, await two} == {"token-1"}
         assert world.wechat.fetched == 1
 
@@ -94,7 +94,7 @@ def test_fifty_refusals_in_two_processes_make_one_fetch() -> None:
         assert (await one.get(), await two.get()) == ("token-1", "token-1")
         replaced = asyncio.gather(*(process.replace("token-1") for process in (one, two) for _ in range(25)))
         await settle()
-        await world.clock.turn(0.2)
+        await world.clock.advance(0.2)
         assert set(await replaced) == {"token-2"}
         assert world.wechat.fetched == 2
 
@@ -131,9 +131,9 @@ def test_a_token_is_renewed_early_by_its_own_life(expires_in: float, lasts: floa
         world = World(wechat=WeChat([FetchedToken("first", expires_in)]))
         tokens, late = world.process(), world.process()
         assert await tokens.get() == "first"
-        await world.clock.turn(lasts - 0.1)
+        await world.clock.advance(lasts - 0.1)
         assert (await tokens.get(), await late.get()) == ("first", "first")
-        await world.clock.turn(0.2)
+        await world.clock.advance(0.2)
         assert await tokens.get() == await late.get() == "token-2"
 
     run(scene())
@@ -160,9 +160,9 @@ def test_a_burst_does_not_become_a_burst_of_failing_fetches() -> None:
         for _ in range(20):
             assert "no connection" in str(await error_of(tokens.get()))
         assert world.wechat.fetched == 1
-        await world.clock.turn(3.1)
+        await world.clock.advance(3.1)
         await error_of(tokens.get())
-        await world.clock.turn(3.1)
+        await world.clock.advance(3.1)
         assert await tokens.get() == "token-3"
 
     run(scene())
@@ -173,11 +173,11 @@ def test_what_a_person_must_mend_is_asked_again_after_half_a_minute() -> None:
         world = World(wechat=WeChat([TokenUnavailable("the AppSecret is wrong")]))
         tokens = world.process()
         for wait in (0.0, 29.0):
-            await world.clock.turn(wait)
+            await world.clock.advance(wait)
             error = await error_of(tokens.get())
             assert isinstance(error, TokenUnavailable)
             assert not error.retryable
-        await world.clock.turn(2.0)
+        await world.clock.advance(2.0)
         assert await tokens.get() == "token-2"
 
     run(scene())
@@ -207,14 +207,14 @@ def test_another_process_that_died_while_fetching_is_waited_for_only_so_long() -
         waiting = asyncio.create_task(world.process().get())
         for _ in range(30):
             await settle()
-            await world.clock.turn(0.2)
+            await world.clock.advance(0.2)
         assert await waiting == "token-1"
 
         world.shelf.stored, world.shelf.claimed_until = None, world.clock.now() + 1000
         waiting = asyncio.create_task(world.process().get())
         for _ in range(60):
             await settle()
-            await world.clock.turn(0.2)
+            await world.clock.advance(0.2)
         assert "too long" in str(await error_of(waiting))
 
     run(scene())

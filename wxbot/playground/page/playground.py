@@ -363,7 +363,7 @@ class Playground:
             raise SendNotAllowed("the clock can be turned forward by more than 0 and at most 30 days (2592000 s)")
         seconds = round(seconds, 3)
         self.note(Forward(seconds))
-        self.scene.world.clock.forward(seconds)
+        self.scene.world.clock.advance(seconds)
         self.scene.wechat.memory.wake()
 
     def seconds_to(self, user: User, to: int) -> float:

@@ -54,7 +54,7 @@ class MediaCache:
                 gone = "" if refused is None else getattr(refused, name)
                 ids[name] = await self._media_id(kind, media, permit, gone)
             elif media is not None and not isinstance(media, str):
-                raise InvalidReply(f"the {name} of a reply of the kind {reply.kind} has not been read")
+                raise InvalidReply(f"the {name} of a reply of the kind {reply.msg_type} has not been read")
         return dataclasses.replace(reply, **ids) if ids else reply
 
     async def close(self) -> None:

@@ -80,7 +80,7 @@ _WRITTEN_EMPTY = frozenset({("link", "description"), ("link", "thumb_url")})
 
 def send_body(openid: str, reply: Reply) -> dict[str, Any]:
     """The body of custom/send. The media of ``reply`` are media ids by now, or InvalidReply is raised."""
-    body = {"touser": openid, "msgtype": reply.kind, reply.kind: _SENT[reply.kind](reply)}
+    body = {"touser": openid, "msgtype": reply.msg_type, reply.msg_type: _SENT[reply.msg_type](reply)}
     if reply.ai is not None:
         body["aimsgcontext"] = {"is_ai_msg": int(reply.ai)}
     if reply.agent:
@@ -94,9 +94,9 @@ def _sent_text(reply: Any) -> dict[str, Any]:
 
 def _sent_fields(reply: Reply) -> dict[str, Any]:
     written = {}
-    for each in _FIELDS[reply.kind]:
+    for each in _FIELDS[reply.msg_type]:
         value = _text_of(reply, each.ours)
-        if value or each.needed or (reply.kind, each.name) in _WRITTEN_EMPTY:
+        if value or each.needed or (reply.msg_type, each.name) in _WRITTEN_EMPTY:
             written[each.name] = value
     return written
 
@@ -138,7 +138,9 @@ def _media_id(reply: Reply, name: str) -> str:
         return ""
     if isinstance(value, str):
         return value
-    raise InvalidReply(f"the {name} of a reply of the kind {reply.kind} is not with WeChat yet: it must be uploaded")
+    raise InvalidReply(
+        f"the {name} of a reply of the kind {reply.msg_type} is not with WeChat yet: it must be uploaded"
+    )
 
 
 # --- written by another system ---

@@ -28,11 +28,11 @@ def passive_fields(push_fields: Mapping[str, Any], reply: Reply, now: float) -> 
 
     Raises InvalidReply for a kind that no push is answered with.
     """
-    if reply.kind not in _PASSIVE:
+    if reply.msg_type not in _PASSIVE:
         raise InvalidReply(
-            f"a push cannot be answered with a reply of the kind {reply.kind}, only with {', '.join(_PASSIVE)}"
+            f"a push cannot be answered with a reply of the kind {reply.msg_type}, only with {', '.join(_PASSIVE)}"
         )
-    return {**_head(push_fields, reply.kind, now), **_PASSIVE[reply.kind](reply)}
+    return {**_head(push_fields, reply.msg_type, now), **_PASSIVE[reply.msg_type](reply)}
 
 
 def transfer_fields(push_fields: Mapping[str, Any], now: float, agent: str = "") -> dict[str, Any]:

@@ -23,7 +23,7 @@ run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: 
 
 test: .venv/dev  ## Every test; for the browser's, Chromium is unpacked where there is none
 	@$(BIN)/python -m tests.servers.install browser
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 screenshots: .venv/dev  ## Take the pictures in README and docs anew, in Chromium
 	@$(BIN)/python -m tests.servers.install browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Iterator
@@ -35,15 +36,39 @@ _DROPPED = "net::ERR_ABORTED"
 
 
 @contextmanager
-def chromium_running(executable: Path, fonts: Path) -> Iterator[Browser]:
-    """Chromium with the fonts of a configuration. While it lasts, no asyncio.run works in this thread."""
+def chromium_running(executable: Path, fonts: Path) -> Iterator[Chromium]:
+    """Chromium with the fonts of a configuration. It can be used within ``in_use`` only."""
     environment: dict[str, str | float | bool] = {**os.environ, "FONTCONFIG_FILE": str(fonts)}
     with _driver_running() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, env=environment)
+        loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
         try:
-            yield browser
+            yield Chromium(browser, loop)
         finally:
+            asyncio._set_running_loop(loop)
             browser.close()
+
+
+class Chromium:
+    """A browser that lasts, and that may be used now and then.
+
+    While a thread uses Playwright, its event loop counts as running there, and asyncio.run fails. So the loop counts
+    as running within ``in_use`` only, and tests that use asyncio are not disturbed by a browser that is there.
+    """
+
+    def __init__(self, browser: Browser, loop: asyncio.AbstractEventLoop) -> None:
+        self._browser = browser
+        self._loop = loop
+
+    @contextmanager
+    def in_use(self) -> Iterator[Browser]:
+        """Yield the browser. Within this, asyncio.run fails in this thread."""
+        asyncio._set_running_loop(self._loop)
+        try:
+            yield self._browser
+        finally:
+            asyncio._set_running_loop(None)
 
 
 @contextmanager

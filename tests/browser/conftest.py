@@ -1,9 +1,4 @@
-"""A browser for each module of tests, a page and a playground for each test that asks for one.
-
-While a module has its browser, Playwright's event loop counts as running in the thread of the tests, where asyncio.run
-then fails. So the browser ends with its module, and modules of tests that use asyncio are not disturbed: whatever the
-order, pytest ends what belongs to a module before the next module begins.
-"""
+"""A browser for each process of tests, a page and a playground for each test that asks for one."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.asking import Json
-from tests.browser.browsing import Pages, chromium_running
+from tests.browser.browsing import Chromium, Pages, chromium_running
 from tests.browser.desk import Desk
 from tests.browser.playground import PLUGINS, Playground
 from tests.servers.driver import DRIVER
@@ -41,9 +36,16 @@ def chinese_fonts() -> None:
         skip_or_fail("font with Chinese characters")
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+@pytest.fixture(scope="session")
+def lasting_browser(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """The one browser. Tests before, between and after those that use it may use asyncio."""
     with chromium_running(chromium, configuration(tmp_path_factory.mktemp("fonts"))) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(lasting_browser: Chromium) -> Iterator[Browser]:
+    with lasting_browser.in_use() as browser:
         yield browser
 
 

@@ -7,10 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.accessibility import violations
-from tests.browser.browsing import PHONE, Pages
+from tests.browser.browsing import PHONE, Chromium, Pages
 
 HTML = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>桌上的微信</title>
 <link rel="icon" href="data:,"></head>
@@ -88,10 +88,14 @@ def test_pages_know_nothing_of_each_other(pages: Pages) -> None:
     assert [path.name for path in pages.take_pictures()] == ["page-1.png", "page-2.png"]
 
 
-def test_why_the_browser_ends_with_its_module(page: Page) -> None:
-    """Should this fail one day, one browser could serve all modules."""
-    assert page.url == "about:blank"
-    coroutine = asyncio.sleep(0)
-    with pytest.raises(RuntimeError, match="running event loop"):
-        asyncio.run(coroutine)
-    coroutine.close()
+def test_asyncio_works_beside_the_browser(lasting_browser: Chromium) -> None:
+    """Only while the browser is used, its event loop is in the way of others."""
+    asyncio.run(asyncio.sleep(0))
+    with lasting_browser.in_use() as browser:
+        coroutine = asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="running event loop"):
+            asyncio.run(coroutine)
+        coroutine.close()
+        with browser.new_page() as page:
+            assert page.url == "about:blank"
+    asyncio.run(asyncio.sleep(0))

@@ -16,6 +16,7 @@ from tests.browser.browsing import PHONE, Pages
 from tests.browser.conftest import StartPlayground, open_desk
 from tests.browser.desk import Desk
 from tests.browser.playground import ROOT
+from tests.browser.scene.shop import FOUND
 from tests.browser.small import shrunk
 
 IMAGES = ROOT / "docs" / "images"
@@ -66,6 +67,7 @@ def test_the_pictures(pages: Pages, start_playground: StartPlayground, folder: P
         "phone": _picture(narrow, "Amy"),
         "lanes": _picture(lanes, "Amy"),
     }
+    playground.lets_answer(FOUND)
     light.phone("Amy").sees("It left Hangzhou this morning.")
     folder.mkdir(exist_ok=True)
     for name, seen in taken.items():

@@ -40,14 +40,15 @@ def test_two_users_side_by_side(desk: Desk) -> None:
     assert desk.shows("amy").card.is_visible()
 
 
-def test_what_somebody_missed_is_counted(desk: Desk) -> None:
+def test_what_somebody_missed_is_counted(desk: Desk, lent: Playground) -> None:
     """Their phone is not open: the list of users says that something has come."""
     away = desk.add_user("away")
-    away.says("slow 1")
+    away.says("wait for nobody")
     desk.add_user("near")
     expect(away.card).to_be_hidden()
+    lent.lets_answer("nobody")
     expect(desk.person("away")).to_have_accessible_description(re.compile("^1 unread, "))
-    desk.shows("away").sees("That took 1 s.")
+    desk.shows("away").sees("There is nobody.")
     expect(desk.person("away")).not_to_have_accessible_description(re.compile("unread"))
 
 
@@ -188,14 +189,14 @@ def test_filters_and_search(desk: Desk, lent: Playground) -> None:
 
 def test_lanes(desk: Desk) -> None:
     iris = desk.add_user("iris")
-    iris.says("slow 2")
-    iris.sees("That took 2 s.")
+    iris.says("slow 1")
+    iris.sees("That took 1 s.")
     lanes = desk.opens_lanes()
     drawing = lanes.get_by_role("img", name=re.compile("^Lanes of iris"))
     expect(drawing).to_have_accessible_name(re.compile(r"Typing shown: 1.*Messages: 1, Refused: 0$"))
     lanes.get_by_text("The same as a table").click()
     table = lanes.get_by_role("table")
-    for lane, text in {"User": "slow 2", "Typing shown": "Typing", "Messages": "That took 2 s."}.items():
+    for lane, text in {"User": "slow 1", "Typing shown": "Typing", "Messages": "That took 1 s."}.items():
         row = table.get_by_role("row").filter(has=desk.page.get_by_role("rowheader", name=lane, exact=True))
         expect(row).to_contain_text(text)
     table.get_by_role("button", name=re.compile("^Open row")).last.click()

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Download, expect
 
 from tests.browser.browsing import Pages
+from tests.browser.conftest import open_desk
 from tests.browser.desk import PATIENT, Desk
+from tests.browser.playground import Playground
+
+
+@pytest.fixture
+def new_desk(pages: Pages, lent: Playground) -> Desk:
+    """The page of a world in which nothing has happened: what is saved tells of everything that has."""
+    if lent.server.world()["users"]:
+        lent.server.post("/account", {"kind": "miniprogram"})
+    return open_desk(pages, lent)
 
 
 def text_of(download: Download, folder: Path) -> str:
@@ -16,7 +27,8 @@ def text_of(download: Download, folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_a_conversation_is_played_again(desk: Desk, tmp_path: Path) -> None:
+def test_a_conversation_is_played_again(new_desk: Desk, tmp_path: Path) -> None:
+    desk = new_desk
     amy = desk.add_user("played-amy")
     amy.says("good morning")
     amy.sees("You said: good morning")
@@ -56,11 +68,11 @@ def test_a_transcript_that_is_none(desk: Desk, pages: Pages) -> None:
     expect(alert).to_be_hidden()
 
 
-def test_a_conversation_becomes_a_test(desk: Desk, tmp_path: Path) -> None:
-    ben = desk.add_user("exported-ben")
+def test_a_conversation_becomes_a_test(new_desk: Desk, tmp_path: Path) -> None:
+    ben = new_desk.add_user("exported-ben")
     ben.says("hello")
     ben.sees("You said: hello")
-    saved = desk.saves("Export as pytest", "导出 pytest")
+    saved = new_desk.saves("Export as pytest", "导出 pytest")
     assert saved.suggested_filename == "test_conversation.py"
     source = text_of(saved, tmp_path)
     compile(source, saved.suggested_filename, "exec")

@@ -15,18 +15,22 @@ from tests.browser.words import TYPING
 _WATCH = """(card, typing) => {
   const chat = card.querySelector("[role=log]");
   const spells = (card.typingSpells = []);
+  card.typingSeconds = 0;
   let began = null;
   const look = () => {
     const isTyping = card.innerText.includes(typing);
     if (isTyping && began === null) began = performance.now();
+    card.typingSeconds = began === null ? 0 : (performance.now() - began) / 1000;
     if (!isTyping && began !== null) {
-      spells.push({seconds: (performance.now() - began) / 1000, chat: chat.innerText});
+      spells.push({seconds: card.typingSeconds, chat: chat.innerText});
       began = null;
     }
     requestAnimationFrame(look);
   };
   look();
 }"""
+ENOUGH = 3.0
+"""Seconds for which it is looked at: more than a page may be late."""
 LATE = 2.0
 """Seconds by which a page on a busy machine may be late. The indicator lasts 15 s by itself: it cannot be mistaken."""
 
@@ -40,30 +44,39 @@ def spells(phone: Phone) -> list[dict[str, Any]]:
     return list(phone.card.evaluate("card => card.typingSpells"))
 
 
-def test_an_answer_of_eight_seconds(desk: Desk, lent: Playground) -> None:
+def is_watched_typing(phone: Phone, seconds: float) -> None:
+    """Wait until the title has said it for so long without a break."""
+    card = phone.card.element_handle()
+    desk = phone.card.page
+    desk.wait_for_function("([card, seconds]) => card.typingSeconds > seconds", arg=[card, seconds])
+
+
+def test_an_answer_that_takes_seconds(desk: Desk, lent: Playground) -> None:
     amy, ben = desk.add_users("typing-amy", "typing-ben")
     for phone in (amy, ben):
         watch(phone)
-    amy.says("slow 8")
+    amy.says("wait for typing-answer")
     expect(amy.typing).to_be_visible()
     expect(amy.gauge("Typing")).not_to_have_attribute("aria-valuetext", "none")
     expect(desk.person("typing-amy")).to_have_accessible_description(
         "is shown typing, 30 s window open, 5 replies left"
     )
     desk.timeline.shows("typing", "Typing", "typing-amy")
-    desk.timeline.shows("push", "slow 8", "typing-amy")
-    assert not amy.chat.get_by_text("That took").is_visible()
+    desk.timeline.shows("push", "wait for typing-answer", "typing-amy")
+    is_watched_typing(amy, ENOUGH)
+    assert not amy.chat.get_by_text("There is").is_visible()
     expect(ben.typing).to_be_hidden()
 
-    amy.sees("That took 8 s.")
+    lent.lets_answer("typing-answer")
+    amy.sees("There is typing-answer.")
     expect(amy.typing).to_be_hidden()
     expect(amy.gauge("Typing")).to_have_attribute("aria-valuetext", "none")
     rows = [row for row in lent.server.rows("typing-amy") if row["kind"] in ("typing", "send")]
     assert rows[0]["what"] == "Typing"
-    assert rows[-1]["what"] == "That took 8 s."
+    assert rows[-1]["what"] == "There is typing-answer."
     told = lent.server.lanes("typing-amy")["typing"]
     shown = spells(amy)
-    assert sum(spell["seconds"] for spell in shown) > 6
+    assert sum(spell["seconds"] for spell in shown) > ENOUGH
     assert len(shown) == len(told)
     for spell, bar in zip(shown, told, strict=True):
         assert abs(spell["seconds"] - (bar["to"] - bar["from"])) < LATE
@@ -78,26 +91,28 @@ def test_the_indicator_ends_by_itself(desk: Desk, lent: Playground) -> None:
     """After 15 s by the platform's clock; the bot may not show it anew when the window is shut."""
     carl = desk.add_user("typing-carl")
     watch(carl)
-    carl.says("slow 5")
+    carl.says("wait for typing-end")
     expect(carl.typing).to_be_visible()
     desk.knobs.turns_clock("To 31 s")
     expect(carl.typing).to_be_hidden()
     expect(carl.gauge("Window")).to_have_attribute("aria-valuetext", "none")
-    assert not carl.chat.get_by_text("That took").is_visible()
-    carl.sees("That took 5 s.")
+    assert not carl.chat.get_by_text("There is").is_visible()
+    lent.lets_answer("typing-end")
+    carl.sees("There is typing-end.")
     [spell] = spells(carl)
-    assert "That took" not in spell["chat"]
+    assert "There is" not in spell["chat"]
     assert all(row["errcode"] in (0, None) for row in lent.server.rows("typing-carl"))
 
 
-def test_what_another_phone_shows_is_not_touched_by_a_change_of_phones(desk: Desk) -> None:
+def test_what_another_phone_shows_is_not_touched_by_a_change_of_phones(desk: Desk, lent: Playground) -> None:
     """Whoever looks at a phone while the bot types sees it, and the list of users says so of all."""
     dora = desk.add_user("typing-dora")
-    dora.says("slow 3")
+    dora.says("wait for typing-change")
     expect(dora.typing).to_be_visible()
     emil = desk.add_user("typing-emil")
     expect(emil.typing).to_be_hidden()
     dora = desk.shows("typing-dora")
     expect(dora.typing).to_be_visible()
-    dora.sees("That took 3 s.")
+    lent.lets_answer("typing-change")
+    dora.sees("There is typing-change.")
     expect(dora.typing).to_be_hidden()

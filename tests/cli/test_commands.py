@@ -1,4 +1,4 @@
-"""``python -m wxbot …`` as an operator types it: real processes, a real store, FakeWeChat behind."""
+"""``python -m wxbot …`` as an operator types it: a real store, FakeWeChat behind, and processes where they matter."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.in_process import OF_THEIR_OWN, run_here
 from tests.servers.processes import Port, Process, wait_until
 from wxbot.model import accounts as capabilities
 from wxbot.store.records import ConversationKey, Handover, IncomingMessage, Outcome
@@ -32,8 +33,17 @@ class Shell:
         self.environment = {**bare, **wechat.settings(), "WXBOT_STORE_URL": f"sqlite:///{store}"}
 
     def wxbot(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in {**self.environment, **changed}.items() if value != "UNSET"}
-        return run(environment, *arguments)
+        """Run a command: in this process, unless it needs one of its own."""
+        if arguments[0] in OF_THEIR_OWN:
+            return self.process(*arguments, **changed)
+        return run_here(self._with(changed), *arguments)
+
+    def process(self, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process of its own."""
+        return run(self._with(changed), *arguments)
+
+    def _with(self, changed: Mapping[str, str]) -> dict[str, str]:
+        return {name: value for name, value in {**self.environment, **changed}.items() if value != "UNSET"}
 
 
 def run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,7 +58,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_check_says_that_everything_works(shell: Shell) -> None:
-    said = shell.wxbot("check")
+    said = shell.process("check")
     assert said.returncode == 0, said.stdout + said.stderr
     assert said.stdout.splitlines() == [
         "ok  The configuration is complete, for the account wx0123456789abcdef.",
@@ -108,7 +118,7 @@ def test_plugins_lists_the_handlers_in_order(shell: Shell) -> None:
 
 def test_dead_letters_are_listed_shown_retried_and_dropped(shell: Shell) -> None:
     first, second = bury(shell.store, "one"), bury(shell.store, "two")
-    listed = shell.wxbot("deadletters", "list")
+    listed = shell.process("deadletters", "list")
     assert "2 dead letter(s)." in listed.stdout
     assert "because of a test" in listed.stdout
     assert "what one wrote" not in listed.stdout
@@ -125,7 +135,7 @@ def test_dead_letters_are_listed_shown_retried_and_dropped(shell: Shell) -> None
 def test_users_who_are_with_agents_are_listed_and_given_back(shell: Shell) -> None:
     hand_over(shell.store, "alice", Handover(4_000_000_000.0, "kf1@shop"))
     hand_over(shell.store, "bob", Handover(4_000_003_600.0))
-    listed = shell.wxbot("handovers", "list", TZ="Asia/Shanghai")
+    listed = shell.process("handovers", "list", TZ="Asia/Shanghai")
     assert listed.stdout.splitlines() == [
         "oalice  kf1@shop  until 2096-10-02 15:06:40+08:00",
         "obob  any agent  until 2096-10-02 16:06:40+08:00",
@@ -371,7 +381,7 @@ def test_the_simulator_plays_what_is_written(shell: Shell) -> None:
 
 def test_help_and_version_need_no_settings() -> None:
     bare = {"PATH": os.environ["PATH"]}
-    assert "deadletters" in run(bare, "--help").stdout
+    assert "deadletters" in run_here(bare, "--help").stdout
     assert run(bare, "--version").stdout.startswith("wxbot, version ")
 
 

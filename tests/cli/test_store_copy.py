@@ -81,7 +81,7 @@ def waiting(path: Path) -> list[str]:
 
 
 def test_to_redis_and_back(used: Shell, empty_redis: RedisServer, tmp_path: Path) -> None:
-    said = used.wxbot("store", "copy", empty_redis.url)
+    said = used.process("store", "copy", empty_redis.url)
     assert said.stderr == ""
     assert said.stdout.splitlines() == [
         f"{APPID}: waiting messages 2, dead letters 1, traces of answered messages 0, conversations 2",

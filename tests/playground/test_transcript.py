@@ -389,8 +389,9 @@ def test_an_error_is_wxbots_and_knows_its_place() -> None:
 
 
 def test_files_and_their_parts_have_limits() -> None:
-    assert "more than 10000 steps" in refusal(of_steps(*["- hold"] * 10_001))
-    assert refusal(of_steps(*["- hold"] * 10_001)).startswith("talk.yaml, line 10004: ")
+    too_many = refusal(of_steps(*["- hold"] * 10_001))
+    assert "more than 10000 steps" in too_many
+    assert too_many.startswith("talk.yaml, line 10004: ")
     assert "more than 16 MB" in refusal("#" * (16 << 20) + "x")
     assert "more than 16 MB" in refusal("字" * (6 << 20))
     assert "more than 200000 values" in refusal("[" + "a," * 200_001 + "]")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from tests.playground.page_support import Desk, NearBot, desk_for, echoing
 from tests.servers.processes import Port
 from tests.testing.bot import Receiver
+from wxbot.cli.main import main
 from wxbot.errors import ConfigError, PluginError
 from wxbot.playground.bot_process import BotDidNotStart
 from wxbot.playground.command import bot_to_play_with
@@ -84,14 +86,15 @@ def plugins(tmp_path: Path) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a bot, and we are in it."""
+    """The folder of a bot, and we are in it. The bot has one worker, which is ready sooner than two."""
     folder = tmp_path / "project"
     folder.mkdir()
     for name in ("wsgi.py", "gunicorn.conf.py"):
         shutil.copy(ROOT / name, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    for name in [name for name in os.environ if name.startswith("WXBOT_")]:
+    monkeypatch.setenv("WEB_CONCURRENCY", "1")
+    for name in [name for name in os.environ if name.startswith(("WXBOT_", "TARGET_"))]:
         monkeypatch.delenv(name)
     return folder
 
@@ -122,7 +125,10 @@ def processes_about(folder: Path) -> list[str]:
 # -- our own bot
 
 
-def test_our_own_bot_starts_answers_and_leaves_nothing_behind(project: Path, plugins: str, tmp_path: Path) -> None:
+def test_our_own_bot_starts_answers_and_leaves_nothing_behind(
+    project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WEB_CONCURRENCY")  # with as many workers as it has in production
     bot = OwnBot(plugins)
     assert (bot.is_up, bot.log(0)) == (False, ("", 0))
     with world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world:
@@ -384,6 +390,24 @@ def simulate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture
+def refusal(project: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """Gives the command words that it refuses before it starts anything, in this process; what it says then."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def refused(*words: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["playground", *words])
+        said = capsys.readouterr()
+        assert (ended.value.code, said.out) == (2, "")
+        assert "Traceback" not in said.err
+        return said.err
+
+    yield refused
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def test_a_transcript_on_the_command_line(project: Path, plugins: str) -> None:
     story = project / "story.yaml"
     story.write_text(STORY)
@@ -406,14 +430,14 @@ def test_a_transcript_on_the_command_line(project: Path, plugins: str) -> None:
         (b"\xff\xfe", "save it as UTF-8"),
     ],
 )
-def test_what_cannot_be_played(project: Path, plugins: str, content: bytes | None, words: str) -> None:
+def test_what_cannot_be_played(
+    refusal: Callable[..., str], project: Path, plugins: str, content: bytes | None, words: str
+) -> None:
     if content is not None:
         (project / "story.yaml").write_bytes(content)
-    said = simulate(project, "--play", "story.yaml", "--plugins", plugins)
-    assert said.returncode == 2
-    assert said.stderr.startswith("wxbot: ")
-    assert words in said.stderr
-    assert "Traceback" not in said.stderr
+    said = refusal("--play", "story.yaml", "--plugins", plugins)
+    assert said.startswith("wxbot: ")
+    assert words in said
 
 
 @pytest.mark.parametrize(
@@ -427,11 +451,8 @@ def test_what_cannot_be_played(project: Path, plugins: str, content: bytes | Non
         ["--target", "http://127.0.0.1:1/wechat", "--plugins", "plugins"],
     ],
 )
-def test_words_that_make_no_sense_together(project: Path, words: list[str]) -> None:
-    said = simulate(project, *words)
-    assert said.returncode == 2
-    assert said.stdout == ""
-    assert "Traceback" not in said.stderr
+def test_words_that_make_no_sense_together(refusal: Callable[..., str], words: list[str]) -> None:
+    assert refusal(*words)
 
 
 def test_a_bot_at_a_target_plays_a_transcript(project: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from tests.depth import examples
 from tests.store.support import APPID, NOW, Place, Stores, Verdict, outcome
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Quota
@@ -321,7 +322,7 @@ def test_the_inbox_agrees_with_its_model(place: Place) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples(15, 200),
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

@@ -190,6 +190,7 @@ def test_one_account_loses_its_token_and_the_other_goes_on(town: Town) -> None:
     at_club.waits_for("hurrah two 2")
     assert at_orders.saw == ["order one 1"]
     assert town.club.token_fetches == 1
+    town.orders.close()  # the deployment would wait for the answer to its call when it stops
 
 
 def test_other_systems_send_with_the_key_of_the_account(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

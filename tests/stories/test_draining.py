@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stories.support import waits_until_idle
 from wxbot import Context, Plugin
 from wxbot.server.assembly import make_bot
 from wxbot.settings.schema import Settings
@@ -61,7 +62,8 @@ def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_thr
     async def parts(ctx: Context) -> AsyncIterator[str]:
         yield "one"
         reached.set()
-        await asyncio.to_thread(goes_on.wait, 10)
+        if not goes_on.is_set():
+            await asyncio.Event().wait()  # until the bot stops
         yield "two"
 
     with FakeWeChat() as wechat:
@@ -75,6 +77,7 @@ def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_thr
         bot = make_bot(settings, plugins=[plugin])
         with serve(bot):
             alice.waits_for("two")
+            waits_until_idle(bot, alice)
         letters = dead_letters(settings)
     assert alice.saw == ["two"]
     assert letters == [("WeChat's answer to a reply was lost", [{"kind": "text", "text": "one"}])]

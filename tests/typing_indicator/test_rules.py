@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.depth import examples
 from wxbot.model.user_actions import interaction_time
 from wxbot.typing_indicator import rules
 from wxbot.typing_indicator.rules import TypingState
@@ -446,7 +447,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=300,
+    max_examples=examples(60, 1000),
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from wxbot import (
     Context,
@@ -27,6 +28,13 @@ async def slow(ctx: Context) -> str:
     """Seconds for an answer."""
     await asyncio.sleep(float(ctx.match[1]))
     return f"That took {ctx.match[1]} s."
+
+
+@plugin.text(re.compile(r"^wait for ([\w-]+)$"))
+async def wait_for(ctx: Context) -> str:
+    """Answer once there is a file of this name in the bot's folder."""
+    await there(ctx.match[1])
+    return f"There is {ctx.match[1]}."
 
 
 @plugin.text(re.compile(r"^parts (\d+)$"))
@@ -90,6 +98,12 @@ async def seen(ctx: Context) -> str:
 @plugin.text(re.compile("."))
 async def echo(ctx: Context) -> str:
     return f"You said: {ctx.text}"
+
+
+async def there(name: str) -> None:
+    """Return once the bot's folder has a file of this name."""
+    while not Path(name).exists():  # noqa: ASYNC110, ASYNC240 - a file tells nobody that it is there
+        await asyncio.sleep(0.02)
 
 
 def png(red: int, green: int, blue: int, width: int = 120, height: int = 90) -> bytes:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from tests.browser.plugins.desk import png
+from tests.browser.plugins.desk import png, there
 from wxbot import Context, ImageReply, MiniProgramPageReply, Plugin
 
 plugin = Plugin("shop", description="What the pictures of the playground show")
-SECONDS = 8.0
+FOUND = "parcel-was-found"
+"""The file that the handler waits for who looks for a parcel."""
 
 _ANSWERS = {
     "hello": "Hello! Ask me about orders, parcels and returns.",
@@ -37,7 +36,7 @@ async def green(ctx: Context) -> ImageReply:
 @plugin.text("Where is my parcel?", "我的快递到哪了？")
 async def parcel(ctx: Context) -> str:
     """It takes its time, so that one sees that the bot is typing."""
-    await asyncio.sleep(SECONDS)
+    await there(FOUND)
     return "It left Hangzhou this morning." if ctx.text.isascii() else "今天早上已从杭州发出。"
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.servers.fixtures import cluster_server, needs, rabbit_server, redis_server, valkey_server
-from tests.servers.programs import RABBIT, REDIS, VALKEY
+from tests.servers.programs import REDIS, VALKEY
 from tests.servers.rabbit_server import RabbitServer
 from tests.servers.redis_server import RedisServer
 from tests.wakeups.dramatiq.support import Ear, Server, forget_hints
@@ -25,26 +24,21 @@ def url(request: pytest.FixtureRequest) -> str:
     return server.url
 
 
-@pytest.fixture(scope="module")
-def own_rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """It takes long to start."""
-    needs(RABBIT)
-    with RabbitServer(tmp_path_factory.mktemp("rabbit")) as server:
-        yield server
-
-
 @pytest.fixture(params=["redis", "valkey", "rabbit"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A broker's server that the test may kill and pause, running."""
+    """A broker's server that the test may kill and pause, running.
+
+    RabbitMQ takes long to start: it is the one of all tests, and mended.
+    """
     if request.param == "rabbit":
-        rabbit: RabbitServer = request.getfixturevalue("own_rabbit")
-        if not rabbit.alive:
-            rabbit.kill()
-            rabbit.start()
+        rabbit: RabbitServer = request.getfixturevalue("rabbit_server")
         forget_hints(rabbit.url)
         yield rabbit
-        with suppress(AssertionError):
+        if rabbit.alive:
             rabbit.resume()
+        else:
+            rabbit.kill()
+            rabbit.start()
         return
     needs(VALKEY if request.param == "valkey" else REDIS)
     with RedisServer(tmp_path, flavour=request.param) as own:

@@ -225,8 +225,8 @@ EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
         EventMessage,
         an_event("templatesendjobfinish"),
     ),
-    ({"MsgType": "Hologram", "MediaId": "M3"}, UnknownMessage, {"kind": "Hologram"}),
-    ({}, UnknownMessage, {"kind": ""}),
+    ({"MsgType": "Hologram", "MediaId": "M3"}, UnknownMessage, {"msg_type": "Hologram"}),
+    ({}, UnknownMessage, {"msg_type": ""}),
 ]
 
 

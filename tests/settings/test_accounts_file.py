@@ -231,7 +231,7 @@ def test_every_setting_has_its_place() -> None:
             "an account's name is of lower-case letters, digits, - and _, such as [club-house]",
         ),
         (
-            "[orders]\nhand_back_words = " + "[" * 3000 + "]" * 3000,
+            "[orders]\nresume_words = " + "[" * 3000 + "]" * 3000,
             "accounts.toml is no file of accounts: its brackets",
         ),
         ("[orders]\nimage_bytes = " + "9" * 5000, "accounts.toml is no file of accounts: it holds a number"),
@@ -397,7 +397,7 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
         ('typing = "perhaps"', "typing: Input should be a valid boolean, unable to interpret input"),
         ("plugins = []", "plugins: must not be empty; leave it out for all plugins"),
         (
-            'kind = "unverified"\nsend_kinds = ["link"]',
+            'kind = "unverified"\nreply_types = ["link"]',
             "reply_types: link cannot be the answer to a push, and an unverified account sends nothing else; "
             "it can have image, music, news, text, video, voice",
         ),

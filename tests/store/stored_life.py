@@ -196,10 +196,10 @@ async def _frank_is_answered_passively(store: Store) -> None:
     pending: PendingMessage | None = claim.pending
     for answer in (UNSENT[0], {}):
         assert pending is not None
-        assert await store.answer_passively(claim.lease, pending.seq, answer)
+        assert await store.save_passive_reply(claim.lease, pending.seq, answer)
         pending = await store.settle(claim.lease, Outcome(pending.seq, "done"), NOW, go_on=True)
     assert pending is not None
-    assert await store.passive_answer(FRANK, dedup_key(pending.fields), give_up=True) is None
+    assert await store.passive_reply(FRANK, dedup_key(pending.fields), give_up=True) is None
     await store.settle(claim.lease, Outcome(pending.seq, "released", sent=1, unsent=LEFT_OVER), NOW, go_on=False)
 
 

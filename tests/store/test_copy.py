@@ -431,7 +431,7 @@ def test_an_owner_that_died_does_not_count(move: Move) -> None:
 
 
 @pytest.fixture
-def half_copy(move: Move) -> Move:
+def incomplete_copy(move: Move) -> Move:
     move.old.accept(*(arrival(f"{n}") for n in range(4)), *(arrival(f"{n}", BOB) for n in range(4)))
     die(move.old)
     with pytest.raises(CopyFailed, match=r"the plug was pulled\. What TO holds now is half a copy.*again"):
@@ -439,8 +439,8 @@ def half_copy(move: Move) -> Move:
     return move
 
 
-def test_nobody_works_half_a_copy(half_copy: Move) -> None:
-    new, store = half_copy.new, half_copy.new.store
+def test_nobody_works_half_a_copy(incomplete_copy: Move) -> None:
+    new, store = incomplete_copy.new, incomplete_copy.new.store
     for call in (
         lambda: new.accept(arrival("new")),
         lambda: new.waiting(NOW + 100),
@@ -448,7 +448,7 @@ def test_nobody_works_half_a_copy(half_copy: Move) -> None:
         lambda: new.wait(store.dead_letters(APPID, 10)),
         lambda: new.wait(store.retry_dead_letter(APPID, 1, NOW)),
         lambda: new.wait(store.drop_dead_letter(APPID, 1)),
-        lambda: new.wait(store.passive_answer(ALICE, "msg:0")),
+        lambda: new.wait(store.passive_reply(ALICE, "msg:0")),
         lambda: new.wait(store.handovers(APPID, NOW, 10)),
         lambda: new.wait(store.end_handover(ALICE)),
     ):
@@ -457,16 +457,16 @@ def test_nobody_works_half_a_copy(half_copy: Move) -> None:
     assert new.accept(arrival("of another account", CAROL)) == [True]
 
 
-def test_the_next_copy_begins_anew(half_copy: Move) -> None:
-    half_copy.old.accept(arrival("4"))
-    assert half_copy.old.works_off(BOB) == ["0", "1", "2", "3"]
-    assert half_copy.copies() == {APPID: {"waiting": 4, "dead": 1, "traces": 4, "conversations": 2}}
-    assert half_copy.new.works_off() == ["1", "2", "3", "4"]
-    assert half_copy.new.works_off(BOB) == []
+def test_the_next_copy_begins_anew(incomplete_copy: Move) -> None:
+    incomplete_copy.old.accept(arrival("4"))
+    assert incomplete_copy.old.works_off(BOB) == ["0", "1", "2", "3"]
+    assert incomplete_copy.copies() == {APPID: {"waiting": 4, "dead": 1, "traces": 4, "conversations": 2}}
+    assert incomplete_copy.new.works_off() == ["1", "2", "3", "4"]
+    assert incomplete_copy.new.works_off(BOB) == []
 
 
-def test_half_a_copy_is_not_copied(half_copy: Move, tmp_path: Path) -> None:
-    assert "only half a copy" in half_copy.refuses(here=half_copy.there, there=sqlite_spot(tmp_path / "third"))
+def test_half_a_copy_is_not_copied(incomplete_copy: Move, tmp_path: Path) -> None:
+    assert "only half a copy" in incomplete_copy.refuses(here=incomplete_copy.there, there=sqlite_spot(tmp_path / "third"))
 
 
 def test_a_copy_ends_when_another_one_has_begun(move: Move) -> None:

@@ -16,13 +16,13 @@ ANSWER = {"kind": "text", "text": "你好 \U0001f600"}
 
 
 def answers(worker: Worker, claim: Claim, answer: Mapping[str, Any] = ANSWER) -> bool:
-    return worker.wait(worker.store.answer_passively(claim.lease, claim.pending.seq, answer))
+    return worker.wait(worker.store.save_passive_reply(claim.lease, claim.pending.seq, answer))
 
 
 def asks(
     worker: Worker, text: str = "hi", key: ConversationKey = ALICE, *, give_up: bool = False
 ) -> Mapping[str, Any] | None:
-    return worker.wait(worker.store.passive_answer(key, f"msg:{text}", give_up=give_up))
+    return worker.wait(worker.store.passive_reply(key, f"msg:{text}", give_up=give_up))
 
 
 def test_whoever_asks_gets_the_answer_once_it_is_there(one: Worker, two: Worker) -> None:
@@ -74,7 +74,7 @@ def test_who_gave_up_on_one_message_has_not_on_the_next(one: Worker) -> None:
     claim = one.claims()
     following = one.settles(claim.lease, claim.pending)
     assert following is not None
-    assert one.wait(one.store.answer_passively(claim.lease, following.seq, ANSWER))
+    assert one.wait(one.store.save_passive_reply(claim.lease, following.seq, ANSWER))
     assert (asks(one, "a"), asks(one, "b")) == (None, ANSWER)
 
 
@@ -147,8 +147,8 @@ def test_of_an_answer_and_giving_up_exactly_one_comes_first(one: Worker, two: Wo
     async def race(text: str) -> tuple[bool, Mapping[str, Any] | None]:
         claim = claims[text]
         calls = (
-            one.store.answer_passively(claim.lease, claim.pending.seq, ANSWER),
-            two.store.passive_answer(keys[text], f"msg:{text}", give_up=True),
+            one.store.save_passive_reply(claim.lease, claim.pending.seq, ANSWER),
+            two.store.passive_reply(keys[text], f"msg:{text}", give_up=True),
         )
         kept, told = await asyncio.gather(*calls)
         return bool(kept), told if isinstance(told, dict) else None

@@ -213,15 +213,15 @@ def test_tokens_and_media(worker: Worker) -> None:
         assert media == StoredMedia(f"STORED-ID_{number}", TWO_DAYS)
 
 
-def test_passive_answers(worker: Worker) -> None:
+def test_passive_replies(worker: Worker) -> None:
     dedups = [dedup_key(life.text(FRANK, f"passive {number}", f"800{number}")) for number in range(4)]
-    answers = [worker.wait(worker.store.passive_answer(FRANK, dedup)) for dedup in dedups]
+    answers = [worker.wait(worker.store.passive_reply(FRANK, dedup)) for dedup in dedups]
     assert answers == [life.UNSENT[0], {}, None, None]
     claim = worker.claims(FRANK, LATER)
-    assert not worker.wait(worker.store.answer_passively(claim.lease, claim.pending.seq, {}))  # it was given up
+    assert not worker.wait(worker.store.save_passive_reply(claim.lease, claim.pending.seq, {}))  # it was given up
     following = worker.settles(claim.lease, claim.pending, now=LATER)
     assert following is not None
-    assert worker.wait(worker.store.answer_passively(claim.lease, following.seq, {}))
+    assert worker.wait(worker.store.save_passive_reply(claim.lease, following.seq, {}))
 
 
 def test_replies_and_rests_are_read_and_written_as_before(worker: Worker) -> None:

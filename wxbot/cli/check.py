@@ -25,7 +25,7 @@ from wxbot.model.accounts import ACCOUNTS
 from wxbot.server.assembly import check_broker, make_client, make_clock, make_plugins, make_store
 from wxbot.settings.schema import Settings, without_password
 from wxbot.store.port import Store
-from wxbot.store.redis.server_facts import RedisFacts, TellsFacts
+from wxbot.store.redis.server_facts import HasServerFacts, RedisFacts
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.wechat.api.client import WeChatClient
 from wxbot.wechat.api.cloud import CloudFileTokens
@@ -125,7 +125,7 @@ async def _check_running_parts(settings: Settings, store: Store, clock: Clock) -
 
 async def _check_persistence(store: Store) -> list[Finding]:
     """What a power loss would cost."""
-    if not isinstance(store, TellsFacts):
+    if not isinstance(store, HasServerFacts):
         return []
     told = await store.facts()
     findings = [_worth_of_a_promise(told)]

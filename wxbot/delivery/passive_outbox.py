@@ -101,7 +101,7 @@ class PassiveOutbox:
         await self._hold(turn.lease)
         stored = {} if answer is None else reply_to_json(answer)
         taken = await retry_until_stored(
-            self._clock, lambda: self._shelf.answer_passively(turn.lease, turn.inbox_message.seq, stored)
+            self._clock, lambda: self._shelf.save_passive_reply(turn.lease, turn.inbox_message.seq, stored)
         )
         self._notice(turn.lease.key)
         return taken
@@ -144,7 +144,7 @@ class PassiveReplyWaiter:
         is_last = began_at - first_at >= LAST_FROM
         answer = await self._wait(key, dedup_key, began_at + (LAST_ANSWER if is_last else PATIENCE))
         if answer is None and is_last:
-            return await self._shelf.passive_answer(key, dedup_key, give_up=True)
+            return await self._shelf.passive_reply(key, dedup_key, give_up=True)
         if answer is None:
             raise ReplyNotReady("the answer is not ready; WeChat delivers the push again and waits on")
         return answer
@@ -154,7 +154,7 @@ class PassiveReplyWaiter:
         self._waiting[key].add(there)
         try:
             while True:
-                answer = await self._shelf.passive_answer(key, dedup_key)
+                answer = await self._shelf.passive_reply(key, dedup_key)
                 left = until - self._clock.now()
                 if answer is not None or left <= 0:
                     return answer

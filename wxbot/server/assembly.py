@@ -416,7 +416,7 @@ def check_broker(settings: Settings) -> None:
     """Connect to the broker, if there is one. Raises ConfigError, StoreUnavailable."""
     if settings.broker_url:
         waker = make_waker(settings)
-        lines = logging.getLogger("wxbot.hints")
+        lines = logging.getLogger("wxbot.wakeups")
         lines.disabled = True  # the error says the same
         try:
             waker.open()

@@ -125,7 +125,7 @@ class Bot:
     def _passive_answer(
         self, push: Push, arrival: IncomingMessage, first_at: float, pending_text: str
     ) -> PassiveAnswer | None:
-        answer = self._running().passive_answer(arrival, first_at)
+        answer = self._running().passive_reply(arrival, first_at)
         if answer == {}:
             return None
         reply = TextReply(pending_text) if answer is None else reply_from_json(answer)

@@ -135,7 +135,7 @@ class Runtime:
             self._waker.wake(arrival.key, arrival.interacted_at, receipt.claim)
         return receipt
 
-    def passive_answer(self, arrival: IncomingMessage, first_at: float) -> Mapping[str, Any] | None:
+    def passive_reply(self, arrival: IncomingMessage, first_at: float) -> Mapping[str, Any] | None:
         """Wait for the passive reply as long as WeChat does. See ``PassiveReplyWaiter.answer``. Blocks."""
         waiting = self._passive_replies.answer(arrival.key, arrival.dedup_key, first_at or arrival.received_at)
         return self._loop.run(waiting, STUCK_SECONDS)

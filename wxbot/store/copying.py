@@ -63,7 +63,7 @@ async def _chosen(source: End, appid: str | None) -> Sequence[str]:
 
 async def _standing(source: End, appid: str) -> AccountStatus:
     standing = await source.bulk.standing(appid, source.clock.now())
-    if standing.half_copy:
+    if standing.incomplete_copy:
         raise CopyFailed(f"{source.name} holds only half a copy of the account {appid}: copy from where it came from")
     if standing.worked:
         raise CopyFailed(

@@ -65,12 +65,12 @@ Kind = Literal["waiting", "dead", "traces", "conversations"]
 class AccountStatus:
     """How an account stands in a store. It stays the same while nobody works it.
 
-    ``worked``: somebody holds a living lease. ``half_copy``: it was not copied here to the end. ``last_seq``: no
+    ``worked``: somebody holds a living lease. ``incomplete_copy``: it was not copied here to the end. ``last_seq``: no
     message has a higher number. ``waiting``: how many messages wait.
     """
 
     worked: bool
-    half_copy: bool
+    incomplete_copy: bool
     last_seq: int
     waiting: int
 

@@ -128,15 +128,15 @@ class MediaStore(Protocol):
 class PassiveReplyStore(Protocol):
     """The answers that wait for WeChat to ask for them (accounts that may only answer a push)."""
 
-    async def answer_passively(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
+    async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
         """Keep the answer to a message for those who ask. Durable. Raises LeaseLost.
 
         ``answer`` is a reply as ``replies.reply_to_json`` makes it, or ``{}`` for silence. False, and it is not kept,
-        if ``passive_answer`` has given up on this message: then nobody will ask again. The first answer stays.
+        if ``passive_reply`` has given up on this message: then nobody will ask again. The first answer stays.
         """
         ...
 
-    async def passive_answer(
+    async def passive_reply(
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
     ) -> Mapping[str, Any] | None:
         """The answer to a message, or None as long as there is none. With ``give_up`` and none there, there will never

@@ -51,7 +51,7 @@ def test_everything_but_work_has_an_end(empty_redis: RedisServer, worker_at: Ope
     worker = worker_at(empty_redis.url)
     worker.accept(arrival("done"), arrival("dead"))
     claim = worker.claims()
-    worker.wait(worker.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text", "text": "hi"}))
+    worker.wait(worker.store.save_passive_reply(claim.lease, claim.pending.seq, {"kind": "text", "text": "hi"}))
     worker.delivers("a human, please", BOB, handover=Handover(NOW + 600), for_agents=True)
     worker.wait(worker.store.save_media(APPID, "cat", StoredMedia("media id", NOW + 60), NOW))
     following = worker.settles(claim.lease, claim.pending, state={"plugin": {"name": "Alice"}})

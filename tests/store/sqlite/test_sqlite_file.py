@@ -183,7 +183,7 @@ def test_a_file_of_an_older_wxbot_is_worked_on(stores: Stores) -> None:
     assert (one.accept(arrival("before")), one.quota()) == ([False], None)
     claim = one.claims()
     assert (claim.pending.quota, claim.pending.active_handover) == (None, WITH_BOT)
-    assert one.wait(one.store.answer_passively(claim.lease, claim.pending.seq, {"kind": "text"}))
+    assert one.wait(one.store.save_passive_reply(claim.lease, claim.pending.seq, {"kind": "text"}))
     one.settles(claim.lease, claim.pending, quota=Quota(4, NOW), handover=Handover(NOW + 9, "agent"))
     one.wait(one.store.save_media(APPID, "cat", StoredMedia("id", NOW + 9), NOW))
     one.store.close()

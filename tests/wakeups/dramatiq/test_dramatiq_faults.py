@@ -40,7 +40,7 @@ def stopwatch(limit: float) -> Iterator[None]:
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.message.partition(",")[0] for record in caplog.records if record.name == "wxbot.hints"]
+    return [record.message.partition(",")[0] for record in caplog.records if record.name == "wxbot.wakeups"]
 
 
 def hears_again(waker: DramatiqWaker, ear: Ear) -> None:

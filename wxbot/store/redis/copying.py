@@ -40,7 +40,7 @@ COPYING_KEY = "copying"
 SURVIVE_CLEARING = frozenset({COPYING_KEY, "seq", "token"})
 
 _SCRIPTS = (
-    "bulk_standing",
+    "bulk_status",
     "bulk_count",
     "bulk_export",
     "bulk_begin",
@@ -80,7 +80,7 @@ class RedisBulkStore:
         return sorted(found)
 
     async def standing(self, appid: str, now: float) -> AccountStatus:
-        return await self._link.submit(script("bulk_standing", appid, (now,), _standing))
+        return await self._link.submit(script("bulk_status", appid, (now,), _standing))
 
     async def contents(self, appid: str) -> Counter[Kind]:
         counted: Counter[Kind] = Counter()
@@ -96,12 +96,12 @@ class RedisBulkStore:
     async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
         prefix = prefix_of(appid)
         words = ("MGET", prefix + COPYING_KEY, prefix + "seq")
-        half_copy, seq = await self._link.submit(
+        incomplete_copy, seq = await self._link.submit(
             Command(words, lambda answer: [(each or b"").decode() for each in answer])
         )
-        if not half_copy and seq and await self._holds_something(appid):
+        if not incomplete_copy and seq and await self._holds_something(appid):
             return False
-        arguments = (copy, half_copy, seq, last_seq)
+        arguments = (copy, incomplete_copy, seq, last_seq)
         if not await self._link.submit(script("bulk_begin", appid, arguments, bool)):
             return False  # somebody was faster: a bot took a message, or another copy has begun
         async for names in self._names(appid, "*"):
@@ -175,8 +175,8 @@ def _unless_lost(answer: Any) -> Any:
 
 
 def _standing(answer: Sequence[Any]) -> AccountStatus:
-    worked, half_copy, last_seq, waiting = answer
-    return AccountStatus(bool(worked), bool(half_copy), int(last_seq), waiting)
+    worked, incomplete_copy, last_seq, waiting = answer
+    return AccountStatus(bool(worked), bool(incomplete_copy), int(last_seq), waiting)
 
 
 def _counted(answer: Sequence[int]) -> Counter[Kind]:

@@ -22,7 +22,7 @@ class RedisFacts:
 
 
 @runtime_checkable
-class TellsFacts(Protocol):
+class HasServerFacts(Protocol):
     """A store that is a Redis."""
 
     async def facts(self) -> RedisFacts:

@@ -47,7 +47,7 @@ PROBE_KEY = "wxbot:probe"
 PROBE_SECONDS = 60
 
 LOST = -1
-HALF_COPY = -2
+INCOMPLETE_COPY = -2
 RENEW_LIMIT = 500
 PURGE_LIMIT = 1000
 TOKEN_KEPT_SECONDS = 4 * 3600
@@ -69,8 +69,8 @@ _SCRIPTS = (
     "drop_dead_letter",
     "begin_token_fetch",
     "save_token",
-    "answer_passively",
-    "passive_answer",
+    "save_passive_reply",
+    "passive_reply",
     "handovers",
     "end_handover",
 )
@@ -235,14 +235,14 @@ class RedisStore:
 
     # Passive answers
 
-    async def answer_passively(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
+    async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
         arguments = (seq, to_json(answer), self._seen_ms)
-        return await self._link.submit(_held("answer_passively", lease, arguments, bool), durable=True)
+        return await self._link.submit(_held("save_passive_reply", lease, arguments, bool), durable=True)
 
-    async def passive_answer(
+    async def passive_reply(
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
     ) -> Mapping[str, Any] | None:
-        command = script("passive_answer", key.appid, (key.openid, dedup_key, int(give_up)), _passive_answer)
+        command = script("passive_reply", key.appid, (key.openid, dedup_key, int(give_up)), _passive_reply)
         return await self._link.submit(command, durable=give_up)
 
     # Hand-overs
@@ -290,7 +290,7 @@ def source(name: str) -> str:
     """The script ``name`` as the server gets it. All that a bot runs refuse what is half a copy."""
     folder = files("wxbot.store.redis") / "scripts"
     flags = "" if name in _REFUSED_WITHOUT_MEMORY else " flags=allow-oom"
-    parts = ("common", "refuse_half_copy", name) if name in _SCRIPTS else ("common", name)
+    parts = ("common", "refuse_incomplete_copy", name) if name in _SCRIPTS else ("common", name)
     return "\n".join((f"#!lua{flags}", *((folder / f"{part}.lua").read_text() for part in parts)))
 
 
@@ -305,7 +305,7 @@ def script(
     """Run ``name`` on one account. Its answer is read by ``read``, or raises IncompleteCopy."""
 
     def read_if_whole(answer: Any) -> Result:
-        if answer == HALF_COPY:
+        if answer == INCOMPLETE_COPY:
             raise IncompleteCopy(appid)
         return read(answer)
 
@@ -431,7 +431,7 @@ def _token(answer: Sequence[bytes | None]) -> StoredToken | None:
     return None if value is None or expires_at is None else StoredToken(value.decode(), float(expires_at))
 
 
-def _passive_answer(answer: bytes | None) -> Mapping[str, Any] | None:
+def _passive_reply(answer: bytes | None) -> Mapping[str, Any] | None:
     return None if answer is None else json.loads(answer)
 
 

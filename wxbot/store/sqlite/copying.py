@@ -181,8 +181,8 @@ def _standing(db: sqlite3.Connection, appid: str, now: float) -> AccountStatus:
         ("SELECT coalesce(max(seq), 0) FROM inbox WHERE appid = ?",),
         ("SELECT count(*) FROM inbox WHERE appid = ? AND status = 0",),
     )
-    worked, half_copy, last_seq, waiting = (db.execute(q, (appid, *more)).fetchone()[0] for q, *more in questions)
-    return AccountStatus(bool(worked), bool(half_copy), last_seq, waiting)
+    worked, incomplete_copy, last_seq, waiting = (db.execute(q, (appid, *more)).fetchone()[0] for q, *more in questions)
+    return AccountStatus(bool(worked), bool(incomplete_copy), last_seq, waiting)
 
 
 def _contents(db: sqlite3.Connection, appid: str) -> Counter[Kind]:

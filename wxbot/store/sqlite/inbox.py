@@ -25,7 +25,7 @@ from wxbot.store.records import (
     PendingMessage,
     Retention,
 )
-from wxbot.store.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_half_copy, to_json
+from wxbot.store.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_incomplete_copy, to_json
 
 PURGE_LIMIT = 2000
 LAST_SEQ = 2**63 - 1
@@ -63,7 +63,7 @@ class Terms(NamedTuple):
 def accept(
     db: sqlite3.Connection, arrival: IncomingMessage, fields: str, unsent: str, bid: ClaimRequest | None
 ) -> AcceptResult:
-    refuse_half_copy(db, arrival.key.appid)
+    refuse_incomplete_copy(db, arrival.key.appid)
     known = db.execute(
         "SELECT owner, next_at, fence, interacted_at, typing_until, state,"
         " budget_left, budget_until, handed_over_until, agent FROM conversations"
@@ -146,7 +146,7 @@ def _take(db: sqlite3.Connection, arrival: IncomingMessage, lease: Lease, typing
 
 
 def waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, patience: float) -> list[ConversationKey]:
-    refuse_half_copy(db, appid)
+    refuse_incomplete_copy(db, appid)
     rows = db.execute(
         "SELECT appid, openid FROM conversations"
         " WHERE next_at <= CASE WHEN owner IS NULL THEN ? ELSE ? END AND (owner IS NULL OR lease_until <= ?)"
@@ -157,7 +157,7 @@ def waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, patience
 
 
 def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, seconds: float) -> Claim | None:
-    refuse_half_copy(db, key.appid)
+    refuse_incomplete_copy(db, key.appid)
     row = db.execute(
         "UPDATE conversations SET owner = ?, fence = fence + 1, lease_until = ?"
         " WHERE appid = ? AND openid = ? AND next_at <= ? AND (owner IS NULL OR lease_until <= ?)"

@@ -12,7 +12,7 @@ from typing import Any
 
 from wxbot.store.records import ConversationKey, DeadLetter, Handover, Lease, StoredMedia, StoredToken
 from wxbot.store.sqlite.inbox import check_lease
-from wxbot.store.sqlite.schema import refuse_half_copy
+from wxbot.store.sqlite.schema import refuse_incomplete_copy
 
 MEDIA_PURGE_LIMIT = 100
 
@@ -70,16 +70,16 @@ def save_media(db: sqlite3.Connection, appid: str, digest: str, media: StoredMed
         )
 
 
-def answer_passively(db: sqlite3.Connection, lease: Lease, seq: int, answer: str) -> bool:
+def save_passive_reply(db: sqlite3.Connection, lease: Lease, seq: int, answer: str) -> bool:
     check_lease(db, lease)
     kept = db.execute("UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (answer, seq))
     return kept.rowcount == 1
 
 
-def passive_answer(
+def passive_reply(
     db: sqlite3.Connection, key: ConversationKey, dedup_key: str, give_up: bool
 ) -> Mapping[str, Any] | None:
-    refuse_half_copy(db, key.appid)
+    refuse_incomplete_copy(db, key.appid)
     row = db.execute(
         "SELECT seq, answer FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?", (*key, dedup_key)
     ).fetchone()
@@ -95,7 +95,7 @@ def passive_answer(
 
 
 def handovers(db: sqlite3.Connection, appid: str, now: float, limit: int) -> list[tuple[ConversationKey, Handover]]:
-    refuse_half_copy(db, appid)
+    refuse_incomplete_copy(db, appid)
     rows = db.execute(
         "SELECT openid, handed_over_until, agent FROM conversations WHERE appid = ? AND handed_over_until > ?"
         " AND handed_over_until > 0 ORDER BY handed_over_until LIMIT ?",  # > 0: so that the index is used
@@ -105,7 +105,7 @@ def handovers(db: sqlite3.Connection, appid: str, now: float, limit: int) -> lis
 
 
 def end_handover(db: sqlite3.Connection, key: ConversationKey) -> bool:
-    refuse_half_copy(db, key.appid)
+    refuse_incomplete_copy(db, key.appid)
     handed_back = db.execute(
         "UPDATE conversations SET handed_over_until = 0, agent = '' WHERE appid = ? AND openid = ?"
         " AND handed_over_until > 0",
@@ -115,7 +115,7 @@ def end_handover(db: sqlite3.Connection, key: ConversationKey) -> bool:
 
 
 def dead_letters(db: sqlite3.Connection, appid: str, limit: int) -> list[DeadLetter]:
-    refuse_half_copy(db, appid)
+    refuse_incomplete_copy(db, appid)
     rows = db.execute(
         "SELECT seq, appid, openid, fields, received_at, died_at, attempts, sent, reason, unsent FROM inbox"
         " WHERE status = 2 AND appid = ? ORDER BY seq LIMIT ?",
@@ -140,7 +140,7 @@ def _dead_letter(seq: int, appid: str, openid: str, fields: str, *facts: Any) ->
 
 
 def retry_dead_letter(db: sqlite3.Connection, appid: str, seq: int, now: float) -> bool:
-    refuse_half_copy(db, appid)
+    refuse_incomplete_copy(db, appid)
     row = db.execute(
         "UPDATE inbox SET status = 0, attempts = 0, reason = NULL WHERE seq = ? AND appid = ? AND status = 2"
         " RETURNING openid, received_at",
@@ -158,6 +158,6 @@ def retry_dead_letter(db: sqlite3.Connection, appid: str, seq: int, now: float) 
 
 
 def drop_dead_letter(db: sqlite3.Connection, appid: str, seq: int) -> bool:
-    refuse_half_copy(db, appid)
+    refuse_incomplete_copy(db, appid)
     dropped = db.execute("DELETE FROM inbox WHERE seq = ? AND appid = ? AND status = 2", (seq, appid))
     return dropped.rowcount == 1

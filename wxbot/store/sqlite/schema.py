@@ -120,7 +120,7 @@ def write_something(db: sqlite3.Connection) -> None:
     db.execute("INSERT OR REPLACE INTO tokens (appid) VALUES ('')")
 
 
-def refuse_half_copy(db: sqlite3.Connection, appid: str) -> None:
+def refuse_incomplete_copy(db: sqlite3.Connection, appid: str) -> None:
     if db.execute("SELECT 1 FROM copies WHERE appid = ?", (appid,)).fetchone():
         raise IncompleteCopy(appid)
 

@@ -121,15 +121,15 @@ class SqliteStore:
 
     # Passive answers
 
-    async def answer_passively(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
+    async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
         written = to_json(answer)
-        return await self._writer.submit(lambda db: shelves.answer_passively(db, lease, seq, written))
+        return await self._writer.submit(lambda db: shelves.save_passive_reply(db, lease, seq, written))
 
-    async def passive_answer(
+    async def passive_reply(
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
     ) -> Mapping[str, Any] | None:
         return await self._writer.submit(
-            lambda db: shelves.passive_answer(db, key, dedup_key, give_up), durable=give_up
+            lambda db: shelves.passive_reply(db, key, dedup_key, give_up), durable=give_up
         )
 
     # Hand-overs

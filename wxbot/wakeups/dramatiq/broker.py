@@ -23,7 +23,7 @@ from dramatiq.errors import DecodeError
 if TYPE_CHECKING:
     from dramatiq.worker import ConsumerThread, WorkerThread
 
-log = logging.getLogger("wxbot.hints")
+log = logging.getLogger("wxbot.wakeups")
 
 RETRY_SECONDS = 0.5
 """Between two tries while the broker is out."""

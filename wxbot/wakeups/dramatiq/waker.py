@@ -22,7 +22,7 @@ from wxbot.errors import StoreUnavailable
 from wxbot.store.records import Claim, ConversationKey
 from wxbot.wakeups.dramatiq.broker import RETRY_SECONDS, Outage, WakeupBroker
 
-log = logging.getLogger("wxbot.hints")
+log = logging.getLogger("wxbot.wakeups")
 
 Adopt = Callable[[ConversationKey, float], None]
 

@@ -27,7 +27,7 @@ local LONGEST_MS = 2 ^ 53  -- PEXPIRE takes no "for ever"
 local function conversation(openid) return prefix .. 'c:' .. openid end
 local function queue(openid) return prefix .. 'q:' .. openid end
 local function message(openid, dedup) return prefix .. 'm:' .. openid .. ':' .. dedup end
-local function passive_answer(openid, dedup) return prefix .. 'a:' .. openid .. ':' .. dedup end
+local function passive_reply(openid, dedup) return prefix .. 'a:' .. openid .. ':' .. dedup end
 
 local function later_of(one, other)
   if not one or tonumber(other) > tonumber(one) then return other end

@@ -4,5 +4,5 @@ local openid, owner, fence, seq, answer, seen_ms = unpack(ARGV)
 if not is_held(openid, owner, fence) then return LOST end
 local dedup = redis.call('ZRANGE', queue(openid), seq, seq, 'BYSCORE')[1]
 if not dedup or redis.call('HEXISTS', message(openid, dedup), 'given_up') == 1 then return 0 end
-redis.call('SET', passive_answer(openid, dedup), answer, 'PX', seen_ms, 'NX')
+redis.call('SET', passive_reply(openid, dedup), answer, 'PX', seen_ms, 'NX')
 return 1

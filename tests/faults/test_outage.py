@@ -98,7 +98,7 @@ def test_a_worker_that_was_stopped_does_not_answer_what_another_one_has_answered
     alice.says("two").wait()
     alice.waits_for("re: two")
     assert words(alice) == ["new", "re: two"]
-    assert wechat.violations == [], wechat.memory.story()
+    assert wechat.violations == [], wechat.record_log.as_text()
 
 
 def test_a_worker_that_was_stopped_while_another_one_still_works(
@@ -116,4 +116,4 @@ def test_a_worker_that_was_stopped_while_another_one_still_works(
     new.answers("new")
     alice.waits_for("new")
     assert words(alice) == ["new"]
-    assert wechat.violations == [], wechat.memory.story()
+    assert wechat.violations == [], wechat.record_log.as_text()

@@ -16,7 +16,7 @@ from tests.playground.page_support import Desk, desk_for, echoing, next_verdict,
 from tests.testing.bot import Caller
 from wxbot import Context, MenuReply, Plugin
 from wxbot.playground.world import AccountChoice
-from wxbot.testing import PICTURE, Record, User
+from wxbot.testing import SAMPLE_IMAGE, Record, User
 
 STORY = """\
 wxbot-transcript: 1
@@ -186,9 +186,9 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "fail"}, "errcode -1"),
     ({"kind": "fail", "errcode": 45009}, "errcode 45009"),
     ({"kind": "http", "status": 502}, "http 502"),
-    ({"kind": "http", "acted": True}, "http 500 after the deed"),
+    ({"kind": "http", "acted": True}, "http 500 after processing"),
     ({"kind": "drop"}, "drop"),
-    ({"kind": "drop", "acted": True}, "drop after the deed"),
+    ({"kind": "drop", "acted": True}, "drop after processing"),
     ({"kind": "slow", "seconds": 7}, "slow 7 s"),
     ({"kind": "hang"}, "hang"),
 ]
@@ -198,12 +198,12 @@ def calls(desk: Desk, user: User) -> dict[str, Callable[[], object]]:
     """One call of each kind, as a bot makes it."""
     caller = Caller(desk.wechat)
     caller.fetch()
-    media_id = desk.wechat.add_media("image", PICTURE)
+    media_id = desk.wechat.add_media("image", SAMPLE_IMAGE)
     return {
         "typing": lambda: caller.typing(user),
         "send": lambda: caller.sends(user, "a call"),
         "token": caller.fetch,
-        "upload": lambda: caller.uploads("image", PICTURE),
+        "upload": lambda: caller.uploads("image", SAMPLE_IMAGE),
         "download": lambda: caller.downloads(media_id),
     }
 
@@ -655,7 +655,7 @@ def test_what_was_done_by_hand_can_be_kept_and_played(desk: Desk, alice: User) -
     answers(desk, alice, "four")
     desk.done("/faults/clear")
     before = alice.saw.count("CancelTyping")
-    desk.done("/users/alice/pictures", PICTURE, "image/jpeg")
+    desk.done("/users/alice/pictures", SAMPLE_IMAGE, "image/jpeg")
     alice.waits_for("CancelTyping", times=before + 1)
     assert desk.plays(kept_without_typing(desk))["problems"] == []
 

@@ -15,8 +15,8 @@ from tests.testing.bot import Caller, Receiver
 from wxbot.playground.page.bubbles import bubble_of, media_path
 from wxbot.playground.page.lanes import lanes_of
 from wxbot.playground.page.rows import RowBook, user_state
-from wxbot.testing import CLIP, PICTURE, FakeWeChat, ManualClock, Record, User
-from wxbot.testing.exchange import KEPT
+from wxbot.testing import SAMPLE_IMAGE, SAMPLE_VIDEO, FakeWeChat, ManualClock, Record, User
+from wxbot.testing.exchange import MAX_STORED_BYTES
 from wxbot.testing.rules import AccountKind
 
 UserAction = Callable[[User], object]
@@ -148,7 +148,7 @@ def test_what_a_user_of_an_official_account_does(official: FakeWeChat, deed: Use
 def test_what_a_mini_program_sends(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
-    picture = wechat.add_media("image", PICTURE, media_id="P 1")
+    picture = wechat.add_media("image", SAMPLE_IMAGE, media_id="P 1")
     assert phone.gets("text", {"content": "<a href='x'>你好</a>"}) == {
         "side": "bot",
         "kind": "text",
@@ -178,9 +178,9 @@ def test_what_a_mini_program_sends(wechat: FakeWeChat) -> None:
 
 
 def official_messages(wechat: FakeWeChat) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    wechat.add_media("image", PICTURE, media_id="P1")
+    wechat.add_media("image", SAMPLE_IMAGE, media_id="P1")
     wechat.add_media("voice", b"#!AMR\n", media_id="V1")
-    wechat.add_media("video", CLIP, media_id="C1")
+    wechat.add_media("video", SAMPLE_VIDEO, media_id="C1")
     menu = {"head_content": "H", "list": [{"id": 1, "content": "Yes"}, {"id": "b", "content": "No"}]}
     items = [{"id": "1", "label": "Yes"}, {"id": "b", "label": "No"}]
     return [
@@ -369,15 +369,15 @@ def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClo
 
 def test_details_of_what_is_binary_or_long(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
-    phone.caller.uploads("image", PICTURE)
+    phone.caller.uploads("image", SAMPLE_IMAGE)
     upload = phone.book.details(len(phone.book.entries) - 1)["request"]
     assert (upload["binary"], upload["cut"]) == (True, True)
     assert bytes.fromhex(upload["body"]).startswith(b"--BOUNDARY")
-    phone.caller.post("/cgi-bin/message/custom/send", "好".encode() * KEPT, access_token=phone.caller.token)
+    phone.caller.post("/cgi-bin/message/custom/send", "好".encode() * MAX_STORED_BYTES, access_token=phone.caller.token)
     long = phone.book.details(len(phone.book.entries) - 1)["request"]
-    assert (long["binary"], long["cut"], long["bytes"]) == (False, True, 3 * KEPT)
+    assert (long["binary"], long["cut"], long["bytes"]) == (False, True, 3 * MAX_STORED_BYTES)
     assert set(long["body"]) == {"好"}
-    assert len(long["body"]) == KEPT // 3
+    assert len(long["body"]) == MAX_STORED_BYTES // 3
 
 
 def test_numbers_that_json_cannot_hold_are_told_as_words(wechat: FakeWeChat) -> None:

@@ -18,7 +18,7 @@ from wxbot import Context, Plugin
 from wxbot.playground.page import feed, server
 from wxbot.playground.page.access import HEADERS
 from wxbot.playground.world import AccountChoice
-from wxbot.testing import PICTURE
+from wxbot.testing import SAMPLE_IMAGE
 from wxbot.testing.envelope import Format, Mode
 
 GIF = b"GIF89a" + bytes(10)
@@ -316,7 +316,7 @@ def test_no_secret_leaves_the_server(tmp_path: Path, mode: Mode) -> None:
         alice = desk.adds("alice")
         wechat = desk.wechat
         token = Caller(wechat).fetch()
-        with wechat.memory.changed:
+        with wechat.record_log.changed:
             stable, _ = wechat.platform.tokens.fetch_stable()
         settings = wechat.settings()
         secrets = [settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"], wechat.keys.aes_key, token, stable]
@@ -434,7 +434,7 @@ def test_any_name_can_stand_in_an_address(desk: Desk, name: str) -> None:
     desk.lets(user, "says", text="hi")
     user.waits_for("hi")
     address = quote(name, safe="")
-    assert desk.post(f"/users/{address}/pictures", PICTURE, "image/jpeg").status == 202
+    assert desk.post(f"/users/{address}/pictures", SAMPLE_IMAGE, "image/jpeg").status == 202
     lanes = desk.get(f"/lanes/{address}").json["lanes"]
     assert {lane["lane"] for lane in lanes} == {"user", "window", "work", "typing", "reply", "refused"}
 
@@ -463,7 +463,7 @@ def test_there_is_an_end_to_users(desk: Desk, monkeypatch: pytest.MonkeyPatch) -
 # -- pictures
 
 
-@pytest.mark.parametrize(("content", "kind"), [(PICTURE, "image/jpeg"), (GIF, "image/gif")])
+@pytest.mark.parametrize(("content", "kind"), [(SAMPLE_IMAGE, "image/jpeg"), (GIF, "image/gif")])
 def test_a_picture_is_sent_and_shown(desk: Desk, content: bytes, kind: str) -> None:
     desk.adds("alice")
     with desk.opens() as page:
@@ -489,17 +489,17 @@ def test_an_empty_picture_or_one_for_nobody(desk: Desk) -> None:
     desk.adds("alice")
     answer = desk.post("/users/alice/pictures", b"", "image/png")
     assert (answer.status, answer.error) == (400, "the body is empty")
-    assert desk.post("/users/bob/pictures", PICTURE, "image/jpeg").status == 404
+    assert desk.post("/users/bob/pictures", SAMPLE_IMAGE, "image/jpeg").status == 404
 
 
 def test_a_picture_that_is_too_large(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.adds("alice")
-    monkeypatch.setattr(server, "MAX_PICTURE", len(PICTURE))
-    assert desk.post("/users/alice/pictures", PICTURE, "image/jpeg").status == 202
-    answer = desk.post("/users/alice/pictures", PICTURE + b"x", "image/jpeg")
+    monkeypatch.setattr(server, "MAX_PICTURE", len(SAMPLE_IMAGE))
+    assert desk.post("/users/alice/pictures", SAMPLE_IMAGE, "image/jpeg").status == 202
+    answer = desk.post("/users/alice/pictures", SAMPLE_IMAGE + b"x", "image/jpeg")
     assert (answer.status, answer.error) == (413, "this is too large")
     packed = desk.ask(
-        "POST", "/users/alice/pictures", gzip.compress(PICTURE + bytes(9999)), {"Content-Encoding": "gzip"}
+        "POST", "/users/alice/pictures", gzip.compress(SAMPLE_IMAGE + bytes(9999)), {"Content-Encoding": "gzip"}
     )
     assert packed.status == 413
     assert len(desk.wechat.user("alice").timeline) <= 2 + 4

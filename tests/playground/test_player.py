@@ -244,7 +244,7 @@ def test_the_indicator_is_waited_for(tmp_path: Path) -> None:
         wechat.callback_url = bot.url
         amy = wechat.user("amy")
         amy.says("a").wait()
-        with wechat.memory.changed:
+        with wechat.record_log.changed:
             wechat.platform.typing(amy.openid, "Typing")
         clock.advance(14.5)
         began = time.monotonic()

@@ -42,7 +42,7 @@ from wxbot.playground.transcript import (
     Waits,
     Writes,
 )
-from wxbot.testing import PICTURE, FakeWeChat, Push, User
+from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, Push, User
 
 
 def test_a_conversation_of_two(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ OFFICIAL_DEEDS: list[tuple[Callable[[User], Push], Step]] = [
     (lambda user: user.sends_voice(), SendsVoice("u")),
     (lambda user: user.sends_voice(b"#!AMR other", "speex"), SendsVoice("u", b"#!AMR other", "speex")),
     (lambda user: user.sends_video(), SendsVideo("u")),
-    (lambda user: user.sends_video(PICTURE), SendsVideo("u", PICTURE)),
+    (lambda user: user.sends_video(SAMPLE_IMAGE), SendsVideo("u", SAMPLE_IMAGE)),
     (lambda user: user.sends_short_video(), SendsShortVideo("u")),
     (lambda user: user.sends_location(39.9, 116, label="北京"), SendsLocation("u", 39.9, 116.0, "北京")),
     (lambda user: user.sends_link("A", "b", "http://c"), SendsLink("u", "A", "b", "http://c")),
@@ -162,7 +162,7 @@ def test_a_media_id_is_another_one_each_time(tmp_path: Path) -> None:
 
     @plugin.text("paint")
     async def paint(ctx: Context) -> ImageReply:
-        return ImageReply(PICTURE)
+        return ImageReply(SAMPLE_IMAGE)
 
     with world(tmp_path / "db", plugin) as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
@@ -275,8 +275,8 @@ def test_there_are_no_transcripts_of_containers() -> None:
 
 def test_nothing_of_it_is_left_when_it_is_closed(tmp_path: Path) -> None:
     with world(tmp_path / "db", parrot()) as (wechat, _):
-        before = len(wechat.memory.listeners)
+        before = len(wechat.record_log.listeners)
         recorder = Recorder(wechat)
         recorder.close()
         recorder.close()
-        assert len(wechat.memory.listeners) == before
+        assert len(wechat.record_log.listeners) == before

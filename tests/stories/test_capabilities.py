@@ -49,7 +49,7 @@ from wxbot import (
 from wxbot.model.accounts import ACCOUNTS, CAPABILITIES, AccountKind, kinds
 from wxbot.model.replies import KINDS
 from wxbot.testing import FakeWeChat, ManualClock, User
-from wxbot.testing.media import CLIP, PICTURE, RECORDING
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
 
 FORMATS: Mapping[AccountKind, tuple[str, ...]] = {
     "miniprogram": ("json", "xml"),
@@ -74,15 +74,15 @@ def cells(direction: str) -> list[Any]:
 UserAction = Callable[[User], object]
 USER_ACTIONS: Mapping[str, tuple[UserAction, type[Message], Mapping[str, Any]]] = {
     "text": (lambda user: user.says("你好 😀"), TextMessage, {"text": "你好 😀"}),
-    "image": (lambda user: user.sends_image(PICTURE), ImageMessage, {}),
+    "image": (lambda user: user.sends_image(SAMPLE_IMAGE), ImageMessage, {}),
     "miniprogrampage": (
         lambda user: user.sends_mini_program_page("A page", page_path="pages/a?x=1"),
         MiniProgramPageMessage,
         {"title": "A page", "page_path": "pages/a?x=1"},
     ),
-    "voice": (lambda user: user.sends_voice(RECORDING), VoiceMessage, {"format": "amr"}),
-    "video": (lambda user: user.sends_video(CLIP), VideoMessage, {}),
-    "shortvideo": (lambda user: user.sends_short_video(CLIP), ShortVideoMessage, {}),
+    "voice": (lambda user: user.sends_voice(SAMPLE_VOICE), VoiceMessage, {"format": "amr"}),
+    "video": (lambda user: user.sends_video(SAMPLE_VIDEO), VideoMessage, {}),
+    "shortvideo": (lambda user: user.sends_short_video(SAMPLE_VIDEO), ShortVideoMessage, {}),
     "location": (
         lambda user: user.sends_location(23.134521, 113.358803, 20, "place"),
         LocationMessage,
@@ -163,13 +163,13 @@ USER_ACTIONS: Mapping[str, tuple[UserAction, type[Message], Mapping[str, Any]]] 
     ),
 }
 
-PAGE = {"title": "A page", "page_path": "pages/a?x=1", "thumb": PICTURE, "appid": "wxffffffffffffffff"}
+PAGE = {"title": "A page", "page_path": "pages/a?x=1", "thumb": SAMPLE_IMAGE, "appid": "wxffffffffffffffff"}
 REPLIES: Mapping[str, Reply] = {
     "text": TextReply("你好 😀"),
-    "image": ImageReply(PICTURE),
-    "voice": VoiceReply(RECORDING),
-    "video": VideoReply(CLIP, title="t", description="d"),
-    "music": MusicReply("http://x.test/a.mp3", PICTURE, title="song"),
+    "image": ImageReply(SAMPLE_IMAGE),
+    "voice": VoiceReply(SAMPLE_VOICE),
+    "video": VideoReply(SAMPLE_VIDEO, title="t", description="d"),
+    "music": MusicReply("http://x.test/a.mp3", SAMPLE_IMAGE, title="song"),
     "news": NewsReply("news", "http://x.test/", "d", "http://x.test/p.jpg"),
     "link": LinkReply("link", "http://x.test/", "d", "http://x.test/p.jpg"),
     "miniprogrampage": MiniProgramPageReply(**PAGE),  # type: ignore[arg-type]

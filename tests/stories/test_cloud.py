@@ -14,7 +14,7 @@ from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
 from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, serve
-from wxbot.testing.media import PICTURE
+from wxbot.testing.media import SAMPLE_IMAGE
 
 
 def plugin() -> Plugin:
@@ -22,7 +22,7 @@ def plugin() -> Plugin:
 
     @plugin.text("picture")
     async def picture(ctx: Context) -> ImageReply:
-        return ImageReply(PICTURE)
+        return ImageReply(SAMPLE_IMAGE)
 
     @plugin.image
     async def image(ctx: Context) -> str:
@@ -86,8 +86,8 @@ def test_a_message_is_answered_with_typing_and_without_any_secret(
 
 def test_pictures_go_both_ways(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
-    alice.sends_image(PICTURE).wait()
-    alice.waits_for(f"{len(PICTURE)} bytes")
+    alice.sends_image(SAMPLE_IMAGE).wait()
+    alice.waits_for(f"{len(SAMPLE_IMAGE)} bytes")
     alice.says("picture").wait()
     alice.waits_for("[image image.jpg]")
 

@@ -14,7 +14,7 @@ from tests.stories.support import bot_for, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
 from wxbot.model.accounts import AccountKind
 from wxbot.server.bot import Bot
-from wxbot.testing import PICTURE, FakeWeChat, ManualClock
+from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, ManualClock
 
 __all__ = ["redis_server"]
 
@@ -34,7 +34,7 @@ def plugin() -> Plugin:
 
     @plugin.text("picture")
     async def picture(ctx: Context) -> ImageReply:
-        return ImageReply(PICTURE)
+        return ImageReply(SAMPLE_IMAGE)
 
     @plugin.fallback
     async def echo(ctx: Context) -> str:

@@ -14,7 +14,7 @@ from wxbot import Context, ImageReply, Plugin
 from wxbot.delivery.passive_outbox import PassiveReplyWaiter
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock
-from wxbot.testing.media import PICTURE
+from wxbot.testing.media import SAMPLE_IMAGE
 from wxbot.testing.push import Push
 
 HINT = "（未完，发送“继续”接着看）"
@@ -45,7 +45,7 @@ class Thinker:
         @self.plugin.text("both")
         async def both(ctx: Context):  # type: ignore[no-untyped-def]
             yield "a picture:"
-            yield ImageReply(PICTURE)
+            yield ImageReply(SAMPLE_IMAGE)
 
         @self.plugin.text("fail")
         async def fail(ctx: Context) -> str:

@@ -17,7 +17,7 @@ from tests.stories.support import Log, bot_for, bot_key, replies
 from wxbot import Context, ImageReply, InvalidReply, Plugin, SendNotAllowed, VoiceReply
 from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock
-from wxbot.testing.media import PICTURE
+from wxbot.testing.media import SAMPLE_IMAGE
 
 KEY = "a-key-that-nobody-guesses"
 goes_on = threading.Event()
@@ -65,7 +65,7 @@ def test_a_program_writes_to_a_user(wechat: FakeWeChat, bot: Bot) -> None:
     alice.waits_for("answer to hi")
     asyncio.run(bot.send(alice.openid, "your parcel is there"))
     alice.waits_for("your parcel is there")
-    asyncio.run(bot.send(alice.openid, ImageReply(PICTURE)))
+    asyncio.run(bot.send(alice.openid, ImageReply(SAMPLE_IMAGE)))
     alice.waits_for("[image image.jpg]")
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.stories.support import Log, bot_for, bot_key, replies, turn_until, waits_until_idle
 from wxbot import Context, ImageMessage, ImageReply, Plugin
 from wxbot.testing import Allowance, FakeWeChat, ManualClock
-from wxbot.testing.media import PICTURE
+from wxbot.testing.media import SAMPLE_IMAGE
 
 HINT = "（未完，发送“继续”接着看）"
 SENTENCE = "这是一句话。"
@@ -38,7 +38,7 @@ def talker() -> Plugin:  # noqa: C901 - a list of handlers
     @plugin.text("pictures")
     async def pictures(ctx: Context) -> AsyncIterator[ImageReply]:
         for _ in range(6):
-            yield ImageReply(PICTURE)
+            yield ImageReply(SAMPLE_IMAGE)
 
     @plugin.text("fails late")
     async def fails_late(ctx: Context) -> AsyncIterator[str]:
@@ -258,7 +258,7 @@ def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualCloc
     with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock) as bot:
         alice = wechat.user("alice")
         wechat.faults.fail("send", 45047)
-        alice.sends_image(PICTURE).wait()
+        alice.sends_image(SAMPLE_IMAGE).wait()
         log.waits_for("kept for the user")
         waits_until_idle(bot, alice)
         clock.advance(4 * 86_400)

@@ -25,7 +25,7 @@ from wxbot import (
     mini_program_link,
 )
 from wxbot.testing import FakeWeChat, ManualClock, User
-from wxbot.testing.media import PICTURE, RECORDING
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VOICE
 
 SORRY = "抱歉，出了点问题，请稍后再试。"
 THREE_DAYS = 3 * 86_400
@@ -54,7 +54,7 @@ class Stage:
         async def length(ctx: Context) -> Reply:
             assert isinstance(ctx.message, ImageMessage)
             got = await ctx.message.download()
-            return TextReply(f"{got.content_type} {got.content == PICTURE}")
+            return TextReply(f"{got.content_type} {got.content == SAMPLE_IMAGE}")
 
         @self.plugin.text()
         async def give(ctx: Context) -> Any:
@@ -88,20 +88,20 @@ def stage(clock: ManualClock, tmp_path: Path) -> Iterator[Stage]:
 
 def test_a_file_is_given_in_any_form(stage: Stage, tmp_path: Path) -> None:
     path = tmp_path / "cat.jpg"
-    path.write_bytes(PICTURE)
+    path.write_bytes(SAMPLE_IMAGE)
     stage.gets(ImageReply(path), "[image cat.jpg]")
     with path.open("rb") as file:
         stage.gets(ImageReply(io.BytesIO(file.read() + b"1")), "[image image.jpg]")
-    stage.gets(ImageReply(Media(PICTURE + b"2", filename="dog")), "[image dog.jpg]")
-    stage.gets(ImageReply(stage.wechat.add_media("image", PICTURE, "bird.jpg")), "[image bird.jpg]")
+    stage.gets(ImageReply(Media(SAMPLE_IMAGE + b"2", filename="dog")), "[image dog.jpg]")
+    stage.gets(ImageReply(stage.wechat.add_media("image", SAMPLE_IMAGE, "bird.jpg")), "[image bird.jpg]")
 
 
 def test_the_same_content_is_uploaded_once_until_its_three_days_end(stage: Stage, clock: ManualClock) -> None:
     for _ in range(3):
-        stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+        stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
     assert len(stage.wechat.uploads) == 1
     clock.advance(THREE_DAYS - 1800)  # WeChat still has it, but not for long
-    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
     assert len(stage.wechat.uploads) == 2
 
 
@@ -111,19 +111,19 @@ def test_all_processes_share_what_one_has_uploaded(clock: ManualClock, tmp_path:
             stage = Stage(wechat)
             with bot_for(wechat, tmp_path / "wxbot.db", stage.plugin, clock=clock):
                 stage.asked = number
-                stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+                stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
         assert len(wechat.uploads) == 1
 
 
 def test_a_file_that_wechat_has_lost_is_uploaded_again(stage: Stage) -> None:
-    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
     stage.wechat.forget_media(stage.wechat.uploads[0].media_id)
-    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
     assert len(stage.wechat.uploads) == 2
 
 
 def test_typing_shows_while_a_file_is_uploaded(stage: Stage) -> None:
-    stage.gets(ImageReply(PICTURE), "[image image.jpg]")
+    stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
     upload = next(i for i, record in enumerate(stage.wechat.timeline) if record.kind == "upload")
     typing = next(i for i, record in enumerate(stage.wechat.timeline) if record.what == "Typing")
     cancel = next(i for i, record in enumerate(stage.wechat.timeline) if record.what == "CancelTyping")
@@ -132,7 +132,7 @@ def test_typing_shows_while_a_file_is_uploaded(stage: Stage) -> None:
 
 def test_an_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
     stage.wechat.faults.fail("upload", -1, times=2)
-    stage.answer = lambda: ImageReply(PICTURE)
+    stage.answer = lambda: ImageReply(SAMPLE_IMAGE)
     stage.asks()
     turn_until(clock, lambda limit: stage.alice.waits_for("[image image.jpg]", limit))
 
@@ -143,7 +143,7 @@ def test_an_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
         (ImageReply(Path("/nowhere/cat.png")), "/nowhere/cat.png cannot be read: No such file"),
         (ImageReply(b"\x89PNG\r\n\x1a\n" + bytes(2 * 1024 * 1024)), "more than 2,097,152 bytes"),
         (ImageReply(b"BM nothing"), "unknown type; WeChat takes JPG, PNG, GIF as image"),
-        (VoiceReply(PICTURE), "the voice is JPG; WeChat takes AMR, MP3 as voice"),
+        (VoiceReply(SAMPLE_IMAGE), "the voice is JPG; WeChat takes AMR, MP3 as voice"),
         (ImageReply("cat.png"), "'cat.png' is no media id of WeChat's; for a file, give pathlib.Path"),
         (ImageReply(b""), "the image is empty"),
         (MenuReply("empty", []), "MenuReply has no items"),
@@ -168,7 +168,7 @@ def test_a_click_on_a_menu_comes_back_to_its_handler(stage: Stage) -> None:
 
 
 def test_a_picture_of_the_users_can_be_read_and_sent_back(stage: Stage) -> None:
-    stage.alice.sends_image(PICTURE).wait()
+    stage.alice.sends_image(SAMPLE_IMAGE).wait()
     stage.alice.waits_for("image/jpeg True")
 
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_gone_is_an_error_that_a_plugin_can_catch(clock: ManualCl
     with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
         alice = wechat.user("alice")
         wechat.faults.fail("download", 40007)
-        alice.sends_image(PICTURE).wait()
+        alice.sends_image(SAMPLE_IMAGE).wait()
         alice.waits_for("gone: 40007")
 
 
@@ -241,4 +241,4 @@ def test_who_says_that_ai_made_it(
 
 
 def test_voice_goes_out_to_an_official_account(stage: Stage) -> None:
-    stage.gets(VoiceReply(RECORDING), "[voice voice.amr]")
+    stage.gets(VoiceReply(SAMPLE_VOICE), "[voice voice.amr]")

@@ -279,7 +279,7 @@ def test_wechat_may_live_by_it() -> None:
     with FakeWeChat(clock) as wechat:
         alice = wechat.user("alice")
         alice.says("hi")
-        standing = wechat.platform.standing_of(alice.openid)
+        standing = wechat.platform.status_of(alice.openid)
         assert standing.may_send(clock.now()) == 0
         clock.advance(48 * HOUR)
         assert standing.may_send(clock.now()) == 45015

@@ -12,7 +12,7 @@ import pytest
 
 from tests.testing.bot import DOWNLOAD, UPLOAD, Caller, Receiver
 from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, User, envelope
-from wxbot.testing.media import PICTURE
+from wxbot.testing.media import SAMPLE_IMAGE
 
 TYPING = "/cgi-bin/message/custom/typing"
 SEND = "/cgi-bin/message/custom/send"
@@ -78,9 +78,9 @@ def test_calls_need_no_token(bot: Contained, alice: User, wechat: FakeWeChat) ->
 def test_files_go_through_it_too(bot: Contained, wechat: FakeWeChat) -> None:
     head = b'--B\r\nContent-Disposition: form-data; name="media"; filename="cat.jpg"\r\n\r\n'
     form = {"Content-Type": "multipart/form-data; boundary=B"}
-    answer = bot.exchange("POST", UPLOAD, {"type": "image"}, head + PICTURE + b"\r\n--B--\r\n", form)[1]
+    answer = bot.exchange("POST", UPLOAD, {"type": "image"}, head + SAMPLE_IMAGE + b"\r\n--B--\r\n", form)[1]
     media_id = json.loads(answer)["media_id"]
-    assert bot.exchange("GET", DOWNLOAD, {"media_id": media_id}, None) == (200, PICTURE)
+    assert bot.exchange("GET", DOWNLOAD, {"media_id": media_id}, None) == (200, SAMPLE_IMAGE)
     assert "x-openapi-seqid" in bot.answered
     assert wechat.media[media_id].filename == "cat.jpg"
 

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.testing.bot import SILENCE, Caller, Receiver
-from wxbot.testing import PICTURE, FakeWeChat, ManualClock, Record, User
-from wxbot.testing.exchange import HIDDEN, KEPT, Exchange, Veil
+from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, ManualClock, Record, User
+from wxbot.testing.exchange import HIDDEN, MAX_STORED_BYTES, Exchange, Redactor
 
 SECRET = "0123456789abcdef0123456789abcdef"
 TOKEN = "a-token-of-ours"
 AES_KEY = "k" * 43
 ACCESS_TOKEN = "76_" + "aB3-_" * 24
-VEIL = Veil([SECRET, TOKEN, AES_KEY, ""])
+REDACTOR = Redactor([SECRET, TOKEN, AES_KEY, ""])
 ALL = [SECRET, TOKEN, AES_KEY, ACCESS_TOKEN]
 
 
@@ -31,8 +31,8 @@ ALL = [SECRET, TOKEN, AES_KEY, ACCESS_TOKEN]
 @pytest.mark.parametrize("around", ["{}", "a{}b", "你{}好", "{0}{0}", '{{"x": "{}"}}', "x_{}", "7{}7", "?x={}&y=1"])
 def test_secrets_are_hidden_wherever_they_stand(secret: str, around: str) -> None:
     text = around.format(secret)
-    assert VEIL.over(text) == around.format(HIDDEN)
-    side = VEIL.side(f"POST /{text}", {"X-Header": text}, text.encode())
+    assert REDACTOR.redact(text) == around.format(HIDDEN)
+    side = REDACTOR.message(f"POST /{text}", {"X-Header": text}, text.encode())
     assert secret not in side.line + side.headers[0][1] + side.body.decode()
     assert HIDDEN.encode() in side.body
     assert side.size == len(text.encode())
@@ -46,25 +46,25 @@ def test_secrets_are_hidden_wherever_they_stand(secret: str, around: str) -> Non
 )
 def test_whatever_stands_around_a_secret(before: str, after: str, secret: str, glue: str) -> None:
     text = before + glue + secret + glue + after
-    side = VEIL.side(text, {"Name": text}, text.encode(errors="surrogatepass"))
-    shown = [VEIL.over(text), side.line, side.headers[0][1], side.body.decode(errors="replace")]
+    side = REDACTOR.message(text, {"Name": text}, text.encode(errors="surrogatepass"))
+    shown = [REDACTOR.redact(text), side.line, side.headers[0][1], side.body.decode(errors="replace")]
     assert all(secret not in each for each in shown)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_what_holds_no_secret_is_left_byte_for_byte(text: str) -> None:
-    assert VEIL.over(text) == text
-    assert VEIL.side("", {}, text.encode()).body == text.encode()[:KEPT]
+    assert REDACTOR.redact(text) == text
+    assert REDACTOR.message("", {}, text.encode()).body == text.encode()[:MAX_STORED_BYTES]
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_text_are_left_as_well(content: bytes) -> None:
-    assert VEIL.side("", {}, content).body == content
+    assert REDACTOR.message("", {}, content).body == content
 
 
 @given(st.text())
 def test_even_half_characters_do_no_harm(text: str) -> None:
-    assert isinstance(VEIL.over(text), str)
+    assert isinstance(REDACTOR.redact(text), str)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_even_half_characters_do_no_harm(text: str) -> None:
     ],
 )
 def test_parameters_that_hold_secrets(line: str, shown: str) -> None:
-    assert VEIL.side(line, {}, b"").line == shown
+    assert REDACTOR.message(line, {}, b"").line == shown
 
 
 @pytest.mark.parametrize(
@@ -92,36 +92,36 @@ def test_parameters_that_hold_secrets(line: str, shown: str) -> None:
     ],
 )
 def test_fields_that_hold_secrets(body: str, shown: str) -> None:
-    assert VEIL.side("", {}, body.encode()).body.decode() == shown
+    assert REDACTOR.message("", {}, body.encode()).body.decode() == shown
 
 
 def test_a_token_that_is_a_common_word_betrays_nothing() -> None:
-    veil = Veil(["token", "secret"])
-    side = veil.side("GET /x?access_token=abc&secret=def", {}, b'{"access_token": "ghi", "secret": "jkl"}')
+    redactor = Redactor(["token", "secret"])
+    side = redactor.message("GET /x?access_token=abc&secret=def", {}, b'{"access_token": "ghi", "secret": "jkl"}')
     shown = side.line + side.body.decode()
     assert not any(value in shown for value in ("abc", "def", "ghi", "jkl"))
 
 
 def test_without_secrets_nothing_is_hidden() -> None:
-    assert Veil([]).over("anything") == "anything"
+    assert Redactor([]).redact("anything") == "anything"
 
 
 # -- how much is kept
 
 
 def test_a_long_body_is_kept_to_a_length() -> None:
-    side = VEIL.side("", {}, b"x" * (KEPT + 1))
-    assert (len(side.body), side.size) == (KEPT, KEPT + 1)
-    side = VEIL.side("", {}, b"x" * KEPT)
-    assert (len(side.body), side.size) == (KEPT, KEPT)
+    side = REDACTOR.message("", {}, b"x" * (MAX_STORED_BYTES + 1))
+    assert (len(side.body), side.size) == (MAX_STORED_BYTES, MAX_STORED_BYTES + 1)
+    side = REDACTOR.message("", {}, b"x" * MAX_STORED_BYTES)
+    assert (len(side.body), side.size) == (MAX_STORED_BYTES, MAX_STORED_BYTES)
 
 
 @pytest.mark.parametrize("secret", ALL)
 def test_no_part_of_a_secret_stays_where_a_body_is_cut(secret: str) -> None:
     for inside in (1, 5, len(secret) - 1):
-        body = b"." * (KEPT - inside) + secret.encode() + b"." * 99
-        kept = VEIL.side("", {}, body).body
-        assert len(kept) <= KEPT
+        body = b"." * (MAX_STORED_BYTES - inside) + secret.encode() + b"." * 99
+        kept = REDACTOR.message("", {}, body).body
+        assert len(kept) <= MAX_STORED_BYTES
         assert set(kept) <= set(b"." + HIDDEN.encode())
 
 
@@ -205,16 +205,16 @@ def test_an_address_there_is_not(wechat: FakeWeChat, caller: Caller) -> None:
 
 
 def test_a_file_that_was_uploaded_and_fetched(wechat: FakeWeChat, caller: Caller) -> None:
-    media_id = caller.uploads("image", PICTURE)["media_id"]
+    media_id = caller.uploads("image", SAMPLE_IMAGE)["media_id"]
     upload = exchange_of(wechat, "upload")
-    assert PICTURE in upload.request.body
+    assert SAMPLE_IMAGE in upload.request.body
     assert upload.request.size == len(upload.request.body)
     assert upload.answer is not None
     assert json.loads(upload.answer.body)["media_id"] == media_id
     caller.downloads(media_id)
     download = exchange_of(wechat, "download")
     assert download.answer is not None
-    assert download.answer.body == PICTURE
+    assert download.answer.body == SAMPLE_IMAGE
     assert ("Content-Type", "image/jpeg") in download.answer.headers
     caller.downloads("none")
     missing = exchange_of(wechat, "download")
@@ -224,9 +224,9 @@ def test_a_file_that_was_uploaded_and_fetched(wechat: FakeWeChat, caller: Caller
 
 
 def test_of_a_large_file_the_beginning_is_kept(wechat: FakeWeChat, caller: Caller) -> None:
-    caller.uploads("image", PICTURE + bytes(200_000))
+    caller.uploads("image", SAMPLE_IMAGE + bytes(200_000))
     request = exchange_of(wechat, "upload").request
-    assert len(request.body) == KEPT
+    assert len(request.body) == MAX_STORED_BYTES
     assert request.size > 200_000
 
 
@@ -358,6 +358,6 @@ def test_a_bot_that_tells_its_secrets_is_not_quoted(wechat: FakeWeChat, bot: Rec
 def test_access_tokens_look_alike() -> None:
     with FakeWeChat() as wechat:
         token = Caller(wechat).fetch()
-    assert Veil([]).over(f"x{token}x") == f"x{HIDDEN}x"
+    assert Redactor([]).redact(f"x{token}x") == f"x{HIDDEN}x"
     assert len(ACCESS_TOKEN) == len(token)
-    assert Veil([]).over(secrets.token_urlsafe(48)) != HIDDEN
+    assert Redactor([]).redact(secrets.token_urlsafe(48)) != HIDDEN

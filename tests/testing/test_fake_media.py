@@ -13,7 +13,7 @@ import pytest
 
 from tests.testing.bot import DOWNLOAD, UPLOAD, Caller
 from wxbot.testing import FakeWeChat, ManualClock
-from wxbot.testing.media import CLIP, PICTURE, RECORDING, content_type_of
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE, content_type_of
 from wxbot.testing.multipart import file_in
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture\r\n--of its own\r\n\r\n"
@@ -61,11 +61,11 @@ def test_what_was_uploaded_comes_back(bot: Caller, wechat: FakeWeChat, clock: Ma
 
 
 def test_a_video_is_fetched_at_an_address_of_its_own(bot: Caller, wechat: FakeWeChat) -> None:
-    media_id = bot.uploads("video", CLIP, "clip.mp4")["media_id"]
+    media_id = bot.uploads("video", SAMPLE_VIDEO, "clip.mp4")["media_id"]
     content_type, _, body = bot.downloads(media_id)
     assert content_type.startswith("application/json")
     url = json.loads(body)["video_url"]
-    assert fetched(url) == CLIP
+    assert fetched(url) == SAMPLE_VIDEO
     wechat.forget_media(media_id)
     with pytest.raises(urllib.error.HTTPError, match="404"):
         fetched(url)
@@ -82,8 +82,8 @@ def test_the_timeline_tells_of_files(bot: Caller, wechat: FakeWeChat) -> None:
 def test_a_test_may_put_files_there_itself(bot: Caller, wechat: FakeWeChat) -> None:
     media_id = wechat.add_media("image", b"anything", "x.bin", "image/webp")
     assert bot.downloads(media_id) == ("image/webp", 'attachment; filename="x.bin"', b"anything")
-    nameless = wechat.add_media("thumb", PICTURE, media_id="T")
-    assert bot.downloads(nameless) == ("image/jpeg", 'attachment; filename="T.jpg"', PICTURE)
+    nameless = wechat.add_media("thumb", SAMPLE_IMAGE, media_id="T")
+    assert bot.downloads(nameless) == ("image/jpeg", 'attachment; filename="T.jpg"', SAMPLE_IMAGE)
     quoted = wechat.add_media("image", PNG, 'a"b\r\nX-Forged: 1')
     assert bot.downloads(quoted)[1] == 'attachment; filename="abX-Forged: 1"'
     assert wechat.uploads == []
@@ -98,17 +98,17 @@ def test_a_test_may_put_files_there_itself(bot: Caller, wechat: FakeWeChat) -> N
     [
         ("image", PNG, 0),
         ("image", GIF, 0),
-        ("image", PICTURE, 0),
-        ("image", RECORDING, 40005),
+        ("image", SAMPLE_IMAGE, 0),
+        ("image", SAMPLE_VOICE, 40005),
         ("image", b"RIFF....WEBPVP8 ", 40005),
         ("image", b"", 41005),
-        ("voice", RECORDING, 0),
+        ("voice", SAMPLE_VOICE, 0),
         ("voice", b"ID3\x03...", 0),
         ("voice", b"\xff\xfb\x90...", 0),
-        ("voice", PICTURE, 40005),
-        ("video", CLIP, 0),
-        ("video", PICTURE, 40005),
-        ("thumb", PICTURE, 0),
+        ("voice", SAMPLE_IMAGE, 40005),
+        ("video", SAMPLE_VIDEO, 0),
+        ("video", SAMPLE_IMAGE, 40005),
+        ("thumb", SAMPLE_IMAGE, 0),
         ("thumb", PNG, 40005),
         ("sticker", PNG, 40004),
         ("", PNG, 40004),
@@ -122,7 +122,12 @@ def test_the_content_tells_what_a_file_is(bot: Caller, kind: str, content: bytes
 
 @pytest.mark.parametrize(
     ("kind", "head", "most"),
-    [("image", PNG, 2 << 20), ("voice", RECORDING, 2 << 20), ("video", CLIP, 10 << 20), ("thumb", PICTURE, 64 << 10)],
+    [
+        ("image", PNG, 2 << 20),
+        ("voice", SAMPLE_VOICE, 2 << 20),
+        ("video", SAMPLE_VIDEO, 10 << 20),
+        ("thumb", SAMPLE_IMAGE, 64 << 10),
+    ],
 )
 def test_a_file_may_be_so_big_and_no_bigger(bot: Caller, kind: str, head: bytes, most: int) -> None:
     assert bot.uploads(kind, head.ljust(most, b"."))["type"] == kind
@@ -171,9 +176,9 @@ def test_mini_programs_upload_pictures_only() -> None:
     with FakeWeChat(ManualClock()) as wechat:
         bot = Caller(wechat)
         assert bot.uploads("image", PNG)["type"] == "image"
-        assert bot.uploads("voice", RECORDING)["errcode"] == 40004
+        assert bot.uploads("voice", SAMPLE_VOICE)["errcode"] == 40004
         wechat.mini_program_uploads = {"image", "voice"}
-        assert bot.uploads("voice", RECORDING)["type"] == "voice"
+        assert bot.uploads("voice", SAMPLE_VOICE)["type"] == "voice"
 
 
 def test_what_bytes_are() -> None:
@@ -227,7 +232,7 @@ def test_uploads_and_downloads_go_wrong_as_ordered(bot: Caller, wechat: FakeWeCh
         "errcode -1",
         "http 502",
         "drop",
-        "drop after the deed",
+        "drop after processing",
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.testing.bot import SILENCE, Answer, Caller, Received, Receiver
 from wxbot.testing import FakeWeChat, ManualClock, Push, User, envelope
-from wxbot.testing.media import CLIP, PICTURE, RECORDING
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
 from wxbot.testing.passive import articles_of
 
 Contents = dict[str, Any]
@@ -30,11 +30,11 @@ def bot() -> Iterator[Receiver]:
 @pytest.fixture
 def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
     with FakeWeChat(clock, mode="plain", account_kind="official", callback_url=bot.url, retry_pause=0) as wechat:
-        wechat.add_media("image", PICTURE, "cat.jpg", media_id="PICTURE")
+        wechat.add_media("image", SAMPLE_IMAGE, "cat.jpg", media_id="SAMPLE_IMAGE")
         wechat.add_media("image", b"GIF89a", media_id="MOVING")
-        wechat.add_media("thumb", PICTURE, media_id="THUMB")
-        wechat.add_media("voice", RECORDING, media_id="VOICE")
-        wechat.add_media("video", CLIP, "cat.mp4", media_id="VIDEO")
+        wechat.add_media("thumb", SAMPLE_IMAGE, media_id="THUMB")
+        wechat.add_media("voice", SAMPLE_VOICE, media_id="VOICE")
+        wechat.add_media("video", SAMPLE_VIDEO, "cat.mp4", media_id="VIDEO")
         yield wechat
 
 
@@ -69,7 +69,7 @@ def news(*titles: str, count: int | None = None) -> Contents:
     [
         (text("hello"), "hello"),
         (text("你" * 682 + "xx"), "你" * 682 + "xx"),
-        ({"MsgType": "image", "Image": {"MediaId": "PICTURE"}}, "[image cat.jpg]"),
+        ({"MsgType": "image", "Image": {"MediaId": "SAMPLE_IMAGE"}}, "[image cat.jpg]"),
         ({"MsgType": "voice", "Voice": {"MediaId": "VOICE"}}, "[voice VOICE]"),
         ({"MsgType": "video", "Video": {"MediaId": "VIDEO", "Title": "t", "Description": "d"}}, "[video cat.mp4]"),
         ({"MsgType": "music", "Music": MUSIC}, "[music Song]"),
@@ -95,9 +95,9 @@ def test_what_a_user_sees(alice: User, bot: Receiver, contents: Contents, seen: 
         ({"MsgType": "image", "Image": {"MediaId": "nothing"}}, "Image/MediaId is unknown, gone or no image"),
         ({"MsgType": "image", "Image": {"MediaId": "VOICE"}}, "Image/MediaId"),
         ({"MsgType": "image", "Image": {"MediaId": "MOVING"}}, "no GIF"),
-        ({"MsgType": "image", "MediaId": "PICTURE"}, "Image is missing"),
-        ({"MsgType": "voice", "Voice": {"MediaId": "PICTURE"}}, "Voice/MediaId"),
-        ({"MsgType": "video", "Video": {"MediaId": "PICTURE"}}, "Video/MediaId"),
+        ({"MsgType": "image", "MediaId": "SAMPLE_IMAGE"}, "Image is missing"),
+        ({"MsgType": "voice", "Voice": {"MediaId": "SAMPLE_IMAGE"}}, "Voice/MediaId"),
+        ({"MsgType": "video", "Video": {"MediaId": "SAMPLE_IMAGE"}}, "Video/MediaId"),
         ({"MsgType": "video", "Video": {"MediaId": "VIDEO", "Title": {"a": "b"}}}, "Title is no text"),
         ({"MsgType": "music", "Music": {"MusicUrl": "http://x"}}, "Music/ThumbMediaId"),
         ({"MsgType": "music", "Music": {**MUSIC, "ThumbMediaId": "VIDEO"}}, "Music/ThumbMediaId"),
@@ -120,8 +120,8 @@ def test_what_is_refused(alice: User, bot: Receiver, contents: Contents, why: st
 
 
 def test_a_file_that_is_gone_is_no_answer(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
-    wechat.forget_media("PICTURE")
-    bot.answer = answering({"MsgType": "image", "Image": {"MediaId": "PICTURE"}})
+    wechat.forget_media("SAMPLE_IMAGE")
+    bot.answer = answering({"MsgType": "image", "Image": {"MediaId": "SAMPLE_IMAGE"}})
     assert alice.says("hi").wait().outcome == "refused"
 
 

@@ -374,7 +374,7 @@ def test_a_callback_url_may_have_a_query_of_its_own(alice: User, bot: Receiver, 
 def test_with_the_real_clock_too(bot: Receiver) -> None:
     bot.answer = lambda received: SILENCE if len(bot.received) == 1 else SUCCESS
     with FakeWeChat(RealClock(), callback_url=bot.url) as wechat:
-        wechat.patience = 0.05
+        wechat.push_timeout = 0.05
         push = wechat.user("alice").says("hi")
         push.wait()
         assert [one.outcome for one in push.attempts] == ["timeout", "success"]

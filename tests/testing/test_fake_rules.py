@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.testing.rules import AccountStatus, Allowance, action_of, allowances_of, is_interaction
+from wxbot.testing.rules import Allowance, UserStatus, action_of, allowances_of, is_interaction
 
 NOW = 1_700_000_000.0
 MESSAGE = Allowance(5, 48 * 3600.0)
 
 
-def after_a_message() -> AccountStatus:
-    standing = AccountStatus()
+def after_a_message() -> UserStatus:
+    standing = UserStatus()
     standing.user_acts(NOW, MESSAGE, interaction=True)
     return standing
 
@@ -71,8 +71,8 @@ def test_a_message_to_the_user_ends_the_indicator_and_opens_the_window_again() -
 
 
 def test_who_never_wrote_gets_nothing() -> None:
-    assert AccountStatus().send(NOW) == 45015
-    assert AccountStatus().typing(NOW, "Typing") == 45015
+    assert UserStatus().send(NOW) == 45015
+    assert UserStatus().typing(NOW, "Typing") == 45015
 
 
 def test_five_messages_in_48_hours() -> None:
@@ -100,8 +100,8 @@ def test_a_user_who_leaves_cannot_be_reached() -> None:
 
 
 def test_an_unknown_command_is_refused_before_anything_else() -> None:
-    assert AccountStatus().typing(NOW, "typing") == 45072
-    assert AccountStatus().typing(NOW, None) == 45072
+    assert UserStatus().typing(NOW, "typing") == 45072
+    assert UserStatus().typing(NOW, None) == 45072
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_events_open_the_window_only_if_they_are_said_to() -> None:
 class Story:
     """What happened so far, as somebody outside would keep it."""
 
-    standing: AccountStatus = field(default_factory=AccountStatus)
+    standing: UserStatus = field(default_factory=UserStatus)
     now: float = NOW
     heard: list[float] = field(default_factory=list)
     talked: list[float] = field(default_factory=list)

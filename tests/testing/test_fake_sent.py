@@ -10,13 +10,13 @@ import pytest
 
 from tests.testing.bot import Caller
 from wxbot.testing import FakeWeChat, ManualClock, User
-from wxbot.testing.media import CLIP, PICTURE, RECORDING
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
 from wxbot.testing.rules import AccountKind
 
 SEND = "/cgi-bin/message/custom/send"
 MENU = {"head_content": "Happy?", "list": [{"id": "101", "content": "Yes"}, {"id": "102", "content": "No"}]}
 LINK = {"title": "LeaseUpdate", "description": "", "url": "http://x", "thumb_url": ""}
-PAGE = {"title": "Shop", "pagepath": "pages/a", "thumb_media_id": "PICTURE"}
+PAGE = {"title": "Shop", "pagepath": "pages/a", "thumb_media_id": "SAMPLE_IMAGE"}
 MUSIC = {"title": "Song", "musicurl": "http://x", "hqmusicurl": "http://x", "thumb_media_id": "THUMB"}
 
 
@@ -24,10 +24,10 @@ MUSIC = {"title": "Song", "musicurl": "http://x", "hqmusicurl": "http://x", "thu
 def account(kind: AccountKind) -> Iterator[tuple[Caller, User]]:
     """A bot that may write to Alice, with a file of each kind."""
     with FakeWeChat(ManualClock(), account_kind=kind) as wechat:
-        wechat.add_media("image", PICTURE, "cat.jpg", media_id="PICTURE")
-        wechat.add_media("thumb", PICTURE, media_id="THUMB")
-        wechat.add_media("voice", RECORDING, "purr.amr", media_id="VOICE")
-        wechat.add_media("video", CLIP, "cat.mp4", media_id="VIDEO")
+        wechat.add_media("image", SAMPLE_IMAGE, "cat.jpg", media_id="SAMPLE_IMAGE")
+        wechat.add_media("thumb", SAMPLE_IMAGE, media_id="THUMB")
+        wechat.add_media("voice", SAMPLE_VOICE, "purr.amr", media_id="VOICE")
+        wechat.add_media("video", SAMPLE_VIDEO, "cat.mp4", media_id="VIDEO")
         alice = wechat.user("alice")
         alice.says("hi")
         yield Caller(wechat), alice
@@ -42,7 +42,7 @@ def without(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_what_users_of_a_mini_program_see() -> None:
     with account("miniprogram") as (bot, alice):
-        assert bot.sends_kind(alice, "image", {"media_id": "PICTURE"}) == 0
+        assert bot.sends_kind(alice, "image", {"media_id": "SAMPLE_IMAGE"}) == 0
         assert bot.sends_kind(alice, "link", LINK) == 0
         assert bot.sends_kind(alice, "miniprogrampage", PAGE) == 0
         assert alice.saw == ["[image cat.jpg]", "[link LeaseUpdate]", "[miniprogrampage Shop]"]
@@ -102,7 +102,7 @@ def test_a_bot_may_send_back_what_it_was_sent() -> None:
     [
         ("image", {"media_id": "nothing"}, 40007),
         ("image", {"media_id": "VOICE"}, 40007),
-        ("image", {"media_id": ["PICTURE"]}, 40007),
+        ("image", {"media_id": ["SAMPLE_IMAGE"]}, 40007),
         ("link", without(LINK, "title"), 47001),
         ("link", without(LINK, "description"), 47001),
         ("link", without(LINK, "url"), 47001),
@@ -129,9 +129,9 @@ def test_what_a_mini_program_may_not_send(kind: str, content: Any, errcode: int)
     ("kind", "content", "errcode"),
     [
         ("link", LINK, 45162),
-        ("voice", {"media_id": "PICTURE"}, 40007),
+        ("voice", {"media_id": "SAMPLE_IMAGE"}, 40007),
         ("voice", {}, 40007),
-        ("video", {"media_id": "PICTURE"}, 40007),
+        ("video", {"media_id": "SAMPLE_IMAGE"}, 40007),
         ("video", {"media_id": "VIDEO", "thumb_media_id": "nothing"}, 40007),
         ("video", {"media_id": "VIDEO", "title": 1}, 47001),
         ("music", without(MUSIC, "musicurl"), 47001),
@@ -167,12 +167,12 @@ def test_a_file_that_is_gone_cannot_be_sent() -> None:
     clock = ManualClock()
     with FakeWeChat(clock) as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
-        media_id = bot.uploads("image", PICTURE)["media_id"]
+        media_id = bot.uploads("image", SAMPLE_IMAGE)["media_id"]
         clock.advance(3 * 24 * 3600)
         alice.says("hi")
         bot.fetch()
         assert bot.sends_kind(alice, "image", {"media_id": media_id}) == 40007
-        fresh = bot.uploads("image", PICTURE)["media_id"]
+        fresh = bot.uploads("image", SAMPLE_IMAGE)["media_id"]
         assert bot.sends_kind(alice, "image", {"media_id": fresh}) == 0
         wechat.forget_media(fresh)
         assert bot.sends_kind(alice, "image", {"media_id": fresh}) == 40007

@@ -18,16 +18,16 @@ from wxbot.testing.chat import chat, context, serve, serve_accounts, settings_fo
 from wxbot.testing.clock import LeapingClock, ManualClock, RealClock
 from wxbot.testing.cloud import FakeCloud
 from wxbot.testing.fake import FakeWeChat
-from wxbot.testing.media import CLIP, PICTURE, RECORDING
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
 from wxbot.testing.push import Attempt, Push
 from wxbot.testing.records import Record, Saw
 from wxbot.testing.rules import Allowance
 from wxbot.testing.user import User
 
 __all__ = [
-    "CLIP",
-    "PICTURE",
-    "RECORDING",
+    "SAMPLE_IMAGE",
+    "SAMPLE_VIDEO",
+    "SAMPLE_VOICE",
     "Agent",
     "Allowance",
     "Attempt",

@@ -109,7 +109,7 @@ class Api:
 
     def answer(self, call: Call, fault: str = "", took: float | None = None) -> dict[str, Any]:
         """Do what the call asks for and remember it: the JSON of the answer."""
-        with self.platform.memory.changed:
+        with self.platform.record_log.changed:
             answer = self._act(call)
             self._record(call, answer, fault, took)
             return answer
@@ -155,14 +155,16 @@ class Api:
 
     def _exchange(self, call: Call, answer: dict[str, Any] | None) -> Exchange:
         """Of a call with a fault: what its deed would have been answered with."""
-        veil = self.platform.veil
+        redactor = self.platform.redactor
         query = f"?{urlencode(call.query)}" if call.query else ""
-        request = veil.side(f"{call.method} {call.path}{query}", call.headers, call.body)
+        request = redactor.message(f"{call.method} {call.path}{query}", call.headers, call.body)
         if answer is None:
             return Exchange(request, None)
         if call.file and not answer:
-            return Exchange(request, veil.side("HTTP 200", {"Content-Type": call.file.content_type}, call.file.content))
-        return Exchange(request, veil.side(f"HTTP {call.status}", JSON_HEADERS, json_bytes(answer)))
+            return Exchange(
+                request, redactor.message("HTTP 200", {"Content-Type": call.file.content_type}, call.file.content)
+            )
+        return Exchange(request, redactor.message(f"HTTP {call.status}", JSON_HEADERS, json_bytes(answer)))
 
     def _what(self, call: Call, kind: Kind) -> str:
         """What the call asks for, in short: the command, the text, the file."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-KEPT = 64 * 1024
+MAX_STORED_BYTES = 64 * 1024
 """Bytes of a body that are kept; of a longer one the first."""
 
 SHORTEST = 8
@@ -16,7 +16,7 @@ SHORTEST = 8
 HIDDEN = "•••"
 _HIDDEN = HIDDEN.encode()
 _OVERLAP = 1024
-"""Bytes beyond KEPT that are looked at, so that no part of a secret stays where a body is cut."""
+"""Bytes beyond MAX_STORED_BYTES that are looked at, so that no part of a secret stays where a body is cut."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -26,7 +26,7 @@ _FIELD = re.compile(rb'("(?:access_token|secret)"\s*:\s*)"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class HttpMessage:
     """A request or an answer: its first line without the version of HTTP, its headers, the body and its whole size."""
 
     line: str
@@ -42,28 +42,30 @@ class Exchange:
     ``clear`` and ``answer_clear`` are what was encrypted in their bodies, as it was written; None where nothing was.
     """
 
-    request: Side
-    answer: Side | None
+    request: HttpMessage
+    answer: HttpMessage | None
     clear: str | None = None
     answer_clear: str | None = None
 
 
-class Veil:
+class Redactor:
     """Hides the secrets of one account. ``secrets``: those whose value is known."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         values = sorted({secret for secret in secrets if len(secret) >= SHORTEST}, key=len, reverse=True)
         self._known = re.compile(b"|".join(re.escape(value.encode()) for value in values) or rb"(?!)")
 
-    def over(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """``text`` without secrets whose value is known, and without anything that looks like an access token."""
         return self._values(text.encode(errors="surrogatepass")).decode(errors="replace")
 
-    def side(self, line: str, headers: Mapping[str, str], body: bytes) -> Side:
+    def message(self, line: str, headers: Mapping[str, str], body: bytes) -> HttpMessage:
         """A request or an answer without secrets; what stands where a secret belongs is none to be shown either."""
-        shown = tuple((name, self.over(value)) for name, value in headers.items())
-        kept = self._values(_FIELD.sub(rb'\1"' + _HIDDEN + b'"', body[: KEPT + _OVERLAP]))[:KEPT]
-        return Side(self.over(_PARAMETER.sub(rf"\1={HIDDEN}", line)), shown, kept, len(body))
+        shown = tuple((name, self.redact(value)) for name, value in headers.items())
+        kept = self._values(_FIELD.sub(rb'\1"' + _HIDDEN + b'"', body[: MAX_STORED_BYTES + _OVERLAP]))[
+            :MAX_STORED_BYTES
+        ]
+        return HttpMessage(self.redact(_PARAMETER.sub(rf"\1={HIDDEN}", line)), shown, kept, len(body))
 
     def _values(self, text: bytes) -> bytes:
         return _ACCESS_TOKEN.sub(_HIDDEN, self._known.sub(_HIDDEN, text))

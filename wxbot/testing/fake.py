@@ -14,7 +14,7 @@ from wxbot.testing import envelope
 from wxbot.testing.agents import Agent
 from wxbot.testing.clock import Clock, RealClock
 from wxbot.testing.envelope import Format, Keys, Mode
-from wxbot.testing.exchange import Veil
+from wxbot.testing.exchange import Redactor
 from wxbot.testing.media import MediaKind, StoredFile
 from wxbot.testing.platform import Account, Platform
 from wxbot.testing.push import Push, content_type
@@ -46,7 +46,7 @@ class FakeWeChat:
     ``cloud_owner``, name and owner (an appid; empty: this account) of the environment the container runs in.
     """
 
-    patience = 5.0
+    push_timeout = 5.0
     in_order = True
     deliver_twice_at_once = False
     cloud_env = "prod-0123456789"
@@ -85,8 +85,8 @@ class FakeWeChat:
         self.clock: Clock = clock or RealClock()
         account = Account(appid, secret or secrets.token_hex(16), original_id, account_kind)
         self.platform = Platform(self.clock, account, quota, events_open_window)
-        self.platform.veil = Veil([account.secret, self.keys.token, self.keys.aes_key])
-        self.memory = self.platform.memory
+        self.platform.redactor = Redactor([account.secret, self.keys.token, self.keys.aes_key])
+        self.record_log = self.platform.record_log
         self.token_lifetime = token_lifetime
         self.token_overlap = token_overlap
         self.faults = self.platform.faults
@@ -168,13 +168,13 @@ class FakeWeChat:
     @property
     def media(self) -> dict[str, StoredFile]:
         """All files WeChat still keeps, by media_id: those of the bot and those users sent."""
-        with self.memory.changed:
+        with self.record_log.changed:
             return self.platform.media.all()
 
     @property
     def uploads(self) -> list[StoredFile]:
         """The files the bot uploaded, in order, even if they are gone by now."""
-        with self.memory.changed:
+        with self.record_log.changed:
             return list(self.platform.media.uploads)
 
     def add_media(
@@ -189,14 +189,14 @@ class FakeWeChat:
 
     def forget_media(self, media_id: str) -> None:
         """Let WeChat lose a file: 40007 from now on. Raises KeyError if it never was there."""
-        with self.memory.changed:
+        with self.record_log.changed:
             self.platform.media.forget(media_id)
 
     # -- users
 
     def user(self, name: str, openid: str = "") -> User:
         """Return the user of this name; made on first mention, with an openid derived from the name unless given."""
-        with self.memory.changed:
+        with self.record_log.changed:
             if name not in self._users:
                 chosen = openid or _openid_of(name)
                 self.platform.add_user(name, chosen)
@@ -206,7 +206,7 @@ class FakeWeChat:
     @property
     def users(self) -> list[User]:
         """All users so far."""
-        with self.memory.changed:
+        with self.record_log.changed:
             return list(self._users.values())
 
     def act(self, user: User, msg_type: str, fields: Mapping[str, Any]) -> Push:
@@ -217,7 +217,7 @@ class FakeWeChat:
 
     def agent(self, account: str) -> Agent:
         """Return the human agent with this account, such as "kf1@account"; made on first mention."""
-        with self.memory.changed:
+        with self.record_log.changed:
             if account not in self._agents:
                 self._agents[account] = Agent(self._running, account)
             return self._agents[account]
@@ -311,8 +311,8 @@ class FakeWeChat:
     @property
     def timeline(self) -> list[Record]:
         """All records, in order."""
-        with self.memory.changed:
-            return list(self.memory.records)
+        with self.record_log.changed:
+            return list(self.record_log.records)
 
     @property
     def violations(self) -> list[Record]:
@@ -321,8 +321,8 @@ class FakeWeChat:
         Calls refused because of timing or quota (45015, 45047, 45072, 45080, 45081), needless CancelTypings, and
         passive answers that would transfer an event to a human agent.
         """
-        with self.memory.changed:
-            return list(self.memory.violations)
+        with self.record_log.changed:
+            return list(self.record_log.violations)
 
     @property
     def needless_cancels(self) -> list[Record]:
@@ -334,16 +334,16 @@ class FakeWeChat:
 
         Returns a function that ends it.
         """
-        with self.memory.changed:
-            self.memory.listeners.append(callback)
-        return lambda: self.memory.listeners.remove(callback)
+        with self.record_log.changed:
+            self.record_log.listeners.append(callback)
+        return lambda: self.record_log.listeners.remove(callback)
 
     def waits_until(self, predicate: Callable[[], bool], timeout: float = 10.0, why: str = "what was asked") -> None:
         """Block until ``predicate`` holds, looking at it with every record; at most ``timeout`` real seconds.
 
         Raises AssertionError with the whole timeline.
         """
-        self.memory.wait_until(predicate, timeout, why)
+        self.record_log.wait_until(predicate, timeout, why)
 
     def waits_until_quiet(
         self, settle: float = 0.5, timeout: float = 60.0, *, unless: Callable[[], bool] = lambda: False
@@ -354,12 +354,12 @@ class FakeWeChat:
         true. Raises AssertionError with the whole timeline after ``timeout`` real seconds.
         """
         deadline = monotonic() + timeout
-        with self.memory.changed:
+        with self.record_log.changed:
             while not unless():
-                if not self.memory.changed.wait(settle) and not self._running.is_at_work:
+                if not self.record_log.changed.wait(settle) and not self._running.is_at_work:
                     return
                 if monotonic() > deadline:
-                    raise AssertionError(f"after {timeout:g} s still not quiet\n{self.memory.story()}")
+                    raise AssertionError(f"after {timeout:g} s still not quiet\n{self.record_log.as_text()}")
 
 
 def _openid_of(name: str) -> str:

@@ -23,7 +23,7 @@ class Fault:
 
     def __str__(self) -> str:
         details = {"fail": f"errcode {self.errcode}", "http": f"http {self.status}", "slow": f"slow {self.seconds:g} s"}
-        return details.get(self.kind, self.kind) + (" after the deed" if self.acted and self.kind != "slow" else "")
+        return details.get(self.kind, self.kind) + (" after processing" if self.acted and self.kind != "slow" else "")
 
 
 class Faults:
@@ -66,7 +66,7 @@ class Faults:
         for orders in self._orders.values():
             orders.clear()
 
-    def ordered(self) -> list[tuple[str, Fault]]:
+    def injected(self) -> list[tuple[str, Fault]]:
         """What is still to come, with its endpoint, in order."""
         return [(endpoint, replace(fault)) for endpoint, orders in self._orders.items() for fault in tuple(orders)]
 

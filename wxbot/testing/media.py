@@ -21,15 +21,15 @@ LIMITS: dict[str, int] = {"image": 2 << 20, "voice": 2 << 20, "video": 10 << 20,
 
 UNKNOWN_KIND, BAD_FILE, BAD_MEDIA_ID, TOO_BIG, NO_FILE = 40004, 40005, 40007, 40009, 41005
 
-PICTURE = base64.b64decode(
+SAMPLE_IMAGE = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAKBueIx4ZKCMgoy0qqC+8P//8Nzc8P////////////////////////////////////////////////////"
     "//////wAALCABAAEABAREA/8QAFQABAQAAAAAAAAAAAAAAAAAAAAL/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/9oACAEBAAA/AKAAAAAAAAAAAAAAAAAA"
     "AAAf/9k="
 )
 """A grey square, as JPEG."""
-RECORDING = b"#!AMR\n" + bytes.fromhex("3c48f51f96660000c0e0") * 4
+SAMPLE_VOICE = b"#!AMR\n" + bytes.fromhex("3c48f51f96660000c0e0") * 4
 """An AMR file of a moment."""
-CLIP = bytes.fromhex("0000001866747970") + b"isom" + bytes.fromhex("00000200") + b"isommp42"
+SAMPLE_VIDEO = bytes.fromhex("0000001866747970") + b"isom" + bytes.fromhex("00000200") + b"isommp42"
 """An MP4, as far as its head goes."""
 
 _ALLOWED = {

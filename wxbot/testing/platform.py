@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from wxbot.testing import rules
+from wxbot.testing.agent_sessions import AgentSessions
 from wxbot.testing.clock import Clock
-from wxbot.testing.desk import Desk
 from wxbot.testing.errcodes import Refused
-from wxbot.testing.exchange import Veil
+from wxbot.testing.exchange import Redactor
 from wxbot.testing.faults import Faults
 from wxbot.testing.media import LIMITS, MediaKind, MediaStore, StoredFile, refusal_of
 from wxbot.testing.passive import TRANSFER, TransferOfEvent, agent_of, check_answer, describe_answer
-from wxbot.testing.records import Kind, Memory, Record, short_form
-from wxbot.testing.rules import AccountKind, AccountStatus, Quota
+from wxbot.testing.records import Kind, Record, RecordLog, short_form
+from wxbot.testing.rules import AccountKind, Quota, UserStatus
 from wxbot.testing.tokens import Tokens
 
 NOTICES = {
@@ -43,25 +43,25 @@ class Platform:
     def __init__(self, clock: Clock, account: Account, quota: Quota | None, events_open_window: bool) -> None:
         self.clock = clock
         self.account = account
-        self.memory = Memory(clock)
+        self.record_log = RecordLog(clock)
         self.tokens = Tokens(clock)
         self.faults = Faults(self._revoke)
         self.media = MediaStore(clock)
-        self.desk = Desk(clock)
+        self.agent_sessions = AgentSessions(clock)
         self.mini_program_uploads: set[str] = {"image"}
         self.origin = ""
         self.names: dict[str, str] = {}
-        self.veil = Veil([account.secret])
+        self.redactor = Redactor([account.secret])
         self._quota = quota if quota is not None else rules.allowances_of(account.kind)
         self._events_open_window = events_open_window
-        self._standings: dict[str, AccountStatus] = {}
+        self._standings: dict[str, UserStatus] = {}
         self._msg_ids = itertools.count((1 << 54) + secrets.randbelow(1 << 60))  # beyond what a double can hold
 
     def add_user(self, name: str, openid: str) -> None:
         """Make the openid known."""
-        with self.memory.changed:
+        with self.record_log.changed:
             self.names[openid] = name
-            self._standings[openid] = AccountStatus()
+            self._standings[openid] = UserStatus()
 
     def knows(self, openid: str) -> bool:
         return openid in self._standings
@@ -70,9 +70,9 @@ class Platform:
         """Whether the indicator shows to this user now."""
         return self._standings[openid].shows_typing(self.clock.now())
 
-    def standing_of(self, openid: str) -> AccountStatus:
+    def status_of(self, openid: str) -> UserStatus:
         """How the user stands with the account now: a copy."""
-        with self.memory.changed:
+        with self.record_log.changed:
             return replace(self._standings[openid])
 
     def typing_left(self, openid: str) -> float:
@@ -81,7 +81,7 @@ class Platform:
 
     def user_acts(self, openid: str, msg_type: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The user does something now: the fields of the push that reports it."""
-        with self.memory.changed:
+        with self.record_log.changed:
             now = self.clock.now()
             push = self._push_fields(openid, msg_type, fields, now)
             self._take_note(openid, push, now)
@@ -116,18 +116,20 @@ class Platform:
     def answered_passively(self, push: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """A passive answer came; all but a transfer to a human agent is a message to the user."""
         openid = str(push["FromUserName"])
-        with self.memory.changed:
+        with self.record_log.changed:
             is_message = fields["MsgType"] != TRANSFER
             if is_message and self.knows(openid):
                 self._standings[openid].reached(self.clock.now())
             if not is_message:
-                self.desk.transfer(openid, self.names.get(openid, ""), self.describe_push(push), agent_of(fields))
+                self.agent_sessions.transfer(
+                    openid, self.names.get(openid, ""), self.describe_push(push), agent_of(fields)
+                )
             what = describe_answer(fields, self.media.name_of)
             self.record("passive", what, openid, errcode=0 if is_message else None, body=fields)
 
     def check_passive(self, push: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
         """Raises Malformed if this is no passive answer to this push; to transfer an event is also a violation."""
-        with self.memory.changed:
+        with self.record_log.changed:
             try:
                 check_answer(fields, push, self.account.kind, self.media)
             except TransferOfEvent as problem:
@@ -140,21 +142,21 @@ class Platform:
     def agent_hears(self, push: Mapping[str, Any]) -> bool:
         """Whether an agent holds the session and gets this message of the user's instead of the bot."""
         openid = str(push["FromUserName"])
-        with self.memory.changed:
-            if push["MsgType"] == "event" or not self.desk.holder(openid):
+        with self.record_log.changed:
+            if push["MsgType"] == "event" or not self.agent_sessions.holder(openid):
                 return False
-            self.desk.hear(openid, self.names[openid], self.describe_push(push))
+            self.agent_sessions.hear(openid, self.names[openid], self.describe_push(push))
             return True
 
     def agent_says(self, openid: str, text: str) -> None:
         """An agent writes to the user."""
-        with self.memory.changed:
+        with self.record_log.changed:
             self._standings[openid].reached(self.clock.now())
             self.record("agent", text, openid, errcode=0)
 
     def report(self, openid: str, event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Something concerns a user without being their deed: the fields of the push that reports it."""
-        with self.memory.changed:
+        with self.record_log.changed:
             push = self._push_fields(openid, "event", {"Event": event, **fields}, self.clock.now())
             self.record("agent", describe_push(push), openid, body=push)
             return push
@@ -170,7 +172,7 @@ class Platform:
     def record(self, kind: Kind, what: str, openid: str = "", **more: Any) -> None:
         """Remember what happened now."""
         name = self.names.get(openid, "")
-        self.memory.add(Record(at=self.clock.now(), kind=kind, what=what, openid=openid, name=name, **more))
+        self.record_log.add(Record(at=self.clock.now(), kind=kind, what=what, openid=openid, name=name, **more))
 
     def _push_fields(self, openid: str, msg_type: str, fields: Mapping[str, Any], now: float) -> dict[str, Any]:
         head = {"ToUserName": self.account.original_id, "FromUserName": openid}
@@ -188,7 +190,7 @@ class Platform:
         standing.user_acts(now, allowance, rules.is_interaction(push, self._events_open_window))
 
     def _revoke(self) -> None:
-        with self.memory.changed:
+        with self.record_log.changed:
             self.tokens.revoke()
 
 

@@ -91,7 +91,7 @@ class Push:
         Raises AssertionError with the user's timeline; also if there was no callback_url to deliver to. For what an
         agent got instead it is an attempt with the number 0.
         """
-        memory = self._delivery.memory
+        memory = self._delivery.record_log
         memory.wait_until(lambda: self.done, timeout, f"an answer to {self!r}", self.openid)
         if self.agent:
             return Attempt(0, self._delivery.now(), "success", None, "", 0.0, f"{self.agent} has the session")
@@ -108,7 +108,7 @@ class Sender(Protocol):
     """The settings of a delivery, read at each attempt (FakeWeChat has them as plain attributes)."""
 
     callback_url: str
-    patience: float
+    push_timeout: float
     tries: int
     retry_pause: float | None
     in_order: bool
@@ -137,7 +137,7 @@ class Outbox:
     """Delivers pushes to the bot's callback URL, those of one user in their order."""
 
     def __init__(self, sender: Sender, platform: Platform, background: Background) -> None:
-        self.memory = platform.memory
+        self.record_log = platform.record_log
         self._sender = sender
         self._platform = platform
         self._clock: Clock = platform.clock
@@ -167,7 +167,7 @@ class Outbox:
 
     def dispatch(self, push: Push) -> Push:
         """Deliver ``push`` in the background, or keep it back while ``hold`` is on."""
-        with self.memory.changed:
+        with self.record_log.changed:
             if self._held is not None:
                 self._held.append(push)
             else:
@@ -176,7 +176,7 @@ class Outbox:
 
     def divert(self, push: Push, agent: str) -> Push:
         """Let an agent have ``push``: it is done."""
-        with self.memory.changed:
+        with self.record_log.changed:
             push.agent, push.done = agent, True
             push.opened.set()
         return push
@@ -193,12 +193,12 @@ class Outbox:
 
     def hold(self) -> None:
         """Keep back all pushes from now on."""
-        with self.memory.changed:
+        with self.record_log.changed:
             self._held = self._held or []
 
     def release(self, order: Sequence[Push] | Literal["reversed"] | None) -> None:
         """Deliver what was kept back; with an ``order`` one after the other (those not named in it last)."""
-        with self.memory.changed:
+        with self.record_log.changed:
             held, self._held = self._held or [], None
             if order is None:
                 for push in held:
@@ -251,7 +251,7 @@ class Outbox:
         if self._last.get(push.openid) is push:
             del self._last[push.openid]
         push.done = True
-        self.memory.wake()
+        self.record_log.wake()
 
     async def _try_all(self, push: Push) -> None:
         for n in range(1, self._sender.tries + 1):
@@ -268,7 +268,7 @@ class Outbox:
         """After a timeout WeChat sends again at once, after another failure when the 5 s are over."""
         pause = self._sender.retry_pause
         if pause is None:
-            pause = attempt.at + self._sender.patience - self._clock.now()
+            pause = attempt.at + self._sender.push_timeout - self._clock.now()
         if attempt.outcome != "timeout" and pause > 0:
             await sleep(self._clock, pause)
 
@@ -295,9 +295,9 @@ class Outbox:
     async def _ask(self, asked: _Asked) -> tuple[Outcome, Answered | None, str]:
         try:
             request = self.request("POST", asked.query, asked.body, asked.headers)
-            return "success", await _within(self._clock, self._sender.patience, request), ""
+            return "success", await _within(self._clock, self._sender.push_timeout, request), ""
         except TimeoutError:
-            return "timeout", None, f"no answer within {self._sender.patience:g} s"
+            return "timeout", None, f"no answer within {self._sender.push_timeout:g} s"
         except (aiohttp.ClientError, OSError) as problem:
             return "error", None, f"{type(problem).__name__}: {problem}"
 
@@ -318,25 +318,25 @@ class Outbox:
         return "success", "", opened
 
     def _exchange(self, asked: _Asked, clear: str | None, answered: Answered | None, opened: bytes | None) -> Exchange:
-        veil = self._platform.veil
+        redactor = self._platform.redactor
         path = urlsplit(self._sender.callback_url).path or "/"
-        request = veil.side(f"POST {path}?{urlencode(asked.query)}", asked.headers, asked.body)
+        request = redactor.message(f"POST {path}?{urlencode(asked.query)}", asked.headers, asked.body)
         if answered is None:
-            return Exchange(request, None, clear and veil.over(clear))
-        answer = veil.side(f"HTTP {answered.status}", answered.headers, answered.body)
-        text = None if opened in (None, answered.body) else veil.over(opened.decode(errors="replace"))
-        return Exchange(request, answer, clear and veil.over(clear), text)
+            return Exchange(request, None, clear and redactor.redact(clear))
+        answer = redactor.message(f"HTTP {answered.status}", answered.headers, answered.body)
+        text = None if opened in (None, answered.body) else redactor.redact(opened.decode(errors="replace"))
+        return Exchange(request, answer, clear and redactor.redact(clear), text)
 
     def _take_answer(self, push: Push, fields: dict[str, Any]) -> None:
         """The first answer to a message counts, whichever of its deliveries it was given to."""
-        with self.memory.changed:
+        with self.record_log.changed:
             push.answer = fields
             if not push.first.is_answered:
                 push.first.is_answered = True
                 self._platform.answered_passively(push.fields, fields)
 
     def _note(self, push: Push, attempt: Attempt, exchange: Exchange) -> None:
-        with self.memory.changed:
+        with self.record_log.changed:
             push.attempts.append(attempt)
             self._platform.record(
                 "push",

@@ -1,6 +1,6 @@
 """The memory of FakeWeChat: every exchange in order, what each user saw, and a way to wait for it.
 
-One lock guards all state of one FakeWeChat: ``Memory.changed``, a condition that is notified of every record.
+One lock guards all state of one FakeWeChat: ``RecordLog.changed``, a condition that is notified of every record.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Record:
 
 
 @dataclass(slots=True)
-class Diary:
+class UserRecords:
     """What concerns one user."""
 
     records: list[Record] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Diary:
     pushes: int = 0
 
 
-class Memory:
+class RecordLog:
     """All records of one FakeWeChat."""
 
     def __init__(self, clock: Clock) -> None:
@@ -98,10 +98,10 @@ class Memory:
         self.listeners: list[Callable[[Record], None]] = []
         self.records: list[Record] = []
         self.violations: list[Record] = []
-        self._diaries: defaultdict[str, Diary] = defaultdict(Diary)
+        self._diaries: defaultdict[str, UserRecords] = defaultdict(UserRecords)
         self._start = clock.now()
 
-    def of(self, openid: str) -> Diary:
+    def of_user(self, openid: str) -> UserRecords:
         """The diary of one user."""
         return self._diaries[openid]
 
@@ -121,20 +121,20 @@ class Memory:
         """Block for at most ``timeout`` real seconds; AssertionError with the whole story if it does not come true."""
         with self.changed:
             if not self.changed.wait_for(predicate, timeout):
-                raise AssertionError(f"after {timeout:g} s still not: {why}\n{self.story(openid)}")
+                raise AssertionError(f"after {timeout:g} s still not: {why}\n{self.as_text(openid)}")
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
         with self.changed:
             self.changed.notify_all()
 
-    def story(self, openid: str = "") -> str:
+    def as_text(self, openid: str = "") -> str:
         """The timeline of one user, or of all, one line for each record."""
         records = self._diaries[openid].records if openid else self.records
         lines = [f"  {record.at - self._start:9.3f} s  {record}" for record in records]
         return "\n".join(["what happened:", *lines]) if lines else "nothing happened"
 
-    def _note(self, diary: Diary, record: Record) -> None:
+    def _note(self, diary: UserRecords, record: Record) -> None:
         diary.records.append(record)
         diary.calls += record.kind in ("typing", "send")
         diary.pushes += record.kind == "push"

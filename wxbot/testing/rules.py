@@ -93,7 +93,7 @@ def is_interaction(fields: Mapping[str, Any], events_count: bool) -> bool:
 
 
 @dataclass(slots=True)
-class AccountStatus:
+class UserStatus:
     """How one user stands with the account."""
 
     last_interaction: float = -inf

@@ -23,7 +23,7 @@ class RunningPlatform:
 
     def __init__(self, platform: Platform, sender: Sender, host: str, port: int) -> None:
         self.platform = platform
-        self.memory = platform.memory
+        self.record_log = platform.record_log
         self.background = Background("fake-wechat")
         self.delivery = Outbox(sender, platform, self.background)
         self._server = Server(platform)
@@ -54,7 +54,7 @@ class RunningPlatform:
         self, kind: MediaKind, content: bytes, filename: str = "", content_type: str = "", media_id: str = ""
     ) -> str:
         """Put a file into WeChat's store, whatever its size and content, and return its media_id."""
-        with self.memory.changed:
+        with self.record_log.changed:
             return self.platform.media.add(kind, content, filename, content_type, media_id).media_id
 
     def picture_url(self, media_id: str) -> str:
@@ -66,21 +66,21 @@ class RunningPlatform:
     def act(self, openid: str, msg_type: str, fields: Mapping[str, Any]) -> Push:
         """Let a user do something now; the push is delivered in the background, or an agent gets it."""
         self._check_open()
-        with self.memory.changed:
+        with self.record_log.changed:
             push = self._new_push(self.platform.user_acts(openid, msg_type, fields))
             if self.platform.agent_hears(push.fields):
-                return self.delivery.divert(push, self.platform.desk.holder(openid))
+                return self.delivery.divert(push, self.platform.agent_sessions.holder(openid))
             return self.delivery.dispatch(push)
 
     def report(self, openid: str, event: str, fields: Mapping[str, Any]) -> Push:
         """Push an event that concerns a user without being their deed."""
         self._check_open()
-        with self.memory.changed:
+        with self.record_log.changed:
             return self.delivery.dispatch(self._new_push(self.platform.report(openid, event, fields)))
 
     def pushes_of(self, openid: str) -> list[Push]:
         """Return all that was pushed about a user so far, in order, without redeliveries."""
-        with self.memory.changed:
+        with self.record_log.changed:
             return list(self._pushes.get(openid, ()))
 
     def _check_open(self) -> None:
@@ -109,13 +109,13 @@ class RunningPlatform:
         def arm() -> None:
             left = self.platform.typing_left(openid)
             if left > 0:
-                timers.append(self.platform.clock.call_later(left, self.memory.wake))
-            self.memory.wake()
+                timers.append(self.platform.clock.call_later(left, self.record_log.wake))
+            self.record_log.wake()
 
         def disarm() -> None:
             for timer in timers:
                 timer.cancel()
-            self.memory.wake()
+            self.record_log.wake()
 
         self.background.call(arm)
         try:

@@ -52,7 +52,7 @@ class Server:
 
     async def _serve(self, request: web.BaseRequest, call: Call, api: Api) -> web.StreamResponse:
         platform = api.platform
-        with platform.memory.changed:
+        with platform.record_log.changed:
             fault = platform.faults.take(api.kind_of(call.path) or "")
         if fault is not None:
             return await self._go_wrong(request, call, api, fault)

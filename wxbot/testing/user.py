@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from wxbot.testing.media import CLIP, PICTURE, RECORDING, MediaKind
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE, MediaKind
 from wxbot.testing.push import Push
 from wxbot.testing.records import Record, Saw
 from wxbot.testing.running import RunningPlatform
@@ -20,8 +20,8 @@ class User:
         self.openid = openid
         self._running = running
         self._platform = running.platform
-        self._memory = running.memory
-        self._diary = running.memory.of(openid)
+        self._memory = running.record_log
+        self._diary = running.record_log.of_user(openid)
 
     def __repr__(self) -> str:
         return f"<User {self.name} {self.openid}>"
@@ -34,20 +34,20 @@ class User:
 
     def sends_image(self, content: bytes | None = None, *, url: str = "", media_id: str = "") -> Push:
         """Send a picture. WeChat keeps its file: under "MEDIA" if neither ``content`` nor ``media_id`` is given."""
-        kept = self._keeps("image", content or PICTURE, media_id or ("MEDIA" if content is None else ""))
+        kept = self._keeps("image", content or SAMPLE_IMAGE, media_id or ("MEDIA" if content is None else ""))
         return self.sends("image", PicUrl=url or self._running.picture_url(kept), MediaId=kept)
 
-    def sends_voice(self, content: bytes = RECORDING, format: str = "amr", *, media_id: str = "") -> Push:  # noqa: A002
+    def sends_voice(self, content: bytes = SAMPLE_VOICE, format: str = "amr", *, media_id: str = "") -> Push:  # noqa: A002
         """Say something; ``format`` is WeChat's word for it: amr or speex. Official Accounts only."""
         self._only_to("official", "voice")
         kept = self._keeps("voice", content, media_id)
         return self.sends("voice", MediaId=kept, Format=format, MediaId16K=self._keeps("voice", content))
 
-    def sends_video(self, content: bytes = CLIP, *, media_id: str = "") -> Push:
+    def sends_video(self, content: bytes = SAMPLE_VIDEO, *, media_id: str = "") -> Push:
         """Send a video. Official Accounts only."""
         return self._sends_clip("video", content, media_id)
 
-    def sends_short_video(self, content: bytes = CLIP, *, media_id: str = "") -> Push:
+    def sends_short_video(self, content: bytes = SAMPLE_VIDEO, *, media_id: str = "") -> Push:
         """Send a video recorded just now. Official Accounts only."""
         return self._sends_clip("shortvideo", content, media_id)
 
@@ -77,7 +77,7 @@ class User:
             AppId=appid or self._platform.account.appid,
             PagePath=page_path,
             ThumbUrl=thumb_url,
-            ThumbMediaId=self._keeps("thumb", PICTURE, thumb_media_id),
+            ThumbMediaId=self._keeps("thumb", SAMPLE_IMAGE, thumb_media_id),
         )
 
     def clicks_menu_item(self, label: str) -> Push:
@@ -133,7 +133,7 @@ class User:
     def _sends_clip(self, msg_type: str, content: bytes, media_id: str) -> Push:
         self._only_to("official", msg_type)
         kept = self._keeps("video", content, media_id)
-        return self.sends(msg_type, MediaId=kept, ThumbMediaId=self._keeps("thumb", PICTURE))
+        return self.sends(msg_type, MediaId=kept, ThumbMediaId=self._keeps("thumb", SAMPLE_IMAGE))
 
     def _keeps(self, kind: MediaKind, content: bytes, media_id: str = "") -> str:
         return self._running.add_media(kind, content, media_id=media_id)
@@ -190,13 +190,13 @@ class User:
     def is_queued(self) -> bool:
         """Whether the user waits for a human agent."""
         with self._memory.changed:
-            return self._platform.desk.is_waiting(self.openid)
+            return self._platform.agent_sessions.is_waiting(self.openid)
 
     @property
     def agent(self) -> str:
         """The account of the human agent who gets the user's messages now; empty if the bot does."""
         with self._memory.changed:
-            return self._platform.desk.holder(self.openid)
+            return self._platform.agent_sessions.holder(self.openid)
 
     # -- waiting: in real seconds, AssertionError with the user's timeline when it does not happen
 

@@ -30,7 +30,7 @@ from wxbot.server.assembly import make_client
 from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeCloud, FakeWeChat
 from wxbot.testing.envelope import Format, from_text
-from wxbot.testing.media import CLIP, PICTURE, RECORDING
+from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
 from wxbot.testing.passive import check_answer
 from wxbot.wechat.api.client import WeChatClient
 from wxbot.wechat.push.answer import passive_fields, to_text
@@ -43,13 +43,13 @@ def file(content: bytes, kind: Any) -> Media:
 
 
 PNG = file(b"\x89PNG\r\n\x1a\n" + b"\r\n--" * 9, "image")
-THUMB = file(PICTURE, "thumb")
+THUMB = file(SAMPLE_IMAGE, "thumb")
 REPLIES: list[Reply] = [
     TextReply("你好 😀", ai=True),
     ImageReply(PNG),
-    VoiceReply(file(RECORDING, "voice")),
-    VideoReply(file(CLIP, "video"), THUMB, "t"),
-    VideoReply(file(CLIP, "video")),
+    VoiceReply(file(SAMPLE_VOICE, "voice")),
+    VideoReply(file(SAMPLE_VIDEO, "video"), THUMB, "t"),
+    VideoReply(file(SAMPLE_VIDEO, "video")),
     MusicReply("http://m", THUMB),
     NewsReply("t", "http://u"),
     LinkReply("t", "http://u"),
@@ -92,10 +92,10 @@ def test_wechat_takes_every_kind_that_the_account_has(account: AccountKind) -> N
 def test_files_of_users_come_back_as_they_were() -> None:
     async def scene(wechat: FakeWeChat) -> None:
         picture = wechat.add_media("image", PNG.content, "a.png")
-        clip = wechat.add_media("video", CLIP, "clip.mp4")
+        clip = wechat.add_media("video", SAMPLE_VIDEO, "clip.mp4")
         async with client(wechat) as bot:
             assert await bot.download(picture) == Media(PNG.content, "image/png", "a.png")
-            assert (await bot.download(clip)).content == CLIP
+            assert (await bot.download(clip)).content == SAMPLE_VIDEO
             wechat.forget_media(picture)
             assert type(await error_of(bot.download(picture))) is MediaNotFound
 

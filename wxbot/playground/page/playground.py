@@ -112,7 +112,7 @@ class Scene:
             "held": wechat.held,
             "faults": [
                 {"endpoint": endpoint, "what": str(fault), "times": fault.times}
-                for endpoint, fault in wechat.faults.ordered()
+                for endpoint, fault in wechat.faults.injected()
             ],
             "ahead": self.world.clock.ahead,
         }
@@ -176,7 +176,7 @@ class Playground:
         return {
             "state": state,
             "target": self.bot.target,
-            "problem": self.scene.wechat.platform.veil.over(self._problem or ENDED) if state == "down" else "",
+            "problem": self.scene.wechat.platform.redactor.redact(self._problem or ENDED) if state == "down" else "",
             "callback": self.scene.wechat.callback_url,
             "plugins": self.bot.plugins,
             "troubles": self.bot.troubles(),
@@ -289,7 +289,7 @@ class Playground:
         if name in (".", ".."):
             raise SendNotAllowed("a name of dots alone cannot stand in an address")
         wechat = self.scene.wechat
-        with wechat.memory.changed:
+        with wechat.record_log.changed:
             if any(user.name == name for user in wechat.users):
                 raise SendNotAllowed(f"{name} is there already")
             if len(wechat.users) >= MOST_USERS:
@@ -349,7 +349,7 @@ class Playground:
     def turn(self, step: Step) -> None:
         """Turn a knob as ``step`` says. Raises SendNotAllowed."""
         scene = self.scene
-        with scene.wechat.memory.changed:  # nothing that comes of it is recorded before it
+        with scene.wechat.record_log.changed:  # nothing that comes of it is recorded before it
             if isinstance(step, Release) and scene.wechat.held is None:
                 raise SendNotAllowed("no pushes are held")
             scene.recorder.note(step)
@@ -364,7 +364,7 @@ class Playground:
         seconds = round(seconds, 3)
         self.note(Forward(seconds))
         self.scene.world.clock.advance(seconds)
-        self.scene.wechat.memory.wake()
+        self.scene.wechat.record_log.wake()
 
     def seconds_to(self, user: User, to: int) -> float:
         """From now until ``to`` seconds after the user's last interaction; 48 h: until the allowance ends.
@@ -372,7 +372,7 @@ class Playground:
         Raises SendNotAllowed where that is past, or there was none.
         """
         platform = self.scene.wechat.platform
-        standing = platform.standing_of(user.openid)
+        standing = platform.status_of(user.openid)
         goal = standing.allowed_until if to == TWO_DAYS else standing.last_interaction + to
         left = goal - platform.clock.now()
         if left == -float("inf"):
@@ -406,7 +406,7 @@ class Playground:
     def end_playing(self) -> None:
         """End what is being played, if anything is."""
         self._stop_playing.set()
-        self.scene.wechat.memory.wake()
+        self.scene.wechat.record_log.wake()
 
     def _play(self, transcript: Transcript, name: str) -> Sequence[str]:
         steps = len(transcript.steps)
@@ -424,7 +424,7 @@ class Playground:
             )
         except WxbotError as error:
             problems = [str(error)]
-        over = self.scene.wechat.platform.veil.over
+        over = self.scene.wechat.platform.redactor.redact
         state = "failed" if problems else "passed"
         self.playing = {**told, "state": state, "done": steps, "problems": [over(problem) for problem in problems]}
         self._tell()

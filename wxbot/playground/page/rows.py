@@ -10,8 +10,8 @@ from typing import Any
 
 from wxbot.playground.page.bubbles import bubble_of
 from wxbot.testing import FakeWeChat, Record, User
-from wxbot.testing.exchange import KEPT, Exchange, Side
-from wxbot.testing.rules import SHOWING, WINDOW, AccountStatus
+from wxbot.testing.exchange import MAX_STORED_BYTES, Exchange, HttpMessage
+from wxbot.testing.rules import SHOWING, WINDOW, UserStatus
 
 Json = dict[str, Any]
 
@@ -21,7 +21,7 @@ class Entry:
     """One record, how its user stood right after it (None if it concerns nobody), and the row that shows it."""
 
     record: Record
-    standing: AccountStatus | None
+    standing: UserStatus | None
     row: Json
 
 
@@ -36,20 +36,20 @@ class RowBook:
     def write(self, record: Record) -> None:
         """Add a row; called under the platform's lock."""
         platform = self._wechat.platform
-        standing = platform.standing_of(record.openid) if platform.knows(record.openid) else None
+        standing = platform.status_of(record.openid) if platform.knows(record.openid) else None
         row = self._row(len(self.entries), record)
         self.entries.append(Entry(record, standing, row))
 
     def tell(self, what: str) -> None:
         """Add a row for a knob that was turned; from any thread."""
-        memory = self._wechat.memory
+        memory = self._wechat.record_log
         with memory.changed:
             record = Record(at=self._wechat.clock.now(), kind="other", what=what)
             row = self._row(len(self.entries), record) | {"kind": "turned"}
             self.entries.append(Entry(record, None, row))
 
     def _row(self, number: int, record: Record) -> Json:
-        over = self._wechat.platform.veil.over
+        over = self._wechat.platform.redactor.redact
         row: Json = {
             "n": number,
             "at": round(record.at - self._began, 4),
@@ -85,13 +85,13 @@ class RowBook:
             "answer": _side(exchange.answer) if exchange and exchange.answer else None,
             "clear": exchange.clear if exchange else None,
             "answer_clear": exchange.answer_clear if exchange else None,
-            "fields": _each_text(_exact(entry.record.body), self._wechat.platform.veil.over) or None,
+            "fields": _each_text(_exact(entry.record.body), self._wechat.platform.redactor.redact) or None,
         }
 
 
 def user_state(wechat: FakeWeChat, user: User, began: float, follows: bool) -> Json:
     """How a user stands with the account, as the page shows it at a glance."""
-    standing = wechat.platform.standing_of(user.openid)
+    standing = wechat.platform.status_of(user.openid)
     typing_until = standing.typing_since + SHOWING
     return {
         "name": user.name,
@@ -151,11 +151,11 @@ def _is_sealed(record: Record) -> bool | None:
     return record.exchange.clear is not None
 
 
-def _side(side: Side) -> Json:
+def _side(side: HttpMessage) -> Json:
     try:
         text, is_binary = side.body.decode(), False
     except UnicodeDecodeError as error:
-        is_cut_inside = side.size > KEPT and error.start > len(side.body) - 4
+        is_cut_inside = side.size > MAX_STORED_BYTES and error.start > len(side.body) - 4
         is_binary = not is_cut_inside
         text = side.body[:2048].hex(" ") if is_binary else side.body[: error.start].decode()
     return {
@@ -163,6 +163,6 @@ def _side(side: Side) -> Json:
         "headers": [list(header) for header in side.headers],
         "body": text,
         "bytes": side.size,
-        "cut": side.size > KEPT or is_binary,
+        "cut": side.size > MAX_STORED_BYTES or is_binary,
         "binary": is_binary,
     }

@@ -160,7 +160,7 @@ class PageServer:
             return _problem(500, "this went wrong inside the simulator; its console has the reason")
 
     def _veiled(self, text: str) -> str:
-        return self._playground.scene.wechat.platform.veil.over(text)
+        return self._playground.scene.wechat.platform.redactor.redact(text)
 
     # -- looking
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from wxbot.playground import transcript as t
 from wxbot.playground.replay.visible import CANCEL, TYPING, visible, with_visible_things
-from wxbot.testing import CLIP, RECORDING, FakeWeChat, Push, User
+from wxbot.testing import SAMPLE_VIDEO, SAMPLE_VOICE, FakeWeChat, Push, User
 from wxbot.testing.envelope import Mode
 
 ACKNOWLEDGED_WITHIN = 2.0
@@ -165,7 +165,7 @@ class _Player:
         if isinstance(step, t.Forward):
             if step.seconds > 0:
                 self._forward(step.seconds)
-                self._wechat.memory.wake()
+                self._wechat.record_log.wake()
         elif isinstance(step, t.Waits):
             self._comes(lambda: False, step.seconds)
         elif isinstance(step, t.SetMode) and self._switch_mode is not None:
@@ -227,7 +227,7 @@ class _Player:
         return True
 
     def _story(self, user: User) -> str:
-        return self._wechat.memory.story(user.openid).replace("\n", "\n  ")
+        return self._wechat.record_log.as_text(user.openid).replace("\n", "\n  ")
 
     def _wait_for_pushes(self, patience: float) -> None:
         """Until WeChat is through with every push that is on its way."""
@@ -330,9 +330,9 @@ def deed(step: t.UserStep, user: User) -> Push:
 _DEEDS: dict[type[t.UserStep], Callable[[Any, User], Push]] = {
     t.Says: lambda step, user: user.says(step.text),
     t.SendsPicture: lambda step, user: user.sends_image(step.content),
-    t.SendsVoice: lambda step, user: user.sends_voice(step.content or RECORDING, step.format),
-    t.SendsVideo: lambda step, user: user.sends_video(step.content or CLIP),
-    t.SendsShortVideo: lambda step, user: user.sends_short_video(step.content or CLIP),
+    t.SendsVoice: lambda step, user: user.sends_voice(step.content or SAMPLE_VOICE, step.format),
+    t.SendsVideo: lambda step, user: user.sends_video(step.content or SAMPLE_VIDEO),
+    t.SendsShortVideo: lambda step, user: user.sends_short_video(step.content or SAMPLE_VIDEO),
     t.SendsLocation: lambda step, user: user.sends_location(step.latitude, step.longitude, step.scale, step.label),
     t.SendsLink: lambda step, user: user.sends_link(step.title, step.description, step.url),
     t.SendsCard: lambda step, user: user.sends_mini_program_page(step.title, step.appid, step.page_path),

@@ -12,7 +12,7 @@ from typing import Any
 
 from wxbot.playground import transcript as t
 from wxbot.playground.replay.visible import TYPING
-from wxbot.testing import CLIP, PICTURE, RECORDING, FakeWeChat, Push, Record
+from wxbot.testing import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE, FakeWeChat, Push, Record
 from wxbot.testing.sent import menu_items
 
 QUICK = 5.0
@@ -73,13 +73,13 @@ class Recorder:
         self._pushes: dict[str, list[Fields]] = {}
         self._work: defaultdict[str, _Work] = defaultdict(_Work)
         self._last_step_at = time.monotonic()
-        with wechat.memory.changed:
+        with wechat.record_log.changed:
             self._beginning = (wechat.platform.account.kind, wechat.mode, wechat.format)
             self._end = wechat.on_record(self._hear)
 
     def close(self) -> None:
         """Listen no longer; what was recorded stays."""
-        with self._wechat.memory.changed:
+        with self._wechat.record_log.changed:
             self._end()
             self._end = lambda: None
 
@@ -90,12 +90,12 @@ class Recorder:
         """
         if isinstance(step, (t.UserStep, t.AgentStep)):
             return
-        with self._wechat.memory.changed:
+        with self._wechat.record_log.changed:
             self._add(step)
 
     def note_redelivery(self, push: Push) -> None:
         """This push is delivered once more. Call it just before ``push.redeliver()``."""
-        with self._wechat.memory.changed:
+        with self._wechat.record_log.changed:
             name = self._wechat.platform.names.get(push.openid, "")
             pushes = self._pushes.get(push.openid, [])
             # The same fields twice: two equal events of one second. Which of them it is makes no difference.
@@ -105,7 +105,7 @@ class Recorder:
 
     def transcript(self) -> t.Transcript:
         """What happened so far."""
-        with self._wechat.memory.changed:
+        with self._wechat.record_log.changed:
             kind, mode, form = self._beginning
             return t.Transcript(kind, mode, form, (*self._steps, *self._sights()))
 
@@ -162,7 +162,7 @@ class Recorder:
 
     def _look(self, record: Record) -> None:
         """What the user saw by this record, as FakeWeChat itself has it in the user's diary."""
-        saw = self._wechat.memory.of(record.openid).saw
+        saw = self._wechat.record_log.of_user(record.openid).saw
         new = saw[self._read.get(record.openid, 0) :]
         self._read[record.openid] = len(saw)
         if new:
@@ -208,7 +208,7 @@ class Recorder:
 
     def _was_offered(self, openid: str, fields: Fields) -> bool:
         """Whether the latest menu with this item has it under this id: that is what a click sends."""
-        for body in reversed(self._wechat.memory.of(openid).received):
+        for body in reversed(self._wechat.record_log.of_user(openid).received):
             items = menu_items(body)
             if fields["Content"] in items:
                 return bool(items[fields["Content"]] == fields["bizmsgmenuid"])
@@ -234,14 +234,16 @@ class _Files:
 
 _CARD = {"Title", "AppId", "PagePath", "ThumbUrl", "ThumbMediaId"}
 _FILES = {
-    "image": _Files({"PicUrl", "MediaId"}, PICTURE, lambda name, content, _: t.SendsPicture(name, content)),
+    "image": _Files({"PicUrl", "MediaId"}, SAMPLE_IMAGE, lambda name, content, _: t.SendsPicture(name, content)),
     "voice": _Files(
         {"MediaId", "Format", "MediaId16K"},
-        RECORDING,
+        SAMPLE_VOICE,
         lambda name, content, fields: t.SendsVoice(name, content, str(fields["Format"])),
     ),
-    "video": _Files({"MediaId", "ThumbMediaId"}, CLIP, lambda name, content, _: t.SendsVideo(name, content)),
-    "shortvideo": _Files({"MediaId", "ThumbMediaId"}, CLIP, lambda name, content, _: t.SendsShortVideo(name, content)),
+    "video": _Files({"MediaId", "ThumbMediaId"}, SAMPLE_VIDEO, lambda name, content, _: t.SendsVideo(name, content)),
+    "shortvideo": _Files(
+        {"MediaId", "ThumbMediaId"}, SAMPLE_VIDEO, lambda name, content, _: t.SendsShortVideo(name, content)
+    ),
 }
 
 

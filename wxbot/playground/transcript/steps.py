@@ -46,7 +46,7 @@ class Says(UserStep):
 
 @dataclass(frozen=True)
 class SendsPicture(UserStep):
-    """Sends a picture; without ``content`` a tiny one (wxbot.testing.PICTURE)."""
+    """Sends a picture; without ``content`` a tiny one (wxbot.testing.SAMPLE_IMAGE)."""
 
     content: bytes | None = field(default=None, repr=False)
 

@@ -26,7 +26,7 @@ class _Session:
     since: float
 
 
-class Desk:
+class AgentSessions:
     """The agents' side of one account. All methods are called under the platform's lock."""
 
     def __init__(self, clock: Clock) -> None:

@@ -13,10 +13,10 @@ import pytest
 from tests.docs.documents import DOCUMENTS, ROOT, blocks, name_of, read, rows
 from wxbot.errors import ConfigError
 from wxbot.model.replies import TextReply
+from wxbot.server.send_body_reader import reply_from_body
 from wxbot.settings.accounts_file import load_accounts
 from wxbot.settings.environment import READ_ELSEWHERE, load_settings
 from wxbot.settings.schema import NOT_GIVEN, Settings
-from wxbot.wechat.api.send_body import reply_from_body
 
 ENGLISH = ROOT / "docs" / "configuration.md"
 CHINESE = ROOT / "docs" / "zh-CN" / "configuration.md"

@@ -14,13 +14,13 @@ from wxbot.errors import InvalidReply, InvalidRequest, SendNotAllowed
 from wxbot.model.quota import Quota
 from wxbot.model.replies import Reply, reply_to_json
 from wxbot.server.runtime import Runtime
+from wxbot.server.send_body_reader import reply_from_body
 from wxbot.store.records import ConversationKey, IncomingMessage
-from wxbot.wechat.api.send_body import reply_from_body
 from wxbot.wechat.push.crypto import same
 
 log = logging.getLogger("wxbot.send")
 
-LONGEST_KEY = 128
+MAX_KEY_LENGTH = 128
 """Maximum length of an idempotency key and of an openid, in characters."""
 
 
@@ -40,15 +40,15 @@ class SendApi:
         return self._key is not None
 
     def read(self, authorization: str, body: bytes) -> tuple[str, Reply]:
-        """Return the openid and the reply of an HTTP call. ``body`` is what WeChat's own send call takes.
+        """Return the openid and the reply of an HTTP call. ``body``: the JSON body of WeChat's own send call.
 
         Raises InvalidRequest (401, 404, 400) and InvalidReply.
         """
         if self._key is None:
-            raise InvalidRequest("sending is off: set WXBOT_SEND_KEY", 404)
+            raise InvalidRequest("/send is off: set WXBOT_SEND_KEY to use it", 404)
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() != "bearer" or not same(given.strip(), self._key):
-            raise InvalidRequest("the key is wrong: send Authorization: Bearer with WXBOT_SEND_KEY", 401)
+            raise InvalidRequest("the key is missing or wrong: send Authorization: Bearer with WXBOT_SEND_KEY", 401)
         try:
             fields = json.loads(body, object_pairs_hook=_unique)
         except (ValueError, RecursionError):
@@ -67,28 +67,30 @@ class SendApi:
             _check_quota(runtime.quota(user), now)
         fields = {"MsgType": SENT_BY_BOT, "FromUserName": openid, "ToUserName": "", "CreateTime": int(now)}
         unsent = tuple(reply_to_json(message) for message in messages)
-        receipt = runtime.accept(IncomingMessage(user, _dedup_key(message_id), fields, now, 0.0, unsent=unsent))
-        if not receipt.new:
-            log.info("a message with the same idempotency key exists already")
+        accepted = runtime.accept(IncomingMessage(user, _dedup_key(message_id), fields, now, 0.0, unsent=unsent))
+        if not accepted.new:
+            log.info("message not stored again: the idempotency key was used before")
         return message_id
 
     def _messages(self, openid: str, reply: Reply, key: str) -> list[Reply]:
-        if not (_is_name(openid) and openid):
-            raise InvalidReply("touser is no openid")
-        if not _is_name(key):
-            raise InvalidReply(f"the idempotency key has more than {LONGEST_KEY} characters, or strange ones")
+        if not (_is_valid_key(openid) and openid):
+            raise InvalidReply("touser is not an openid")
+        if not _is_valid_key(key):
+            raise InvalidReply(f"the idempotency key must have at most {MAX_KEY_LENGTH} characters, all printable")
         if not isinstance(reply, Reply):
             raise InvalidReply(f"{type(reply).__name__} is neither a text nor a reply such as ImageReply")
         if self._is_passive:
-            raise InvalidReply("this account (WXBOT_ACCOUNT_KIND=unverified) cannot send first: it answers pushes only")
+            raise InvalidReply(
+                "this account (WXBOT_ACCOUNT_KIND=unverified) cannot send proactive messages: it only replies to pushes"
+            )
         messages = self._composer.messages(reply)
         if not messages:
             raise InvalidReply("the text is empty")
         return messages
 
 
-def _is_name(text: object) -> bool:
-    return isinstance(text, str) and len(text) <= LONGEST_KEY and text.isprintable()
+def _is_valid_key(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= MAX_KEY_LENGTH and text.isprintable()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -99,14 +101,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _dedup_key(key: str) -> str:
-    """Return the dedup key of a proactive message. The keys of pushes (wechat/push/callback.py) begin differently."""
+    """Return the dedup key of a proactive message. The keys of pushes have other prefixes (wechat/push/callback.py)."""
     return f"s:{key}"
 
 
 def _check_quota(quota: Quota | None, now: float) -> None:
+    """Raise SendNotAllowed if WeChat does not accept a message for this user now."""
     if quota is None:
-        raise SendNotAllowed("nothing is known of this user: they must write to the account first")
+        raise SendNotAllowed("no action of this user is known: they must write to the account first")
     if now >= quota.expires_at:
-        raise SendNotAllowed("the time in which this user may be written to is over: they must write again")
+        raise SendNotAllowed("WeChat's time limit after this user's last action is over: they must write again")
     if quota.remaining <= 0:
-        raise SendNotAllowed("all messages that this user's last action allows are sent: they must write again")
+        raise SendNotAllowed("the quota of this user's last action is used up: they must write again")

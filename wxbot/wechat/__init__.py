@@ -1,1 +1,1 @@
-"""WeChat's side of the rim: the callback's crypto and formats, the access token, and the calls to WeChat's API."""
+"""The adapter to WeChat: pushes (encryption and formats), the API (access token and calls), and the HTTP client."""

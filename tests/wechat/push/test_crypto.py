@@ -67,7 +67,7 @@ def test_published_signatures(vector: Vector) -> None:
 
 @where("body", kind="encrypt", format="json")
 def test_sealed_json_answer_is_spelled_as_published(vector: Vector) -> None:
-    sealed = envelope_of(vector).seal_json(
+    sealed = envelope_of(vector).encrypted_json(
         vector["expected_plaintext"].encode(),
         int(vector["timestamp"]),
         vector["nonce"],
@@ -78,7 +78,7 @@ def test_sealed_json_answer_is_spelled_as_published(vector: Vector) -> None:
 
 @where("body", kind="encrypt", format="xml")
 def test_sealed_xml_answer_is_as_published(vector: Vector) -> None:
-    sealed = envelope_of(vector).seal_xml(
+    sealed = envelope_of(vector).encrypted_xml(
         vector["expected_plaintext"].encode(),
         int(vector["timestamp"]),
         vector["nonce"],
@@ -97,7 +97,7 @@ def test_a_foreign_signature_may_be_any_text() -> None:
 
 
 def test_a_nonce_cannot_inject_xml() -> None:
-    sealed = ENVELOPE.seal_xml(b"hi", 1, "]]></Nonce><Evil>x</Evil>")
+    sealed = ENVELOPE.encrypted_xml(b"hi", 1, "]]></Nonce><Evil>x</Evil>")
     assert set(fields_of(sealed.encode())) == {"Encrypt", "MsgSignature", "TimeStamp", "Nonce"}
     assert fields_of(sealed.encode())["Nonce"] == "]]></Nonce><Evil>x</Evil>"
 

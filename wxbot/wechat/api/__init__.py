@@ -1,1 +1,1 @@
-"""WeChat's API: tokens, sending, typing, media."""
+"""Calls to WeChat's API: access token, sending, typing, media."""

@@ -1,1 +1,1 @@
-"""The HTTP client of the hot path: connections, pool, requests."""
+"""The HTTP client for frequent calls: requests, connections, and the connection pool."""

@@ -1,4 +1,9 @@
-"""The answer to a push: a passive reply, or the transfer to human agents, as XML or JSON."""
+"""The answer to a push: a passive reply, or the transfer to human agents, as XML or JSON. Pure.
+
+Sources: docs/wechat.md, section "Passive answers", and
+https://developers.weixin.qq.com/doc/subscription/guide/product/message/Passive_user_reply_message.html
+https://developers.weixin.qq.com/miniprogram/dev/wxcloudservice/wxcloudrun/src/development/weixin/callback.md (JSON)
+"""
 
 from __future__ import annotations
 
@@ -16,37 +21,39 @@ from wxbot.model.replies import (
     VideoReply,
     VoiceReply,
 )
-from wxbot.wechat.api.send_body import _NEWS, _media_id
+from wxbot.wechat.api.send_body import media_id_of
 from wxbot.wechat.push.codec import NOT_IN_XML, Format
 from wxbot.wechat.push.crypto import cdata
 
-# --- answered to a push ---
+# --- the fields of an answer ---
 
 
 def passive_fields(push_fields: Mapping[str, Any], reply: Reply, now: float) -> dict[str, Any]:
-    """The fields of an answer to the push with ``push_fields``. The media of ``reply`` are media ids by now.
+    """Return the fields of a passive reply to the push with ``push_fields``. ``now`` is in seconds since 1970.
 
-    Raises InvalidReply for a kind that no push is answered with.
+    The files of ``reply`` must have been uploaded. Raises InvalidReply if one has not, or if WeChat accepts no passive
+    reply of this type.
     """
     if reply.msg_type not in _PASSIVE:
         raise InvalidReply(
-            f"a push cannot be answered with a reply of the kind {reply.msg_type}, only with {', '.join(_PASSIVE)}"
+            f"a push cannot be answered with a reply of type {reply.msg_type}: "
+            f"WeChat accepts only {', '.join(_PASSIVE)}"
         )
     return {**_head(push_fields, reply.msg_type, now), **_PASSIVE[reply.msg_type](reply)}
 
 
 def transfer_fields(push_fields: Mapping[str, Any], now: float, agent: str = "") -> dict[str, Any]:
-    """The fields of an answer that hands the message of the push to the human agents, or to ``agent`` alone."""
+    """Return the fields of an answer that transfers the user's message to the human agents, or only to ``agent``."""
     head = _head(push_fields, "transfer_customer_service", now)
     return {**head, "TransInfo": {"KfAccount": agent}} if agent else head
 
 
-def _head(push_fields: Mapping[str, Any], kind: str, now: float) -> dict[str, Any]:
+def _head(push_fields: Mapping[str, Any], msg_type: str, now: float) -> dict[str, Any]:
     return {
         "ToUserName": push_fields["FromUserName"],
         "FromUserName": push_fields.get("ToUserName", ""),
         "CreateTime": int(now),
-        "MsgType": kind,
+        "MsgType": msg_type,
     }
 
 
@@ -55,15 +62,15 @@ def _passive_text(reply: TextReply) -> dict[str, Any]:
 
 
 def _passive_image(reply: ImageReply) -> dict[str, Any]:
-    return {"Image": {"MediaId": _media_id(reply, "image")}}
+    return {"Image": {"MediaId": media_id_of(reply, "image")}}
 
 
 def _passive_voice(reply: VoiceReply) -> dict[str, Any]:
-    return {"Voice": {"MediaId": _media_id(reply, "voice")}}
+    return {"Voice": {"MediaId": media_id_of(reply, "voice")}}
 
 
 def _passive_video(reply: VideoReply) -> dict[str, Any]:
-    video = {"MediaId": _media_id(reply, "video"), "Title": reply.title, "Description": reply.description}
+    video = {"MediaId": media_id_of(reply, "video"), "Title": reply.title, "Description": reply.description}
     return {"Video": _without_empty(video)}
 
 
@@ -73,13 +80,13 @@ def _passive_music(reply: MusicReply) -> dict[str, Any]:
         "Description": reply.description,
         "MusicUrl": reply.url,
         "HQMusicUrl": reply.hq_url,
-        "ThumbMediaId": _media_id(reply, "thumb"),
+        "ThumbMediaId": media_id_of(reply, "thumb"),
     }
     return {"Music": _without_empty(music)}
 
 
 def _passive_news(reply: NewsReply) -> dict[str, Any]:
-    # All four are written, also empty: WeChat's page calls them necessary.
+    # All four fields are written, even if they are empty, because WeChat's page says that they are required.
     article = {
         "Title": reply.title,
         "Description": reply.description,
@@ -95,7 +102,7 @@ _PASSIVE: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "voice": _passive_voice,
     "video": _passive_video,
     "music": _passive_music,
-    _NEWS: _passive_news,
+    "news": _passive_news,
 }
 
 
@@ -103,21 +110,24 @@ def _without_empty(fields: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
+# --- XML and JSON ---
+
+
 def to_text(fields: Mapping[str, Any], form: Format) -> str:
-    """``fields`` in the data format of the account, in which its pushes come."""
+    """Return ``fields`` as XML or JSON. ``form`` is the format of the account's pushes."""
     return to_xml(fields) if form == "xml" else to_json(fields)
 
 
 def to_xml(fields: Mapping[str, Any]) -> str:
-    """``fields`` as WeChat writes XML: texts as CDATA, numbers bare, dicts nested, lists as repeated elements.
+    """Return ``fields`` in WeChat's XML: texts as CDATA, numbers bare, dicts nested, lists as repeated elements.
 
-    Characters that XML has no form for become U+FFFD. Carriage returns become line feeds where it is read.
+    Characters that XML cannot express become U+FFFD. An XML parser reads a carriage return as a line feed.
     """
     return f"<xml>{_elements(fields)}</xml>"
 
 
 def to_json(fields: Mapping[str, Any]) -> str:
-    """``fields`` as JSON in raw UTF-8. What only wraps a list in XML (``item``) is a plain list there."""
+    """Return ``fields`` as JSON in raw UTF-8. A list that XML wraps in ``item`` is a plain list in JSON."""
     return json.dumps({name: _unwrapped(value) for name, value in fields.items()}, ensure_ascii=False)
 
 

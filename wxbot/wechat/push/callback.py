@@ -1,4 +1,4 @@
-"""The door of the message push: which request is WeChat's, what it says, and what makes it one of a kind. Pure.
+"""The callback: verify, decrypt, parse and check WeChat's pushes, and compute their dedup keys. Pure.
 
 Sources: docs/wechat.md, section "Message push", and
 https://developers.weixin.qq.com/miniprogram/dev/framework/server-ability/message-push.html
@@ -34,11 +34,11 @@ _CONTENT_TYPES: Mapping[Format, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A push that is WeChat's and has what wxbot relies on (``codec.check_message``).
+    """A push that comes from WeChat and has the fields that wxbot relies on (``codec.check_message``).
 
-    ``key`` is the number of the AES key that opened it and ``nonce`` the query's: a passive answer needs both.
+    ``key`` is the number of the AES key that decrypted it, ``nonce`` is the query's; an encrypted answer needs both.
     ``dedup_key`` is the same for every delivery of one push and differs between two pushes of one user.
-    ``interacted_at`` says when the user acted, in seconds since 1970; 0 for an event that is no act of theirs.
+    ``interacted_at`` is the time of the user action in seconds since 1970; 0 for an event that is no user action.
     """
 
     fields: Mapping[str, Any] = field(repr=False)
@@ -52,18 +52,18 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PassiveAnswer:
-    """An answer to a push that says more than ``success``."""
+    """An answer to a push other than ``success``: a passive reply, or the transfer to human agents."""
 
     body: bytes = field(repr=False)
     content_type: str
 
 
 class Callback:
-    """Verifies, opens and checks the pushes of one account; safe to share between threads.
+    """A verifier, decrypter and parser of the pushes of one account. Threads may share it.
 
-    Without ``aes_key`` the account is in plaintext mode and ``signature`` decides. With one, nothing but a push with
-    a valid ``msg_signature`` is believed: ``signature`` does not cover the body. ``max_skew_seconds`` bounds the
-    distance between a push's timestamp and our clock; 0 turns that check off.
+    Without ``aes_key`` the account is in plaintext mode and ``signature`` is checked. With ``aes_key`` only pushes with
+    a valid ``msg_signature`` are accepted, because ``signature`` does not cover the body. ``max_skew_seconds`` is the
+    largest accepted difference between a push's timestamp and the local clock; 0 turns this check off.
     """
 
     def __init__(
@@ -76,21 +76,21 @@ class Callback:
         max_skew_seconds: float = 300,
     ) -> None:
         if not token.strip():
-            raise ValueError("the token is empty: anybody could sign as WeChat")
+            raise ValueError("the token is empty, so anybody could forge a push: set WXBOT_TOKEN")
         self._token = token
         self._envelope = Envelope(appid, token, aes_key, previous_aes_key) if aes_key else None
         self._max_skew = max_skew_seconds
 
     def verify(self, query: Mapping[str, str]) -> str:
-        """The ``echostr`` to answer to WeChat's GET, as plain text. Raises InvalidPush.
+        """Return the ``echostr`` that answers WeChat's GET request, which verifies the URL. Raises InvalidPush.
 
-        The echostr of Mini Programs and Official Accounts is clear text in every mode.
+        Mini Programs and Official Accounts get an unencrypted echostr in every mode.
         """
         self._check_signature(query, _timestamp(query), _nonce(query))
         echostr = _parameter(query, "echostr")
-        # The signature does not cover it, so an old request could be used to make this address say anything.
+        # The signature does not cover the echostr, so with an old signature this URL could be made to return any text.
         if not _ECHOSTR.fullmatch(echostr):
-            raise InvalidPush("echostr holds characters that WeChat does not send")
+            raise InvalidPush("echostr has characters that WeChat never sends")
         return echostr
 
     def open(
@@ -101,56 +101,64 @@ class Callback:
         received_at: float,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Push | None:
-        """The push in a POST. Raises InvalidPush: 403 if it is not WeChat's or not ours, 400 if it cannot be read.
+        """Return the push in a POST request; None if it is from WeChat but names no user to answer.
 
-        None: it is WeChat's, but neither a message nor an event of a user; there is nobody to answer.
         ``now`` is compared with the query's timestamp, ``received_at`` with CreateTime; both in seconds since 1970.
-        ``headers``, by their names in lower case, count for nothing here: a signature does.
+        ``headers`` (names in lower case) are not used, because the signature proves the sender. Raises InvalidPush with
+        status 403 if the push is not from WeChat or is for another account, with status 400 if it cannot be read.
         """
         timestamp, nonce = _timestamp(query), _nonce(query)
         self._check_skew(timestamp, now)
         if self._envelope is None:
             self._check_signature(query, timestamp, nonce)
-            fields, key = _clear_fields(body), 0
+            fields, key = _plaintext_fields(body), 0
         else:
             fields, key = self._decrypted(self._envelope, query, timestamp, nonce, body)
         encrypted = self._envelope is not None
         return push_of(fields, format_of(body), received_at, encrypted=encrypted, key=key, nonce=nonce)
 
     def answer(self, push: Push, fields: Mapping[str, Any], now: float) -> PassiveAnswer:
-        """``fields`` (``wire.passive_fields``) as the answer to ``push``: in its format, and encrypted if it was.
+        """Return ``fields`` as the answer to ``push``, in its format, encrypted if the push was encrypted.
 
-        ``now`` in seconds since 1970 is signed with an encrypted answer.
+        ``fields`` come from ``passive_fields`` or ``transfer_fields`` (``push/answer.py``). ``now``, in seconds since
+        1970, is the signed timestamp of an encrypted answer.
         """
-        answer = clear_answer(push, fields)
+        answer = plaintext_answer(push, fields)
         if not push.encrypted or self._envelope is None:
             return answer
-        seal = self._envelope.seal_xml if push.format == "xml" else self._envelope.seal_json
-        sealed = seal(answer.body, int(now), push.nonce, push.key)
-        return PassiveAnswer(_encoded(sealed), answer.content_type)
+        encrypt = self._envelope.encrypted_xml if push.format == "xml" else self._envelope.encrypted_json
+        encrypted = encrypt(answer.body, int(now), push.nonce, push.key)
+        return PassiveAnswer(_encoded(encrypted), answer.content_type)
 
     def _decrypted(
         self, envelope: Envelope, query: Mapping[str, str], timestamp: str, nonce: str, body: bytes
     ) -> tuple[dict[str, Any], int]:
         msg_signature = query.get("msg_signature")
         if not msg_signature:
-            raise InvalidPush("the push has no msg_signature, and with WXBOT_AES_KEY set no other is believed", 403)
+            raise InvalidPush(
+                "the push has no msg_signature; WXBOT_AES_KEY is set, so only encrypted pushes are accepted", 403
+            )
         ciphertext = fields_of(body).get("Encrypt")
         if not isinstance(ciphertext, str):
-            raise InvalidPush("the push has no single Encrypt, and with WXBOT_AES_KEY set no other is believed", 403)
+            raise InvalidPush(
+                "the push has no single Encrypt; WXBOT_AES_KEY is set, so only encrypted pushes are accepted",
+                403,
+            )
         envelope.verify_msg_signature(msg_signature, timestamp, nonce, ciphertext)
-        opened = envelope.decrypt(ciphertext)
-        return fields_of(opened.plaintext), opened.key
+        decrypted = envelope.decrypt(ciphertext)
+        return fields_of(decrypted.plaintext), decrypted.key
 
     def _check_signature(self, query: Mapping[str, str], timestamp: str, nonce: str) -> None:
         if not same(query.get("signature", ""), signature(self._token, timestamp, nonce)):
-            raise InvalidPush("signature is wrong: check that WXBOT_TOKEN is the Token in WeChat's console", 403)
+            raise InvalidPush("the signature is wrong: set WXBOT_TOKEN to the Token in WeChat's console", 403)
 
     def _check_skew(self, timestamp: str, now: float) -> None:
         skew = abs(now - int(timestamp))
         if 0 < self._max_skew < skew:
             raise InvalidPush(
-                f"timestamp is {skew:.0f} seconds from our clock; WXBOT_MAX_SKEW_SECONDS is exceeded", 403
+                f"the timestamp differs from the local clock by {skew:.0f} seconds, more than WXBOT_MAX_SKEW_SECONDS: "
+                "synchronise the clock (NTP)",
+                403,
             )
 
 
@@ -163,7 +171,7 @@ def push_of(
     key: int = 0,
     nonce: str = "",
 ) -> Push | None:
-    """The push with ``fields``, which is known to be WeChat's; None if it names no user. Raises InvalidPush (400)."""
+    """Return the push with ``fields``, whose sender was checked; None if it names no user. Raises InvalidPush (400)."""
     if "MsgType" not in fields and "FromUserName" not in fields:
         return None
     checked = check_message(fields)
@@ -178,31 +186,31 @@ def push_of(
     )
 
 
-def clear_answer(push: Push, fields: Mapping[str, Any]) -> PassiveAnswer:
-    """``fields`` as the answer to a push that came unencrypted, in its format."""
+def plaintext_answer(push: Push, fields: Mapping[str, Any]) -> PassiveAnswer:
+    """Return ``fields`` as an unencrypted answer in the format of ``push``."""
     return PassiveAnswer(_encoded(to_text(fields, push.format)), _CONTENT_TYPES[push.format])
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8. Half a surrogate pair has none: it becomes "?"."""
+    """Return ``text`` in UTF-8. A lone surrogate, which UTF-8 cannot express, becomes "?"."""
     return text.encode("utf-8", "replace")
 
 
 def single_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The query as a dict. Raises InvalidPush if a name appears twice: nobody could say which one was signed."""
+    """Return the query as a dict. Raises InvalidPush if a name appears twice: it is unknown which value was signed."""
     values: dict[str, str] = {}
     for name, value in pairs:
         if name in values:
-            raise InvalidPush("a query parameter appears more than once")
+            raise InvalidPush("the query has a parameter more than once")
         values[name] = value
     return values
 
 
 def dedup_key(fields: Mapping[str, Any]) -> str:
-    """What tells one push of a user from another, unchanged in every delivery of it.
+    """Return the dedup key of a push: the same in every delivery, different for two pushes of one user.
 
-    Messages: MsgId with CreateTime. Events have no MsgId, and two of one second can agree in Event and EventKey
-    (LOCATION does), so a hash of all fields is part of theirs.
+    A message's key is MsgId with CreateTime. Events have no MsgId, and two events of the same second can have the same
+    Event and EventKey (LOCATION does), so their key contains a hash of all fields.
     """
     created_at = fields["CreateTime"]
     msg_id = fields.get("MsgId")
@@ -219,9 +227,10 @@ def _interacted_at(fields: Mapping[str, Any], received_at: float) -> float:
     return interaction_time(fields["CreateTime"], received_at)
 
 
-def _clear_fields(body: bytes) -> dict[str, Any]:
+def _plaintext_fields(body: bytes) -> dict[str, Any]:
     fields = fields_of(body)
-    # In compatible mode the clear fields stand beside Encrypt. Its random part differs in every delivery: drop it.
+    # In compatible mode the body has Encrypt and the plaintext fields. Encrypt differs in every delivery, so it must
+    # not be part of the dedup key.
     if fields.pop("Encrypt", None) is not None and "FromUserName" not in fields:
         raise InvalidPush("the push is encrypted: set WXBOT_AES_KEY to the EncodingAESKey in WeChat's console")
     return fields
@@ -237,14 +246,14 @@ def _parameter(query: Mapping[str, str], name: str) -> str:
 def _timestamp(query: Mapping[str, str]) -> str:
     value = _parameter(query, "timestamp")
     if not _TIMESTAMP.fullmatch(value):
-        raise InvalidPush("timestamp is not a time in seconds")
+        raise InvalidPush("the timestamp is not a time in seconds")
     return value
 
 
 def _nonce(query: Mapping[str, str]) -> str:
     value = _parameter(query, "nonce")
     if len(value) > _MAX_NONCE_CHARS or not value.isprintable():
-        raise InvalidPush("nonce is too long or holds control characters")
+        raise InvalidPush("the nonce is too long or has control characters")
     return value
 
 

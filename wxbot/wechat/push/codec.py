@@ -1,7 +1,7 @@
-"""The two formats of WeChat's message push, XML and JSON, and the door check of what everything else relies on. Pure.
+"""Parse WeChat's pushes, XML and JSON, and check the fields that all other code relies on. Pure.
 
-The format is told by the first byte of the body, because WeChat has pushed JSON labelled ``text/xml``
-(docs/wechat.md, section "Message push"). Every kind of bad input raises InvalidPush and nothing else.
+The format is detected from the first byte of the body, because WeChat has pushed JSON labelled ``text/xml``
+(docs/wechat.md, section "Message push"). Every bad input raises InvalidPush and nothing else.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ from wxbot.errors import InvalidPush
 Format = Literal["xml", "json"]
 
 MAX_DEPTH = 16
-"""Deepest nesting read. WeChat's deepest push has four levels (SendPicsInfo)."""
+"""Maximum depth of nesting. WeChat's deepest push has four levels (SendPicsInfo)."""
 
 MAX_ELEMENTS = 1000
-"""Most XML elements read: an encrypted push is parsed before its signature can be checked, so it must stay cheap."""
+"""Maximum number of XML elements. Parsing must be cheap, because it happens before the signature is checked."""
 
 MAX_JSON_MARKS = 20_000
-"""Most ``{``, ``[`` and ``:`` in a JSON body, for the same reason; a text holds some thousands of them at most."""
+"""Maximum number of ``{``, ``[`` and ``:`` in a JSON body, for the same reason. A text has a few thousand at most."""
 
 MAX_ID_CHARS = 128
+"""Maximum number of characters of an openid, MsgType or Event, and of digits of a MsgId."""
 
 _BOM = b"\xef\xbb\xbf"
-_KEYED = frozenset(
+_NAMES_USED_ONCE = frozenset(
     ("ToUserName", "FromUserName", "CreateTime", "MsgType", "MsgId", "Event", "EventKey", "SessionFrom", "Encrypt")
 )
+"""The fields that a JSON body may have only once, because wxbot uses their values."""
+
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""Characters that XML has no form for, not even an escaped one."""
+"""Characters that XML cannot express, not even with an escape."""
 
 _LATEST_CREATE_TIME = 2**32
 
 
 def format_of(body: bytes) -> Format:
-    """Which format ``body`` is in, by its first byte that is not blank. Raises InvalidPush."""
+    """Return the format of ``body``, detected from its first byte that is not blank. Raises InvalidPush."""
     first = body.removeprefix(_BOM).lstrip()[:1]
     if first == b"<":
         return "xml"
@@ -48,21 +51,21 @@ def format_of(body: bytes) -> Format:
 
 
 def fields_of(body: bytes) -> dict[str, Any]:
-    """The fields of a push, under WeChat's own names.
+    """Return the fields of a push by WeChat's own names.
 
-    XML: text exactly as written, nested elements as dicts, repeated ones as lists. JSON: numbers stay numbers.
-    Raises InvalidPush on whatever cannot be read, stored and passed on safely.
+    In XML, text stays exactly as written, nested elements become dicts and repeated ones lists. In JSON, numbers stay
+    numbers. Raises InvalidPush if the body cannot be read, or has values that cannot be stored.
     """
-    kind = format_of(body)
+    form = format_of(body)
     text = _text_of(body.removeprefix(_BOM))
-    return _xml_fields(text) if kind == "xml" else _json_fields(text)
+    return _xml_fields(text) if form == "xml" else _json_fields(text)
 
 
 def check_message(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``fields`` in which the fields that wxbot relies on have the right types, or InvalidPush.
+    """Return a copy of ``fields`` in which the fields that wxbot relies on have the right types. Raises InvalidPush.
 
-    After it FromUserName, MsgType (and Event of an event) are non-empty texts, ToUserName is a text, CreateTime an
-    int, and MsgId, if there is one, a non-empty text or an int. A MsgType nobody knows is fine.
+    FromUserName, MsgType (and Event of an event) are non-empty texts, ToUserName is a text, CreateTime is an int, and
+    MsgId, if there is one, is a non-empty text or an int. An unknown MsgType is allowed.
     """
     checked = dict(fields)
     checked["FromUserName"] = _identifier(fields, "FromUserName")
@@ -84,15 +87,15 @@ def _text_of(body: bytes) -> str:
     raise InvalidPush("the body is not UTF-8")
 
 
-# --- the door check ---
+# --- checks of single fields ---
 
 
 def _identifier(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise InvalidPush(f"{name} is missing or is not a single text")
+        raise InvalidPush(f"{name} is missing or is not a single non-empty text")
     if len(value) > MAX_ID_CHARS or not value.isprintable():
-        raise InvalidPush(f"{name} is longer than {MAX_ID_CHARS} characters or holds control characters")
+        raise InvalidPush(f"{name} is longer than {MAX_ID_CHARS} characters or has control characters")
     return value
 
 
@@ -111,7 +114,7 @@ def _has_no_msg_id(fields: Mapping[str, Any]) -> bool:
     if isinstance(value, bool) or not isinstance(value, int):
         _identifier(fields, "MsgId")
     elif not 0 <= value < 10**MAX_ID_CHARS:
-        raise InvalidPush("MsgId is not a usable number")
+        raise InvalidPush(f"MsgId is negative or has more than {MAX_ID_CHARS} digits")
     return False
 
 
@@ -121,10 +124,10 @@ def _has_no_msg_id(fields: Mapping[str, Any]) -> bool:
 def _json_fields(text: str) -> dict[str, Any]:
     problem = "the body is not valid JSON"
     if sum(map(text.count, "{[:")) > MAX_JSON_MARKS:
-        raise InvalidPush("the JSON has too many parts")
+        raise InvalidPush("the JSON has too many objects, arrays and fields")
     try:
         fields = _JSON.decode(text.strip())
-        # Only an escape can make a lone surrogate; such text could not be stored or sent on as UTF-8.
+        # An escape can express a lone surrogate. Such text cannot be stored or sent as UTF-8.
         if "\\u" in text:
             json.dumps(fields, ensure_ascii=False).encode()
         if isinstance(fields, dict):
@@ -134,9 +137,9 @@ def _json_fields(text: str) -> dict[str, Any]:
     except RecursionError:
         problem = "the JSON is nested too deeply"
     except UnicodeEncodeError:
-        problem = "the JSON holds half of a surrogate pair"
+        problem = "the JSON has a lone surrogate, which UTF-8 cannot express"
     except ValueError:
-        pass  # besides JSONDecodeError: a number of thousands of digits
+        pass  # JSONDecodeError, or a number with thousands of digits
     raise InvalidPush(problem)
 
 
@@ -152,13 +155,13 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
-        for name in _KEYED.intersection(names):
+        for name in _NAMES_USED_ONCE.intersection(names):
             if names.count(name) > 1:
                 raise InvalidPush(f"{name} appears more than once")
     return fields
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise InvalidPush(f"{name} is not a JSON number")
 
 
@@ -169,9 +172,9 @@ def _finite(digits: str) -> float:
     return number
 
 
-# strict=False: users can write control characters, and some senders do not escape them.
+# strict=False accepts unescaped control characters: users can write them, and some senders do not escape them.
 _JSON = json.JSONDecoder(
-    object_pairs_hook=_object_of, parse_constant=_refuse_constant, parse_float=_finite, strict=False
+    object_pairs_hook=_object_of, parse_constant=_reject_constant, parse_float=_finite, strict=False
 )
 
 
@@ -180,7 +183,7 @@ _JSON = json.JSONDecoder(
 
 def _xml_fields(text: str) -> dict[str, Any]:
     if NOT_IN_XML.search(text):
-        # Users can write characters that XML has no form for. Losing them is better than losing the message.
+        # Users can write characters that XML cannot express. Losing them is better than losing the message.
         text = NOT_IN_XML.sub("\ufffd", text)
     reader = _XmlReader()
     try:
@@ -191,7 +194,7 @@ def _xml_fields(text: str) -> dict[str, Any]:
 
 
 class _XmlReader:
-    """Expat events to nested dicts. Any DOCTYPE is refused, and with it every entity but XML's own five."""
+    """A parser that builds nested dicts from expat's events. It rejects any DOCTYPE, and thus all custom entities."""
 
     def __init__(self) -> None:
         self._stack: list[dict[str, Any]] = []
@@ -199,13 +202,13 @@ class _XmlReader:
         self._elements = 0
 
     def read(self, text: str) -> dict[str, Any]:
-        # The encoding given here wins over the one the document may claim: the text is decoded already.
+        # This encoding overrides the one that the document declares, because the text is already decoded.
         parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text.append
-        parser.StartDoctypeDeclHandler = _refuse_doctype
+        parser.StartDoctypeDeclHandler = _reject_doctype
         self._root: dict[str, Any] = {}
         self._stack.append(self._root)
         parser.Parse(text, True)
@@ -234,5 +237,5 @@ class _XmlReader:
             parent[name] = [parent[name], value]
 
 
-def _refuse_doctype(*_: Any) -> NoReturn:
+def _reject_doctype(*_: Any) -> NoReturn:
     raise InvalidPush("the XML has a DOCTYPE, which WeChat never sends")

@@ -1,7 +1,7 @@
-"""Signatures and the encrypted envelope of WeChat's message push. Pure: no clock, no network.
+"""Signatures and encryption of WeChat's message push. Pure: no clock, no network.
 
-The AES itself is wechatpy's (``wechatpy.crypto.base.WeChatCipher``). Everything around it is checked here, because
-wechatpy checks neither padding nor lengths, compares with ``!=`` and draws its random bytes from ``random``.
+wechatpy does the AES (``wechatpy.crypto.base.WeChatCipher``). This module does the rest, because wechatpy checks
+neither padding nor lengths, compares with ``!=`` and takes its random bytes from ``random``.
 
 Source: https://developers.weixin.qq.com/miniprogram/dev/framework/server-ability/message-push.html
 """
@@ -24,32 +24,32 @@ _RANDOM = 16
 _PREFIX = _RANDOM + 4
 _AES_BLOCK = 16
 _PAD_BLOCK = 32
-"""WeChat pads to 32 bytes, not to AES's 16: an unpadder for 16 refuses about half of all real pushes."""
+"""WeChat pads to 32 bytes, not to AES's 16. Code that expects 16 rejects about half of all real pushes."""
 
 
 def signature(*parts: str) -> str:
-    """SHA-1 of ``parts`` in byte order, as lower-case hex: WeChat's ``signature`` and ``msg_signature``."""
+    """Return WeChat's ``signature`` or ``msg_signature``: the SHA-1 of the sorted ``parts`` as lower-case hex."""
     joined = b"".join(sorted(part.encode("utf-8", "surrogatepass") for part in parts))
-    return hashlib.sha1(joined).hexdigest()  # noqa: S324 - WeChat's protocol says SHA-1
+    return hashlib.sha1(joined).hexdigest()  # noqa: S324 - WeChat's protocol requires SHA-1
 
 
 def same(a: str, b: str) -> bool:
-    """Compare without telling by time where the difference is. Takes any text, also what is not ASCII."""
+    """Return True if the texts are equal. The comparison takes constant time; the texts need not be ASCII."""
     return hmac.compare_digest(a.encode("utf-8", "surrogatepass"), b.encode("utf-8", "surrogatepass"))
 
 
-class Opened(NamedTuple):
-    """A decrypted message and the key that opened it: 0 is the current one, 1 the one before."""
+class Decrypted(NamedTuple):
+    """A decrypted message and the number of its AES key: 0 is the current key, 1 the previous one."""
 
     plaintext: bytes
     key: int
 
 
 class Envelope:
-    """Opens and seals encrypted messages of one account, safe to share between threads.
+    """The encryption of pushes and answers of one account. Threads may share it.
 
-    ``aes_key`` is the EncodingAESKey of 43 characters. ``previous_aes_key`` is tried second, so that a key can be
-    changed in WeChat's console without losing what is under way. Raises ValueError on a key of the wrong form.
+    ``aes_key`` is the EncodingAESKey of 43 characters. ``previous_aes_key`` is tried second, so that no push is lost
+    while the key is changed in WeChat's console. Raises ValueError for a key of the wrong form.
     """
 
     def __init__(self, appid: str, token: str, aes_key: str, previous_aes_key: str | None = None) -> None:
@@ -59,32 +59,32 @@ class Envelope:
         self._ciphers = [WeChatCipher(decode_aes_key(key)) for key in keys]
 
     def verify_msg_signature(self, msg_signature: str, timestamp: str, nonce: str, ciphertext: str) -> None:
-        """Raises InvalidPush (403) unless ``msg_signature`` covers these values and our token."""
+        """Raise InvalidPush (403) if ``msg_signature`` is not the signature of these values and the account's token."""
         if not same(msg_signature, signature(self._token, timestamp, nonce, ciphertext)):
-            raise InvalidPush("msg_signature is wrong: check that WXBOT_TOKEN is the Token in WeChat's console", 403)
+            raise InvalidPush("the msg_signature is wrong: set WXBOT_TOKEN to the Token in WeChat's console", 403)
 
-    def decrypt(self, ciphertext: str) -> Opened:
-        """The message in base64 ``ciphertext``. Raises InvalidPush, with the current key's reason if none fits."""
+    def decrypt(self, ciphertext: str) -> Decrypted:
+        """Decrypt base64 ``ciphertext``. Raises InvalidPush; if both keys fail, with the error of the current one."""
         data = _unbase64(ciphertext)
-        first_refusal: InvalidPush | None = None
+        first_error: InvalidPush | None = None
         for key, cipher in enumerate(self._ciphers):
             try:
-                return Opened(self._message_in(_unpad(cipher.decrypt(data))), key)
-            except InvalidPush as refusal:
-                first_refusal = first_refusal or refusal
-        assert first_refusal is not None  # noqa: S101 - there is always one key
-        raise first_refusal
+                return Decrypted(self._message_in(_unpad(cipher.decrypt(data))), key)
+            except InvalidPush as error:
+                first_error = first_error or error
+        assert first_error is not None  # noqa: S101 - there is always one key
+        raise first_error
 
     def encrypt(self, plaintext: bytes, key: int = 0, random16: bytes | None = None) -> str:
-        """``plaintext`` as base64 ciphertext, by the key number ``Opened.key``. ``random16`` is for test vectors."""
+        """Encrypt ``plaintext`` with the key number ``key`` and return base64. ``random16`` is for test vectors."""
         prefix = secrets.token_bytes(_RANDOM) if random16 is None else random16
         content = prefix + len(plaintext).to_bytes(4, "big") + plaintext + self._appid
         return base64.b64encode(self._ciphers[key].encrypt(_pad(content))).decode("ascii")
 
-    def seal_xml(
+    def encrypted_xml(
         self, plaintext: bytes, timestamp: int, nonce: str, key: int = 0, random16: bytes | None = None
     ) -> str:
-        """An encrypted passive answer for an account whose data format is XML."""
+        """Return the encrypted answer for an account whose format is XML. ``timestamp`` is in seconds since 1970."""
         encrypted = self.encrypt(plaintext, key, random16)
         signed = signature(self._token, str(timestamp), nonce, encrypted)
         return (
@@ -92,10 +92,10 @@ class Envelope:
             f"<TimeStamp>{timestamp}</TimeStamp>\n<Nonce>{cdata(nonce)}</Nonce>\n</xml>"
         )
 
-    def seal_json(
+    def encrypted_json(
         self, plaintext: bytes, timestamp: int, nonce: str, key: int = 0, random16: bytes | None = None
     ) -> str:
-        """An encrypted passive answer for an account whose data format is JSON."""
+        """Return the encrypted answer for an account whose format is JSON. ``timestamp`` is in seconds since 1970."""
         encrypted = self.encrypt(plaintext, key, random16)
         signed = signature(self._token, str(timestamp), nonce, encrypted)
         answer = {"Encrypt": encrypted, "MsgSignature": signed, "TimeStamp": timestamp, "Nonce": nonce}
@@ -104,14 +104,16 @@ class Envelope:
     def _message_in(self, content: bytes) -> bytes:
         end = _PREFIX + int.from_bytes(content[_RANDOM:_PREFIX], "big")
         if len(content) < _PREFIX or end > len(content):
-            raise InvalidPush("the decrypted push is damaged: its length prefix does not fit")
+            raise InvalidPush("the decrypted push is damaged: its length prefix is wrong")
         if not hmac.compare_digest(content[end:], self._appid):
-            raise InvalidPush("the decrypted push is for another account: check WXBOT_APPID", 403)
+            raise InvalidPush(
+                "the decrypted push is for another account: set WXBOT_APPID to the AppID of this account", 403
+            )
         return content[_PREFIX:end]
 
 
 def cdata(text: str) -> str:
-    """``text`` as an XML CDATA section; a ``]]>`` in it is split over two, so it cannot end the section early."""
+    """Return ``text`` as XML CDATA. A ``]]>`` in it is split over two sections, so that it does not end the first."""
     return "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>"
 
 
@@ -135,5 +137,5 @@ def _pad(content: bytes) -> bytes:
 def _unpad(padded: bytes) -> bytes:
     count = padded[-1]
     if not 1 <= count <= _PAD_BLOCK or padded[-count:] != bytes([count]) * count:
-        raise InvalidPush("Encrypt does not open with our key: check that WXBOT_AES_KEY is the EncodingAESKey")
+        raise InvalidPush("the push cannot be decrypted: set WXBOT_AES_KEY to the EncodingAESKey in WeChat's console")
     return padded[:-count]

@@ -1,4 +1,4 @@
-# Everything one needs to know: make demo, make test. `make help` lists the rest.
+# Start with `make demo` and `make test`. `make help` lists all commands.
 
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
@@ -9,42 +9,42 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help demo playground run test screenshots servers test-scaleout check bench clean
 
-help:  ## This list
+help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
-demo: .venv/runtime  ## A scripted conversation between a fake WeChat and the bot, with a verdict (about a minute)
+demo: .venv/runtime  ## Run a scripted conversation with a simulated WeChat and check every reply (about a minute)
 	$(BIN)/python -m wxbot playground --demo
 
 playground: .venv/runtime  ## Start a local WeChat simulator: a web page where you chat with your bot
 	$(BIN)/python -m wxbot playground
 
-run: .venv/runtime  ## Serve the bot with gunicorn, as in production (settings: docs/configuration.md)
+run: .venv/runtime  ## Run the bot with gunicorn, as in production (settings: docs/configuration.md)
 	$(BIN)/python -m wxbot run
 
-test: .venv/dev  ## Every test; for the browser's, Chromium is unpacked where there is none
+test: .venv/dev  ## Run all tests; unpacks Chromium for the browser tests if it is not installed
 	@$(BIN)/python -m tests.servers.install browser
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-screenshots: .venv/dev  ## Take the pictures in README and docs anew, in Chromium
+screenshots: .venv/dev  ## Take the screenshots of README and docs again, in Chromium
 	@$(BIN)/python -m tests.servers.install browser
 	WXBOT_SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
-servers: .venv/dev  ## Real Redis, Valkey, RabbitMQ and Chromium for the tests that use them; without root, nothing is started
+servers: .venv/dev  ## Unpack Redis, Valkey, RabbitMQ and Chromium for the tests that use them; needs no root and starts nothing
 	@$(BIN)/python -m tests.servers.install
 
-test-scaleout: .venv/dev  ## Ten thousand messages over five hosts while they fail; five minutes, as root
+test-scaleout: .venv/dev  ## Process ten thousand messages on five simulated hosts while hosts fail (five minutes, as root)
 	$(BIN)/python -m tests.scaleout
 
-check: .venv/dev  ## Formatting, lint, types and layers
+check: .venv/dev  ## Check formatting, lint, types and package layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev  ## Speed: CPU for each message beside wechatpy by hand, a burst, a thousand waiting handlers
+bench: .venv/dev  ## Measure speed: CPU per message compared with plain wechatpy, a burst, a thousand waiting handlers
 	$(BIN)/python -m benchmarks
 
-clean:  ## Remove what the commands above have made
+clean:  ## Remove all files that the commands above created
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .servers
 
 .venv/bin/python:

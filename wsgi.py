@@ -1,4 +1,4 @@
-"""The application that gunicorn serves: ``gunicorn wsgi:app``. See gunicorn.conf.py and the settings."""
+"""The WSGI application for gunicorn: ``gunicorn wsgi:app``. See gunicorn.conf.py and docs/configuration.md."""
 
 from wxbot.logs import configure_logging
 from wxbot.server.assembly import make_deployment

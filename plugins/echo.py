@@ -1,8 +1,8 @@
-"""The smallest bot: says back what it hears."""
+"""The smallest bot: it repeats the user's text."""
 
 from wxbot import Context, Plugin
 
-plugin = Plugin("echo", description="Says back every text that no other plugin wants")
+plugin = Plugin("echo", description="Repeats every text that no other plugin handles")
 
 
 @plugin.fallback

@@ -1,6 +1,7 @@
-"""Answers from a YAML file, so that those who know the answers need not write Python.
+"""Answers from a YAML file, which can be edited without knowing Python.
 
-The file is a list of entries, each with ``questions`` (the user's whole text, case aside) and ``answer``.
+The file is a list of entries with ``questions`` and ``answer``. A question matches if it is the user's whole text;
+case, surrounding blanks and a final ``?``, ``!`` or ``.`` do not matter.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ DEFAULT_FILE = Path(__file__).with_name("faq.yaml")
 
 @dataclass
 class FaqSettings:
-    """``WXBOT_PLUGIN_FAQ_FILE``: the file with questions and answers."""
+    """The settings. ``file``: the file with questions and answers (``WXBOT_PLUGIN_FAQ_FILE``)."""
 
     file: Path = DEFAULT_FILE
 
@@ -26,12 +27,12 @@ plugin = Plugin("faq", description="Answers questions from a YAML file", setting
 
 @plugin.setup
 def load(settings: FaqSettings) -> dict[str, str]:
-    """The answer to each question. Raises PluginError that names the file and what is wrong in it."""
+    """Return the answer for each question. Raises PluginError that names the file and the problem."""
     try:
         entries = yaml.safe_load(settings.file.read_text(encoding="utf-8"))
     except OSError as error:
         raise PluginError(f"faq: cannot read {settings.file}: {error.strerror}; set WXBOT_PLUGIN_FAQ_FILE") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or no date such as 2024-13-45
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date such as 2024-13-45
         raise PluginError(f"faq: {settings.file} is not YAML: {error}") from None
     if not isinstance(entries, list):
         raise PluginError(f"faq: {settings.file} must be a list of entries with `questions` and `answer`")
@@ -46,11 +47,13 @@ def _read(entry: Any, where: str) -> list[tuple[str, str]]:
     if not isinstance(entry, dict) or set(entry) != {"questions", "answer"}:
         raise PluginError(f"{where} must have exactly `questions` and `answer`")
     questions, answer = entry["questions"], entry["answer"]
-    texts = isinstance(questions, list) and all(isinstance(question, str) for question in questions)
-    if not texts or not isinstance(answer, str):
-        raise PluginError(f"{where}: `questions` is a list of texts and `answer` one text (quote numbers and yes/no)")
+    are_texts = isinstance(questions, list) and all(isinstance(question, str) for question in questions)
+    if not are_texts or not isinstance(answer, str):
+        raise PluginError(
+            f"{where}: `questions` must be a list of texts and `answer` one text (write numbers and yes/no in quotes)"
+        )
     if not all(map(_normal, questions)):
-        raise PluginError(f"{where}: a question needs more than blanks and marks")
+        raise PluginError(f"{where}: a question must have more than blanks and punctuation")
     return [(question, answer) for question in questions]
 
 
@@ -60,5 +63,5 @@ def _normal(text: str) -> str:
 
 @plugin.on(lambda ctx: _normal(ctx.text) in ctx.resource)
 async def answer(ctx: Context) -> str:
-    known: dict[str, str] = ctx.resource
-    return known[_normal(ctx.text)]
+    answers: dict[str, str] = ctx.resource
+    return answers[_normal(ctx.text)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wxbot import clock
-from wxbot.clock import MovedClock, SharedClock, SystemClock
+from wxbot.clock import OffsetClock, SharedClock, SystemClock
 from wxbot.server.assembly import make_clock
 from wxbot.settings.environment import load_settings
 from wxbot.testing import LeapingClock
@@ -87,7 +87,7 @@ HOUR = 3600.0
 def stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own time does not go on by itself."""
     monkeypatch.setattr(time, "time", lambda: SERVER)
-    monkeypatch.setattr(clock, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(clock, "CHECK_SECONDS", 0.001)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_it_is_as_far_ahead_as_the_file_says(stands_still: None, file: Path) -> None:
-    ours = MovedClock(file)
+    ours = OffsetClock(file)
     assert ours.now() == SERVER
     for ahead in (31.0, 172800.5, 0.0):
         file.write_text(repr(ahead))
@@ -106,16 +106,16 @@ def test_it_is_as_far_ahead_as_the_file_says(stands_still: None, file: Path) -> 
 @pytest.mark.parametrize("content", [b"", b" ", b"soon", b"\xff\xfe", "一".encode(), b"1 2", b"nan", b"inf"])
 def test_a_file_that_holds_no_number_moves_nothing(stands_still: None, file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    assert MovedClock(file).now() == SERVER
+    assert OffsetClock(file).now() == SERVER
 
 
 def test_a_folder_moves_nothing(stands_still: None, tmp_path: Path) -> None:
-    assert MovedClock(tmp_path).now() == SERVER
+    assert OffsetClock(tmp_path).now() == SERVER
 
 
 def test_it_follows_the_simulators_clock(file: Path, stands_still: None) -> None:
     theirs = LeapingClock(file)
-    ours = [MovedClock(file), MovedClock(file)]
+    ours = [OffsetClock(file), OffsetClock(file)]
     for _ in range(3):
         theirs.advance(10.1)
         assert [each.now() for each in ours] == [theirs.now()] * 2
@@ -123,7 +123,7 @@ def test_it_follows_the_simulators_clock(file: Path, stands_still: None) -> None
 
 def test_a_timer_rings_after_a_leap_and_not_before(file: Path, stands_still: None) -> None:
     async def story() -> None:
-        ours, theirs = MovedClock(file), LeapingClock(file)
+        ours, theirs = OffsetClock(file), LeapingClock(file)
         rang, last = asyncio.Event(), asyncio.Event()
         ours.call_later(HOUR, rang.set)
         theirs.advance(HOUR - 1)
@@ -137,11 +137,11 @@ def test_a_timer_rings_after_a_leap_and_not_before(file: Path, stands_still: Non
 
 
 def test_without_a_leap_a_timer_rings_in_its_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(clock, "CHECK_SECONDS", 0.001)
 
     async def story() -> None:
         rang = asyncio.Event()
-        MovedClock(file).call_later(0.01, rang.set)
+        OffsetClock(file).call_later(0.01, rang.set)
         await asyncio.wait_for(rang.wait(), 10)
 
     asyncio.run(story())
@@ -149,7 +149,7 @@ def test_without_a_leap_a_timer_rings_in_its_time(file: Path, monkeypatch: pytes
 
 def test_a_timer_that_was_called_off_does_not_ring(file: Path, stands_still: None) -> None:
     async def story() -> None:
-        ours, theirs = MovedClock(file), LeapingClock(file)
+        ours, theirs = OffsetClock(file), LeapingClock(file)
         rang: list[str] = []
         done = asyncio.Event()
         cancelled = [ours.call_later(HOUR, lambda: rang.append("cancelled")) for _ in range(2)]
@@ -168,7 +168,7 @@ def test_a_timer_that_was_called_off_does_not_ring(file: Path, stands_still: Non
 def test_what_is_overdue_rings_at_once(file: Path, stands_still: None) -> None:
     async def story() -> None:
         rang = asyncio.Event()
-        MovedClock(file).call_later(-5, rang.set)
+        OffsetClock(file).call_later(-5, rang.set)
         assert not rang.is_set()
         await asyncio.wait_for(rang.wait(), 10)
 
@@ -177,5 +177,5 @@ def test_what_is_overdue_rings_at_once(file: Path, stands_still: None) -> None:
 
 def test_a_bot_has_it_only_where_a_file_is_set(file: Path) -> None:
     given = {"appid": "wx0", "secret": "-", "token": "-", "store_url": "sqlite:///wxbot.db"}
-    assert isinstance(make_clock(load_settings(env_file=None, **given, clock_file=str(file))), MovedClock)
+    assert isinstance(make_clock(load_settings(env_file=None, **given, clock_file=str(file))), OffsetClock)
     assert type(make_clock(load_settings(env_file=None, **given))) is SystemClock

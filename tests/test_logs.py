@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from wxbot.errors import InvalidPush
-from wxbot.logs import RedactingFormatter, configure_logging, speak_of, speaking_of
+from wxbot.logs import RedactingFormatter, configure_logging, set_log_account, account_in_logs
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
 from wxbot.server.web import create_app
@@ -251,9 +251,9 @@ def ends(log: Log) -> list[str]:
 
 def test_a_line_says_whose_it_is(log: Log) -> None:
     log.logger.info("before")
-    with speaking_of("orders"):
+    with account_in_logs("orders"):
         log.logger.info("within")
-        with speaking_of("club"):
+        with account_in_logs("club"):
             log.logger.info("deeper")
         log.logger.info("within again")
     log.logger.info("after")
@@ -262,16 +262,16 @@ def test_a_line_says_whose_it_is(log: Log) -> None:
 
 def test_a_thread_may_say_it_once_for_all(log: Log) -> None:
     try:
-        speak_of("orders")
+        set_log_account("orders")
         log.logger.info("one")
     finally:
-        speak_of("")
+        set_log_account("")
     log.logger.info("two")
     assert ends(log) == ["[orders] one", "two"]
 
 
 def test_a_line_that_does_not_fit_its_arguments_says_it_too(log: Log) -> None:
-    with speaking_of("orders"):
+    with account_in_logs("orders"):
         log.logger.info("%d", SECRET)
     (line,) = ends(log)
     assert line.startswith("[orders] '%d' does not fit")
@@ -279,6 +279,6 @@ def test_a_line_that_does_not_fit_its_arguments_says_it_too(log: Log) -> None:
 
 
 def test_what_a_plugin_puts_into_its_records_stays(log: Log) -> None:
-    with speaking_of("orders"):
+    with account_in_logs("orders"):
         log.logger.info("hello", extra={"account": "theirs"})
     assert ends(log) == ["[orders] hello"]

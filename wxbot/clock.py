@@ -1,7 +1,4 @@
-"""Real time: the machine's own, or that of the store's server, which all machines of a deployment share.
-
-For simulators there is one that can be moved.
-"""
+"""Clocks: the machine's own clock, the clock of the store's server for several machines, and one for the playground."""
 
 from __future__ import annotations
 
@@ -15,25 +12,25 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """A call that was asked for later and can still be called off."""
+    """A scheduled call that can be cancelled."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """Time as the bot sees it: real in production, turned by hand in tests."""
+    """The time for a bot: real time in production, a manual clock in tests."""
 
     def now(self) -> float:
-        """Seconds since 1970."""
+        """Return the time in seconds since 1970."""
         ...
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """Run ``callback`` on the running event loop in ``delay`` seconds. Call from the loop's own thread."""
+        """Schedule ``callback`` on the running event loop in ``delay`` seconds. Call it in the loop's own thread."""
         ...
 
 
 class SystemClock:
-    """wxbot.clock.Clock on the machine's own time."""
+    """A ``Clock`` that shows the machine's own time."""
 
     def now(self) -> float:
         return time.time()
@@ -42,73 +39,73 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(delay, callback)
 
 
-LONGEST_WAY = 0.5
-"""Seconds there and back after which an answer says too little about the time."""
+MAX_ROUND_TRIP = 0.5
+"""Longest round trip of a time request, in seconds. The time in a slower response is too uncertain to be used."""
 
 
 class SharedClock(SystemClock):
-    """wxbot.clock.Clock on the time of a server that several machines share.
+    """A ``Clock`` that shows the time of a server that several machines share.
 
-    Leases, typing notes and the 30-second window are times that one machine writes and another one reads. By this
-    clock they mean the same on both, however wrong a machine's own clock is or becomes. Until ``follow`` is called for
-    the first time it is the machine's own.
+    One machine writes the times of leases, typing notes and the 30-second window, and another machine reads them. With
+    this clock they are right on both machines, even if a machine's own clock is wrong. Until the first ``follow`` it
+    shows the machine's own time.
     """
 
     def __init__(self) -> None:
-        self._ahead = time.time() - elapsed()
+        self._offset = time.time() - elapsed()
         self._following = False
 
     def now(self) -> float:
-        return elapsed() + self._ahead
+        return elapsed() + self._offset
 
     def follow(self, server_time: float, asked_at: float, answered_at: float) -> None:
-        """The server said ``server_time`` (seconds since 1970) between two moments of ``elapsed``."""
-        if self._following and answered_at - asked_at > LONGEST_WAY:
-            return  # nobody knows at which end of so long a way it was said
+        """Use ``server_time`` (seconds since 1970), which the server read between two moments of ``elapsed``."""
+        if self._following and answered_at - asked_at > MAX_ROUND_TRIP:
+            return  # the moment at which the server read its clock is too uncertain
         self._following = True
-        self._ahead = server_time - (asked_at + answered_at) / 2
+        self._offset = server_time - (asked_at + answered_at) / 2
 
 
 def elapsed() -> float:
-    """Seconds since some moment. It goes on while the machine sleeps, and nobody can set it."""
+    """Return the seconds since an arbitrary moment. They include the time while the machine sleeps, and only grow."""
     return time.clock_gettime(_STEADY)
 
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-class MovedClock(SystemClock):
-    """wxbot.clock.Clock that is ahead of the machine's own by the seconds that stand in ``file``: for simulators.
+class OffsetClock(SystemClock):
+    """A ``Clock`` for the playground: the machine's time plus an offset, which is read from ``file`` in seconds.
 
-    Whoever writes the file moves every process that has this clock; a timer rings within ``LOOK_SECONDS`` of a leap. A
-    file that is missing or holds no number moves nothing.
+    A change of the file changes the time in every process with this clock. A timer runs at most ``CHECK_SECONDS`` after
+    its time has come. If the file is missing or contains no number, the offset is 0.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def now(self) -> float:
-        return time.time() + self._ahead()
+        return time.time() + self._offset()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        return _LeapingTimer(self, self.now() + delay, callback)
+        return _OffsetTimer(self, self.now() + delay, callback)
 
-    def _ahead(self) -> float:
+    def _offset(self) -> float:
         try:
-            ahead = float(self._file.read_text("ascii"))
+            offset = float(self._file.read_text("ascii"))
         except (OSError, ValueError):
             return 0.0
-        return ahead if math.isfinite(ahead) else 0.0
+        return offset if math.isfinite(offset) else 0.0
 
 
-LOOK_SECONDS = 0.05
-"""How often a timer looks whether the time has leapt ahead."""
+CHECK_SECONDS = 0.05
+"""Time between two checks of a timer, in seconds."""
 
 
-class _LeapingTimer:
-    """Waits in small steps, since the time may leap."""
+class _OffsetTimer:
+    """A timer that waits in small steps, because the offset may change."""
 
-    def __init__(self, clock: MovedClock, deadline: float, callback: Callable[[], None]) -> None:
+    def __init__(self, clock: OffsetClock, deadline: float, callback: Callable[[], None]) -> None:
         self._clock = clock
         self._deadline = deadline
         self._callback = callback
@@ -117,7 +114,7 @@ class _LeapingTimer:
     def cancel(self) -> None:
         self._step.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._clock.now() >= self._deadline:
             self._callback()
         else:
@@ -125,20 +122,20 @@ class _LeapingTimer:
 
     def _next_step(self) -> asyncio.TimerHandle:
         left = max(0.0, self._deadline - self._clock.now())
-        return asyncio.get_running_loop().call_later(min(left, LOOK_SECONDS), self._look)
+        return asyncio.get_running_loop().call_later(min(left, CHECK_SECONDS), self._check)
 
 
 @asynccontextmanager
 async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    """Cancel the body after ``seconds`` and raise TimeoutError. ``asyncio.timeout`` does the hard part.
+    """Cancel the body after ``seconds`` of the clock and raise TimeoutError.
 
-    What it gives knows whether it has ``expired()``: a body may raise a TimeoutError of its own.
+    Yield an ``asyncio.Timeout``. Its ``expired()`` distinguishes this timeout from a TimeoutError of the body.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
 
         def expire() -> None:
-            with suppress(RuntimeError):  # the body ended in the same moment
+            with suppress(RuntimeError):  # the body ended at the same moment
                 limit.reschedule(loop.time())
 
         timer = clock.call_later(seconds, expire)
@@ -149,10 +146,10 @@ async def time_limit(clock: Clock, seconds: float) -> AsyncIterator[asyncio.Time
 
 
 async def pause(clock: Clock, seconds: float) -> None:
-    """Do nothing for ``seconds`` of the clock."""
-    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    timer = clock.call_later(seconds, lambda: None if over.done() else over.set_result(None))
+    """Wait for ``seconds`` of the clock."""
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = clock.call_later(seconds, lambda: None if finished.done() else finished.set_result(None))
     try:
-        await over
+        await finished
     finally:
         timer.cancel()

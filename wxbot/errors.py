@@ -1,34 +1,34 @@
-"""Every error wxbot raises, in one tree.
+"""All errors of wxbot, in one tree.
 
 ::
 
     WxbotError
-    ├── ConfigError            settings that cannot work, all problems in one report
-    ├── PluginError            a plugin broke its contract; names plugin and function
-    ├── InvalidReply           a reply that cannot be sent as it is; names its kind or file, and the limit
-    ├── SendNotAllowed                 this user may not be written to now; says since when and why
-    ├── InvalidRequest         an HTTP request that is refused; becomes a 4xx
-    │   └── InvalidPush        a push that is not genuine or cannot be read
-    ├── ReplyNotReady             the answer to a push is not ready; WeChat asks again
-    ├── StoreUnavailable       the store cannot promise anything now; becomes a 500
-    │   └── IncompleteCopy           what it holds of the account is half a copy, and nobody may work it
-    ├── CopyFailed             a store was not copied to another one; says what to do
-    ├── LeaseLost              another process owns this conversation by now
-    └── WeChatError            a call to WeChat's API did not end well
-        ├── RequestNotSent         WeChat never saw the call: safe to repeat
-        ├── TokenUnavailable   no access token until a person mends something; nothing was sent
-        ├── DeliveryUnknown         WeChat may have acted on the call: never repeat a send
-        └── ApiError           WeChat answered with an errcode
-            ├── SystemBusy         -1, 45011: worth another try
-            ├── TokenRefused       40001, 40014, 41001, 42001
-            ├── TypingWindowClosed   45080: no interaction in the last 30 seconds
-            ├── AlreadyTyping      45081: Typing is showing
-            ├── AccountNotAllowed  40101, 40200, 48001, 48004, 85105, 85107: no such call for this account or address
-            ├── MediaNotFound          40007: WeChat does not have, or no longer has, this file
-            ├── ReplyWindowClosed    45015: the user must write first
-            └── ReplyQuotaExceeded    45047: no messages left until the user writes
+    ├── ConfigError                 the settings cannot work; lists all problems
+    ├── PluginError                 a plugin broke its contract; names the plugin and the function
+    ├── InvalidReply                the reply cannot be sent; names its type or file, and the limit
+    ├── SendNotAllowed              WeChat accepts no message to this user now; says why
+    ├── InvalidRequest              an HTTP request is refused; becomes a 4xx
+    │   └── InvalidPush             a push is not from WeChat or cannot be read
+    ├── ReplyNotReady               the reply to a push is not ready; WeChat redelivers the push
+    ├── StoreUnavailable            the store cannot store anything now; becomes a 500
+    │   └── IncompleteCopy          the store holds an incomplete copy of the account
+    ├── CopyFailed                  a store was not copied to another store; says what to do
+    ├── LeaseLost                   another process owns this conversation now
+    └── WeChatError                 a call of WeChat's API failed
+        ├── RequestNotSent          the request was not sent: safe to repeat
+        ├── TokenUnavailable        no access token until the configuration is fixed; the request was not sent
+        ├── DeliveryUnknown         the request was sent, but there is no response: do not repeat a send
+        └── ApiError                WeChat answered with an errcode
+            ├── SystemBusy          -1, 45011: try again later
+            ├── TokenRefused        40001, 40014, 41001, 42001: the access token is not valid
+            ├── TypingWindowClosed  45080: no interaction in the last 30 seconds
+            ├── AlreadyTyping       45081: the typing indicator is already showing
+            ├── AccountNotAllowed   40101, 40200, 48001, 48004, 85105, 85107: no such call for this account or address
+            ├── MediaNotFound       40007: WeChat does not have this media file, or has deleted it
+            ├── ReplyWindowClosed   45015: the user must write first
+            └── ReplyQuotaExceeded  45047: no messages are left until the user's next action
 
-No text here ever holds a secret or a URL with a token in it.
+The texts contain no secret and no URL with a token.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from typing import ClassVar
 
 
 class WxbotError(Exception):
-    """Base of everything wxbot raises on purpose."""
+    """The base class of all errors of wxbot."""
 
 
 class ConfigError(WxbotError):
-    """The settings cannot work. Carries every problem found, not only the first."""
+    """The settings cannot work. ``problems`` has one text for each problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -55,11 +55,11 @@ class PluginError(WxbotError):
 
 
 class InvalidReply(WxbotError):
-    """A reply that cannot be sent as it is: a kind this account has not, a file too large or of a wrong type."""
+    """A reply that cannot be sent: this account does not have its type, or a file is too large or of a wrong format."""
 
 
 class SendNotAllowed(WxbotError):
-    """WeChat does not let this user be written to now: they must do something first. Nothing was sent."""
+    """WeChat accepts no message to this user until their next action. Nothing was sent."""
 
 
 class InvalidRequest(WxbotError):
@@ -75,59 +75,59 @@ class InvalidRequest(WxbotError):
 
 
 class InvalidPush(InvalidRequest):
-    """A push that is not from WeChat, not for this account, or that cannot be read."""
+    """A push that is not from WeChat, not for this account, or cannot be read."""
 
 
 class ReplyNotReady(WxbotError):
-    """The answer to a push is not ready yet. WeChat has hung up by now, and delivers the same push again."""
+    """The reply to a push is not ready. WeChat has closed the connection by now, and redelivers the push."""
 
 
 class StoreUnavailable(WxbotError):
-    """The store cannot keep a promise now (locked, full, gone). WeChat gets a 500 and delivers again."""
+    """The store cannot store anything now (locked, full, not reachable). WeChat gets a 500 and redelivers the push."""
 
 
 class IncompleteCopy(StoreUnavailable):
-    """Copying the account into this store was begun and not finished: nothing of it is taken or answered."""
+    """The store holds an incomplete copy of the account. Its messages are neither accepted nor processed."""
 
     def __init__(self, appid: str) -> None:
         super().__init__(
-            f"the store holds half a copy of the account {appid}: its copy is still running, or has died and "
-            "`python -m wxbot store copy` must be run again"
+            f"the store holds an incomplete copy of the account {appid}: wait until the copy has finished, or if it "
+            "has stopped, run `python -m wxbot store copy` again"
         )
 
 
 class CopyFailed(WxbotError):
-    """One store was not copied to another one; the text says why, and what to do."""
+    """A store was not copied to another store. The text says why, and what to do."""
 
 
 class LeaseLost(WxbotError):
-    """This process no longer owns the conversation; whoever does will answer."""
+    """This process no longer owns the conversation. Another process owns it and processes its messages."""
 
 
 class WeChatError(WxbotError):
-    """A call to WeChat's API did not end well."""
+    """A call of WeChat's API failed. ``retryable``: the call may be repeated."""
 
     retryable: ClassVar[bool] = False
 
 
 class RequestNotSent(WeChatError):
-    """The call never reached WeChat (no connection, no token): repeating it cannot double anything."""
+    """The request was not sent (no connection, no token), so it is safe to repeat the call."""
 
     retryable = True
 
 
 class TokenUnavailable(WeChatError):
-    """WeChat gives this account no token until a person mends something; the text says what. Nothing was sent."""
+    """WeChat issues no access token until the configuration is fixed; the text says how. The request was not sent."""
 
 
 class DeliveryUnknown(WeChatError):
-    """The call was written but its answer never came: WeChat may have acted on it."""
+    """The request was sent, but there is no response: it is unknown whether WeChat executed the call."""
 
 
 class ApiError(WeChatError):
     """WeChat answered with an errcode other than 0.
 
-    ``call`` is the path of the call, ``errmsg`` WeChat's own words (with its ``rid``, good for support requests).
+    ``call``: the path of the call. ``errmsg``: WeChat's own text, with the ``rid`` that WeChat's support asks for.
     """
 
     def __init__(self, call: str, errcode: int, errmsg: str) -> None:
@@ -138,13 +138,13 @@ class ApiError(WeChatError):
 
 
 class SystemBusy(ApiError):
-    """-1 or 45011: WeChat did not do it and asks for another try later."""
+    """-1 or 45011: WeChat did not execute the call. It can be tried again later."""
 
     retryable = True
 
 
 class TokenRefused(ApiError):
-    """40001, 40014, 41001, 42001: the access token is not, or no longer, the right one."""
+    """40001, 40014, 41001, 42001: the access token is not valid, or has expired."""
 
 
 class TypingWindowClosed(ApiError):
@@ -152,23 +152,23 @@ class TypingWindowClosed(ApiError):
 
 
 class AlreadyTyping(ApiError):
-    """45081: Typing is showing already."""
+    """45081: the typing indicator is already showing."""
 
 
 class AccountNotAllowed(ApiError):
-    """40101, 40200, 48001, 48004, 85105, 85107: this account, or this address, does not offer the call."""
+    """40101, 40200, 48001, 48004, 85105, 85107: WeChat does not offer the call to this account, or at this address."""
 
 
 class MediaNotFound(ApiError):
-    """40007: WeChat has no such file, or no longer: temporary media live for three days."""
+    """40007: WeChat does not have this media file, or has deleted it: temporary media expire after three days."""
 
 
 class ReplyWindowClosed(ApiError):
-    """45015: outside the time in which this user may be answered, or the user has left."""
+    """45015: the time limit for replies to this user is over, or the user has unsubscribed."""
 
 
 class ReplyQuotaExceeded(ApiError):
-    """45047: every message the user's last action allowed has been sent."""
+    """45047: all messages that the user's last action allows have been sent."""
 
 
 _BY_ERRCODE: dict[int, type[ApiError]] = {
@@ -193,5 +193,5 @@ _BY_ERRCODE: dict[int, type[ApiError]] = {
 
 
 def api_error(call: str, errcode: int, errmsg: str) -> ApiError:
-    """The error type that fits ``errcode`` (docs/wechat.md, section "Error codes")."""
+    """Return the error for ``errcode`` (docs/wechat.md, section "Error codes")."""
     return _BY_ERRCODE.get(errcode, ApiError)(call, errcode, errmsg)

@@ -1,7 +1,7 @@
-"""Log lines for people, without secrets: every line, tracebacks included, is redacted as the last step.
+"""Log lines without secrets: the last step redacts every line, tracebacks included.
 
-What strangers write may be in a line (in a traceback, for one): it can neither begin a line of its own nor move the
-cursor of a terminal. Where one deployment has several accounts, a line says whose it is.
+A line may contain text from outside, for example in a traceback. Its control characters are escaped, so that it can
+neither forge a log line nor control a terminal. If a deployment has several accounts, a line names its account.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(whose)s%(message)s"
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(account)s%(message)s"
 
 _account: ContextVar[str] = ContextVar("wxbot_account", default="")
 
 
-def speak_of(account: str) -> None:
-    """From here on, lines written with this context say ``[account]``; empty: they say nothing of the kind."""
+def set_log_account(account: str) -> None:
+    """Begin the log lines of the current context with ``[account]`` from now on; "" removes it."""
     _account.set(account)
 
 
 @contextmanager
-def speaking_of(account: str) -> Iterator[None]:
-    """Lines written in here, and in whatever is started from here with this context, say ``[account]``."""
+def account_in_logs(account: str) -> Iterator[None]:
+    """Begin the log lines of the body, and of tasks that are started in it, with ``[account]``."""
     token = _account.set(account)
     try:
         yield
@@ -42,12 +42,12 @@ _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) i
 
 
 class RedactingFormatter(logging.Formatter):
-    """Replaces ``secrets``, and what looks like a credential in a URL or JSON, by ``***``."""
+    """A formatter that replaces ``secrets``, and credentials in a URL or in JSON, by ``***``."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(FORMAT)
-        held = sorted(filter(None, secrets), key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, held))) if held else None
+        longest_first = sorted(filter(None, secrets), key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def format(self, record: logging.LogRecord) -> str:
         line = _CREDENTIALS.sub(r"\1***", self._formatted(record))
@@ -55,17 +55,17 @@ class RedactingFormatter(logging.Formatter):
         return "\n    ".join(each.translate(_CONTROLS) for each in line.splitlines())
 
     def _formatted(self, record: logging.LogRecord) -> str:
-        account = _account.get()  # handlers format in the thread, and so in the context, that has something to say
-        record.whose = f"[{account}] " if account else ""
+        account = _account.get()  # the context is the right one, because a handler formats in the thread that logs
+        record.account = f"[{account}] " if account else ""
         try:
             return super().format(record)
-        except (TypeError, ValueError, KeyError):  # logging itself would print the arguments, secrets and all
-            told = f"{record.msg!r} does not fit its arguments {record.args!r}"
-            return super().format(logging.makeLogRecord({**vars(record), "msg": told, "args": None}))
+        except (TypeError, ValueError, KeyError):  # else logging would print the arguments without redaction
+            text = f"{record.msg!r} does not fit its arguments {record.args!r}"
+            return super().format(logging.makeLogRecord({**vars(record), "msg": text, "args": None}))
 
 
 def configure_logging(level: str, secrets: Iterable[str]) -> None:
-    """Log to standard error from ``level`` on, redacted. Replaces what was configured before."""
+    """Write log lines from ``level`` on to standard error, redacted. Replaces the handlers of the root logger."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(secrets))
     root = logging.getLogger()

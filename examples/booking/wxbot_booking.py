@@ -1,4 +1,4 @@
-"""A dialogue of two questions: predicates choose the handler by what this user was asked last."""
+"""A dialogue of two questions. Predicates choose the handler by the last question to the user."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,13 @@ plugin = Plugin("booking", description="Books a table, one question at a time")
 
 
 def asked(question: str) -> Callable[[Context], bool]:
-    """True for a text of a user who was asked ``question`` last."""
+    """Return a predicate that is True for a text of a user whose last question was ``question``."""
     return lambda ctx: ctx.state.get("asked") == question and isinstance(ctx.message, TextMessage)
 
 
 @plugin.text("cancel", "取消")
 async def cancel(ctx: Context) -> str:
-    """Registered first, so it wins at every step."""
+    """End the dialogue at any step. This handler is registered first, so it is asked first."""
     ctx.state.clear()
     return "好的，已取消。"
 

@@ -1,16 +1,16 @@
-"""A tour of what handlers can do; the demo plays it."""
+"""Examples of handlers. ``python -m wxbot playground --demo`` plays them."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from wxbot import Context, Plugin
 
-plugin = Plugin("demo", description="Several parts, a memory, a picture, an event, and a failure")
+plugin = Plugin("demo", description="Several messages, stored state, an image, events, and a failure")
 
 
 @plugin.text("story", "故事")
 async def story(ctx: Context) -> AsyncIterator[str]:
-    """Several messages in a row: each is sent at once, and Typing shows again in between."""
+    """Send several messages. Each is sent at once, and the typing indicator shows again before the next."""
     yield "从前有座山。"
     await asyncio.sleep(1)
     yield "山里有座庙。"
@@ -20,14 +20,14 @@ async def story(ctx: Context) -> AsyncIterator[str]:
 
 @plugin.text("count", "计数")
 def count(ctx: Context) -> str:
-    """A plain function runs in a thread; ``ctx.state`` remembers this user."""
+    """Count in ``ctx.state``, which is stored for each user. A plain ``def`` handler runs in a thread."""
     ctx.state["times"] = ctx.state.get("times", 0) + 1
     return f"你问了 {ctx.state['times']} 次。"
 
 
 @plugin.text("crash", "出错")
 async def crash(ctx: Context) -> str:
-    """A plugin's fault: the user is told, the message is kept as a dead letter, nobody else notices."""
+    """Fail. The user gets WXBOT_ERROR_TEXT, the message becomes a dead letter, and other users are not affected."""
     raise RuntimeError("this plugin is broken on purpose")
 
 

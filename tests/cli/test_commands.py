@@ -356,7 +356,7 @@ def test_gunicorn_serves_all_accounts(town: Town, tmp_path: Path) -> None:
     finally:
         gunicorn.stop()
     assert "Traceback" not in gunicorn.story()
-    assert "wxbot.web: [club] refused a request" in gunicorn.story()
+    assert "wxbot.web: [club] request refused" in gunicorn.story()
     assert not [value for name, value in town.environment.items() if name in town.secret and value in gunicorn.story()]
 
 

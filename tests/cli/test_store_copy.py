@@ -170,7 +170,7 @@ def test_a_place_that_is_not_there(used: Shell, tmp_path: Path) -> None:
     assert f"there is no file {typo}" in refusal(used, f"sqlite:///{typo}", f"sqlite:///{tmp_path}/new.db")
     assert not typo.exists()
     assert not (tmp_path / "new.db").exists()
-    assert "does its folder exist" in refusal(used, "sqlite:////nowhere/at/all/wxbot.db")
+    assert "check that its folder exists" in refusal(used, "sqlite:////nowhere/at/all/wxbot.db")
     assert "redis://127.0.0.1:9/0 cannot be opened: Redis cannot be reached" in refusal(used, "redis://127.0.0.1:9/0")
 
 
@@ -214,7 +214,7 @@ def test_a_copy_that_was_killed(used: Shell, tmp_path: Path) -> None:
     assert 1 < len(waiting(new)) < len(waiting(used.store))
     said = used.wxbot("deadletters", "list", WXBOT_STORE_URL=f"sqlite:///{new}")
     assert (said.returncode, said.stdout) == (2, "")
-    assert f"half a copy of the account {APPID}" in said.stderr
+    assert f"an incomplete copy of the account {APPID}" in said.stderr
     assert "`python -m wxbot store copy` must be run again" in said.stderr
     execute(new, "DROP TRIGGER hang")
     assert used.wxbot(*arguments).returncode == 0

@@ -33,7 +33,7 @@ def test_a_reply_that_cannot_be_recorded_is_not_sent_again(bot: Deployment, wech
     with bot.locked_store():
         visit.answers("one")
         alice.waits_for("one")
-        bot.waits_for_log("the store did not take a record")
+        bot.waits_for_log("store unavailable, retrying")
     alice.says("two").wait()
     alice.waits_for("re: two")
     assert words(alice) == ["one", "re: two"]
@@ -66,7 +66,7 @@ def test_a_worker_that_starts_in_an_outage_does_not_end_the_others(bot: Deployme
     alice = wechat.user("alice")
     with bot.locked_store():
         bot.kill(bot.workers[0])
-        bot.waits_for_log("this worker answers nobody yet")
+        bot.waits_for_log("worker not ready, retrying")
         push = alice.says("hi")
         alice.waits_for_pushes(1)
         assert push.attempts[0].outcome != "success"
@@ -75,7 +75,7 @@ def test_a_worker_that_starts_in_an_outage_does_not_end_the_others(bot: Deployme
 
 
 def test_a_start_without_a_store_says_why(bot: Deployment) -> None:
-    with pytest.raises(AssertionError, match="does its folder exist"):
+    with pytest.raises(AssertionError, match="check that its folder exists"):
         bot.start(WXBOT_STORE_URL="sqlite:////nowhere/wxbot.db")
     assert bot.waits_for_end() != 0
 

@@ -207,12 +207,12 @@ def test_faq_with_an_empty_list_answers_nothing(faq_file: FaqFile) -> None:
         ("- questions: [a]", "entry 1 of {file} must have exactly"),
         ("- {questions: [a], answer: b}\n- {question: [c], answer: d}", "entry 2 of {file} must have exactly"),
         ("- {questions: [a], answer: b, extra: c}", "entry 1 of {file} must have exactly"),
-        ("- {questions: a, answer: b}", "entry 1 of {file}: `questions` is a list of texts and `answer` one text"),
-        ("- {questions: [1], answer: b}", "(quote numbers and yes/no)"),
-        ("- {questions: [yes], answer: b}", "(quote numbers and yes/no)"),
-        ("- {questions: [a], answer: 42}", "(quote numbers and yes/no)"),
+        ("- {questions: a, answer: b}", "entry 1 of {file}: `questions` must be a list of texts and `answer` one text"),
+        ("- {questions: [1], answer: b}", "(write numbers and yes/no in quotes)"),
+        ("- {questions: [yes], answer: b}", "(write numbers and yes/no in quotes)"),
+        ("- {questions: [a], answer: 42}", "(write numbers and yes/no in quotes)"),
         ("- {questions: [a], answer: }", "entry 1 of {file}: "),
-        ("- {questions: [a, '?'], answer: b}", "entry 1 of {file}: a question needs more than blanks and marks"),
+        ("- {questions: [a, '?'], answer: b}", "entry 1 of {file}: a question must have more than blanks and punctuation"),
     ],
 )
 def test_faq_says_what_is_wrong_in_the_file(faq_file: FaqFile, content: str, problem: str) -> None:

@@ -229,7 +229,7 @@ def assert_one_log_line(caplog: pytest.LogCaptureFixture, door: Door) -> None:
     assert len(records) == 1, records
     line = records[0].getMessage()
     assert_one_line(line)
-    assert line.startswith("refused a request")
+    assert line.startswith("request refused: ")
     assert records[0].exc_info is None
     keys = door.wechat.keys
     assert not any(secret in line for secret in (keys.token, keys.aes_key))

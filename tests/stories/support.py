@@ -70,7 +70,7 @@ def replies(user: User) -> list[str]:
 
 def waits_until_idle(bot: Bot, user: User) -> None:
     """Until nothing of this user is worked any more."""
-    engine = bot._running()
+    engine = bot._started_runtime()
     for _ in range(1000):
         if engine._dispatcher is not None and not engine._dispatcher.works(bot_key(bot, user.openid)):
             return

@@ -262,7 +262,7 @@ def test_a_rule_that_fails_counts_as_no(tmp_path: Path, clock: ManualClock, log:
 
 def waits_until_handed_over(bot: Bot, user: User) -> None:
     """Until what a handler asked for is kept."""
-    engine = bot._running()
+    engine = bot._started_runtime()
     for _ in range(1000):
         kept = engine._loop.run(engine.store.handovers(bot.appid, bot.clock.now(), 10), 5)
         if user.openid in {key.openid for key, _ in kept}:

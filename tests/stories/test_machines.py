@@ -96,7 +96,7 @@ def test_a_webhook_does_not_need_the_broker_to_take_a_message(deployment: Deploy
     """The hint is lost, the message is not: the sweep finds it."""
     bot = deployment.webhook(broker_url="redis://127.0.0.1:9/0")
     user.says("hello")
-    assert bot.problem() == "the broker is unavailable; messages are kept and answered a moment later"
+    assert bot.problem() == "the broker is unavailable; messages are stored and answered a few seconds later"
     deployment.worker("worker")
     user.waits_for("hello!")
 
@@ -106,7 +106,7 @@ def test_a_worker_does_not_need_the_broker_to_answer(deployment: Deployment, use
     worker = deployment.worker("worker", broker_url="redis://127.0.0.1:9/0")
     user.says("hello")
     user.waits_for("hello!")
-    assert worker.problem() == "the broker is unavailable; messages are kept and answered a moment later"
+    assert worker.problem() == "the broker is unavailable; messages are stored and answered a few seconds later"
 
 
 def test_many_users_and_two_workers(deployment: Deployment) -> None:

@@ -107,7 +107,7 @@ def test_it_counts_against_the_five(wechat: FakeWeChat, bot: Bot) -> None:
 
 
 def waits_until_settled(bot: Bot, openid: str, left: int) -> None:
-    engine, user = bot._running(), bot_key(bot, openid)
+    engine, user = bot._started_runtime(), bot_key(bot, openid)
     for _ in range(1000):
         quota = engine.quota(user)
         if quota is not None and quota.remaining == left:

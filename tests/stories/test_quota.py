@@ -214,7 +214,7 @@ def test_what_was_sent_before_a_restart_counts(clock: ManualClock, tmp_path: Pat
             alice.says("eight")
             alice.waits_for("part 5\npart 6\npart 7\npart 8")
         with bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock) as bot:
-            quota = bot._running().quota(bot_key(bot, alice.openid))
+            quota = bot._started_runtime().quota(bot_key(bot, alice.openid))
             assert quota is not None
             assert (quota.remaining, round(quota.expires_at - clock.now())) == (0, 48 * 3600)
     assert wechat.violations == []

@@ -1,4 +1,4 @@
-"""Assembly: settings become parts here, and nowhere else. Each part gets its own values, never the settings."""
+"""Assembly: this module alone makes parts from settings. Each part gets its own values, never the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wxbot.clock import Clock, MovedClock, SharedClock, SystemClock
+from wxbot.clock import Clock, OffsetClock, SharedClock, SystemClock
 from wxbot.conversation.dispatcher import Dispatcher, DispatcherOptions
 from wxbot.conversation.intake import Intake
 from wxbot.conversation.pipeline import Pipeline, PipelineOptions
@@ -27,7 +27,7 @@ from wxbot.plugin.plugin import Plugin
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
 from wxbot.server.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
-from wxbot.server.runtime import Processing, Runtime
+from wxbot.server.runtime import ProcessingParts, Runtime
 from wxbot.server.send_api import SendApi
 from wxbot.settings.accounts_file import problems_of
 from wxbot.settings.schema import Settings
@@ -47,7 +47,7 @@ from wxbot.wechat.http.transport import Transport, answer_of
 from wxbot.wechat.push.callback import Callback
 from wxbot.wechat.push.cloud_callback import CloudCallback
 
-if TYPE_CHECKING:  # these need packages of an extra
+if TYPE_CHECKING:  # these modules need optional packages
     from wxbot.wakeups.dramatiq.broker import WakeupBroker
     from wxbot.wakeups.dramatiq.waker import DramatiqWaker, WakeupReader
 
@@ -56,7 +56,7 @@ Made = TypeVar("Made")
 SQLITE = "sqlite:///"
 
 WAKEUP_SECONDS = 2.0
-"""How long a wake-up may take through the broker before polling processes the message, in seconds."""
+"""Time that a wake-up may take through the broker, in seconds. After it, polling processes the message."""
 
 
 # The bots
@@ -70,8 +70,8 @@ def make_deployment(
 ) -> Deployment:
     """Make the bots of ``accounts`` (``wxbot.settings.accounts_file.load_accounts``), by account name.
 
-    ``plugins`` replaces, by account, those in the plugin folders. Everything is checked; nothing is opened, connected
-    or started. Raises ConfigError with the problems of all accounts, PluginError.
+    ``plugins`` replaces the plugins in the plugin folders, by account. Everything is checked; nothing is opened,
+    connected or started. Raises ConfigError with the problems of all accounts, PluginError.
     """
     return Deployment(_bots(accounts, plugins or {}, clock))
 
@@ -79,7 +79,7 @@ def make_deployment(
 def _bots(
     accounts: Mapping[str, Settings], plugins: Mapping[str, Sequence[Plugin]], clock: Clock | None
 ) -> dict[str, Bot]:
-    """Raises ConfigError, PluginError."""
+    """Make the bots, by account name. Raises ConfigError, PluginError."""
     if not accounts:
         raise ConfigError(["there is no account"])
     bots: dict[str, Bot] = {}
@@ -102,7 +102,7 @@ def _bots(
 def make_bot(settings: Settings, *, plugins: Sequence[Plugin] | None = None, clock: Clock | None = None) -> Bot:
     """Make the bot of one account. Everything is checked; nothing is opened, connected or started.
 
-    ``plugins`` replaces those in the plugin folders. Raises ConfigError, PluginError.
+    ``plugins`` replaces the plugins in the plugin folders. Raises ConfigError, PluginError.
     """
     clock = clock or make_clock(settings)
     plugin_set = make_plugins(settings, plugins)
@@ -117,7 +117,7 @@ def make_bot(settings: Settings, *, plugins: Sequence[Plugin] | None = None, clo
         send_api=SendApi(settings.appid, composer, clock, key=send_key, is_passive=_is_passive(settings)),
         make_runtime=lambda is_busy: _runtime(settings, clock, plugin_set, composer, is_busy),
         callback_path=None if settings.role == "worker" else settings.callback_path,
-        passive_text=settings.pending_text if _is_passive(settings) else None,
+        pending_text=settings.pending_text if _is_passive(settings) else None,
         names_agent=settings.account_kind == "official",
         drain_seconds=settings.drain_seconds,
         max_body_bytes=settings.max_body_bytes,
@@ -125,7 +125,7 @@ def make_bot(settings: Settings, *, plugins: Sequence[Plugin] | None = None, clo
 
 
 def make_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) -> PluginSet:
-    """Load the plugins that the settings name, or prepare ``plugins``. Raises ConfigError, PluginError."""
+    """Load the plugins that the settings name, or set up ``plugins``. Raises ConfigError, PluginError."""
     return load_plugins(
         plugins,
         folders=settings.plugin_folders,
@@ -195,7 +195,7 @@ def _runtime(
         store,
         passive_replies,
         is_busy=is_busy,
-        make_processing=partial(_processing, settings, clock, plugins, composer, store, passive_replies)
+        make_parts=partial(_processing_parts, settings, clock, plugins, composer, store, passive_replies)
         if processes_messages
         else None,
         broker_waker=None if processes_messages else make_waker(settings),
@@ -204,21 +204,21 @@ def _runtime(
     )
 
 
-def _processing(
+def _processing_parts(
     settings: Settings,
     clock: Clock,
     plugins: PluginSet,
     composer: Composer,
     store: Store,
     passive_replies: PassiveReplyWaiter,
-) -> Processing:
+) -> ProcessingParts:
     client = make_client(settings, store, clock)
     threads = ThreadPoolExecutor(settings.handler_threads, thread_name_prefix="wxbot-handler")
     dispatcher = _dispatcher(settings, clock, store, client)
     delivery = _delivery(settings, clock, store, client, dispatcher, passive_replies)
     options = _pipeline_options(settings, plugins)
     pipeline = Pipeline(plugins.router, client, delivery, composer, clock, threads, options)
-    return Processing(client, threads, dispatcher, pipeline)
+    return ProcessingParts(client, threads, dispatcher, pipeline)
 
 
 def _dispatcher(settings: Settings, clock: Clock, store: Store, client: WeChatClient) -> Dispatcher:
@@ -274,18 +274,18 @@ def _delivery(
 # WeChat's API
 
 
-def make_client(settings: Settings, shelf: TokenAndMediaStore, clock: Clock) -> WeChatClient:
+def make_client(settings: Settings, store: TokenAndMediaStore, clock: Clock) -> WeChatClient:
     """Make a client of WeChat's API with its own transport and token provider. Nothing is opened yet.
 
-    With cloud call it has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
+    With cloud call the client has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
     """
     transport = Transport()
     mode = settings.cloud_call
     return WeChatClient(
         appid=settings.appid,
         transport=transport,
-        tokens=_tokens(settings, transport, shelf, clock),
-        shelf=shelf,
+        tokens=_tokens(settings, transport, store, clock),
+        shelf=store,
         clock=clock,
         address=_address(settings),
         read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),
@@ -295,7 +295,7 @@ def make_client(settings: Settings, shelf: TokenAndMediaStore, clock: Clock) -> 
     )
 
 
-def _tokens(settings: Settings, transport: Transport, shelf: TokenStore, clock: Clock) -> Tokens:
+def _tokens(settings: Settings, transport: Transport, store: TokenStore, clock: Clock) -> Tokens:
     if settings.cloud_call == "open":
         return NoTokens()
     if settings.cloud_call == "token":
@@ -308,7 +308,7 @@ def _tokens(settings: Settings, transport: Transport, shelf: TokenStore, clock: 
         kind=settings.token_call,
         seconds=settings.api_timeout,
     )
-    return TokenProvider(settings.appid, fetch, shelf, clock, settings.api_timeout)
+    return TokenProvider(settings.appid, fetch, store, clock, settings.api_timeout)
 
 
 def _address(settings: Settings) -> ApiAddress:
@@ -322,9 +322,9 @@ def _address(settings: Settings) -> ApiAddress:
 
 
 def make_clock(settings: Settings) -> Clock:
-    """Make the machine's clock; with a shared store, the clock of its server; in the playground, its clock."""
+    """Make the clock: for the playground an offset clock, for a shared store its server's, else the machine's."""
     if settings.clock_file is not None:
-        return MovedClock(settings.clock_file)
+        return OffsetClock(settings.clock_file)
     return SystemClock() if settings.store_url.startswith(SQLITE) else SharedClock()
 
 
@@ -338,18 +338,18 @@ def make_store(settings: Settings, clock: Clock | None = None) -> Store:
     try:
         from wxbot.store.redis.store import RedisStore
     except ImportError:
-        raise _redis_is_missing() from None
+        raise _missing_redis() from None
     return _on_redis(RedisStore, settings, clock)
 
 
 def make_bulk_store(settings: Settings, clock: Clock | None = None) -> BulkStore:
-    """Make the same store as ``make_store``, for copying it as a whole. Raises ConfigError."""
+    """Make the same store as ``make_store`` with the methods for copying a whole store. Raises ConfigError."""
     if settings.store_url.startswith(SQLITE):
         return _on_sqlite(SqliteBulkStore, settings)
     try:
         from wxbot.store.redis.copying import RedisBulkStore
     except ImportError:
-        raise _redis_is_missing() from None
+        raise _missing_redis() from None
     return _on_redis(RedisBulkStore, settings, clock)
 
 
@@ -360,9 +360,9 @@ def _on_sqlite(make: Callable[..., Made], settings: Settings) -> Made:
 
 def _on_redis(make: Callable[..., Made], settings: Settings, clock: Clock | None) -> Made:
     on_time = clock.follow if isinstance(clock, SharedClock) else None
-    kept, replicas = _retention(settings), settings.redis_replicas
+    retention, replicas = _retention(settings), settings.redis_replicas
     try:
-        return make(settings.store_url, retention=kept, on_time=on_time, replicas=replicas)
+        return make(settings.store_url, retention=retention, on_time=on_time, replicas=replicas)
     except ValueError as error:
         raise ConfigError([f"WXBOT_STORE_URL: {error}"]) from None
 
@@ -371,8 +371,9 @@ def _retention(settings: Settings) -> Retention:
     return Retention(settings.dedup_seconds, settings.dead_letter_seconds, settings.state_seconds)
 
 
-def _redis_is_missing() -> ConfigError:
-    return ConfigError(["WXBOT_STORE_URL: Redis needs two more packages: pip install redis hiredis"])
+def _missing_redis() -> ConfigError:
+    how = 'pip install "wxbot-kefu[redis]", or in a checkout of wxbot: pip install redis hiredis'
+    return ConfigError([f"WXBOT_STORE_URL: the packages redis and hiredis are missing: {how}"])
 
 
 # The broker
@@ -381,14 +382,14 @@ def _redis_is_missing() -> ConfigError:
 def make_broker(url: str) -> WakeupBroker:
     """Make the broker at ``url``, not connected yet: one for each waker or reader, after gunicorn has forked.
 
-    ``redis://``, ``rediss://`` and Sentinel as in ``wxbot.store.redis.address``; RabbitMQ as ``amqp://`` or, over
-    TLS, ``amqps://``. Raises ValueError for an address that cannot be read, without quoting it; ImportError if a
+    ``url``: an address of Redis or Sentinel as in ``wxbot.store.redis.address``, or of RabbitMQ, ``amqp://`` or
+    ``amqps://`` (TLS). Raises ValueError for an address that cannot be read, without quoting it; ImportError if a
     package is missing.
     """
     from wxbot.wakeups.dramatiq.broker import middleware
 
     if re.match("amqps?://", url):
-        from wxbot.wakeups.dramatiq.rabbitmq import RabbitmqWakeupBroker  # needs pika, which Redis does not
+        from wxbot.wakeups.dramatiq.rabbitmq import RabbitmqWakeupBroker  # imported here, because it needs pika
 
         return RabbitmqWakeupBroker(url, middleware())
     from wxbot.wakeups.dramatiq.redis import RedisWakeupBroker
@@ -438,7 +439,10 @@ def _broker(settings: Settings) -> WakeupBroker:
     try:
         return make_broker(settings.broker_url)
     except ImportError as error:
-        needed = "pip install dramatiq redis hiredis (for amqp:// also pika)"
-        raise ConfigError([f"WXBOT_BROKER_URL: a package is missing ({error.name}): {needed}"]) from None
+        how = (
+            'pip install "wxbot-kefu[workers]" (for amqp:// "wxbot-kefu[rabbitmq]"), or in a checkout of wxbot: '
+            "pip install dramatiq redis hiredis (for amqp:// also pika)"
+        )
+        raise ConfigError([f"WXBOT_BROKER_URL: the package {error.name} is missing: {how}"]) from None
     except ValueError as error:
         raise ConfigError([f"WXBOT_BROKER_URL: {error}"]) from None

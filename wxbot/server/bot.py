@@ -25,16 +25,16 @@ from wxbot.wechat.push.cloud_callback import CloudCallback
 log = logging.getLogger("wxbot.bot")
 
 BUSY_PUSHES = 2
-"""From this many pushes being received at the same moment, acknowledging comes first (wxbot/wakeups/inprocess.py)."""
+"""Number of pushes in progress from which acknowledging has priority over processing (wxbot/wakeups/inprocess.py)."""
 
 
 class Bot:
     """The bot of one account, made by ``wxbot.server.assembly``. ``start`` it after gunicorn has forked.
 
-    ``callback_path``: where WeChat's pushes arrive; None on a worker. ``passive_text``: the passive reply while a
-    handler has none yet; None for an account that replies through the API. ``names_agent``: a transfer may name an
-    agent. ``drain_seconds``: how long ``stop`` waits for running handlers by default. ``max_body_bytes``: the limit
-    of a request body.
+    ``callback_path``: the path of WeChat's pushes; None on a worker. ``pending_text``: the passive reply if the
+    handler's reply is not ready in time; None for an account that replies through the API. ``names_agent``: True if a
+    transfer to human agents may name an agent. ``drain_seconds``: the default time for running handlers in ``stop``.
+    ``max_body_bytes``: the maximum size of a request body.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Bot:
         send_api: SendApi,
         make_runtime: Callable[[Callable[[], bool]], Runtime],
         callback_path: str | None,
-        passive_text: str | None,
+        pending_text: str | None,
         names_agent: bool,
         drain_seconds: float,
         max_body_bytes: int,
@@ -62,7 +62,7 @@ class Bot:
         self._callback = callback
         self._intake = intake
         self._make_runtime = make_runtime
-        self._passive_text = passive_text
+        self._pending_text = pending_text
         self._names_agent = names_agent
         self.drain_seconds = drain_seconds
         self._starting = threading.Lock()
@@ -73,14 +73,14 @@ class Bot:
     def start(self) -> None:
         """Open the store and start the event-loop thread, once per process. Raises StoreUnavailable.
 
-        A concurrent ``stop`` wins; ``start`` may be called again after it.
+        If ``stop`` is called at the same time, the bot does not start. ``start`` may be called again after ``stop``.
         """
         with self._starting:
             self._stopped = False
-        self._running()
+        self._started_runtime()
 
     def stop(self, seconds: float | None = None) -> None:
-        """Finish running handlers within ``seconds`` (default ``drain_seconds``), release the rest, close."""
+        """Finish running handlers within ``seconds`` (default ``drain_seconds``), release the other messages, close."""
         with self._starting:
             runtime, self._runtime, self._stopped = self._runtime, None, True
         if runtime is not None:
@@ -94,9 +94,9 @@ class Bot:
         return self._callback.verify(single_values(query))
 
     def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> PassiveAnswer | None:
-        """Store a push, and return the answer to it; None stands for ``success``. ``headers`` have lower-case names.
+        """Store a push, and return the response body; None means ``success``. ``headers`` have lower-case names.
 
-        When this returns, the message is durable. Raises InvalidPush, StoreUnavailable, ReplyNotReady.
+        The message is durable when this returns. Raises InvalidPush, StoreUnavailable, ReplyNotReady.
         """
         self._receiving.append(None)
         try:
@@ -105,81 +105,82 @@ class Bot:
             if push is None:
                 log.info("push without a user acknowledged")
                 return None
-            arrival = self._intake.message_of(push.fields, push.dedup_key, push.interacted_at, self.clock.now())
-            receipt = self._running().accept(arrival)
+            incoming = self._intake.message_of(push.fields, push.dedup_key, push.interacted_at, self.clock.now())
+            accepted = self._started_runtime().accept(incoming)
         finally:
             self._receiving.pop()
-        if not receipt.new:
+        if not accepted.new:
             log.info("redelivered push acknowledged and not processed again")
-        if receipt.active_handover.until:
+        if accepted.active_handover.until:
             log.info("message transferred to human agents")
-            return self._transfer(push, receipt.active_handover)
-        if self._passive_text is None:
+            return self._transfer(push, accepted.active_handover)
+        if self._pending_text is None:
             return None
-        return self._passive_answer(push, arrival, receipt.first_at, self._passive_text)
+        return self._passive_answer(push, incoming, accepted.first_at, self._pending_text)
 
-    def _transfer(self, push: Push, to: Handover) -> PassiveAnswer:
-        agent = to.agent if self._names_agent else ""
+    def _transfer(self, push: Push, handover: Handover) -> PassiveAnswer:
+        agent = handover.agent if self._names_agent else ""
         return self._callback.answer(push, transfer_fields(push.fields, now := self.clock.now(), agent), now)
 
     def _passive_answer(
-        self, push: Push, arrival: IncomingMessage, first_at: float, pending_text: str
+        self, push: Push, incoming: IncomingMessage, first_at: float, pending_text: str
     ) -> PassiveAnswer | None:
-        answer = self._running().passive_reply(arrival, first_at)
-        if answer == {}:
+        stored = self._started_runtime().passive_reply(incoming, first_at)
+        if stored == {}:  # the handler has finished without a reply
             return None
-        reply = TextReply(pending_text) if answer is None else reply_from_json(answer)
+        reply = TextReply(pending_text) if stored is None else reply_from_json(stored)
         now = self.clock.now()
         return self._callback.answer(push, passive_fields(push.fields, reply, now), now)
 
     # Proactive messages
 
     async def send(self, openid: str, reply: str | Reply, *, key: str = "") -> str:
-        """Send ``reply`` to a user without a message from them, in order with the bot's replies. Return its id.
+        """Send a proactive message to a user, in order with the bot's replies to this user. Return its id.
 
-        When this returns, the message is durable and will be sent; if WeChat then refuses it, it becomes a dead letter.
-        Of several calls with the same ``key`` only the first counts. Raises InvalidReply for a reply that this account
-        cannot send, SendNotAllowed outside of WeChat's time limit and quota, StoreUnavailable.
-        Source of the limits: docs/wechat.md, section "Allowances".
+        The message is durable when this returns, and is sent later. If WeChat refuses it, it becomes a dead letter.
+        ``key``: an idempotency key; a second call with the same key sends nothing. Raises InvalidReply for a reply that
+        this account cannot send, SendNotAllowed outside of WeChat's time limit and quota, StoreUnavailable.
+        Source of the limits: docs/wechat.md, section "Quota".
         """
-        chosen = TextReply(reply) if isinstance(reply, str) else reply
-        return await asyncio.to_thread(lambda: self.send_api.send(self._running(), openid, chosen, key))
+        message = TextReply(reply) if isinstance(reply, str) else reply
+        return await asyncio.to_thread(lambda: self.send_api.send(self._started_runtime(), openid, message, key))
 
     def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
-        """Store a message from another system, and return its id. ``body`` is what WeChat's own send call takes.
+        """Store a message from another system, and return its id. ``body``: the JSON body of WeChat's own send call.
 
         Raises InvalidRequest (401, 404, 400), InvalidReply, SendNotAllowed, StoreUnavailable.
         """
         openid, reply = self.send_api.read(authorization, body)
-        return self.send_api.send(self._running(), openid, reply, idempotency_key)
+        return self.send_api.send(self._started_runtime(), openid, reply, idempotency_key)
 
     # For load balancers
 
     def problem(self) -> str | None:
-        """Return why this process should get no pushes now; None if it should."""
+        """Return the reason why this process should get no pushes now; None if it can accept them."""
         try:
-            problem = self._running().problem()
+            problem = self._started_runtime().problem()
         except WxbotError as error:
             log.error("not ready: %s", error)
             return "the message store is unavailable"
         if problem:
             log.error("not ready: %s", problem)
-        return problem and "the broker is unavailable; messages are kept and answered a moment later"
+        return problem and "the broker is unavailable; messages are stored and answered a few seconds later"
 
     def metrics(self) -> bytes | None:
         """Return the counts of Dramatiq's Prometheus middleware; None if it is not in use."""
-        return self._running().metrics()
+        return self._started_runtime().metrics()
 
     def _is_busy(self) -> bool:
         return len(self._receiving) >= BUSY_PUSHES
 
-    def _running(self) -> Runtime:
+    def _started_runtime(self) -> Runtime:
+        """Return the runtime of this process, and start it if necessary. Raises StoreUnavailable after ``stop``."""
         runtime = self._runtime
         if runtime is not None and runtime.pid == os.getpid():
             return runtime
         with self._starting:
-            if self._stopped:  # the process is ending or could not start: WeChat delivers the push again
-                raise StoreUnavailable("the bot is not running: it is stopping, or could not start")
+            if self._stopped:  # WeChat will redeliver the push
+                raise StoreUnavailable("the bot is not running: it is stopping, or it could not start")
             if self._runtime is None or self._runtime.pid != os.getpid():
                 runtime = self._make_runtime(self._is_busy)
                 runtime.start()

@@ -1,7 +1,7 @@
 """All accounts of one process: one bot for each account.
 
-Accounts are separate: each bot has its own event loop, connection to the store, access token and plugins. They share
-the process and its settings.
+Each bot has its own event loop, connection to the store, access token and plugins. The bots share the process and its
+settings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from wxbot.errors import StoreUnavailable
-from wxbot.logs import speaking_of
+from wxbot.logs import account_in_logs
 from wxbot.server.bot import Bot
 
 log = logging.getLogger("wxbot.deployment")
@@ -27,56 +27,59 @@ class Deployment:
     def __init__(self, bots: Mapping[str, Bot]) -> None:
         self.bots = bots
         self.max_body_bytes = next(iter(bots.values())).max_body_bytes
-        self._one_at_a_time = threading.Lock()
-        self._wanted: object | None = None  # set by ``start``, removed by ``stop``
+        self._bot_starting = threading.Lock()
+        self._start_request: object | None = None  # set by ``start``, removed by ``stop``
 
     def start(self) -> None:
-        """Start every bot, once per process. Raises StoreUnavailable; none runs then, until it is called again.
+        """Start every bot, once per process. Raises StoreUnavailable; then no bot runs until the next call.
 
-        A ``stop`` meanwhile wins.
+        If ``stop`` is called at the same time, the bots do not start.
         """
-        self._wanted = object()
-        self._start(self._wanted)
+        self._start_request = object()
+        self._start(self._start_request)
 
     def start_again(self) -> bool:
-        """Try again what ``start`` failed in, unless ``stop`` was called since. Whether the bots are to run."""
-        wanted = self._wanted
-        if wanted is not None:
-            self._start(wanted)
-        return wanted is not None
+        """Start the bots again after ``start`` has failed, unless ``stop`` was called since.
+
+        Return False if ``stop`` was called. Raises StoreUnavailable.
+        """
+        request = self._start_request
+        if request is not None:
+            self._start(request)
+        return request is not None
 
     def stop(self, seconds: float | None = None) -> None:
-        """Finish running handlers within ``seconds`` (by default ``drain_seconds``), hand back the rest, close.
+        """Finish running handlers within ``seconds`` (default ``drain_seconds``), release the other messages, close.
 
-        All bots at the same time. What is starting them in another thread gives up.
+        All bots stop at the same time. A ``start`` in another thread ends with StoreUnavailable.
         """
-        self._wanted = None
-        with self._one_at_a_time:
-            pass  # the bot that is being started is there now, to be stopped
+        self._start_request = None
+        with self._bot_starting:
+            pass  # wait until the bot that is starting has started, so that it can be stopped
         self._stop(list(self.bots), seconds)
 
     def problem(self) -> str | None:
-        """Return why this process should get no pushes now; None if it should. The first problem counts."""
+        """Return the first reason why this process should get no pushes now; None if it can accept them."""
         for name, bot in self.bots.items():
-            with speaking_of(name):
+            with account_in_logs(name):
                 problem = bot.problem()
             if problem is not None:
                 return f"{name}: {problem}" if name else problem
         return None
 
     def metrics(self) -> bytes | None:
-        """Return the counts of Dramatiq's Prometheus middleware, which are the process's; None if it is not in use."""
+        """Return the counts of Dramatiq's Prometheus middleware for the whole process; None if it is not in use."""
         return next(iter(self.bots.values())).metrics()
 
-    def _start(self, wanted: object) -> None:
+    def _start(self, request: object) -> None:
         try:
             for name, bot in self.bots.items():
-                with _named(name), self._one_at_a_time:
-                    if self._wanted is not wanted:
+                with _account_in_errors(name), self._bot_starting:
+                    if self._start_request is not request:
                         raise StoreUnavailable("the bot was stopped while it started")
                     bot.start()
         except BaseException:
-            if self._wanted is wanted:  # else whoever stopped or started it since decides
+            if self._start_request is request:  # a later ``start`` or ``stop`` must not be undone
                 self._stop(list(self.bots), 0.0)
             raise
 
@@ -92,19 +95,19 @@ class Deployment:
             thread.join()
 
     def _stop_one(self, name: str, seconds: float | None) -> None:
-        with speaking_of(name):
+        with account_in_logs(name):
             try:
                 self.bots[name].stop(seconds)
             except Exception:
                 if not name:
                     raise
-                log.exception("this account's bot could not be stopped in order")  # and the others are
+                log.exception("bot of this account failed to stop, stopping the others")
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Lines, and a store that is unavailable, say whose they are."""
-    with speaking_of(name):
+def _account_in_errors(name: str) -> Iterator[None]:
+    """Add the account's name to log lines and to the text of StoreUnavailable."""
+    with account_in_logs(name):
         try:
             yield
         except StoreUnavailable as error:

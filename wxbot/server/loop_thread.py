@@ -1,4 +1,4 @@
-"""The thread of a process's event loop: started, stopped and talked to from other threads."""
+"""The thread that runs a process's event loop. Other threads start it, stop it and call functions on it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from wxbot.errors import StoreUnavailable
 log = logging.getLogger("wxbot.loop")
 
 START_SECONDS = 10.0
+"""Time limit for the start of the event loop, in seconds."""
 RESTART_SECONDS = 1.0
+"""Wait before an event loop that ended unexpectedly is replaced, in seconds."""
 
 Result = TypeVar("Result")
 Work = Callable[[asyncio.Event, Callable[[], None]], Awaitable[None]]
 
 
-async def do_nothing(stopping: asyncio.Event, started: Callable[[], None]) -> None:
-    """The work of a loop on which nothing runs but what is asked for."""
+async def wait_until_stopped(stopping: asyncio.Event, started: Callable[[], None]) -> None:
+    """Keep the loop running for ``LoopThread.call`` and ``LoopThread.run``, without work of its own."""
     started()
     await stopping.wait()
 
 
 class LoopThread:
-    """The thread of the event loop. ``work`` is announced when to stop and tells when it has started.
+    """The thread of the event loop. It runs ``work``, which gets an event that is set when it must stop, and a function
+    to call when it has started.
 
-    Should something end the loop before its time, another one takes its place.
+    If the loop ends without ``stop``, the thread starts another loop.
     """
 
     def __init__(self, work: Work) -> None:
         self._work = work
         self._context = contextvars.copy_context()
-        """Of whoever made this: all that runs on the loop has it, whoever asks for it."""
+        """The context of the thread that made this object. Everything on the loop runs in a copy of it."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._stop_requested = False
@@ -48,33 +51,38 @@ class LoopThread:
         )
 
     def start(self) -> None:
+        """Start the thread and wait until ``work`` has started. Raises the error that prevented the start."""
         self._thread.start()
         self._started.result(START_SECONDS)
 
     def stop(self) -> None:
+        """Tell ``work`` to stop, and wait until the thread has ended."""
         self._stop_requested = True
         if self._stopping is not None:
             self.call(self._stopping.set)
         self._thread.join()
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Have ``function`` called on the loop, soon."""
+        """Schedule a call of ``function`` on the loop, and return at once."""
         if self._loop is not None:
-            with suppress(RuntimeError):  # the loop has just ended by itself
+            with suppress(RuntimeError):  # the loop has just ended unexpectedly
                 self._context.copy().run(self._loop.call_soon_threadsafe, function, *arguments)
 
     def run(self, coroutine: Awaitable[Result], timeout: float | None = None) -> Result:
-        """Wait in another thread for the result. Raises StoreUnavailable after ``timeout`` seconds."""
+        """Run ``coroutine`` on the loop, and wait in the calling thread for its result.
+
+        Raises StoreUnavailable after ``timeout`` seconds, or if the loop ended.
+        """
 
         async def awaited() -> Result:
             return await coroutine
 
         assert self._loop is not None  # noqa: S101 - set before start() returns
-        answer = self._context.copy().run(asyncio.run_coroutine_threadsafe, awaited(), self._loop)
+        future = self._context.copy().run(asyncio.run_coroutine_threadsafe, awaited(), self._loop)
         try:
-            return answer.result(timeout)
+            return future.result(timeout)
         except TimeoutError:
-            answer.cancel()
+            future.cancel()
             raise StoreUnavailable(f"no answer within {timeout} seconds") from None
         except CancelledError:
             raise StoreUnavailable("the event loop ended") from None
@@ -83,29 +91,29 @@ class LoopThread:
         while not self._stop_requested:
             try:
                 with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-                    runner.run(self._live())
+                    runner.run(self._run_work())
                 return
             except BaseException as error:
                 if not self._started.done():
                     self._started.set_exception(error)
                     return
-                # Something called sys.exit() in a task of its own, say. The leases it held run out by themselves.
-                log.critical("the event loop ended, starting another", exc_info=error)
+                # A plugin may have called sys.exit() in a task, for example. The leases of the ended loop expire.
+                log.critical("event loop ended unexpectedly, starting another", exc_info=error)
                 time.sleep(RESTART_SECONDS)
 
-    async def _live(self) -> None:
+    async def _run_work(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        if self._stop_requested:  # while the loop before it ended
+        if self._stop_requested:  # ``stop`` was called while no loop was running
             self._stopping.set()
-        await self._work(self._stopping, self._note_start)
+        await self._work(self._stopping, self._on_start)
 
-    def _note_start(self) -> None:
+    def _on_start(self) -> None:
         if not self._started.done():
             self._started.set_result(None)
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where there is one: a tenth less processor time for each message (docs/performance.md)."""
+    """Return a uvloop if it is installed, else asyncio's loop. uvloop needs less CPU (docs/performance.md)."""
     try:
         import uvloop
     except ImportError:

@@ -1,4 +1,4 @@
-"""Finds, selects and prepares the plugins of a bot, all problems in one report."""
+"""Find, select and set up the plugins of a bot. All problems are reported together."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from wxbot.settings.environment import load_plugin_settings, misspelt_plugin_set
 
 @dataclass(frozen=True, slots=True)
 class PluginSet:
-    """The plugins of a bot, ready to answer. ``settings`` and ``resources`` are by plugin name.
+    """The plugins of a bot, set up. ``settings`` and ``resources`` are by plugin name.
 
-    ``found``: the settings class of every plugin that was found in folders, chosen or not.
+    ``found``: the settings class of every plugin that was found in folders, selected or not, by plugin name.
     """
 
     router: Router
@@ -36,62 +36,65 @@ def load_plugins(
     account: str = "",
     values: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> PluginSet:
-    """Find the plugins called ``names`` in ``folders``, or take ``plugins``; read their settings and set them up.
+    """Find the plugins called ``names`` in ``folders``, or use ``plugins``; read their settings and set them up.
 
-    ``account``: the account's name where there are several. ``values``: settings of plugins, by plugin name, beside
-    those in the environment. Raises ConfigError, PluginError.
+    ``account``: the account's name if there are several accounts. ``values``: settings of plugins by plugin name, in
+    addition to those in the environment. Raises ConfigError, PluginError.
     """
     found = find_plugins(folders, account) if plugins is None else plugins
     if not found:
         searched = ", ".join(str(folder.resolve()) for folder in folders)
-        raise PluginError(f"there are no plugins in {searched}, so nothing would be answered")
+        raise PluginError(f"there are no plugins in {searched}: without plugins the bot answers no message")
     router = Router(select_plugins(found, names))
     known = {plugin.name: plugin.settings for plugin in found}
     problems = unknown_plugin_settings(values, known)
-    # Plugins given by a program are part of a larger program, and other settings may belong to that. The same is true
-    # of several accounts: see ``misspelt_everywhere``.
+    # If a program passes plugins, other variables may belong to that program. If there are several accounts, another
+    # account's plugin may read the variable: ``misspelt_everywhere`` checks that.
     if plugins is None and not account:
         problems += misspelt_plugin_settings(known)
-    chosen = _configure(router.plugins, values, problems)
-    resources = {plugin.name: _set_up(plugin, chosen) for plugin in router.plugins}
-    return PluginSet(router, chosen, resources, known if plugins is None else {})
+    settings = _settings_of(router.plugins, values, problems)
+    resources = {plugin.name: _set_up(plugin, settings) for plugin in router.plugins}
+    return PluginSet(router, settings, resources, known if plugins is None else {})
 
 
 def misspelt_everywhere(sets: Iterable[PluginSet]) -> list[str]:
-    """A problem for each ``WXBOT_PLUGIN_…`` variable that none of the accounts' plugins reads.
+    """Return a problem for each ``WXBOT_PLUGIN_…`` variable that no plugin of any account reads.
 
-    Nothing is said if a program has given plugins.
+    Return nothing if a program has passed the plugins.
     """
     found = [each.found for each in sets]
     if not all(found):
         return []
-    announced = [{problem.split()[0]: problem for problem in misspelt_plugin_settings(each)} for each in found]
-    nowhere = set.intersection(*map(set, announced))
-    return [max((each[name] for each in announced), key=len) for name in sorted(nowhere)]  # the longest has a guess
+    problems = [{problem.split()[0]: problem for problem in misspelt_plugin_settings(each)} for each in found]
+    read_nowhere = set.intersection(*map(set, problems))
+    # The longest text of a problem is the one with "did you mean …?".
+    return [max((each[name] for each in problems), key=len) for name in sorted(read_nowhere)]
 
 
-def _configure(
+def _settings_of(
     plugins: Sequence[Plugin], of_account: Mapping[str, Mapping[str, Any]], problems: Sequence[str]
 ) -> dict[str, Any]:
-    chosen: dict[str, Any] = {}
+    """Return the settings of each plugin by its name. Raises ConfigError with all problems, also ``problems``."""
+    settings: dict[str, Any] = {}
     problems = list(problems)
     for plugin in plugins:
         if plugin.settings is not None:
             try:
                 own = of_account.get(plugin.name)
-                chosen[plugin.name] = load_plugin_settings(plugin.name, plugin.settings, of_account=own)
+                settings[plugin.name] = load_plugin_settings(plugin.name, plugin.settings, of_account=own)
             except ConfigError as error:
                 problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return chosen
+    return settings
 
 
-def _set_up(plugin: Plugin, chosen: Mapping[str, Any]) -> Any:
+def _set_up(plugin: Plugin, settings: Mapping[str, Any]) -> Any:
+    """Call the plugin's setup function, and return its result. Raises PluginError."""
     if plugin.setup_function is None:
         return None
     try:
-        return plugin.setup_function(chosen.get(plugin.name))
+        return plugin.setup_function(settings.get(plugin.name))
     except PluginError:
         raise
     except (Exception, SystemExit) as error:

@@ -1,7 +1,7 @@
 """The runtime of one account in one process: the store, the event loop for messages, and the wake-ups.
 
-Without a broker every process answers the messages it accepts. With a broker, webhook processes accept messages and
-send wake-ups, and worker processes receive the wake-ups and answer.
+Without a broker, every process accepts pushes and processes messages. With a broker, webhook processes accept pushes
+and send wake-ups, and worker processes receive the wake-ups and process the messages.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from wxbot.conversation.dispatcher import Dispatcher
 from wxbot.conversation.pipeline import Pipeline
 from wxbot.delivery.passive_outbox import PassiveReplyWaiter
 from wxbot.model.quota import Quota
-from wxbot.server.loop_thread import LoopThread, do_nothing
+from wxbot.server.loop_thread import LoopThread, wait_until_stopped
 from wxbot.store.port import Store
 from wxbot.store.records import AcceptResult, ConversationKey, IncomingMessage
 from wxbot.wakeups.inprocess import InProcessWaker
 from wxbot.wakeups.port import Waker
 from wxbot.wechat.api.client import WeChatClient
 
-READY_SECONDS = 2.0
-"""Time limit of one question to the store, in seconds."""
+STORE_SECONDS = 2.0
+"""Time limit of one call of the store, in seconds."""
 
-STUCK_SECONDS = 30.0
-"""Time limit for a thread that waits for a passive reply while the event loop does not run, in seconds."""
+PASSIVE_SECONDS = 30.0
+"""Time limit for a thread that waits for a passive reply, in seconds. It is reached only if the event loop hangs."""
 
 
 class BrokerWaker(Waker, Protocol):
@@ -54,8 +54,8 @@ class WakeupReader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Processing:
-    """The parts that process messages on one event loop. They are made again for each loop."""
+class ProcessingParts:
+    """The parts that process messages on one event loop. Each loop gets new ones."""
 
     client: WeChatClient
     threads: ThreadPoolExecutor
@@ -67,9 +67,10 @@ class Processing:
 class Runtime:
     """The runtime of one account. It is made and started in the process that it serves, after any fork.
 
-    ``make_processing``: makes the parts that process messages; None in a webhook process with a broker, which has a
+    ``make_parts``: makes the parts that process messages; None in a webhook process with a broker, which has a
     ``broker_waker`` instead. ``make_reader``: makes the receiver of wake-ups, in a worker process; its argument is
-    called with the key and the last interaction. ``is_busy``: returns True if acknowledging pushes comes first.
+    called with the conversation's key and the time of the last interaction. ``is_busy``: returns True if acknowledging
+    pushes has priority over processing. ``read_metrics``: returns the counts for Prometheus; None if there are none.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Runtime:
         passive_replies: PassiveReplyWaiter,
         *,
         is_busy: Callable[[], bool],
-        make_processing: Callable[[], Processing] | None,
+        make_parts: Callable[[], ProcessingParts] | None,
         broker_waker: BrokerWaker | None = None,
         make_reader: Callable[[Callable[[ConversationKey, float], None]], WakeupReader] | None = None,
         read_metrics: Callable[[], bytes | None] = lambda: None,
@@ -88,7 +89,7 @@ class Runtime:
         self.metrics = read_metrics
         self._passive_replies = passive_replies
         self._is_busy = is_busy
-        self._loop = LoopThread(do_nothing if make_processing is None else partial(self._process, make_processing))
+        self._loop = LoopThread(wait_until_stopped if make_parts is None else partial(self._process, make_parts))
         self._waker: Waker | None = None
         self._dispatcher: Dispatcher | None = None
         self._broker_waker = broker_waker
@@ -98,7 +99,7 @@ class Runtime:
     def start(self) -> None:
         """Open the store and start the event loop. Raises StoreUnavailable.
 
-        A broker that is unavailable does not stop the start, because the inbox is polled.
+        A broker that is unavailable does not prevent the start, because processes also poll the inbox.
         """
         self.store.open()
         try:
@@ -125,49 +126,52 @@ class Runtime:
             self._broker_waker.close()
         self.store.close()
 
-    def accept(self, arrival: IncomingMessage) -> AcceptResult:
-        """Store the message. If it is new and for the bot, have it processed. Raises StoreUnavailable."""
+    def accept(self, incoming: IncomingMessage) -> AcceptResult:
+        """Store the message. If it is new and for the bot, wake its conversation. Raises StoreUnavailable."""
         dispatcher = self._dispatcher
-        receipt = self.store.accept(arrival, None if dispatcher is None else dispatcher.bid())
-        if receipt.new and dispatcher is not None and dispatcher.works(arrival.key):
-            self._loop.call(dispatcher.on_user_action, arrival.key, receipt.active_handover, arrival.quota)
-        if receipt.new and not receipt.active_handover.until and self._waker is not None:
-            self._waker.wake(arrival.key, arrival.interacted_at, receipt.claim)
-        return receipt
+        accepted = self.store.accept(incoming, None if dispatcher is None else dispatcher.bid())
+        if accepted.new and dispatcher is not None and dispatcher.works(incoming.key):
+            self._loop.call(dispatcher.on_user_action, incoming.key, accepted.active_handover, incoming.quota)
+        if accepted.new and not accepted.active_handover.until and self._waker is not None:
+            self._waker.wake(incoming.key, incoming.interacted_at, accepted.claim)
+        return accepted
 
-    def passive_reply(self, arrival: IncomingMessage, first_at: float) -> Mapping[str, Any] | None:
-        """Wait for the passive reply as long as WeChat does. See ``PassiveReplyWaiter.answer``. Blocks."""
-        waiting = self._passive_replies.answer(arrival.key, arrival.dedup_key, first_at or arrival.received_at)
-        return self._loop.run(waiting, STUCK_SECONDS)
+    def passive_reply(self, incoming: IncomingMessage, first_at: float) -> Mapping[str, Any] | None:
+        """Block until the passive reply is ready or WeChat stops waiting. See ``PassiveReplyWaiter.answer``."""
+        waiting = self._passive_replies.answer(incoming.key, incoming.dedup_key, first_at or incoming.received_at)
+        return self._loop.run(waiting, PASSIVE_SECONDS)
 
     def seen(self, key: ConversationKey, dedup_key: str) -> bool:
         """Return True if this message was accepted before. Raises StoreUnavailable."""
-        return self._loop.run(self.store.seen(key, dedup_key), READY_SECONDS)
+        return self._loop.run(self.store.seen(key, dedup_key), STORE_SECONDS)
 
     def quota(self, key: ConversationKey) -> Quota | None:
-        """Return how many messages WeChat still accepts for this user; None if unknown. Raises StoreUnavailable."""
-        return self._loop.run(self.store.quota(key), READY_SECONDS)
+        """Return the quota of this user: the messages that WeChat still accepts. None if unknown.
+
+        Raises StoreUnavailable.
+        """
+        return self._loop.run(self.store.quota(key), STORE_SECONDS)
 
     def problem(self) -> str | None:
-        """Return why the broker is unavailable; None if it works. Raises StoreUnavailable.
+        """Return the reason why the broker is unavailable; None if it works or there is none.
 
-        Checks first that the event loop runs and that the store can be written.
+        Raises StoreUnavailable if the event loop does not run or the store cannot be written.
         """
-        self._loop.run(self.store.ping(), READY_SECONDS)
+        self._loop.run(self.store.ping(), STORE_SECONDS)
         broker = self._broker_waker or self._reader
         return None if broker is None else broker.problem()
 
     def _adopt(self, key: ConversationKey, interacted_at: float) -> None:
-        """Take a conversation after a wake-up. The broker's thread calls this; it waits while this process is full."""
+        """Process a conversation after a wake-up. Called in the broker's thread; blocks while this process is full."""
         if self._dispatcher is not None:
             self._loop.run(self._dispatcher.adopt(key, interacted_at))
 
     # On the event loop
 
     async def _process(
-        self, make_processing: Callable[[], Processing], stopping: asyncio.Event, started: Callable[[], None]
+        self, make_parts: Callable[[], ProcessingParts], stopping: asyncio.Event, started: Callable[[], None]
     ) -> None:
-        parts = make_processing()  # new ones for each loop: a call that was running on an ended loop never completes
+        parts = make_parts()  # new parts for each loop, because a call that ran on an ended loop never completes
         await parts.client.open()
         try:
             parts.dispatcher.start(parts.pipeline)

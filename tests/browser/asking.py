@@ -26,7 +26,7 @@ class Server:
         return dict(json.loads(answer))
 
     def rows(self, user: str = "") -> list[Json]:
-        """All rows of this world, or those of one user."""
+        """All rows of this session, or those of one user."""
         return [row for row in self._rows() if user in ("", row["user"])]
 
     def lanes(self, user: str) -> dict[str, list[Json]]:
@@ -35,12 +35,12 @@ class Server:
         assert status == 200, answer
         return {lane["lane"]: lane["bars"] for lane in json.loads(answer)["lanes"]}
 
-    def world(self) -> Json:
-        """The state of the world as a page gets it that has just been opened."""
+    def session(self) -> Json:
+        """The state of the session as a page gets it that has just been opened."""
         with closing(HTTPConnection(self._place, timeout=SECONDS)) as connection:
             connection.request("GET", "/events")
             with connection.getresponse() as stream:
-                return next(dict(data) for name, data in _events(stream) if name == "world")
+                return next(dict(data) for name, data in _events(stream) if name == "session")
 
     def _rows(self) -> Iterator[Json]:
         number = 0

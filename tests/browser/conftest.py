@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser.asking import Json
 from tests.browser.browsing import Chromium, Pages, chromium_running
-from tests.browser.desk import Desk
 from tests.browser.playground import PLUGINS, Playground
+from tests.browser.ui import PlaygroundUI
 from tests.servers.driver import DRIVER
 from tests.servers.fixtures import skip_or_fail
 from tests.servers.fonts import FONTS, configuration
@@ -62,7 +62,7 @@ def pages(browser: Browser, tmp_path: Path) -> Iterator[Pages]:
 
 @pytest.fixture
 def page(pages: Pages) -> Page:
-    """An empty one, of a desk's size, in English and light."""
+    """An empty one, of a desktop size, in English and light."""
     return pages.open()
 
 
@@ -81,7 +81,7 @@ def start_playground(tmp_path: Path) -> Iterator[StartPlayground]:
 class Lender:
     """Lends one playground to test after test: its start takes seconds.
 
-    Whoever borrows it finds the world of a Mini Program with all knobs as they are at the beginning; users of earlier
+    Whoever borrows it finds the session of a Mini Program with all controls as they are at the beginning; users of earlier
     tests may be there, so that each test has users of its own. After a test that left it otherwise, or failed, a new
     one is started.
     """
@@ -105,9 +105,9 @@ class Lender:
         self._running.close()
 
     def _state(self, playground: Playground) -> Json:
-        world = playground.server.world()
-        knobs = {name: value for name, value in world["knobs"].items() if name != "ahead"}
-        return {**knobs, "kind": world["account"]["kind"], "bot": world["bot"]["state"], "play": world["play"]}
+        session = playground.server.session()
+        controls = {name: value for name, value in session["controls"].items() if name != "ahead"}
+        return {**controls, "kind": session["account"]["kind"], "bot": session["bot"]["state"], "play": session["play"]}
 
 
 @pytest.fixture(scope="session")
@@ -126,16 +126,16 @@ def lent(chromium: Path, lender: Lender) -> Playground:
 
 
 @pytest.fixture
-def desk(pages: Pages, lent: Playground) -> Desk:
-    """The page of the lent playground, of a desk's size, in English and light."""
-    return open_desk(pages, lent)
+def ui(pages: Pages, lent: Playground) -> PlaygroundUI:
+    """The page of the lent playground, of a desktop size, in English and light."""
+    return open_ui(pages, lent)
 
 
-def open_desk(pages: Pages, playground: Playground, **wishes: Any) -> Desk:
+def open_ui(pages: Pages, playground: Playground, **wishes: Any) -> PlaygroundUI:
     """A page of a playground as ``Pages.open`` opens it, connected."""
-    desk = Desk(pages.open(playground.address, **wishes))
-    desk.is_live()
-    return desk
+    ui = PlaygroundUI(pages.open(playground.address, **wishes))
+    ui.is_live()
+    return ui
 
 
 @pytest.fixture

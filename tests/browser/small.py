@@ -6,7 +6,7 @@ import base64
 
 from playwright.sync_api import Page
 
-from tests.browser.plugins.desk import png_of
+from tests.browser.plugins.stories import png_of
 
 # The palette, and for each dot its place there; a filter byte (none) before each line; compressed as PNG wants it.
 _SHRINK = """async (picture) => {

@@ -10,10 +10,10 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.accessibility import violations
 from tests.browser.browsing import PHONE, Colours, Locale, Pages
-from tests.browser.conftest import open_desk
-from tests.browser.desk import Desk
+from tests.browser.conftest import open_ui
 from tests.browser.phone import Phone
 from tests.browser.playground import Playground
+from tests.browser.ui import PlaygroundUI
 from tests.browser.words import either
 
 MOST_TABS = 80
@@ -23,9 +23,9 @@ in_both = pytest.mark.parametrize(("colours", "locale"), [("light", "en-US"), ("
 
 @in_both
 def test_every_view(pages: Pages, lent: Playground, colours: Colours, locale: Locale) -> None:
-    desk = open_desk(pages, lent, colours=colours, locale=locale)
-    _has_something_to_show(desk.add_user(f"axe-{colours}"))
-    found = {view: violations(desk.page) for view in views(desk)}
+    ui = open_ui(pages, lent, colours=colours, locale=locale)
+    _has_something_to_show(ui.add_user(f"axe-{colours}"))
+    found = {view: violations(ui.page) for view in views(ui)}
     assert len(found) == 8
     assert not {view: lines for view, lines in found.items() if lines}
 
@@ -39,45 +39,45 @@ def _has_something_to_show(phone: Phone) -> None:
     phone.sees_picture()
 
 
-def views(desk: Desk) -> Iterator[str]:
+def views(ui: PlaygroundUI) -> Iterator[str]:
     """Opens one view after the other; its name."""
     yield "timeline"
-    details = desk.timeline.opens_row("push", "picture")
+    details = ui.timeline.opens_row("push", "picture")
     yield "details"
     details.closes()
-    desk.opens_lanes().get_by_role("img").wait_for()
+    ui.opens_lanes().get_by_role("img").wait_for()
     yield "lanes"
-    expect(desk.opens_log().get_by_role("log")).to_contain_text("Traceback")
+    expect(ui.opens_log().get_by_role("log")).to_contain_text("Traceback")
     yield "log"
-    desk.opens_tab("Record & replay", "录制与回放")
+    ui.opens_tab("Record & replay", "录制与回放")
     yield "record and replay"
-    desk.opens_tab("Platform", "平台")
-    [phone] = desk.page.get_by_role("article").all()
+    ui.opens_tab("Platform", "平台")
+    [phone] = ui.page.get_by_role("article").all()
     phone.get_by_role("button", name=either("More things to do", "更多操作")).click()
-    yield "deeds"
+    yield "actions"
     phone.get_by_role("button", name=either("Any event", "任意事件")).click()
     expect(phone.get_by_role("form", name=either("Any event", "任意事件"))).to_be_visible()
     yield "a form"
-    desk.opens_help()
+    ui.opens_help()
     yield "help"
 
 
 @in_both
 def test_a_phones_width(pages: Pages, lent: Playground, colours: Colours, locale: Locale) -> None:
-    desk = open_desk(pages, lent, colours=colours, locale=locale, size=PHONE)
-    zoe = desk.add_user(f"narrow-{colours}")
+    ui = open_ui(pages, lent, colours=colours, locale=locale, size=PHONE)
+    zoe = ui.add_user(f"narrow-{colours}")
     zoe.says("link")
     zoe.sees("What is on it")
-    found = {"phone": violations(desk.page)}
-    assert fits(desk.page)
-    goes_to(desk.page, "Timeline", "时间线")
-    desk.timeline.opens_row("reply", "A page", zoe.name)
-    found["timeline"] = violations(desk.page)
-    assert fits(desk.page)
-    goes_to(desk.page, "Knobs", "调控")
-    expect(desk.knobs.region).to_be_visible()
-    found["knobs"] = violations(desk.page)
-    assert fits(desk.page)
+    found = {"phone": violations(ui.page)}
+    assert fits(ui.page)
+    goes_to(ui.page, "Timeline", "时间线")
+    ui.timeline.opens_row("reply", "A page", zoe.name)
+    found["timeline"] = violations(ui.page)
+    assert fits(ui.page)
+    goes_to(ui.page, "Controls", "调控")
+    expect(ui.controls.region).to_be_visible()
+    found["controls"] = violations(ui.page)
+    assert fits(ui.page)
     assert not {view: lines for view, lines in found.items() if lines}
 
 
@@ -105,12 +105,12 @@ def tabs_to(page: Page, goal: Locator, key: str = "Tab") -> None:
     raise AssertionError(f"{MOST_TABS} times {key} do not lead to {goal}")
 
 
-def test_with_tab_and_enter_alone(desk: Desk) -> None:
-    page, keyboard = desk.page, desk.page.keyboard
+def test_with_tab_and_enter_alone(ui: PlaygroundUI) -> None:
+    page, keyboard = ui.page, ui.page.keyboard
     tabs_to(page, page.get_by_role("textbox", name="New user"))
     keyboard.type("tab-amy")
     keyboard.press("Enter")
-    amy = desk.phone("tab-amy")
+    amy = ui.phone("tab-amy")
     expect(amy.field).to_be_focused()
     keyboard.type("no mouse here")
     keyboard.press("Shift+Enter")
@@ -118,43 +118,43 @@ def test_with_tab_and_enter_alone(desk: Desk) -> None:
     keyboard.press("Enter")
     amy.sees("You said: no mouse here\nat all")
 
-    tabs_to(page, desk.timeline.grid)
+    tabs_to(page, ui.timeline.grid)
     keyboard.press("End")
-    expect(desk.timeline.rows.and_(page.locator("[aria-selected=true]"))).to_contain_text("You said: no mouse here")
+    expect(ui.timeline.rows.and_(page.locator("[aria-selected=true]"))).to_contain_text("You said: no mouse here")
     keyboard.press("ArrowUp")
-    selected = desk.timeline.rows.and_(page.locator("[aria-selected=true]"))
+    selected = ui.timeline.rows.and_(page.locator("[aria-selected=true]"))
     expect(selected).to_contain_text("CancelTyping")
     keyboard.press("Enter")
-    desk.details.is_of("typing", "CancelTyping")
-    expect(desk.details.heading).to_be_focused()
+    ui.details.is_of("typing", "CancelTyping")
+    expect(ui.details.heading).to_be_focused()
     keyboard.press("Escape")
-    expect(desk.details.region).to_be_hidden()
-    expect(desk.timeline.grid).to_be_focused()
+    expect(ui.details.region).to_be_hidden()
+    expect(ui.timeline.grid).to_be_focused()
 
-    desk.knobs.region.wait_for()
-    choice = desk.knobs.region.get_by_role("radiogroup", name="Format")
+    ui.controls.region.wait_for()
+    choice = ui.controls.region.get_by_role("radiogroup", name="Format")
     tabs_to(page, choice.get_by_role("radio", name="JSON"))
     keyboard.press("ArrowRight")
     expect(choice.get_by_role("radio", name="XML")).to_be_checked()
     amy.field.focus()
     keyboard.type("in XML")
     keyboard.press("Enter")
-    expect(desk.timeline.shows("push", "in XML", "tab-amy")).to_contain_text("XML")
+    expect(ui.timeline.shows("push", "in XML", "tab-amy")).to_contain_text("XML")
     choice.get_by_role("radio", name="XML").focus()
     keyboard.press("ArrowLeft")
     expect(choice.get_by_role("radio", name="JSON")).to_be_checked()
 
 
-def test_with_single_keys(desk: Desk) -> None:
-    page, keyboard = desk.page, desk.page.keyboard
+def test_with_single_keys(ui: PlaygroundUI) -> None:
+    page, keyboard = ui.page, ui.page.keyboard
     for name in ("key-ben", "key-carl"):
         keyboard.press("n")
         keyboard.type(name)
         keyboard.press("Enter")
-        expect(desk.phone(name).field).to_be_focused()
+        expect(ui.phone(name).field).to_be_focused()
         keyboard.press("Escape")
     keyboard.press("k")
-    ben = desk.phone("key-ben")
+    ben = ui.phone("key-ben")
     keyboard.press("m")
     expect(ben.field).to_be_focused()
     keyboard.type("/jklm?")
@@ -163,11 +163,11 @@ def test_with_single_keys(desk: Desk) -> None:
     keyboard.press("Escape")
 
     keyboard.press("t")
-    expect(desk.timeline.grid).to_be_focused()
+    expect(ui.timeline.grid).to_be_focused()
     keyboard.press("/")
-    expect(desk.timeline.search).to_be_focused()
+    expect(ui.timeline.search).to_be_focused()
     keyboard.type("key-ben")
-    expect(desk.timeline.row("reply", "You said: /jklm?")).to_be_visible()
+    expect(ui.timeline.row("reply", "You said: /jklm?")).to_be_visible()
     keyboard.press("Escape")
     keyboard.press("Escape")
     keyboard.press("l")
@@ -177,7 +177,7 @@ def test_with_single_keys(desk: Desk) -> None:
     expect(page.get_by_role("tab", name="Bot log")).to_be_focused()
     expect(page.get_by_role("tabpanel", name="Bot log")).to_be_visible()
     keyboard.press("b")
-    expect(desk.knobs.region.get_by_role("heading", name="Knobs")).to_be_focused()
+    expect(ui.controls.region.get_by_role("heading", name="Controls")).to_be_focused()
     keyboard.press("?")
     help_dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(help_dialog).to_be_visible()
@@ -189,13 +189,13 @@ def test_with_single_keys(desk: Desk) -> None:
     expect(page.get_by_role("tabpanel", name="Bot log")).to_be_visible()
 
 
-def test_what_a_screen_reader_is_told(desk: Desk) -> None:
+def test_what_a_screen_reader_is_told(ui: PlaygroundUI) -> None:
     """Landmarks and headings to go to, a chat that is read as it grows, gauges that are read when asked only."""
-    page = desk.page
-    dora = desk.add_user("read-dora")
+    page = ui.page
+    dora = ui.add_user("read-dora")
     for role, names in {
-        "region": ("Users", "Phones", "What really happened", "Knobs"),
-        "heading": ("wxbot", "read-dora", "What really happened", "Knobs"),
+        "region": ("Users", "Phones", "What really happened", "Controls"),
+        "heading": ("wxbot", "read-dora", "What really happened", "Controls"),
     }.items():
         for name in names:
             expect(page.get_by_role(role, name=re.compile(f"^{name}")).first).to_be_attached()  # type: ignore[arg-type]
@@ -204,6 +204,6 @@ def test_what_a_screen_reader_is_told(desk: Desk) -> None:
     expect(dora.chat).to_have_attribute("aria-live", "polite")
     dora.says("hello")
     expect(dora.chat).to_contain_text("Bot: You said: hello")
-    expect(desk.timeline.grid).to_have_attribute("aria-rowcount", re.compile(r"^\d+$"))
+    expect(ui.timeline.grid).to_have_attribute("aria-rowcount", re.compile(r"^\d+$"))
     for gauge in ("Window", "Typing", "Replies"):
         expect(dora.gauge(gauge)).to_have_attribute("aria-valuetext", re.compile("."))

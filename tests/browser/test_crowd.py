@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.browsing import Pages
-from tests.browser.desk import Desk
+from tests.browser.ui import PlaygroundUI
 from wxbot.playground.page.playground import Playground
 from wxbot.playground.page.server import PageServer
-from wxbot.playground.world import AccountChoice, Credentials
+from wxbot.playground.session import AccountChoice, Credentials
 from wxbot.testing import FakeWeChat, LeapingClock
 
 USERS = 100
@@ -48,13 +48,13 @@ def crowd(tmp_path: Path) -> Iterator[Playground]:
     playground = Playground(Nobody(), AccountChoice(), Credentials(), tmp_path)
     try:
         playground.start()
-        playground.scene.wechat.hold()
+        playground.view.wechat.hold()
         users = [playground.add_user(f"user {number:03}") for number in range(1, USERS + 1)]
-        agent = playground.scene.wechat.agent("kf1")
+        agent = playground.view.wechat.agent("kf1")
         for user in users:
             agent.takes(user)
         turn = 0
-        while len(playground.scene.book.entries) < ROWS:
+        while len(playground.view.rows.entries) < ROWS:
             user = users[turn % USERS]
             user.says(f"question {turn}")
             agent.says(user, f"answer {turn}")
@@ -66,11 +66,11 @@ def crowd(tmp_path: Path) -> Iterator[Playground]:
 
 def test_ten_thousand_rows(crowd: Playground, pages: Pages) -> None:
     with PageServer(crowd, "127.0.0.1", 0) as server:
-        desk = Desk(pages.open(f"http://127.0.0.1:{server.port}/"))
-        timeline, page = desk.timeline, desk.page
+        ui = PlaygroundUI(pages.open(f"http://127.0.0.1:{server.port}/"))
+        timeline, page = ui.timeline, ui.page
         timeline.says(ROWS, ROWS)
         expect(page.get_by_role("button", name="Open user 100 beside")).to_be_attached()
-        rows = [entry.row["what"] for entry in crowd.scene.book.entries]
+        rows = [entry.row["what"] for entry in crowd.view.rows.entries]
         expect(timeline.rows.last).to_contain_text(rows[-1])
         assert 0 < timeline.rows.count() < MOST_LINES
         assert page.locator("*").count() < MOST_ELEMENTS
@@ -86,21 +86,21 @@ def test_ten_thousand_rows(crowd: Playground, pages: Pages) -> None:
         timeline.grid.press("End")
         expect(timeline.rows.and_(page.locator(f"[aria-rowindex='{ROWS + 1}']"))).to_contain_text(rows[-1])
 
-        phone = desk.shows("user 042")
+        phone = ui.shows("user 042")
         phone.says("is anybody there?")
         timeline.says(ROWS + 1, ROWS + 1)
-        expect(timeline.row("deed", "is anybody there?", "user 042")).to_be_visible()
+        expect(timeline.row("action", "is anybody there?", "user 042")).to_be_visible()
         phone.sees("is anybody there?")
 
         timeline.search.fill("anybody")
         timeline.says(1, ROWS + 1)
         timeline.search.fill("")
         timeline.by_user.select_option("user 007")
-        own = [entry.row for entry in crowd.scene.book.entries if entry.row["user"] == "user 007"]
+        own = [entry.row for entry in crowd.view.rows.entries if entry.row["user"] == "user 007"]
         timeline.says(len(own), ROWS + 1)
         assert timeline.numbers() == [row["n"] for row in own]
         for number in range(50):
-            crowd.scene.wechat.users[6].says(f"more {number}")
+            crowd.view.wechat.users[6].says(f"more {number}")
         timeline.says(len(own) + 50, ROWS + 51)
         page.close()
 
@@ -108,15 +108,15 @@ def test_ten_thousand_rows(crowd: Playground, pages: Pages) -> None:
 def test_a_storm_of_rows(crowd: Playground, pages: Pages) -> None:
     """While rows pour in, the page does what it is asked to, and has them all in the end."""
     with PageServer(crowd, "127.0.0.1", 0) as server:
-        desk = Desk(pages.open(f"http://127.0.0.1:{server.port}/"))
-        desk.timeline.says(ROWS, ROWS)
-        users = crowd.scene.wechat.users
+        ui = PlaygroundUI(pages.open(f"http://127.0.0.1:{server.port}/"))
+        ui.timeline.says(ROWS, ROWS)
+        users = crowd.view.wechat.users
         for number in range(1000):
             users[number % USERS].says(f"storm {number}")
             if number == 500:
-                desk.speaks("中文")
-                desk.shows("user 099")
-        desk.timeline.says(ROWS + 1000, ROWS + 1000)
-        expect(desk.timeline.rows.last).to_contain_text("storm 999")
-        desk.phone("user 099").sees("storm 998", times=1)
-        desk.page.close()
+                ui.speaks("中文")
+                ui.shows("user 099")
+        ui.timeline.says(ROWS + 1000, ROWS + 1000)
+        expect(ui.timeline.rows.last).to_contain_text("storm 999")
+        ui.phone("user 099").sees("storm 998", times=1)
+        ui.page.close()

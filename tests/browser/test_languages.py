@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.browsing import Pages
-from tests.browser.conftest import open_desk
-from tests.browser.desk import Desk
+from tests.browser.conftest import open_ui
 from tests.browser.playground import STATIC, Playground
+from tests.browser.ui import PlaygroundUI
 from tests.browser.words import dictionary
 
 ALIKE = {"fact.errcode", "fault.errcode", "format.json", "format.xml"}
@@ -89,54 +89,54 @@ def test_every_word_that_is_asked_for_is_there() -> None:
 
 
 def test_the_browsers_language_is_the_pages(pages: Pages, lent: Playground) -> None:
-    desk = open_desk(pages, lent, locale="zh-CN")
-    expect(desk.page.locator("html")).to_have_attribute("lang", "zh-CN")
-    expect(desk.page).to_have_title("wxbot · 小程序")
-    ming = desk.add_user("小明")
+    ui = open_ui(pages, lent, locale="zh-CN")
+    expect(ui.page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(ui.page).to_have_title("wxbot · 小程序")
+    ming = ui.add_user("小明")
     ming.says("你好")
     ming.sees("You said: 你好")
-    expect(desk.timeline.shows("push", "你好", "小明")).to_contain_text("加密")
+    expect(ui.timeline.shows("push", "你好", "小明")).to_contain_text("加密")
     expect(ming.gauge("Replies", "可回复")).to_have_attribute("aria-valuetext", "还可回复 4 条")
 
 
-def test_the_switch_is_remembered(desk: Desk) -> None:
-    page = desk.page
-    lucy = desk.add_user("lucy")
+def test_the_switch_is_remembered(ui: PlaygroundUI) -> None:
+    page = ui.page
+    lucy = ui.add_user("lucy")
     lucy.says("hello")
     expect(page.get_by_role("heading", name="What really happened")).to_be_visible()
-    desk.speaks("中文")
+    ui.speaks("中文")
     expect(page.get_by_role("heading", name="实际发生的事")).to_be_visible()
-    expect(desk.phone("lucy").chat).to_have_accessible_name("lucy 的聊天")
+    expect(ui.phone("lucy").chat).to_have_accessible_name("lucy 的聊天")
     expect(lucy.card.get_by_text("客服消息")).to_be_visible()
     lucy.sees("You said: hello")
     page.reload()
-    desk.is_live()
+    ui.is_live()
     expect(page.get_by_role("heading", name="实际发生的事")).to_be_visible()
-    desk.speaks("English")
+    ui.speaks("English")
     expect(page.get_by_role("heading", name="What really happened")).to_be_visible()
     expect(page.get_by_role("button", name="中文")).to_have_attribute("lang", "zh-CN")
 
 
 def test_no_english_is_left_in_chinese(pages: Pages, lent: Playground) -> None:
-    desk = open_desk(pages, lent, locale="zh-CN")
-    anna = desk.add_user("anna")
-    users = [user["name"] for user in lent.server.world()["users"]]
+    ui = open_ui(pages, lent, locale="zh-CN")
+    anna = ui.add_user("anna")
+    users = [user["name"] for user in lent.server.session()["users"]]
     anna.says("slow 0.1")
     anna.sees("That took")
     anna.opens_panel()
-    desk.knobs.opens()
-    assert english_on(desk.page, *users) == []
+    ui.controls.opens()
+    assert english_on(ui.page, *users) == []
     anna.closes_panel()
-    desk.timeline.opens_row("reply", "That took")
-    assert english_on(desk.page, *users, "That took 0.1 s.") == []
-    desk.details.closes()
-    desk.opens_lanes()
-    assert english_on(desk.page, *users) == []
-    desk.opens_log()
-    desk.opens_tab("Record & replay", "录制与回放")
-    assert english_on(desk.page, *users) == []
-    desk.opens_help()
-    assert english_on(desk.page, *users) == []
+    ui.timeline.opens_row("reply", "That took")
+    assert english_on(ui.page, *users, "That took 0.1 s.") == []
+    ui.details.closes()
+    ui.opens_lanes()
+    assert english_on(ui.page, *users) == []
+    ui.opens_log()
+    ui.opens_tab("Record & replay", "录制与回放")
+    assert english_on(ui.page, *users) == []
+    ui.opens_help()
+    assert english_on(ui.page, *users) == []
 
 
 @pytest.mark.parametrize(("address", "language"), [("?lang=zh", "zh-CN"), ("?lang=en", "en")])

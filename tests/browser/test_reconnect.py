@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.browsing import Pages
-from tests.browser.desk import Desk
-from tests.browser.line import Line
+from tests.browser.connection import Line
 from tests.browser.playground import Playground
+from tests.browser.ui import PlaygroundUI
 from tests.browser.words import either
 from tests.servers.processes import Port, wait_until
 
@@ -28,34 +28,34 @@ def line(lent: Playground) -> Iterator[Line]:
 
 
 @pytest.fixture
-def far_desk(pages: Pages, line: Line) -> Desk:
+def far_desk(pages: Pages, line: Line) -> PlaygroundUI:
     """The page at the other end of the line."""
-    desk = Desk(pages.open(line.address))
-    pages.troubles(desk.page).expect(BROKEN)
-    desk.is_live()
-    return desk
+    ui = PlaygroundUI(pages.open(line.address))
+    pages.troubles(ui.page).expect(BROKEN)
+    ui.is_live()
+    return ui
 
 
-def shows_what_there_is(desk: Desk, playground: Playground, user: str) -> None:
+def shows_what_there_is(ui: PlaygroundUI, playground: Playground, user: str) -> None:
     """Every row of the server is on the page, once, and in its place."""
     everything = [row["n"] for row in playground.server.rows()]
     own = [row["n"] for row in playground.server.rows(user)]
-    desk.timeline.says(len(everything), len(everything))
-    assert desk.timeline.numbers() == everything
-    desk.timeline.by_user.select_option(user)
-    desk.timeline.says(len(own), len(everything))
-    assert desk.timeline.numbers() == own
-    desk.timeline.by_user.select_option("")
+    ui.timeline.says(len(everything), len(everything))
+    assert ui.timeline.numbers() == everything
+    ui.timeline.by_user.select_option(user)
+    ui.timeline.says(len(own), len(everything))
+    assert ui.timeline.numbers() == own
+    ui.timeline.by_user.select_option("")
 
 
-def test_nothing_is_lost_or_doubled(far_desk: Desk, line: Line, lent: Playground) -> None:
+def test_nothing_is_lost_or_doubled(far_desk: PlaygroundUI, line: Line, lent: Playground) -> None:
     amy = far_desk.add_user("line-amy")
     amy.says("before")
     amy.sees("You said: before")
 
     line.cut()
     expect(far_desk.status(AGAIN)).to_be_visible()
-    lent.server.post("/users/line-amy/deeds", {"deed": "says", "text": "meanwhile"})
+    lent.server.post("/users/line-amy/actions", {"action": "says", "text": "meanwhile"})
     lent.server.post("/users", {"name": "line-ben"})
     wait_until(
         lambda: any(row["kind"] == "send" for row in lent.server.rows("line-amy")[-1:]), "the bot did not answer"
@@ -75,7 +75,7 @@ def test_nothing_is_lost_or_doubled(far_desk: Desk, line: Line, lent: Playground
     shows_what_there_is(far_desk, lent, "line-amy")
 
 
-def test_it_breaks_again_and_again(far_desk: Desk, line: Line, lent: Playground) -> None:
+def test_it_breaks_again_and_again(far_desk: PlaygroundUI, line: Line, lent: Playground) -> None:
     carl = far_desk.add_user("line-carl")
     for text in ("one", "two", "three"):
         carl.says(text)
@@ -87,7 +87,7 @@ def test_it_breaks_again_and_again(far_desk: Desk, line: Line, lent: Playground)
     shows_what_there_is(far_desk, lent, "line-carl")
 
 
-def test_what_cannot_be_sent_is_said_and_kept(far_desk: Desk, line: Line) -> None:
+def test_what_cannot_be_sent_is_said_and_kept(far_desk: PlaygroundUI, line: Line) -> None:
     dora = far_desk.add_user("line-dora")
     line.cut()
     expect(far_desk.status(AGAIN)).to_be_visible()
@@ -102,48 +102,48 @@ def test_what_cannot_be_sent_is_said_and_kept(far_desk: Desk, line: Line) -> Non
     expect(dora.error).to_be_hidden()
 
 
-def test_a_reload_shows_the_same(desk: Desk, lent: Playground) -> None:
-    emil = desk.add_user("line-emil")
+def test_a_reload_shows_the_same(ui: PlaygroundUI, lent: Playground) -> None:
+    emil = ui.add_user("line-emil")
     for text in ("first", "second"):
         emil.says(text)
         emil.sees(f"You said: {text}")
-    before = desk.timeline.numbers()
-    desk.page.reload()
-    desk.is_live()
-    emil = desk.shows("line-emil")
+    before = ui.timeline.numbers()
+    ui.page.reload()
+    ui.is_live()
+    emil = ui.shows("line-emil")
     emil.sees("You said: second", times=1)
     emil.has_seen("You said: first", "You said: second")
-    shows_what_there_is(desk, lent, "line-emil")
-    assert desk.timeline.numbers()[: len(before)] == before
+    shows_what_there_is(ui, lent, "line-emil")
+    assert ui.timeline.numbers()[: len(before)] == before
 
 
-def test_two_pages_show_the_same(desk: Desk, pages: Pages, lent: Playground) -> None:
-    other = Desk(pages.open(lent.address))
+def test_two_pages_show_the_same(ui: PlaygroundUI, pages: Pages, lent: Playground) -> None:
+    other = PlaygroundUI(pages.open(lent.address))
     other.is_live()
-    fay = desk.add_user("line-fay")
+    fay = ui.add_user("line-fay")
     fay.says("to both")
     other.shows("line-fay").sees("You said: to both")
     fay.sees("You said: to both")
-    assert desk.timeline.numbers() == other.timeline.numbers()
+    assert ui.timeline.numbers() == other.timeline.numbers()
 
 
 def test_the_playground_is_started_anew(pages: Pages, tmp_path: Path) -> None:
-    """Its first world is another first world: nothing of the old one is left on the page."""
+    """Its first session is another first session: nothing of the old one is left on the page."""
     port = str(Port())
     with Playground(tmp_path / "first", words=("--port", port)) as playground:
-        desk = Desk(pages.open(playground.address))
-        pages.troubles(desk.page).expect(BROKEN)
-        desk.is_live()
-        gail = desk.add_user("gail")
-        gail.says("of the old world")
-        gail.sees("You said: of the old world")
-    expect(desk.status(AGAIN)).to_be_visible()
+        ui = PlaygroundUI(pages.open(playground.address))
+        pages.troubles(ui.page).expect(BROKEN)
+        ui.is_live()
+        gail = ui.add_user("gail")
+        gail.says("of the old session")
+        gail.sees("You said: of the old session")
+    expect(ui.status(AGAIN)).to_be_visible()
     with Playground(tmp_path / "second", words=("--port", port)) as playground:
-        desk.is_live()
+        ui.is_live()
         expect(gail.card).to_be_hidden()
-        desk.timeline.says(0, 0)
-        hugo = desk.add_user("hugo")
+        ui.timeline.says(0, 0)
+        hugo = ui.add_user("hugo")
         hugo.says("of the new one")
         hugo.sees("You said: of the new one")
-        shows_what_there_is(desk, playground, "hugo")
-        desk.page.close()
+        shows_what_there_is(ui, playground, "hugo")
+        ui.page.close()

@@ -13,11 +13,11 @@ from playwright.sync_api import expect
 
 from tests.browser.asking import Server
 from tests.browser.browsing import PHONE, Pages
-from tests.browser.conftest import StartPlayground, open_desk
-from tests.browser.desk import Desk
+from tests.browser.conftest import StartPlayground, open_ui
 from tests.browser.playground import ROOT
 from tests.browser.scene.shop import FOUND
 from tests.browser.small import shrunk
+from tests.browser.ui import PlaygroundUI
 
 IMAGES = ROOT / "docs" / "images"
 WANTED = "WXBOT_SCREENSHOTS"
@@ -39,12 +39,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("chinese_fonts")
 def test_the_pictures(pages: Pages, start_playground: StartPlayground, folder: Path) -> None:
     playground = start_playground(plugins=(SHOP,))
-    light = open_desk(pages, playground)
+    light = open_ui(pages, playground)
     _talk(light, playground.server)
-    dark = open_desk(pages, playground, colours="dark")
-    chinese = open_desk(pages, playground, locale="zh-CN")
-    lanes = open_desk(pages, playground)
-    narrow = open_desk(pages, playground, size=PHONE)
+    dark = open_ui(pages, playground, colours="dark")
+    chinese = open_ui(pages, playground, locale="zh-CN")
+    lanes = open_ui(pages, playground)
+    narrow = open_ui(pages, playground, size=PHONE)
     dark.shows("Lily")
     chinese.shows("小明")
     narrow.shows("Amy")
@@ -76,25 +76,25 @@ def test_the_pictures(pages: Pages, start_playground: StartPlayground, folder: P
         (folder / f"playground-{name}.png").write_bytes(picture)
 
 
-def _talk(desk: Desk, server: Server) -> None:
+def _talk(ui: PlaygroundUI, server: Server) -> None:
     """Something has happened to everybody before."""
-    ming = desk.add_user("小明")
+    ming = ui.add_user("小明")
     ming.says("你好")
     ming.sees("您好！")
     ming.says("可以退货吗？")
     ming.sees("30 天内")
     ming.says("我的订单")
     ming.sees("您的订单")
-    ben = desk.add_user("Ben")
+    ben = ui.add_user("Ben")
     ben.says("Do you have the green one?")
     ben.sees_picture()
-    lily = desk.add_user("Lily")
+    lily = ui.add_user("Lily")
     lily.says("hello")
     lily.sees("Hello!")
     server.post("/faults", {"endpoint": "send", "kind": "fail"})
     lily.says("Can I return a mug?")
     lily.sees("within 30 days")
-    amy = desk.add_user("Amy")
+    amy = ui.add_user("Amy")
     amy.does("Enter session", fields={"session_from": "pages/tea"})
     amy.sees("Welcome to the tea shop.")
     amy.says("hello")
@@ -103,10 +103,10 @@ def _talk(desk: Desk, server: Server) -> None:
     amy.sees("Your orders")
 
 
-def _picture(desk: Desk, name: str) -> bytes:
+def _picture(ui: PlaygroundUI, name: str) -> bytes:
     """The page while the bot types to this user."""
-    phone = desk.phone(name)
+    phone = ui.phone(name)
     expect(phone.typing).to_be_visible()
-    picture = desk.page.screenshot()
+    picture = ui.page.screenshot()
     assert phone.typing.is_visible(), "the picture was taken too late"
     return picture

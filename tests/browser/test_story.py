@@ -7,13 +7,13 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.browsing import Pages
-from tests.browser.desk import Desk
 from tests.browser.playground import Playground
-from tests.browser.plugins.desk import png
+from tests.browser.plugins.stories import png
+from tests.browser.ui import PlaygroundUI
 
 
-def test_two_users_side_by_side(desk: Desk) -> None:
-    amy, ben = desk.add_users("amy", "ben")
+def test_two_users_side_by_side(ui: PlaygroundUI) -> None:
+    amy, ben = ui.add_users("amy", "ben")
     amy.does("Enter session", fields={"session_from": "pages/help"})
     amy.sees("entered the session")
     amy.says("good morning")
@@ -26,34 +26,34 @@ def test_two_users_side_by_side(desk: Desk) -> None:
     expect(amy.gauge("Window")).to_have_attribute("aria-valuetext", re.compile(r"^(30|2\d) seconds$"))
     expect(ben.gauge("Replies")).to_have_attribute("aria-valuetext", "4 replies left")
 
-    desk.timeline.shows("deed", "good morning", "amy")
-    desk.timeline.shows("push", "good morning", "amy")
-    expect(desk.timeline.shows("push", "早上好", "ben")).to_contain_text("encrypted")
-    expect(desk.timeline.shows("reply", "You said: 早上好", "ben")).to_contain_text("ok")
-    expect(desk.timeline.row("typing", "CancelTyping", "ben")).to_have_count(1)
+    ui.timeline.shows("action", "good morning", "amy")
+    ui.timeline.shows("push", "good morning", "amy")
+    expect(ui.timeline.shows("push", "早上好", "ben")).to_contain_text("encrypted")
+    expect(ui.timeline.shows("reply", "You said: 早上好", "ben")).to_contain_text("ok")
+    expect(ui.timeline.row("typing", "CancelTyping", "ben")).to_have_count(1)
 
     amy.card.get_by_role("button", name="Close the phone of amy").click()
     expect(amy.card).to_be_hidden()
     expect(ben.card).to_be_visible()
     ben.says("still here")
     ben.sees("You said: still here")
-    assert desk.shows("amy").card.is_visible()
+    assert ui.shows("amy").card.is_visible()
 
 
-def test_what_somebody_missed_is_counted(desk: Desk, lent: Playground) -> None:
+def test_what_somebody_missed_is_counted(ui: PlaygroundUI, lent: Playground) -> None:
     """Their phone is not open: the list of users says that something has come."""
-    away = desk.add_user("away")
+    away = ui.add_user("away")
     away.says("wait for nobody")
-    desk.add_user("near")
+    ui.add_user("near")
     expect(away.card).to_be_hidden()
     lent.lets_answer("nobody")
-    expect(desk.person("away")).to_have_accessible_description(re.compile("^1 unread, "))
-    desk.shows("away").sees("There is nobody.")
-    expect(desk.person("away")).not_to_have_accessible_description(re.compile("unread"))
+    expect(ui.person("away")).to_have_accessible_description(re.compile("^1 unread, "))
+    ui.shows("away").sees("There is nobody.")
+    expect(ui.person("away")).not_to_have_accessible_description(re.compile("unread"))
 
 
-def test_what_is_sent_and_answered_is_drawn(desk: Desk) -> None:
-    carl = desk.add_user("carl")
+def test_what_is_sent_and_answered_is_drawn(ui: PlaygroundUI) -> None:
+    carl = ui.add_user("carl")
     carl.does("Mini-program card", fields={"Title": "Order 7", "Page path": "pages/order?id=7"})
     expect(carl.chat).to_contain_text("Order 7")
     expect(carl.chat).to_contain_text("pages/order?id=7")
@@ -75,32 +75,32 @@ def test_what_is_sent_and_answered_is_drawn(desk: Desk) -> None:
     expect(link).to_have_attribute("target", "_blank")
 
 
-def test_words_with_links_and_words_like_markup(desk: Desk) -> None:
-    dora = desk.add_user("dora")
+def test_words_with_links_and_words_like_markup(ui: PlaygroundUI) -> None:
+    dora = ui.add_user("dora")
     dora.says("words")
     expect(dora.chat.get_by_role("link", name="this")).to_have_attribute("href", "https://example.com/")
     dora.sees("<img src=x> <b>not bold</b>")
     expect(dora.chat.get_by_role("img")).to_have_count(0)
 
 
-def test_pictures_that_are_none_are_refused(desk: Desk, pages: Pages) -> None:
+def test_pictures_that_are_none_are_refused(ui: PlaygroundUI, pages: Pages) -> None:
     """By the page, where the file says so itself, and by the server, where only its content does."""
-    pages.troubles(desk.page).expect("400 .*/users/emil/pictures")
-    emil = desk.add_user("emil")
+    pages.troubles(ui.page).expect("400 .*/users/emil/images")
+    emil = ui.add_user("emil")
     emil.sends_picture(b"PK", "archive.zip", "application/zip")
     expect(emil.error).to_contain_text("archive.zip is not a JPEG, PNG or GIF.")
     emil.sends_picture(b"PK", "archive.png")
     expect(emil.error).to_contain_text("send a JPEG, PNG or GIF file")
     emil.error.get_by_role("button", name="Dismiss").click()
     expect(emil.error).to_be_hidden()
-    expect(desk.timeline.row("deed", user="emil")).to_have_count(0)
+    expect(ui.timeline.row("action", user="emil")).to_have_count(0)
 
 
-def test_an_official_account(desk: Desk) -> None:
-    desk.knobs.changes_account("Official Account")
-    expect(desk.page.get_by_text("Nobody is here yet")).to_be_visible()
-    desk.is_live()
-    fay = desk.add_user("fay")
+def test_an_official_account(ui: PlaygroundUI) -> None:
+    ui.controls.changes_account("Official Account")
+    expect(ui.page.get_by_text("Nobody is here yet")).to_be_visible()
+    ui.is_live()
+    fay = ui.add_user("fay")
     expect(fay.card.get_by_text("does not follow").or_(fay.card.get_by_text("follows")).first).to_be_visible()
     fay.does("Follow", fields={"Scene of the QR code": ""})
     fay.sees("followed")
@@ -121,18 +121,18 @@ def test_an_official_account(desk: Desk) -> None:
     fay.does("Unfollow")
     fay.sees("unfollowed")
     expect(fay.card.get_by_text("no longer follows")).to_be_visible()
-    expect(desk.timeline.shows("push", "unsubscribe", "fay")).to_contain_text("XML")
+    expect(ui.timeline.shows("push", "unsubscribe", "fay")).to_contain_text("XML")
 
 
-def test_a_row_opens_to_all_that_went_over_the_wire(desk: Desk, lent: Playground) -> None:
-    gail = desk.add_user("gail")
+def test_a_row_opens_to_all_that_went_over_the_wire(ui: PlaygroundUI, lent: Playground) -> None:
+    gail = ui.add_user("gail")
     gail.says("a letter")
     gail.sees("You said: a letter")
     secrets = lent.secrets()
     assert len(secrets) == 3
-    desk.timeline.by_user.select_option("gail")
+    ui.timeline.by_user.select_option("gail")
 
-    push = desk.timeline.opens_row("push", "a letter")
+    push = ui.timeline.opens_row("push", "a letter")
     expect(push.heading).to_be_focused()
     request = push.part("Request: WeChat to the bot")
     expect(request).to_contain_text("POST /wechat?")
@@ -143,38 +143,38 @@ def test_a_row_opens_to_all_that_went_over_the_wire(desk: Desk, lent: Playground
     expect(push.region.get_by_role("table", name="The message, field by field")).to_contain_text("MsgId")
     _has_none(push.region.inner_text(), secrets)
 
-    reply = desk.timeline.opens_row("reply", "You said: a letter")
+    reply = ui.timeline.opens_row("reply", "You said: a letter")
     expect(reply.part("Request: the bot to WeChat")).to_contain_text(
         "POST /cgi-bin/message/custom/send?access_token=•••"
     )
     expect(reply.part("Answer: WeChat to the bot")).to_contain_text('"errcode"')
     _has_none(reply.region.inner_text(), secrets)
 
-    desk.timeline.by_user.select_option("")
-    desk.timeline.search.fill("stable_token")
-    token = desk.timeline.opens_row("token", "stable_token")
+    ui.timeline.by_user.select_option("")
+    ui.timeline.search.fill("stable_token")
+    token = ui.timeline.opens_row("token", "stable_token")
     expect(token.part("Answer: WeChat to the bot")).to_contain_text("•••")
     _has_none(token.region.inner_text(), secrets)
     token.closes()
-    expect(desk.timeline.grid).to_be_focused()
+    expect(ui.timeline.grid).to_be_focused()
 
 
 def _has_none(text: str, secrets: set[str]) -> None:
     assert not [secret for secret in secrets if secret in text]
 
 
-def test_filters_and_search(desk: Desk, lent: Playground) -> None:
-    hugo = desk.add_user("hugo")
+def test_filters_and_search(ui: PlaygroundUI, lent: Playground) -> None:
+    hugo = ui.add_user("hugo")
     hugo.says("first")
     hugo.sees("You said: first")
     hugo.says("second")
     hugo.sees("You said: second")
-    timeline = desk.timeline
+    timeline = ui.timeline
     everything, own = len(lent.server.rows()), lent.server.rows("hugo")
     timeline.says(everything, everything)
     timeline.by_user.select_option("hugo")
     timeline.says(len(own), everything)
-    for name, kinds in {"Deeds": {"user"}, "Typing": {"typing"}, "Replies": {"send"}}.items():
+    for name, kinds in {"Actions": {"user"}, "Typing": {"typing"}, "Replies": {"send"}}.items():
         timeline.toggle(name, "").click()
         expect(timeline.toggle(name, "")).to_have_attribute("aria-pressed", "false")
         own = [row for row in own if row["kind"] not in kinds]
@@ -184,28 +184,28 @@ def test_filters_and_search(desk: Desk, lent: Playground) -> None:
     timeline.says(1, everything)
     timeline.shows("push", "second", "hugo")
     timeline.toggle("Only problems", "").click()
-    expect(desk.page.get_by_text("No row matches the filter.")).to_be_visible()
+    expect(ui.page.get_by_text("No row matches the filter.")).to_be_visible()
 
 
-def test_lanes(desk: Desk) -> None:
-    iris = desk.add_user("iris")
+def test_lanes(ui: PlaygroundUI) -> None:
+    iris = ui.add_user("iris")
     iris.says("slow 1")
     iris.sees("That took 1 s.")
-    lanes = desk.opens_lanes()
+    lanes = ui.opens_lanes()
     drawing = lanes.get_by_role("img", name=re.compile("^Lanes of iris"))
     expect(drawing).to_have_accessible_name(re.compile(r"Typing shown: 1.*Messages: 1, Refused: 0$"))
     lanes.get_by_text("The same as a table").click()
     table = lanes.get_by_role("table")
     for lane, text in {"User": "slow 1", "Typing shown": "Typing", "Messages": "That took 1 s."}.items():
-        row = table.get_by_role("row").filter(has=desk.page.get_by_role("rowheader", name=lane, exact=True))
+        row = table.get_by_role("row").filter(has=ui.page.get_by_role("rowheader", name=lane, exact=True))
         expect(row).to_contain_text(text)
     table.get_by_role("button", name=re.compile("^Open row")).last.click()
-    expect(desk.details.heading).to_be_visible()
+    expect(ui.details.heading).to_be_visible()
 
 
-def test_the_bots_log_shows_why_it_failed(desk: Desk) -> None:
-    jack = desk.add_user("jack")
+def test_the_bots_log_shows_why_it_failed(ui: PlaygroundUI) -> None:
+    jack = ui.add_user("jack")
     jack.says("crash")
-    log = desk.opens_log().get_by_role("log", name="Bot log")
+    log = ui.opens_log().get_by_role("log", name="Bot log")
     expect(log).to_contain_text("Traceback (most recent call last)")
     expect(log).to_contain_text("RuntimeError: this plugin is broken on purpose")

@@ -8,17 +8,17 @@ import pytest
 from playwright.sync_api import Download, expect
 
 from tests.browser.browsing import Pages
-from tests.browser.conftest import open_desk
-from tests.browser.desk import PATIENT, Desk
+from tests.browser.conftest import open_ui
 from tests.browser.playground import Playground
+from tests.browser.ui import PATIENT, PlaygroundUI
 
 
 @pytest.fixture
-def new_desk(pages: Pages, lent: Playground) -> Desk:
-    """The page of a world in which nothing has happened: what is saved tells of everything that has."""
-    if lent.server.world()["users"]:
+def new_desk(pages: Pages, lent: Playground) -> PlaygroundUI:
+    """The page of a session in which nothing has happened: what is saved tells of everything that has."""
+    if lent.server.session()["users"]:
         lent.server.post("/account", {"kind": "miniprogram"})
-    return open_desk(pages, lent)
+    return open_ui(pages, lent)
 
 
 def text_of(download: Download, folder: Path) -> str:
@@ -27,28 +27,28 @@ def text_of(download: Download, folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_a_conversation_is_played_again(new_desk: Desk, tmp_path: Path) -> None:
-    desk = new_desk
-    amy = desk.add_user("played-amy")
+def test_a_conversation_is_played_again(new_desk: PlaygroundUI, tmp_path: Path) -> None:
+    ui = new_desk
+    amy = ui.add_user("played-amy")
     amy.says("good morning")
     amy.sees("You said: good morning")
     amy.says("parts 2")
     amy.sees("Part 2")
-    saved = desk.saves("Save transcript", "保存记录")
-    expect(desk.page.get_by_role("status").filter(has_text=f"Saved as {saved.suggested_filename}.")).to_be_visible()
+    saved = ui.saves("Save transcript", "保存记录")
+    expect(ui.page.get_by_role("status").filter(has_text=f"Saved as {saved.suggested_filename}.")).to_be_visible()
     assert saved.suggested_filename == "conversation.yaml"
     transcript = text_of(saved, tmp_path)
     assert "played-amy says: good morning" in transcript
 
-    place = desk.plays("again.yaml", transcript)
+    place = ui.plays("again.yaml", transcript)
     expect(place.get_by_text("again.yaml")).to_be_visible()
     expect(place.get_by_role("status")).to_contain_text("Passed: all ", timeout=PATIENT)
     expect(place.get_by_role("list", name="Problems")).to_be_hidden()
-    amy = desk.shows("played-amy")
+    amy = ui.shows("played-amy")
     amy.sees("Part 2", times=1)
     amy.has_seen("good morning", "You said: good morning", "parts 2", "Part 1", "Part 2")
 
-    place = desk.plays("other.yaml", transcript.replace("You said: good morning", "You said: good evening"))
+    place = ui.plays("other.yaml", transcript.replace("You said: good morning", "You said: good evening"))
     expect(place.get_by_role("status")).to_contain_text("The bot answered otherwise.", timeout=PATIENT)
     problems = place.get_by_role("list", name="Problems")
     expect(problems).to_contain_text("good evening")
@@ -56,19 +56,19 @@ def test_a_conversation_is_played_again(new_desk: Desk, tmp_path: Path) -> None:
     expect(place.get_by_text("other.yaml").first).to_be_visible()
 
 
-def test_a_transcript_that_is_none(desk: Desk, pages: Pages) -> None:
-    pages.troubles(desk.page).expect("422 .*/play")
-    place = desk.plays("bad.yaml", "wxbot-transcript: 1\nsteps:\n- amy says: hello\n- amy does what: she likes\n")
+def test_a_transcript_that_is_none(ui: PlaygroundUI, pages: Pages) -> None:
+    pages.troubles(ui.page).expect("422 .*/play")
+    place = ui.plays("bad.yaml", "wxbot-transcript: 1\nsteps:\n- amy says: hello\n- amy does what: she likes\n")
     alert = place.get_by_role("alert")
     expect(alert).to_contain_text("bad.yaml, line 4: ")
-    place = desk.plays("list.yaml", "- [\n")
+    place = ui.plays("list.yaml", "- [\n")
     expect(alert).to_have_count(1)
     expect(alert).to_contain_text("list.yaml, line ")
     alert.get_by_role("button", name="Dismiss").click()
     expect(alert).to_be_hidden()
 
 
-def test_a_conversation_becomes_a_test(new_desk: Desk, tmp_path: Path) -> None:
+def test_a_conversation_becomes_a_test(new_desk: PlaygroundUI, tmp_path: Path) -> None:
     ben = new_desk.add_user("exported-ben")
     ben.says("hello")
     ben.sees("You said: hello")

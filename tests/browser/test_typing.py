@@ -6,9 +6,9 @@ from typing import Any
 
 from playwright.sync_api import expect
 
-from tests.browser.desk import Desk
 from tests.browser.phone import Phone
 from tests.browser.playground import Playground
+from tests.browser.ui import PlaygroundUI
 from tests.browser.words import TYPING
 
 # Notes the seconds for which a title says that the bot is typing, and what the chat held when it ceased to.
@@ -47,22 +47,20 @@ def spells(phone: Phone) -> list[dict[str, Any]]:
 def is_watched_typing(phone: Phone, seconds: float) -> None:
     """Wait until the title has said it for so long without a break."""
     card = phone.card.element_handle()
-    desk = phone.card.page
-    desk.wait_for_function("([card, seconds]) => card.typingSeconds > seconds", arg=[card, seconds])
+    ui = phone.card.page
+    ui.wait_for_function("([card, seconds]) => card.typingSeconds > seconds", arg=[card, seconds])
 
 
-def test_an_answer_that_takes_seconds(desk: Desk, lent: Playground) -> None:
-    amy, ben = desk.add_users("typing-amy", "typing-ben")
+def test_an_answer_that_takes_seconds(ui: PlaygroundUI, lent: Playground) -> None:
+    amy, ben = ui.add_users("typing-amy", "typing-ben")
     for phone in (amy, ben):
         watch(phone)
     amy.says("wait for typing-answer")
     expect(amy.typing).to_be_visible()
     expect(amy.gauge("Typing")).not_to_have_attribute("aria-valuetext", "none")
-    expect(desk.person("typing-amy")).to_have_accessible_description(
-        "is shown typing, 30 s window open, 5 replies left"
-    )
-    desk.timeline.shows("typing", "Typing", "typing-amy")
-    desk.timeline.shows("push", "wait for typing-answer", "typing-amy")
+    expect(ui.person("typing-amy")).to_have_accessible_description("is shown typing, 30 s window open, 5 replies left")
+    ui.timeline.shows("typing", "Typing", "typing-amy")
+    ui.timeline.shows("push", "wait for typing-answer", "typing-amy")
     is_watched_typing(amy, ENOUGH)
     assert not amy.chat.get_by_text("There is").is_visible()
     expect(ben.typing).to_be_hidden()
@@ -87,13 +85,13 @@ def test_an_answer_that_takes_seconds(desk: Desk, lent: Playground) -> None:
     assert len(spells(amy)) == len(shown)
 
 
-def test_the_indicator_ends_by_itself(desk: Desk, lent: Playground) -> None:
+def test_the_indicator_ends_by_itself(ui: PlaygroundUI, lent: Playground) -> None:
     """After 15 s by the platform's clock; the bot may not show it anew when the window is shut."""
-    carl = desk.add_user("typing-carl")
+    carl = ui.add_user("typing-carl")
     watch(carl)
     carl.says("wait for typing-end")
     expect(carl.typing).to_be_visible()
-    desk.knobs.turns_clock("To 31 s")
+    ui.controls.turns_clock("To 31 s")
     expect(carl.typing).to_be_hidden()
     expect(carl.gauge("Window")).to_have_attribute("aria-valuetext", "none")
     assert not carl.chat.get_by_text("There is").is_visible()
@@ -104,14 +102,14 @@ def test_the_indicator_ends_by_itself(desk: Desk, lent: Playground) -> None:
     assert all(row["errcode"] in (0, None) for row in lent.server.rows("typing-carl"))
 
 
-def test_what_another_phone_shows_is_not_touched_by_a_change_of_phones(desk: Desk, lent: Playground) -> None:
+def test_what_another_phone_shows_is_not_touched_by_a_change_of_phones(ui: PlaygroundUI, lent: Playground) -> None:
     """Whoever looks at a phone while the bot types sees it, and the list of users says so of all."""
-    dora = desk.add_user("typing-dora")
+    dora = ui.add_user("typing-dora")
     dora.says("wait for typing-change")
     expect(dora.typing).to_be_visible()
-    emil = desk.add_user("typing-emil")
+    emil = ui.add_user("typing-emil")
     expect(emil.typing).to_be_hidden()
-    dora = desk.shows("typing-dora")
+    dora = ui.shows("typing-dora")
     expect(dora.typing).to_be_visible()
     lent.lets_answer("typing-change")
     dora.sees("There is typing-change.")

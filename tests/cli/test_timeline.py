@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wxbot.playground.demo import SCENES
+from wxbot.playground.demo import SCENARIOS
 from wxbot.playground.replay.timeline import line
 from wxbot.testing import Record
 
@@ -30,5 +30,5 @@ def test_long_texts_are_cut_by_columns_and_not_by_characters() -> None:
 
 
 def test_the_demo_has_a_scene_for_every_user_and_tells_them_apart() -> None:
-    assert len({scene.user for scene in SCENES}) == len(SCENES)
-    assert {scene.account for scene in SCENES} == {"mini", "official"}
+    assert len({scenario.user for scenario in SCENARIOS}) == len(SCENARIOS)
+    assert {scenario.account for scenario in SCENARIOS} == {"mini", "official"}

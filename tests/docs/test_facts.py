@@ -13,10 +13,10 @@ from wxbot.model import messages
 from wxbot.model.accounts import AccountKind, kinds, table
 from wxbot.model.quota import ALLOWANCES, Allowance, parse_allowances
 from wxbot.model.replies import KINDS
-from wxbot.playground.demo import SCENES
+from wxbot.playground.demo import SCENARIOS
 from wxbot.server.web import SEND_PATH
 from wxbot.settings.schema import Settings
-from wxbot.wechat.api.token_call import _REASONS
+from wxbot.wechat.api.token_call import EXPLANATIONS
 
 WECHAT = ROOT / "docs" / "wechat.md"
 DEPLOYMENT = ROOT / "docs" / "deployment.md"
@@ -36,7 +36,7 @@ def test_errcodes() -> None:
 
 def test_errcodes_of_the_token_calls() -> None:
     told = [row[0] for row in rows(WECHAT) if len(row) == 3 and re.fullmatch(r"[\d, ]+", row[0])]
-    assert sorted(int(code) for cell in told for code in cell.split(",")) == sorted(_REASONS)
+    assert sorted(int(code) for cell in told for code in cell.split(",")) == sorted(EXPLANATIONS)
 
 
 def test_what_each_account_can_do_is_the_table_of_the_code() -> None:
@@ -128,8 +128,8 @@ def test_the_demo_in_the_readme_is_the_demo() -> None:
     (timeline, *_) = blocks(ROOT / "README.md", "text")
     users = dict(re.findall(r"(?m)^  ok  (\w+) +(.+)$", timeline.code))
     assert users
-    assert users.items() <= {scene.user: scene.about for scene in SCENES}.items()
-    assert f"exactly what its rules demand: {len(SCENES)} scenes in" in timeline.code
+    assert users.items() <= {scenario.user: scenario.about for scenario in SCENARIOS}.items()
+    assert f"PASS: {len(SCENARIOS)} scenarios in" in timeline.code
 
 
 def test_the_first_screen_of_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""What docs/playground.md says of options, steps, keys and knobs is what there is, and its transcript works."""
+"""What docs/playground.md says of options, steps, keys and controls is what there is, and its transcript works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.docs.documents import ROOT, Block, blocks, code_words, name_of, prose
 from wxbot.cli.main import main
 from wxbot.playground import transcript as t
 from wxbot.playground.replay.export import as_pytest
-from wxbot.playground.transcript.grammar import ORDERS, TOP, VERBS
+from wxbot.playground.transcript.grammar import CONTROLS, TOP, VERBS
 from wxbot.testing.faults import Endpoint
 
 ENGLISH = ROOT / "docs" / "playground.md"
@@ -37,7 +37,7 @@ def test_the_options_are_those_of_the_command(document: Path) -> None:
 
 @both
 def test_the_steps_are_those_there_are(document: Path) -> None:
-    forms = {**{f"NAME {verb}": form for verb, form in VERBS.items()}, **ORDERS}
+    forms = {**{f"NAME {verb}": form for verb, form in VERBS.items()}, **CONTROLS}
     told = {}
     for row in rows(document):
         head = re.match(r"`([A-Za-z ]+):?[^`]*`", row[0])
@@ -76,8 +76,8 @@ def test_the_keys_are_those_of_the_page(document: Path) -> None:
 
 
 @both
-def test_the_knobs_are_those_of_the_page(document: Path) -> None:
-    words = dict(re.findall(r'(?m)^  "(knob\.[\w.]+)": (\[.*\]),$', read(STATIC / "words.js")))
+def test_the_controls_are_those_of_the_page(document: Path) -> None:
+    words = dict(re.findall(r'(?m)^  "(control\.[\w.]+)": (\[.*\]),$', read(STATIC / "words.js")))
     names = [re.findall(r'"([^"]+)"', words[key])[LANGUAGES[document]] for key in words if f"{key}.why" in words]
     assert len(names) > 10
     told = [row[0] for row in rows(document)]

@@ -15,7 +15,7 @@ from wxbot import Context, Plugin
 from wxbot.playground.bot_process import BotDidNotStart
 from wxbot.playground.page.playground import Playground
 from wxbot.playground.page.server import PageServer
-from wxbot.playground.world import AccountChoice, Credentials
+from wxbot.playground.session import AccountChoice, Credentials
 from wxbot.server.assembly import make_bot
 from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
 
@@ -42,7 +42,7 @@ LEASE_SECONDS = 15
 
 
 class NearBot:
-    """A PlayedBot in this process. ``starts``: how often it did; ``fails``: how often it will not, from now on."""
+    """A BotUnderTest in this process. ``starts``: how often it did; ``fails``: how often it will not, from now on."""
 
     target = ""
     plugins = "near"
@@ -121,7 +121,7 @@ class Event(NamedTuple):
 
 
 class EventStream:
-    """An open page: what it is told. ``rows`` and ``users``: those of the world it is in, as far as it was told.
+    """An open page: what it is told. ``rows`` and ``users``: those of the session it is in, as far as it was told.
 
     ``last_event_id``: as a browser keeps it.
     """
@@ -158,11 +158,11 @@ class EventStream:
         assert self._silences <= _SILENCES, "what should come did not"
         event = Event(fields["event"], json.loads(fields["data"]), fields.get("id", ""))
         self.last_event_id = event.id or self.last_event_id
-        if event.name == "world":
+        if event.name == "session":
             self.rows, self.users = [], {}
         elif event.name == "rows":
             self.rows += event.data["rows"]
-        if event.name in ("world", "rows", "users"):
+        if event.name in ("session", "rows", "users"):
             self.users |= {user["name"]: user for user in event.data["users"]}
         return event
 
@@ -193,7 +193,7 @@ class EventStream:
             self.until("rows")
 
 
-class Desk:
+class PageClient:
     """Somebody at the page of a playground."""
 
     def __init__(self, playground: Playground, server: PageServer, bot: NearBot) -> None:
@@ -204,8 +204,8 @@ class Desk:
 
     @property
     def wechat(self) -> FakeWeChat:
-        """The platform of the world there is now."""
-        return self.playground.scene.wechat
+        """The platform of the session there is now."""
+        return self.playground.view.wechat
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -239,9 +239,9 @@ class Desk:
         self.done("/users", {"name": name})
         return self.wechat.user(name)
 
-    def lets(self, user: User, deed: str, **details: object) -> None:
+    def lets(self, user: User, action: str, **details: object) -> None:
         """A user does something."""
-        self.done(f"/users/{quote(user.name, safe='')}/deeds", {"deed": deed, **details})
+        self.done(f"/users/{quote(user.name, safe='')}/actions", {"action": action, **details})
 
     def opens(self, last_event_id: str = "") -> EventStream:
         """Open the page."""
@@ -257,7 +257,7 @@ class Desk:
     def plays(self, transcript: str, name: str = "story.yaml") -> Any:
         """Play a transcript to its end: the last ``play`` that the page is told."""
         with self.opens() as stream:
-            stream.next()  # the world there was before
+            stream.next()  # the session there was before
             answer = self.post(f"/play?name={name}", transcript.encode(), "application/yaml")
             assert answer.status == 202, answer
             return next_verdict(stream)
@@ -269,18 +269,18 @@ def next_verdict(stream: EventStream) -> Any:
 
 
 def progress(stream: EventStream, matches: Callable[[Any], bool]) -> Any:
-    """How far the transcript that plays has come, once that matches: a new world tells it as well."""
+    """How far the transcript that plays has come, once that matches: a new session tells it as well."""
     while True:
         event = stream.next()
-        told = event.data["play"] if event.name == "world" else event.data if event.name == "play" else None
+        told = event.data["play"] if event.name == "session" else event.data if event.name == "play" else None
         if told and matches(told):
             return told
 
 
 @contextmanager
-def desk_for(
+def client_for(
     folder: Path, *plugins: Plugin, choice: AccountChoice = PLAIN, key: str = "", **choices: Any
-) -> Iterator[Desk]:
+) -> Iterator[PageClient]:
     """A playground with its bot and its page; without ``plugins`` the bot echoes. ``choices``: fields of Settings."""
     bot = NearBot(*(plugins or (echoing(),)), **choices)
     playground = Playground(bot, choice, Credentials(), folder)
@@ -288,4 +288,4 @@ def desk_for(
         stack.callback(playground.close)
         server = stack.enter_context(PageServer(playground, "127.0.0.1", 0, key))
         playground.start()
-        yield Desk(playground, server, bot)
+        yield PageClient(playground, server, bot)

@@ -158,7 +158,9 @@ def parrot(*, answer: str = "{}") -> Plugin:
 
 
 @contextmanager
-def world(store: Path, *plugins: Plugin, bot: bool = True, **choices: Any) -> Iterator[tuple[FakeWeChat, LeapingClock]]:
+def session(
+    store: Path, *plugins: Plugin, bot: bool = True, **choices: Any
+) -> Iterator[tuple[FakeWeChat, LeapingClock]]:
     """A platform and its clock, with a bot in front of it. ``choices``: those of FakeWeChat."""
     clock = LeapingClock()
     with FakeWeChat(clock, **{"format": "json", **choices}) as wechat:
@@ -173,7 +175,7 @@ def world(store: Path, *plugins: Plugin, bot: bool = True, **choices: Any) -> It
 
 def played(transcript: Transcript, store: Path, *plugins: Plugin, **choices: Any) -> list[str]:
     """The problems of playing ``transcript`` to a new bot."""
-    with world(
+    with session(
         store, *plugins, mode=transcript.mode, format=transcript.format, account_kind=transcript.account_kind
     ) as (wechat, clock):
         return play(transcript, wechat, clock.advance, **choices)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.playground.page_support import JSON, PATIENCE, Answer, Desk, desk_for
+from tests.playground.page_support import JSON, PATIENCE, Answer, PageClient, client_for
 from wxbot.playground.page.access import COOKIE, HEADERS, is_loopback, new_key
 
 KEY = "the-key-that-was-printed"
@@ -30,10 +30,10 @@ GETS = [
 ]
 POSTS = [
     "/users",
-    "/users/alice/deeds",
-    "/users/alice/pictures",
+    "/users/alice/actions",
+    "/users/alice/images",
     "/redeliver",
-    "/knobs",
+    "/controls",
     "/release",
     "/faults",
     "/faults/clear",
@@ -53,22 +53,22 @@ ROUTES = [
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def client(tmp_path: Path) -> Iterator[PageClient]:
     """At a page on loopback, without a key."""
-    with desk_for(tmp_path) as desk:
-        yield desk
+    with client_for(tmp_path) as client:
+        yield client
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Desk]:
+def guarded(tmp_path: Path) -> Iterator[PageClient]:
     """At a page that asks for the key."""
-    with desk_for(tmp_path, key=KEY) as desk:
-        yield desk
+    with client_for(tmp_path, key=KEY) as client:
+        yield client
 
 
-def raw(desk: Desk, *lines: bytes) -> Answer:
+def raw(client: PageClient, *lines: bytes) -> Answer:
     """A request as nobody's library would write it."""
-    with closing(socket.create_connection(("127.0.0.1", desk.server.port), PATIENCE)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", client.server.port), PATIENCE)) as connection:
         connection.sendall(b"\r\n".join([b"GET / HTTP/1.1", *lines, b"Connection: close", b"", b""]))
         answer = bytearray()
         while part := connection.recv(65536):
@@ -93,8 +93,8 @@ def assert_refused(answer: Answer, words: str) -> None:
     "host",
     ["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.9.9.9", "127.0.0.1:{port}", "localhost:{port}", "[::1]:1"],
 )
-def test_names_of_this_machine(desk: Desk, host: str) -> None:
-    assert desk.ask("GET", "/", headers={"Host": host.format(port=desk.server.port)}).status == 200
+def test_names_of_this_machine(client: PageClient, host: str) -> None:
+    assert client.ask("GET", "/", headers={"Host": host.format(port=client.server.port)}).status == 200
 
 
 @pytest.mark.parametrize(
@@ -120,37 +120,37 @@ def test_names_of_this_machine(desk: Desk, host: str) -> None:
         "localhost?",
     ],
 )
-def test_names_of_other_machines(desk: Desk, host: str) -> None:
-    answer = desk.ask("GET", "/", headers={"Host": host})
+def test_names_of_other_machines(client: PageClient, host: str) -> None:
+    answer = client.ask("GET", "/", headers={"Host": host})
     if host in ("127.0.0.1:x", "localhost/..", "localhost?"):
         assert answer.status in (200, 400, 403)
     else:
         assert_refused(answer, "this machine")
 
 
-def test_hosts_that_are_no_text(desk: Desk) -> None:
+def test_hosts_that_are_no_text(client: PageClient) -> None:
     for host in (b"\xff\xfe", "ｌｏｃａｌｈｏｓｔ".encode(), "℀.example".encode(), b"xn--\xe9"):
-        assert_refused(raw(desk, b"Host: " + host), "this machine")
-    assert raw(desk).status in (400, 403)
+        assert_refused(raw(client, b"Host: " + host), "this machine")
+    assert raw(client).status in (400, 403)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_no_route_is_forgotten(desk: Desk, method: str, path: str) -> None:
+def test_no_route_is_forgotten(client: PageClient, method: str, path: str) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
-        answer = desk.ask(method, path, b"{}" if method == "POST" else None, {"Content-Type": JSON, **headers})
+        answer = client.ask(method, path, b"{}" if method == "POST" else None, {"Content-Type": JSON, **headers})
         assert answer.status == 403
         for name, value in HEADERS.items():
             assert answer.headers[name] == value
-    assert desk.wechat.users == []
+    assert client.wechat.users == []
 
 
 # -- other sites
 
 
-def test_the_page_itself_may_ask(desk: Desk) -> None:
+def test_the_page_itself_may_ask(client: PageClient) -> None:
     for host in ("127.0.0.1", "localhost"):
-        own = f"{host}:{desk.server.port}"
-        answer = desk.ask(
+        own = f"{host}:{client.server.port}"
+        answer = client.ask(
             "POST",
             "/users",
             b'{"name": "%s"}' % host.encode(),
@@ -176,10 +176,10 @@ def test_the_page_itself_may_ask(desk: Desk) -> None:
         "nonsense",
     ],
 )
-def test_another_site_may_not(desk: Desk, origin: str) -> None:
-    headers = {"Origin": origin.format(port=desk.server.port), "Content-Type": JSON}
-    assert_refused(desk.ask("POST", "/users", b'{"name": "bob"}', headers), "another site")
-    assert desk.wechat.users == []
+def test_another_site_may_not(client: PageClient, origin: str) -> None:
+    headers = {"Origin": origin.format(port=client.server.port), "Content-Type": JSON}
+    assert_refused(client.ask("POST", "/users", b'{"name": "bob"}', headers), "another site")
+    assert client.wechat.users == []
 
 
 # -- the key
@@ -189,15 +189,15 @@ def cookie_of(answer: Answer) -> str:
     return answer.headers["Set-Cookie"].partition(";")[0]
 
 
-def test_the_printed_address_opens_the_page(guarded: Desk) -> None:
-    opened = guarded.ask("GET", f"/?key={KEY}", headers={"Host": "desk.example"})
+def test_the_printed_address_opens_the_page(guarded: PageClient) -> None:
+    opened = guarded.ask("GET", f"/?key={KEY}", headers={"Host": "playground.example"})
     assert opened.status == 303
     assert opened.headers["Location"] == "/"
     assert "key" not in opened.headers["Location"]
     cookie = opened.headers["Set-Cookie"]
     attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert {"httponly", "samesite=strict", "path=/"} <= attributes
-    guarded.headers = {"Cookie": cookie_of(opened), "Host": "desk.example"}
+    guarded.headers = {"Cookie": cookie_of(opened), "Host": "playground.example"}
     assert guarded.get("/").status == 200
     alice = guarded.adds("alice")
     with guarded.opens() as page:
@@ -206,7 +206,7 @@ def test_the_printed_address_opens_the_page(guarded: Desk) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_without_the_key_nothing_is_served(guarded: Desk, method: str, path: str) -> None:
+def test_without_the_key_nothing_is_served(guarded: PageClient, method: str, path: str) -> None:
     body = b"{}" if method == "POST" else None
     wrong = [
         {},
@@ -229,26 +229,26 @@ def test_without_the_key_nothing_is_served(guarded: Desk, method: str, path: str
 @pytest.mark.parametrize(
     "key", ["", "wrong", KEY + "x", KEY[:-1], KEY.upper(), "%FF%FE", "%E4%BD%A0", "%00", "%ED%A0%80"]
 )
-def test_a_wrong_key(guarded: Desk, key: str) -> None:
+def test_a_wrong_key(guarded: PageClient, key: str) -> None:
     answer = guarded.get(f"/?key={key}")
     assert_refused(answer, "key")
     assert "Set-Cookie" not in answer.headers
 
 
-def test_the_key_opens_the_page_only(guarded: Desk) -> None:
+def test_the_key_opens_the_page_only(guarded: PageClient) -> None:
     for path in ("/events", "/log", "/static/index.html", "/rows/0"):
         assert_refused(guarded.get(f"{path}?key={KEY}"), "key")
 
 
 @pytest.mark.parametrize("cookie", [b"\xff\xfe", "你好".encode(), b"\xed\xa0\x80", b'"\\303\\277"', b"\\377", b"a b c"])
-def test_cookies_that_are_no_text(guarded: Desk, cookie: bytes) -> None:
-    host = b"Host: desk.example"
+def test_cookies_that_are_no_text(guarded: PageClient, cookie: bytes) -> None:
+    host = b"Host: playground.example"
     assert_refused(raw(guarded, host, b"Cookie: " + COOKIE.encode() + b"=" + cookie), "key")
     assert_refused(raw(guarded, host, b"Cookie: " + cookie), "key")
 
 
-def test_on_loopback_there_is_no_key_to_bring(desk: Desk) -> None:
-    answer = desk.get("/?key=")
+def test_on_loopback_there_is_no_key_to_bring(client: PageClient) -> None:
+    answer = client.get("/?key=")
     assert answer.status == 200
     assert "Set-Cookie" not in answer.headers
 

@@ -14,7 +14,7 @@ import pytest
 from tests.testing.bot import Caller, Receiver
 from wxbot.playground.page.bubbles import bubble_of, media_path
 from wxbot.playground.page.lanes import lanes_of
-from wxbot.playground.page.rows import RowBook, user_state
+from wxbot.playground.page.rows import RowLog, user_state
 from wxbot.testing import SAMPLE_IMAGE, SAMPLE_VIDEO, FakeWeChat, ManualClock, Record, User
 from wxbot.testing.exchange import MAX_STORED_BYTES
 from wxbot.testing.rules import AccountKind
@@ -53,34 +53,34 @@ class Phone:
     def __init__(self, wechat: FakeWeChat) -> None:
         self.wechat = wechat
         self.began = wechat.clock.now()
-        self.book = RowBook(wechat, self.began)
-        wechat.on_record(self.book.write)
+        self.log = RowLog(wechat, self.began)
+        wechat.on_record(self.log.add)
         self.alice = wechat.user("alice")
         self.caller = Caller(wechat)
 
-    def does(self, deed: UserAction) -> dict[str, Any]:
+    def does(self, action: UserAction) -> dict[str, Any]:
         """Alice does something; its bubble."""
-        before = len(self.book.entries)
-        push: Any = deed(self.alice)
+        before = len(self.log.entries)
+        push: Any = action(self.alice)
         push.wait()
-        bubble: dict[str, Any] = self.book.entries[before].row["bubble"]
+        bubble: dict[str, Any] = self.log.entries[before].row["bubble"]
         return bubble
 
     def gets(self, kind: str, content: Any, **options: Any) -> dict[str, Any]:
         """The bot sends something; its bubble."""
         body = {"touser": self.alice.openid, "msgtype": kind, kind: content, **options}
         assert self.caller.call("/cgi-bin/message/custom/send", body) == 0
-        bubble: dict[str, Any] = self.book.entries[-1].row["bubble"]
+        bubble: dict[str, Any] = self.log.entries[-1].row["bubble"]
         return bubble
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        return [entry.row for entry in self.book.entries if entry.record.openid]
+        return [entry.row for entry in self.log.entries if entry.record.openid]
 
     def lanes(self) -> dict[str, list[tuple[float, float | None, str]]]:
         """From, to and label of each bar."""
         now = self.wechat.clock.now() - self.began
-        told = lanes_of(self.alice.openid, self.book.entries, now)
+        told = lanes_of(self.alice.openid, self.log.entries, now)
         return {lane["lane"]: [(bar["from"], bar["to"], bar["label"]) for bar in lane["bars"]] for lane in told}
 
 
@@ -132,14 +132,16 @@ OFFICIAL: list[tuple[UserAction, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("deed", "drawn"), MINI_PROGRAM)
-def test_what_a_user_of_a_mini_program_does(wechat: FakeWeChat, deed: UserAction, drawn: dict[str, Any]) -> None:
-    assert Phone(wechat).does(deed) == {"side": "user", **drawn}
+@pytest.mark.parametrize(("action", "drawn"), MINI_PROGRAM)
+def test_what_a_user_of_a_mini_program_does(wechat: FakeWeChat, action: UserAction, drawn: dict[str, Any]) -> None:
+    assert Phone(wechat).does(action) == {"side": "user", **drawn}
 
 
-@pytest.mark.parametrize(("deed", "drawn"), OFFICIAL)
-def test_what_a_user_of_an_official_account_does(official: FakeWeChat, deed: UserAction, drawn: dict[str, Any]) -> None:
-    assert Phone(official).does(deed) == {"side": "user", **drawn}
+@pytest.mark.parametrize(("action", "drawn"), OFFICIAL)
+def test_what_a_user_of_an_official_account_does(
+    official: FakeWeChat, action: UserAction, drawn: dict[str, Any]
+) -> None:
+    assert Phone(official).does(action) == {"side": "user", **drawn}
 
 
 # -- what the bot sends
@@ -351,7 +353,7 @@ def test_rows_of_pushes_that_failed(wechat: FakeWeChat, bot: Receiver) -> None:
     assert [(row["attempt"], row["outcome"], row["status"]) for row in pushes] == [
         (number, "refused (HTTP 502)", 502) for number in (1, 2, 3)
     ]
-    assert phone.book.details(pushes[0]["n"])["answer"]["body"] == "bad gateway"
+    assert phone.log.details(pushes[0]["n"])["answer"]["body"] == "bad gateway"
 
 
 def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClock) -> None:
@@ -370,11 +372,11 @@ def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClo
 def test_details_of_what_is_binary_or_long(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.caller.uploads("image", SAMPLE_IMAGE)
-    upload = phone.book.details(len(phone.book.entries) - 1)["request"]
+    upload = phone.log.details(len(phone.log.entries) - 1)["request"]
     assert (upload["binary"], upload["cut"]) == (True, True)
     assert bytes.fromhex(upload["body"]).startswith(b"--BOUNDARY")
     phone.caller.post("/cgi-bin/message/custom/send", "好".encode() * MAX_STORED_BYTES, access_token=phone.caller.token)
-    long = phone.book.details(len(phone.book.entries) - 1)["request"]
+    long = phone.log.details(len(phone.log.entries) - 1)["request"]
     assert (long["binary"], long["cut"], long["bytes"]) == (False, True, 3 * MAX_STORED_BYTES)
     assert set(long["body"]) == {"好"}
     assert len(long["body"]) == MAX_STORED_BYTES // 3
@@ -389,7 +391,7 @@ def test_numbers_that_json_cannot_hold_are_told_as_words(wechat: FakeWeChat) -> 
     phone.caller.post(
         "/cgi-bin/message/custom/send", raw % phone.alice.openid.encode(), access_token=phone.caller.fetch()
     )
-    details = phone.book.details(phone.rows[-1]["n"])
+    details = phone.log.details(phone.rows[-1]["n"])
     assert details["fields"]["text"]["a"] == ["nan", "inf", "-inf", "9007199254740993"]
     json.dumps(details, allow_nan=False)
 
@@ -405,15 +407,15 @@ def test_the_form_is_what_the_sender_says(wechat: FakeWeChat) -> None:
         for body, headers in ((b"{}", {}), (b"", {}), (b"{}", {"content-type": "Application/JSON"})):
             connection.request("POST", "/cgi-bin/message/custom/send", body, headers)
             connection.getresponse().read()
-    assert [entry.row["form"] for entry in phone.book.entries[-3:]] == ["JSON", "", "JSON"]
+    assert [entry.row["form"] for entry in phone.log.entries[-3:]] == ["JSON", "", "JSON"]
 
 
 def test_there_is_no_row_before_the_first_or_after_the_last(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
-    for number in (-1, len(phone.book.entries)):
+    for number in (-1, len(phone.log.entries)):
         with pytest.raises(IndexError):
-            phone.book.details(number)
+            phone.log.details(number)
 
 
 # -- how a user stands

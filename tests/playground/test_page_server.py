@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.playground.page_support import JSON, Desk, EventStream, desk_for
+from tests.playground.page_support import JSON, EventStream, PageClient, client_for
 from tests.testing.bot import Caller
 from wxbot import Context, Plugin
 from wxbot.playground.page import feed, server
 from wxbot.playground.page.access import HEADERS
-from wxbot.playground.world import AccountChoice
+from wxbot.playground.session import AccountChoice
 from wxbot.testing import SAMPLE_IMAGE
 from wxbot.testing.envelope import Format, Mode
 
@@ -25,45 +25,45 @@ GIF = b"GIF89a" + bytes(10)
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with desk_for(tmp_path) as desk:
-        yield desk
+def client(tmp_path: Path) -> Iterator[PageClient]:
+    with client_for(tmp_path) as client:
+        yield client
 
 
 @pytest.fixture
-def official(tmp_path: Path) -> Iterator[Desk]:
-    with desk_for(tmp_path, choice=AccountChoice("official", "plain", "xml")) as desk:
-        yield desk
+def official(tmp_path: Path) -> Iterator[PageClient]:
+    with client_for(tmp_path, choice=AccountChoice("official", "plain", "xml")) as client:
+        yield client
 
 
-def snapshot(desk: Desk) -> Any:
+def snapshot(client: PageClient) -> Any:
     """Everything a request may change, but for the time."""
-    state = desk.playground.state()
+    state = client.playground.state()
     del state["now"]
-    return state, len(desk.wechat.timeline), desk.bot.starts
+    return state, len(client.wechat.timeline), client.bot.starts
 
 
 # -- what a page is told
 
 
-def test_the_world_comes_first(desk: Desk) -> None:
-    desk.adds("alice")
-    with desk.opens() as page:
+def test_the_session_comes_first(client: PageClient) -> None:
+    client.adds("alice")
+    with client.opens() as page:
         first = page.next()
-    assert (first.name, first.id) == ("world", "")
-    world = first.data
-    assert world["world"] == 1
-    assert world["now"] >= 0
-    assert world["account"] == {"kind": "miniprogram", "appid": desk.wechat.appid, "name": "gh_0123456789ab"}
-    assert world["bot"] == {
+    assert (first.name, first.id) == ("session", "")
+    session = first.data
+    assert session["session"] == 1
+    assert session["now"] >= 0
+    assert session["account"] == {"kind": "miniprogram", "appid": client.wechat.appid, "name": "gh_0123456789ab"}
+    assert session["bot"] == {
         "state": "up",
         "target": "",
         "problem": "",
-        "callback": desk.wechat.callback_url,
+        "callback": client.wechat.callback_url,
         "plugins": "near",
         "troubles": 0,
     }
-    assert world["knobs"] == {
+    assert session["controls"] == {
         "mode": "plain",
         "format": "json",
         "formats": ["json", "xml"],
@@ -73,10 +73,10 @@ def test_the_world_comes_first(desk: Desk) -> None:
         "faults": [],
         "ahead": 0.0,
     }
-    (alice,) = world["users"]
+    (alice,) = session["users"]
     assert alice == {
         "name": "alice",
-        "openid": desk.wechat.user("alice").openid,
+        "openid": client.wechat.user("alice").openid,
         "window_until": None,
         "typing_until": None,
         "replies_left": 0,
@@ -85,20 +85,20 @@ def test_the_world_comes_first(desk: Desk) -> None:
         "queued": False,
         "follows": True,
     }
-    assert world["play"] is None
+    assert session["play"] is None
 
 
-def test_a_conversation_as_it_happens(desk: Desk) -> None:
-    alice = desk.adds("alice")
-    with desk.opens() as page:
-        assert page.next().name == "world"
-        desk.lets(alice, "says", text="你好 😀")
+def test_a_conversation_as_it_happens(client: PageClient) -> None:
+    alice = client.adds("alice")
+    with client.opens() as page:
+        assert page.next().name == "session"
+        client.lets(alice, "says", text="你好 😀")
         page.row("你好 😀", "send")
         assert [row["n"] for row in page.rows] == list(range(len(page.rows)))
         own = [row for row in page.rows if row["user"] == "alice"]
         assert [row["kind"] for row in own] == ["user", "push", "typing", "typing", "send"]
-        deed, push, typing, cancel, reply = own
-    assert deed["bubble"] == {"side": "user", "kind": "text", "text": "你好 😀"}
+        action, push, typing, cancel, reply = own
+    assert action["bubble"] == {"side": "user", "kind": "text", "text": "你好 😀"}
     assert (push["attempt"], push["outcome"], push["status"], push["form"], push["sealed"]) == (
         1,
         "success",
@@ -112,12 +112,12 @@ def test_a_conversation_as_it_happens(desk: Desk) -> None:
     assert (reply["errcode"], reply["errmsg"], reply["fault"], reply["violation"]) == (0, "ok", "", False)
 
 
-def test_users_are_told_with_the_rows_that_change_them(desk: Desk) -> None:
-    with desk.opens() as page:
-        alice = desk.adds("alice")
+def test_users_are_told_with_the_rows_that_change_them(client: PageClient) -> None:
+    with client.opens() as page:
+        alice = client.adds("alice")
         told = page.until("users")
         assert [user["name"] for user in told["users"]] == ["alice"]
-        desk.lets(alice, "says", text="hi")
+        client.lets(alice, "says", text="hi")
         sent = page.row("hi", "send")
         user = page.users["alice"]
         assert user["replies_left"] == 4
@@ -125,18 +125,18 @@ def test_users_are_told_with_the_rows_that_change_them(desk: Desk) -> None:
         assert user["typing_until"] is None
 
 
-def test_a_page_that_comes_back_misses_nothing_and_sees_nothing_twice(desk: Desk) -> None:
-    alice = desk.adds("alice")
-    with desk.opens() as page:
-        desk.lets(alice, "says", text="one")
+def test_a_page_that_comes_back_misses_nothing_and_sees_nothing_twice(client: PageClient) -> None:
+    alice = client.adds("alice")
+    with client.opens() as page:
+        client.lets(alice, "says", text="one")
         page.row("one", "send")
         before = list(page.rows)
         known = page.last_event_id
     assert known == f"1-{before[-1]['n']}"
-    desk.lets(alice, "says", text="two")
+    client.lets(alice, "says", text="two")
     alice.waits_for("two")
-    with desk.opens(known) as page:
-        assert page.next().name == "world"
+    with client.opens(known) as page:
+        assert page.next().name == "session"
         page.row("two", "send")
         assert [row["n"] for row in before + page.rows] == list(range(len(before) + len(page.rows)))
 
@@ -158,28 +158,28 @@ def test_a_page_that_comes_back_misses_nothing_and_sees_nothing_twice(desk: Desk
         " ",
     ],
 )
-def test_a_strange_last_event_id_does_no_harm(desk: Desk, known: str) -> None:
-    alice = desk.adds("alice")
-    desk.lets(alice, "says", text="one")
+def test_a_strange_last_event_id_does_no_harm(client: PageClient, known: str) -> None:
+    alice = client.adds("alice")
+    client.lets(alice, "says", text="one")
     alice.waits_for("one")
-    connection = EventStream(desk.server.port, {"Last-Event-ID": known.encode().decode("latin-1")})
+    connection = EventStream(client.server.port, {"Last-Event-ID": known.encode().decode("latin-1")})
     with connection as page:
-        assert page.next().name == "world"
-        desk.lets(alice, "says", text="two")
+        assert page.next().name == "session"
+        client.lets(alice, "says", text="two")
         page.row("two", "send")
         numbers = [row["n"] for row in page.rows]
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def test_many_rows_come_in_portions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_come_in_portions(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "MOST_ROWS", 3)
-    alice = desk.adds("alice")
+    alice = client.adds("alice")
     for number in range(3):
-        desk.lets(alice, "says", text=str(number))
+        client.lets(alice, "says", text=str(number))
         alice.waits_for(str(number))
-    everything = len(desk.wechat.timeline)
-    with desk.opens() as page:
-        assert page.next().name == "world"
+    everything = len(client.wechat.timeline)
+    with client.opens() as page:
+        assert page.next().name == "session"
         while len(page.rows) < everything:
             event = page.next()
             assert event.name == "rows"
@@ -188,27 +188,27 @@ def test_many_rows_come_in_portions(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     assert [row["n"] for row in page.rows] == list(range(everything))
 
 
-def test_a_silent_page_is_told_the_time(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_page_is_told_the_time(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "KEEP_ALIVE", 0.01)
     monkeypatch.setattr(feed, "LOOK", 0.01)
-    with desk.opens() as page:
+    with client.opens() as page:
         while (event := page.next()).name != "time":
             pass
-    assert 0 <= event.data["now"] <= desk.playground.scene.world.now
+    assert 0 <= event.data["now"] <= client.playground.view.session.now
 
 
-def test_every_open_page_is_told(desk: Desk) -> None:
-    alice = desk.adds("alice")
-    pages = [desk.opens() for _ in range(5)]
-    desk.lets(alice, "says", text="hi")
+def test_every_open_page_is_told(client: PageClient) -> None:
+    alice = client.adds("alice")
+    pages = [client.opens() for _ in range(5)]
+    client.lets(alice, "says", text="hi")
     for page in pages:
         page.row("hi", "send")
         page.close()
 
 
 def test_a_page_is_let_go_when_the_server_ends(tmp_path: Path) -> None:
-    with desk_for(tmp_path) as desk:
-        page = desk.opens()
+    with client_for(tmp_path) as client:
+        page = client.opens()
         page.next()
     with page, pytest.raises((EOFError, ConnectionError, ValueError)):
         page.until("an event there is not")
@@ -220,14 +220,14 @@ def test_a_page_is_let_go_when_the_server_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["json", "xml"])
 @pytest.mark.parametrize("mode", ["safe", "compatible", "plain"])
 def test_what_went_over_the_wire(tmp_path: Path, mode: Mode, form: Format) -> None:
-    with desk_for(tmp_path, choice=AccountChoice("miniprogram", mode, form)) as desk, desk.opens() as page:
-        alice = desk.adds("alice")
-        desk.lets(alice, "says", text="你好")
+    with client_for(tmp_path, choice=AccountChoice("miniprogram", mode, form)) as client, client.opens() as page:
+        alice = client.adds("alice")
+        client.lets(alice, "says", text="你好")
         push = page.row("你好", "push")
         assert (push["form"], push["sealed"], push["opens"]) == (form.upper(), mode != "plain", True)
-        told = desk.row(push["n"])
-        sent = desk.row(page.row("你好", "send")["n"])
-        deed = desk.row(page.row("你好", "user")["n"])
+        told = client.row(push["n"])
+        sent = client.row(page.row("你好", "send")["n"])
+        action = client.row(page.row("你好", "user")["n"])
     assert told["row"] == push
     request = told["request"]
     assert request["line"].startswith("POST /")
@@ -247,19 +247,19 @@ def test_what_went_over_the_wire(tmp_path: Path, mode: Mode, form: Format) -> No
     assert json.loads(sent["request"]["body"]) == sent["fields"]
     assert sent["fields"]["text"] == {"content": "你好"}
     assert json.loads(sent["answer"]["body"]) == {"errcode": 0, "errmsg": "ok"}
-    assert deed["request"] is None
-    assert deed["answer"] is None
-    assert deed["fields"] == told["fields"]
+    assert action["request"] is None
+    assert action["answer"] is None
+    assert action["fields"] == told["fields"]
 
 
 @pytest.mark.parametrize("mode", ["safe", "plain"])
 def test_passive_answers(tmp_path: Path, mode: Mode) -> None:
-    with desk_for(tmp_path, choice=AccountChoice("unverified", mode, "xml")) as desk, desk.opens() as page:
-        alice = desk.adds("alice")
-        desk.lets(alice, "says", text="你好")
+    with client_for(tmp_path, choice=AccountChoice("unverified", mode, "xml")) as client, client.opens() as page:
+        alice = client.adds("alice")
+        client.lets(alice, "says", text="你好")
         passive = page.row("你好", "passive")
         assert passive["bubble"] == {"side": "bot", "kind": "text", "text": "你好"}
-        told = desk.row(page.row("你好", "push")["n"])
+        told = client.row(page.row("你好", "push")["n"])
     answer = told["answer"]["body"]
     if mode == "safe":
         assert "Encrypt" in answer
@@ -271,26 +271,26 @@ def test_passive_answers(tmp_path: Path, mode: Mode) -> None:
         assert told["answer_clear"] is None
 
 
-def test_a_msg_id_keeps_all_its_digits(desk: Desk) -> None:
-    alice = desk.adds("alice")
-    with desk.opens() as page:
-        desk.lets(alice, "says", text="hi")
-        told = desk.row(page.row("hi", "push")["n"])
+def test_a_msg_id_keeps_all_its_digits(client: PageClient) -> None:
+    alice = client.adds("alice")
+    with client.opens() as page:
+        client.lets(alice, "says", text="hi")
+        told = client.row(page.row("hi", "push")["n"])
     pushed = json.loads(told["request"]["body"])
     assert pushed["MsgId"] > 1 << 53
     assert told["fields"]["MsgId"] == str(pushed["MsgId"])
 
 
-def test_rows_there_are_not(desk: Desk) -> None:
-    desk.lets(desk.adds("alice"), "says", text="hi")
-    assert desk.get("/rows/0").status == 200
-    assert desk.get("/rows/0?world=1").status == 200
-    for path in ("/rows/9999", "/rows/0?world=2", "/rows/0?world=", "/rows/999999999999999"):
-        answer = desk.get(path)
+def test_rows_there_are_not(client: PageClient) -> None:
+    client.lets(client.adds("alice"), "says", text="hi")
+    assert client.get("/rows/0").status == 200
+    assert client.get("/rows/0?session=1").status == 200
+    for path in ("/rows/9999", "/rows/0?session=2", "/rows/0?session=", "/rows/999999999999999"):
+        answer = client.get(path)
         assert answer.status == 404, path
         assert answer.error
     for path in ("/rows/-1", "/rows/x", "/rows/1.5", "/rows/%EF%BC%91", "/rows/9999999999999999", "/rows/%20"):
-        answer = desk.get(path)
+        answer = client.get(path)
         assert answer.status == 400, path
         assert "no number" in answer.error
 
@@ -312,90 +312,90 @@ def gossip() -> Plugin:
 @pytest.mark.parametrize("mode", ["safe", "plain"])
 def test_no_secret_leaves_the_server(tmp_path: Path, mode: Mode) -> None:
     choice = AccountChoice("miniprogram", mode, "json")
-    with desk_for(tmp_path, gossip(), choice=choice) as desk, desk.opens() as page:
-        alice = desk.adds("alice")
-        wechat = desk.wechat
+    with client_for(tmp_path, gossip(), choice=choice) as client, client.opens() as page:
+        alice = client.adds("alice")
+        wechat = client.wechat
         token = Caller(wechat).fetch()
         with wechat.record_log.changed:
             stable, _ = wechat.platform.tokens.fetch_stable()
         settings = wechat.settings()
         secrets = [settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"], wechat.keys.aes_key, token, stable]
         for number, secret in enumerate(secrets):
-            desk.lets(alice, "says", text=f"{number} a{secret}b ?secret={secret}&x=1")
+            client.lets(alice, "says", text=f"{number} a{secret}b ?secret={secret}&x=1")
             alice.waits_for(lambda seen, begin=f"x{number} a": seen.startswith(begin))  # type: ignore[misc]
-        desk.lets(alice, "says", text="the end")
+        client.lets(alice, "says", text="the end")
         page.row("xthe endx", "send")
-        desk.bot.written = f"a log with {secrets}".encode()
-        desk.bot.fails = 1
-        refused = desk.post("/bot/restart")
+        client.bot.written = f"a log with {secrets}".encode()
+        client.bot.fails = 1
+        refused = client.post("/bot/restart")
         assert refused.status == 422
         shown = [json.dumps(page.rows, ensure_ascii=False), refused.body.decode()]
         paths = ["/lanes/alice", "/transcript.yaml", "/transcript.py", "/log"]
-        shown += [desk.get(path).body.decode() for path in paths]
-        shown += [desk.get(f"/rows/{row['n']}").body.decode() for row in page.rows]
+        shown += [client.get(path).body.decode() for path in paths]
+        shown += [client.get(f"/rows/{row['n']}").body.decode() for row in page.rows]
     for text in shown:
         for secret in secrets:
             assert secret not in text, text[:200]
     assert "•••" in shown[0]
 
 
-def test_what_hides_a_secret_leaves_the_rest_alone(desk: Desk) -> None:
+def test_what_hides_a_secret_leaves_the_rest_alone(client: PageClient) -> None:
     words = 'He wrote: {"secret": "no"} ?secret=none&access_token= and "token": "x" 12_34'
-    alice = desk.adds("alice")
-    with desk.opens() as page:
-        desk.lets(alice, "says", text=words)
+    alice = client.adds("alice")
+    with client.opens() as page:
+        client.lets(alice, "says", text=words)
         assert page.row(words, "send")["bubble"]["text"] == words
 
 
-# -- users and their deeds
+# -- users and their actions
 
 USER_ACTIONS: list[dict[str, Any]] = [
-    {"deed": "says", "text": "hi"},
-    {"deed": "enters"},
-    {"deed": "enters", "session_from": "shop"},
-    {"deed": "card"},
-    {"deed": "card", "title": "Shoes", "page_path": "pages/shoes?id=1"},
-    {"deed": "event", "event": "odd_event", "fields": {"Key": "1", "Number": 3, "Part": 0.5}},
+    {"action": "says", "text": "hi"},
+    {"action": "enters"},
+    {"action": "enters", "session_from": "shop"},
+    {"action": "card"},
+    {"action": "card", "title": "Shoes", "page_path": "pages/shoes?id=1"},
+    {"action": "event", "event": "odd_event", "fields": {"Key": "1", "Number": 3, "Part": 0.5}},
 ]
-OFFICIAL_DEEDS: list[dict[str, Any]] = [
-    {"deed": "says", "text": "hi"},
-    {"deed": "follows"},
-    {"deed": "follows", "scene": "shop"},
-    {"deed": "leaves"},
-    {"deed": "scans", "scene": "door"},
-    {"deed": "clicks", "key": "menu-1"},
-    {"deed": "views", "url": "http://127.0.0.1/x"},
-    {"deed": "voice"},
-    {"deed": "video"},
-    {"deed": "location", "latitude": 39.9, "longitude": 116.4, "label": "北京"},
-    {"deed": "link"},
-    {"deed": "link", "title": "LeaseUpdate", "description": "today", "url": "http://127.0.0.1/news"},
-    {"deed": "event", "event": "MASSSENDJOBFINISH"},
+OFFICIAL_USER_ACTIONS: list[dict[str, Any]] = [
+    {"action": "says", "text": "hi"},
+    {"action": "follows"},
+    {"action": "follows", "scene": "shop"},
+    {"action": "leaves"},
+    {"action": "scans", "scene": "door"},
+    {"action": "clicks", "key": "menu-1"},
+    {"action": "views", "url": "http://127.0.0.1/x"},
+    {"action": "voice"},
+    {"action": "video"},
+    {"action": "location", "latitude": 39.9, "longitude": 116.4, "label": "北京"},
+    {"action": "link"},
+    {"action": "link", "title": "LeaseUpdate", "description": "today", "url": "http://127.0.0.1/news"},
+    {"action": "event", "event": "MASSSENDJOBFINISH"},
 ]
 
 
-def pushed(desk: Desk, number: int) -> None:
+def pushed(client: PageClient, number: int) -> None:
     """Until that many pushes have been acknowledged."""
-    desk.wechat.user("alice").waits_for_pushes(number)
-    pushes = [record for record in desk.wechat.timeline if record.kind == "push"]
+    client.wechat.user("alice").waits_for_pushes(number)
+    pushes = [record for record in client.wechat.timeline if record.kind == "push"]
     assert all(push.outcome == "success" for push in pushes), pushes
 
 
-def test_everything_a_user_of_a_mini_program_does(desk: Desk) -> None:
-    alice = desk.adds("alice")
-    for number, deed in enumerate(USER_ACTIONS, 1):
-        desk.lets(alice, **deed)
-        pushed(desk, number)
+def test_everything_a_user_of_a_mini_program_does(client: PageClient) -> None:
+    alice = client.adds("alice")
+    for number, action in enumerate(USER_ACTIONS, 1):
+        client.lets(alice, **action)
+        pushed(client, number)
 
 
-def test_everything_a_user_of_an_official_account_does(official: Desk) -> None:
+def test_everything_a_user_of_an_official_account_does(official: PageClient) -> None:
     alice = official.adds("alice")
-    for number, deed in enumerate(OFFICIAL_DEEDS, 1):
-        official.lets(alice, **deed)
+    for number, action in enumerate(OFFICIAL_USER_ACTIONS, 1):
+        official.lets(alice, **action)
         pushed(official, number)
 
 
-def test_who_left_follows_no_more(official: Desk) -> None:
+def test_who_left_follows_no_more(official: PageClient) -> None:
     alice = official.adds("alice")
     with official.opens() as page:
         for _ in range(2):
@@ -405,21 +405,23 @@ def test_who_left_follows_no_more(official: Desk) -> None:
             page.until("rows", lambda data: any(not user["follows"] for user in data["users"]))
 
 
-@pytest.mark.parametrize("deed", [deed for deed in OFFICIAL_DEEDS if deed["deed"] not in ("says", "event")])
-def test_deeds_of_the_other_kind_of_account(desk: Desk, deed: dict[str, Any]) -> None:
-    desk.adds("alice")
-    before = snapshot(desk)
-    answer = desk.post("/users/alice/deeds", deed)
+@pytest.mark.parametrize(
+    "action", [action for action in OFFICIAL_USER_ACTIONS if action["action"] not in ("says", "event")]
+)
+def test_actions_of_the_other_kind_of_account(client: PageClient, action: dict[str, Any]) -> None:
+    client.adds("alice")
+    before = snapshot(client)
+    answer = client.post("/users/alice/actions", action)
     assert answer.status == 422
     assert "Mini Program" in answer.error
-    assert snapshot(desk) == before
+    assert snapshot(client) == before
 
 
-@pytest.mark.parametrize("deed", [{"deed": "enters"}, {"deed": "card"}])
-def test_deeds_of_the_other_kind_of_account_too(official: Desk, deed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("action", [{"action": "enters"}, {"action": "card"}])
+def test_actions_of_the_other_kind_of_account_too(official: PageClient, action: dict[str, Any]) -> None:
     official.adds("alice")
     before = snapshot(official)
-    answer = official.post("/users/alice/deeds", deed)
+    answer = official.post("/users/alice/actions", action)
     assert answer.status == 422
     assert "Official Account" in answer.error
     assert snapshot(official) == before
@@ -429,90 +431,90 @@ NAMES = ["bob", "爱丽丝", "a/b", "a?b=c&d", "50% off", "#1", "a b", "a+b", ".
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_can_stand_in_an_address(desk: Desk, name: str) -> None:
-    user = desk.adds(name)
-    desk.lets(user, "says", text="hi")
+def test_any_name_can_stand_in_an_address(client: PageClient, name: str) -> None:
+    user = client.adds(name)
+    client.lets(user, "says", text="hi")
     user.waits_for("hi")
     address = quote(name, safe="")
-    assert desk.post(f"/users/{address}/pictures", SAMPLE_IMAGE, "image/jpeg").status == 202
-    lanes = desk.get(f"/lanes/{address}").json["lanes"]
+    assert client.post(f"/users/{address}/images", SAMPLE_IMAGE, "image/jpeg").status == 202
+    lanes = client.get(f"/lanes/{address}").json["lanes"]
     assert {lane["lane"] for lane in lanes} == {"user", "window", "work", "typing", "reply", "refused"}
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb", "a\u0000b", "\u200f", ".", ".."])
-def test_names_that_are_none(desk: Desk, name: str) -> None:
-    answer = desk.post("/users", {"name": name})
+def test_names_that_are_none(client: PageClient, name: str) -> None:
+    answer = client.post("/users", {"name": name})
     assert answer.status in (400, 422)
     assert "name" in answer.error
-    assert desk.wechat.users == []
+    assert client.wechat.users == []
 
 
-def test_a_name_is_taken_once(desk: Desk) -> None:
-    desk.adds("alice")
-    answer = desk.post("/users", {"name": " alice "})
+def test_a_name_is_taken_once(client: PageClient) -> None:
+    client.adds("alice")
+    answer = client.post("/users", {"name": " alice "})
     assert (answer.status, answer.error) == (422, "alice is there already")
-    assert len(desk.wechat.users) == 1
+    assert len(client.wechat.users) == 1
 
 
-def test_there_is_an_end_to_users(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wxbot.playground.page.playground.MOST_USERS", 1)
-    desk.adds("alice")
-    assert desk.post("/users", {"name": "bob"}).status == 422
+def test_there_is_an_end_to_users(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wxbot.playground.page.playground.MAX_USERS", 1)
+    client.adds("alice")
+    assert client.post("/users", {"name": "bob"}).status == 422
 
 
 # -- pictures
 
 
 @pytest.mark.parametrize(("content", "kind"), [(SAMPLE_IMAGE, "image/jpeg"), (GIF, "image/gif")])
-def test_a_picture_is_sent_and_shown(desk: Desk, content: bytes, kind: str) -> None:
-    desk.adds("alice")
-    with desk.opens() as page:
-        desk.done("/users/alice/pictures", content, kind)
+def test_a_picture_is_sent_and_shown(client: PageClient, content: bytes, kind: str) -> None:
+    client.adds("alice")
+    with client.opens() as page:
+        client.done("/users/alice/images", content, kind)
         data = page.until("rows", lambda data: any(row["kind"] == "user" for row in data["rows"]))
         bubble = data["rows"][0]["bubble"]
     assert (bubble["side"], bubble["kind"]) == ("user", "image")
-    shown = desk.get(bubble["picture"])
+    shown = client.get(bubble["picture"])
     assert (shown.status, shown.headers["Content-Type"], shown.body) == (200, kind, content)
     assert shown.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("content", [b"<html>", b"%PDF", b"#!AMR\n", b"\x00", b'{"deed": "says"}'])
-def test_what_is_no_picture_is_not_sent(desk: Desk, content: bytes) -> None:
-    desk.adds("alice")
-    answer = desk.post("/users/alice/pictures", content, "image/png")
+@pytest.mark.parametrize("content", [b"<html>", b"%PDF", b"#!AMR\n", b"\x00", b'{"action": "says"}'])
+def test_what_is_no_picture_is_not_sent(client: PageClient, content: bytes) -> None:
+    client.adds("alice")
+    answer = client.post("/users/alice/images", content, "image/png")
     assert answer.status == 400
     assert "no picture" in answer.error
-    assert desk.wechat.timeline == []
+    assert client.wechat.timeline == []
 
 
-def test_an_empty_picture_or_one_for_nobody(desk: Desk) -> None:
-    desk.adds("alice")
-    answer = desk.post("/users/alice/pictures", b"", "image/png")
+def test_an_empty_picture_or_one_for_nobody(client: PageClient) -> None:
+    client.adds("alice")
+    answer = client.post("/users/alice/images", b"", "image/png")
     assert (answer.status, answer.error) == (400, "the body is empty")
-    assert desk.post("/users/bob/pictures", SAMPLE_IMAGE, "image/jpeg").status == 404
+    assert client.post("/users/bob/images", SAMPLE_IMAGE, "image/jpeg").status == 404
 
 
-def test_a_picture_that_is_too_large(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.adds("alice")
+def test_a_picture_that_is_too_large(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.adds("alice")
     monkeypatch.setattr(server, "MAX_PICTURE", len(SAMPLE_IMAGE))
-    assert desk.post("/users/alice/pictures", SAMPLE_IMAGE, "image/jpeg").status == 202
-    answer = desk.post("/users/alice/pictures", SAMPLE_IMAGE + b"x", "image/jpeg")
+    assert client.post("/users/alice/images", SAMPLE_IMAGE, "image/jpeg").status == 202
+    answer = client.post("/users/alice/images", SAMPLE_IMAGE + b"x", "image/jpeg")
     assert (answer.status, answer.error) == (413, "this is too large")
-    packed = desk.ask(
-        "POST", "/users/alice/pictures", gzip.compress(SAMPLE_IMAGE + bytes(9999)), {"Content-Encoding": "gzip"}
+    packed = client.ask(
+        "POST", "/users/alice/images", gzip.compress(SAMPLE_IMAGE + bytes(9999)), {"Content-Encoding": "gzip"}
     )
     assert packed.status == 413
-    assert len(desk.wechat.user("alice").timeline) <= 2 + 4
+    assert len(client.wechat.user("alice").timeline) <= 2 + 4
 
 
-def test_media_there_is_not(desk: Desk) -> None:
+def test_media_there_is_not(client: PageClient) -> None:
     for path in ("/media/none", "/media/%2E%2E%2Fx", "/media/a%20b"):
-        assert desk.get(path).status == 404
+        assert client.get(path).status == 404
 
 
-def test_a_file_that_is_no_picture_is_no_page_either(desk: Desk) -> None:
-    media_id = desk.wechat.add_media("image", b"<html><script>alert(1)</script>")
-    answer = desk.get(f"/media/{media_id}")
+def test_a_file_that_is_no_picture_is_no_page_either(client: PageClient) -> None:
+    media_id = client.wechat.add_media("image", b"<html><script>alert(1)</script>")
+    answer = client.get(f"/media/{media_id}")
     assert answer.status == 200
     assert answer.headers["Content-Disposition"] == "attachment"
     assert answer.headers["Content-Type"] == "application/octet-stream"
@@ -523,9 +525,9 @@ def test_a_file_that_is_no_picture_is_no_page_either(desk: Desk) -> None:
 NO_BODIES = ["/faults/clear", "/token/revoke", "/bot/restart"]
 ENDPOINTS = [
     "/users",
-    "/users/alice/deeds",
+    "/users/alice/actions",
     "/redeliver",
-    "/knobs",
+    "/controls",
     "/release",
     "/faults",
     "/clock",
@@ -536,9 +538,9 @@ ENDPOINTS = [
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_that_are_no_objects(desk: Desk, path: str) -> None:
-    desk.adds("alice")
-    before = snapshot(desk)
+def test_bodies_that_are_no_objects(client: PageClient, path: str) -> None:
+    client.adds("alice")
+    before = snapshot(client)
     bodies = [
         b"",
         b"{",
@@ -555,34 +557,34 @@ def test_bodies_that_are_no_objects(desk: Desk, path: str) -> None:
         b'{"name": "\\ud800"}',
     ]
     for body in bodies:
-        answer = desk.post(path, body)
+        answer = client.post(path, body)
         assert answer.status == 400, (body[:20], answer)
         assert answer.error
-    assert snapshot(desk) == before
+    assert snapshot(client) == before
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_of_another_content_type(desk: Desk, path: str) -> None:
-    desk.adds("alice")
-    before = snapshot(desk)
+def test_bodies_of_another_content_type(client: PageClient, path: str) -> None:
+    client.adds("alice")
+    before = snapshot(client)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx", ""):
-        answer = desk.post(path, b"{}", kind)
+        answer = client.post(path, b"{}", kind)
         assert answer.status == 400
         assert "application/json" in answer.error
-    assert snapshot(desk) == before
+    assert snapshot(client) == before
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_that_are_too_large(desk: Desk, path: str) -> None:
-    desk.adds("alice")
-    before = snapshot(desk)
-    answer = desk.post(path, b'{"name": "' + b"x" * 70_000 + b'"}')
+def test_bodies_that_are_too_large(client: PageClient, path: str) -> None:
+    client.adds("alice")
+    before = snapshot(client)
+    answer = client.post(path, b'{"name": "' + b"x" * 70_000 + b'"}')
     assert (answer.status, answer.error) == (413, "this is too large")
-    assert snapshot(desk) == before
+    assert snapshot(client) == before
 
 
-def test_a_body_that_cannot_be_unpacked(desk: Desk) -> None:
-    answer = desk.ask("POST", "/users", b"no gzip", {"Content-Type": JSON, "Content-Encoding": "gzip"})
+def test_a_body_that_cannot_be_unpacked(client: PageClient) -> None:
+    answer = client.ask("POST", "/users", b"no gzip", {"Content-Type": JSON, "Content-Encoding": "gzip"})
     assert answer.status == 400
     assert answer.error
 
@@ -591,25 +593,25 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("/users", {}, 400, "name"),
     ("/users", {"name": 1}, 400, "name"),
     ("/users", {"name": "bob", "openid": "o1"}, 400, "openid"),
-    ("/users/bob/deeds", {"deed": "says", "text": "hi"}, 404, "bob"),
-    ("/users/alice/deeds", {"deed": "dances"}, 400, "dances"),
-    ("/users/alice/deeds", {"text": "hi"}, 400, "deed"),
-    ("/users/alice/deeds", {"deed": "says"}, 400, "text"),
-    ("/users/alice/deeds", {"deed": "says", "text": ""}, 400, "text"),
-    ("/users/alice/deeds", {"deed": "says", "text": 5}, 400, "text"),
-    ("/users/alice/deeds", {"deed": "says", "text": "x" * 20_001}, 400, "text"),
-    ("/users/alice/deeds", {"deed": "says", "text": "hi", "to": "bob"}, 400, "to"),
-    ("/users/alice/deeds", {"deed": "event", "event": ""}, 400, "event"),
-    ("/users/alice/deeds", {"deed": "event", "event": "x", "fields": {"Event": "y"}}, 422, "Event"),
-    ("/users/alice/deeds", {"deed": "event", "event": "x", "fields": {"FromUserName": "y"}}, 422, "FromUserName"),
-    ("/users/alice/deeds", {"deed": "event", "event": "x", "fields": {"a b": "y"}}, 400, "fields"),
-    ("/users/alice/deeds", {"deed": "event", "event": "x", "fields": {"": "y"}}, 400, "fields"),
-    ("/users/alice/deeds", {"deed": "event", "event": "x", "fields": {"a": {}}}, 400, "fields"),
-    ("/users/alice/deeds", {"deed": "event", "event": "x", "fields": {f"a{n}": n for n in range(51)}}, 422, "50"),
-    ("/users/alice/deeds", b'{"deed": "event", "event": "x", "fields": {"a": NaN}}', 400, "fields"),
-    ("/users/alice/deeds", b'{"deed": "event", "event": "x", "fields": {"a": 1e999}}', 400, "fields"),
-    ("/users/alice/deeds", b'{"deed": "location", "latitude": NaN, "longitude": 1}', 400, "latitude"),
-    ("/users/alice/deeds", {"deed": "location", "latitude": 91, "longitude": 1}, 400, "latitude"),
+    ("/users/bob/actions", {"action": "says", "text": "hi"}, 404, "bob"),
+    ("/users/alice/actions", {"action": "dances"}, 400, "dances"),
+    ("/users/alice/actions", {"text": "hi"}, 400, "action"),
+    ("/users/alice/actions", {"action": "says"}, 400, "text"),
+    ("/users/alice/actions", {"action": "says", "text": ""}, 400, "text"),
+    ("/users/alice/actions", {"action": "says", "text": 5}, 400, "text"),
+    ("/users/alice/actions", {"action": "says", "text": "x" * 20_001}, 400, "text"),
+    ("/users/alice/actions", {"action": "says", "text": "hi", "to": "bob"}, 400, "to"),
+    ("/users/alice/actions", {"action": "event", "event": ""}, 400, "event"),
+    ("/users/alice/actions", {"action": "event", "event": "x", "fields": {"Event": "y"}}, 422, "Event"),
+    ("/users/alice/actions", {"action": "event", "event": "x", "fields": {"FromUserName": "y"}}, 422, "FromUserName"),
+    ("/users/alice/actions", {"action": "event", "event": "x", "fields": {"a b": "y"}}, 400, "fields"),
+    ("/users/alice/actions", {"action": "event", "event": "x", "fields": {"": "y"}}, 400, "fields"),
+    ("/users/alice/actions", {"action": "event", "event": "x", "fields": {"a": {}}}, 400, "fields"),
+    ("/users/alice/actions", {"action": "event", "event": "x", "fields": {f"a{n}": n for n in range(51)}}, 422, "50"),
+    ("/users/alice/actions", b'{"action": "event", "event": "x", "fields": {"a": NaN}}', 400, "fields"),
+    ("/users/alice/actions", b'{"action": "event", "event": "x", "fields": {"a": 1e999}}', 400, "fields"),
+    ("/users/alice/actions", b'{"action": "location", "latitude": NaN, "longitude": 1}', 400, "latitude"),
+    ("/users/alice/actions", {"action": "location", "latitude": 91, "longitude": 1}, 400, "latitude"),
     ("/redeliver", {}, 404, "user"),
     ("/redeliver", {"user": "bob"}, 404, "bob"),
     ("/redeliver", {"user": "alice"}, 404, "alice"),
@@ -617,11 +619,11 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("/redeliver", {"row": 10**30}, 404, "row"),
     ("/redeliver", {"row": -1}, 400, "row"),
     ("/redeliver", {"row": "x"}, 400, "row"),
-    ("/knobs", {"mode": "cloud"}, 400, "mode"),
-    ("/knobs", {"format": "yaml"}, 400, "format"),
-    ("/knobs", {"hold": False}, 400, "hold"),
-    ("/knobs", {"in_order": "perhaps"}, 400, "in_order"),
-    ("/knobs", {"in_order": False, "mode": 1}, 400, "mode"),
+    ("/controls", {"mode": "cloud"}, 400, "mode"),
+    ("/controls", {"format": "yaml"}, 400, "format"),
+    ("/controls", {"hold": False}, 400, "hold"),
+    ("/controls", {"in_order": "perhaps"}, 400, "in_order"),
+    ("/controls", {"in_order": False, "mode": 1}, 400, "mode"),
     ("/release", {"order": "random"}, 400, "order"),
     ("/release", {"order": "sent"}, 422, "held"),
     ("/faults", {"endpoint": "send"}, 400, "kind"),
@@ -663,27 +665,27 @@ BAD: list[tuple[str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "word"), BAD)
-def test_requests_that_ask_for_nonsense(desk: Desk, path: str, body: Any, status: int, word: str) -> None:
-    desk.adds("alice")
-    before = snapshot(desk)
-    answer = desk.post(path, body)
+def test_requests_that_ask_for_nonsense(client: PageClient, path: str, body: Any, status: int, word: str) -> None:
+    client.adds("alice")
+    before = snapshot(client)
+    answer = client.post(path, body)
     assert answer.status == status, answer
     assert word in answer.error
-    assert snapshot(desk) == before
+    assert snapshot(client) == before
 
 
-def test_a_menu_item_that_was_not_offered(official: Desk) -> None:
+def test_a_menu_item_that_was_not_offered(official: PageClient) -> None:
     official.adds("alice")
     before = snapshot(official)
-    answer = official.post("/users/alice/deeds", {"deed": "clicks_menu_item", "label": "Yes"})
+    answer = official.post("/users/alice/actions", {"action": "clicks_menu_item", "label": "Yes"})
     assert answer.status == 422
     assert "Yes" in answer.error
     assert snapshot(official) == before
 
 
-def test_an_official_account_has_no_json(official: Desk) -> None:
+def test_an_official_account_has_no_json(official: PageClient) -> None:
     before = snapshot(official)
-    answer = official.post("/knobs", {"format": "json", "mode": "safe"})
+    answer = official.post("/controls", {"format": "json", "mode": "safe"})
     assert answer.status == 422
     assert "XML" in answer.error
     assert snapshot(official) == before
@@ -712,14 +714,14 @@ def test_an_official_account_has_no_json(official: Desk) -> None:
         "/none",
     ],
 )
-def test_addresses_where_nothing_is(desk: Desk, path: str) -> None:
-    answer = desk.get(path)
+def test_addresses_where_nothing_is(client: PageClient, path: str) -> None:
+    answer = client.get(path)
     assert answer.status == 404
     assert answer.error
     assert_safe(answer.headers)
 
 
-def test_an_address_that_is_asked_in_another_way(desk: Desk) -> None:
+def test_an_address_that_is_asked_in_another_way(client: PageClient) -> None:
     for method, path in (
         ("GET", "/users"),
         ("GET", "/play"),
@@ -727,7 +729,7 @@ def test_an_address_that_is_asked_in_another_way(desk: Desk) -> None:
         ("POST", "/events"),
         ("PUT", "/log"),
     ):
-        answer = desk.ask(method, path)
+        answer = client.ask(method, path)
         assert (answer.status, answer.error) == (405, "this address is asked in another way")
         assert_safe(answer.headers)
 
@@ -737,44 +739,44 @@ def assert_safe(headers: Any) -> None:
         assert headers[name] == value, name
 
 
-def test_every_answer_has_the_headers_of_safety(desk: Desk) -> None:
-    desk.lets(desk.adds("alice"), "says", text="hi")
+def test_every_answer_has_the_headers_of_safety(client: PageClient) -> None:
+    client.lets(client.adds("alice"), "says", text="hi")
     names = [path.name for path in server.STATIC.iterdir() if path.is_file()]
     assert "index.html" in names
     paths = ["/", *(f"/static/{name}" for name in names)]
     paths += ["/rows/0", "/rows/9999", "/lanes/alice", "/lanes/bob", "/log", "/log?after=x", "/media/none"]
     paths += ["/transcript.yaml", "/transcript.py"]
     for path in paths:
-        assert_safe(desk.get(path).headers)
+        assert_safe(client.get(path).headers)
     for path in ENDPOINTS:
-        assert_safe(desk.post(path, b"nonsense").headers)
-    with desk.opens() as page:
+        assert_safe(client.post(path, b"nonsense").headers)
+    with client.opens() as page:
         assert_safe(page.head)
         assert page.head["Content-Type"] == "text/event-stream"
         assert page.head["Cache-Control"] == "no-store"
 
 
-def test_the_page_and_its_files(desk: Desk) -> None:
-    page = desk.get("/")
+def test_the_page_and_its_files(client: PageClient) -> None:
+    page = client.get("/")
     assert page.status == 200
     assert page.headers["Content-Type"].startswith("text/html")
     kinds = {".js": "javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
     for path in server.STATIC.iterdir():
-        answer = desk.get(f"/static/{path.name}")
+        answer = client.get(f"/static/{path.name}")
         assert answer.status == 200
         assert answer.body == path.read_bytes()
         assert answer.headers["Content-Type"].partition(";")[0].endswith(kinds[path.suffix])
 
 
 def test_what_goes_wrong_inside_is_told_without_details(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: PageClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def break_down(number: int) -> None:
         raise RuntimeError(f"the inside of row {number}")
 
-    monkeypatch.setattr(desk.playground.scene.book, "details", break_down)
+    monkeypatch.setattr(client.playground.view.rows, "details", break_down)
     with caplog.at_level(logging.CRITICAL, "wxbot.playground"):
-        answer = desk.get("/rows/0")
+        answer = client.get("/rows/0")
     assert answer.status == 500
     assert "inside of row" not in answer.error
     assert_safe(answer.headers)
@@ -783,30 +785,30 @@ def test_what_goes_wrong_inside_is_told_without_details(
 # -- the bot's log
 
 
-def test_the_log_is_read_on_from_where_one_was(desk: Desk) -> None:
-    desk.bot.written = b"one\n"
-    first = desk.get("/log").json
+def test_the_log_is_read_on_from_where_one_was(client: PageClient) -> None:
+    client.bot.written = b"one\n"
+    first = client.get("/log").json
     assert first == {"text": "one\n", "next": 4}
-    desk.bot.written += "二\n".encode()
-    second = desk.get(f"/log?after={first['next']}").json
+    client.bot.written += "二\n".encode()
+    second = client.get(f"/log?after={first['next']}").json
     assert second == {"text": "二\n", "next": 8}
-    assert desk.get("/log?after=8").json == {"text": "", "next": 8}
-    assert desk.get("/log?after=99").json["text"] == ""
+    assert client.get("/log?after=8").json == {"text": "", "next": 8}
+    assert client.get("/log?after=99").json["text"] == ""
     for after in ("-1", "x", "1e3", "", "9" * 16):
-        assert desk.get(f"/log?after={after}").status == 400
+        assert client.get(f"/log?after={after}").status == 400
 
 
 # -- transcripts to keep
 
 
-def test_what_happened_can_be_kept(desk: Desk) -> None:
-    alice = desk.adds("alice")
-    desk.lets(alice, "says", text="你好")
+def test_what_happened_can_be_kept(client: PageClient) -> None:
+    alice = client.adds("alice")
+    client.lets(alice, "says", text="你好")
     alice.waits_for("你好")
-    kept = desk.get("/transcript.yaml")
+    kept = client.get("/transcript.yaml")
     assert kept.headers["Content-Disposition"] == 'attachment; filename="conversation.yaml"'
     assert kept.headers["Content-Type"].startswith("application/yaml")
     assert "- alice says: 你好" in kept.body.decode()
-    test = desk.get("/transcript.py")
+    test = client.get("/transcript.py")
     assert test.headers["Content-Disposition"] == 'attachment; filename="test_conversation.py"'
     compile(test.body, "test_conversation.py", "exec")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.playground.support import TYPED, parrot, played, world
+from tests.playground.support import TYPED, parrot, played, session
 from tests.playground.test_recorder import asking
 from tests.testing.bot import Receiver
 from wxbot import Plugin
@@ -102,14 +102,14 @@ def test_what_the_bot_does_passes(tmp_path: Path) -> None:
 
 
 def test_a_recording_plays_again(tmp_path: Path) -> None:
-    with world(tmp_path / "db") as (wechat, clock):
+    with session(tmp_path / "db") as (wechat, clock):
         recorder = Recorder(wechat)
         assert play(ALL_SORTS, wechat, clock.advance) == []
-        deeds = recorder.transcript()
-    assert played(read(write(deeds)), tmp_path / "again") == []
+        actions = recorder.transcript()
+    assert played(read(write(actions)), tmp_path / "again") == []
 
 
-def test_deeds_at_an_official_account(tmp_path: Path) -> None:
+def test_actions_at_an_official_account(tmp_path: Path) -> None:
     steps = (
         Follows("amy", "7"),
         Says("amy", "ask"),
@@ -209,7 +209,7 @@ def test_a_step_that_was_never_in_a_file_has_no_line(tmp_path: Path) -> None:
 
 
 def test_a_push_that_is_not_acknowledged(tmp_path: Path) -> None:
-    with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: (500, b"")) as bot:
+    with session(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: (500, b"")) as bot:
         wechat.callback_url, wechat.tries = bot.url, 1
         notice = Sees("amy", ("[该小程序客服暂时无法提供服务，请稍后再试]",))
         problems = play(of(Says("amy", "a"), notice), wechat, clock.advance)
@@ -217,10 +217,10 @@ def test_a_push_that_is_not_acknowledged(tmp_path: Path) -> None:
 
 
 def test_a_push_that_goes_nowhere_or_hangs(tmp_path: Path) -> None:
-    with world(tmp_path / "db", bot=False) as (wechat, clock):
+    with session(tmp_path / "db", bot=False) as (wechat, clock):
         (problem,) = play(of(Says("amy", "a")), wechat, clock.advance)
         assert problem.endswith("of amy was never delivered: is there a callback URL?")
-    with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: None) as bot:
+    with session(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: None) as bot:
         wechat.callback_url = bot.url
         (problem,) = play(of(Says("amy", "a")), wechat, clock.advance, patience=0.2)
         assert problem.endswith("of amy is still under way")
@@ -240,7 +240,7 @@ def test_the_bot_is_told_of_another_mode(tmp_path: Path) -> None:
 
 def test_the_indicator_is_waited_for(tmp_path: Path) -> None:
     """A bot that shows it and is silent: it ends by time, which is what the transcript has."""
-    with world(tmp_path / "db", bot=False) as (wechat, clock), Receiver() as bot:
+    with session(tmp_path / "db", bot=False) as (wechat, clock), Receiver() as bot:
         wechat.callback_url = bot.url
         amy = wechat.user("amy")
         amy.says("a").wait()

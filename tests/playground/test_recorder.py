@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.playground.support import TYPED, parrot, world
+from tests.playground.support import TYPED, parrot, session
 from wxbot import Context, ImageReply, MenuReply, Plugin
 from wxbot.playground.replay import recorder as module
 from wxbot.playground.replay.recorder import Recorder
@@ -46,7 +46,7 @@ from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, Push, User
 
 
 def test_a_conversation_of_two(tmp_path: Path) -> None:
-    with world(tmp_path / "db") as (wechat, clock):
+    with session(tmp_path / "db") as (wechat, clock):
         recorder = Recorder(wechat)
         amy, bob = wechat.user("amy"), wechat.user("bob b")
         amy.says("a").wait()
@@ -75,7 +75,7 @@ def test_a_conversation_of_two(tmp_path: Path) -> None:
 
 LINK = {"Title": "A", "Description": "b", "Url": "c"}
 FROM = {"SessionFrom": ""}
-MINI_PROGRAM_DEEDS: list[tuple[Callable[[User], Push], Step]] = [
+MINI_PROGRAM_USER_ACTIONS: list[tuple[Callable[[User], Push], Step]] = [
     (lambda user: user.says(" a\n"), Says("u", " a\n")),
     (lambda user: user.enters(), Enters("u")),
     (lambda user: user.enters("shop"), Enters("u", "shop")),
@@ -93,7 +93,7 @@ MINI_PROGRAM_DEEDS: list[tuple[Callable[[User], Push], Step]] = [
         Sends("u", "text", {"Content": "a", "bizmsgmenuid": "1"}),
     ),
 ]
-OFFICIAL_DEEDS: list[tuple[Callable[[User], Push], Step]] = [
+OFFICIAL_USER_ACTIONS: list[tuple[Callable[[User], Push], Step]] = [
     (lambda user: user.sends_voice(), SendsVoice("u")),
     (lambda user: user.sends_voice(b"#!AMR other", "speex"), SendsVoice("u", b"#!AMR other", "speex")),
     (lambda user: user.sends_video(), SendsVideo("u")),
@@ -116,24 +116,24 @@ OFFICIAL_DEEDS: list[tuple[Callable[[User], Push], Step]] = [
 ]
 
 
-@pytest.mark.parametrize(("act", "step"), MINI_PROGRAM_DEEDS)
-def test_deeds_at_a_mini_program(act: Callable[[User], Push], step: Step, tmp_path: Path) -> None:
-    with world(tmp_path / "db", bot=False) as (wechat, _):
+@pytest.mark.parametrize(("act", "step"), MINI_PROGRAM_USER_ACTIONS)
+def test_actions_at_a_mini_program(act: Callable[[User], Push], step: Step, tmp_path: Path) -> None:
+    with session(tmp_path / "db", bot=False) as (wechat, _):
         recorder = Recorder(wechat)
         act(wechat.user("u"))
         assert recorder.transcript().steps == (step,)
 
 
-@pytest.mark.parametrize(("act", "step"), OFFICIAL_DEEDS)
-def test_deeds_at_an_official_account(act: Callable[[User], Push], step: Step, tmp_path: Path) -> None:
-    with world(tmp_path / "db", bot=False, account_kind="official", format="xml") as (wechat, _):
+@pytest.mark.parametrize(("act", "step"), OFFICIAL_USER_ACTIONS)
+def test_actions_at_an_official_account(act: Callable[[User], Push], step: Step, tmp_path: Path) -> None:
+    with session(tmp_path / "db", bot=False, account_kind="official", format="xml") as (wechat, _):
         recorder = Recorder(wechat)
         act(wechat.user("u"))
         assert recorder.transcript().steps == (step,)
 
 
 def test_a_click_in_a_menu(tmp_path: Path) -> None:
-    with world(tmp_path / "db", asking(), account_kind="official", format="xml") as (wechat, _):
+    with session(tmp_path / "db", asking(), account_kind="official", format="xml") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         amy.says("ask")
         amy.waits_for("[msgmenu Well?]")
@@ -164,7 +164,7 @@ def test_a_media_id_is_another_one_each_time(tmp_path: Path) -> None:
     async def paint(ctx: Context) -> ImageReply:
         return ImageReply(SAMPLE_IMAGE)
 
-    with world(tmp_path / "db", plugin) as (wechat, _):
+    with session(tmp_path / "db", plugin) as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         amy.says("paint")
         amy.waits_for(lambda saw: saw.startswith("[image"))
@@ -177,7 +177,7 @@ def test_a_media_id_is_another_one_each_time(tmp_path: Path) -> None:
 
 def test_a_text_that_looks_like_a_file_stays_a_text(tmp_path: Path) -> None:
     text = f"[image {'a' * 64}]"
-    with world(tmp_path / "db") as (wechat, _):
+    with session(tmp_path / "db") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         amy.says(text)
         amy.waits_for(text)
@@ -185,7 +185,7 @@ def test_a_text_that_looks_like_a_file_stays_a_text(tmp_path: Path) -> None:
 
 
 def test_agents_tell_of_themselves(tmp_path: Path) -> None:
-    with world(tmp_path / "db") as (wechat, _):
+    with session(tmp_path / "db") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         first, second = wechat.agent("kf1"), wechat.agent("kf2")
         recorder.note(Takes("kf1", "amy"))
@@ -209,7 +209,7 @@ def test_agents_tell_of_themselves(tmp_path: Path) -> None:
 
 
 def test_which_push_was_delivered_again(tmp_path: Path) -> None:
-    with world(tmp_path / "db", bot=False) as (wechat, _):
+    with session(tmp_path / "db", bot=False) as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         recorder.note(Hold())
         first, second = amy.says("a"), amy.says("b")
@@ -219,7 +219,7 @@ def test_which_push_was_delivered_again(tmp_path: Path) -> None:
 
 
 def test_a_redelivery_of_what_was_before_is_left_out(tmp_path: Path) -> None:
-    with world(tmp_path / "db", bot=False) as (wechat, _):
+    with session(tmp_path / "db", bot=False) as (wechat, _):
         push = wechat.user("amy").says("a")
         recorder = Recorder(wechat)
         recorder.note_redelivery(push)
@@ -227,7 +227,7 @@ def test_a_redelivery_of_what_was_before_is_left_out(tmp_path: Path) -> None:
 
 
 def test_refused_calls_are_not_seen(tmp_path: Path) -> None:
-    with world(tmp_path / "db") as (wechat, _):
+    with session(tmp_path / "db") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         wechat.faults.fail("typing", 45080, times=None)
         amy.says("a")
@@ -238,7 +238,7 @@ def test_refused_calls_are_not_seen(tmp_path: Path) -> None:
 def test_a_slow_answer_is_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with world(tmp_path / "db", bot=False) as (wechat, _):
+    with session(tmp_path / "db", bot=False) as (wechat, _):
         recorder, amy, agent = Recorder(wechat), wechat.user("amy"), wechat.agent("kf1")
         agent.takes(amy)
         withins = []
@@ -255,7 +255,7 @@ def test_a_pause_in_which_the_bot_is_at_work_is_a_step(tmp_path: Path, monkeypat
     """What the bot does then nobody sees, and a replay that hurries on would come before it."""
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    with world(tmp_path / "db", bot=False) as (wechat, _):
+    with session(tmp_path / "db", bot=False) as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         for pause in (0.5, 3.0, 4.0):
             amy.says("a")
@@ -274,7 +274,7 @@ def test_there_are_no_transcripts_of_containers() -> None:
 
 
 def test_nothing_of_it_is_left_when_it_is_closed(tmp_path: Path) -> None:
-    with world(tmp_path / "db", parrot()) as (wechat, _):
+    with session(tmp_path / "db", parrot()) as (wechat, _):
         before = len(wechat.record_log.listeners)
         recorder = Recorder(wechat)
         recorder.close()

@@ -39,7 +39,7 @@ from wxbot.playground.transcript import (
     read,
     write,
 )
-from wxbot.playground.transcript.grammar import ORDERS, VERBS, WORDS, find
+from wxbot.playground.transcript.grammar import CONTROLS, VERBS, WORDS, find
 
 EXAMPLE = """\
 wxbot-transcript: 1
@@ -208,7 +208,7 @@ def test_what_is_written_is_read_again(transcript: Transcript) -> None:
 
 
 @given(officials)
-def test_deeds_to_official_accounts_are_read_again(transcript: Transcript) -> None:
+def test_actions_to_official_accounts_are_read_again(transcript: Transcript) -> None:
     assert read(write(transcript)) == transcript
 
 
@@ -236,7 +236,7 @@ def test_whatever_it_is_the_error_is_ours(text: str) -> None:
 def test_the_end_of_a_head_decides_and_no_verb_ends_with_another(verb: str) -> None:
     others = [other for other in VERBS if other != verb]
     assert not [other for other in others if verb.endswith(" " + other)]
-    assert not [order for order in ORDERS if order.endswith(" " + verb)]
+    assert not [order for order in CONTROLS if order.endswith(" " + verb)]
     assert not [detail for detail in VERBS[verb].details if find(detail)]
 
 
@@ -371,7 +371,7 @@ def test_a_bad_step(step: str, line: int, words: str) -> None:
     assert words in said
 
 
-def test_deeds_of_mini_programs_and_json_are_not_for_official_accounts() -> None:
+def test_actions_of_mini_programs_and_json_are_not_for_official_accounts() -> None:
     for account in ("official", "unverified"):
         assert "no user of an Official Account enters" in refusal(of_steps("- amy enters", account=account))
         assert "no user of an Official Account sends card" in refusal(

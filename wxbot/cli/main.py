@@ -151,9 +151,9 @@ def playground(**options: Any) -> None:
     try:
         sys.exit(0 if open_playground(chosen, _say, _lines_written()) else 1)
     except KeyboardInterrupt:
-        if chosen.has_verdict:
+        if chosen.has_result:
             click.echo("wxbot: interrupted", err=True)
-        sys.exit(128 + signal.SIGINT if chosen.has_verdict else 0)
+        sys.exit(128 + signal.SIGINT if chosen.has_result else 0)
 
 
 @main.command()

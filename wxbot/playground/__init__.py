@@ -1,1 +1,1 @@
-"""A face for FakeWeChat: a bot under gunicorn and a platform on loopback, at the console and in a scripted demo."""
+"""The playground, a local WeChat simulator: a page, a console and a scripted demo on top of FakeWeChat."""

@@ -1,4 +1,4 @@
-"""Runs a bot the way it is deployed: gunicorn, real workers, a port of its own on loopback."""
+"""Runs a bot as it is deployed: gunicorn with real workers on a loopback port."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ STOP_SECONDS = 60.0
 
 
 class BotDidNotStart(WxbotError):
-    """The bot under gunicorn ended, or was not ready in time; the text has the end of its log."""
+    """The bot under gunicorn exited, or was not ready in time. The text contains the end of its log."""
 
 
 class BotProcess:
-    """``gunicorn wsgi:app`` in ``project``, logging to ``log_file``.
+    """A process ``gunicorn wsgi:app`` in the folder ``project`` that logs to ``log_file``.
 
-    Its environment is ours, but for what belongs to one account: that is in ``settings`` alone.
+    It inherits the environment, except the settings of an account: those come from ``settings`` only.
     """
 
     def __init__(self, settings: Mapping[str, str], log_file: Path, project: Path | None = None) -> None:
         self.port = free_port()
         ours = {name: value for name, value in os.environ.items() if name not in _OWN}
         self._environment = {**ours, **settings, "WXBOT_BIND": f"127.0.0.1:{self.port}", ACCOUNTS_VARIABLE: ""}
-        self._environment["PYTHONUNBUFFERED"] = "1"  # what a plugin prints is in the log at once
+        self._environment["PYTHONUNBUFFERED"] = "1"  # print() of a plugin appears in the log immediately
         self._log_file = log_file
         self._project = project or Path.cwd()
         self._log: IO[bytes] | None = None
@@ -48,12 +48,12 @@ class BotProcess:
 
     @property
     def address(self) -> str:
-        """Where it listens, such as ``http://127.0.0.1:8000``."""
+        """Return the URL of the bot, such as ``http://127.0.0.1:8000``."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and has not ended, by itself or otherwise."""
+        """Return True if the process was started and has not exited."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class BotProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start it and wait until it can take pushes. Raises BotDidNotStart."""
+        """Start the bot and wait until it is ready. Raises BotDidNotStart."""
         self._log = self._log_file.open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "wsgi:app"],
@@ -74,7 +74,7 @@ class BotProcess:
             env=self._environment,
             stdout=self._log,
             stderr=self._log,
-            start_new_session=True,  # Ctrl-C at the console is ours: the bot is stopped in order
+            start_new_session=True,  # Ctrl-C must reach only this process, which then stops the bot
         )
         try:
             self._wait_until_ready(self._process)
@@ -83,7 +83,7 @@ class BotProcess:
             raise
 
     def stop(self, patience: float = STOP_SECONDS) -> None:
-        """Let it finish what is running, within ``patience`` seconds, then end it."""
+        """Stop the bot gracefully. Kill it after ``patience`` seconds."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -100,7 +100,7 @@ class BotProcess:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise BotDidNotStart(f"the bot ended while it started:\n{self._end_of_log()}")
+                raise BotDidNotStart(f"the bot exited during startup:\n{self._end_of_log()}")
             if self._is_ready():
                 return
             time.sleep(0.05)
@@ -108,8 +108,8 @@ class BotProcess:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - loopback
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as response:  # noqa: S310 - loopback
+                return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
@@ -118,14 +118,19 @@ class BotProcess:
 
 
 def check_bot(settings: Mapping[str, str]) -> None:
-    """What would keep a bot from starting, said here rather than in its log. Raises ConfigError, PluginError."""
+    """Raise ConfigError, PluginError or BotDidNotStart if a bot with these settings cannot start.
+
+    The check runs in this process, so that the error appears here and not only in the log of the bot.
+    """
     if not Path("wsgi.py").is_file():
-        raise BotDidNotStart("there is no wsgi.py here; run this in the folder of a bot (docs/deployment.md)")
+        raise BotDidNotStart(
+            "no wsgi.py in the current folder: run this command in the folder of a bot (docs/deployment.md)"
+        )
     make_bot(load_settings(**{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}))
 
 
 def free_port() -> int:
-    """A TCP port that is free on loopback now."""
+    """Return a TCP port that is free on loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""``python -m wxbot playground``: the page, the console, the demo, or a transcript."""
+"""The command ``python -m wxbot playground``: the page, the console, the demo, or a transcript."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from wxbot.playground.page.access import is_loopback, new_key
 from wxbot.playground.page.playground import Playground
 from wxbot.playground.page.server import PageServer
 from wxbot.playground.replay.player import play
-from wxbot.playground.transcript import MAX_BYTES, BadTranscript, Transcript, read
-from wxbot.playground.world import (
+from wxbot.playground.session import (
     AccountChoice,
     BotDidNotAnswer,
+    BotUnderTest,
     Credentials,
-    ForeignBot,
-    OwnBot,
-    PlayedBot,
-    World,
-    switch,
+    ExternalBot,
+    LocalBot,
+    Session,
+    switch_mode,
 )
+from wxbot.playground.transcript import MAX_BYTES, BadTranscript, Transcript, read
 from wxbot.testing.envelope import Format, Mode
 from wxbot.testing.rules import AccountKind
 
 Say = Callable[[str], None]
 
 
-class CannotSimulate(WxbotError):
-    """What was asked for on the command line does not go; the text says what to do instead."""
+class PlaygroundError(WxbotError):
+    """The command cannot run with these options. The text says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the page listens. ``port`` 0 takes a free one."""
+class PageAddress:
+    """The address of the page. ``port`` 0 means any free port."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -53,7 +53,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PlaygroundOptions:
-    """The options of ``playground``, as they were given."""
+    """The options of the command ``playground``."""
 
     console: bool
     demo: bool
@@ -72,8 +72,8 @@ class PlaygroundOptions:
     api_port: int
 
     @property
-    def has_verdict(self) -> bool:
-        """Whether somebody waits to hear if all went as it should."""
+    def has_result(self) -> bool:
+        """Return True if the command reports success or failure."""
         return self.demo or self.transcript is not None
 
     @property
@@ -82,70 +82,72 @@ class PlaygroundOptions:
         return self.folders or found
 
 
-_FOR_THE_PAGE = {"port", "host"}
-_FOR_A_TARGET = {"appid", "secret", "token", "aes_key", "api_port"}
-_IN_THE_TRANSCRIPT = {"account_kind", "mode", "form"}
-_WAYS = {
-    "demo": {"folders", "target", *_FOR_THE_PAGE, *_FOR_A_TARGET, *_IN_THE_TRANSCRIPT},
-    "console": {"account_kind", "target", *_FOR_THE_PAGE, *_FOR_A_TARGET},
-    "transcript": {*_FOR_THE_PAGE, *_IN_THE_TRANSCRIPT},
+_PAGE_OPTIONS = {"port", "host"}
+_TARGET_OPTIONS = {"appid", "secret", "token", "aes_key", "api_port"}
+_ACCOUNT_OPTIONS = {"account_kind", "mode", "form"}
+_IGNORED_OPTIONS = {
+    "demo": {"folders", "target", *_PAGE_OPTIONS, *_TARGET_OPTIONS, *_ACCOUNT_OPTIONS},
+    "console": {"account_kind", "target", *_PAGE_OPTIONS, *_TARGET_OPTIONS},
+    "transcript": {*_PAGE_OPTIONS, *_ACCOUNT_OPTIONS},
 }
-"""Each way to play other than on the page, and the options that mean nothing there."""
+"""The options that have no effect with --demo, --console and --play."""
 
 
-def _refuse_what_does_nothing(asked: PlaygroundOptions) -> None:
-    """Raises UsageError for options that would silently be ignored."""
+def _check_options(asked: PlaygroundOptions) -> None:
+    """Raise UsageError for options that exclude each other or have no effect."""
     context = click.get_current_context()
     names = {option.name: option.opts[0] for option in context.command.params}
     given = {name for name in names if context.get_parameter_source(str(name)) is ParameterSource.COMMANDLINE}
-    ways = [way for way in _WAYS if way in given]
-    if len(ways) > 1:
-        raise click.UsageError(" and ".join(names[way] for way in ways) + " exclude each other")
-    useless = given & (_WAYS[ways[0]] if ways else set())
+    modes = [mode for mode in _IGNORED_OPTIONS if mode in given]
+    if len(modes) > 1:
+        raise click.UsageError(" and ".join(names[mode] for mode in modes) + " cannot be used together")
+    useless = given & (_IGNORED_OPTIONS[modes[0]] if modes else set())
     if not asked.target:
-        useless |= given & _FOR_A_TARGET
+        useless |= given & _TARGET_OPTIONS
     if asked.target and "folders" in given:
         useless.add("folders")
     if useless:
         what = ", ".join(sorted(names[name] for name in useless))
-        beside = names[ways[0]] if ways and useless & _WAYS[ways[0]] else "--target" if asked.target else ""
-        raise click.UsageError(f"{what} means nothing " + (f"beside {beside}" if beside else "without --target"))
+        beside = (
+            names[modes[0]] if modes and useless & _IGNORED_OPTIONS[modes[0]] else "--target" if asked.target else ""
+        )
+        raise click.UsageError(f"{what} has no effect " + (f"with {beside}" if beside else "without --target"))
 
 
-def open_playground(asked: PlaygroundOptions, say: Say, written: Iterable[str]) -> bool:
-    """Do what was asked for, to the end; whether all went as it should. ``written``: the lines for the console.
+def open_playground(asked: PlaygroundOptions, say: Say, lines: Iterable[str]) -> bool:
+    """Run the command. Return True on success. ``lines``: the input of the console.
 
     Raises click.UsageError, WxbotError.
     """
-    _refuse_what_does_nothing(asked)
+    _check_options(asked)
     if asked.demo:
         return play_demo(say)
     if asked.console:
-        open_console(say, written, asked.plugin_folders, asked.mode, asked.form)
+        open_console(say, lines, asked.plugin_folders, asked.mode, asked.form)
         return True
-    bot = bot_to_play_with(asked.target, asked.plugin_folders)
+    bot = bot_for(asked.target, asked.plugin_folders)
     credentials = checked(Credentials(asked.appid, asked.secret, asked.token, asked.aes_key, asked.api_port))
     if asked.transcript is not None:
         return play_transcript(say, bot, asked.transcript, credentials)
     choice = AccountChoice(asked.account_kind, asked.mode, asked.form)
-    open_page(say, bot, choice, credentials, Place(asked.host, asked.port))
+    open_page(say, bot, choice, credentials, PageAddress(asked.host, asked.port))
     return True
 
 
-def bot_to_play_with(target: str, plugin_folders: str) -> PlayedBot:
-    """The bot at ``target``, a callback URL; without one our own with these plugins. Raises CannotSimulate."""
+def bot_for(target: str, plugin_folders: str) -> BotUnderTest:
+    """Return the external bot at the callback URL ``target``, or a local bot if it is empty. Raises PlaygroundError."""
     if not target:
-        return OwnBot(plugin_folders)
+        return LocalBot(plugin_folders)
     try:
         address = urlsplit(target)
         is_address = (
             address.scheme in ("http", "https") and address.port != 0 and _HOST.fullmatch(address.hostname or "")
         )
-    except ValueError:  # brackets, or a port that is none
+    except ValueError:  # invalid brackets or port
         is_address = None
     if not is_address:
-        raise CannotSimulate(f"--target {target} is no callback URL; one looks like http://127.0.0.1:8000/wechat")
-    return ForeignBot(target)
+        raise PlaygroundError(f"--target {target} is not a callback URL: use one like http://127.0.0.1:8000/wechat")
+    return ExternalBot(target)
 
 
 _HOST = re.compile(r"(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?|[0-9a-fA-F:.]+(?:%\w+)?")
@@ -154,32 +156,36 @@ _AES_KEY = re.compile(r"[A-Za-z0-9+/]{43}")
 
 
 def checked(given: Credentials) -> Credentials:
-    """``given``, if a platform can have such credentials. Raises CannotSimulate."""
+    """Return ``given`` if the credentials are valid. Raises PlaygroundError."""
     for name, value in (("--appid", given.appid), ("--secret", given.secret), ("--token", given.token)):
         if value and not _WORD.fullmatch(value):
-            raise CannotSimulate(f"{name} must be of letters, digits and signs, without spaces")
+            raise PlaygroundError(f"{name} must contain only printable ASCII characters, without spaces")
     if given.aes_key and not _AES_KEY.fullmatch(given.aes_key):
-        raise CannotSimulate("--aes-key must be the EncodingAESKey: 43 characters of A-Z, a-z, 0-9, + and /")
+        raise PlaygroundError("--aes-key must be the EncodingAESKey: 43 characters of A-Z, a-z, 0-9, + and /")
     return given
 
 
-def open_page(say: Say, bot: PlayedBot, choice: AccountChoice, credentials: Credentials, place: Place) -> None:
-    """Serve the page until this process is told to stop. Raises WxbotError if bot or page cannot start."""
-    key = "" if is_loopback(place.host) else new_key()
+def open_page(
+    say: Say, bot: BotUnderTest, choice: AccountChoice, credentials: Credentials, address: PageAddress
+) -> None:
+    """Serve the page until the process is stopped. Raises WxbotError if the bot or the page cannot start."""
+    key = "" if is_loopback(address.host) else new_key()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-playground-")))
         playground = Playground(bot, choice, credentials, folder)
         stack.callback(playground.close)
         try:
-            server = stack.enter_context(PageServer(playground, place.host, place.port, key))
+            server = stack.enter_context(PageServer(playground, address.host, address.port, key))
         except OSError as error:
-            raise CannotSimulate(f"the page cannot listen at {place.host}:{place.port}: {error.strerror}") from None
-        _tell_credentials(say, bot, playground.scene.world, credentials)
+            raise PlaygroundError(
+                f"the page cannot listen on {address.host}:{address.port}: {error.strerror}"
+            ) from None
+        _print_credentials(say, bot, playground.view.session, credentials)
         _start(say, playground)
-        say(f"A WeChat on your desk: {_address(place.host, server.port, key)}")
+        say(f"Local WeChat simulator (Playground): {_url(address.host, server.port, key)}")
         if key:
-            say("Whoever has this address may use the page. It is plain HTTP: not for a network you do not trust.")
-        say("Open it in a browser. Ctrl-C ends it.")
+            say("Anyone with this URL can use the page. It is plain HTTP: do not use it on an untrusted network.")
+        say("Open it in a browser. Press Ctrl-C to stop.")
         threading.Event().wait()
 
 
@@ -187,74 +193,74 @@ def _start(say: Say, playground: Playground) -> None:
     try:
         playground.start()
     except BotDidNotAnswer as error:
-        say(f"For now {error}")
+        say(f"The bot is not ready: {error}")
 
 
-def _address(host: str, port: int, key: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - what was asked for; an address to open needs a name
+def _url(host: str, port: int, key: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - chosen by the user; a browser needs a host name
         host = socket.gethostname()
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/" + (f"?key={key}" if key else "")
 
 
-def _tell_credentials(say: Say, bot: PlayedBot, world: World, given: Credentials) -> None:
-    """How the bot at the target must be set up. What was made up is nobody's secret; what was given may be one."""
+def _print_credentials(say: Say, bot: BotUnderTest, session: Session, given: Credentials) -> None:
+    """Print the settings that the external bot needs. Generated values are shown, given ones may be secret."""
     if not bot.target:
         return
     known = {given.secret, given.token, given.aes_key} - {""}
-    say(f"The bot at {bot.target} must be set up like this (the names are wxbot's):")
-    for name, value in world.wechat.settings().items():
-        say(f"  {name}=" + ("(as you gave it)" if value in known else value))
+    say(f"Configure the bot at {bot.target} with these settings (names as in wxbot):")
+    for name, value in session.wechat.settings().items():
+        say(f"  {name}=" + ("(as given)" if value in known else value))
 
 
-def play_transcript(say: Say, bot: PlayedBot, file: Path, credentials: Credentials) -> bool:
-    """Play the transcript in ``file`` and say how it went: whether the bot answered as it stands there.
+def play_transcript(say: Say, bot: BotUnderTest, file: Path, credentials: Credentials) -> bool:
+    """Replay the transcript in ``file`` and print the result. Return True if the replies match.
 
     Raises BadTranscript, WxbotError if the bot does not start.
     """
     transcript = _read_file(file)
     choice = AccountChoice(transcript.account_kind, transcript.mode, transcript.format)
-    with _world(bot, choice, credentials) as world:
-        _tell_credentials(say, bot, world, credentials)
-        bot.serve(world.wechat, world.clock, world.folder)
-        wechat = world.wechat
+    with _session(bot, choice, credentials) as session:
+        _print_credentials(say, bot, session, credentials)
+        bot.serve(session.wechat, session.clock, session.folder)
+        wechat = session.wechat
         problems = play(
             transcript,
             wechat,
-            world.clock.advance,
-            switch_mode=lambda mode: switch(bot, wechat, mode, wechat.format),
+            session.clock.advance,
+            switch_mode=lambda mode: switch_mode(bot, wechat, mode, wechat.format),
         )
-    return _tell_verdict(say, file, transcript, problems)
+    return _print_result(say, file, transcript, problems)
 
 
 def _read_file(file: Path) -> Transcript:
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise BadTranscript(str(file), 1, f"the file has more than {MAX_BYTES >> 20} MB")
+            raise BadTranscript(str(file), 1, f"the file is larger than {MAX_BYTES >> 20} MB")
         return read(file.read_text("utf-8-sig"), str(file))
     except OSError as error:
-        raise CannotSimulate(f"{file} cannot be read: {error.strerror}") from None
+        raise PlaygroundError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise BadTranscript(str(file), 1, "this is not UTF-8: save it as UTF-8") from None
+        raise BadTranscript(str(file), 1, "the file is not UTF-8: save it as UTF-8") from None
 
 
 @contextmanager
-def _world(bot: PlayedBot, choice: AccountChoice, credentials: Credentials) -> Iterator[World]:
+def _session(bot: BotUnderTest, choice: AccountChoice, credentials: Credentials) -> Iterator[Session]:
     with tempfile.TemporaryDirectory(prefix="wxbot-playground-") as folder:
-        world = World(1, choice.made_possible(), credentials, Path(folder))
+        session = Session(1, choice.with_valid_format(), credentials, Path(folder))
         try:
-            yield world
+            yield session
         finally:
             bot.stop()
-            world.close()
+            session.close()
 
 
-def _tell_verdict(say: Say, file: Path, transcript: Transcript, problems: Iterable[str]) -> bool:
-    told = list(problems)
-    if not told:
-        say(f"{file}: the bot answered as it stands there, {len(transcript.steps)} steps.")
+def _print_result(say: Say, file: Path, transcript: Transcript, problems: Iterable[str]) -> bool:
+    differences = list(problems)
+    if not differences:
+        say(f"{file}: PASS: {len(transcript.steps)} steps")
         return True
-    say(f"{file}: the bot answered otherwise:")
-    for problem in told:
+    say(f"{file}: FAIL: replies differ")
+    for problem in differences:
         say(problem)
     return False

@@ -1,4 +1,4 @@
-"""FakeWeChat at the console: write as a user, see what the platform sees."""
+"""The console of the playground: send messages as a user and see the events of the platform."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from wxbot.playground.replay.timeline import HEADER, line
 from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
 
 HELP = """\
-Write a message and press Enter: it is pushed to the bot, and what the platform sees appears here.
-  /user NAME        go on as another user        /image            send a picture
-  /enter [FROM]     enter the session            /event NAME       do something else
-  /again            WeChat delivers the last push once more
-  /busy | /error | /drop   the next reply fails: -1, HTTP 500, connection dropped
-  /slow SECONDS     typing calls take this long (0: no faults)  /revoke           the access token is refused
-  /seen             what this user saw           /help  /quit"""
+Type a message and press Enter: it is pushed to the bot. Every push and call is printed here.
+  /user NAME        switch to another user       /image            send an image
+  /enter [FROM]     enter the session            /event NAME       send an event
+  /again            redeliver the last push
+  /busy | /error | /drop   the next send fails: errcode -1, HTTP 500, connection dropped
+  /slow SECONDS     delay typing calls (0: clear all faults)       /revoke           revoke the access token
+  /seen             list what this user has seen /help  /quit"""
 
 
 class Console:
-    """One person playing the users of one account."""
+    """A console that acts as the users of one account."""
 
     def __init__(self, wechat: FakeWeChat, say: Callable[[str], None]) -> None:
         self._wechat = wechat
@@ -45,8 +45,8 @@ class Console:
             "help": lambda _: say(HELP),
         }
 
-    def obey(self, written: str) -> bool:
-        """Do what was written; False to end."""
+    def run(self, written: str) -> bool:
+        """Run one line of input. Return False to quit."""
         written = written.strip()
         if written in ("/quit", "/exit"):
             return False
@@ -57,13 +57,13 @@ class Console:
         name, _, argument = written[1:].partition(" ")
         command = self._commands.get(name)
         if command is None:
-            self._say(f"There is no command /{name}; /help shows them all.")
+            self._say(f"Unknown command /{name}. /help lists all commands.")
         else:
             command(argument.strip())
         return True
 
     def finish(self) -> None:
-        """Let every push arrive: the stopping bot ends what it has begun."""
+        """Wait until every push was acknowledged."""
         if self._last is not None:
             self._wechat.waits_until(lambda: all(push.done for push in self._pushes), why="every push acknowledged")
 
@@ -73,11 +73,11 @@ class Console:
 
     def _switch(self, name: str) -> None:
         self._user = self._wechat.user(name or "you")
-        self._say(f"You are {self._user.name} now.")
+        self._say(f"You are now {self._user.name}.")
 
     def _redeliver(self) -> None:
         if self._last is None:
-            self._say("Nothing was pushed yet.")
+            self._say("No push to redeliver yet.")
         else:
             self._did(self._last.redeliver())
 
@@ -87,14 +87,11 @@ class Console:
             if float(seconds) > 0:
                 self._wechat.faults.slow("typing", float(seconds))
         except ValueError:
-            self._say("/slow takes a number of seconds, such as /slow 2.")
+            self._say("/slow needs a number of seconds, such as /slow 2.")
 
 
-def open_console(say: Callable[[str], None], written: Iterable[str], plugin_folders: str, mode: str, form: str) -> None:
-    """Start a bot with the plugins of ``plugin_folders`` and a FakeWeChat, and play what is ``written``, line by line.
-
-    ``mode`` is plain, compatible or safe and ``form`` json or xml. Raises BotDidNotStart.
-    """
+def open_console(say: Callable[[str], None], lines: Iterable[str], plugin_folders: str, mode: str, form: str) -> None:
+    """Start a bot with the plugins in ``plugin_folders`` and a simulated platform, and run each of ``lines``."""
     clock = RealClock()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-playground-")))
@@ -108,19 +105,19 @@ def open_console(say: Callable[[str], None], written: Iterable[str], plugin_fold
         check_bot(settings)
         bot = stack.enter_context(BotProcess(settings, folder / "bot.log"))
         wechat.callback_url = f"{bot.address}/wechat"
-        say(f"A WeChat on your desk. The bot listens at {wechat.callback_url}")
-        say(f"and writes its log to {folder / 'bot.log'}.\n{HELP}\n")
+        say(f"Local WeChat simulator (Playground). Callback URL of the bot: {wechat.callback_url}")
+        say(f"Bot log: {folder / 'bot.log'}\n{HELP}\n")
         say(HEADER)
         began = clock.now()
 
-        def tell(record: Record) -> None:
-            told = line(record, began, mode)
-            if told is not None:
-                say(told)
+        def print_record(record: Record) -> None:
+            text = line(record, began, mode)
+            if text is not None:
+                say(text)
 
-        wechat.on_record(tell)
+        wechat.on_record(print_record)
         console = Console(wechat, say)
-        for text in written:
-            if not console.obey(text):
+        for text in lines:
+            if not console.run(text):
                 break
         console.finish()

@@ -1,6 +1,6 @@
-"""The scripted conversation of ``make demo``: two encrypted accounts, real HTTP, and a verdict by the platform's rules.
+"""The scripted conversations of ``make demo``: two encrypted accounts, real HTTP, and a check of WeChat's rules.
 
-What each user must have seen is written out here by hand; the platform's own record decides.
+The expected messages of each user are listed here. They are compared with the record of the simulated platform.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from wxbot.playground.bot_process import BotProcess, check_bot
 from wxbot.playground.replay.timeline import HEADER, line
 from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
 
-LONGEST = 75.0
-"""Seconds after which the demo gives up waiting for an answer."""
+MAX_WAIT_SECONDS = 75.0
+"""Seconds after which the demo stops waiting for a reply."""
 
 TYPED = ["Typing", "CancelTyping"]
 SORRY = "抱歉，出了点问题，请稍后再试。"
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What one user does, and what they must have seen in the end."""
+class Scenario:
+    """The actions of one user, and the messages that the user must see."""
 
     about: str
     account: str
@@ -32,43 +32,43 @@ class Scene:
     acts: Callable[[User], Sequence[Push]]
     sees: Sequence[str]
     deliveries: int = 1
-    """Pushes that WeChat makes; each must be acknowledged at the first try."""
+    """The number of pushes. Each must be acknowledged at the first attempt."""
 
 
-SCENES = (
-    Scene("a quick answer", "mini", "amy", lambda user: [user.says("你好")], [*TYPED, "你好"]),
-    Scene("8 s of work", "mini", "bob", lambda user: [user.says("slow 8")], [*TYPED, "That took 8 s."]),
-    Scene(
+SCENARIOS = (
+    Scenario("a quick reply", "mini", "amy", lambda user: [user.says("你好")], [*TYPED, "你好"]),
+    Scenario("8 s of work", "mini", "bob", lambda user: [user.says("slow 8")], [*TYPED, "That took 8 s."]),
+    Scenario(
         "20 s: Typing is renewed after 15 s",
         "mini",
         "cat",
         lambda user: [user.says("slow 20")],
         ["Typing", *TYPED, "That took 20 s."],
     ),
-    Scene(
-        "40 s: Typing stops with the window, the answer still arrives",
+    Scenario(
+        "40 s: Typing stops with the window, the reply still arrives",
         "mini",
         "dan",
         lambda user: [user.says("slow 40")],
         ["Typing", "Typing", "That took 40 s."],
     ),
-    Scene(
-        "three messages at once, answered in order",
+    Scenario(
+        "three messages at once, replies in order",
         "mini",
         "eve",
         lambda user: [user.says("slow 3"), user.says("二"), user.says("三")],
         [*TYPED, "That took 3 s.", *TYPED, "二", *TYPED, "三"],
         deliveries=3,
     ),
-    Scene(
-        "an answer in three parts",
+    Scenario(
+        "a reply in three parts",
         "mini",
         "fay",
         lambda user: [user.says("story")],
         ["Typing", "从前有座山。", "Typing", "山里有座庙。", "Typing", "庙里有个老和尚。"],
     ),
-    Scene("a handler that raises", "mini", "gus", lambda user: [user.says("crash")], [*TYPED, SORRY]),
-    Scene(
+    Scenario("a handler that raises", "mini", "gus", lambda user: [user.says("crash")], [*TYPED, SORRY]),
+    Scenario(
         "the same push delivered twice",
         "mini",
         "hal",
@@ -76,11 +76,11 @@ SCENES = (
         [*TYPED, "only once"],
         deliveries=2,
     ),
-    Scene("entering the session", "mini", "ivy", lambda user: [user.enters("demo")], [*TYPED, "欢迎 / welcome"]),
-    Scene("a picture", "mini", "jon", lambda user: [user.sends_image()], [*TYPED, "收到图片 / a picture"]),
-    Scene("encrypted XML", "official", "kim", lambda user: [user.says("slow 2")], [*TYPED, "That took 2 s."]),
-    Scene(
-        "a question of the FAQ",
+    Scenario("entering the session", "mini", "ivy", lambda user: [user.enters("demo")], [*TYPED, "欢迎 / welcome"]),
+    Scenario("an image", "mini", "jon", lambda user: [user.sends_image()], [*TYPED, "收到图片 / a picture"]),
+    Scenario("encrypted XML", "official", "kim", lambda user: [user.says("slow 2")], [*TYPED, "That took 2 s."]),
+    Scenario(
+        "an FAQ question",
         "official",
         "lee",
         lambda user: [user.says("退货？")],
@@ -90,12 +90,12 @@ SCENES = (
 
 
 def _redelivered(push: Push) -> list[Push]:
-    push.wait(LONGEST)
+    push.wait(MAX_WAIT_SECONDS)
     return [push, push.redeliver()]
 
 
 def play(say: Callable[[str], None]) -> bool:
-    """Play every scene side by side, telling the timeline by ``say``; whether the platform saw what it must."""
+    """Run all scenarios concurrently and print the timeline. Return True if the platform saw the expected events."""
     clock = RealClock()
     began = clock.now()
     with ExitStack() as stack:
@@ -106,15 +106,17 @@ def play(say: Callable[[str], None]) -> bool:
         began = clock.now()
         say(HEADER)
         for name, wechat in accounts.items():
-            wechat.on_record(_teller(say, began, name))
+            wechat.on_record(_printer(say, began, name))
         verified = {name: wechat.verify() for name, wechat in accounts.items()}
-        pushes = {scene.user: scene.acts(accounts[scene.account].user(scene.user)) for scene in SCENES}
+        pushes = {
+            scenario.user: scenario.acts(accounts[scenario.account].user(scenario.user)) for scenario in SCENARIOS
+        }
         problems = [f"{name}: the callback URL was not verified" for name, good in verified.items() if not good]
-        for scene in SCENES:
-            problems += _watch(scene, accounts[scene.account].user(scene.user), pushes[scene.user])
+        for scenario in SCENARIOS:
+            problems += _check(scenario, accounts[scenario.account].user(scenario.user), pushes[scenario.user])
     for name, wechat in accounts.items():
-        problems += [f"{name}: the platform refused or did not need: {record}" for record in wechat.violations]
-    _tell_verdict(say, problems, clock.now() - began)
+        problems += [f"{name}: call refused or unnecessary: {record}" for record in wechat.violations]
+    _print_result(say, problems, clock.now() - began)
     return not problems
 
 
@@ -140,39 +142,41 @@ def _accounts(stack: ExitStack, clock: RealClock) -> dict[str, FakeWeChat]:
     return accounts
 
 
-def _teller(say: Callable[[str], None], began: float, account: str) -> Callable[[Record], None]:
-    def tell(record: Record) -> None:
-        told = line(record, began, account)
-        if told is not None:
-            say(told)
+def _printer(say: Callable[[str], None], began: float, account: str) -> Callable[[Record], None]:
+    def print_record(record: Record) -> None:
+        text = line(record, began, account)
+        if text is not None:
+            say(text)
 
-    return tell
+    return print_record
 
 
-def _watch(scene: Scene, user: User, pushes: Sequence[Push]) -> list[str]:
-    """Wait for the last thing this user must see; what is wrong with the scene then."""
+def _check(scenario: Scenario, user: User, pushes: Sequence[Push]) -> list[str]:
+    """Wait for the last message of this user. Return the problems of the scenario."""
     try:
         for push in pushes:
-            push.wait(LONGEST)
-        user.waits_for(scene.sees[-1], timeout=LONGEST)
+            push.wait(MAX_WAIT_SECONDS)
+        user.waits_for(scenario.sees[-1], timeout=MAX_WAIT_SECONDS)
     except AssertionError as error:
-        return [f"{scene.user} ({scene.about}): {error}"]
+        return [f"{scenario.user} ({scenario.about}): {error}"]
     problems = []
-    if user.saw != list(scene.sees):
-        problems.append(f"{scene.user} ({scene.about}) saw {user.saw}, and not {list(scene.sees)}")
+    if user.saw != list(scenario.sees):
+        problems.append(f"{scenario.user} ({scenario.about}) saw {user.saw}, expected {list(scenario.sees)}")
     tries = [record for record in user.timeline if record.kind == "push"]
-    if len(tries) != scene.deliveries or any(record.outcome != "success" for record in tries):
-        problems.append(f"{scene.user} ({scene.about}): {len(tries)} deliveries, not {scene.deliveries}: {tries}")
+    if len(tries) != scenario.deliveries or any(record.outcome != "success" for record in tries):
+        problems.append(
+            f"{scenario.user} ({scenario.about}): {len(tries)} deliveries, expected {scenario.deliveries}: {tries}"
+        )
     return problems
 
 
-def _tell_verdict(say: Callable[[str], None], problems: Sequence[str], seconds: float) -> None:
+def _print_result(say: Callable[[str], None], problems: Sequence[str], seconds: float) -> None:
     if problems:
-        say("\nNOT as the platform demands:")
+        say("\nFAIL:")
         for problem in problems:
             say(f"  - {problem}")
         return
     say("")
-    for scene in SCENES:
-        say(f"  ok  {scene.user:<4} {scene.about}")
-    say(f"\nThe platform saw exactly what its rules demand: {len(SCENES)} scenes in {seconds:.0f} s.")
+    for scenario in SCENARIOS:
+        say(f"  ok  {scenario.user:<4} {scenario.about}")
+    say(f"\nPASS: {len(SCENARIOS)} scenarios in {seconds:.0f} s, all events as required by WeChat.")

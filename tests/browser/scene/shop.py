@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.browser.plugins.desk import png, there
+from tests.browser.plugins.stories import png, there
 from wxbot import Context, ImageReply, MiniProgramPageReply, Plugin
 
 plugin = Plugin("shop", description="What the pictures of the playground show")

@@ -1,1 +1,1 @@
-"""The playground page: FakeWeChat with a face. The browser draws, the platform decides; no rule is written here."""
+"""The playground page, a web page for FakeWeChat. The browser only displays; all rules are in the platform."""

@@ -1,7 +1,7 @@
-"""Who may use the page: this machine; anybody else only with the key. A foreign web page in the same browser never.
+"""Access control of the page: this machine, or a client with the key. Other web sites in the same browser are refused.
 
-A page in a browser can reach servers on loopback: the Host header tells a name that was made to point here (DNS
-rebinding), the Origin header a form or script of another site.
+A web page in a browser can send requests to servers on loopback. The Host header reveals DNS rebinding (a foreign name
+that resolves to this machine), the Origin header reveals a form or script of another site.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""Of every answer."""
+"""Headers of every response."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` (a name or an address) can be reached from this machine only."""
+    """Return True if ``host`` (a name or an address) is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -35,33 +35,33 @@ def is_loopback(host: str) -> bool:
 
 
 def new_key() -> str:
-    """A random key for who comes from another machine."""
+    """Return a random key for clients on other machines."""
     return secrets.token_urlsafe(24)
 
 
 class Access:
-    """``key``: what everybody must have; empty if the page listens on loopback only."""
+    """The access check of the page. ``key``: the required key, or "" if the page listens on loopback only."""
 
     def __init__(self, key: str = "") -> None:
         self._key = key
 
     def refusal_of(self, request: web.BaseRequest) -> str:
-        """Why this request is not served; empty if it is."""
+        """Return the reason why this request is refused, or "" if it is allowed."""
         if not self._key and not is_loopback(_host_of(f"//{request.headers.get('Host', '')}")):
-            return "this page is for this machine only: open it as http://127.0.0.1 or http://localhost"
+            return "the page accepts this machine only: open it as http://127.0.0.1 or http://localhost"
         origin = request.headers.get("Origin")
-        if origin is not None and _place_of(origin) != request.headers.get("Host"):
-            return "another site asked for this"
+        if origin is not None and _host_and_port_of(origin) != request.headers.get("Host"):
+            return "the request comes from another site (Origin header)"
         if self._key and not self._is_key(request.cookies.get(COOKIE, "")):
-            return "the access key is missing or wrong: open the whole address that was printed at the start"
+            return "the access key is missing or wrong: open the complete URL that was printed at startup"
         return ""
 
     def brings_key(self, request: web.BaseRequest) -> bool:
-        """Whether the address opened has the right key, to be kept as a cookie from now on."""
+        """Return True if the URL contains the right key, which is then stored in a cookie."""
         return bool(self._key) and self._is_key(request.query.get("key", ""))
 
-    def keep(self, response: web.Response) -> None:
-        """Let the browser have the key."""
+    def set_cookie(self, response: web.Response) -> None:
+        """Store the key in a cookie of the browser."""
         response.set_cookie(COOKIE, self._key, httponly=True, samesite="Strict")
 
     def _is_key(self, given: str) -> bool:
@@ -69,15 +69,15 @@ class Access:
 
 
 def _host_of(address: str) -> str:
-    """The name in ``address``; empty where nobody can tell."""
+    """Return the host name in ``address``, or "" if it is invalid."""
     try:
         return urlsplit(address).hostname or ""
     except ValueError:
         return ""
 
 
-def _place_of(address: str) -> str:
-    """Name and port in ``address``; empty where nobody can tell."""
+def _host_and_port_of(address: str) -> str:
+    """Return host name and port in ``address``, or "" if it is invalid."""
     try:
         return urlsplit(address).netloc
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the page may ask for: the bodies of its requests, and the deeds and knobs they stand for."""
+"""The request bodies of the page: user actions and control settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wxbot.testing.rules import AccountKind
 Body = TypeVar("Body")
 
 MAX_TEXT = 20_000
-"""Characters of anything written at the page."""
+"""Maximum number of characters of a text from the page."""
 MAX_FIELDS = 50
 
 _Text = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -24,17 +24,17 @@ _Written = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class BadRequest(WxbotError):
-    """The body of a request is not what is asked for; the text says what is wrong where."""
+    """The body of a request is invalid. The text names the field and the reason."""
 
 
 def parse(kind: TypeAdapter[Body], body: bytes) -> Body:
-    """The body as what it should be. Raises BadRequest."""
+    """Return the parsed body. Raises BadRequest."""
     try:
         return kind.validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"{place}: {first['msg']}" if place else first["msg"]) from None
+        location = ".".join(str(part) for part in first["loc"])
+        raise BadRequest(f"{location}: {first['msg']}" if location else first["msg"]) from None
 
 
 class _Body(BaseModel):
@@ -42,16 +42,16 @@ class _Body(BaseModel):
 
 
 class NewUser(_Body):
-    """A user who is not there yet."""
+    """A new user."""
 
     name: _Written
 
 
-# -- deeds
+# -- user actions
 
 
 class Says(_Body):
-    deed: Literal["says"]
+    action: Literal["says"]
     text: _Written
 
     def by(self, user: User) -> Push:
@@ -59,7 +59,7 @@ class Says(_Body):
 
 
 class Enters(_Body):
-    deed: Literal["enters"]
+    action: Literal["enters"]
     session_from: _Text = ""
 
     def by(self, user: User) -> Push:
@@ -67,7 +67,7 @@ class Enters(_Body):
 
 
 class SendsCard(_Body):
-    deed: Literal["card"]
+    action: Literal["card"]
     title: _Written = "A page"
     page_path: _Written = "pages/index"
 
@@ -76,7 +76,7 @@ class SendsCard(_Body):
 
 
 class ClicksMenuItem(_Body):
-    deed: Literal["clicks_menu_item"]
+    action: Literal["clicks_menu_item"]
     label: _Written
 
     def by(self, user: User) -> Push:
@@ -84,7 +84,7 @@ class ClicksMenuItem(_Body):
 
 
 class Follows(_Body):
-    deed: Literal["follows"]
+    action: Literal["follows"]
     scene: _Text = ""
 
     def by(self, user: User) -> Push:
@@ -92,14 +92,14 @@ class Follows(_Body):
 
 
 class Leaves(_Body):
-    deed: Literal["leaves"]
+    action: Literal["leaves"]
 
     def by(self, user: User) -> Push:
         return user.leaves()
 
 
 class Scans(_Body):
-    deed: Literal["scans"]
+    action: Literal["scans"]
     scene: _Written
 
     def by(self, user: User) -> Push:
@@ -107,7 +107,7 @@ class Scans(_Body):
 
 
 class Clicks(_Body):
-    deed: Literal["clicks"]
+    action: Literal["clicks"]
     key: _Written
 
     def by(self, user: User) -> Push:
@@ -115,7 +115,7 @@ class Clicks(_Body):
 
 
 class Views(_Body):
-    deed: Literal["views"]
+    action: Literal["views"]
     url: _Written
 
     def by(self, user: User) -> Push:
@@ -123,21 +123,21 @@ class Views(_Body):
 
 
 class SendsVoice(_Body):
-    deed: Literal["voice"]
+    action: Literal["voice"]
 
     def by(self, user: User) -> Push:
         return user.sends_voice()
 
 
 class SendsVideo(_Body):
-    deed: Literal["video"]
+    action: Literal["video"]
 
     def by(self, user: User) -> Push:
         return user.sends_video()
 
 
 class SendsLocation(_Body):
-    deed: Literal["location"]
+    action: Literal["location"]
     latitude: Annotated[float, Field(ge=-90, le=90)]
     longitude: Annotated[float, Field(ge=-180, le=180)]
     label: _Text = ""
@@ -147,7 +147,7 @@ class SendsLocation(_Body):
 
 
 class SendsLink(_Body):
-    deed: Literal["link"]
+    action: Literal["link"]
     title: _Written = "A page"
     description: _Text = ""
     url: _Written = "http://127.0.0.1/page"
@@ -157,15 +157,15 @@ class SendsLink(_Body):
 
 
 class DoesEvent(_Body):
-    deed: Literal["event"]
+    action: Literal["event"]
     event: _Written
     fields: Annotated[Mapping[Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$")], str | int | float], Field()] = {}
 
     def by(self, user: User) -> Push:
         if len(self.fields) > MAX_FIELDS:
-            raise ValueError(f"an event has at most {MAX_FIELDS} fields here")
+            raise ValueError(f"too many fields: an event may have at most {MAX_FIELDS}")
         if taken := _ENVELOPE & set(self.fields):
-            raise ValueError(f"the platform itself writes {', '.join(sorted(taken))}")
+            raise ValueError(f"reserved fields, set by the platform: {', '.join(sorted(taken))}")
         return user.does(self.event, **self.fields)
 
 
@@ -189,17 +189,17 @@ UserAction = (
 )
 
 
-# -- knobs
+# -- controls
 
 
 class Redelivery(_Body):
-    """Of the last push of ``user``, or of the one that ``row`` tells of."""
+    """A redelivery of the last push of ``user``, or of the push in timeline row ``row``."""
 
     user: _Text = ""
     row: Annotated[int, Field(ge=0)] | None = None
 
 
-class Knobs(_Body):
+class Controls(_Body):
     mode: Literal["plain", "compatible", "safe"] | None = None
     format: Format | None = None
     deliver_twice_at_once: bool | None = None
@@ -211,7 +211,7 @@ class Release(_Body):
     order: Literal["sent", "reversed"] = "sent"
 
 
-class FaultOrder(_Body):
+class FaultInjection(_Body):
     endpoint: Literal["typing", "send", "token", "upload", "download"]
     kind: Literal["fail", "http", "drop", "slow", "hang"]
     errcode: Annotated[int, Field(ge=-1, le=10_000_000)] = -1
@@ -221,12 +221,12 @@ class FaultOrder(_Body):
     acted: bool = False
 
     def step(self) -> Fault:
-        """The same in a transcript."""
+        """Return the step of a transcript for this fault."""
         return Fault(**self.model_dump())
 
 
-class ClockTurn(_Body):
-    """By ``forward`` seconds, or ``to`` so many seconds after the last interaction of ``user``."""
+class ClockAdvance(_Body):
+    """An advance of the clock: by ``forward`` seconds, or ``to`` so many seconds after the user's last interaction."""
 
     forward: float | None = None
     user: _Text = ""
@@ -235,32 +235,32 @@ class ClockTurn(_Body):
     @model_validator(mode="after")
     def _either(self) -> Self:
         if (self.forward is None) == (self.to is None):
-            raise ValueError('say either {"forward": seconds} or {"user": name, "to": 29, 31 or 172800}')
+            raise ValueError('expected either {"forward": seconds} or {"user": name, "to": 29, 31 or 172800}')
         return self
 
 
-class AccountOrder(_Body):
+class AccountChange(_Body):
     kind: AccountKind
 
 
-class AgentDeed(_Body):
+class AgentAction(_Body):
     agent: Annotated[str, Field(pattern=r"^[\w@.-]{1,64}$")]
-    does: Literal["takes", "says", "closes"]
+    action: Literal["takes", "says", "closes"]
     user: _Written
     text: _Text = ""
 
 
-class Nothing(_Body):
-    """A body without anything to say."""
+class Empty(_Body):
+    """An empty body."""
 
 
 NEW_USER: TypeAdapter[NewUser] = TypeAdapter(NewUser)
-DEED: TypeAdapter[UserAction] = TypeAdapter(Annotated[UserAction, Field(discriminator="deed")])
+USER_ACTION: TypeAdapter[UserAction] = TypeAdapter(Annotated[UserAction, Field(discriminator="action")])
 REDELIVERY: TypeAdapter[Redelivery] = TypeAdapter(Redelivery)
-KNOBS: TypeAdapter[Knobs] = TypeAdapter(Knobs)
+CONTROLS: TypeAdapter[Controls] = TypeAdapter(Controls)
 RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
-FAULT: TypeAdapter[FaultOrder] = TypeAdapter(FaultOrder)
-CLOCK: TypeAdapter[ClockTurn] = TypeAdapter(ClockTurn)
-ACCOUNT: TypeAdapter[AccountOrder] = TypeAdapter(AccountOrder)
-AGENT: TypeAdapter[AgentDeed] = TypeAdapter(AgentDeed)
-NOTHING: TypeAdapter[Nothing] = TypeAdapter(Nothing)
+FAULT: TypeAdapter[FaultInjection] = TypeAdapter(FaultInjection)
+CLOCK: TypeAdapter[ClockAdvance] = TypeAdapter(ClockAdvance)
+ACCOUNT: TypeAdapter[AccountChange] = TypeAdapter(AccountChange)
+AGENT_ACTION: TypeAdapter[AgentAction] = TypeAdapter(AgentAction)
+EMPTY: TypeAdapter[Empty] = TypeAdapter(Empty)

@@ -1,4 +1,4 @@
-"""What stands on the phone: one bubble for each thing a user does or sees, however WeChat writes it."""
+"""The messages on the phone: one bubble for each user action and each message, in any of WeChat's formats."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _SIDES = {"user": "user", "send": "bot", "passive": "bot", "agent": "agent", "no
 
 
 def bubble_of(record: Record) -> Bubble | None:
-    """The bubble for ``record``; None where the user sees nothing of it."""
+    """Return the bubble for ``record``, or None if the user sees nothing of it."""
     side = _SIDES.get(record.kind)
     if side is None or (side in ("bot", "notice") and record.errcode != 0):
         return None
     if record.kind == "send":
         drawn = _sent(record.body)
     elif record.kind in ("user", "passive") or (side == "agent" and record.body):
-        drawn = _pushed_or_answered(record.body, record.what)
+        drawn = _pushed_or_passive(record.body, record.what)
     else:
         drawn = {"kind": "text", "text": record.what.strip("[]") if side == "notice" else record.what}
     return {"side": side} | {name: value for name, value in drawn.items() if value not in (None, "", [])}
 
 
-# -- as the API is given them: {"msgtype": "text", "text": {"content": …}}
+# -- messages sent by the API: {"msgtype": "text", "text": {"content": …}}
 
 
 def _sent(body: Fields) -> Bubble:
@@ -118,8 +118,8 @@ def _menu(content: Fields) -> Bubble:
 
 
 def _other(content: Fields) -> Bubble:
-    told = content.get("title") or content.get("media_id") or content.get("article_id") or content.get("card_id")
-    return {"kind": "other", "description": told}
+    description = content.get("title") or content.get("media_id") or content.get("article_id") or content.get("card_id")
+    return {"kind": "other", "description": description}
 
 
 _SENT: Mapping[str, Callable[[Fields], Bubble]] = {
@@ -135,17 +135,17 @@ _SENT: Mapping[str, Callable[[Fields], Bubble]] = {
 }
 
 
-# -- as pushes and passive answers are written: {"MsgType": "text", "Content": …}
+# -- pushes and passive replies: {"MsgType": "text", "Content": …}
 
 
-def _pushed_or_answered(fields: Fields, what: str) -> Bubble:
+def _pushed_or_passive(fields: Fields, what: str) -> Bubble:
     kind = str(fields.get("MsgType", ""))
     draw = _WRITTEN.get(kind)
     return draw(fields) if draw else {"kind": "other", "title": kind, "description": what}
 
 
 def _inner(fields: Fields, name: str) -> Fields:
-    """The element of a passive answer; a push has the same fields at its top."""
+    """Return the inner element of a passive reply. A push has the same fields at the top level."""
     inner = fields.get(name)
     return inner if isinstance(inner, Mapping) else fields
 
@@ -218,8 +218,8 @@ def _written_page(fields: Fields) -> Bubble:
 
 
 def _written_location(fields: Fields) -> Bubble:
-    place = f"{fields.get('Location_X')}, {fields.get('Location_Y')}"
-    return {"kind": "other", "title": "location", "description": f"{fields.get('Label') or ''} {place}".strip()}
+    coordinates = f"{fields.get('Location_X')}, {fields.get('Location_Y')}"
+    return {"kind": "other", "title": "location", "description": f"{fields.get('Label') or ''} {coordinates}".strip()}
 
 
 def _event(fields: Fields) -> Bubble:
@@ -243,5 +243,5 @@ _WRITTEN: Mapping[str, Callable[[Fields], Bubble]] = {
 
 
 def media_path(media_id: object) -> str | None:
-    """Where the page finds a file of the platform."""
+    """Return the path of a file of the platform on the page's server."""
     return f"/media/{quote(media_id, safe='')}" if isinstance(media_id, str) and media_id else None

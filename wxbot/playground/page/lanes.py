@@ -1,4 +1,4 @@
-"""One user's time in lanes: the open window, the indicator, the bot at work, what was said and what was refused."""
+"""The lanes of one user: the open window, the indicator, processing, replies and refused calls over time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ Bar = dict[str, Any]
 
 
 def lanes_of(openid: str, entries: Sequence[Entry], now: float) -> list[dict[str, Any]]:
-    """The lanes of one user. Times of bars are those of the rows; ``to`` is None while something still goes on."""
+    """Return the lanes of one user. Times are those of the rows. ``to`` is None if the bar has not ended."""
     own = [entry for entry in entries if entry.record.openid == openid]
     return [
-        {"lane": "user", "bars": [_moment(entry) for entry in own if entry.record.kind == "user"]},
-        {"lane": "window", "bars": list(_spells(own, now, WINDOW, "last_interaction"))},
+        {"lane": "user", "bars": [_point(entry) for entry in own if entry.record.kind == "user"]},
+        {"lane": "window", "bars": list(_periods(own, now, WINDOW, "last_interaction"))},
         {"lane": "work", "bars": list(_work(own, now))},
-        {"lane": "typing", "bars": list(_spells(own, now, SHOWING, "typing_since"))},
-        {"lane": "reply", "bars": [_moment(entry) for entry in own if _is_reply(entry)]},
+        {"lane": "typing", "bars": list(_periods(own, now, SHOWING, "typing_since"))},
+        {"lane": "reply", "bars": [_point(entry) for entry in own if _is_reply(entry)]},
         {
             "lane": "refused",
             "bars": [
-                _moment(entry) for entry in own if entry.record.kind in ("send", "typing") and entry.record.errcode
+                _point(entry) for entry in own if entry.record.kind in ("send", "typing") and entry.record.errcode
             ],
         },
     ]
 
 
-def _moment(entry: Entry) -> Bar:
+def _point(entry: Entry) -> Bar:
     return _bar(entry, entry.row["at"])
 
 
@@ -48,8 +48,8 @@ def _is_reply(entry: Entry) -> bool:
     return entry.record.kind in ("send", "passive", "agent", "notice") and entry.record.errcode == 0
 
 
-def _spells(own: Sequence[Entry], now: float, length: float, since: str) -> Iterator[Bar]:
-    """Bars of what begins at a moment and lasts ``length`` seconds unless it is begun anew or ended before."""
+def _periods(own: Sequence[Entry], now: float, length: float, since: str) -> Iterator[Bar]:
+    """Yield bars that last ``length`` seconds, unless a later entry restarts or ends them."""
     began, beginning = None, -math.inf
     for entry in own:
         start = getattr(entry.standing, since, -math.inf)
@@ -64,30 +64,30 @@ def _spells(own: Sequence[Entry], now: float, length: float, since: str) -> Iter
 
 
 def _work(own: Sequence[Entry], now: float) -> Iterator[Bar]:
-    """From the acknowledgment of a push until the bot's last call before the user's next deed.
+    """Yield bars from the acknowledgment of a push to the bot's last call before the user's next action.
 
-    A quick bot calls before its acknowledgment has been read.
+    A quick bot makes its calls before its acknowledgment has been read.
     """
-    taken: Entry | None = None
+    acknowledged: Entry | None = None
     last: Entry | None = None
     for entry in own:
         kind = entry.record.kind
         if kind == "user":
-            if taken is not None and last is not None:
-                yield _bar(taken, max(taken.row["at"], last.row["at"]))
-                taken = None
+            if acknowledged is not None and last is not None:
+                yield _bar(acknowledged, max(acknowledged.row["at"], last.row["at"]))
+                acknowledged = None
             last = None
-        elif kind == "push" and entry.record.outcome == "success" and taken is None:
-            taken = entry
+        elif kind == "push" and entry.record.outcome == "success" and acknowledged is None:
+            acknowledged = entry
         elif kind in ("send", "typing", "passive"):
             last = entry
-    if taken is not None:
-        yield _bar(taken, _end_of_work(taken, last, now))
+    if acknowledged is not None:
+        yield _bar(acknowledged, _end_of_work(acknowledged, last, now))
 
 
-def _end_of_work(taken: Entry, last: Entry | None, now: float) -> float | None:
-    """None while the bot seems to be at work: nobody but the bot knows."""
-    began: float = taken.row["at"]
+def _end_of_work(acknowledged: Entry, last: Entry | None, now: float) -> float | None:
+    """Return the end of the bot's work, or None while it seems to be working. Only the bot knows for certain."""
+    began: float = acknowledged.row["at"]
     if last is None:
         return None if now - began < WINDOW else began
     is_typing = last.record.kind == "typing" and last.record.what == "Typing"

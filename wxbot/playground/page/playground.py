@@ -1,6 +1,6 @@
-"""What the page is about: the world there is now, its bot, its timeline, and what may be turned.
+"""The state behind the page: the current session, its bot, its timeline and its controls.
 
-All of this may be called from every thread; what starts or stops a bot takes seconds.
+All methods may be called from any thread. Starting or stopping a bot takes seconds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,18 @@ from typing import Any
 
 from wxbot.errors import WxbotError
 from wxbot.playground.page.lanes import lanes_of
-from wxbot.playground.page.rows import RowBook, user_state
-from wxbot.playground.replay.player import order, play
+from wxbot.playground.page.rows import RowLog, user_state
+from wxbot.playground.replay.player import apply_control, play
 from wxbot.playground.replay.recorder import Recorder
+from wxbot.playground.session import (
+    AccountChoice,
+    BotState,
+    BotUnderTest,
+    Credentials,
+    Session,
+    needs_restart,
+    switch_mode,
+)
 from wxbot.playground.transcript import (
     AgentStep,
     Forward,
@@ -27,64 +36,63 @@ from wxbot.playground.transcript import (
     UserStep,
     in_one_line,
 )
-from wxbot.playground.world import AccountChoice, BotState, Credentials, PlayedBot, World, needs_another_key, switch
 from wxbot.testing import Push, Record, User
 from wxbot.testing.envelope import Format, Mode
 
 Json = dict[str, Any]
 
-MOST_USERS = 1000
-LONGEST_NAME = 64
-LONGEST_LEAP = 30 * 24 * 3600.0
-"""Seconds that the clock may be turned at once."""
+MAX_USERS = 1000
+MAX_USER_NAME = 64
+MAX_ADVANCE_SECONDS = 30 * 24 * 3600.0
+"""Maximum number of seconds by which one step advances the clock."""
 TWO_DAYS = 48 * 3600
 RESTART = "restart the bot"
-LAST_SECONDS = 1.0
-"""For the bot to end in when its world has ended already."""
-ENDED = "the bot ended by itself; its log says why"
+ENDED_SESSION_STOP_SECONDS = 1.0
+"""Seconds that the bot has for its shutdown when its session has ended already."""
+EXITED = "the bot exited unexpectedly: see its log"
 
 
-class SendNotAllowed(WxbotError):
-    """What was asked for cannot be done in this world, or not now; the text says why."""
+class ActionNotAllowed(WxbotError):
+    """The action is not possible in this session, or not now. The text gives the reason."""
 
 
-class Busy(SendNotAllowed):
-    """The bot is being started, or a transcript plays."""
+class Busy(ActionNotAllowed):
+    """The bot is starting, or a transcript is being replayed."""
 
     def __init__(self) -> None:
-        super().__init__("the bot is just being started, or a transcript plays: wait until that is done")
+        super().__init__("the bot is starting or a transcript is being replayed: wait until it is done")
 
 
-class NoSuchThing(WxbotError):
-    """There is no user, row or file of this name."""
+class NotFound(WxbotError):
+    """A user, row or file does not exist."""
 
 
-class Scene:
-    """One world with everything the page keeps about it."""
+class SessionView:
+    """A session with the data that the page shows about it: rows, the recorder, and the followers."""
 
-    def __init__(self, world: World, changed: Callable[[], None]) -> None:
-        self.world = world
-        self.wechat = world.wechat
-        self.book = RowBook(world.wechat, world.began)
-        self.recorder = Recorder(world.wechat)
+    def __init__(self, session: Session, changed: Callable[[], None]) -> None:
+        self.session = session
+        self.wechat = session.wechat
+        self.rows = RowLog(session.wechat, session.began)
+        self.recorder = Recorder(session.wechat)
         self._followers: set[str] = set()
         self._changed = changed
-        self._stop_listening = world.wechat.on_record(self._write)
+        self._stop_listening = session.wechat.on_record(self._on_record)
 
-    def _write(self, record: Record) -> None:
+    def _on_record(self, record: Record) -> None:
         if record.kind == "user":
             event = str(record.body.get("Event", "")).lower()
             if event == "unsubscribe":
                 self._followers.discard(record.openid)
             elif event == "subscribe":
                 self._followers.add(record.openid)
-        self.book.write(record)
+        self.rows.add(record)
         self._changed()
 
     def close(self) -> None:
         self._stop_listening()
         self.recorder.close()
-        self.world.close()
+        self.session.close()
 
     # -- as JSON
 
@@ -92,15 +100,15 @@ class Scene:
         return [self.user_state(user) for user in self.wechat.users]
 
     def users_but(self, known: Collection[str], changed: Collection[str]) -> list[Json]:
-        """Those whose name is not in ``known``, or is in ``changed``."""
+        """Return the users whose name is not in ``known`` or is in ``changed``."""
         users = self.wechat.users
         return [self.user_state(user) for user in users if user.name not in known or user.name in changed]
 
     def user_state(self, user: User) -> Json:
         is_mini_program = self.wechat.platform.account.kind == "miniprogram"
-        return user_state(self.wechat, user, self.world.began, is_mini_program or user.openid in self._followers)
+        return user_state(self.wechat, user, self.session.began, is_mini_program or user.openid in self._followers)
 
-    def knobs(self) -> Json:
+    def controls(self) -> Json:
         wechat = self.wechat
         kind = wechat.platform.account.kind
         return {
@@ -114,60 +122,60 @@ class Scene:
                 {"endpoint": endpoint, "what": str(fault), "times": fault.times}
                 for endpoint, fault in wechat.faults.injected()
             ],
-            "ahead": self.world.clock.ahead,
+            "ahead": self.session.clock.ahead,
         }
 
     def lanes(self, user: User) -> Json:
-        now = self.world.now
-        return {"now": now, "from": 0.0, "lanes": lanes_of(user.openid, self.book.entries[:], now)}
+        now = self.session.now
+        return {"now": now, "from": 0.0, "lanes": lanes_of(user.openid, self.rows.entries[:], now)}
 
 
 class Playground:
-    """The page's one world at a time. ``changed`` is called, from any thread, when something is to be shown anew."""
+    """The playground with its current session. ``changed`` is called from any thread when the page needs an update."""
 
-    def __init__(self, bot: PlayedBot, choice: AccountChoice, credentials: Credentials, folder: Path) -> None:
+    def __init__(self, bot: BotUnderTest, choice: AccountChoice, credentials: Credentials, folder: Path) -> None:
         self.bot = bot
         self.changed: Callable[[], None] = lambda: None
         self.playing: Json | None = None
         self._credentials = credentials
         self._folder = folder
-        self._worlds = 0
+        self._sessions = 0
         self._is_starting = True
         self._problem = ""
-        self._turning = threading.Lock()
+        self._lock = threading.Lock()
         self._stop_playing = threading.Event()
-        self.scene = self._new_scene(choice.made_possible())
+        self.view = self._new_view(choice.with_valid_format())
 
-    def _new_scene(self, choice: AccountChoice) -> Scene:
-        self._worlds += 1
-        folder = self._folder / f"world-{self._worlds}"
+    def _new_view(self, choice: AccountChoice) -> SessionView:
+        self._sessions += 1
+        folder = self._folder / f"session-{self._sessions}"
         folder.mkdir()
-        return Scene(World(self._worlds, choice, self._credentials, folder), self._tell)
+        return SessionView(Session(self._sessions, choice, self._credentials, folder), self._notify)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.changed()
 
     def close(self) -> None:
-        """Stop the bot, then the platform. What is being played ends."""
+        """Stop the replay, the bot, then the platform."""
         self.end_playing()
-        with self._turning:
+        with self._lock:
             self.bot.stop()
-            self.scene.close()
+            self.view.close()
 
     # -- as JSON
 
-    def state(self, scene: Scene | None = None) -> Json:
-        """Everything the page begins with. ``scene``: the one there is now, if it was looked up already."""
-        scene = scene or self.scene
-        account = scene.wechat.platform.account
+    def state(self, view: SessionView | None = None) -> Json:
+        """Return the complete state for a page. ``view``: the current one, if the caller has it already."""
+        view = view or self.view
+        account = view.wechat.platform.account
         return {
-            "world": scene.world.number,
-            "now": scene.world.now,
-            "began": scene.world.began,
+            "session": view.session.number,
+            "now": view.session.now,
+            "began": view.session.began,
             "account": {"kind": account.kind, "appid": account.appid, "name": account.original_id},
             "bot": self.bot_state(),
-            "knobs": scene.knobs(),
-            "users": scene.users(),
+            "controls": view.controls(),
+            "users": view.users(),
             "play": self.playing,
         }
 
@@ -176,87 +184,87 @@ class Playground:
         return {
             "state": state,
             "target": self.bot.target,
-            "problem": self.scene.wechat.platform.redactor.redact(self._problem or ENDED) if state == "down" else "",
-            "callback": self.scene.wechat.callback_url,
+            "problem": self.view.wechat.platform.redactor.redact(self._problem or EXITED) if state == "down" else "",
+            "callback": self.view.wechat.callback_url,
             "plugins": self.bot.plugins,
             "troubles": self.bot.troubles(),
         }
 
-    # -- the bot and its world
+    # -- the bot and the session
 
     def start(self) -> None:
-        """Start the bot. Raises WxbotError."""
-        with self._turning, self._starting():
+        """Start the bot. Raises WxbotError if it does not start."""
+        with self._lock, self._starting():
             self._serve()
 
     def restart_bot(self) -> None:
-        """Start it again, with what it keeps. Raises SendNotAllowed, WxbotError."""
-        with self._alone(), self._starting(), self._keeping_pushes():
-            self.scene.book.tell(RESTART)
-            self.bot.restart(self.scene.wechat)
+        """Restart the bot with its store. Raises ActionNotAllowed, WxbotError."""
+        with self._exclusive(), self._starting(), self._holding_pushes():
+            self.view.rows.add_control(RESTART)
+            self.bot.restart(self.view.wechat)
 
     def change_account(self, choice: AccountChoice) -> None:
-        """Begin a new world. Raises SendNotAllowed, WxbotError if the bot does not start in it."""
-        with self._alone():
+        """Begin a new session. Raises ActionNotAllowed, WxbotError if the bot does not start in it."""
+        with self._exclusive():
             self._begin(choice)
 
     def change_mode(self, choice: AccountChoice) -> None:
-        """Push in another mode or format from now on; our own bot is started again if its key is another then."""
-        with self._alone():
+        """Change the mode or format of the pushes. A local bot is restarted if it needs another key."""
+        with self._exclusive():
             if choice.form not in choice.forms:
-                raise SendNotAllowed("an Official Account pushes XML only")
-            self._switch(choice.mode, choice.form)
+                raise ActionNotAllowed("an Official Account supports XML only")
+            self._switch_mode(choice.mode, choice.form)
 
-    def _switch(self, mode: Mode, form: Format) -> None:
-        wechat = self.scene.wechat
+    def _switch_mode(self, mode: Mode, form: Format) -> None:
+        wechat = self.view.wechat
         before = wechat.mode, wechat.format
-        self._note_switch(before, (mode, form))  # what is pushed while the bot starts is pushed so already
+        self._note_switch_mode(before, (mode, form))  # pushes during the restart use the new mode already
         try:
-            if needs_another_key(before[0], mode):
-                with self._starting(), self._keeping_pushes():
-                    switch(self.bot, wechat, mode, form)
+            if needs_restart(before[0], mode):
+                with self._starting(), self._holding_pushes():
+                    switch_mode(self.bot, wechat, mode, form)
             else:
-                switch(self.bot, wechat, mode, form)
+                switch_mode(self.bot, wechat, mode, form)
         except WxbotError:
-            self._note_switch((mode, form), before)
+            self._note_switch_mode((mode, form), before)
             raise
 
-    def _note_switch(self, before: tuple[Mode, Format], after: tuple[Mode, Format]) -> None:
+    def _note_switch_mode(self, before: tuple[Mode, Format], after: tuple[Mode, Format]) -> None:
         if after[0] != before[0]:
             self.note(SetMode(after[0]))
         if after[1] != before[1]:
             self.note(SetFormat(after[1]))
 
     def choice(self) -> AccountChoice:
-        """The account as it is now."""
-        wechat = self.scene.wechat
+        """Return the current kind, mode and format of the account."""
+        wechat = self.view.wechat
         return AccountChoice(wechat.platform.account.kind, wechat.mode, wechat.format)
 
     def _begin(self, choice: AccountChoice) -> None:
         with self._starting():
-            self.scene.close()  # first: a bot that waits for an answer of this world is not worth waiting for
-            self.bot.stop(LAST_SECONDS)
-            self.scene = self._new_scene(choice.made_possible())
-            self._tell()
+            self.view.close()  # first, so that the bot does not wait for this platform
+            self.bot.stop(ENDED_SESSION_STOP_SECONDS)
+            self.view = self._new_view(choice.with_valid_format())
+            self._notify()
             self._serve()
 
     def _serve(self) -> None:
-        world = self.scene.world
-        self.bot.serve(world.wechat, world.clock, world.folder)
+        session = self.view.session
+        self.bot.serve(session.wechat, session.clock, session.folder)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._turning.acquire(blocking=False):
+    def _exclusive(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
             raise Busy
         try:
             yield
         finally:
-            self._turning.release()
+            self._lock.release()
 
     @contextmanager
     def _starting(self) -> Iterator[None]:
         self._is_starting, self._problem = True, ""
-        self._tell()
+        self._notify()
         try:
             yield
         except WxbotError as error:
@@ -264,12 +272,12 @@ class Playground:
             raise
         finally:
             self._is_starting = False
-            self._tell()
+            self._notify()
 
     @contextmanager
-    def _keeping_pushes(self) -> Iterator[None]:
-        """Pushes wait while our bot starts: else a new one would be tried again only after WeChat's 5 seconds."""
-        wechat = self.scene.wechat
+    def _holding_pushes(self) -> Iterator[None]:
+        """Hold pushes while a local bot starts. Otherwise they would be retried only after WeChat's 5 seconds."""
+        wechat = self.view.wechat
         if self.bot.target or wechat.held is not None:
             yield
             return
@@ -282,156 +290,160 @@ class Playground:
     # -- users
 
     def add_user(self, name: str) -> User:
-        """Raises SendNotAllowed for a name that is taken or no name."""
+        """Add a user. Raises ActionNotAllowed if the name is invalid or taken."""
         name = name.strip()
-        if not name or len(name) > LONGEST_NAME or not name.isprintable():
-            raise SendNotAllowed(f"a name has 1 to {LONGEST_NAME} characters")
+        if not name or len(name) > MAX_USER_NAME or not name.isprintable():
+            raise ActionNotAllowed(f"a name must have 1 to {MAX_USER_NAME} printable characters")
         if name in (".", ".."):
-            raise SendNotAllowed("a name of dots alone cannot stand in an address")
-        wechat = self.scene.wechat
+            raise ActionNotAllowed("a name must not be `.` or `..`, because it is part of a URL")
+        wechat = self.view.wechat
         with wechat.record_log.changed:
             if any(user.name == name for user in wechat.users):
-                raise SendNotAllowed(f"{name} is there already")
-            if len(wechat.users) >= MOST_USERS:
-                raise SendNotAllowed(f"{MOST_USERS} users are enough for one page")
+                raise ActionNotAllowed(f"the user {name} exists already")
+            if len(wechat.users) >= MAX_USERS:
+                raise ActionNotAllowed(f"too many users: the maximum is {MAX_USERS}")
             user = wechat.user(name)
-        self._tell()
+        self._notify()
         return user
 
     def user(self, name: str) -> User:
-        """Raises NoSuchThing."""
-        for user in self.scene.wechat.users:
+        """Return the user of this name. Raises NotFound."""
+        for user in self.view.wechat.users:
             if user.name == name:
                 return user
-        raise NoSuchThing(f"there is no user {name!r}")
+        raise NotFound(f"there is no user {name!r}")
 
-    def does(self, deed: Callable[[], object]) -> None:
-        """A user or an agent does something. Raises SendNotAllowed where the account has no such deed, or not now."""
+    def act(self, action: Callable[[], object]) -> None:
+        """Perform an action of a user or agent. Raises ActionNotAllowed if it is not possible, or not now."""
         try:
-            deed()
+            action()
         except (ValueError, AssertionError) as error:
-            raise SendNotAllowed(str(error)) from None
+            raise ActionNotAllowed(str(error)) from None
         except RuntimeError:
-            raise SendNotAllowed("this world has just ended") from None
-        self._tell()
+            raise ActionNotAllowed("the session has just ended") from None
+        self._notify()
 
-    # -- what can be turned
+    # -- controls
 
     def note(self, step: Step) -> None:
-        """Something was turned: for the transcript, and to be shown."""
-        self.scene.recorder.note(step)
-        if not isinstance(step, (UserStep, AgentStep)):  # these leave a record of their own
-            self.scene.book.tell(in_one_line(step))
-        self._tell()
+        """Add a control step to the transcript and the timeline."""
+        self.view.recorder.note(step)
+        if not isinstance(step, (UserStep, AgentStep)):  # those are recorded by themselves
+            self.view.rows.add_control(in_one_line(step))
+        self._notify()
 
     def redeliver_last(self, user: User) -> None:
-        """Raises NoSuchThing where nothing was pushed yet."""
+        """Redeliver the last push of ``user``. Raises NotFound if there is none."""
         if not user.pushes:
-            raise NoSuchThing(f"nothing of {user.name} was pushed yet")
+            raise NotFound(f"{user.name} has no push to redeliver yet")
         self._redeliver(user.pushes[-1])
 
     def redeliver_row(self, number: int) -> None:
-        """The push that a row of the timeline tells of. Raises NoSuchThing where it tells of none."""
-        entries = self.scene.book.entries
+        """Redeliver the push in row ``number`` of the timeline. Raises NotFound if the row has none."""
+        entries = self.view.rows.entries
         record = entries[number].record if number < len(entries) else None
         if record and record.kind in ("push", "user", "agent") and record.name:
             for push in self.user(record.name).pushes:
                 if push.fields == record.body:
                     self._redeliver(push)
                     return
-        raise NoSuchThing(f"row {number} tells of no push")
+        raise NotFound(f"row {number} contains no push")
 
     def _redeliver(self, push: Push) -> None:
-        self.scene.recorder.note_redelivery(push)
+        self.view.recorder.note_redelivery(push)
         push.redeliver()
-        self._tell()
+        self._notify()
 
-    def turn(self, step: Step) -> None:
-        """Turn a knob as ``step`` says. Raises SendNotAllowed."""
-        scene = self.scene
-        with scene.wechat.record_log.changed:  # nothing that comes of it is recorded before it
-            if isinstance(step, Release) and scene.wechat.held is None:
-                raise SendNotAllowed("no pushes are held")
-            scene.recorder.note(step)
-            scene.book.tell(in_one_line(step))
-            order(step, scene.wechat)
-        self._tell()
+    def apply(self, step: Step) -> None:
+        """Apply the control step ``step``. Raises ActionNotAllowed."""
+        view = self.view
+        with view.wechat.record_log.changed:  # its effects must be recorded after it
+            if isinstance(step, Release) and view.wechat.held is None:
+                raise ActionNotAllowed("no pushes are held")
+            view.recorder.note(step)
+            view.rows.add_control(in_one_line(step))
+            apply_control(step, view.wechat)
+        self._notify()
 
-    def leap(self, seconds: float) -> None:
-        """Turn the clock forward. Raises SendNotAllowed."""
-        if not 0 < seconds <= LONGEST_LEAP:
-            raise SendNotAllowed("the clock can be turned forward by more than 0 and at most 30 days (2592000 s)")
+    def advance_clock(self, seconds: float) -> None:
+        """Advance the clock. Raises ActionNotAllowed."""
+        if not 0 < seconds <= MAX_ADVANCE_SECONDS:
+            raise ActionNotAllowed("the clock can be advanced by more than 0 and at most 30 days (2592000 s)")
         seconds = round(seconds, 3)
         self.note(Forward(seconds))
-        self.scene.world.clock.advance(seconds)
-        self.scene.wechat.record_log.wake()
+        self.view.session.clock.advance(seconds)
+        self.view.wechat.record_log.wake()
 
     def seconds_to(self, user: User, to: int) -> float:
-        """From now until ``to`` seconds after the user's last interaction; 48 h: until the allowance ends.
+        """Return the seconds from now until ``to`` seconds after the user's last interaction.
 
-        Raises SendNotAllowed where that is past, or there was none.
+        For 48 hours: until the reply quota expires. Raises ActionNotAllowed if that moment has passed or there was no
+        interaction.
         """
-        platform = self.scene.wechat.platform
+        platform = self.view.wechat.platform
         standing = platform.status_of(user.openid)
         goal = standing.allowed_until if to == TWO_DAYS else standing.last_interaction + to
         left = goal - platform.clock.now()
         if left == -float("inf"):
-            raise SendNotAllowed(f"{user.name} has done nothing yet that time could be counted from")
+            raise ActionNotAllowed(f"{user.name} has no interaction yet: send a message first")
         if left <= 0:
-            raise SendNotAllowed(f"that moment has passed already for {user.name}: let them write first")
+            raise ActionNotAllowed(f"that moment has passed already for {user.name}: send a message first")
         return left
 
     # -- transcripts
 
     def play(self, transcript: Transcript, name: str) -> Callable[[], Sequence[str]]:
-        """Get ready to play ``transcript`` in a new world. Returns what does it. Raises SendNotAllowed."""
-        if not self._turning.acquire(blocking=False):
+        """Prepare the replay of ``transcript`` in a new session. Return the function that runs it.
+
+        Raises ActionNotAllowed.
+        """
+        if not self._lock.acquire(blocking=False):
             raise Busy
         self._stop_playing.clear()
 
-        def at_last() -> Sequence[str]:
+        def run() -> Sequence[str]:
             try:
                 return self._play(transcript, name)
             finally:
-                self._turning.release()
+                self._lock.release()
 
-        return at_last
+        return run
 
     def stop_playing(self) -> None:
-        """End what is being played. Raises SendNotAllowed if nothing is."""
+        """Stop the replay. Raises ActionNotAllowed if there is none."""
         if self.playing is None or self.playing["state"] != "playing":
-            raise SendNotAllowed("no transcript plays")
+            raise ActionNotAllowed("no transcript is being replayed")
         self.end_playing()
 
     def end_playing(self) -> None:
-        """End what is being played, if anything is."""
+        """Stop the replay, if there is one."""
         self._stop_playing.set()
-        self.scene.wechat.record_log.wake()
+        self.view.wechat.record_log.wake()
 
     def _play(self, transcript: Transcript, name: str) -> Sequence[str]:
         steps = len(transcript.steps)
-        told = {"name": name, "done": 0, "steps": steps, "problems": []}
-        self.playing = {**told, "state": "playing"}
+        progress = {"name": name, "done": 0, "steps": steps, "problems": []}
+        self.playing = {**progress, "state": "playing"}
         try:
             self._begin(AccountChoice(transcript.account_kind, transcript.mode, transcript.format))
             problems: Sequence[str] = play(
                 transcript,
-                self.scene.wechat,
-                self.leap,
-                lambda done: self._played(told, transcript.steps[done - 1], done),
-                switch_mode=lambda mode: self._switch(mode, self.scene.wechat.format),
+                self.view.wechat,
+                self.advance_clock,
+                lambda done: self._on_step(progress, transcript.steps[done - 1], done),
+                switch_mode=lambda mode: self._switch_mode(mode, self.view.wechat.format),
                 is_stopped=self._stop_playing.is_set,
             )
         except WxbotError as error:
             problems = [str(error)]
-        over = self.scene.wechat.platform.redactor.redact
+        over = self.view.wechat.platform.redactor.redact
         state = "failed" if problems else "passed"
-        self.playing = {**told, "state": state, "done": steps, "problems": [over(problem) for problem in problems]}
-        self._tell()
+        self.playing = {**progress, "state": state, "done": steps, "problems": [over(problem) for problem in problems]}
+        self._notify()
         return problems
 
-    def _played(self, told: Json, step: Step, done: int) -> None:
-        if not isinstance(step, (Forward, SetMode)):  # these have been noted
+    def _on_step(self, progress: Json, step: Step, done: int) -> None:
+        if not isinstance(step, (Forward, SetMode)):  # those are noted already
             self.note(step)
-        self.playing = {**told, "state": "playing", "done": done}
-        self._tell()
+        self.playing = {**progress, "state": "playing", "done": done}
+        self._notify()

@@ -1,4 +1,4 @@
-"""The timeline: each record of the platform as a row, with its details, and how its user stood just then."""
+"""The rows of the timeline: each record of the platform, with its details and the user's status at that moment."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record, how its user stood right after it (None if it concerns nobody), and the row that shows it."""
+    """A record, the user's status right after it (None if it concerns no user), and the row that shows it."""
 
     record: Record
     standing: UserStatus | None
     row: Json
 
 
-class RowBook:
-    """All rows of one FakeWeChat from now on. ``entries`` only grows, and may be read from every thread."""
+class RowLog:
+    """The rows of one FakeWeChat from now on. ``entries`` only grows and may be read from any thread."""
 
     def __init__(self, wechat: FakeWeChat, began: float) -> None:
         self.entries: list[Entry] = []
         self._wechat = wechat
         self._began = began
 
-    def write(self, record: Record) -> None:
-        """Add a row; called under the platform's lock."""
+    def add(self, record: Record) -> None:
+        """Add a row. Called under the platform's lock."""
         platform = self._wechat.platform
         standing = platform.status_of(record.openid) if platform.knows(record.openid) else None
         row = self._row(len(self.entries), record)
         self.entries.append(Entry(record, standing, row))
 
-    def tell(self, what: str) -> None:
-        """Add a row for a knob that was turned; from any thread."""
+    def add_control(self, what: str) -> None:
+        """Add a row for a control that was used. May be called from any thread."""
         memory = self._wechat.record_log
         with memory.changed:
             record = Record(at=self._wechat.clock.now(), kind="other", what=what)
-            row = self._row(len(self.entries), record) | {"kind": "turned"}
+            row = self._row(len(self.entries), record) | {"kind": "control"}
             self.entries.append(Entry(record, None, row))
 
     def _row(self, number: int, record: Record) -> Json:
@@ -66,15 +66,15 @@ class RowBook:
             "outcome": over(record.outcome),
             "status": record.status,
             "form": _form(record.exchange),
-            "sealed": _is_sealed(record),
+            "encrypted": _is_encrypted(record),
             "path": over(record.path),
-            "opens": record.exchange is not None or bool(record.body),
+            "has_details": record.exchange is not None or bool(record.body),
         }
         bubble = bubble_of(record)
         return {**row, "bubble": _each_text(bubble, over)} if bubble else row
 
     def details(self, number: int) -> Json:
-        """Everything about one row. Raises IndexError if there is none of this number."""
+        """Return all details of one row. Raises IndexError if there is no such row."""
         if number < 0:
             raise IndexError(number)
         entry = self.entries[number]
@@ -82,24 +82,24 @@ class RowBook:
         return {
             "row": entry.row,
             "request": _side(exchange.request) if exchange else None,
-            "answer": _side(exchange.answer) if exchange and exchange.answer else None,
-            "clear": exchange.clear if exchange else None,
-            "answer_clear": exchange.answer_clear if exchange else None,
+            "response": _side(exchange.answer) if exchange and exchange.answer else None,
+            "plaintext": exchange.clear if exchange else None,
+            "response_plaintext": exchange.answer_clear if exchange else None,
             "fields": _each_text(_exact(entry.record.body), self._wechat.platform.redactor.redact) or None,
         }
 
 
 def user_state(wechat: FakeWeChat, user: User, began: float, follows: bool) -> Json:
-    """How a user stands with the account, as the page shows it at a glance."""
+    """Return the user's status at the account, for display."""
     standing = wechat.platform.status_of(user.openid)
     typing_until = standing.typing_since + SHOWING
     return {
         "name": user.name,
         "openid": user.openid,
-        "window_until": _moment(standing.last_interaction + WINDOW, began),
-        "typing_until": _moment(typing_until, began),
+        "window_until": _seconds(standing.last_interaction + WINDOW, began),
+        "typing_until": _seconds(typing_until, began),
         "replies_left": standing.messages_left,
-        "replies_until": _moment(standing.allowed_until, began),
+        "replies_until": _seconds(standing.allowed_until, began),
         "agent": user.agent,
         "queued": user.is_queued,
         "follows": follows,
@@ -107,7 +107,7 @@ def user_state(wechat: FakeWeChat, user: User, began: float, follows: bool) -> J
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:
-    """``value`` with every text in it changed; names are left alone."""
+    """Return ``value`` with ``change`` applied to every text in it. Keys are not changed."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
@@ -116,7 +116,7 @@ def _each_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _exact(value: Any) -> Any:
-    """A MsgId has more digits than a number of JavaScript's can hold, and JSON has no NaN and no Infinity."""
+    """Return ``value`` so that JavaScript reads it exactly: it rounds a MsgId, and JSON has no NaN and no Infinity."""
     if isinstance(value, Mapping):
         return {name: _exact(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -128,15 +128,15 @@ def _exact(value: Any) -> Any:
 
 _EXACT = 2**53
 _MEDIA_ID = re.compile(r"\[(\w+) [A-Za-z0-9_-]{64}\]")
-"""A file without a name: what it is called says nothing to a reader."""
+"""A file with a media_id. The id is removed, because it tells the reader nothing."""
 
 
-def _moment(at: float, began: float) -> float | None:
+def _seconds(at: float, began: float) -> float | None:
     return None if math.isinf(at) else round(at - began, 4)
 
 
 def _form(exchange: Exchange | None) -> str:
-    """JSON or XML, as the sender says."""
+    """Return "JSON" or "XML" according to the sender, or ""."""
     if exchange is None:
         return ""
     kind = dict(exchange.request.headers).get("Content-Type", "")
@@ -145,7 +145,7 @@ def _form(exchange: Exchange | None) -> str:
     return "JSON" if "json" in kind or exchange.request.body[:1] == b"{" else ""
 
 
-def _is_sealed(record: Record) -> bool | None:
+def _is_encrypted(record: Record) -> bool | None:
     if record.kind != "push" or record.exchange is None:
         return None
     return record.exchange.clear is not None

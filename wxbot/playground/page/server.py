@@ -1,4 +1,4 @@
-"""The page's server: it reads requests, asks the playground, and says clearly what was wrong with a request."""
+"""The HTTP server of the page: it parses requests, calls the playground, and reports errors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from wxbot.playground.page import actions
 from wxbot.playground.page.access import HEADERS, Access
 from wxbot.playground.page.actions import BadRequest, parse
 from wxbot.playground.page.feed import Feed
-from wxbot.playground.page.playground import Busy, NoSuchThing, Playground
+from wxbot.playground.page.playground import Busy, NotFound, Playground
 from wxbot.playground.replay.export import as_pytest
+from wxbot.playground.session import AccountChoice
 from wxbot.playground.transcript import (
     BadTranscript,
     ClearFaults,
@@ -31,7 +32,6 @@ from wxbot.playground.transcript import (
     read,
     write,
 )
-from wxbot.playground.world import AccountChoice
 from wxbot.testing.background import Background
 from wxbot.testing.media import content_type_of
 
@@ -42,21 +42,21 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STATIC = Path(__file__).parent / "static"
 MAX_BODY = 64 * 1024
-"""Bytes of a JSON body."""
-MAX_PICTURE = 10 * 1024 * 1024
-"""Bytes of a picture that a user sends."""
+"""Maximum number of bytes of a JSON body."""
+MAX_IMAGE = 10 * 1024 * 1024
+"""Maximum number of bytes of an image that a user sends."""
 MAX_TRANSCRIPT = 16 * 1024 * 1024
-"""Bytes of a transcript."""
-PICTURES = frozenset({"image/jpeg", "image/png", "image/gif"})
+"""Maximum number of bytes of a transcript."""
+IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif"})
 
-_SHOWN = PICTURES | {"audio/amr", "audio/mpeg", "video/mp4"}
-_STATUS: dict[type[WxbotError], int] = {BadRequest: 400, NoSuchThing: 404, Busy: 409}
+_DISPLAYED_TYPES = IMAGE_TYPES | {"audio/amr", "audio/mpeg", "video/mp4"}
+_STATUS: dict[type[WxbotError], int] = {BadRequest: 400, NotFound: 404, Busy: 409}
 
 
 class PageServer:
-    """Serves the page of one playground on ``host`` and ``port`` (0: a free one) until ``close``.
+    """The server of the page of one playground on ``host`` and ``port`` (0: any free port), until ``close``.
 
-    ``key``: what who comes from another machine must have. Raises OSError if the address cannot be had.
+    ``key``: the access key for other machines. Raises OSError if it cannot listen on the address.
     """
 
     def __init__(self, playground: Playground, host: str, port: int, key: str = "") -> None:
@@ -79,7 +79,7 @@ class PageServer:
         self.close()
 
     def close(self) -> None:
-        """Stop serving; open pages are let go, and what is being played ends."""
+        """Stop the server. Connections of open pages are closed, and a replay is stopped."""
         self._playground.changed = lambda: None
         self._playground.end_playing()
         self._background.run(self._stop())
@@ -115,10 +115,10 @@ class PageServer:
             web.get("/lanes/{name:[^/]+}", self._lanes),
             web.get("/log", self._log),
             web.post("/users", self._add_user),
-            web.post("/users/{name:[^/]+}/deeds", self._deed),
-            web.post("/users/{name:[^/]+}/pictures", self._picture),
+            web.post("/users/{name:[^/]+}/actions", self._user_action),
+            web.post("/users/{name:[^/]+}/images", self._image),
             web.post("/redeliver", self._redeliver),
-            web.post("/knobs", self._knobs),
+            web.post("/controls", self._controls),
             web.post("/release", self._release),
             web.post("/faults", self._fault),
             web.post("/faults/clear", self._clear_faults),
@@ -133,7 +133,7 @@ class PageServer:
             web.post("/play/stop", self._stop_playing),
         ]
 
-    # -- who may, and what went wrong
+    # -- access control and errors
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -145,24 +145,24 @@ class PageServer:
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == "/" and self._access.brings_key(request):
             response = web.Response(status=303, headers={"Location": "/"})
-            self._access.keep(response)
+            self._access.set_cookie(response)
             return response
         if refusal := self._access.refusal_of(request):
-            return _problem(403, refusal)
+            return _error(403, refusal)
         try:
             return await handler(request)
         except WxbotError as error:
-            return _problem(_STATUS.get(type(error), 422), self._veiled(str(error)))
+            return _error(_STATUS.get(type(error), 422), self._redacted(str(error)))
         except web.HTTPException as error:
-            return _problem(error.status, _HTTP_PROBLEMS.get(error.status, error.reason))
+            return _error(error.status, _HTTP_PROBLEMS.get(error.status, error.reason))
         except Exception:
-            log.exception("the page asked for %s %s and this went wrong", request.method, request.path)
-            return _problem(500, "this went wrong inside the simulator; its console has the reason")
+            log.exception("request of the page failed: method=%s path=%s", request.method, request.path)
+            return _error(500, "internal error of the playground: see its console")
 
-    def _veiled(self, text: str) -> str:
-        return self._playground.scene.wechat.platform.redactor.redact(text)
+    def _redacted(self, text: str) -> str:
+        return self._playground.view.wechat.platform.redactor.redact(text)
 
-    # -- looking
+    # -- reading
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         return web.FileResponse(STATIC / "index.html", headers={**HEADERS, "Cache-Control": "no-cache"})
@@ -170,7 +170,7 @@ class PageServer:
     async def _static(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         if name not in {path.name for path in STATIC.iterdir() if path.is_file()}:
-            raise NoSuchThing(f"there is no file {name}")
+            raise NotFound(f"no such file: {name}")
         return web.FileResponse(STATIC / name, headers={**HEADERS, "Cache-Control": "no-cache"})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -190,52 +190,52 @@ class PageServer:
                 await response.write(event.encode())
 
     async def _row(self, request: web.Request) -> web.StreamResponse:
-        scene = self._playground.scene
+        view = self._playground.view
         number = _number(request.match_info["number"])
-        if request.query.get("world", str(scene.world.number)) != str(scene.world.number):
-            raise NoSuchThing("that world has ended")
+        if request.query.get("session", str(view.session.number)) != str(view.session.number):
+            raise NotFound("the session of this row has ended")
         try:
-            return web.json_response(scene.book.details(number), dumps=_json)
+            return web.json_response(view.rows.details(number), dumps=_json)
         except IndexError:
-            raise NoSuchThing(f"there is no row {number}") from None
+            raise NotFound(f"no such row: {number}") from None
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
-        file = self._playground.scene.wechat.media.get(request.match_info["media_id"])
+        file = self._playground.view.wechat.media.get(request.match_info["media_id"])
         if file is None:
-            raise NoSuchThing("the platform has no such file, or no longer")
+            raise NotFound("no such file at the platform, or it has expired")
         kind = content_type_of(file.content)
-        headers = {"Content-Type": kind} if kind in _SHOWN else {"Content-Disposition": "attachment"}
+        headers = {"Content-Type": kind} if kind in _DISPLAYED_TYPES else {"Content-Disposition": "attachment"}
         return web.Response(body=file.content, headers={**headers, "Cache-Control": "private, max-age=3600"})
 
     async def _lanes(self, request: web.Request) -> web.StreamResponse:
-        scene = self._playground.scene
+        view = self._playground.view
         user = self._playground.user(request.match_info["name"])
-        return web.json_response(scene.lanes(user), dumps=_json)
+        return web.json_response(view.lanes(user), dumps=_json)
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
         text, end = await asyncio.to_thread(self._playground.bot.log, _number(request.query.get("after", "0")))
-        return web.json_response({"text": self._veiled(text), "next": end}, dumps=_json)
+        return web.json_response({"text": self._redacted(text), "next": end}, dumps=_json)
 
     # -- users
 
     async def _add_user(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.NEW_USER)
         user = self._playground.add_user(asked.name)
-        return _done(201, user=self._playground.scene.user_state(user))
+        return _ok(201, user=self._playground.view.user_state(user))
 
-    async def _deed(self, request: web.Request) -> web.StreamResponse:
+    async def _user_action(self, request: web.Request) -> web.StreamResponse:
         user = self._playground.user(request.match_info["name"])
-        deed = await _body(request, actions.DEED)
-        self._playground.does(lambda: deed.by(user))
-        return _done(202)
+        action = await _body(request, actions.USER_ACTION)
+        self._playground.act(lambda: action.by(user))
+        return _ok(202)
 
-    async def _picture(self, request: web.Request) -> web.StreamResponse:
+    async def _image(self, request: web.Request) -> web.StreamResponse:
         user = self._playground.user(request.match_info["name"])
-        content = await _content(request, MAX_PICTURE)
-        if content_type_of(content) not in PICTURES:
-            raise BadRequest("this is no picture WeChat knows: send a JPEG, PNG or GIF file")
-        self._playground.does(lambda: user.sends_image(content))
-        return _done(202)
+        content = await _content(request, MAX_IMAGE)
+        if content_type_of(content) not in IMAGE_TYPES:
+            raise BadRequest("unsupported image format: send a JPEG, PNG or GIF file")
+        self._playground.act(lambda: user.sends_image(content))
+        return _ok(202)
 
     async def _redeliver(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.REDELIVERY)
@@ -244,44 +244,44 @@ class PageServer:
             playground.redeliver_last(playground.user(asked.user))
         else:
             playground.redeliver_row(asked.row)
-        return _done(202)
+        return _ok(202)
 
-    # -- knobs
+    # -- controls
 
-    async def _knobs(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.KNOBS)
+    async def _controls(self, request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, actions.CONTROLS)
         playground = self._playground
         now = playground.choice()
         choice = AccountChoice(now.kind, asked.mode or now.mode, asked.format or now.form)
         if choice != now:
             await asyncio.to_thread(playground.change_mode, choice)
         if asked.deliver_twice_at_once is not None:
-            playground.turn(DeliverTwiceAtOnce(asked.deliver_twice_at_once))
+            playground.apply(DeliverTwiceAtOnce(asked.deliver_twice_at_once))
         if asked.in_order is not None:
-            playground.turn(InOrder(asked.in_order))
+            playground.apply(InOrder(asked.in_order))
         if asked.hold:
-            playground.turn(Hold())
-        return _done(200, knobs=playground.scene.knobs())
+            playground.apply(Hold())
+        return _ok(200, controls=playground.view.controls())
 
     async def _release(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.RELEASE)
-        self._playground.turn(Release(asked.order))
-        return _done(202)
+        self._playground.apply(Release(asked.order))
+        return _ok(202)
 
     async def _fault(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.FAULT)
-        self._playground.turn(asked.step())
-        return _done(202)
+        self._playground.apply(asked.step())
+        return _ok(202)
 
     async def _clear_faults(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.NOTHING)
-        self._playground.turn(ClearFaults())
-        return _done(200)
+        await _body(request, actions.EMPTY)
+        self._playground.apply(ClearFaults())
+        return _ok(200)
 
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.NOTHING)
-        self._playground.turn(RevokeToken())
-        return _done(200)
+        await _body(request, actions.EMPTY)
+        self._playground.apply(RevokeToken())
+        return _ok(200)
 
     async def _clock(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.CLOCK)
@@ -289,45 +289,45 @@ class PageServer:
             seconds = self._playground.seconds_to(self._playground.user(asked.user), asked.to)
         else:
             seconds = asked.forward or 0.0
-        self._playground.leap(seconds)
-        return _done(200, now=self._playground.scene.world.now)
+        self._playground.advance_clock(seconds)
+        return _ok(200, now=self._playground.view.session.now)
 
     async def _restart(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.NOTHING)
+        await _body(request, actions.EMPTY)
         await asyncio.to_thread(self._playground.restart_bot)
-        return _done(200)
+        return _ok(200)
 
     async def _account(self, request: web.Request) -> web.StreamResponse:
         asked = await _body(request, actions.ACCOUNT)
         choice = AccountChoice(asked.kind, self._playground.choice().mode)
         await asyncio.to_thread(self._playground.change_account, choice)
-        return _done(200)
+        return _ok(200)
 
     async def _agent(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.AGENT)
+        asked = await _body(request, actions.AGENT_ACTION)
         user = self._playground.user(asked.user)
-        if asked.does == "says" and not asked.text:
-            raise BadRequest("text: what does the agent say?")
-        agent = self._playground.scene.wechat.agent(asked.agent)
-        if asked.does == "takes":
-            self._playground.does(lambda: agent.takes(user))
-        elif asked.does == "closes":
-            self._playground.does(lambda: agent.closes(user))
+        if asked.action == "says" and not asked.text:
+            raise BadRequest("text: must not be empty for the action says")
+        agent = self._playground.view.wechat.agent(asked.agent)
+        if asked.action == "takes":
+            self._playground.act(lambda: agent.takes(user))
+        elif asked.action == "closes":
+            self._playground.act(lambda: agent.closes(user))
         else:
-            self._playground.does(lambda: agent.says(user, asked.text))
-        return _done(202)
+            self._playground.act(lambda: agent.says(user, asked.text))
+        return _ok(202)
 
     # -- transcripts
 
     async def _transcript(self, request: web.Request) -> web.StreamResponse:
-        recorder = self._playground.scene.recorder
+        recorder = self._playground.view.recorder
         text = await asyncio.to_thread(lambda: write(recorder.transcript()))
-        return _attachment(self._veiled(text), "application/yaml", "conversation.yaml")
+        return _attachment(self._redacted(text), "application/yaml", "conversation.yaml")
 
     async def _pytest(self, request: web.Request) -> web.StreamResponse:
-        recorder, plugins = self._playground.scene.recorder, self._playground.bot.plugins
+        recorder, plugins = self._playground.view.recorder, self._playground.bot.plugins
         text = await asyncio.to_thread(lambda: as_pytest(recorder.transcript(), plugins))
-        return _attachment(self._veiled(text), "text/x-python", "test_conversation.py")
+        return _attachment(self._redacted(text), "text/x-python", "test_conversation.py")
 
     async def _play(self, request: web.Request) -> web.StreamResponse:
         content = await _content(request, MAX_TRANSCRIPT)
@@ -335,24 +335,26 @@ class PageServer:
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise BadTranscript(name, 1, "this is not UTF-8: save it as UTF-8") from None
+            raise BadTranscript(name, 1, "the file is not UTF-8: save it as UTF-8") from None
         transcript = await asyncio.to_thread(read, text, name)
         play = self._playground.play(transcript, name)
-        playing = asyncio.get_running_loop().run_in_executor(None, play)  # never cancelled: it must let go at its end
+        playing = asyncio.get_running_loop().run_in_executor(
+            None, play
+        )  # never cancelled, because it must release its lock
         self._plays.add(playing)
         playing.add_done_callback(self._plays.discard)
-        return _done(202)
+        return _ok(202)
 
     async def _stop_playing(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.NOTHING)
+        await _body(request, actions.EMPTY)
         self._playground.stop_playing()
-        return _done(202)
+        return _ok(202)
 
 
 _HTTP_PROBLEMS = {
-    404: "there is nothing at this address",
-    405: "this address is asked in another way",
-    413: "this is too large",
+    404: "no such path",
+    405: "method not allowed for this path",
+    413: "the request body is too large",
 }
 
 
@@ -361,28 +363,28 @@ def _json(data: object) -> str:
 
 
 def _last_event_id(request: web.Request) -> str:
-    """What the page knows already: as a browser says it, or as a page that connects again by itself."""
+    """Return the id of the last event that the page has: from the browser, or from a page that reconnects by itself."""
     return request.headers.get("Last-Event-ID") or request.query.get("after", "")
 
 
 def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise BadRequest(f"{text[:20]!r} is no number")
+        raise BadRequest(f"not a number: {text[:20]!r}")
     return int(text)
 
 
-async def _content(request: web.Request, most: int) -> bytes:
-    """The body. Raises BadRequest for none, HTTPRequestEntityTooLarge."""
-    if (request.content_length or 0) > most:
-        raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
+async def _content(request: web.Request, limit: int) -> bytes:
+    """Return the body. Raises BadRequest if it is empty or broken, HTTPRequestEntityTooLarge."""
+    if (request.content_length or 0) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
     content = bytearray()
     try:
         async for chunk in request.content.iter_chunked(64 * 1024):
             content += chunk
-            if len(content) > most:
-                raise web.HTTPRequestEntityTooLarge(most, len(content))
+            if len(content) > limit:
+                raise web.HTTPRequestEntityTooLarge(limit, len(content))
     except web.RequestPayloadError:
-        raise BadRequest("the body cannot be unpacked, or ends too early") from None
+        raise BadRequest("the body is corrupt or incomplete") from None
     if not content:
         raise BadRequest("the body is empty")
     return bytes(content)
@@ -390,16 +392,16 @@ async def _content(request: web.Request, most: int) -> bytes:
 
 async def _body(request: web.Request, kind: TypeAdapter[Body]) -> Body:
     if request.content_type != "application/json":
-        raise BadRequest("the Content-Type of this request must be application/json")
+        raise BadRequest("the Content-Type must be application/json")
     return parse(kind, await _content(request, MAX_BODY))
 
 
-def _done(status: int, **more: Any) -> web.Response:
+def _ok(status: int, **more: Any) -> web.Response:
     return web.json_response({"ok": True, **more}, status=status)
 
 
-def _problem(status: int, sentence: str) -> web.Response:
-    return web.json_response({"error": sentence}, status=status)
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response({"error": text}, status=status)
 
 
 def _attachment(text: str, kind: str, name: str) -> web.Response:

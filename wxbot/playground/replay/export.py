@@ -1,7 +1,7 @@
-"""A transcript as a pytest file: what was played becomes a test of the plugins, to be committed with them.
+"""Export a transcript as a pytest file, which tests the plugins that were played with.
 
-The source is laid out as ``ruff format`` does it, whatever the length of a line: what does not fit into 88 columns has
-each part on a line of its own, with a comma after the last one.
+The source is formatted as ``ruff format`` does it, for any line length. A line over 88 columns is split: each part gets
+a line of its own, with a comma after the last one.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ _INLINE_BYTES = 48
 
 
 class NotExportable(WxbotError):
-    """What a test cannot do again; the text says what."""
+    """The transcript has a step that a test cannot repeat. The text names it."""
 
 
 def as_pytest(transcript: t.Transcript, plugin_folders: str, plugins: str = "", name: str = "conversation") -> str:
-    """The source of a pytest file that plays ``transcript`` with the plugins of these folders.
+    """Return the source of a pytest file that replays ``transcript`` with the plugins of these folders.
 
-    ``plugin_folders`` and ``plugins`` are the settings of these names, with commas; without ``plugins`` all that are
-    found. ``name``: what the test is called. Raises NotExportable.
+    ``plugin_folders`` and ``plugins`` are the settings of these names, separated by commas. Empty ``plugins`` means
+    all. ``name``: the name of the test. Raises NotExportable.
     """
     return _Source(transcript, plugin_folders, plugins, name).text()
 
 
-# -- Python's expressions, laid out
+# -- Python expressions, formatted
 
 
 @dataclass(frozen=True)
 class _Code:
-    """Source that is kept as it is."""
+    """Source text that is not split."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Parts between brackets: a call, a list, a dictionary. ``parts``: prefix (such as ``times=``) and value."""
+    """A bracketed expression: a call, a list or a dictionary. ``parts``: prefixes (such as ``times=``) and values."""
 
     opening: str
     parts: Sequence[tuple[str, _Expression]]
@@ -66,18 +66,18 @@ def _flat(value: _Expression) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns, counted generously: what is wide for some is wide here."""
+    """Return the number of columns. Every non-ASCII character counts as two."""
     return sum(1 if character.isascii() else 2 for character in text)
 
 
-def _laid_out(indent: str, before: str, value: _Expression, after: str = "") -> list[str]:
-    """The lines of ``value`` with something before and after it."""
+def _formatted(indent: str, before: str, value: _Expression, after: str = "") -> list[str]:
+    """Return the lines of ``value`` with text before and after it."""
     flat = f"{indent}{before}{_flat(value)}{after}"
     if isinstance(value, _Code) or not value.parts or _width(flat) <= _COLUMNS:
         return [flat]
     lines = [f"{indent}{before}{value.opening}"]
     for prefix, part in value.parts:
-        lines += _laid_out(indent + "    ", prefix, part, ",")
+        lines += _formatted(indent + "    ", prefix, part, ",")
     return [*lines, f"{indent}{value.closing}{after}"]
 
 
@@ -105,7 +105,7 @@ def _number(value: object) -> str:
 
 
 def _quoted(value: str | bytes) -> str:
-    """``repr`` with double quotes, unless single ones save escapes."""
+    """Return ``repr`` with double quotes, unless single quotes save escapes."""
     text = repr(value)
     prefix, quote = ("b", text[1]) if isinstance(value, bytes) else ("", text[0])
     inner = text[len(prefix) + 1 : -1]
@@ -129,12 +129,12 @@ class _Source:
         self._seen: dict[str, list[t.Thing]] = {}
         self._pushes: dict[str, int] = {}
         self._users = _identifiers(_names(transcript)) or {"user": "user"}
-        self._kept = _kept_pushes(transcript.steps)
+        self._redelivered = _redelivered_pushes(transcript.steps)
         self._awaited = _awaited_pushes(transcript.steps)
-        self._finals = _last_sights(transcript.steps)
+        self._final_checks = _last_checks(transcript.steps)
 
     def text(self) -> str:
-        _refuse_what_a_test_cannot_do(self._transcript)
+        _check_exportable(self._transcript)
         for index, step in enumerate(self._transcript.steps):
             self._write(index, step)
         self._write_end()
@@ -148,7 +148,7 @@ class _Source:
         testing = ["LeapingClock"] if self._needs_clock else []
         testing += ["User"] if not self._transcript.typing else []
         return [
-            _docstring(f"What was played in the simulator: {title}."),
+            _docstring(f"Replay a conversation recorded in the playground: {title}."),
             "",
             *([*modules, ""] if modules else []),
             f"from wxbot.testing import {', '.join([*testing, 'wechat_for'])}",
@@ -173,9 +173,9 @@ class _Source:
         indent = "    "
         if self._needs_clock:
             lines.append(f"{indent}clock = LeapingClock()")
-        lines += _laid_out(indent, "with ", self._wechat(), " as wechat:")
+        lines += _formatted(indent, "with ", self._wechat(), " as wechat:")
         for name, variable in self._users.items():
-            lines += _laid_out(indent * 2, f"{variable} = ", _call("wechat.user", name))
+            lines += _formatted(indent * 2, f"{variable} = ", _call("wechat.user", name))
         return lines + self._lines
 
     @property
@@ -207,25 +207,25 @@ class _Source:
 
     def _write(self, index: int, step: t.Step) -> None:
         if isinstance(step, t.Sees):
-            self._write_sight(index, step)
+            self._write_check(index, step)
         elif isinstance(step, t.UserStep):
-            self._write_push(index, step.user, _DEEDS[type(step)](self, step, self._users[step.user]))
+            self._write_push(index, step.user, _USER_ACTIONS[type(step)](self, step, self._users[step.user]))
         elif isinstance(step, t.AgentStep):
             self._write_agent(index, step)
         elif isinstance(step, t.Redeliver):
             number = step.push or self._pushes.get(step.user, 0)
             self._add(_call(f"{self._push(step.user, number)}.redeliver"))
         else:
-            before, value = _ORDERS[type(step)](step)
+            before, value = _CONTROLS[type(step)](step)
             self._add(value, before)
 
     def _add(self, value: _Expression, before: str = "", after: str = "") -> None:
-        self._lines += _laid_out("        ", before, value, after)
+        self._lines += _formatted("        ", before, value, after)
 
     def _write_push(self, index: int, user: str, call: _Group) -> None:
         number = self._pushes[user] = self._pushes.get(user, 0) + 1
         is_awaited = index in self._awaited
-        if (user, number) in self._kept:
+        if (user, number) in self._redelivered:
             variable = self._push(user, number)
             self._add(call, f"{variable} = ")
             if is_awaited:
@@ -253,7 +253,7 @@ class _Source:
         return _Code(self._users[name])
 
     def file(self, content: bytes | None) -> list[object]:
-        """The argument for a file: none, its bytes, or the name of a constant."""
+        """Return the arguments for a file: none, its bytes, or the name of a constant."""
         if content is None:
             return []
         if len(content) <= _INLINE_BYTES:
@@ -264,7 +264,7 @@ class _Source:
 
     # -- what users saw
 
-    def _write_sight(self, index: int, step: t.Sees) -> None:
+    def _write_check(self, index: int, step: t.Sees) -> None:
         things = [thing for thing in step.things if self._transcript.typing or thing not in TYPING]
         if not things:
             return
@@ -273,7 +273,7 @@ class _Source:
         seen += things
         limit = {} if step.within is None else {"timeout": step.within}
         self._write_wait(step.user, seen, limit)
-        if index not in self._finals:
+        if index not in self._final_checks:
             self._add(_literal(things), f"assert {self._saw(step.user)}[{before or ''}:{len(seen)}] == ")
 
     def _saw(self, user: str) -> str:
@@ -281,26 +281,26 @@ class _Source:
         return f"{variable}.saw" if self._transcript.typing else f"replies({variable})"
 
     def _write_wait(self, user: str, seen: Sequence[t.Thing], limit: Mapping[str, object]) -> None:
-        """Until the last of it came. Where a pattern makes it unsure which one that is, they are counted."""
+        """Write a wait for the last item. If a pattern makes the last item ambiguous, the items are counted."""
         last, waits = seen[-1], f"{self._users[user]}.waits_for"
         if any(isinstance(thing, t.Matches) for thing in seen):
-            anything = "lambda _: True" if self._transcript.typing else f"lambda saw: saw not in {_TYPING}"
-            self._add(_call(waits, _Code(anything), **limit, times=len(seen)))
+            any_item = "lambda _: True" if self._transcript.typing else f"lambda saw: saw not in {_TYPING}"
+            self._add(_call(waits, _Code(any_item), **limit, times=len(seen)))
         else:
             times = seen.count(last)
             self._add(_call(waits, last, **limit, **({"times": times} if times > 1 else {})))
 
     def _write_end(self) -> None:
-        """Nobody sees anything more, and the last of what each saw is compared here: what came late is in it."""
-        self._lines.append("        wechat.waits_until_quiet()  # an answer too many would come now")
+        """Write the end: no user sees more, and the last items of each user are compared, which includes late ones."""
+        self._lines.append("        wechat.waits_until_quiet()  # a reply too many would come now")
         lengths = {user: len(self._seen.get(user, [])) for user in self._users}
         for user in self._users:
-            last = self._finals_of(user)
+            last = self._last_expected(user)
             start = lengths[user] - len(last)
             self._add(_literal(last), f"assert {self._saw(user)}{f'[{start}:]' if start else ''} == ")
 
-    def _finals_of(self, user: str) -> list[t.Thing]:
-        for index in self._finals:
+    def _last_expected(self, user: str) -> list[t.Thing]:
+        for index in self._final_checks:
             step = self._transcript.steps[index]
             if isinstance(step, t.Sees) and step.user == user:
                 return [thing for thing in step.things if self._transcript.typing or thing not in TYPING]
@@ -311,7 +311,7 @@ _TYPING = '("Typing", "CancelTyping")'
 _LIKE = [
     "",
     "class Like:",
-    '    """Equal to every text in which the pattern is found."""',
+    '    """A value that equals every text in which the pattern is found."""',
     "",
     "    def __init__(self, pattern: str) -> None:",
     "        self.pattern = pattern",
@@ -329,21 +329,21 @@ _LIKE = [
 _REPLIES = [
     "",
     "def replies(user: User) -> list[str]:",
-    '    """What the user read."""',
+    '    """Return the messages that the user received."""',
     f"    return [saw for saw in user.saw if saw not in {_TYPING}]",
     "",
 ]
 
 
-# -- what must be known beforehand
+# -- analysis before writing
 
 
-def _refuse_what_a_test_cannot_do(transcript: t.Transcript) -> None:
+def _check_exportable(transcript: t.Transcript) -> None:
     modes = [transcript.mode, *(step.mode for step in transcript.steps if isinstance(step, t.SetMode))]
     if len({mode == "plain" for mode in modes}) > 1:
         raise NotExportable(
-            "this conversation goes from plaintext to encrypted pushes or back, for which a bot is started again; a "
-            "test has one bot from its beginning to its end. Take the steps of one mode into a transcript of their own."
+            "this transcript switches between plaintext and encrypted pushes, which restarts the bot, but a test has "
+            "one bot: move the steps of each mode into a transcript of their own"
         )
 
 
@@ -358,34 +358,34 @@ def _things(transcript: t.Transcript) -> Iterator[t.Thing]:
 
 
 def _pushing(steps: Sequence[t.Step]) -> Iterator[tuple[int, str, int]]:
-    """Each push of a user: the index of its step, the user, and its number among theirs, from 1."""
+    """Yield each push of a user: the index of its step, the user, and its number among the user's pushes, from 1."""
     numbers: dict[str, int] = {}
     for index, step in enumerate(steps):
-        is_deed = isinstance(step, t.UserStep) and not isinstance(step, t.Sees)
-        if is_deed or isinstance(step, (t.Takes, t.Closes, t.HandsOver)):
+        is_action = isinstance(step, t.UserStep) and not isinstance(step, t.Sees)
+        if is_action or isinstance(step, (t.Takes, t.Closes, t.HandsOver)):
             user = t.user_of(step)
             numbers[user] = numbers.get(user, 0) + 1
             yield index, user, numbers[user]
 
 
-def _kept_pushes(steps: Sequence[t.Step]) -> set[tuple[str, int]]:
-    """The pushes that are delivered again later."""
+def _redelivered_pushes(steps: Sequence[t.Step]) -> set[tuple[str, int]]:
+    """Return the pushes that are redelivered later."""
     counts: dict[str, int] = {}
     pushes = {index: (user, number) for index, user, number in _pushing(steps)}
-    kept: set[tuple[str, int]] = set()
+    found: set[tuple[str, int]] = set()
     for index, step in enumerate(steps):
         if index in pushes:
             user, counts[user] = pushes[index][0], pushes[index][1]
         elif isinstance(step, t.Redeliver):
-            number, there = step.push or counts.get(step.user, 0), counts.get(step.user, 0)
-            if not 1 <= number <= there:
-                raise NotExportable(f"{step.user} has {there} push(es) so far: there is none to deliver again")
-            kept.add((step.user, number))
-    return kept
+            number, count = step.push or counts.get(step.user, 0), counts.get(step.user, 0)
+            if not 1 <= number <= count:
+                raise NotExportable(f"{step.user} has {count} push(es), so there is no push {number} to redeliver")
+            found.add((step.user, number))
+    return found
 
 
 def _awaited_pushes(steps: Sequence[t.Step]) -> set[int]:
-    """Each user's last push before the clock or the mode is turned, unless it is held: it is not to be lost so."""
+    """Return each user's last push before the clock or the mode changes, unless it is held, so that it is not lost."""
     pushes = {index: user for index, user, _ in _pushing(steps)}
     awaited: set[int] = set()
     latest: dict[str, int] = {}
@@ -402,13 +402,13 @@ def _awaited_pushes(steps: Sequence[t.Step]) -> set[int]:
 
 
 def _unseen(steps: Sequence[t.Step], latest: Mapping[str, int]) -> set[int]:
-    """Last pushes after which their user saw nothing that could be waited for."""
-    sights = {step.user: index for index, step in enumerate(steps) if isinstance(step, t.Sees) and step.things}
-    return {index for user, index in latest.items() if sights.get(user, -1) < index}
+    """Return the last pushes after which their user saw nothing that a test could wait for."""
+    checks = {step.user: index for index, step in enumerate(steps) if isinstance(step, t.Sees) and step.things}
+    return {index for user, index in latest.items() if checks.get(user, -1) < index}
 
 
-def _last_sights(steps: Sequence[t.Step]) -> set[int]:
-    """Where each user is looked at for the last time."""
+def _last_checks(steps: Sequence[t.Step]) -> set[int]:
+    """Return the index of each user's last check."""
     return set({step.user: index for index, step in enumerate(steps) if isinstance(step, t.Sees)}.values())
 
 
@@ -421,7 +421,7 @@ def _slug(text: str) -> str:
 
 
 def _identifiers(names: Iterator[str]) -> dict[str, str]:
-    """A variable for each name, in the order they come."""
+    """Return a variable name for each user name, in the order of appearance."""
     variables: dict[str, str] = {}
     for name in names:
         if name not in variables:
@@ -458,7 +458,7 @@ def _base64_lines(content: bytes) -> list[str]:
     return [encoded[start : start + 76] for start in range(0, len(encoded), 76)]
 
 
-# -- deeds and orders as calls
+# -- steps as calls
 
 
 def _with_ticket(function: str, scene: str, ticket: str) -> _Group:
@@ -491,7 +491,7 @@ def _card(step: t.SendsCard, user: str) -> _Group:
     return _call(f"{user}.sends_mini_program_page", step.title, **more, page_path=step.page_path)
 
 
-_DEEDS: dict[type[t.Step], Callable[[_Source, Any, str], _Group]] = {
+_USER_ACTIONS: dict[type[t.Step], Callable[[_Source, Any, str], _Group]] = {
     t.Says: lambda source, step, user: _call(f"{user}.says", step.text),
     t.SendsPicture: lambda source, step, user: _call(f"{user}.sends_image", *source.file(step.content)),
     t.SendsVoice: _voice,
@@ -527,9 +527,9 @@ def _fault(step: t.Fault) -> _Group:
     return _call(f"wechat.faults.{method}", step.endpoint, **details.get(step.kind, {}), times=step.times, **acted)
 
 
-_ORDERS: dict[type[t.Step], Callable[[Any], tuple[str, _Expression]]] = {
+_CONTROLS: dict[type[t.Step], Callable[[Any], tuple[str, _Expression]]] = {
     t.Waits: lambda step: ("", _call("time.sleep", step.seconds)),
-    t.Forward: lambda step: ("", _call("clock.forward", step.seconds)),
+    t.Forward: lambda step: ("", _call("clock.advance", step.seconds)),
     t.Fault: lambda step: ("", _fault(step)),
     t.ClearFaults: lambda step: ("", _call("wechat.faults.clear")),
     t.RevokeToken: lambda step: ("", _call("wechat.faults.revoke_token")),

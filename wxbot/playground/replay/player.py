@@ -1,4 +1,4 @@
-"""Plays a transcript on a FakeWeChat and says where the bot answers differently."""
+"""Play a transcript on a FakeWeChat and report where the bot's replies differ."""
 
 from __future__ import annotations
 
@@ -14,49 +14,50 @@ from wxbot.playground.replay.visible import CANCEL, TYPING, visible, with_visibl
 from wxbot.testing import SAMPLE_VIDEO, SAMPLE_VOICE, FakeWeChat, Push, User
 from wxbot.testing.envelope import Mode
 
-ACKNOWLEDGED_WITHIN = 2.0
-"""Real seconds in which a bot acknowledges a push as a rule: that long the clock is not turned under its feet."""
+ACKNOWLEDGE_SECONDS = 2.0
+"""Real seconds to wait for acknowledgments before the clock is advanced or the mode is changed."""
 
 
 def play(
     transcript: t.Transcript,
     wechat: FakeWeChat,
     forward: Callable[[float], None],
-    told: Callable[[int], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
     patience: float = 60.0,
     *,
     settle: float = 0.5,
     switch_mode: Callable[[Mode], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """Perform every step on ``wechat``, which is new and has the account of ``transcript``: what went otherwise.
+    """Perform every step on ``wechat`` and return the differences.
 
-    ``forward`` turns the platform's clock by that many seconds. ``told`` hears after each step how many are done.
-    ``patience``: real seconds to wait for what a user should see. ``settle``: real seconds in which, after the last
-    step, nobody may see anything more. ``switch_mode``: changes the mode of the pushes, where the bot must be told;
-    unless given, it is changed at the platform alone. ``is_stopped``: looked at with every record and wake of the
-    platform's memory; once it is true, nothing more is played.
+    ``wechat`` is new and has the account of ``transcript``. ``forward`` advances the platform's clock by some seconds.
+    ``on_step`` is called after each step with the number of completed steps. ``patience``: real seconds to wait for the
+    items that a user should see. ``settle``: real seconds after the last step in which no user may see another item.
+    ``switch_mode`` changes the mode of the pushes, if the bot must be restarted for it; without it only the platform
+    changes its mode. ``is_stopped`` is checked at every record and every wake-up of the platform's memory; when it
+    returns True, the replay stops.
 
-    Each user is compared with all they saw so far: what came before its step is right as well. After their first
-    difference a user does nothing any more; the others go on. Of the indicator only what is visible is compared
-    (wxbot/playground/replay/visible.py). What ``forward`` and ``switch_mode`` raise is passed on,
-    but for ValueError and AssertionError, which are problems of the step.
+    Each user's items are compared with all that were expected so far, so an item that came before its step is correct.
+    After the first difference a user performs no more steps; the others continue. A CancelTyping beside a message is
+    not compared (wxbot/playground/replay/visible.py). Exceptions of ``forward`` and ``switch_mode`` propagate, except
+    ValueError and AssertionError, which are differences of the step.
     """
-    return _Player(transcript, wechat, forward, told, patience, settle, switch_mode, is_stopped).play()
+    return _Player(transcript, wechat, forward, on_step, patience, settle, switch_mode, is_stopped).play()
 
 
 class _Different(Exception):
-    """A step that did not go as the transcript has it; the text says how."""
+    """A step whose result differs from the transcript. The text describes the difference."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """One user's part so far."""
+    """The progress of one user: the expected items, the pushes, and if a difference was found."""
 
     user: User
     expected: list[t.Thing] = field(default_factory=list)
     pushes: list[Push] = field(default_factory=list)
-    is_over: bool = False
+    has_failed: bool = False
 
 
 class _Player:
@@ -65,7 +66,7 @@ class _Player:
         transcript: t.Transcript,
         wechat: FakeWeChat,
         forward: Callable[[float], None],
-        told: Callable[[int], None] | None,
+        on_step: Callable[[int], None] | None,
         patience: float,
         settle: float,
         switch_mode: Callable[[Mode], None] | None,
@@ -74,7 +75,7 @@ class _Player:
         self._transcript = transcript
         self._wechat = wechat
         self._forward = forward
-        self._told = told or (lambda done: None)
+        self._on_step = on_step or (lambda done: None)
         self._patience = patience
         self._settle = settle
         self._switch_mode = switch_mode
@@ -93,20 +94,20 @@ class _Player:
                     self._wait_until_not_typing(recorded.user)
             except (_Different, AssertionError, ValueError) as problem:
                 if not self._is_stopped():
-                    self._complain(number, step, str(problem))
+                    self._add_problem(number, step, str(problem))
             if self._is_stopped():
                 return [*self._problems, f"stopped at step {number}"]
-            self._told(number)
+            self._on_step(number)
         self._wait_for_pushes(self._patience)
         self._problems += self._unacknowledged()
         self._wait_until_quiet()
         self._problems += self._too_much()
         return self._problems
 
-    def _complain(self, number: int, step: t.Step, problem: str) -> None:
+    def _add_problem(self, number: int, step: t.Step, problem: str) -> None:
         name = t.user_of(step)
         if name:
-            self._part(name).is_over = True
+            self._part(name).has_failed = True
         where = f"step {number} (line {step.line})" if step.line else f"step {number}"
         self._problems.append(f"{where}: {problem}")
 
@@ -119,18 +120,18 @@ class _Player:
 
     def _perform(self, step: t.Step) -> None:
         name = t.user_of(step)
-        if name and self._part(name).is_over:
+        if name and self._part(name).has_failed:
             return
         if isinstance(step, t.Sees):
-            self._sees(step)
+            self._check_seen(step)
         elif isinstance(step, t.UserStep):
-            self._pushed(name, deed(step, self._part(name).user))
+            self._pushed(name, perform_user_action(step, self._part(name).user))
         elif isinstance(step, t.AgentStep):
             self._agent_does(step, name)
         elif isinstance(step, t.Redeliver):
             self._redeliver(step)
         else:
-            self._order(step)
+            self._control(step)
 
     def _pushed(self, name: str, push: Push) -> None:
         self._part(name).pushes.append(push)
@@ -156,25 +157,25 @@ class _Player:
         pushes = self._part(step.user).pushes
         number = step.push or len(pushes)
         if not 1 <= number <= len(pushes):
-            raise _Different(f"{step.user} has {len(pushes)} push(es) so far: there is none to deliver again")
+            raise _Different(f"{step.user} has {len(pushes)} push(es), so there is no push {number} to redeliver")
         self._sent(pushes[number - 1].redeliver())
 
-    def _order(self, step: t.Step) -> None:
+    def _control(self, step: t.Step) -> None:
         if isinstance(step, (t.Forward, t.SetMode, t.SetFormat)):
-            self._wait_for_pushes(ACKNOWLEDGED_WITHIN)
+            self._wait_for_pushes(ACKNOWLEDGE_SECONDS)
         if isinstance(step, t.Forward):
             if step.seconds > 0:
                 self._forward(step.seconds)
                 self._wechat.record_log.wake()
         elif isinstance(step, t.Waits):
-            self._comes(lambda: False, step.seconds)
+            self._wait_until(lambda: False, step.seconds)
         elif isinstance(step, t.SetMode) and self._switch_mode is not None:
             self._switch_mode(step.mode)
         else:
-            self._keep_count_of_held(step)
-            order(step, self._wechat)
+            self._track_held_pushes(step)
+            apply_control(step, self._wechat)
 
-    def _keep_count_of_held(self, step: t.Step) -> None:
+    def _track_held_pushes(self, step: t.Step) -> None:
         if isinstance(step, t.Hold):
             self._held = self._held or []
         elif isinstance(step, t.Release):
@@ -189,10 +190,10 @@ class _Player:
         seen = visible(saw)
         is_expected = len(seen) <= len(part.expected) and seen and part.expected[len(seen) - 1] == CANCEL
         if seen and seen[-1] == CANCEL and not is_expected:
-            seen.pop()  # a message may be on its way
+            seen.pop()  # a message may follow, which hides this CancelTyping
         return seen
 
-    def _sees(self, step: t.Sees) -> None:
+    def _check_seen(self, step: t.Sees) -> None:
         part = self._part(step.user)
         before = len(part.expected)
         part.expected += [thing for thing in step.things if self._transcript.typing or thing not in TYPING]
@@ -203,7 +204,7 @@ class _Player:
             return len(seen) >= len(expected) or _difference(expected, seen) is not None
 
         patience = self._patience if step.within is None else step.within
-        is_late = not self._comes(is_decided, patience)
+        is_late = not self._wait_until(is_decided, patience)
         seen = self._seen(part)
         at = _difference(expected, seen)
         if at is not None or is_late:
@@ -212,14 +213,14 @@ class _Player:
             raise _Different("\n  ".join(filter(None, [words, waited, self._story(part.user)])))
 
     def _wait_until_not_typing(self, name: str) -> None:
-        """The next step came after the end of the indicator: what is turned there must not hit its last call."""
+        """Wait for the end of the indicator, so that the next step does not affect the last typing call."""
         user = self._part(name).user
-        self._comes(lambda: not user.is_shown_typing, self._patience)
+        self._wait_until(lambda: not user.is_shown_typing, self._patience)
 
     # -- the end
 
-    def _comes(self, predicate: Callable[[], bool], seconds: float) -> bool:
-        """Whether it comes true within that many real seconds."""
+    def _wait_until(self, predicate: Callable[[], bool], seconds: float) -> bool:
+        """Return True if the predicate becomes true within ``seconds`` of real time."""
         try:
             self._wechat.waits_until(lambda: self._is_stopped() or predicate(), seconds)
         except AssertionError:
@@ -230,37 +231,37 @@ class _Player:
         return self._wechat.record_log.as_text(user.openid).replace("\n", "\n  ")
 
     def _wait_for_pushes(self, patience: float) -> None:
-        """Until WeChat is through with every push that is on its way."""
-        self._comes(lambda: all(push.done for push in self._under_way()), patience)
+        """Wait until WeChat has finished delivering all pushes that are not held."""
+        self._wait_until(lambda: all(push.done for push in self._released_pushes()), patience)
 
-    def _under_way(self) -> list[Push]:
+    def _released_pushes(self) -> list[Push]:
         held = self._held or []
         return [push for push in self._pushes if push not in held]
 
     def _unacknowledged(self) -> list[str]:
-        return [problem for push in self._under_way() if (problem := _unacknowledged(push, self._name_of(push)))]
+        return [problem for push in self._released_pushes() if (problem := _unacknowledged(push, self._name_of(push)))]
 
     def _name_of(self, push: Push) -> str:
         return self._wechat.platform.names.get(push.openid, push.openid)
 
     def _wait_until_quiet(self) -> None:
-        """Until nobody is shown the indicator, and then a while longer; not if somebody has seen too much already."""
-        with suppress(AssertionError):  # somebody is still shown typing: that alone is no difference
+        """Wait until no user is shown typing and nothing more happens. Stop early if a user has seen too much."""
+        with suppress(AssertionError):  # a user is still shown typing, which alone is not a difference
             self._wechat.waits_until_quiet(
                 self._settle, self._patience, unless=lambda: self._is_stopped() or self._is_too_much()
             )
 
     def _compared(self) -> list[_Part]:
-        """Everybody there is, but those who differ already."""
+        """Return all users except those with a difference."""
         parts = [self._part(user.name) for user in self._wechat.users]
-        return [part for part in parts if not part.is_over]
+        return [part for part in parts if not part.has_failed]
 
     def _is_too_much(self) -> bool:
         return any(len(self._seen(part)) > len(part.expected) for part in self._compared())
 
     def _too_much(self) -> list[str]:
         return [
-            f"after the last step: {part.user.name} saw more than the transcript has: "
+            f"after the last step: {part.user.name} saw more than expected: "
             f"{_list(self._seen(part)[len(part.expected) :])}\n  {self._story(part.user)}"
             for part in self._compared()
             if len(self._seen(part)) > len(part.expected)
@@ -268,21 +269,23 @@ class _Player:
 
 
 def _unacknowledged(push: Push, name: str) -> str:
-    """What is wrong with how a push was taken; empty if the bot acknowledged it, or an agent has it."""
+    """Return the problem of a push, or "" if the bot acknowledged it or an agent handles the user."""
     if push.agent or any(attempt.outcome == "success" for attempt in push.attempts):
         return ""
     what = f"the push {push!r} of {name}"
     if not push.attempts:
-        return f"{what} was never delivered: is there a callback URL?" if push.done else f"{what} is still under way"
+        return (
+            f"{what} was never delivered: no callback URL is set" if push.done else f"{what} is still being delivered"
+        )
     last = push.attempts[-1]
     return f"{what} was not acknowledged: {last.outcome}{f' ({last.why})' if last.why else ''}"
 
 
-# -- words for differences
+# -- the text of a difference
 
 
 def _difference(expected: Sequence[t.Thing], seen: Sequence[str]) -> int | None:
-    """Where the two differ first, as far as both go; None if they do not."""
+    """Return the index of the first difference in the common length, or None."""
     for at, (thing, what) in enumerate(zip(expected, seen, strict=False)):
         if not is_like(thing, what):
             return at
@@ -290,15 +293,15 @@ def _difference(expected: Sequence[t.Thing], seen: Sequence[str]) -> int | None:
 
 
 def is_like(thing: t.Thing, what: str) -> bool:
-    """Whether ``what`` a user saw is the ``thing`` a transcript has."""
+    """Return True if the item ``what`` that a user saw matches the expected ``thing``."""
     return what == thing if isinstance(thing, str) else re.search(thing.pattern, what) is not None
 
 
 def _words(name: str, expected: Sequence[t.Thing], seen: Sequence[str], before: int, at: int | None) -> str:
-    """Expected and seen since the last time this user was looked at; from the difference on if that is earlier."""
+    """Describe the difference: expected and seen items since the previous check, or since the difference."""
     start = before if at is None else min(before, at)
     lines = [
-        f"{name} saw something else",
+        f"{name}: replies differ",
         f"  expected: {_list(expected[start:])}",
         f"  got:      {_list(seen[start:])}",
     ]
@@ -319,15 +322,15 @@ def _thing(thing: t.Thing) -> str:
     return f"{{matches: {json.dumps(thing.pattern, ensure_ascii=False)}}}"
 
 
-# -- deeds and orders
+# -- user actions and control steps
 
 
-def deed(step: t.UserStep, user: User) -> Push:
-    """Let ``user`` do what ``step`` says. Raises ValueError, AssertionError where they cannot."""
-    return _DEEDS[type(step)](step, user)
+def perform_user_action(step: t.UserStep, user: User) -> Push:
+    """Perform the user action ``step`` as ``user``. Raises ValueError, AssertionError if it is not possible."""
+    return _USER_ACTIONS[type(step)](step, user)
 
 
-_DEEDS: dict[type[t.UserStep], Callable[[Any, User], Push]] = {
+_USER_ACTIONS: dict[type[t.UserStep], Callable[[Any, User], Push]] = {
     t.Says: lambda step, user: user.says(step.text),
     t.SendsPicture: lambda step, user: user.sends_image(step.content),
     t.SendsVoice: lambda step, user: user.sends_voice(step.content or SAMPLE_VOICE, step.format),
@@ -348,29 +351,32 @@ _DEEDS: dict[type[t.UserStep], Callable[[Any, User], Push]] = {
 }
 
 
-def order(step: t.Step, wechat: FakeWeChat) -> None:
-    """Order of the platform what ``step`` says. Raises KeyError for a deed, a redelivery, a turn of the clock."""
-    _ORDERS[type(step)](step, wechat)
+def apply_control(step: t.Step, wechat: FakeWeChat) -> None:
+    """Apply the control step ``step`` to the platform.
+
+    Raises KeyError for user actions, and for ``Redeliver``, ``Forward`` and ``Waits``.
+    """
+    _CONTROLS[type(step)](step, wechat)
 
 
 def _set(name: str, value_of: Callable[[Any], object]) -> Callable[[Any, FakeWeChat], None]:
     return lambda step, wechat: setattr(wechat, name, value_of(step))
 
 
-def _order_fault(step: t.Fault, wechat: FakeWeChat) -> None:
+def _inject_fault(step: t.Fault, wechat: FakeWeChat) -> None:
     faults = wechat.faults
-    orders: dict[t.FaultKind, Callable[[], None]] = {
+    methods: dict[t.FaultKind, Callable[[], None]] = {
         "fail": lambda: faults.fail(step.endpoint, step.errcode, step.times),
         "http": lambda: faults.http_error(step.endpoint, step.status, step.times, step.acted),
         "drop": lambda: faults.drop(step.endpoint, step.times, step.acted),
         "slow": lambda: faults.slow(step.endpoint, step.seconds, step.times),
         "hang": lambda: faults.hang(step.endpoint, step.times, step.acted),
     }
-    orders[step.kind]()
+    methods[step.kind]()
 
 
-_ORDERS: dict[type[t.Step], Callable[[Any, FakeWeChat], None]] = {
-    t.Fault: _order_fault,
+_CONTROLS: dict[type[t.Step], Callable[[Any, FakeWeChat], None]] = {
+    t.Fault: _inject_fault,
     t.ClearFaults: lambda step, wechat: wechat.faults.clear(),
     t.RevokeToken: lambda step, wechat: wechat.faults.revoke_token(),
     t.SetMode: _set("mode", lambda step: step.mode),

@@ -1,4 +1,4 @@
-"""Writes down what happens in a world of the simulator, to be played again (wxbot/playground/replay/player.py)."""
+"""Record a session of the playground as a transcript, which wxbot/playground/replay/player.py replays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from wxbot.testing import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE, FakeWeChat, 
 from wxbot.testing.sent import menu_items
 
 QUICK = 5.0
-"""Real seconds in which an answer comes that needs no word about it in the transcript."""
+"""A reply within this many real seconds needs no ``within`` in the transcript."""
 SLOW = 60.0
-"""Real seconds a replay has for an answer; for one that took longer than QUICK thrice as long as it took, if more."""
+"""Real seconds that a replay waits for a reply. After a reply slower than QUICK: three times as long."""
 SHORTEST_PAUSE = 1.0
-"""Real seconds; a shorter pause is how fast somebody clicks."""
+"""Shorter pauses (real seconds) are not recorded, because they are only the user's clicking speed."""
 LONGEST_PAUSE = 10.0
-"""Real seconds; who waits longer than that thinks of something else."""
+"""Longer pauses (real seconds) are cut to this length."""
 
 _HEAD = {"ToUserName", "FromUserName", "CreateTime", "MsgType", "MsgId"}
 _FILE = re.compile(r"\[(\w+) ([A-Za-z0-9_-]{64})\]")
@@ -32,7 +32,7 @@ Fields = Mapping[str, Any]
 
 @dataclass(slots=True)
 class _Seen:
-    """What one user saw since the last step."""
+    """The items that one user saw since the last step."""
 
     things: list[t.Thing] = field(default_factory=list)
     last_at: float = 0.0
@@ -40,7 +40,7 @@ class _Seen:
 
 @dataclass(slots=True)
 class _Work:
-    """Whether the bot is at work for one user, as far as can be seen: it owes them an answer, or shows Typing."""
+    """The visible work of the bot for one user: it owes a reply, or Typing is showing."""
 
     owed: int = 0
     is_typing: bool = False
@@ -56,37 +56,37 @@ class _Work:
 
 
 class Recorder:
-    """Listens to ``wechat`` from now on: the deeds, the agents, and what each user saw.
+    """A recorder of ``wechat``: it records user actions, agents, and what each user sees.
 
-    Begin with a world, before anything happens in it. What is ordered of the platform leaves no record there: tell it
-    by ``note``. Raises ValueError in cloud mode, for which there are no transcripts.
+    Create it together with the session, before anything happens. Control steps leave no record at the platform, so they
+    must be passed to ``note``. Raises ValueError in cloud mode, for which there are no transcripts.
     """
 
     def __init__(self, wechat: FakeWeChat) -> None:
         if wechat.mode == "cloud":
-            raise ValueError("there are no transcripts of pushes into a container")
+            raise ValueError("cloud mode cannot be recorded: there are no transcripts of pushes into a container")
         self._wechat = wechat
         self._steps: list[t.Step] = []
         self._seen: dict[str, _Seen] = {}
-        self._read: dict[str, int] = {}
+        self._seen_counts: dict[str, int] = {}
         self._agents: dict[str, str] = {}
         self._pushes: dict[str, list[Fields]] = {}
         self._work: defaultdict[str, _Work] = defaultdict(_Work)
         self._last_step_at = time.monotonic()
         with wechat.record_log.changed:
             self._beginning = (wechat.platform.account.kind, wechat.mode, wechat.format)
-            self._end = wechat.on_record(self._hear)
+            self._end = wechat.on_record(self._on_record)
 
     def close(self) -> None:
-        """Listen no longer; what was recorded stays."""
+        """Stop recording. The recorded steps stay."""
         with self._wechat.record_log.changed:
             self._end()
             self._end = lambda: None
 
     def note(self, step: t.Step) -> None:
-        """Something was ordered of the platform. Call it just before you do it: what users see of it comes after.
+        """Record a control step. Call it just before the step is applied, so that its effects are recorded after it.
 
-        What users and agents do and see is recorded without being told: nothing happens for such a step.
+        Steps of users and agents are ignored, because they are recorded by themselves.
         """
         if isinstance(step, (t.UserStep, t.AgentStep)):
             return
@@ -94,36 +94,36 @@ class Recorder:
             self._add(step)
 
     def note_redelivery(self, push: Push) -> None:
-        """This push is delivered once more. Call it just before ``push.redeliver()``."""
+        """Record a redelivery of ``push``. Call it just before ``push.redeliver()``."""
         with self._wechat.record_log.changed:
             name = self._wechat.platform.names.get(push.openid, "")
             pushes = self._pushes.get(push.openid, [])
-            # The same fields twice: two equal events of one second. Which of them it is makes no difference.
+            # Two equal events within one second have the same fields. It does not matter which of them is redelivered.
             found = [number for number, fields in enumerate(pushes, 1) if fields == push.fields]
             if name and found:
                 self._add(t.Redeliver(name, None if found[-1] == len(pushes) else found[-1]))
 
     def transcript(self) -> t.Transcript:
-        """What happened so far."""
+        """Return the transcript of the session so far."""
         with self._wechat.record_log.changed:
             kind, mode, form = self._beginning
-            return t.Transcript(kind, mode, form, (*self._steps, *self._sights()))
+            return t.Transcript(kind, mode, form, (*self._steps, *self._seen_steps()))
 
-    # -- under the platform's lock, and never raising
+    # -- called under the platform's lock; these never raise
 
-    def _hear(self, record: Record) -> None:
+    def _on_record(self, record: Record) -> None:
         if not record.openid or not record.name:
             return
         if record.kind == "user":
-            self._add(self._deed(record))
+            self._add(self._action(record))
             self._work[record.name].owed += 1
             self._pushes.setdefault(record.openid, []).append(dict(record.body))
         elif record.kind == "agent":
-            self._hear_agent(record)
-        self._look(record)
+            self._on_agent_record(record)
+        self._record_seen(record)
 
-    def _hear_agent(self, record: Record) -> None:
-        if record.body:  # the report of an event
+    def _on_agent_record(self, record: Record) -> None:
+        if record.body:  # an agent-session event
             self._pushes.setdefault(record.openid, []).append(dict(record.body))
         step = self._agent_step(record)
         if step is not None:
@@ -144,14 +144,14 @@ class Recorder:
         return None
 
     def _add(self, step: t.Step) -> None:
-        self._steps += self._sights()
+        self._steps += self._seen_steps()
         self._steps += self._pause()
         self._steps.append(step)
         self._seen.clear()
         self._last_step_at = time.monotonic()
 
     def _pause(self) -> list[t.Step]:
-        """The pause before this step, if the bot was at work in it: what it did then nobody saw."""
+        """Return the pause before this step, if the bot was processing in it without visible results."""
         last_at = max([self._last_step_at, *(seen.last_at for seen in self._seen.values())])
         paused = time.monotonic() - last_at
         if paused < SHORTEST_PAUSE or not any(work.is_open for work in self._work.values()):
@@ -160,11 +160,11 @@ class Recorder:
             work.owed = 0
         return [t.Waits(round(min(paused, LONGEST_PAUSE), 1))]
 
-    def _look(self, record: Record) -> None:
-        """What the user saw by this record, as FakeWeChat itself has it in the user's diary."""
+    def _record_seen(self, record: Record) -> None:
+        """Record the items that the user saw by this record, as FakeWeChat lists them."""
         saw = self._wechat.record_log.of_user(record.openid).saw
-        new = saw[self._read.get(record.openid, 0) :]
-        self._read[record.openid] = len(saw)
+        new = saw[self._seen_counts.get(record.openid, 0) :]
+        self._seen_counts[record.openid] = len(saw)
         if new:
             seen = self._seen.setdefault(record.name, _Seen())
             seen.things += [_thing(what, record.body) for what in new]
@@ -172,14 +172,14 @@ class Recorder:
                 self._work[record.name].see(what)
             seen.last_at = time.monotonic()
 
-    def _sights(self) -> list[t.Step]:
+    def _seen_steps(self) -> list[t.Step]:
         return [t.Sees(name, tuple(seen.things), self._within(seen)) for name, seen in self._seen.items()]
 
     def _within(self, seen: _Seen) -> float | None:
         took = seen.last_at - self._last_step_at
         return None if took <= QUICK or 3 * took <= SLOW else float(math.ceil(3 * took))
 
-    def _deed(self, record: Record) -> t.Step:
+    def _action(self, record: Record) -> t.Step:
         body = record.body
         fields = {name: value for name, value in body.items() if name not in _HEAD}
         msg_type = str(body.get("MsgType", ""))
@@ -191,7 +191,7 @@ class Recorder:
         else:
             step = self._message(msg_type, record, fields)
             general = t.Sends(record.name, msg_type, _plain(fields))
-        # Any event can be sent to any account, but not every deed has its name there.
+        # Any event can be sent to any account, but not every event has a step of its own there.
         return step if step is not None and t.fits(step, self._beginning[0]) else general
 
     def _message(self, msg_type: str, record: Record, fields: Fields) -> t.Step | None:
@@ -207,7 +207,7 @@ class Recorder:
         return make(name, fields) if make else None
 
     def _was_offered(self, openid: str, fields: Fields) -> bool:
-        """Whether the latest menu with this item has it under this id: that is what a click sends."""
+        """Return True if the latest menu with this item gives it this id, which is what a click sends."""
         for body in reversed(self._wechat.record_log.of_user(openid).received):
             items = menu_items(body)
             if fields["Content"] in items:
@@ -225,7 +225,7 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """A kind of message with a file: its fields, the file it has unless told otherwise, and its step."""
+    """A kind of message with a file: its fields, its sample content, and its step."""
 
     keys: set[str]
     default: bytes
@@ -248,7 +248,7 @@ _FILES = {
 
 
 def _thing(what: str, body: Fields) -> t.Thing:
-    """What was seen; a media_id in it is another one each time, so only its shape can be told."""
+    """Return the item, with a pattern in place of a media_id, because the media_id differs each time."""
     found = _FILE.fullmatch(what)
     is_text = "text" in (body.get("msgtype"), body.get("MsgType"))
     return t.Matches(rf"^\[{found[1]} [A-Za-z0-9_-]{{64}}\]$") if found and body and not is_text else what
@@ -261,10 +261,10 @@ def _says(name: str, fields: Fields) -> t.Step | None:
 def _location(name: str, fields: Fields) -> t.Step | None:
     if set(fields) != {"Location_X", "Location_Y", "Scale", "Label"}:
         return None
-    place, scale = (fields["Location_X"], fields["Location_Y"]), fields["Scale"]
-    if not all(_is_number(each) for each in (*place, scale)):
+    coordinates, scale = (fields["Location_X"], fields["Location_Y"]), fields["Scale"]
+    if not all(_is_number(each) for each in (*coordinates, scale)):
         return None
-    return t.SendsLocation(name, float(place[0]), float(place[1]), str(fields["Label"]), int(scale))
+    return t.SendsLocation(name, float(coordinates[0]), float(coordinates[1]), str(fields["Label"]), int(scale))
 
 
 def _is_number(value: object) -> bool:
@@ -326,7 +326,7 @@ _MESSAGES: dict[str, Callable[[str, Fields], t.Step | None]] = {
 
 
 def _plain(value: Any) -> Any:
-    """``value`` in what a transcript can hold."""
+    """Return ``value`` converted to types that a transcript can contain."""
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

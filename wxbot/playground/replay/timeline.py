@@ -1,4 +1,4 @@
-"""One line for each thing that happened: time, user, direction, what, errcode, how long."""
+"""The timeline of the console: one line for each record with time, user, direction, content, errcode and duration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _ARROWS = {"push": "→", "passive": "←", "notice": "←", "typing": "←", "s
 
 
 def line(record: Record, began: float, account: str) -> str | None:
-    """The line for ``record``; None for what is told by another one. ``→`` goes to the bot, ``←`` comes from it."""
+    """Return the line for ``record``, or None for a user action, because its push is shown.
+
+    ``→`` goes to the bot, ``←`` comes from it.
+    """
     if record.kind == "user":
         return None
     result = _result(record)
@@ -35,7 +38,7 @@ def _result(record: Record) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    """``text`` cut or filled to ``width`` columns; Chinese characters take two."""
+    """Return ``text`` cut or padded to ``width`` columns. A Chinese character has two columns."""
     shown, used = "", 0
     for character in text:
         wide = 2 if ord(character) > 0x2E80 else 1

@@ -1,7 +1,7 @@
-"""What a user really sees of the typing indicator: a message ends it, so a CancelTyping beside one shows nothing.
+"""The visible part of the typing indicator: a CancelTyping beside a message changes nothing on the screen.
 
-The two travel on connections of their own, and which of them comes first is chance. Transcripts are compared without
-such a CancelTyping; one that ends the indicator without a message counts.
+The two calls use separate connections, so their order is random. Transcripts are compared without such a CancelTyping.
+A CancelTyping that ends the indicator without a message is compared.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Thing = TypeVar("Thing")
 
 
 def visible(things: Sequence[Thing]) -> list[Thing]:
-    """``things`` without each CancelTyping beside a message."""
+    """Return ``things`` without each CancelTyping beside a message."""
     return [thing for thing, is_hidden in zip(things, _hidden(things), strict=True) if not is_hidden]
 
 
 def _hidden(things: Sequence[object]) -> list[bool]:
     is_message = [thing not in TYPING for thing in things]
     return [
-        thing == CANCEL and any(is_message[max(0, at - 1) : at + 2])  # itself is none
+        thing == CANCEL and any(is_message[max(0, at - 1) : at + 2])  # a CancelTyping itself is not a message
         for at, thing in enumerate(things)
     ]
 
 
 def with_visible_things(steps: Sequence[t.Step]) -> list[t.Step]:
-    """The steps with what each user sees as ``visible`` has it, whatever others do in between."""
+    """Return the steps with only the visible items of each user. Steps of other users in between do not matter."""
     hidden: dict[str, list[bool]] = {}
     for user in {step.user for step in steps if isinstance(step, t.Sees)}:
         seen = [thing for step in steps if isinstance(step, t.Sees) and step.user == user for thing in step.things]

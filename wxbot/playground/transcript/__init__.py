@@ -1,4 +1,4 @@
-"""A conversation as a small YAML file: what the users did, what was ordered of the platform, what each user saw.
+"""Transcripts: a conversation as a YAML file, with user actions, control steps and the messages that each user sees.
 
 ::
 
@@ -12,8 +12,8 @@
     - forward: 31
     - amy sees: [Typing, {matches: "^Order [0-9]+$"}]
 
-Each step has a head, such as ``amy says``, and may have details below it. A user's name may be anything: the words at
-the end of a head decide what it is. ``read`` and ``write`` are each other's reverse.
+Each step has a head, such as ``amy says``, and may have details below it. A user's name may be any text: the words at
+the end of the head identify the step. ``read`` and ``write`` are inverse functions.
 """
 
 from __future__ import annotations

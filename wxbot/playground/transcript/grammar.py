@@ -1,4 +1,4 @@
-"""Which steps there are: how each is written, and at which accounts it can happen."""
+"""The grammar of transcripts: the steps, their YAML form, and the account kinds at which they are possible."""
 
 from __future__ import annotations
 
@@ -70,18 +70,18 @@ from wxbot.testing.rules import AccountKind
 
 @dataclass(frozen=True)
 class Form:
-    """How a step is written: the field its head's value is, and its details by their words."""
+    """The YAML form of a step: the field that the value of the head is stored in, and the details by their keys."""
 
     step: type[Step]
     main: tuple[str, Kind] | None = None
     details: Mapping[str, tuple[str, Kind]] = field(default_factory=dict)
 
     def is_needed(self, name: str) -> bool:
-        """Whether the step cannot be without this field."""
+        """Return True if this field is required."""
         return self.default_of(name) is MISSING
 
     def default_of(self, name: str) -> object:
-        """What the field is when nothing is said of it; MISSING if something has to be."""
+        """Return the default of the field, or MISSING if the field is required."""
         for each in fields(self.step):
             if each.name == name:
                 return each.default if each.default_factory is MISSING else each.default_factory()
@@ -118,7 +118,7 @@ VERBS: dict[str, Form] = {
 }
 """The steps of users and agents, by the words after the name."""
 
-ORDERS: dict[str, Form] = {
+CONTROLS: dict[str, Form] = {
     "waits": Form(Waits, ("seconds", SECONDS)),
     "forward": Form(Forward, ("seconds", SECONDS)),
     "redeliver": Form(Redeliver, ("user", NAME), {"push": ("push", COUNT)}),
@@ -143,13 +143,13 @@ ORDERS: dict[str, Form] = {
     "hold": Form(Hold),
     "release": Form(Release, ("order", choice(get_args(ReleaseOrder)))),
 }
-"""The steps that begin with no name."""
+"""The steps that control the platform. They have no name in front."""
 
-WORDS = {form.step: (words, form) for words, form in {**VERBS, **ORDERS}.items()}
-"""The words and form of each class of steps."""
+WORDS = {form.step: (words, form) for words, form in {**VERBS, **CONTROLS}.items()}
+"""The head words and the form of each class of steps."""
 
 TOP = ("wxbot-transcript", "account", "mode", "format", "typing", "steps")
-"""The keys of a file."""
+"""The top-level keys of a file."""
 
 _MINI_PROGRAM_ONLY = (Enters, SendsCard)
 _OFFICIAL_ONLY = (
@@ -168,16 +168,16 @@ _OFFICIAL_ONLY = (
 
 
 def fits(step: Step, account_kind: AccountKind) -> bool:
-    """Whether this can happen at an account of this kind."""
+    """Return True if this step is possible at an account of this kind."""
     if account_kind == "miniprogram":
         return not isinstance(step, _OFFICIAL_ONLY)
     return not isinstance(step, _MINI_PROGRAM_ONLY) and step != SetFormat("json")
 
 
 def find(head: str) -> tuple[Form, str] | None:
-    """The form of a head and who it is about ("" for an order)."""
-    if head in ORDERS:
-        return ORDERS[head], ""
+    """Return the form of a head, and the name in it ("" for a control step). Return None for an unknown head."""
+    if head in CONTROLS:
+        return CONTROLS[head], ""
     for verb, form in VERBS.items():
         if head.endswith(" " + verb):
             return form, head.removesuffix(" " + verb)

@@ -1,4 +1,4 @@
-"""From YAML to its nodes: no anchors, not too many, not too deep, every mistake with its line."""
+"""Compose YAML text into nodes. Limits size and depth, refuses anchors, and reports each error with its line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from wxbot.playground.transcript.problems import BadTranscript, Wrong
+from wxbot.playground.transcript.problems import BadTranscript, InvalidNode
 from wxbot.playground.transcript.steps import VERSION
 from wxbot.playground.transcript.texts import TAG, tag_of_text
 
@@ -18,31 +18,31 @@ _MAX_DEPTH = 20
 
 
 def compose(text: str, name: str) -> Node:
-    """The node of the whole file called ``name``. Raises BadTranscript, and Wrong where the node is known."""
+    """Return the root node of the file ``name``. Raises BadTranscript, and InvalidNode if the node is known."""
     try:
         node = _Composer(_parser(text)).document()
     except yaml.reader.ReaderError as problem:
         raise BadTranscript(name, *_unreadable(text, problem.position)) from None
     except yaml.MarkedYAMLError as problem:
         line = problem.problem_mark.line + 1 if problem.problem_mark else 1
-        raise BadTranscript(name, line, f"this is no YAML: {_yaml_words(problem)}") from None
-    except (ValueError, OverflowError):  # PyYAML's, at an escape beyond U+10FFFF: it does not say where
-        reason = "this is no YAML: an escape in double quotes (\\U…) means no character"
+        raise BadTranscript(name, line, f"invalid YAML: {_yaml_words(problem)}") from None
+    except (ValueError, OverflowError):  # from PyYAML for an escape beyond U+10FFFF, without a position
+        reason = "invalid YAML: an escape in double quotes (\\U…) is not a character"
         raise BadTranscript(name, _line_of(text, "\\U"), reason) from None
     if node is None:
-        raise BadTranscript(name, 1, f"the file is empty; it begins with `wxbot-transcript: {VERSION}`")
+        raise BadTranscript(name, 1, f"the file is empty: the first line must be `wxbot-transcript: {VERSION}`")
     return node
 
 
 def _parser(text: str) -> Iterator[yaml.Event]:
-    """The events of ``text``. PyYAML's own parser takes a second for each MB, so large files go to libyaml."""
+    """Return the YAML events of ``text``. Large texts use libyaml, because PyYAML needs a second for each MB."""
     if len(text) > _LARGE and yaml.__with_libyaml__ and not _SURROGATE.search(text):
         return yaml.parse(text, yaml.CSafeLoader)
     return yaml.parse(text, yaml.SafeLoader)
 
 
 _LARGE = 1 << 18
-_SURROGATE = re.compile("[\ud800-\udfff]|\\\\u[dD][89a-fA-F]")  # libyaml takes none, not even as an escape
+_SURROGATE = re.compile("[\ud800-\udfff]|\\\\u[dD][89a-fA-F]")  # libyaml accepts no surrogates, not even as an escape
 
 
 def _unreadable(text: str, position: int) -> tuple[int, str]:
@@ -52,7 +52,7 @@ def _unreadable(text: str, position: int) -> tuple[int, str]:
         position = found.start()
     code = ord(text[position])
     line = text[:position].count("\n") + 1
-    return line, f'the character U+{code:04X} cannot stand in YAML; in double quotes it is "\\u{code:04x}"'
+    return line, f'the character U+{code:04X} is not allowed in YAML: write it as "\\u{code:04x}" in double quotes'
 
 
 _NOT_YAML = yaml.reader.Reader.NON_PRINTABLE
@@ -64,24 +64,24 @@ def _line_of(text: str, part: str) -> int:
 
 def _yaml_words(problem: yaml.MarkedYAMLError) -> str:
     parts = [part for part in (problem.context, problem.problem) if part]
-    hint = "; quote a text with a colon in it" if "mapping values are not allowed" in str(problem.problem) else ""
+    hint = "; put a text with a colon in quotes" if "mapping values are not allowed" in str(problem.problem) else ""
     return ", ".join(map(str, parts)) + hint
 
 
 class _Composer:
-    """Makes nodes without anchors and aliases, not too many and not too deep: no small file becomes a huge one."""
+    """A composer of nodes without anchors and aliases, so that a small file cannot expand into a huge one."""
 
     def __init__(self, events: Iterator[yaml.Event]) -> None:
         self._events = events
         self._count = 0
 
     def document(self) -> Node | None:
-        """The one document of the file; None if it is empty."""
+        """Return the document of the file, or None if the file is empty."""
         node: Node | None = None
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if node is not None:
-                    _refuse(event, "there is a second document; a file holds one transcript")
+                    _refuse(event, "there is a second document: a file contains one transcript")
                 node = self._node(next(self._events), 0)
         return node
 
@@ -102,7 +102,9 @@ class _Composer:
     def _check(self, event: yaml.Event, depth: int) -> None:
         self._count += 1
         if getattr(event, "anchor", None) is not None:
-            _refuse(event, "anchors and aliases (& and *) are not taken here: write the thing out, or quote the text")
+            _refuse(
+                event, "anchors and aliases (& and *) are not supported: repeat the value, or put the text in quotes"
+            )
         if depth > _MAX_DEPTH:
             _refuse(event, f"there are more than {_MAX_DEPTH} levels")
         if self._count > _MAX_NODES:
@@ -110,11 +112,11 @@ class _Composer:
 
 
 def _refuse(event: yaml.Event, reason: str) -> NoReturn:
-    raise Wrong(ScalarNode(TAG + "str", "", *_marks(event)), reason)
+    raise InvalidNode(ScalarNode(TAG + "str", "", *_marks(event)), reason)
 
 
 def _marks(event: Any) -> tuple[Any, Any]:
-    """Where it stands; libyaml's marks have the same attributes as PyYAML's."""
+    """Return the start and end of an event. The marks of libyaml have the same attributes as PyYAML's."""
     return event.start_mark, event.end_mark
 
 

@@ -1,4 +1,4 @@
-"""What is said of mistakes: the error, the reason at its node, what else may have been meant."""
+"""Errors in transcripts: the exceptions, and helpers for their texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wxbot.playground.transcript.texts import escaped
 
 
 class BadTranscript(WxbotError):
-    """A transcript that cannot be read. The text names file, line and reason, and what to do."""
+    """The transcript is invalid. The text names the file, the line, the reason, and the correction."""
 
     def __init__(self, name: str, line: int, reason: str) -> None:
         super().__init__(f"{name}, line {line}: {reason}")
@@ -22,8 +22,8 @@ class BadTranscript(WxbotError):
         self.reason = reason
 
 
-class Wrong(Exception):
-    """What is wrong, and at which node."""
+class InvalidNode(Exception):
+    """An error at a node."""
 
     def __init__(self, node: Node, reason: str) -> None:
         super().__init__(reason)
@@ -32,12 +32,12 @@ class Wrong(Exception):
 
 
 def guess(word: str, known: Iterable[str]) -> str:
-    """Which of ``known`` may have been meant, to end a sentence with; empty if none comes near."""
+    """Return a suggestion from ``known`` for the end of a sentence, or "" if no word is similar."""
     near = difflib.get_close_matches(word[:MAX_NAME], list(known), 1, 0.6)
     return f" (did you mean `{near[0]}`?)" if near else ""
 
 
 def short(text: str) -> str:
-    """``text`` for an error: in one line and not too long."""
+    """Return ``text`` for an error message: on one line and shortened."""
     shown = "".join(character if character.isprintable() else escaped(character) for character in text[:60])
     return shown + ("…" if len(text) > 60 else "")

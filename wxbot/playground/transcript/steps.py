@@ -1,4 +1,4 @@
-"""What a conversation consists of: its steps, who takes them, and the limits that hold for them."""
+"""The steps of a transcript, and their limits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from wxbot.testing.faults import Endpoint
 from wxbot.testing.rules import AccountKind
 
 VERSION = 1
-"""Of the format, as the first line of a file tells it."""
+"""The version of the file format, as in the first line of a file."""
 MAX_STEPS = 10_000
-"""Of one transcript."""
+"""Maximum number of steps in a transcript."""
 MAX_SECONDS = 30 * 24 * 3600.0
-"""The most the clock is turned by one step: 30 days."""
+"""Maximum number of seconds that one step advances the clock: 30 days."""
 MAX_NAME = 200
-"""Characters of a user's or an agent's name. YAML itself ends a key at 1024."""
+"""Maximum length of a user's or an agent's name in characters. YAML limits a key to 1024."""
 
 FaultKind = Literal["fail", "http", "drop", "slow", "hang"]
 ReleaseOrder = Literal["sent", "reversed"]
@@ -25,35 +25,35 @@ ReleaseOrder = Literal["sent", "reversed"]
 
 @dataclass(frozen=True)
 class Step:
-    """One step. ``line``: where it stands in its file, from 1; 0 if it was never in one."""
+    """A step. ``line``: its line in the file, counted from 1; 0 if it is not from a file."""
 
     line: int = field(default=0, compare=False, kw_only=True)
 
 
 @dataclass(frozen=True)
 class UserStep(Step):
-    """A step of one user, known by their name."""
+    """A step of a user, who is identified by name."""
 
     user: str
 
 
 @dataclass(frozen=True)
 class Says(UserStep):
-    """Writes a text."""
+    """The user sends a text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class SendsPicture(UserStep):
-    """Sends a picture; without ``content`` a tiny one (wxbot.testing.SAMPLE_IMAGE)."""
+    """The user sends an image. Without ``content`` it is a small sample (wxbot.testing.SAMPLE_IMAGE)."""
 
     content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class SendsVoice(UserStep):
-    """Says something; without ``content`` a moment of sound. ``format``: amr or speex."""
+    """The user sends a voice message. Without ``content`` it is a short sample. ``format``: amr or speex."""
 
     content: bytes | None = field(default=None, repr=False)
     format: str = "amr"
@@ -61,21 +61,21 @@ class SendsVoice(UserStep):
 
 @dataclass(frozen=True)
 class SendsVideo(UserStep):
-    """Sends a video; without ``content`` the head of one."""
+    """The user sends a video. Without ``content`` it is a small sample."""
 
     content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class SendsShortVideo(UserStep):
-    """Sends a video recorded just now; without ``content`` the head of one."""
+    """The user sends a short video. Without ``content`` it is a small sample."""
 
     content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class SendsLocation(UserStep):
-    """Sends a place, in degrees."""
+    """The user sends a location. Latitude and longitude are in degrees."""
 
     latitude: float
     longitude: float
@@ -85,7 +85,7 @@ class SendsLocation(UserStep):
 
 @dataclass(frozen=True)
 class SendsLink(UserStep):
-    """Sends an article."""
+    """The user sends a link."""
 
     title: str
     description: str = ""
@@ -94,7 +94,7 @@ class SendsLink(UserStep):
 
 @dataclass(frozen=True)
 class SendsCard(UserStep):
-    """Sends a Mini Program's card; without ``appid`` of the account itself."""
+    """The user sends a Mini Program card. Without ``appid`` it is the AppID of the account itself."""
 
     title: str
     page_path: str
@@ -103,21 +103,21 @@ class SendsCard(UserStep):
 
 @dataclass(frozen=True)
 class ClicksMenuItem(UserStep):
-    """Clicks an item of the latest msgmenu that has it."""
+    """The user clicks an item of the latest menu message (msgmenu) that contains it."""
 
     label: str
 
 
 @dataclass(frozen=True)
 class Enters(UserStep):
-    """Opens the customer-service session."""
+    """The user enters the customer-service session."""
 
     session_from: str = ""
 
 
 @dataclass(frozen=True)
 class Follows(UserStep):
-    """Follows the account, by its QR code if there is a ``scene``."""
+    """The user follows the account. With a ``scene``, by scanning a QR code."""
 
     scene: str = ""
     ticket: str = ""
@@ -125,12 +125,12 @@ class Follows(UserStep):
 
 @dataclass(frozen=True)
 class Leaves(UserStep):
-    """Unfollows the account."""
+    """The user unfollows the account."""
 
 
 @dataclass(frozen=True)
 class Scans(UserStep):
-    """Scans the QR code of the account they follow."""
+    """The user, who follows the account already, scans a QR code."""
 
     scene: str
     ticket: str = ""
@@ -138,14 +138,14 @@ class Scans(UserStep):
 
 @dataclass(frozen=True)
 class Clicks(UserStep):
-    """Clicks an item of the account's own menu."""
+    """The user clicks an item of the account's menu."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class Views(UserStep):
-    """Clicks an item of the account's own menu that opens a page."""
+    """The user clicks an item of the account's menu that opens a web page."""
 
     url: str
     menu_id: str = "1"
@@ -153,7 +153,7 @@ class Views(UserStep):
 
 @dataclass(frozen=True)
 class Does(UserStep):
-    """Any event, with its fields as WeChat names them."""
+    """Any event. ``fields``: its fields, with WeChat's names."""
 
     event: str
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -161,7 +161,7 @@ class Does(UserStep):
 
 @dataclass(frozen=True)
 class Sends(UserStep):
-    """A message of any MsgType, with its fields as WeChat names them."""
+    """A message of any MsgType. ``fields``: its fields, with WeChat's names."""
 
     msg_type: str
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -169,20 +169,20 @@ class Sends(UserStep):
 
 @dataclass(frozen=True)
 class Matches:
-    """Something seen in which this regular expression is found."""
+    """An expected message, given as a regular expression that must be found in it."""
 
     pattern: str
 
 
 Thing: TypeAlias = str | Matches
-"""One thing a user saw: as FakeWeChat tells it, or what is to be found in it."""
+"""One item that a user sees: the text that FakeWeChat reports, or a pattern for it."""
 
 
 @dataclass(frozen=True)
 class Sees(UserStep):
-    """What the user sees next, after all that was listed for them before.
+    """The items that the user sees after those of the user's previous ``Sees``.
 
-    ``within``: real seconds in which the last of it comes, where that is longer or shorter than usual.
+    ``within``: real seconds to wait for the last item, if not the default.
     """
 
     things: tuple[Thing, ...]
@@ -191,21 +191,21 @@ class Sees(UserStep):
 
 @dataclass(frozen=True)
 class AgentStep(Step):
-    """A step of a human agent, known by their account."""
+    """A step of a human agent, who is identified by account."""
 
     agent: str
 
 
 @dataclass(frozen=True)
 class Takes(AgentStep):
-    """Begins a session with the user."""
+    """The agent begins a session with the user."""
 
     user: str
 
 
 @dataclass(frozen=True)
 class Writes(AgentStep):
-    """Writes a text to the user."""
+    """The agent sends a text to the user."""
 
     text: str
     user: str
@@ -213,7 +213,7 @@ class Writes(AgentStep):
 
 @dataclass(frozen=True)
 class Closes(AgentStep):
-    """Ends the session with the user."""
+    """The agent closes the session with the user."""
 
     user: str
     close_type: str = ""
@@ -221,7 +221,7 @@ class Closes(AgentStep):
 
 @dataclass(frozen=True)
 class HandsOver(AgentStep):
-    """Lets ``other`` go on with the user's session."""
+    """The agent transfers the session to the agent ``other``."""
 
     user: str
     other: str
@@ -229,9 +229,9 @@ class HandsOver(AgentStep):
 
 @dataclass(frozen=True)
 class Redeliver(Step):
-    """WeChat delivers a push about the user once more: the last one, or ``push``, counted from 1 for this user.
+    """WeChat redelivers a push of the user: the last one, or number ``push``, counted from 1.
 
-    Every deed of the user is a push, and so is each report of what an agent did with them.
+    Every action of the user is a push, and so is every event of an agent session.
     """
 
     user: str
@@ -240,21 +240,21 @@ class Redeliver(Step):
 
 @dataclass(frozen=True)
 class Waits(Step):
-    """Nothing happens for so many real seconds: the bot is at work, and nobody sees what it does."""
+    """No step happens for ``seconds`` of real time, because the bot was processing in this pause."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Forward(Step):
-    """The clock is turned forward by ``seconds``."""
+    """The clock is advanced by ``seconds``."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Fault(Step):
-    """An order that something goes wrong, as wxbot/testing/faults.py has them; ``times`` None: until cleared."""
+    """A fault is injected, as described in wxbot/testing/faults.py. ``times`` None means until cleared."""
 
     endpoint: Endpoint
     kind: FaultKind
@@ -267,59 +267,59 @@ class Fault(Step):
 
 @dataclass(frozen=True)
 class ClearFaults(Step):
-    """From now on all goes well."""
+    """All faults are cleared."""
 
 
 @dataclass(frozen=True)
 class RevokeToken(Step):
-    """Every access token given so far is refused from now on."""
+    """All access tokens that were issued become invalid."""
 
 
 @dataclass(frozen=True)
 class SetMode(Step):
-    """Pushes are protected like this from now on."""
+    """The mode of the pushes changes."""
 
     mode: Mode
 
 
 @dataclass(frozen=True)
 class SetFormat(Step):
-    """Pushes are written in this from now on."""
+    """The format of the pushes changes."""
 
     format: Format
 
 
 @dataclass(frozen=True)
 class DeliverTwiceAtOnce(Step):
-    """Whether the first try of each push is made twice at the same moment from now on."""
+    """Deliver the first attempt of each push twice at the same time, or stop doing so."""
 
     on: bool = True
 
 
 @dataclass(frozen=True)
 class InOrder(Step):
-    """Whether a user's push waits for the one before from now on."""
+    """Deliver the pushes of a user in order, or stop doing so."""
 
     on: bool = True
 
 
 @dataclass(frozen=True)
 class Hold(Step):
-    """All pushes are kept back from now on."""
+    """Hold all pushes back."""
 
 
 @dataclass(frozen=True)
 class Release(Step):
-    """What was kept back is delivered: in the order it was sent, or the last one first."""
+    """Deliver the held pushes: in the order they were sent, or the last one first."""
 
     order: ReleaseOrder = "sent"
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """A conversation. ``mode`` and ``format`` are those of the beginning.
+    """A transcript. ``mode`` and ``format`` are those at the start.
 
-    ``typing``: whether "Typing" and "CancelTyping" count in what users see.
+    ``typing``: if False, "Typing" and "CancelTyping" are not compared.
     """
 
     account_kind: AccountKind
@@ -330,7 +330,7 @@ class Transcript:
 
 
 def user_of(step: Step) -> str:
-    """Whom a step is about; empty for what concerns everybody."""
+    """Return the name of the user of a step, or "" for a step of no user."""
     if isinstance(step, (UserStep, Takes, Writes, Closes, HandsOver, Redeliver)):
         return step.user
     return ""

@@ -1,4 +1,4 @@
-"""How each kind of value is read from its node and written again."""
+"""The kinds of values in a transcript: how each is read from a node and written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from wxbot.playground.transcript.problems import Wrong, guess, short
+from wxbot.playground.transcript.problems import InvalidNode, guess, short
 from wxbot.playground.transcript.steps import MAX_NAME, MAX_SECONDS, Matches, Thing
 from wxbot.playground.transcript.texts import TAG, literal, quoted, scalar
 from wxbot.testing.rules import AccountKind
@@ -26,56 +26,56 @@ _FLOW_COLUMNS = 100
 
 @dataclass(frozen=True)
 class Kind:
-    """How a value is read from a node (raises Wrong) and written in one line or as a block of lines."""
+    """A kind of value. ``read`` raises InvalidNode; ``write`` returns one line, or the lines of a block."""
 
     read: Callable[[Node], Any]
     write: Callable[[Any], list[str]]
 
 
 Pairs: TypeAlias = Mapping[str, tuple[Node, Node]]
-"""Key and value nodes, by the key's text."""
+"""Key and value nodes, by the text of the key."""
 
 
 def is_empty(node: Node) -> bool:
-    """Whether nothing at all is written there."""
+    """Return True if the node has no value at all."""
     return isinstance(node, ScalarNode) and node.tag == TAG + "null" and node.value == ""
 
 
 def pairs_of(node: MappingNode) -> dict[str, tuple[Node, Node]]:
-    """The pairs of a mapping. Raises Wrong if a key stands there twice or is no text."""
+    """Return the pairs of a mapping. Raises InvalidNode for a duplicate key and for a key that is not text."""
     pairs: dict[str, tuple[Node, Node]] = {}
     for key, value in node.value:
         text = read_text(key)
         if text in pairs:
-            raise Wrong(key, f"`{short(text)}` stands here twice; a new step begins with a dash")
+            raise InvalidNode(key, f"duplicate key `{short(text)}`: begin a new step with a dash")
         pairs[text] = (key, value)
     return pairs
 
 
 def check_keys(node: Node, pairs: Pairs, known: Iterable[str], what: str) -> None:
-    """Raises Wrong at a key that is none of ``known``; ``what`` has those keys, for the error."""
+    """Raise InvalidNode for a key that is not in ``known``. ``what``: the owner of the keys, for the error."""
     names = list(known)
     for key, (key_node, _) in pairs.items():
         if key not in names:
-            there = f"there are {', '.join(names)}" if names else "there are none"
-            raise Wrong(key_node, f"{what} has no `{short(key)}`{guess(key, names)}; {there}")
+            there = f"known: {', '.join(names)}" if names else "it has no details"
+            raise InvalidNode(key_node, f"{what} has no `{short(key)}`{guess(key, names)}; {there}")
 
 
 def read_text(node: Node) -> str:
-    """What was written, also where YAML takes it for a number or a date: texts are what users write."""
+    """Return the text as written, even if YAML reads it as a number or a date, because users send such texts."""
     if not isinstance(node, ScalarNode):
-        raise Wrong(node, "a text belongs here; quote it if it has brackets, braces or a colon")
+        raise InvalidNode(node, "expected a text: put it in quotes if it contains brackets, braces or a colon")
     if node.tag not in _SCALAR_TAGS:
-        raise Wrong(node, f"a text belongs here, without the tag {short(node.tag)}")
+        raise InvalidNode(node, f"expected a text without the tag {short(node.tag)}")
     if is_empty(node):
-        raise Wrong(node, 'a text is missing here; an empty one is written ""')
+        raise InvalidNode(node, 'the text is missing: write "" for an empty text')
     return str(node.value)
 
 
 def _read_name(node: Node) -> str:
     name = read_text(node)
     if not 1 <= len(name) <= MAX_NAME:
-        raise Wrong(node, f"a name has 1 to {MAX_NAME} characters")
+        raise InvalidNode(node, f"a name has 1 to {MAX_NAME} characters")
     return name
 
 
@@ -84,7 +84,7 @@ def _read_number(node: Node, low: float = -1e300, high: float = 1e300) -> float:
     number = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not low <= number <= high:
         bounds = "" if high == 1e300 else f" from {low:g} to {high:g}"
-        raise Wrong(node, f"{short(text)} is not a number{bounds}")
+        raise InvalidNode(node, f"{short(text)} is not a number{bounds}")
     return number
 
 
@@ -93,14 +93,14 @@ def _read_integer(node: Node, low: int = -(10**18), high: int = 10**18) -> int:
     number = int(text) if _INTEGER.fullmatch(text) else None
     if number is None or not low <= number <= high:
         bounds = "" if high == 10**18 else f" from {low} to {high}"
-        raise Wrong(node, f"{short(text)} is not a whole number{bounds}")
+        raise InvalidNode(node, f"{short(text)} is not a whole number{bounds}")
     return number
 
 
 def _read_flag(node: Node) -> bool:
     text = read_text(node)
     if text not in ("true", "false"):
-        raise Wrong(node, f"{short(text)} is neither true nor false")
+        raise InvalidNode(node, f"{short(text)} is neither true nor false")
     return text == "true"
 
 
@@ -109,21 +109,21 @@ def _read_times(node: Node) -> int | None:
         return None
     try:
         return _read_integer(node, 1, 10**6)
-    except Wrong as wrong:
-        raise Wrong(node, wrong.reason + ", nor `always`") from None
+    except InvalidNode as error:
+        raise InvalidNode(node, error.reason + ", nor `always`") from None
 
 
 def _read_bytes(node: Node) -> bytes | None:
     if is_empty(node):
         return None
     if not isinstance(node, ScalarNode) or node.tag != TAG + "binary":
-        raise Wrong(node, "the file belongs here as `!!binary` and its base64, or nothing at all for a small one")
+        raise InvalidNode(node, "expected a file as `!!binary` with base64, or no value for a small sample")
     try:
         content = base64.b64decode("".join(node.value.split()), validate=True)
-    except (binascii.Error, ValueError):  # ValueError: letters that are not ASCII
-        raise Wrong(node, "this is no base64; `base64 < FILE` writes it") from None
+    except (binascii.Error, ValueError):  # ValueError: non-ASCII characters
+        raise InvalidNode(node, "invalid base64: `base64 < FILE` writes it") from None
     if not content:
-        raise Wrong(node, "the file is empty; leave the value out for a small one")
+        raise InvalidNode(node, "the file is empty: leave the value out for a small sample")
     return content
 
 
@@ -132,7 +132,7 @@ def _read_pattern(node: Node) -> Matches:
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError) as problem:
-        raise Wrong(node, f"{short(text)} is no regular expression: {problem}") from None
+        raise InvalidNode(node, f"{short(text)} is not a regular expression: {problem}") from None
     return Matches(text)
 
 
@@ -142,7 +142,7 @@ def _read_thing(node: Node) -> Thing:
     pairs = pairs_of(node)
     check_keys(node, pairs, ["matches"], "what a user sees")
     if "matches" not in pairs:
-        raise Wrong(node, "what a user sees is a text or {matches: REGULAR EXPRESSION}")
+        raise InvalidNode(node, "expected a text or {matches: REGULAR EXPRESSION}")
     return _read_pattern(pairs["matches"][1])
 
 
@@ -153,7 +153,7 @@ def _read_things(node: Node) -> tuple[Thing, ...]:
 
 def _read_fields(node: Node) -> dict[str, Any]:
     if not isinstance(node, MappingNode):
-        raise Wrong(node, "fields belong here, such as {EventKey: menu-1}")
+        raise InvalidNode(node, "expected fields, such as {EventKey: menu-1}")
     return {name: _read_any(value) for name, (_, value) in pairs_of(node).items()}
 
 
@@ -169,18 +169,18 @@ def _read_any(node: Node) -> Any:
         return int(text)
     if node.tag == TAG + "float" and _NUMBER.fullmatch(text):
         return float(text)
-    known = {"true": True, "false": False, "null": None}  # YAML's other words for these are texts in a chat
+    known = {"true": True, "false": False, "null": None}  # other YAML booleans, such as yes and no, are chat texts
     return known.get(text, text) if node.tag in (TAG + "bool", TAG + "null") else text
 
 
 def choice(options: Iterable[str]) -> Kind:
-    """One of these words."""
+    """Return the kind of value that is one of ``options``."""
     known = tuple(options)
 
     def read(node: Node) -> str:
         text = read_text(node)
         if text not in known:
-            raise Wrong(node, f"{short(text)} is none of {', '.join(known)}{guess(text, known)}")
+            raise InvalidNode(node, f"{short(text)} is not one of {', '.join(known)}{guess(text, known)}")
         return text
 
     return Kind(read, lambda value: [value])
@@ -233,7 +233,7 @@ def _flow(value: Any) -> str:
 def _number(value: float) -> str:
     text = repr(value)
     if "e" in text and "." not in text:
-        return text.replace("e", ".0e")  # else YAML takes it for a text
+        return text.replace("e", ".0e")  # without the dot YAML reads it as text
     return text
 
 
@@ -245,29 +245,29 @@ def _cut(text: str, columns: int) -> Iterator[str]:
     return (text[start : start + columns] for start in range(0, len(text), columns))
 
 
-# the kinds of values, by what they hold
+# the kinds of values
 TEXT = Kind(read_text, _write_text)
 OPTIONAL = Kind(
     lambda node: "" if is_empty(node) else read_text(node), lambda text: _write_text(text) if text else [""]
 )
-"""A text that may be left out."""
+"""An optional text."""
 NAME = Kind(_read_name, _inline(scalar))
 BYTES = Kind(_read_bytes, _write_bytes)
-"""A file's content; None where it is left out."""
+"""The content of a file, or None if it is left out."""
 DEGREES = Kind(_read_number, _inline(_number))
 SECONDS = Kind(lambda node: _read_number(node, 0, MAX_SECONDS), _inline(_seconds))
 INT = Kind(_read_integer, _inline(str))
 COUNT = Kind(lambda node: _read_integer(node, 1, 10**6), _inline(str))
-"""From 1."""
+"""A number from 1."""
 STATUS = Kind(lambda node: _read_integer(node, 100, 599), _inline(str))
-"""Of HTTP."""
+"""An HTTP status."""
 TIMES = Kind(_read_times, lambda times: ["always" if times is None else str(times)])
-"""How often; None is written ``always``."""
+"""A number of times. None is written ``always``."""
 FLAG = Kind(_read_flag, lambda flag: ["true" if flag else "false"])
 SEEN = Kind(_read_things, _write_things)
-"""What a user saw, one thing or several."""
+"""The items that a user sees: one, or a list."""
 FIELDS = Kind(_read_fields, _inline(_flow))
-"""A message's fields by name, with whatever is in them."""
+"""The fields of a message by name, with values of any type."""
 ACCOUNT = choice(get_args(AccountKind))
 MODE = choice(("plain", "compatible", "safe"))
 FORMAT = choice(("json", "xml"))

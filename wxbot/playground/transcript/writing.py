@@ -1,4 +1,4 @@
-"""From transcript to text: the steps one below the other, with those details only that are not as usual."""
+"""Write transcripts as YAML. Details with default values are left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INDENT = "    "
 
 
 def write(transcript: Transcript) -> str:
-    """``transcript`` as YAML, to be read by people and by ``read``."""
+    """Return ``transcript`` as YAML, which ``read`` reads again."""
     lines = [
         f"wxbot-transcript: {VERSION}",
         f"account: {transcript.account_kind}",
@@ -27,7 +27,7 @@ def write(transcript: Transcript) -> str:
 
 
 def in_one_line(step: Step) -> str:
-    """``step`` as it stands in a transcript, for a list of what happened."""
+    """Return ``step`` on one line, for the timeline."""
     return ", ".join(line.strip() for line in _write_step(step)).removeprefix("- ")
 
 

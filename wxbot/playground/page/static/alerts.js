@@ -1,4 +1,4 @@
-/** Saying what went wrong, next to what was done, and in a word what went well. */
+/** Shows errors beside the control that caused them, and short notes about success. */
 
 import { byId, make } from "./dom.js";
 import { icon } from "./icons.js";
@@ -9,10 +9,10 @@ import { say } from "./words.js";
 const SECONDS_A_NOTE_STAYS = 4;
 
 /**
- * Runs `work`; what it fails with appears within `place`, and stays until it works or is dismissed.
+ * Runs `work`. An error appears within `place` and stays until `work` succeeds or the error is dismissed.
  * @param {HTMLElement|null} place null: at the foot of the page
  * @param {() => Promise<unknown>} work
- * @param {string} [done] what to say when it worked
+ * @param {string} [done] the note to show on success
  */
 export async function attempt(place, work, done = "") {
   try {
@@ -41,20 +41,20 @@ export function clearError(place) {
 
 const remove = (selector) => document.querySelectorAll(selector).forEach((shown) => shown.remove());
 
-/** What went wrong is of no use once it is over: in the next world, with another user, or when they went on. */
+/** Removes errors that are no longer relevant: in a new session, with another user, or after the user has gone on. */
 export function startAlerts() {
   let about = "";
-  on("world", () => remove(".knob > .error, .notes > .error"));
+  on("session", () => remove(".control > .error, .notes > .error"));
   on("rows", (rows) => new Set(rows.filter((row) => row.bubble).map((row) => row.user)).forEach(forgetOf));
   onSelection(() => {
-    if (selection.selected !== about) remove(".knob > .error, .errors > .error");
+    if (selection.selected !== about) remove(".control > .error, .errors > .error");
     about = selection.selected;
   });
 }
 
 function forgetOf(name) {
   remove(`.phone-card[data-user="${CSS.escape(name)}"] .errors > .error`);
-  if (name === selection.selected) remove(".knob > .error");
+  if (name === selection.selected) remove(".control > .error");
 }
 
 function dismissButton() {
@@ -62,20 +62,20 @@ function dismissButton() {
   return make("button", { type: "button", class: "bare", sayLabel: "dismiss", on: { click: dismiss } }, icon("close"));
 }
 
-/** Says something good for a few seconds. */
+/** Shows a note about success for a few seconds. */
 export function note(text) {
   const shown = make("p", { class: "note", text });
   byId("notes-said").append(shown);
   setTimeout(() => shown.remove(), SECONDS_A_NOTE_STAYS * 1000);
 }
 
-/** A button that closes its dialog with an answer. */
+/** Makes a button that closes its dialog with an answer. */
 function closing(answer, text, kind = "") {
   const close = (event) => event.currentTarget.closest("dialog").close(answer);
   return make("button", { type: "button", class: kind, text, on: { click: close } });
 }
 
-/** Asks before something that cannot be taken back. */
+/** Asks before an action that cannot be undone. */
 export function confirmed(title, text, yes) {
   const dialog = make(
     "dialog",

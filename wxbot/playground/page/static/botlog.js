@@ -1,4 +1,4 @@
-/** The bot's own log, as its process writes it. */
+/** The log of the bot's process. */
 
 import { clearError, showError } from "./alerts.js";
 import { byId, setText } from "./dom.js";
@@ -7,21 +7,21 @@ import { get } from "./requests.js";
 import { everyTick } from "./ticker.js";
 import { onLanguage, say } from "./words.js";
 
-const BETWEEN = 1000;
-/** So many characters are kept on the page: the file has them all. */
-const HELD = 400_000;
+const FETCH_INTERVAL = 1000;
+/** Maximum number of characters on the page. The file has the complete log. */
+const MAX_CHARACTERS = 400_000;
 
 let after = 0;
 let askedAt = -Infinity;
 let isAsking = false;
-/** How many errors stood in the log when it was last looked at. */
+/** Number of errors in the log when the user last looked at it. */
 let seen = 0;
 
 export function startBotLog() {
   everyTick(onTick);
   on("bot", showTroubles);
   onLanguage(showTroubles);
-  on("world", () => {
+  on("session", () => {
     after = 0;
     byId("log-text").textContent = "";
     byId("log-empty").hidden = false;
@@ -31,12 +31,12 @@ export function startBotLog() {
 function onTick() {
   if (!isShown()) return;
   if (seen !== troubles()) showTroubles();
-  if (performance.now() - askedAt > BETWEEN) ask();
+  if (performance.now() - askedAt > FETCH_INTERVAL) ask();
 }
 
 const troubles = () => model.bot.troubles ?? 0;
 
-/** New errors, on the tab. A log that was begun anew has fewer than were seen. */
+/** Shows the number of new errors on the tab. A restarted log has fewer errors than were seen. */
 function showTroubles() {
   seen = isShown() ? troubles() : Math.min(seen, troubles());
   const fresh = troubles() - seen;
@@ -63,13 +63,13 @@ async function ask() {
 }
 
 function take(text, next) {
-  if (next < after) byId("log-text").textContent = ""; // the file was begun anew
+  if (next < after) byId("log-text").textContent = ""; // the log file was restarted
   after = next;
   if (!text) return;
   const place = byId("log-text");
   const follows = place.scrollHeight - place.scrollTop - place.clientHeight < 40;
   place.append(text);
-  if (place.textContent.length > HELD) place.textContent = place.textContent.slice(-HELD / 2);
+  if (place.textContent.length > MAX_CHARACTERS) place.textContent = place.textContent.slice(-MAX_CHARACTERS / 2);
   byId("log-empty").hidden = true;
   if (follows) place.scrollTop = place.scrollHeight;
 }

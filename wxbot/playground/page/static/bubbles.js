@@ -1,12 +1,12 @@
-/** One message as WeChat's user sees it. What a bot wrote is never markup: only its links are taken out of its text. */
+/** Draws messages as a WeChat user sees them. Text of a bot is never used as markup: only its links are extracted. */
 
 import { hidden, make } from "./dom.js";
 import { icon } from "./icons.js";
 import { dateOf } from "./model.js";
-import { say, saidOr } from "./words.js";
+import { say, sayOr } from "./words.js";
 import { hourText } from "./times.js";
 
-/** After so many seconds of silence WeChat writes the time between two messages. */
+/** Seconds of silence after which WeChat shows the time between two messages. */
 const SILENCE = 300;
 const AI_LINE = "内容由第三方AI生成";
 const LINK = /<a\s([^>]*)>([\s\S]*?)<\/a>/gi;
@@ -16,12 +16,12 @@ const LINK = /<a\s([^>]*)>([\s\S]*?)<\/a>/gi;
  * @param {import("./model.js").Row|undefined} before the one above it
  * @param {{name: string, clickMenu: (label: string) => void}} phone
  */
-export function drawSaid(row, before, phone) {
-  const said = make("div", { class: `said from-${row.bubble.side}`, data: { row: row.n, side: row.bubble.side, kind: row.bubble.kind } });
-  if (!before || row.at - before.at > SILENCE) said.append(make("p", { class: "grey-line time", text: hourText(dateOf(row.at)) }));
-  if (isGrey(row.bubble)) said.append(greyLine(row));
-  else said.append(line(row, phone));
-  return said;
+export function drawMessage(row, before, phone) {
+  const message = make("div", { class: `message from-${row.bubble.side}`, data: { row: row.n, side: row.bubble.side, kind: row.bubble.kind } });
+  if (!before || row.at - before.at > SILENCE) message.append(make("p", { class: "grey-line time", text: hourText(dateOf(row.at)) }));
+  if (isGrey(row.bubble)) message.append(greyLine(row));
+  else message.append(line(row, phone));
+  return message;
 }
 
 const isGrey = (/** @type {any} */ bubble) => bubble.side === "notice" || bubble.kind === "event";
@@ -30,11 +30,11 @@ function greyLine(row) {
   return make("p", { class: "grey-line" }, hidden(`${speakerOf(row.bubble.side, row.user)} `), greyText(row));
 }
 
-/** An event in words, with what it was about. */
+/** Returns the text for an event, with its subject. */
 function greyText(row) {
   const { kind, title, description, text } = row.bubble;
   if (kind !== "event") return text || row.what;
-  const named = title ? saidOr(`event.${title.toLowerCase()}`, title) : text || row.what;
+  const named = title ? sayOr(`event.${title.toLowerCase()}`, title) : text || row.what;
   return description ? say("event.about", { event: named, about: description }) : named;
 }
 
@@ -53,7 +53,7 @@ function speakerOf(side, name) {
   return say("said.by", { who: say(side === "agent" ? "agent" : "bot") });
 }
 
-/** A user's initial on a colour of their own. */
+/** Returns the initial of a user on a colour of their own. */
 export function avatar(side, name) {
   if (side === "agent") return make("span", { class: "avatar of-agent", "aria-hidden": "true" }, icon("agent"));
   if (side !== "user") return make("span", { class: "avatar of-bot", lang: "zh-CN", "aria-hidden": "true", text: "客" });
@@ -65,7 +65,7 @@ export function avatar(side, name) {
 function hueOf(name) {
   let sum = 0;
   for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
-  return (sum * 137.5) % 360; // the golden angle keeps the colours of similar names apart
+  return (sum * 137.5) % 360; // the golden angle gives similar names different colours
 }
 
 const KINDS = {
@@ -109,7 +109,7 @@ function attributeOf(attributes, name) {
   return (found?.[1] ?? found?.[2] ?? found?.[3] ?? "").replaceAll("&amp;", "&");
 }
 
-/** What a click on weixin://bizmsgmenu?msgmenucontent=… says; empty for any other address. */
+/** Returns the text that a click on weixin://bizmsgmenu?msgmenucontent=… sends, or "" for another address. */
 function menuContentOf(address) {
   const asked = /^weixin:\/\/bizmsgmenu\?(.*)$/i.exec(address);
   return asked ? (new URLSearchParams(asked[1]).get("msgmenucontent") ?? "") : "";
@@ -121,11 +121,11 @@ function webLink(address, ...content) {
   return make("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, ...content);
 }
 
-// -- pictures, voice and video
+// -- images, voice and video
 
 /**
- * Whether it is a file of the platform. A bot may name any address, even others of this server, and even in ways that
- * only look like one of a file: a browser takes /media/%2e%2e/events for /events.
+ * Returns true for a file of the platform. A bot may send any address, also other paths of this server, and also paths that
+ * only look like a file: a browser reads /media/%2e%2e/events as /events.
  */
 function isMedia(address) {
   return Boolean(address?.startsWith("/media/")) && new URL(address, location.origin).pathname === address;
@@ -153,7 +153,7 @@ function voice(media) {
   return button;
 }
 
-/** WeChat's own format, AMR, is one that browsers cannot play: then they can still save it. */
+/** Plays a voice message. Most browsers cannot play AMR, WeChat's own format: then a link to save it is shown. */
 function play(button, media) {
   const audio = new Audio(media);
   button.classList.add("playing");

@@ -1,4 +1,4 @@
-/** One row in full: what went over the wire, what it says decrypted, and the facts about it. */
+/** The details of one row: the raw messages, the decrypted content, and the facts about it. */
 
 import { attempt, showError } from "./alerts.js";
 import { byId, make, setText } from "./dom.js";
@@ -14,25 +14,25 @@ import { onLanguage, say } from "./words.js";
 let opened = null;
 let whenClosed = () => {};
 /** @type {any} */
-let told = null;
+let shown = null;
 
 export function startDetails() {
   byId("details-close").addEventListener("click", closeDetails);
-  on("world", () => opened && closeDetails());
-  onLanguage(() => opened && fill(opened, told));
+  on("session", () => opened && closeDetails());
+  onLanguage(() => opened && fill(opened, shown));
 }
 
-/** @param {import("./model.js").Row} row @param {() => void} closed what to do when it is closed again: gives the focus back */
+/** @param {import("./model.js").Row} row @param {() => void} closed called when the details are closed, to restore the focus */
 export async function openDetails(row, closed) {
   opened = row;
-  told = null;
+  shown = null;
   whenClosed = closed;
   byId("details").hidden = false;
   byId("details").dataset.row = String(row.n);
   fill(row, null);
   byId("details-title").focus({ preventScroll: true });
   byId("details").scrollIntoView?.({ block: "nearest" });
-  if (row.opens) await load(row);
+  if (row.has_details) await load(row);
 }
 
 export function closeDetails() {
@@ -47,10 +47,10 @@ async function load(row) {
   const place = byId("details-body");
   place.setAttribute("aria-busy", "true");
   try {
-    const answer = await get(`/rows/${row.n}?world=${model.world}`);
+    const answer = await get(`/rows/${row.n}?session=${model.session}`);
     if (opened !== row) return;
-    told = answer;
-    fill(row, told);
+    shown = answer;
+    fill(row, shown);
   } catch (error) {
     if (opened === row) showError(place, error.message);
   } finally {
@@ -60,9 +60,9 @@ async function load(row) {
 
 function fill(row, all) {
   setText(byId("details-title"), `#${row.n} ${say(`kind.${row.kind}`)}${row.what ? ` · ${row.what}` : ""}`);
-  const parts = [facts(row), deedsOf(row)];
+  const parts = [facts(row), actionsOf(row)];
   if (all) parts.push(...sidesOf(all));
-  else if (row.opens) parts.push(make("p", { class: "why", text: say("details.loading") }));
+  else if (row.has_details) parts.push(make("p", { class: "why", text: say("details.loading") }));
   else parts.push(make("p", { class: "why", text: say("details.nothing") }));
   byId("details-body").replaceChildren(...parts);
 }
@@ -76,7 +76,7 @@ function facts(row) {
   fact("fact.errcode", row.errcode === null || row.errcode === undefined ? "" : `${row.errcode} ${row.errmsg}`.trim());
   fact("fact.outcome", [row.outcome, row.status ? `HTTP ${row.status}` : ""].filter(Boolean).join(" · "));
   fact("fact.attempt", row.attempt || "");
-  fact("fact.form", [row.form, row.sealed === null || row.sealed === undefined ? "" : say(row.sealed ? "badge.sealed" : "badge.clear")].filter(Boolean).join(" · "));
+  fact("fact.form", [row.form, row.encrypted === null || row.encrypted === undefined ? "" : say(row.encrypted ? "badge.encrypted" : "badge.plaintext")].filter(Boolean).join(" · "));
   fact("fact.took", milliseconds(row.ms));
   fact("fact.fault", row.fault);
   if (row.violation) fact("fact.judgement", say("fact.violation"));
@@ -85,7 +85,7 @@ function facts(row) {
   return list;
 }
 
-function deedsOf(row) {
+function actionsOf(row) {
   const place = make("div", { class: "buttons left" });
   const redeliver = () => attempt(place, () => post("/redeliver", { row: row.n }), say("done.redelivered"));
   if (row.kind === "push") place.append(make("button", { type: "button", say: "redeliver.this", on: { click: redeliver } }));
@@ -96,10 +96,10 @@ function deedsOf(row) {
 function sidesOf(all) {
   const outward = all.row?.kind === "push";
   const parts = [];
-  if (all.clear) parts.push(block("details.clear", all.clear));
+  if (all.plaintext) parts.push(block("details.plaintext", all.plaintext));
   if (all.request) parts.push(side(outward ? "details.push" : "details.call", all.request));
-  if (all.answer_clear) parts.push(block("details.answer.clear", all.answer_clear));
-  if (all.answer) parts.push(side(outward ? "details.push.answer" : "details.call.answer", all.answer));
+  if (all.response_plaintext) parts.push(block("details.response.plaintext", all.response_plaintext));
+  if (all.response) parts.push(side(outward ? "details.push.response" : "details.call.response", all.response));
   if (all.fields && Object.keys(all.fields).length) parts.push(fieldsTable(all.fields));
   return parts;
 }
@@ -108,14 +108,14 @@ function block(key, text, after = null) {
   return make("section", { class: "wire" }, make("div", { class: "wire-head" }, make("h4", { text: say(key) }), copyButton(text)), raw(text, say(key)), after);
 }
 
-/** A region that scrolls must be reachable by keyboard. */
+/** A scrollable region, which must be reachable by keyboard. */
 const raw = (text, label) => make("pre", { class: "raw", tabindex: 0, role: "group", "aria-label": label, text });
 
-function side(key, told) {
-  const headers = told.headers?.map(([name, value]) => `${name}: ${value}`).join("\n") ?? "";
-  const body = told.binary ? `${say("details.binary", { bytes: told.bytes })}\n${told.body}` : told.body;
-  const text = `${told.line}\n${headers}${headers ? "\n" : ""}\n${body}`;
-  const size = make("p", { class: "why", text: say(told.cut ? "details.cut" : "details.bytes", { bytes: told.bytes }) });
+function side(key, message) {
+  const headers = message.headers?.map(([name, value]) => `${name}: ${value}`).join("\n") ?? "";
+  const body = message.binary ? `${say("details.binary", { bytes: message.bytes })}\n${message.body}` : message.body;
+  const text = `${message.line}\n${headers}${headers ? "\n" : ""}\n${body}`;
+  const size = make("p", { class: "why", text: say(message.cut ? "details.cut" : "details.bytes", { bytes: message.bytes }) });
   return block(key, text, size);
 }
 

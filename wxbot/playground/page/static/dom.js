@@ -1,4 +1,4 @@
-/** Making and finding elements. Data only ever becomes text or an attribute here, never markup. */
+/** Creates and finds elements. Data only ever becomes text or an attribute here, never markup. */
 
 import { say } from "./words.js";
 
@@ -8,9 +8,9 @@ const SVG = "http://www.w3.org/2000/svg";
 export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 /**
- * An element. `text` is its text, `on` its listeners, `data` its data attributes; `say`, `sayLabel`, `sayTitle` and
- * `sayPlaceholder` are keys of words.js, which follow a change of language. All else are attributes: true stands for
- * an empty one, and false, null and undefined for none.
+ * Creates an element. `text` is its text, `on` its listeners, `data` its data attributes. `say`, `sayLabel`, `sayTitle` and
+ * `sayPlaceholder` are keys of words.js, which follow a change of the language. All other names are attributes: true means an
+ * empty attribute; false, null and undefined mean none.
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
  * @param {...(Node|string|null|undefined|false)} children
@@ -23,20 +23,20 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const SAID = { say: "say", sayLabel: "sayLabel", sayTitle: "sayTitle", sayPlaceholder: "sayPlaceholder" };
+const TRANSLATED = { say: "say", sayLabel: "sayLabel", sayTitle: "sayTitle", sayPlaceholder: "sayPlaceholder" };
 
 function set(element, name, value) {
   if (name === "text") element.textContent = value;
   else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
   else if (name === "data") Object.assign(element.dataset, value);
-  else if (name in SAID) {
-    element.dataset[SAID[name]] = value;
+  else if (name in TRANSLATED) {
+    element.dataset[TRANSLATED[name]] = value;
     translateOne(element);
   } else if (value === true) element.setAttribute(name, "");
   else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
 }
 
-/** An element of SVG; `text` is its text, all else are attributes. */
+/** Creates an SVG element. `text` is its text, all other names are attributes. */
 export function draw(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -47,7 +47,7 @@ export function draw(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Puts the words of the language into every element below `root` that names a key. */
+/** Sets the texts of the chosen language in every element below `root` that names a key. */
 export function translate(root) {
   root.querySelectorAll("[data-say],[data-say-label],[data-say-title],[data-say-placeholder]").forEach(translateOne);
 }
@@ -60,31 +60,31 @@ function translateOne(element) {
   if (sayPlaceholder) element.setAttribute("placeholder", say(sayPlaceholder));
 }
 
-/** Sets the text only where it is another one, so that what ticks costs nothing while nothing changes. */
+/** Sets the text only if it differs, so that ticking elements cost nothing while nothing changes. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Sets an attribute only where it is another one; null takes it away. */
+/** Sets an attribute only if it differs; null removes it. */
 export function setAttribute(element, name, value) {
   if (value === null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, String(value));
 }
 
-/** Text that only screen readers get. */
+/** Creates a text for screen readers only. */
 export function hidden(text, attributes = {}) {
   return make("span", { class: "unseen", text, ...attributes });
 }
 
 let ids = 0;
 
-/** A control with its label beside it, bound by an id: within a label, the options of a select would be part of its name. */
+/** Returns a control with its label, bound by an id: inside a label, the options of a select would be part of its name. */
 export function labelled(key, control, kind = "row-label") {
   control.id ||= `field-${(ids += 1)}`;
   return make("div", { class: kind }, make("label", { for: control.id, say: key }), control);
 }
 
-/** Whether the person is writing somewhere, so that single keys are theirs. */
+/** Returns true if the user is typing text there, so that single keys are not shortcuts. */
 export function isWriting(target) {
   return target instanceof HTMLElement && target.matches("input:not([type=checkbox],[type=radio],[type=button]), textarea, select, [contenteditable]");
 }

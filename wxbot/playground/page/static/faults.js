@@ -1,4 +1,4 @@
-/** Ordering that the platform fails, and the list of what is ordered. */
+/** Injects faults, and lists the active faults. */
 
 import { attempt } from "./alerts.js";
 import { labelled, make } from "./dom.js";
@@ -8,14 +8,14 @@ import { say } from "./words.js";
 
 const ENDPOINTS = ["typing", "send", "token", "upload", "download"];
 const KINDS = ["fail", "http", "drop", "slow", "hang"];
-/** Only these can come after the platform has done what was asked. */
-const AFTER_THE_DEED = ["http", "drop", "hang"];
+/** The kinds of faults that can happen after the platform has performed the call. */
+const AFTER_THE_ACTION = ["http", "drop", "hang"];
 
 export function makeFaults() {
   const parts = buildParts();
   const form = buildForm(parts);
-  const list = make("ul", { class: "fault-list", sayLabel: "knob.faults" });
-  const refresh = () => list.replaceChildren(...linesOf(model.knobs?.faults ?? []));
+  const list = make("ul", { class: "fault-list", sayLabel: "control.faults" });
+  const refresh = () => list.replaceChildren(...linesOf(model.controls?.faults ?? []));
   return { form, list, refresh };
 }
 
@@ -36,38 +36,38 @@ function buildParts() {
 }
 
 function buildForm(parts) {
-  const asked = {
+  const optional = {
     errcode: labelled("fault.errcode", parts.errcode),
     status: labelled("fault.status", parts.status),
     seconds: labelled("fault.seconds", parts.seconds),
     count: labelled("fault.count", parts.count),
     acted: make("label", { class: "check" }, parts.acted, make("span", { say: "fault.acted" })),
   };
-  const form = make("form", { class: "fault-form", sayLabel: "knob.fault" }, labelled("fault.endpoint", parts.endpoint), labelled("fault.what", parts.kind), asked.errcode, asked.status, asked.seconds, labelled("fault.times", parts.times), asked.count, asked.acted, make("div", { class: "buttons left" }, make("button", { class: "main", say: "fault.add" })));
+  const form = make("form", { class: "fault-form", sayLabel: "control.fault" }, labelled("fault.endpoint", parts.endpoint), labelled("fault.what", parts.kind), optional.errcode, optional.status, optional.seconds, labelled("fault.times", parts.times), optional.count, optional.acted, make("div", { class: "buttons left" }, make("button", { class: "main", say: "fault.add" })));
   const fit = () => {
     const kind = parts.kind.value;
-    const needed = { errcode: kind === "fail", status: kind === "http", seconds: kind === "slow", count: parts.times.value === "times", acted: AFTER_THE_DEED.includes(kind) };
+    const needed = { errcode: kind === "fail", status: kind === "http", seconds: kind === "slow", count: parts.times.value === "times", acted: AFTER_THE_ACTION.includes(kind) };
     for (const [name, isNeeded] of Object.entries(needed)) {
-      asked[name].hidden = !isNeeded;
+      optional[name].hidden = !isNeeded;
       parts[name].disabled = !isNeeded;
     }
   };
   form.addEventListener("change", fit);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    attempt(form.closest(".knob"), () => post("/faults", orderOf(parts)));
+    attempt(form.closest(".control"), () => post("/faults", faultOf(parts)));
   });
   fit();
   return form;
 }
 
-function orderOf(parts) {
-  const order = { endpoint: parts.endpoint.value, kind: parts.kind.value, times: { once: 1, times: Number(parts.count.value), always: null }[parts.times.value] };
-  if (order.kind === "fail") order.errcode = Number(parts.errcode.value);
-  if (order.kind === "http") order.status = Number(parts.status.value);
-  if (order.kind === "slow") order.seconds = Number(parts.seconds.value);
-  if (AFTER_THE_DEED.includes(order.kind)) order.acted = parts.acted.checked;
-  return order;
+function faultOf(parts) {
+  const fault = { endpoint: parts.endpoint.value, kind: parts.kind.value, times: { once: 1, times: Number(parts.count.value), always: null }[parts.times.value] };
+  if (fault.kind === "fail") fault.errcode = Number(parts.errcode.value);
+  if (fault.kind === "http") fault.status = Number(parts.status.value);
+  if (fault.kind === "slow") fault.seconds = Number(parts.seconds.value);
+  if (AFTER_THE_ACTION.includes(fault.kind)) fault.acted = parts.acted.checked;
+  return fault;
 }
 
 function linesOf(faults) {

@@ -1,14 +1,14 @@
-/** Which rows of the timeline a person wants to see. */
+/** The filters of the timeline. */
 
 /** @typedef {import("./model.js").Row} Row */
 
-/** The kinds of rows, by the groups they are chosen in. */
+/** The kinds of rows, by filter group. */
 export const GROUPS = {
   pushes: ["push"],
   typing: ["typing"],
   replies: ["send", "passive", "notice"],
   files: ["token", "upload", "download", "other"],
-  deeds: ["user", "agent", "turned"],
+  actions: ["user", "agent", "control"],
 };
 
 const GROUP_OF = Object.fromEntries(Object.entries(GROUPS).flatMap(([group, kinds]) => kinds.map((kind) => [kind, group])));
@@ -16,18 +16,18 @@ const GROUP_OF = Object.fromEntries(Object.entries(GROUPS).flatMap(([group, kind
 /** @param {string} kind */
 export const groupOf = (kind) => GROUP_OF[kind] ?? "files";
 
-/** Whether something about the row is not as it should be. @param {Row} row */
+/** Returns true if the row shows a problem. @param {Row} row */
 export function isProblem(row) {
   return Boolean(row.errcode || row.fault || row.violation || row.needless || row.kind === "notice" || (row.outcome && row.outcome !== "success") || (row.status && row.status >= 400));
 }
 
-/** @param {{user: string, groups: Set<string>, problems: boolean, search: string}} wish @returns {(row: Row) => boolean} */
-export function matcher(wish) {
-  const words = wish.search.trim().toLowerCase();
+/** @param {{user: string, groups: Set<string>, problems: boolean, search: string}} filter @returns {(row: Row) => boolean} */
+export function matcher(filter) {
+  const words = filter.search.trim().toLowerCase();
   return (row) =>
-    (!wish.user || row.user === wish.user) &&
-    wish.groups.has(groupOf(row.kind)) &&
-    (!wish.problems || isProblem(row)) &&
+    (!filter.user || row.user === filter.user) &&
+    filter.groups.has(groupOf(row.kind)) &&
+    (!filter.problems || isProblem(row)) &&
     (!words || textOf(row).includes(words));
 }
 

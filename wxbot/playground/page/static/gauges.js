@@ -1,4 +1,4 @@
-/** What is left of a user's four deadlines, at a glance. Meters: a screen reader reads them when asked, and not each second. */
+/** The gauges of a user's four deadlines. They are meters: a screen reader reads them on request, not every second. */
 
 import { draw, make, setAttribute, setText } from "./dom.js";
 import { isTyping, isWindowOpen, repliesLeft } from "./model.js";
@@ -8,14 +8,14 @@ export const WINDOW = 30;
 export const INDICATOR = 15;
 export const ALLOWANCE = 48 * 3600;
 const USUAL_REPLIES = 5;
-/** A circle of this radius is 100 long, so that a share is a percentage. */
+/** The radius of a circle with a circumference of 100, so that a share is a percentage. */
 const RADIUS = 15.9155;
 
 const GAUGES = [
-  { name: "window", most: WINDOW, left: (user, at) => (isWindowOpen(user, at) ? user.window_until - at : 0), told: seconds },
-  { name: "typing", most: INDICATOR, left: (user, at) => (isTyping(user, at) ? user.typing_until - at : 0), told: seconds },
-  { name: "replies", most: USUAL_REPLIES, left: repliesLeft, told: (left) => ({ short: String(left), long: say("gauge.replies.left", { n: left }) }) },
-  { name: "clock", most: ALLOWANCE, left: (user, at) => (user.replies_until && at < user.replies_until ? user.replies_until - at : 0), told: duration },
+  { name: "window", most: WINDOW, left: (user, at) => (isWindowOpen(user, at) ? user.window_until - at : 0), text: seconds },
+  { name: "typing", most: INDICATOR, left: (user, at) => (isTyping(user, at) ? user.typing_until - at : 0), text: seconds },
+  { name: "replies", most: USUAL_REPLIES, left: repliesLeft, text: (left) => ({ short: String(left), long: say("gauge.replies.left", { n: left }) }) },
+  { name: "clock", most: ALLOWANCE, left: (user, at) => (user.replies_until && at < user.replies_until ? user.replies_until - at : 0), text: duration },
 ];
 
 function seconds(left) {
@@ -31,7 +31,7 @@ function duration(left) {
   return { short: left > 3600 ? `${Math.ceil(left / 3600)}h` : `${Math.ceil(left / 60)}m`, long: say("gauge.hours", { hours, minutes }) };
 }
 
-/** The four gauges of a phone. @returns {{element: HTMLElement, update: (user: any, at: number) => void}} */
+/** Makes the four gauges of a phone. @returns {{element: HTMLElement, update: (user: any, at: number) => void}} */
 export function makeGauges() {
   const parts = GAUGES.map(makeGauge);
   return {
@@ -53,18 +53,18 @@ function makeGauge(gauge) {
   );
   const update = (user, at) => {
     const left = gauge.left(user, at);
-    const told = gauge.told(left);
+    const text = gauge.text(left);
     const share = Math.min(100, (left / gauge.most) * 100);
     setAttribute(arc, "stroke-dasharray", `${share.toFixed(1)} 100`);
-    setText(number, told.short);
+    setText(number, text.short);
     setAttribute(meter, "aria-valuenow", Math.min(gauge.most, Math.ceil(left)));
-    setAttribute(meter, "aria-valuetext", told.long);
+    setAttribute(meter, "aria-valuetext", text.long);
     setAttribute(element, "data-level", left <= 0 ? "none" : share < 34 ? "low" : "good");
   };
   return { element, update };
 }
 
-/** The small ones of the list of users: the window as a bar and the replies as a number. Its words stand elsewhere. */
+/** Makes the small gauges of the user list: the window as a bar, and the number of replies. `describe` has their text. */
 export function makeSmallGauges() {
   const bar = make("span", { class: "small-bar" });
   const replies = make("span", { class: "small-replies" });
@@ -79,7 +79,7 @@ export function makeSmallGauges() {
   };
 }
 
-/** One line on a user for screen readers: it changes with the state and not with the seconds. */
+/** Describes a user for screen readers. The text changes with the state, not with the seconds. */
 export function describe(user, at, unread) {
   const parts = [];
   if (unread) parts.push(say("people.unread", { n: unread }));

@@ -1,4 +1,4 @@
-/** The page's own line icons, drawn on a field of 24 by 24. They are decoration: the words beside them say it all. */
+/** The icons of the page, on a field of 24 by 24. They are decoration: the texts beside them say the same. */
 
 import { draw } from "./dom.js";
 
@@ -25,7 +25,7 @@ const PATHS = {
   view: "M4 5h16v14H4zM4 9h16M7 7h.01",
   event: "M13 3L5 14h6l-1 7 8-11h-6z",
   agent: "M5 14v-2a7 7 0 0 1 14 0v2M5 13h2.500v5H5zM16.500 13H19v5h-2.500zM19 18c0 2-2 3-5 3",
-  knobs: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4",
+  controls: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4",
   record: "M12 12h.01M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16z",
   search: "M10.500 17a6.500 6.500 0 1 0 0-13 6.500 6.500 0 0 0 0 13zM15.500 15.500L20 20",
   question: "M9 9a3 3 0 1 1 4.500 2.600c-1 .600-1.500 1.200-1.500 2.400M12 17.500h.01",

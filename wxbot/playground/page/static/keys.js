@@ -1,8 +1,8 @@
-/** The keyboard: what single keys do where nobody is writing, and the dialog that lists them. */
+/** The keyboard shortcuts, and the dialog that lists them. */
 
 import { closeDetails } from "./details.js";
 import { byId, isWriting, make } from "./dom.js";
-import { closeKnobs, openKnobs, showPart } from "./layout.js";
+import { closeControls, openControls, showPart } from "./layout.js";
 import { model } from "./model.js";
 import { focusMessage } from "./phones.js";
 import { show, step } from "./selection.js";
@@ -22,7 +22,7 @@ const SINGLE = {
   t: () => reach("panel-timeline", "timeline"),
   l: () => reach("panel-lanes", "tab-lanes"),
   o: () => reach("panel-log", "log-text"),
-  b: openKnobs,
+  b: openControls,
 };
 
 const LISTED = [
@@ -54,7 +54,7 @@ export function startKeys(chooser) {
   fill();
 }
 
-/** People who dictate, or press keys by accident, can turn the single keys off. */
+/** Single keys can be turned off for users who dictate or press keys by accident. */
 const isOn = () => localStorage.getItem(KEY) !== "off";
 
 function onKey(event) {
@@ -70,7 +70,7 @@ function onKey(event) {
 
 function onEscape(event) {
   if (event.target === byId("search") && event.target.value) return;
-  if (closeKnobs(true) || closeDetails()) event.preventDefault();
+  if (closeControls(true) || closeDetails()) event.preventDefault();
   else if (isWriting(event.target)) event.target.blur();
 }
 

@@ -1,4 +1,4 @@
-/** One user's lanes: window, indicator, the bot's work and the messages over each other on one axis of time. */
+/** The lanes of one user: window, indicator, processing and messages on one time axis. */
 
 import { openDetails } from "./details.js";
 import { byId, draw, make, setText } from "./dom.js";
@@ -14,10 +14,10 @@ const ORDER = ["user", "window", "typing", "work", "reply", "refused"];
 const LANE = 44;
 const TOP = 26;
 const LABELS = 96;
-/** This share of the axis lies ahead, so that one sees a window run out. */
+/** The share of the axis that shows the future, so that the end of a window is visible. */
 const AHEAD = 0.15;
-const REST_BETWEEN_FETCHES = 400;
-const REFETCH = 3000;
+const MIN_FETCH_INTERVAL = 400;
+const MAX_FETCH_INTERVAL = 3000;
 
 const view = { seconds: /** @type {number|null} */ (60), back: 0 };
 /** @type {{from: number, now: number, lanes: any[]}} */
@@ -26,7 +26,7 @@ let fetchedFor = "";
 let fetchedAt = -Infinity;
 let isStale = true;
 let isFetching = false;
-/** Where a click on the drawing leads. @type {{x: number, to: number, top: number, row: number}[]} */
+/** The clickable areas of the drawing. @type {{x: number, to: number, top: number, row: number}[]} */
 let targets = [];
 
 export function startLanes() {
@@ -45,7 +45,7 @@ export function startLanes() {
   });
   on("rows", (rows) => rows.some((row) => row.user === selection.selected) && (isStale = true));
   on("users", (names) => names.has(selection.selected) && (isStale = true));
-  on("world", () => (isStale = true));
+  on("session", () => (isStale = true));
   onLanguage(() => {
     fillTable();
     redraw();
@@ -55,7 +55,7 @@ export function startLanes() {
 
 const isShown = () => !byId("panel-lanes").hidden && byId("panel-lanes").offsetParent !== null;
 
-/** To be called when the tab comes into sight. */
+/** Called when the tab becomes visible. */
 export function showLanes() {
   isStale = true;
   refresh();
@@ -71,7 +71,7 @@ function onTick() {
 async function refresh() {
   const since = performance.now() - fetchedAt;
   const name = selection.selected;
-  const isDue = fetchedFor !== name || since > REFETCH || (isStale && since > REST_BETWEEN_FETCHES);
+  const isDue = fetchedFor !== name || since > MAX_FETCH_INTERVAL || (isStale && since > MIN_FETCH_INTERVAL);
   if (!isShown() || !name || isFetching || !isDue) return;
   isFetching = true;
   isStale = false;
@@ -165,7 +165,7 @@ function drawLane(lane, top, axis) {
   return drawn;
 }
 
-/** When what still goes on will end by itself, as far as the platform knows. */
+/** Returns the time at which the current period will end by itself, as far as the platform knows. */
 function deadlineOf(lane) {
   const user = model.users.get(selection.selected);
   return { window: user?.window_until, typing: user?.typing_until }[lane] ?? -Infinity;
@@ -177,16 +177,16 @@ function span(lane, bar, top, axis, end) {
   const last = Math.max(passed, axis.x(end));
   targets.push({ x, to: last, top, row: bar.n });
   const drawn = [draw("rect", { class: `bar of-${lane}`, x, y: top + 9, width: Math.max(2, passed - x), height: LANE - 18, rx: 4 })];
-  // What lies ahead of now is a promise and not yet a fact: it is drawn hollow.
+  // The future part is drawn hollow, because it is only expected.
   if (last > passed + 1) drawn.push(draw("rect", { class: `bar of-${lane} ahead`, x: passed, y: top + 9, width: last - passed, height: LANE - 18, rx: 4 }));
-  // The line of now runs between the two parts: the words stand in the one or the other.
+  // The now line is between the two parts, so the text goes into one of them.
   const at = fitting(bar.label, passed - x - 12) ? { x, room: passed - x - 12 } : { x: passed, room: last - passed - 12 };
   const words = fitting(bar.label, at.room);
   if (words) drawn.push(draw("text", { class: `bar-text of-${lane}`, x: at.x + 6, y: top + LANE / 2 + 4, text: words }));
   return drawn;
 }
 
-/** A mark, and its words as far as there is room before the next one. */
+/** Draws a mark, and its text if there is room before the next mark. */
 function moment(lane, bar, top, axis, next) {
   const x = axis.x(bar.from);
   const y = top + LANE / 2;
@@ -198,23 +198,23 @@ function moment(lane, bar, top, axis, next) {
   return drawn;
 }
 
-/** A shape of its own for each kind of moment, so that colour is not all that tells them apart. */
+/** Each kind of mark has its own shape, so that not only colour distinguishes them. */
 const SHAPES = {
   user: (x, y) => `M${x} ${y - 6}l6 6-6 6-6-6z`,
   reply: (x, y) => `M${x - 6} ${y}a6 6 0 1 0 12 0a6 6 0 1 0-12 0z`,
   refused: (x, y) => `M${x - 5} ${y - 5}l10 10M${x + 5} ${y - 5}l-10 10`,
 };
 
-/** As much of the text as fits into so many pixels; nothing if that says too little. */
+/** Returns the part of the text that fits into `room` pixels, or "" if it is too short to be useful. */
 function fitting(text, room) {
-  let kept = "";
+  let shown = "";
   let width = 0;
   for (const letter of (text ?? "").replace(/\s+/g, " ")) {
     width += letter.charCodeAt(0) > 0x2e80 ? 12.5 : 7;
-    if (width > room) return [...kept].length < 3 ? "" : `${[...kept].slice(0, -1).join("")}…`;
-    kept += letter;
+    if (width > room) return [...shown].length < 3 ? "" : `${[...shown].slice(0, -1).join("")}…`;
+    shown += letter;
   }
-  return kept;
+  return shown;
 }
 
 function onClick(event) {

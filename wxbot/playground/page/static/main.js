@@ -1,11 +1,11 @@
-/** Puts the parts of the page together. */
+/** Starts the parts of the page. */
 
 import { startAlerts } from "./alerts.js";
 import { startBotLog } from "./botlog.js";
 import { startDetails } from "./details.js";
 import { byId, translate } from "./dom.js";
 import { startKeys } from "./keys.js";
-import { startKnobs } from "./knobs.js";
+import { startControls } from "./controls.js";
 import { showLanes, startLanes } from "./lanes.js";
 import { startLayout } from "./layout.js";
 import { startPeople } from "./people.js";
@@ -51,12 +51,12 @@ startTimeline();
 startDetails();
 startLanes();
 startBotLog();
-startKnobs();
+startControls();
 startTranscripts();
 startWaiting();
 startSelection();
 startLayout();
-startTabs(byId("knobs-tabs"));
+startTabs(byId("controls-tabs"));
 startKeys(startHappenedTabs());
 startTicker();
 startStream();

@@ -1,4 +1,4 @@
-/** The list of users: who is there, who is shown typing, and who has said something unseen. */
+/** The list of users, with typing state and unread messages. */
 
 import { attempt } from "./alerts.js";
 import { avatar } from "./bubbles.js";
@@ -16,10 +16,10 @@ import { onLanguage, say } from "./words.js";
 const entries = new Map();
 /** @type {Map<string, number>} */
 const unread = new Map();
-/** Who is there with one click. */
+/** The name of the user that the start button adds. */
 const FIRST = "amy";
-let wasHere = false;
-/** Only entries in sight are kept counting. */
+let hasFocused = false;
+/** Only visible entries are updated every tick. */
 const sight = new IntersectionObserver((changes) => {
   for (const change of changes) {
     const entry = entries.get(change.target.dataset.user);
@@ -74,7 +74,7 @@ class Entry {
 }
 
 export function startPeople() {
-  on("world", startAnew);
+  on("session", startAnew);
   on("users", (names) => names.forEach(refresh));
   on("rows", countUnread);
   onSelection(onShown);
@@ -85,10 +85,10 @@ export function startPeople() {
   byId("people").addEventListener("keydown", onKey);
 }
 
-/** Whoever comes to an empty world can write a name at once. Later worlds leave the focus where the person has it. */
+/** Focuses the name field on an empty page. Later sessions leave the focus unchanged. */
 function focusName() {
-  if (wasHere) return;
-  wasHere = true;
+  if (hasFocused) return;
+  hasFocused = true;
   if (!model.users.size && document.activeElement === document.body) byId("new-user").focus();
 }
 
@@ -121,13 +121,13 @@ function showCount() {
 
 /** @param {import("./model.js").Row[]} rows */
 function countUnread(rows) {
-  const told = new Set();
+  const changed = new Set();
   for (const row of rows) {
     if (!row.bubble || row.bubble.side === "user" || row.at <= model.seenUntil || selection.open.includes(row.user)) continue;
     unread.set(row.user, (unread.get(row.user) ?? 0) + 1);
-    told.add(row.user);
+    changed.add(row.user);
   }
-  told.forEach((name) => entries.get(name)?.update(now()));
+  changed.forEach((name) => entries.get(name)?.update(now()));
 }
 
 function onShown() {
@@ -146,7 +146,7 @@ async function onAdd(event) {
   if (await attempt(byId("add-user"), () => add(name))) field.value = "";
 }
 
-/** One click to the first message. Whoever clicks twice means it once. */
+/** Adds a first user with one click. A double click adds only one user. */
 async function onBegin() {
   byId("begin").disabled = true;
   await attempt(byId("no-phone"), () => add(FIRST));
@@ -160,7 +160,7 @@ async function add(name) {
   requestAnimationFrame(focusMessage);
 }
 
-/** Up and down move between the entries; Tab still reaches each. */
+/** Moves between the entries with the up and down keys; Tab still reaches each entry. */
 function onKey(event) {
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   const item = event.target.closest("li");

@@ -1,8 +1,8 @@
-/** One user's phone: the title, the chat and what they write. */
+/** The phone of one user: the title, the chat and the message field. */
 
 import { attempt, showError } from "./alerts.js";
-import { avatar, drawSaid } from "./bubbles.js";
-import { makePanel } from "./deeds.js";
+import { avatar, drawMessage } from "./bubbles.js";
+import { makePanel } from "./user_actions.js";
 import { make, setAttribute, setText } from "./dom.js";
 import { makeGauges } from "./gauges.js";
 import { icon } from "./icons.js";
@@ -12,14 +12,14 @@ import { close, selection, show } from "./selection.js";
 import { say } from "./words.js";
 
 const TYPING = "对方正在输入…";
-/** So many bubbles a phone holds; earlier ones come when asked for. */
-const HELD = 200;
+/** Maximum number of bubbles on a phone. Earlier ones are loaded on request. */
+const MAX_BUBBLES = 200;
 const SLACK = 50;
 const NEAR_THE_END = 60;
 const PICTURES = ["image/jpeg", "image/png", "image/gif"];
 
 export class Phone {
-  /** @param {string} name @param {Map<string, string>} drafts what this world's users have written and not sent */
+  /** @param {string} name @param {Map<string, string>} drafts the unsent texts of the session's users */
   constructor(name, drafts) {
     this.name = name;
     this.drafts = drafts;
@@ -35,8 +35,8 @@ export class Phone {
     return model.users.get(this.name);
   }
 
-  get said() {
-    return model.said.get(this.name) ?? [];
+  get messages() {
+    return model.messages.get(this.name) ?? [];
   }
 
   // -- building
@@ -68,7 +68,7 @@ export class Phone {
     this.field = make("textarea", { rows: 1, maxlength: 20000, autocomplete: "off", enterkeyhint: "send" });
     this.field.value = this.drafts.get(this.name) ?? "";
     this.sender = make("button", { type: "submit", class: "send", say: "send" });
-    this.plus = make("button", { type: "button", class: "plus", "aria-expanded": "false", sayLabel: "deeds.open", on: { click: () => this.togglePanel() } }, icon("plus"));
+    this.plus = make("button", { type: "button", class: "plus", "aria-expanded": "false", sayLabel: "actions.open", on: { click: () => this.togglePanel() } }, icon("plus"));
     this.panel = make("div", { class: "panel", hidden: true });
     const form = make("form", { class: "composer", on: { submit: (event) => this.onSubmit(event) } }, this.field, this.sender, this.plus);
     this.field.addEventListener("keydown", (event) => this.onKey(event));
@@ -77,7 +77,7 @@ export class Phone {
     return make("div", { class: "bottom" }, form, this.panel);
   }
 
-  /** Words that hold the user's name; all others follow by themselves, so that nothing a person has filled in is lost. */
+  /** Updates the texts with the user's name. All other texts update themselves, so that input is not lost. */
   translate() {
     setAttribute(this.element, "aria-label", say("phone.of", { name: this.name }));
     setAttribute(this.chat, "aria-label", say("chat.of", { name: this.name }));
@@ -85,30 +85,30 @@ export class Phone {
     setAttribute(this.field, "placeholder", say("message.placeholder"));
     setAttribute(this.closer, "aria-label", say("phone.close", { name: this.name }));
     this.showState();
-    this.panel.querySelector(".deeds")?.setAttribute("aria-label", say("deeds.of", { name: this.name }));
+    this.panel.querySelector(".actions")?.setAttribute("aria-label", say("actions.of", { name: this.name }));
   }
 
   // -- showing
 
-  /** Draws the chat anew: after a change of language, or for another user. */
+  /** Redraws the chat, after a change of language or for another user. */
   redraw() {
     this.translate();
     this.list.replaceChildren();
-    this.first = Math.max(0, this.said.length - HELD);
+    this.first = Math.max(0, this.messages.length - MAX_BUBBLES);
     this.drawn = this.first;
     this.earlier.hidden = this.first === 0;
-    this.addSaid();
+    this.addMessages();
     this.toEnd();
   }
 
   /** Adds the bubbles that are not drawn yet. */
-  addSaid() {
-    const { said } = this;
-    if (this.drawn >= said.length) return;
+  addMessages() {
+    const { messages } = this;
+    if (this.drawn >= messages.length) return;
     const follows = this.followed;
-    if (said.length - this.drawn > HELD) return this.redraw();
+    if (messages.length - this.drawn > MAX_BUBBLES) return this.redraw();
     const added = document.createDocumentFragment();
-    for (; this.drawn < said.length; this.drawn += 1) added.append(this.bubbleAt(this.drawn));
+    for (; this.drawn < messages.length; this.drawn += 1) added.append(this.bubbleAt(this.drawn));
     this.list.append(added);
     if (follows) {
       this.dropEarly();
@@ -118,13 +118,13 @@ export class Phone {
   }
 
   bubbleAt(index) {
-    const bubble = drawSaid(this.said[index], index > this.first ? this.said[index - 1] : undefined, this);
+    const bubble = drawMessage(this.messages[index], index > this.first ? this.messages[index - 1] : undefined, this);
     bubble.querySelectorAll("img").forEach((image) => image.addEventListener("load", () => this.followed && this.toEnd()));
     return bubble;
   }
 
   dropEarly() {
-    const tooMany = this.drawn - this.first - HELD;
+    const tooMany = this.drawn - this.first - MAX_BUBBLES;
     if (tooMany < SLACK) return;
     for (let count = 0; count < tooMany; count += 1) this.list.firstElementChild?.remove();
     this.first += tooMany;
@@ -132,7 +132,7 @@ export class Phone {
 
   showEarlier() {
     const height = this.chat.scrollHeight;
-    const from = Math.max(0, this.first - HELD);
+    const from = Math.max(0, this.first - MAX_BUBBLES);
     const upTo = this.first;
     this.first = from;
     const added = document.createDocumentFragment();
@@ -147,7 +147,7 @@ export class Phone {
     return this.chat.scrollHeight - this.chat.scrollTop - this.chat.clientHeight < NEAR_THE_END;
   }
 
-  /** The newest message stays in sight, whatever takes room from the chat, until a person scrolls away from it. */
+  /** Keeps the newest message visible when the chat is resized, until the user scrolls away from it. */
   followEnd() {
     let top = 0;
     this.chat.addEventListener("scroll", () => {
@@ -171,7 +171,7 @@ export class Phone {
     if (this.element.dataset.typing !== String(typing)) this.showTyping(typing);
   }
 
-  /** The title is WeChat's, in whatever language the page is. */
+  /** The title is always in Chinese, because it is WeChat's text. */
   showTyping(typing) {
     this.element.dataset.typing = String(typing);
     setAttribute(this.title, "lang", typing ? "zh-CN" : null);
@@ -192,7 +192,7 @@ export class Phone {
     this.element.classList.toggle("selected", selection.selected === this.name && selection.open.length > 1);
   }
 
-  /** Some tiles are for followers only, and some for all others; who has just used one is not left without a focus. */
+  /** Some actions are only for followers, others only for non-followers. The focus moves if the used one disappears. */
   showFollows(follows) {
     this.element.dataset.follows = String(follows);
     const used = document.activeElement;
@@ -200,7 +200,7 @@ export class Phone {
   }
 
   hasLeft() {
-    return this.said.some((row) => row.bubble.kind === "event" && row.bubble.title?.toLowerCase() === "unsubscribe");
+    return this.messages.some((row) => row.bubble.kind === "event" && row.bubble.title?.toLowerCase() === "unsubscribe");
   }
 
   select() {
@@ -209,13 +209,13 @@ export class Phone {
 
   // -- doing
 
-  /** @param {object} deed */
-  does(deed) {
-    return attempt(this.errors, () => post(ofUser(this.name, "deeds"), deed));
+  /** @param {object} action */
+  does(action) {
+    return attempt(this.errors, () => post(ofUser(this.name, "actions"), action));
   }
 
   clickMenu(label) {
-    return this.does({ deed: "clicks_menu_item", label });
+    return this.does({ action: "clicks_menu_item", label });
   }
 
   onSubmit(event) {
@@ -228,7 +228,7 @@ export class Phone {
     if (!text.trim()) return;
     this.write("");
     this.toEnd();
-    const isSent = await this.does({ deed: "says", text });
+    const isSent = await this.does({ action: "says", text });
     if (!isSent && !this.field.value) this.write(text);
   }
 
@@ -242,7 +242,7 @@ export class Phone {
     this.fit();
   }
 
-  /** Enter sends, except while an input method is composing Chinese. */
+  /** Sends on Enter, except while an input method is composing. */
   onKey(event) {
     if (event.key === "Escape" && !this.panel.hidden) this.closePanel();
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
@@ -255,7 +255,7 @@ export class Phone {
     this.field.style.height = `${Math.min(120, this.field.scrollHeight)}px`;
   }
 
-  // -- pictures
+  // -- images
 
   acceptDrops() {
     const mark = (isOver) => (event) => {

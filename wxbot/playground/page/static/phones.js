@@ -1,4 +1,4 @@
-/** The phones that are open, beside each other. */
+/** The open phones, side by side. */
 
 import { byId } from "./dom.js";
 import { on } from "./model.js";
@@ -9,12 +9,12 @@ import { onLanguage } from "./words.js";
 
 /** @type {Map<string, Phone>} */
 const phones = new Map();
-/** What was written and not sent yet: it outlives the phone, and ends with the world. @type {Map<string, string>} */
+/** Unsent texts. They remain when a phone is closed, and are dropped with the session. @type {Map<string, string>} */
 let drafts = new Map();
 
 export function startPhones() {
   onSelection(arrange);
-  on("world", startAnew);
+  on("session", startAnew);
   on("rows", onRows);
   on("users", (names) => names.forEach((name) => refresh(name)));
   everyTick((at) => phones.forEach((phone) => phone.tick(at)));
@@ -51,8 +51,8 @@ function startAnew() {
 
 /** @param {import("./model.js").Row[]} rows */
 function onRows(rows) {
-  const told = new Set(rows.map((row) => row.user));
-  phones.forEach((phone, name) => told.has(name) && phone.addSaid());
+  const changed = new Set(rows.map((row) => row.user));
+  phones.forEach((phone, name) => changed.has(name) && phone.addMessages());
 }
 
 function refresh(name) {
@@ -61,7 +61,7 @@ function refresh(name) {
   phone.showState();
 }
 
-/** Puts the cursor where the selected user writes. */
+/** Focuses the message field of the selected user. */
 export function focusMessage() {
   phones.get(selection.selected)?.field.focus();
 }

@@ -1,9 +1,9 @@
-/** Asking the page's server to do things, and telling a person why it did not. */
+/** Requests to the page's server, and their errors. */
 
 import { say } from "./words.js";
 
-/** What the server said no with: its sentence is for the person at the page. */
-export class Refused extends Error {}
+/** An error response of the server. Its text is shown to the user. */
+export class RequestError extends Error {}
 
 /** @returns {Promise<any>} */
 export function post(path, body = {}) {
@@ -20,10 +20,10 @@ export function get(path) {
   return ask(path, {});
 }
 
-/** Fetches an attachment and hands it to the browser to save: so a refusal is shown, and not saved as the file. */
+/** Fetches an attachment and lets the browser save it. An error response is shown, not saved as the file. */
 export async function save(path, otherwise) {
   const answer = await fetched(path, {});
-  if (!answer.ok) throw new Refused(await reasonOf(answer));
+  if (!answer.ok) throw new RequestError(await reasonOf(answer));
   const named = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") ?? "");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
@@ -35,7 +35,7 @@ export async function save(path, otherwise) {
 
 async function ask(path, options) {
   const answer = await fetched(path, options);
-  if (!answer.ok) throw new Refused(await reasonOf(answer));
+  if (!answer.ok) throw new RequestError(await reasonOf(answer));
   return answer.json();
 }
 
@@ -43,7 +43,7 @@ async function fetched(path, options) {
   try {
     return await fetch(path, options);
   } catch {
-    throw new Refused(say("error.unreachable"));
+    throw new RequestError(say("error.unreachable"));
   }
 }
 
@@ -55,5 +55,5 @@ async function reasonOf(answer) {
   }
 }
 
-/** The path of a user's own things. */
+/** Returns a path below a user's path. */
 export const ofUser = (name, what) => `/users/${encodeURIComponent(name)}/${what}`;

@@ -1,4 +1,4 @@
-/** Which users are open in phones, and which of them is the selected one. */
+/** The open phones, and the selected user. */
 
 import { model, on } from "./model.js";
 
@@ -9,11 +9,11 @@ export function onSelection(listener) {
   listeners.push(listener);
 }
 
-function tell() {
+function notify() {
   for (const listener of listeners) listener();
 }
 
-/** Shows a user: in the phone that was selected, unless they have one already. */
+/** Shows a user in the selected phone, or selects the user's phone if it is open. */
 export function show(name) {
   if (!model.users.has(name)) return;
   const { open } = selection;
@@ -23,10 +23,10 @@ export function show(name) {
     else open.push(name);
   }
   selection.selected = name;
-  tell();
+  notify();
 }
 
-/** Opens a further phone; where there is no room for one, the oldest of the others gives way. */
+/** Opens another phone. If there is no room, it replaces the oldest phone that is not selected. */
 export function showBeside(name) {
   if (!model.users.has(name)) return;
   const { open } = selection;
@@ -38,27 +38,27 @@ export function showBeside(name) {
     open.push(name);
   }
   selection.selected = name;
-  tell();
+  notify();
 }
 
 export function close(name) {
   if (selection.open.length < 2) return;
   selection.open = selection.open.filter((other) => other !== name);
   if (selection.selected === name) selection.selected = selection.open[0];
-  tell();
+  notify();
 }
 
-/** How many phones there is room for. */
+/** Sets the number of phones that fit. */
 export function setCapacity(capacity) {
   if (capacity === selection.capacity) return;
   selection.capacity = capacity;
   while (selection.open.length > capacity) {
     selection.open.splice(selection.open.findLastIndex((name) => name !== selection.selected), 1);
   }
-  tell();
+  notify();
 }
 
-/** Moves to the user so many places further in the list. */
+/** Selects the user `by` places further in the list. */
 export function step(by) {
   const names = [...model.users.keys()];
   if (!names.length) return;
@@ -76,10 +76,10 @@ function keepExisting() {
   Object.assign(selection, { open, selected });
   const first = model.users.keys().next().value;
   if (!selected && first) show(first);
-  else if (!isSame) tell();
+  else if (!isSame) notify();
 }
 
 export function startSelection() {
-  on("world", keepExisting);
+  on("session", keepExisting);
   on("users", keepExisting);
 }

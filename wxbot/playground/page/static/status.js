@@ -1,4 +1,4 @@
-/** The bar at the top: which account, whether the bot is up, whether the line to the server holds. */
+/** The bar at the top: the account, the state of the bot, and the connection to the server. */
 
 import { attempt, clearError } from "./alerts.js";
 import { byId, setText } from "./dom.js";
@@ -8,21 +8,21 @@ import { everyTick } from "./ticker.js";
 import { clockText } from "./times.js";
 import { onLanguage, say } from "./words.js";
 
-/** The words of a line that rests are those of one that holds: who comes back finds it made in a blink. */
-const WORDS_OF = { first: "line.first", live: "line.live", resting: "line.live", again: "line.again" };
+/** The texts of the connection states. A paused connection is shown as live, because it is restored at once. */
+const WORDS_OF = { connecting: "connection.connecting", live: "connection.live", paused: "connection.live", reconnecting: "connection.reconnecting" };
 
 export function startStatus() {
-  for (const topic of ["line", "bot", "world", "knobs", "play"]) on(topic, refresh);
+  for (const topic of ["connection", "bot", "session", "controls", "play"]) on(topic, refresh);
   onLanguage(refresh);
-  everyTick((at) => setText(byId("clock"), model.world ? clockText(Math.max(0, at), 0) : ""));
+  everyTick((at) => setText(byId("clock"), model.session ? clockText(Math.max(0, at), 0) : ""));
   byId("bot-restart").addEventListener("click", () => attempt(byId("bot-down"), () => post("/bot/restart")));
   refresh();
 }
 
 function refresh() {
   const { dataset } = document.body;
-  Object.assign(dataset, { connected: String(model.line === "live"), line: model.line, world: String(model.world), bot: model.bot.state, account: model.account.kind });
-  setText(byId("line"), say(WORDS_OF[model.line]));
+  Object.assign(dataset, { connected: String(model.connection === "live"), connection: model.connection, session: String(model.session), bot: model.bot.state, account: model.account.kind });
+  setText(byId("connection"), say(WORDS_OF[model.connection]));
   setText(byId("account"), model.account.kind ? say(`account.${model.account.kind}`) : "");
   setText(byId("bot-state"), `${say("bot")}: ${say(`bot.is.${model.bot.state}`)}`);
   showDown();

@@ -1,21 +1,21 @@
 /**
- * The server's events, and coming back when the line breaks. A page that nobody sees holds no line: browsers make six at
- * once to one server, and a few forgotten tabs would keep the one in sight from doing anything.
+ * The event stream of the server, and reconnecting. A hidden page closes its connection: browsers allow six connections
+ * to one server, and a few forgotten tabs would block the visible one.
  */
 
-import { model, take, takeLine, takeRows, takeTime, takeUsers, takeWorld } from "./model.js";
+import { model, take, takeConnection, takeRows, takeTime, takeUsers, takeSession } from "./model.js";
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 8000;
-/** So long a page that is looked at again may be without its line before it says so. */
-const BLINK = 2000;
+/** Milliseconds that a page may take to reconnect after it becomes visible, before it says so. */
+const PAUSE_GRACE = 2000;
 
-/** The line there is; null while nobody looks, and between two tries. @type {EventSource|null} */
+/** The open connection; null while the page is hidden and between two attempts. @type {EventSource|null} */
 let source = null;
 let timer = 0;
 let wait = FIRST_WAIT;
-/** Whether the server was told which rows are known, and so may leave them out. */
-let leavesOut = false;
+/** Whether the request named the last known row, so that the server may omit earlier rows. */
+let omitsKnownRows = false;
 
 export function startStream() {
   document.addEventListener("visibilitychange", fit);
@@ -23,32 +23,32 @@ export function startStream() {
 }
 
 function fit() {
-  if (document.visibilityState === "hidden") rest();
+  if (document.visibilityState === "hidden") pause();
   else if (!source) connect();
 }
 
-function rest() {
+function pause() {
   clearTimeout(timer);
   source?.close();
   source = null;
-  if (model.line === "live") takeLine("resting");
+  if (model.connection === "live") takeConnection("paused");
 }
 
 function connect() {
   clearTimeout(timer);
-  leavesOut = model.lastRow >= 0;
-  const made = new EventSource(leavesOut ? `/events?after=${model.world}-${model.lastRow}` : "/events");
+  omitsKnownRows = model.lastRow >= 0;
+  const made = new EventSource(omitsKnownRows ? `/events?after=${model.session}-${model.lastRow}` : "/events");
   source = made;
   made.addEventListener("open", () => (wait = FIRST_WAIT));
   made.addEventListener("error", () => made === source && onError(made));
-  for (const [name, heard] of Object.entries(HEARD)) {
-    made.addEventListener(name, (event) => made === source && heard(JSON.parse(event.data)));
+  for (const [name, handler] of Object.entries(HANDLERS)) {
+    made.addEventListener(name, (event) => made === source && handler(JSON.parse(event.data)));
   }
-  if (model.line === "resting") timer = setTimeout(() => model.line === "resting" && takeLine("again"), BLINK);
+  if (model.connection === "paused") timer = setTimeout(() => model.connection === "paused" && takeConnection("reconnecting"), PAUSE_GRACE);
 }
 
-const HEARD = {
-  world: onWorld,
+const HANDLERS = {
+  session: onSession,
   time: takeTime,
   rows: (data) => {
     takeTime(data);
@@ -59,33 +59,33 @@ const HEARD = {
     takeTime(data);
     takeUsers(data.users);
   },
-  knobs: (data) => {
+  controls: (data) => {
     takeTime(data);
-    take("knobs", data.knobs);
+    take("controls", data.controls);
   },
   bot: (data) => take("bot", data),
   play: (data) => take("play", data),
 };
 
 /**
- * A server that was started anew counts its worlds from 1 again, and may take the row we told it for one of its own: if
- * it is another world than the one we knew, a line that names no row asks for everything.
+ * Handles the state of a session. A restarted server counts its sessions from 1 again and may mistake our last row for one
+ * of its own: after another session than before, reconnect without a row to get everything.
  */
-function onWorld(state) {
-  const isOther = takeWorld(state);
-  const lacks = isOther && leavesOut;
-  leavesOut = false;
-  takeLine("live");
-  if (!lacks) return;
+function onSession(state) {
+  const isOther = takeSession(state);
+  const isIncomplete = isOther && omitsKnownRows;
+  omitsKnownRows = false;
+  takeConnection("live");
+  if (!isIncomplete) return;
   source.close();
   connect();
 }
 
-function onError(broken) {
+function onError(failed) {
   clearTimeout(timer);
-  leavesOut = true; // a browser that tries again by itself tells the last row it heard of
-  if (model.line !== "first") takeLine("again");
-  if (broken.readyState !== EventSource.CLOSED) return;
+  omitsKnownRows = true; // a browser that reconnects by itself sends the id of its last event
+  if (model.connection !== "connecting") takeConnection("reconnecting");
+  if (failed.readyState !== EventSource.CLOSED) return;
   source = null;
   timer = setTimeout(connect, wait);
   wait = Math.min(wait * 2, LONGEST_WAIT);

@@ -1,4 +1,4 @@
-/** Tabs as the ARIA practices have them: arrows move, Home and End go to the ends. */
+/** Tabs according to the ARIA practices: arrows move, Home and End go to the ends. */
 
 /**
  * @param {HTMLElement} list the element with role=tablist; each tab's aria-controls names its panel

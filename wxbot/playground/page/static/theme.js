@@ -1,11 +1,11 @@
-/** Light, dark, or as the system has it. */
+/** The colour theme: light, dark, or the system's. */
 
 const KEY = "wxbot.theme";
 
 export function startTheme(select) {
-  const kept = localStorage.getItem(KEY) ?? "system";
-  select.value = kept;
-  show(kept);
+  const stored = localStorage.getItem(KEY) ?? "system";
+  select.value = stored;
+  show(stored);
   select.addEventListener("change", () => {
     localStorage.setItem(KEY, select.value);
     show(select.value);

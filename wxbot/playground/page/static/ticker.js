@@ -1,8 +1,8 @@
-/** The page's one timer. Everything that counts down is told four times a second, and at the moment a deadline passes. */
+/** The timer of the page. Listeners are called four times a second and at the moment a deadline passes. */
 
 import { now, users } from "./model.js";
 
-const BEAT = 250;
+const INTERVAL = 250;
 /** @type {((at: number) => void)[]} */
 const listeners = [];
 
@@ -21,10 +21,10 @@ function tick() {
   startTicker();
 }
 
-/** An indicator must go out when it goes out, and not up to a beat later. */
+/** Returns the time to the next tick, so that an indicator ends exactly at its deadline. */
 function untilNext() {
   const at = now();
-  let wait = BEAT;
+  let wait = INTERVAL;
   for (const user of users()) {
     for (const deadline of [user.typing_until, user.window_until]) {
       const left = deadline ? (deadline - at) * 1000 : -1;

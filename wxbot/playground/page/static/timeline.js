@@ -1,4 +1,4 @@
-/** The timeline: every push and every call, one line each. Only the lines in sight are elements, so ten thousand are no more work than forty. */
+/** The timeline: one line for each push and call. Only visible lines are elements, so that ten thousand rows cost little. */
 
 import { openDetails } from "./details.js";
 import { byId, make, setAttribute, setText } from "./dom.js";
@@ -8,21 +8,21 @@ import { clockText, milliseconds } from "./times.js";
 import { onLanguage, say } from "./words.js";
 
 const HEIGHT = 30;
-const BEYOND = 10;
+const MARGIN_ROWS = 10;
 const COLUMNS = ["time", "user", "kind", "what", "result", "took"];
 
-const wish = { user: "", groups: new Set(Object.keys(GROUPS)), problems: false, search: "" };
-/** @type {import("./model.js").Row[]} the rows that match the wish */
+const filter = { user: "", groups: new Set(Object.keys(GROUPS)), problems: false, search: "" };
+/** @type {import("./model.js").Row[]} the rows that match the filter */
 let shown = [];
-/** how many rows of the model have been looked at: a wish and news may come in one frame */
+/** the number of rows that were filtered: a new filter and new rows may come in one frame */
 let looked = 0;
-let matches = matcher(wish);
-/** @type {Map<number, HTMLElement>} the elements there are, by the place in `shown` */
+let matches = matcher(filter);
+/** @type {Map<number, HTMLElement>} the existing elements, by index in `shown` */
 const lines = new Map();
 let active = -1;
 let follows = true;
 let isAsked = false;
-/** Whether the newest rows are to be followed again when the details are closed. */
+/** Whether to follow the newest rows again when the details are closed. */
 let resumes = false;
 
 export function startTimeline() {
@@ -34,11 +34,11 @@ export function startTimeline() {
   grid.addEventListener("focus", () => active < 0 && shown.length && activate(follows ? shown.length - 1 : Math.max(0, firstInSight()), false));
   byId("timeline-body").addEventListener("click", onClick);
   byId("newest").addEventListener("click", toNewest);
-  byId("search").addEventListener("input", () => wishFor({ search: byId("search").value }));
+  byId("search").addEventListener("input", () => setFilter({ search: byId("search").value }));
   byId("only-problems").addEventListener("click", onProblems);
-  byId("by-user").addEventListener("change", () => wishFor({ user: byId("by-user").value }));
+  byId("by-user").addEventListener("change", () => setFilter({ user: byId("by-user").value }));
   new ResizeObserver(onResize).observe(grid);
-  on("world", startAnew);
+  on("session", startAnew);
   on("rows", addRows);
   on("users", fillUsers);
   onLanguage(() => {
@@ -59,26 +59,26 @@ function buildGroups() {
   byId("groups").replaceChildren(...buttons);
 }
 
-// -- the wish
+// -- the filter
 
 function onGroup(event) {
   const button = event.currentTarget;
   const isOn = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", String(isOn));
-  if (isOn) wish.groups.add(button.dataset.group);
-  else wish.groups.delete(button.dataset.group);
-  wishFor({});
+  if (isOn) filter.groups.add(button.dataset.group);
+  else filter.groups.delete(button.dataset.group);
+  setFilter({});
 }
 
 function onProblems() {
-  const problems = !wish.problems;
+  const problems = !filter.problems;
   byId("only-problems").setAttribute("aria-pressed", String(problems));
-  wishFor({ problems });
+  setFilter({ problems });
 }
 
-function wishFor(change) {
-  Object.assign(wish, change);
-  matches = matcher(wish);
+function setFilter(change) {
+  Object.assign(filter, change);
+  matches = matcher(filter);
   shown = model.rows.filter(matches);
   looked = model.rows.length;
   active = -1;
@@ -88,11 +88,11 @@ function wishFor(change) {
 }
 
 function startAnew() {
-  wish.user = "";
+  filter.user = "";
   fillUsers();
   follows = true;
   byId("timeline").scrollTop = 0;
-  wishFor({});
+  setFilter({});
 }
 
 function fillUsers() {
@@ -101,7 +101,7 @@ function fillUsers() {
   const isSame = select.options.length === names.length && names.every((name, index) => select.options[index].value === name);
   if (!isSame) select.replaceChildren(...names.map((name) => make("option", { value: name, text: name })));
   setText(select.options[0], say("filter.everybody"));
-  select.value = wish.user;
+  select.value = filter.user;
 }
 
 // -- drawing
@@ -138,9 +138,9 @@ function ask() {
   });
 }
 
-/** The details take half of the room: the row they are of must not go out of sight for it. */
+/** Keeps the active row visible when the details take half of the room. */
 function onResize() {
-  if (!byId("timeline").clientHeight) return; // in a tab that is not shown
+  if (!byId("timeline").clientHeight) return; // the tab is hidden
   if (follows) byId("timeline").scrollTop = shown.length * HEIGHT + HEIGHT;
   else if (active >= 0) scrollTo(active);
   ask();
@@ -157,9 +157,9 @@ const firstInSight = () => Math.floor(byId("timeline").scrollTop / HEIGHT);
 
 function drawInSight() {
   const grid = byId("timeline");
-  if (!grid.clientHeight) return; // in a tab that is not shown
-  const from = Math.max(0, firstInSight() - BEYOND);
-  const to = Math.min(shown.length, firstInSight() + Math.ceil(grid.clientHeight / HEIGHT) + BEYOND);
+  if (!grid.clientHeight) return; // the tab is hidden
+  const from = Math.max(0, firstInSight() - MARGIN_ROWS);
+  const to = Math.min(shown.length, firstInSight() + Math.ceil(grid.clientHeight / HEIGHT) + MARGIN_ROWS);
   for (const [place, line] of lines) {
     if ((place >= from && place < to) || place === active) continue;
     line.remove();
@@ -199,14 +199,14 @@ const CELLS = {
   took: (row) => cell("took", milliseconds(row.ms)),
 };
 
-const ARROWS = { user: "●", push: "→", notice: "!", agent: "●", turned: "◆" };
+const ARROWS = { user: "●", push: "→", notice: "!", agent: "●", control: "◆" };
 
 function badges(row) {
   const made = [];
   const badge = (text, kind = "") => made.push(make("span", { class: `badge ${kind}`, text }));
   if (row.attempt > 1) badge(say("badge.attempt", { n: row.attempt }), "again");
   if (row.form && row.kind === "push") badge(row.form, "form");
-  if (row.kind === "push" && row.sealed !== null && row.sealed !== undefined) badge(say(row.sealed ? "badge.sealed" : "badge.clear"), row.sealed ? "sealed" : "");
+  if (row.kind === "push" && row.encrypted !== null && row.encrypted !== undefined) badge(say(row.encrypted ? "badge.encrypted" : "badge.plaintext"), row.encrypted ? "encrypted" : "");
   if (row.fault) badge(say("badge.fault", { fault: row.fault }), "fault");
   if (row.needless) badge(say("badge.needless"), "bad");
   if (row.violation) badge(say("badge.violation"), "bad");
@@ -271,7 +271,7 @@ function toNewest() {
 function open() {
   if (!shown[active]) return;
   resumes ||= follows;
-  follows = false; // the row stays where it is while it is read
+  follows = false; // the row must not move while its details are open
   openDetails(shown[active], onClosed);
 }
 
@@ -285,9 +285,9 @@ function resume() {
   resumes = false;
 }
 
-/** Draws what came while the timeline was out of sight. */
+/** Draws the rows that arrived while the timeline was hidden. */
 export function showTimeline() {
-  if (byId("details").hidden) resume(); // they may have been closed on another tab
+  if (byId("details").hidden) resume(); // the details may have been closed on another tab
   if (follows) toNewest();
   ask();
 }

@@ -1,4 +1,4 @@
-/** Seconds of the platform's clock as people read them. */
+/** Formats times of the platform's clock. */
 
 /** 3.2 → 0:03.20, 3725.1 → 1:02:05.10 */
 export function clockText(at, digits = 2) {
@@ -10,7 +10,7 @@ export function clockText(at, digits = 2) {
   return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}${rest.startsWith(".") ? rest : digits ? ".99" : ""}`;
 }
 
-/** The hour and minute of a date, as WeChat writes it between messages. */
+/** Formats the time of a date as WeChat shows it between messages. */
 export function hourText(date) {
   return `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
 }

@@ -1,4 +1,4 @@
-/** Keeping what happened, as a transcript or as a test, and playing a transcript again. */
+/** Saving a session as a transcript or as a test, and replaying a transcript. */
 
 import { attempt, confirmed, note, showError } from "./alerts.js";
 import { byId, make, setText } from "./dom.js";
@@ -7,8 +7,8 @@ import { post, postContent, save } from "./requests.js";
 import { waits } from "./waiting.js";
 import { onLanguage, say } from "./words.js";
 
-const AT_MOST = 16 * 1024 * 1024;
-/** How the server says that nothing was wrong but that a person stopped it. */
+const MAX_BYTES = 16 * 1024 * 1024;
+/** The server's text for a replay that the user stopped. */
 const STOPPED = /^stopped at step \d+$/;
 
 export function startTranscripts() {
@@ -19,7 +19,7 @@ export function startTranscripts() {
   byId("play-stop").addEventListener("click", () => attempt(byId("play-place"), () => post("/play/stop")));
   byId("play-file").addEventListener("change", onChosen);
   on("play", showPlay);
-  on("world", showPlay);
+  on("session", showPlay);
   onLanguage(showPlay);
 }
 
@@ -31,7 +31,7 @@ async function onChosen(event) {
   const [file] = event.target.files;
   event.target.value = "";
   if (!file) return;
-  if (file.size > AT_MOST) return showError(byId("play-place"), say("error.transcript.size"));
+  if (file.size > MAX_BYTES) return showError(byId("play-place"), say("error.transcript.size"));
   if (model.rows.length && !(await mayBegin(file.name))) return;
   await attempt(byId("play-place"), () => postContent(`/play?name=${encodeURIComponent(file.name)}`, file, "application/yaml"));
 }
@@ -53,7 +53,7 @@ function showPlay() {
   progress.value = play.done;
   byId("play-problems").replaceChildren(...(play.problems ?? []).map((text) => make("li", { text })));
   byId("play-problems").hidden = !play.problems?.length;
-  showBadge(play);
+  showResult(play);
 }
 
 function outcomeOf(play) {
@@ -61,7 +61,7 @@ function outcomeOf(play) {
   return isStopped ? "stopped" : play.state;
 }
 
-/** A button that goes while it has the focus hands it on to what can be done next. */
+/** Shows the stop button while a replay runs. When it disappears with the focus, the focus moves to the next useful button. */
 function showStop(isPlaying) {
   const stop = byId("play-stop");
   const hadFocus = document.activeElement === stop;
@@ -69,7 +69,7 @@ function showStop(isPlaying) {
   if (hadFocus && !isPlaying) byId("play-choose").focus();
 }
 
-/** The tab says how it went, so that it is seen while another tab is open. */
-function showBadge(play) {
+/** Shows the result on the tab, so that it is visible while another tab is open. */
+function showResult(play) {
   document.body.dataset.play = play.state;
 }

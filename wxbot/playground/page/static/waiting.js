@@ -1,4 +1,4 @@
-/** What the server cannot do while the bot starts or a transcript plays: it stays in reach, but says so instead of failing. */
+/** Controls that must wait while the bot starts or a transcript is replayed. They explain the reason instead of failing. */
 
 import { note } from "./alerts.js";
 import { byId, setAttribute, setText } from "./dom.js";
@@ -9,14 +9,14 @@ import { onLanguage, say } from "./words.js";
 const controls = [];
 
 export function startWaiting() {
-  for (const topic of ["bot", "play", "world"]) on(topic, refresh);
+  for (const topic of ["bot", "play", "session"]) on(topic, refresh);
   onLanguage(refresh);
   refresh();
 }
 
 /**
- * Lets a button or radio button wait. It is not disabled: that would take the focus from who has just used it, as when a
- * change of the mode starts the bot anew.
+ * Makes a button or radio button wait. It is not disabled, because that would take the focus from it, for example when a
+ * change of the mode restarts the bot.
  * @param {HTMLElement} control
  */
 export function waits(control) {
@@ -26,7 +26,7 @@ export function waits(control) {
 
 function onClick(event) {
   if (!reason()) return;
-  event.preventDefault(); // for a radio button, this is how an arrow key is turned down too
+  event.preventDefault(); // for a radio button this also rejects arrow keys
   event.stopImmediatePropagation();
   note(reason());
 }

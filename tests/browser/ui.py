@@ -1,4 +1,4 @@
-"""The playground's page as somebody uses it: users, phones, what really happened, and the knobs."""
+"""The playground's page as somebody uses it: users, phones, what really happened, and the controls."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from playwright.sync_api import Download, FilePayload, Locator, Page, expect
 from tests.browser.phone import Phone
 from tests.browser.words import either
 
-Kind = Literal["deed", "push", "typing", "reply", "passive", "notice", "agent", "token", "upload", "download"]
+Kind = Literal["action", "push", "typing", "reply", "passive", "notice", "agent", "token", "upload", "download"]
 _KINDS: dict[Kind, str] = {
-    "deed": "操作",
+    "action": "操作",
     "push": "推送",
     "typing": "输入状态",
     "reply": "回复",
@@ -29,14 +29,14 @@ PATIENT = 30_000.0
 """Milliseconds for what takes a bot's start."""
 
 
-class Desk:
+class PlaygroundUI:
     """The whole page. Everything is found by its role and its name, in whichever of the two languages."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.timeline = Timeline(page)
         self.details = Details(page)
-        self.knobs = Knobs(page)
+        self.controls = Controls(page)
 
     # -- the page
 
@@ -59,7 +59,7 @@ class Desk:
         return self.page.get_by_role("dialog", name=keys)
 
     def opens_tab(self, english: str, chinese: str) -> Locator:
-        """A tab of "what really happened", or of the knobs; its panel."""
+        """A tab of "what really happened", or of the controls; its panel."""
         name = either(english, chinese)
         tab = self.page.get_by_role("tab", name=name)
         tab.click()
@@ -125,12 +125,12 @@ class Desk:
             place.get_by_role("button", name=either("Choose a transcript…", "选择记录文件…")).click()
         has_rows = self.page.locator("body").get_attribute("data-rows") not in (None, "0")
         chooser.value.set_files(FilePayload(name=name, mimeType="application/yaml", buffer=transcript.encode()))
-        if has_rows:  # they go with the world
+        if has_rows:  # they go with the session
             self.page.get_by_role("dialog").get_by_role("button", name=either("Play", "回放"), exact=True).click()
         return place
 
     def _record(self) -> Locator:
-        self.knobs.opens()
+        self.controls.opens()
         return self.opens_tab("Record & replay", "录制与回放")
 
 
@@ -223,13 +223,13 @@ class Details:
         expect(self.region).to_be_hidden()
 
 
-class Knobs:
+class Controls:
     """Everything about the platform that one may turn."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.region = page.get_by_role("region", name=either("Knobs", "调控"))
-        self.toggle = page.get_by_role("banner").get_by_role("button", name=either("Knobs", "调控"))
+        self.region = page.get_by_role("region", name=either("Controls", "调控"))
+        self.toggle = page.get_by_role("banner").get_by_role("button", name=either("Controls", "调控"))
 
     def opens(self) -> None:
         """Where there is no room beside the phones, they stand over what is below."""
@@ -243,14 +243,14 @@ class Knobs:
         expect(self.region).to_be_hidden()
 
     def group(self, english: str, chinese: str = "") -> Locator:
-        """One knob with what it says of itself."""
+        """One control with what it says of itself."""
         self.opens()
         return self.region.get_by_role("group", name=either(english, chinese or english))
 
-    def chooses(self, knob: str, value: str) -> None:
+    def chooses(self, control: str, value: str) -> None:
         """One of several, such as "Mode" and "Plaintext"; returns when it is so, which may take a bot's start."""
-        choice = self.group(knob).get_by_role("radio", name=value, exact=True)
-        with self.page.expect_response("**/knobs", timeout=PATIENT) as answer:
+        choice = self.group(control).get_by_role("radio", name=value, exact=True)
+        with self.page.expect_response("**/controls", timeout=PATIENT) as answer:
             choice.check()
         assert answer.value.ok
         expect(choice).to_be_checked()
@@ -258,7 +258,7 @@ class Knobs:
     def checks(self, label: str, wanted: bool = True) -> None:
         self.opens()
         box = self.region.get_by_role("checkbox", name=label, exact=True)
-        with self.page.expect_response("**/knobs") as answer:
+        with self.page.expect_response("**/controls") as answer:
             box.set_checked(wanted)
         assert answer.value.ok
         expect(box).to_be_checked(checked=wanted)
@@ -291,10 +291,10 @@ class Knobs:
 
     def forwards(self, seconds: float) -> None:
         """Turn the clock forward by so many seconds."""
-        knob = self.group("Any time")
-        knob.get_by_role("spinbutton").fill(str(seconds))
+        control = self.group("Any time")
+        control.get_by_role("spinbutton").fill(str(seconds))
         with self._turning():
-            knob.get_by_role("button", name="Forward").click()
+            control.get_by_role("button", name="Forward").click()
 
     @contextmanager
     def _turning(self) -> Iterator[None]:
@@ -304,10 +304,10 @@ class Knobs:
 
     def agent(self, does: Literal["Takes the user", "Says", "Closes"], text: str = "") -> None:
         """A human agent takes, answers or lets go the selected user."""
-        knob = self.group("An agent's desk")
+        control = self.group("An agent's ui")
         if text:
-            knob.get_by_role("textbox", name="Text of the agent").fill(text)
-        knob.get_by_role("button", name=does, exact=True).click()
+            control.get_by_role("textbox", name="Text of the agent").fill(text)
+        control.get_by_role("button", name=does, exact=True).click()
 
     def restarts_bot(self) -> None:
         """Returns when it is up again."""
@@ -316,9 +316,9 @@ class Knobs:
         assert answer.value.ok
 
     def changes_account(self, kind: str) -> None:
-        """Begins a new world; returns when its bot is up."""
+        """Begins a new session; returns when its bot is up."""
         self.group("Kind of account").get_by_role("radio", name=kind, exact=True).check()
-        question = self.page.get_by_role("dialog", name="Begin a new world?")
+        question = self.page.get_by_role("dialog", name="Begin a new session?")
         with self.page.expect_response("**/account", timeout=PATIENT) as answer:
             question.get_by_role("button", name="Begin anew").click()
         assert answer.value.ok

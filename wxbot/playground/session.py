@@ -1,4 +1,4 @@
-"""A world to play in: the platform with one account, its clock, and the bot in front of it."""
+"""A session: a simulated platform with one account, its clock, and the bot that is tested on it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from wxbot.testing.rules import AccountKind
 APPID = "wx0123456789abcdef"
 CALLBACK_PATH = "/wechat"
 LEASE_SECONDS = 60
-"""Longer than usual: the clock leaps ahead of a process that is renewing its lease."""
+"""Lease duration in seconds. Longer than usual, because the user may advance the clock while a process renews."""
 DRAIN_SECONDS = 5
-"""Shorter than usual: somebody waits at the page for the bot to start again."""
+"""Drain time in seconds. Shorter than usual, because the user of the page waits for the restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountChoice:
-    """What the account is and how it pushes."""
+    """The kind of an account, and the mode and format of its pushes."""
 
     kind: AccountKind = "miniprogram"
     mode: Mode = "safe"
@@ -35,17 +35,17 @@ class AccountChoice:
 
     @property
     def forms(self) -> tuple[Format, ...]:
-        """The formats this kind of account may choose from."""
+        """Return the formats that this kind of account supports."""
         return ("json", "xml") if self.kind == "miniprogram" else ("xml",)
 
-    def made_possible(self) -> AccountChoice:
-        """The same with a format that the kind of account has."""
+    def with_valid_format(self) -> AccountChoice:
+        """Return this choice, with the format replaced if this kind of account does not support it."""
         return self if self.form in self.forms else AccountChoice(self.kind, self.mode, self.forms[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a bot that is not ours was set up with; what is empty is made up. ``api_port``: 0 takes a free one."""
+    """The credentials of an external bot. Empty values are generated. ``api_port`` 0 means any free port."""
 
     appid: str = ""
     secret: str = field(default="", repr=False)
@@ -54,54 +54,57 @@ class Credentials:
     api_port: int = 0
 
 
-_TROUBLE = re.compile(r"^(?:\S+ \S+ (?:ERROR|CRITICAL) |Traceback )", re.MULTILINE)
+_ERROR = re.compile(r"^(?:\S+ \S+ (?:ERROR|CRITICAL) |Traceback )", re.MULTILINE)
 
 BotState = Literal["starting", "up", "down"]
 
 
-class PlayedBot(Protocol):
-    """The bot that is played with. ``target``: the address it was given; empty for one that we run."""
+class BotUnderTest(Protocol):
+    """The bot that is tested. ``target``: the callback URL of an external bot, empty for a local bot."""
 
     target: str
     plugins: str
 
     @property
     def is_up(self) -> bool:
-        """Whether it answers, as far as is known."""
+        """Return True if the bot is known to accept pushes."""
         ...
 
     def serve(self, wechat: FakeWeChat, clock: LeapingClock, folder: Path) -> None:
-        """Have it answer this platform, with nothing of another one left. Raises WxbotError."""
+        """Connect the bot to ``wechat``, with an empty store. Raises WxbotError."""
         ...
 
     def restart(self, wechat: FakeWeChat) -> None:
-        """Start it again with what it keeps, by the settings of ``wechat`` as they are now. Raises WxbotError."""
+        """Restart the bot with its store and with the current settings of ``wechat``. Raises WxbotError."""
         ...
 
     def stop(self, patience: float = STOP_SECONDS) -> None:
-        """End it, if it is ours; what it has begun it may finish within ``patience`` seconds."""
+        """Stop a local bot. Running handlers may finish within ``patience`` seconds."""
         ...
 
     def log(self, after: int) -> tuple[str, int]:
-        """What it logged from the byte ``after`` on, in whole lines, and where that ends."""
+        """Return the log from the byte ``after`` on, in whole lines, and the position of its end."""
         ...
 
     def troubles(self) -> int:
-        """How many errors and tracebacks it has logged."""
+        """Return the number of errors and tracebacks in the log."""
         ...
 
 
-class OwnBot:
-    """``gunicorn wsgi:app`` in this folder with the plugins of ``plugins``, folders separated by commas."""
+class LocalBot:
+    """A local bot: ``gunicorn wsgi:app`` in the current folder.
+
+    ``plugins``: the plugin folders, separated by commas.
+    """
 
     target = ""
 
     def __init__(self, plugins: str) -> None:
         self.plugins = plugins
         self._process: BotProcess | None = None
-        self._kept: dict[str, str] = {}
+        self._settings: dict[str, str] = {}
         self._log_file = Path(os.devnull)
-        self._looked = 0
+        self._log_read = 0
         self._troubles = 0
 
     @property
@@ -110,8 +113,8 @@ class OwnBot:
 
     def serve(self, wechat: FakeWeChat, clock: LeapingClock, folder: Path) -> None:
         self._log_file = folder / "bot.log"
-        self._looked = self._troubles = 0
-        self._kept = {
+        self._log_read = self._troubles = 0
+        self._settings = {
             "WXBOT_STORE_URL": f"sqlite:///{folder / 'wxbot.db'}",
             "WXBOT_PLUGIN_FOLDERS": self.plugins,
             "WXBOT_CALLBACK_PATH": CALLBACK_PATH,
@@ -126,8 +129,8 @@ class OwnBot:
         self.restart(wechat)
 
     def restart(self, wechat: FakeWeChat) -> None:
-        settings = {**self._kept, **wechat.settings()}
-        _refuse_a_key_in_the_way(wechat.mode)
+        settings = {**self._settings, **wechat.settings()}
+        _check_key_conflict(wechat.mode)
         check_bot(settings)
         self.stop()
         self._process = BotProcess(settings, self._log_file)
@@ -144,23 +147,23 @@ class OwnBot:
             return "", 0
         with self._log_file.open("rb") as log:
             log.seek(max(0, after))
-            read = log.read(MOST_LOG)
-        if len(read) == MOST_LOG:
+            read = log.read(MAX_LOG_BYTES)
+        if len(read) == MAX_LOG_BYTES:
             read = read[: read.rfind(b"\n") + 1] or read
         return read.decode(errors="replace"), max(0, after) + len(read)
 
     def troubles(self) -> int:
-        text, self._looked = self.log(self._looked)
-        self._troubles += len(_TROUBLE.findall(text))
+        text, self._log_read = self.log(self._log_read)
+        self._troubles += len(_ERROR.findall(text))
         return self._troubles
 
 
-MOST_LOG = 256 * 1024
-"""Bytes of the log that are read at once."""
+MAX_LOG_BYTES = 256 * 1024
+"""Maximum number of bytes of the log that one call reads."""
 
 
-class ForeignBot:
-    """A bot written with anything, at ``target``, the callback URL it listens at."""
+class ExternalBot:
+    """An external bot in any language. ``target``: its callback URL."""
 
     plugins = ""
 
@@ -179,7 +182,7 @@ class ForeignBot:
             raise BotDidNotAnswer(f"{self.target} {problem}")
 
     def stop(self, patience: float = STOP_SECONDS) -> None:
-        """It is not ours."""
+        """Do nothing, because the playground did not start this bot."""
 
     def log(self, after: int) -> tuple[str, int]:
         return "", 0
@@ -189,7 +192,7 @@ class ForeignBot:
 
 
 class BotDidNotAnswer(WxbotError):
-    """The bot that was given does not answer the request with which WeChat verifies a callback URL."""
+    """The bot at ``target`` did not pass the verification of its callback URL."""
 
 
 def _why_not_verified(wechat: FakeWeChat) -> str:
@@ -200,32 +203,32 @@ def _why_not_verified(wechat: FakeWeChat) -> str:
     except (OSError, TimeoutError, aiohttp.ClientConnectionError) as error:
         return f"cannot be reached ({type(error).__name__}): is the bot running?"
     except (aiohttp.ClientError, ValueError) as error:
-        return f"answers no HTTP that can be read ({type(error).__name__})"
-    return f"was asked with a GET, as WeChat does to verify a callback URL, and {problem}" if problem else ""
+        return f"sent an invalid HTTP response ({type(error).__name__})"
+    return f"did not pass the callback URL verification (GET request): {problem}" if problem else ""
 
 
-def _refuse_a_key_in_the_way(mode: Mode) -> None:
-    """A bot that has a key takes nothing but encrypted pushes, and .env would give it one. Raises ConflictingKey."""
+def _check_key_conflict(mode: Mode) -> None:
+    """Raise ConflictingKey if .env sets a key: a bot with a key accepts only encrypted pushes."""
     if mode == "plain" and dotenv_values(".env").get("WXBOT_AES_KEY"):
         raise ConflictingKey(
-            "plaintext mode cannot be tried here: .env sets WXBOT_AES_KEY, and with a key the bot believes nothing but "
-            "encrypted pushes. Take that line out of .env for as long as you try it."
+            "plaintext mode is not possible: .env sets WXBOT_AES_KEY, and a bot with a key accepts only encrypted "
+            "pushes. Remove that line from .env while you test plaintext mode."
         )
 
 
-def needs_another_key(before: Mode, after: Mode) -> bool:
-    """Whether a bot must be set up anew for this change: with a key it believes encrypted pushes only."""
+def needs_restart(before: Mode, after: Mode) -> bool:
+    """Return True if the bot must restart for this change, because plaintext mode needs a bot without a key."""
     return (before == "plain") != (after == "plain")
 
 
-def switch(bot: PlayedBot, wechat: FakeWeChat, mode: Mode, form: Format) -> None:
-    """Push in this mode and format from now on; the bot is started again if it needs another key for that.
+def switch_mode(bot: BotUnderTest, wechat: FakeWeChat, mode: Mode, form: Format) -> None:
+    """Change the mode and format of the pushes. Restart the bot if it needs another key.
 
-    Raises WxbotError if it does not start so; then all is as it was.
+    Raises WxbotError if the bot does not start. Mode and format are then restored.
     """
     before = wechat.mode, wechat.format
     wechat.mode, wechat.format = mode, form
-    if not needs_another_key(before[0], mode):
+    if not needs_restart(before[0], mode):
         return
     try:
         bot.restart(wechat)
@@ -234,18 +237,18 @@ def switch(bot: PlayedBot, wechat: FakeWeChat, mode: Mode, form: Format) -> None
         raise
 
 
-class NoPlaceForTheApi(WxbotError):
-    """The port for the fake API is taken."""
+class ApiPortUnavailable(WxbotError):
+    """The port of the simulated API is in use."""
 
 
 class ConflictingKey(WxbotError):
-    """The settings here keep the bot from being tried in plaintext mode."""
+    """The settings in .env conflict with plaintext mode."""
 
 
-class World:
-    """One platform with one account, from its beginning on. ``began``: seconds since 1970 by its clock.
+class Session:
+    """A simulated platform with one account. ``began``: the start, in seconds since 1970 by its clock.
 
-    Raises NoPlaceForTheApi.
+    Raises ApiPortUnavailable.
     """
 
     def __init__(self, number: int, choice: AccountChoice, credentials: Credentials, folder: Path) -> None:
@@ -266,14 +269,14 @@ class World:
                 port=credentials.api_port,
             )
         except OSError as error:
-            place = f"port {credentials.api_port} of 127.0.0.1"
-            raise NoPlaceForTheApi(f"the fake API cannot listen at {place}: {error.strerror}") from None
+            address = f"127.0.0.1:{credentials.api_port}"
+            raise ApiPortUnavailable(f"the simulated API cannot listen on {address}: {error.strerror}") from None
 
     @property
     def now(self) -> float:
-        """Seconds since the world began, by its clock."""
+        """Return the seconds since the session began, by its clock."""
         return self.clock.now() - self.began
 
     def close(self) -> None:
-        """End the platform. The bot may still be there."""
+        """Stop the platform. A bot may still be running."""
         self.wechat.close()

@@ -20,7 +20,7 @@ from wxbot import (
     Plugin,
 )
 
-plugin = Plugin("desk", description="What the stories at the playground's page talk to")
+plugin = Plugin("stories", description="What the stories at the playground's page talk to")
 
 
 @plugin.text(re.compile(r"^slow (\d+(?:\.\d+)?)$"))

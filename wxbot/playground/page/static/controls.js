@@ -1,4 +1,4 @@
-/** The knobs: everything about the platform that one may turn, each with a line on what turning it shows. */
+/** The controls of the platform, each with a line that explains it. */
 
 import { attempt, clearError, confirmed } from "./alerts.js";
 import { byId, labelled, make, setText } from "./dom.js";
@@ -14,17 +14,17 @@ import { onLanguage, say } from "./words.js";
 const KINDS = ["miniprogram", "official", "unverified"];
 const MODES = ["plain", "compatible", "safe"];
 let ids = 0;
-/** What puts the state of the world into the knobs. @type {(() => void)[]} */
+/** Functions that show the state of the session in the controls. @type {(() => void)[]} */
 const shows = [];
-/** What needs a selected user. @type {HTMLButtonElement[]} */
+/** Buttons that need a selected user. @type {HTMLButtonElement[]} */
 const forUser = [];
 
-export function startKnobs() {
-  byId("knob-groups").replaceChildren(delivery(), clock(), faults(), bot(), agents(), account());
-  for (const topic of ["knobs", "bot", "world"]) on(topic, refresh);
+export function startControls() {
+  byId("control-groups").replaceChildren(delivery(), clock(), faults(), bot(), agents(), account());
+  for (const topic of ["controls", "bot", "session"]) on(topic, refresh);
   onSelection(refresh);
   onLanguage(refresh);
-  everyTick(() => setText(aheadShown, say("clock.now", { now: clockText(Math.max(0, nowOf()), 0), ahead: clockText(model.knobs?.ahead ?? 0, 0) })));
+  everyTick(() => setText(aheadShown, say("clock.now", { now: clockText(Math.max(0, nowOf()), 0), ahead: clockText(model.controls?.ahead ?? 0, 0) })));
   refresh();
 }
 
@@ -38,43 +38,43 @@ function refresh() {
 // -- pieces
 
 function group(key, ...content) {
-  return make("details", { class: "knob-group", open: true }, make("summary", {}, make("h3", { say: `knobs.${key}` })), make("div", { class: "knob-body" }, ...content));
+  return make("details", { class: "control-group", open: true }, make("summary", {}, make("h3", { say: `controls.${key}` })), make("div", { class: "control-body" }, ...content));
 }
 
-/** A knob: what it is, what it shows, and what to turn. */
-function knob(key, ...controls) {
-  const id = `knob-${(ids += 1)}`;
-  const place = make("div", { class: "knob", role: "group", "aria-labelledby": `${id}-name`, "aria-describedby": `${id}-why` });
-  place.append(make("p", { class: "knob-name", id: `${id}-name`, say: `knob.${key}` }), make("p", { class: "why", id: `${id}-why`, say: `knob.${key}.why` }), ...controls);
+/** Makes a control: its name, its explanation, and its input elements. */
+function control(key, ...controls) {
+  const id = `control-${(ids += 1)}`;
+  const place = make("div", { class: "control", role: "group", "aria-labelledby": `${id}-name`, "aria-describedby": `${id}-why` });
+  place.append(make("p", { class: "control-name", id: `${id}-name`, say: `control.${key}` }), make("p", { class: "why", id: `${id}-why`, say: `control.${key}.why` }), ...controls);
   return place;
 }
 
 function button(key, act, { user = false, waiting = false, kind = "" } = {}) {
   const made = make("button", { type: "button", say: key, class: kind });
   if (waiting) waits(made);
-  made.addEventListener("click", () => attempt(made.closest(".knob"), async () => act(made)));
+  made.addEventListener("click", () => attempt(made.closest(".control"), async () => act(made)));
   if (user) forUser.push(made);
   return made;
 }
 
-/** One of a few: radio buttons that look like a row of keys. */
+/** Makes a choice of one value: radio buttons that look like a row of keys. */
 function choice(name, values, labelOf, chosen, choose, allowed = () => true) {
-  const place = make("div", { class: "choice", role: "radiogroup", sayLabel: `knob.${name}` });
+  const place = make("div", { class: "choice", role: "radiogroup", sayLabel: `control.${name}` });
   const inputs = values.map((value) => {
     const input = make("input", { type: "radio", name, value, on: { change: () => onChange(value) } });
     waits(input);
     place.append(make("label", {}, input, make("span", { say: labelOf(value) })));
     return input;
   });
-  let asked = 0; // what is on its way is shown as if it were done: other news must not turn it back meanwhile
+  let pending = 0; // a pending change is shown as done, so that other updates do not revert it meanwhile
   const show = () => inputs.forEach((input) => {
-    if (!asked) input.checked = input.value === chosen();
+    if (!pending) input.checked = input.value === chosen();
     input.disabled = !allowed(input.value);
   });
   const onChange = async (value) => {
-    asked += 1;
-    await attempt(place.closest(".knob"), () => choose(value));
-    asked -= 1;
+    pending += 1;
+    await attempt(place.closest(".control"), () => choose(value));
+    pending -= 1;
     show();
   };
   shows.push(show);
@@ -84,15 +84,15 @@ function choice(name, values, labelOf, chosen, choose, allowed = () => true) {
 function check(key, chosen, choose) {
   const input = make("input", { type: "checkbox" });
   input.addEventListener("change", async () => {
-    const isDone = await attempt(input.closest(".knob"), () => choose(input.checked));
+    const isDone = await attempt(input.closest(".control"), () => choose(input.checked));
     if (!isDone) input.checked = Boolean(chosen());
   });
   shows.push(() => (input.checked = Boolean(chosen())));
   return make("label", { class: "check" }, input, make("span", { say: key }));
 }
 
-const turn = (change) => post("/knobs", change).then((answer) => {
-  if (answer.knobs) Object.assign(model.knobs ?? {}, answer.knobs);
+const set = (change) => post("/controls", change).then((answer) => {
+  if (answer.controls) Object.assign(model.controls ?? {}, answer.controls);
   refresh();
 });
 
@@ -104,29 +104,29 @@ function delivery() {
   const showRedeliver = () => (redeliver.disabled = !model.pushed.has(selection.selected));
   shows.push(showRedeliver);
   on("rows", showRedeliver);
-  shows.push(() => setText(held, model.knobs?.held === null || model.knobs?.held === undefined ? "" : say("held", { n: model.knobs.held })));
-  const hold = button("hold", () => turn({ hold: true }));
+  shows.push(() => setText(held, model.controls?.held === null || model.controls?.held === undefined ? "" : say("held", { n: model.controls.held })));
+  const hold = button("hold", () => set({ hold: true }));
   const releases = [button("release.sent", () => post("/release", { order: "sent" })), button("release.reversed", () => post("/release", { order: "reversed" }))];
   shows.push(() => {
-    const isHolding = model.knobs?.held !== null && model.knobs?.held !== undefined;
+    const isHolding = model.controls?.held !== null && model.controls?.held !== undefined;
     hold.disabled = isHolding;
     releases.forEach((release) => (release.disabled = !isHolding));
   });
   return group(
     "delivery",
-    knob("mode", choice("mode", MODES, (value) => `mode.${value}`, () => model.knobs?.mode, (mode) => turn({ mode }))),
-    knob("format", choice("format", ["json", "xml"], (value) => `format.${value}`, () => model.knobs?.format, (format) => turn({ format }), (format) => model.knobs?.formats?.includes(format) ?? true)),
-    knob("redeliver", redeliver),
-    knob("twice", check("twice", () => model.knobs?.deliver_twice_at_once, (twice) => turn({ deliver_twice_at_once: twice }))),
-    knob("order", check("in_order", () => model.knobs?.in_order, (inOrder) => turn({ in_order: inOrder }))),
-    knob("hold", make("div", { class: "buttons left" }, hold, ...releases), held),
+    control("mode", choice("mode", MODES, (value) => `mode.${value}`, () => model.controls?.mode, (mode) => set({ mode }))),
+    control("format", choice("format", ["json", "xml"], (value) => `format.${value}`, () => model.controls?.format, (format) => set({ format }), (format) => model.controls?.formats?.includes(format) ?? true)),
+    control("redeliver", redeliver),
+    control("twice", check("twice", () => model.controls?.deliver_twice_at_once, (twice) => set({ deliver_twice_at_once: twice }))),
+    control("order", check("in_order", () => model.controls?.in_order, (inOrder) => set({ in_order: inOrder }))),
+    control("hold", make("div", { class: "buttons left" }, hold, ...releases), held),
   );
 }
 
 // -- the clock
 
 const aheadShown = make("p", { class: "clock-line", role: "timer" });
-const notOurs = make("p", { class: "why", say: "clock.foreign", hidden: true });
+const externalNote = make("p", { class: "why", say: "clock.foreign", hidden: true });
 
 function clock() {
   const to = (seconds) => () => post("/clock", { user: selection.selected, to: seconds });
@@ -134,17 +134,17 @@ function clock() {
   const forward = make("form", { class: "inline" }, seconds, make("span", { say: "seconds" }), make("button", { say: "clock.forward" }));
   forward.addEventListener("submit", (event) => {
     event.preventDefault();
-    attempt(forward.closest(".knob"), () => post("/clock", { forward: Number(seconds.value) }));
+    attempt(forward.closest(".control"), () => post("/clock", { forward: Number(seconds.value) }));
   });
-  shows.push(() => (notOurs.hidden = !model.bot.target));
+  shows.push(() => (externalNote.hidden = !model.bot.target));
   return group(
     "clock",
     aheadShown,
-    notOurs,
-    knob("clock29", button("clock.29", to(29), { user: true })),
-    knob("clock31", button("clock.31", to(31), { user: true })),
-    knob("clock48", button("clock.48", to(172800), { user: true })),
-    knob("forward", forward),
+    externalNote,
+    control("clock29", button("clock.29", to(29), { user: true })),
+    control("clock31", button("clock.31", to(31), { user: true })),
+    control("clock48", button("clock.48", to(172800), { user: true })),
+    control("forward", forward),
   );
 }
 
@@ -154,11 +154,11 @@ function faults() {
   const { form, list, refresh: showFaults } = makeFaults();
   shows.push(showFaults);
   const clear = button("fault.clear", () => post("/faults/clear"));
-  shows.push(() => (clear.disabled = !model.knobs?.faults?.length));
-  return group("faults", knob("fault", form), knob("faults", list, make("div", { class: "buttons left" }, clear)), knob("token", button("token.revoke", () => post("/token/revoke"))));
+  shows.push(() => (clear.disabled = !model.controls?.faults?.length));
+  return group("faults", control("fault", form), control("faults", list, make("div", { class: "buttons left" }, clear)), control("token", button("token.revoke", () => post("/token/revoke"))));
 }
 
-// -- the bot and the people
+// -- the bot and the human agents
 
 function bot() {
   const list = make("dl", { class: "facts" });
@@ -172,7 +172,7 @@ function bot() {
     restart.dataset.say = model.bot.target ? "bot.ask" : "bot.restart";
     setText(restart, say(restart.dataset.say));
   });
-  const place = knob("restart", restart);
+  const place = control("restart", restart);
   shows.push(() => model.bot.state === "starting" && clearError(place));
   return group("bot", list, place);
 }
@@ -182,7 +182,7 @@ function agents() {
   const text = make("input", { type: "text", maxlength: 2000, sayPlaceholder: "agent.text.example" });
   const does = (what) => async () => {
     if (what === "says" && !text.value.trim()) return text.focus();
-    await post("/agents", { agent: agent.value.trim(), does: what, user: selection.selected, text: text.value });
+    await post("/agents", { agent: agent.value.trim(), action: what, user: selection.selected, text: text.value });
     if (what === "says") text.value = "";
   };
   const buttons = ["takes", "says", "closes"].map((what) => button(`agent.${what}`, does(what), { user: true }));
@@ -190,7 +190,7 @@ function agents() {
   const selected = make("p", { class: "selected-line" });
   shows.push(() => setText(selected, selection.selected ? say("selected.is", { name: selection.selected }) : say("selected.nobody")));
   const fields = [labelled("agent.name", agent), labelled("agent.text", text)];
-  return group("agents", selected, knob("agent", ...fields, make("div", { class: "buttons left" }, ...buttons)));
+  return group("agents", selected, control("agent", ...fields, make("div", { class: "buttons left" }, ...buttons)));
 }
 
 // -- the account
@@ -205,5 +205,5 @@ function account() {
   };
   const facts = make("p", { class: "clock-line" });
   shows.push(() => setText(facts, [model.account.appid, model.account.name].filter(Boolean).join(" · ")));
-  return group("account", knob("account", choice("account", KINDS, (kind) => `account.${kind}`, () => model.account.kind, choose), button("account.new", begin, { waiting: true })), facts);
+  return group("account", control("account", choice("account", KINDS, (kind) => `account.${kind}`, () => model.account.kind, choose), button("account.new", begin, { waiting: true })), facts);
 }

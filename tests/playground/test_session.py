@@ -1,4 +1,4 @@
-"""Worlds with a bot in another process: our own under gunicorn, or somebody else's at its callback URL."""
+"""Sessions with a bot in another process: our own under gunicorn, or somebody else's at its callback URL."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.playground.page_support import Desk, NearBot, desk_for, echoing
+from tests.playground.page_support import NearBot, PageClient, client_for, echoing
 from tests.servers.processes import Port
 from tests.testing.bot import Receiver
 from wxbot.cli.main import main
 from wxbot.errors import ConfigError, PluginError
 from wxbot.playground.bot_process import BotDidNotStart
-from wxbot.playground.command import bot_to_play_with
+from wxbot.playground.command import bot_for
 from wxbot.playground.page.playground import Playground
 from wxbot.playground.page.server import PageServer
-from wxbot.playground.world import (
+from wxbot.playground.session import (
     APPID,
     AccountChoice,
     BotDidNotAnswer,
+    BotUnderTest,
     ConflictingKey,
     Credentials,
-    ForeignBot,
-    OwnBot,
-    PlayedBot,
-    World,
-    switch,
+    ExternalBot,
+    LocalBot,
+    Session,
+    switch_mode,
 )
 from wxbot.server.assembly import make_bot
 from wxbot.testing import FakeWeChat, serve, settings_for
@@ -100,14 +100,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def world_of(bot: PlayedBot, folder: Path, choice: AccountChoice, given: Credentials) -> Iterator[World]:
+def session_of(bot: BotUnderTest, folder: Path, choice: AccountChoice, given: Credentials) -> Iterator[Session]:
     folder.mkdir()
-    world = World(1, choice, given, folder)
+    session = Session(1, choice, given, folder)
     try:
-        yield world
+        yield session
     finally:
         bot.stop()
-        world.close()
+        session.close()
 
 
 def processes_about(folder: Path) -> list[str]:
@@ -129,21 +129,21 @@ def test_our_own_bot_starts_answers_and_leaves_nothing_behind(
     project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_CONCURRENCY")  # with as many workers as it has in production
-    bot = OwnBot(plugins)
+    bot = LocalBot(plugins)
     assert (bot.is_up, bot.log(0)) == (False, ("", 0))
-    with world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world:
-        bot.serve(world.wechat, world.clock, world.folder)
+    with session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session:
+        bot.serve(session.wechat, session.clock, session.folder)
         assert bot.is_up
-        alice = world.wechat.user("alice")
+        alice = session.wechat.user("alice")
         alice.says("你好")
         alice.waits_for("你好")
         sealed = next(record for record in alice.timeline if record.kind == "push").exchange
         assert sealed is not None
         assert sealed.clear is not None
 
-        before = world.wechat.callback_url
-        switch(bot, world.wechat, "plain", "xml")
-        assert world.wechat.callback_url != before
+        before = session.wechat.callback_url
+        switch_mode(bot, session.wechat, "plain", "xml")
+        assert session.wechat.callback_url != before
         alice.says("in plain words")
         alice.waits_for("in plain words")
         assert {record.outcome for record in alice.timeline if record.kind == "push"} == {"success"}
@@ -151,47 +151,47 @@ def test_our_own_bot_starts_answers_and_leaves_nothing_behind(
         text, end = bot.log(0)
         assert text
         assert bot.log(end) == ("", end)
-        assert world.wechat.settings()["WXBOT_SECRET"] not in text
-    assert (bot.is_up, processes_about(tmp_path / "world")) == (False, [])
+        assert session.wechat.settings()["WXBOT_SECRET"] not in text
+    assert (bot.is_up, processes_about(tmp_path / "session")) == (False, [])
 
 
 def test_a_leap_reaches_the_bot_in_its_process(project: Path, plugins: str, tmp_path: Path) -> None:
-    bot = OwnBot(plugins)
-    with world_of(bot, tmp_path / "world", AccountChoice(mode="plain"), Credentials()) as world:
-        bot.serve(world.wechat, world.clock, world.folder)
-        alice = world.wechat.user("alice")
+    bot = LocalBot(plugins)
+    with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
+        bot.serve(session.wechat, session.clock, session.folder)
+        alice = session.wechat.user("alice")
         for _ in range(2):
             alice.says("slow 1.5")
             alice.waits_until_typing()
             calls = len(alice.calls)
-            world.clock.advance(31)
+            session.clock.advance(31)
             alice.waits_for(lambda seen: seen == "late", times=alice.saw.count("late") + 1)
             assert "Typing" not in [record.what for record in alice.calls[calls:]]
-        assert world.wechat.violations == []
+        assert session.wechat.violations == []
 
 
 def test_a_bot_that_ended_by_itself_is_not_up(project: Path, plugins: str, tmp_path: Path) -> None:
-    bot = OwnBot(plugins)
-    with world_of(bot, tmp_path / "world", AccountChoice(mode="plain"), Credentials()) as world:
-        bot.serve(world.wechat, world.clock, world.folder)
+    bot = LocalBot(plugins)
+    with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
+        bot.serve(session.wechat, session.clock, session.folder)
         bot._process._process.terminate()  # type: ignore[union-attr]
         bot._process._process.wait(60)  # type: ignore[union-attr]
         assert not bot.is_up
-        bot.restart(world.wechat)
+        bot.restart(session.wechat)
         assert bot.is_up
 
 
 def test_a_key_in_the_way_of_plain_mode(project: Path, plugins: str, tmp_path: Path) -> None:
     (project / ".env").write_text(f"WXBOT_AES_KEY={'k' * 43}\n")
-    bot = OwnBot(plugins)
-    with world_of(bot, tmp_path / "world", AccountChoice(mode="plain"), Credentials()) as world:
+    bot = LocalBot(plugins)
+    with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
         with pytest.raises(ConflictingKey, match=r"\.env sets WXBOT_AES_KEY"):
-            bot.serve(world.wechat, world.clock, world.folder)
+            bot.serve(session.wechat, session.clock, session.folder)
         assert not bot.is_up
-        world.wechat.mode = "safe"
+        session.wechat.mode = "safe"
         with pytest.raises(ConflictingKey):
-            switch(bot, world.wechat, "plain", "xml")
-        assert (world.wechat.mode, world.wechat.format) == ("safe", "json")
+            switch_mode(bot, session.wechat, "plain", "xml")
+        assert (session.wechat.mode, session.wechat.format) == ("safe", "json")
 
 
 @pytest.mark.parametrize(
@@ -207,31 +207,31 @@ def test_plugins_that_do_not_load(
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "broken.py").write_text(source)
-    bot = OwnBot(str(folder))
-    with world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world:
+    bot = LocalBot(str(folder))
+    with session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session:
         with pytest.raises(error, match=words):
-            bot.serve(world.wechat, world.clock, world.folder)
+            bot.serve(session.wechat, session.clock, session.folder)
         assert not bot.is_up
 
 
 def test_settings_that_are_wrong(project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WXBOT_HANDLER_TIMEOUT", "soon")
-    bot = OwnBot(plugins)
+    bot = LocalBot(plugins)
     with (
-        world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world,
+        session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session,
         pytest.raises(ConfigError, match="WXBOT_HANDLER_TIMEOUT"),
     ):
-        bot.serve(world.wechat, world.clock, world.folder)
+        bot.serve(session.wechat, session.clock, session.folder)
 
 
 def test_a_folder_without_a_bot(tmp_path: Path, plugins: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    bot = OwnBot(plugins)
+    bot = LocalBot(plugins)
     with (
-        world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world,
+        session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session,
         pytest.raises(BotDidNotStart, match=r"no wsgi\.py"),
     ):
-        bot.serve(world.wechat, world.clock, world.folder)
+        bot.serve(session.wechat, session.clock, session.folder)
 
 
 # -- somebody else's
@@ -242,20 +242,20 @@ GIVEN = Credentials("wx99", "s" * 32, "given-token", "a" * 42 + "A")
 
 def test_a_foreign_bot_that_is_set_up_alike(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        bot = ForeignBot("")
-        world = stack.enter_context(world_of(bot, tmp_path / "world", AccountChoice(), GIVEN))
-        assert world.wechat.appid == "wx99"
-        settings = world.wechat.settings()
+        bot = ExternalBot("")
+        session = stack.enter_context(session_of(bot, tmp_path / "session", AccountChoice(), GIVEN))
+        assert session.wechat.appid == "wx99"
+        settings = session.wechat.settings()
         assert (settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"], settings["WXBOT_AES_KEY"]) == (
             GIVEN.secret,
             GIVEN.token,
             GIVEN.aes_key,
         )
-        near = make_bot(settings_for(world.wechat, tmp_path / "bot.db"), plugins=[echoing()])
+        near = make_bot(settings_for(session.wechat, tmp_path / "bot.db"), plugins=[echoing()])
         bot.target = stack.enter_context(serve(near))
-        bot.serve(world.wechat, world.clock, world.folder)
+        bot.serve(session.wechat, session.clock, session.folder)
         assert bot.is_up
-        alice = world.wechat.user("alice")
+        alice = session.wechat.user("alice")
         alice.says("hi")
         alice.waits_for("hi")
         assert bot.log(0) == ("", 0)
@@ -263,14 +263,14 @@ def test_a_foreign_bot_that_is_set_up_alike(tmp_path: Path) -> None:
 
 def why_not(tmp_path: Path, target: str) -> str:
     """What is said of a bot that is not verified."""
-    bot = ForeignBot(target)
+    bot = ExternalBot(target)
     with (
-        world_of(bot, tmp_path / "world", AccountChoice(), Credentials()) as world,
+        session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session,
         pytest.raises(BotDidNotAnswer) as caught,
     ):
-        bot.serve(world.wechat, world.clock, world.folder)
+        bot.serve(session.wechat, session.clock, session.folder)
     assert not bot.is_up
-    assert world.wechat.callback_url == target
+    assert session.wechat.callback_url == target
     return str(caught.value).removeprefix(f"{target} ")
 
 
@@ -299,40 +299,40 @@ def test_a_bot_that_does_not_answer_as_it_should(tmp_path: Path, answer: tuple[i
 @pytest.mark.parametrize("target", ["8000", "127.0.0.1:8000/wechat", "ftp://127.0.0.1/", "http:///wechat", "wechat"])
 def test_what_is_no_callback_url(target: str) -> None:
     with pytest.raises(Exception, match="is no callback URL; one looks like"):
-        bot_to_play_with(target, "")
+        bot_for(target, "")
 
 
 def test_without_a_target_it_is_our_own() -> None:
-    own = bot_to_play_with("", "plugins")
+    own = bot_for("", "plugins")
     assert (own.target, own.plugins) == ("", "plugins")
-    assert bot_to_play_with("http://127.0.0.1:1/wechat", "plugins").target == "http://127.0.0.1:1/wechat"
+    assert bot_for("http://127.0.0.1:1/wechat", "plugins").target == "http://127.0.0.1:1/wechat"
 
 
 def test_a_foreign_bot_may_come_up_later(tmp_path: Path) -> None:
     port = Port()
-    bot = ForeignBot(f"http://127.0.0.1:{port}/wechat")
+    bot = ExternalBot(f"http://127.0.0.1:{port}/wechat")
     playground = Playground(bot, AccountChoice(mode="plain"), GIVEN, tmp_path)
     with ExitStack() as stack:
         stack.callback(playground.close)
         server = stack.enter_context(PageServer(playground, "127.0.0.1", 0))
-        desk = Desk(playground, server, NearBot())
+        client = PageClient(playground, server, NearBot())
         with pytest.raises(BotDidNotAnswer):
             playground.start()
-        with desk.opens() as page:
+        with client.opens() as page:
             told = page.next().data["bot"]
             assert (told["state"], told["target"]) == ("down", bot.target)
             assert "is the bot running?" in told["problem"]
-            assert desk.post("/bot/restart").status == 422
-            near = make_bot(settings_for(desk.wechat, tmp_path / "bot.db"), plugins=[echoing()])
+            assert client.post("/bot/restart").status == 422
+            near = make_bot(settings_for(client.wechat, tmp_path / "bot.db"), plugins=[echoing()])
             bot.target = stack.enter_context(serve(near))
-            desk.done("/bot/restart")
+            client.done("/bot/restart")
             page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
-        alice = desk.adds("alice")
-        desk.lets(alice, "says", text="hi")
+        alice = client.adds("alice")
+        client.lets(alice, "says", text="hi")
         alice.waits_for("hi")
 
 
-# -- what a world begins with
+# -- what a session begins with
 
 
 @pytest.mark.parametrize(
@@ -345,11 +345,11 @@ def test_a_foreign_bot_may_come_up_later(tmp_path: Path) -> None:
     ],
 )
 def test_every_kind_of_account_has_a_format(tmp_path: Path, choice: AccountChoice, form: str) -> None:
-    made = choice.made_possible()
-    world = World(1, made, Credentials(), tmp_path)
-    assert (world.wechat.format, world.wechat.appid) == (form, APPID)
-    assert world.now >= 0
-    world.close()
+    made = choice.with_valid_format()
+    session = Session(1, made, Credentials(), tmp_path)
+    assert (session.wechat.format, session.wechat.appid) == (form, APPID)
+    assert session.now >= 0
+    session.close()
 
 
 def test_secrets_are_not_shown_by_accident() -> None:
@@ -358,17 +358,17 @@ def test_secrets_are_not_shown_by_accident() -> None:
 
 def test_the_api_has_the_port_it_was_given(tmp_path: Path) -> None:
     port = Port()
-    world = World(1, AccountChoice(), Credentials(api_port=int(port)), tmp_path)
-    assert world.wechat.api_base == f"http://127.0.0.1:{port}"
-    world.close()
+    session = Session(1, AccountChoice(), Credentials(api_port=int(port)), tmp_path)
+    assert session.wechat.api_base == f"http://127.0.0.1:{port}"
+    session.close()
 
 
-def test_many_worlds_one_after_the_other_leave_no_threads(tmp_path: Path) -> None:
-    with desk_for(tmp_path) as desk:
-        desk.done("/account", {"kind": "official"})
+def test_many_sessions_one_after_the_other_leave_no_threads(tmp_path: Path) -> None:
+    with client_for(tmp_path) as client:
+        client.done("/account", {"kind": "official"})
         threads = threading.active_count()
         for kind in ("miniprogram", "unverified", "official"):
-            desk.done("/account", {"kind": kind})
+            client.done("/account", {"kind": kind})
         left = [thread.name for thread in threading.enumerate() if thread.name.startswith("fake-wechat")]
         assert len(left) == 1
         assert threading.active_count() <= threads + 5

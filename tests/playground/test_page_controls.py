@@ -1,0 +1,700 @@
+"""What can be turned at the page, and that it does at the platform what it says."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.playground.page_support import PageClient, client_for, echoing, next_verdict, progress
+from tests.testing.bot import Caller
+from wxbot import Context, MenuReply, Plugin
+from wxbot.playground.session import AccountChoice
+from wxbot.testing import SAMPLE_IMAGE, Record, User
+
+STORY = """\
+wxbot-transcript: 1
+account: miniprogram
+mode: plain
+format: json
+steps:
+- amy says: 你好
+- amy sees: [Typing, CancelTyping, 你好]
+- forward: 31
+- bob says: hi
+- bob sees: [Typing, CancelTyping, hi]
+"""
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[PageClient]:
+    with client_for(tmp_path) as client:
+        yield client
+
+
+@pytest.fixture
+def alice(client: PageClient) -> User:
+    return client.adds("alice")
+
+
+def pushes_of(user: User) -> list[Record]:
+    return [record for record in user.timeline if record.kind == "push"]
+
+
+def answers(client: PageClient, user: User, text: str) -> Record:
+    """The user writes and is answered; the last attempt to deliver it."""
+    client.lets(user, "says", text=text)
+    user.waits_for(text)
+    client.wechat.waits_until(lambda: any(push.what == text for push in pushes_of(user)))
+    return next(push for push in pushes_of(user) if push.what == text)
+
+
+def controls(client: PageClient, **changes: object) -> Any:
+    told = client.done("/controls", changes)["controls"]
+    assert told == client.playground.view.controls()
+    return told
+
+
+# -- how it pushes
+
+
+def test_every_mode_and_format(client: PageClient, alice: User) -> None:
+    starts = 1
+    changes = [
+        ("compatible", "json", 1),
+        ("safe", "xml", 0),
+        ("plain", "xml", 1),
+        ("safe", "json", 1),
+        ("plain", "json", 1),
+    ]
+    for mode, form, restarts in changes:
+        told = controls(client, mode=mode, format=form)
+        assert (told["mode"], told["format"], told["formats"]) == (mode, form, ["json", "xml"])
+        starts += restarts
+        assert client.bot.starts == starts
+        exchange = answers(client, alice, f"{mode} {form}").exchange
+        assert exchange is not None
+        assert (b"Encrypt" in exchange.request.body) is (mode != "plain")
+        assert exchange.request.body.startswith(b"{" if form == "json" else b"<xml>")
+
+
+def test_nothing_changes_nothing(client: PageClient) -> None:
+    before = client.playground.view.controls()
+    assert controls(client) == before
+    assert controls(client, mode="plain", format="json") == before
+    assert client.bot.starts == 1
+
+
+def test_a_bot_that_does_not_start_leaves_all_as_it_was(client: PageClient, alice: User) -> None:
+    before = client.playground.view.controls()
+    client.bot.fails = 1
+    answer = client.post("/controls", {"mode": "safe", "format": "xml", "in_order": False, "hold": True})
+    assert answer.status == 422
+    assert answer.error == "the bot ended while it started: it knows •••"
+    assert client.playground.view.controls() == before
+    answers(client, alice, "still there")
+
+
+def test_an_official_account_is_safe_in_xml(tmp_path: Path) -> None:
+    with client_for(tmp_path, choice=AccountChoice("official", "safe", "json")) as client:
+        told = client.playground.view.controls()
+        assert (told["mode"], told["format"], told["formats"]) == ("safe", "xml", ["xml"])
+        answers(client, client.adds("alice"), "hi")
+
+
+def test_deliver_twice_at_once(client: PageClient, alice: User) -> None:
+    assert controls(client, deliver_twice_at_once=True)["deliver_twice_at_once"] is True
+    client.lets(alice, "says", text="hi")
+    alice.waits_for_pushes(2)
+    alice.waits_for("hi")
+    assert [push.attempt for push in pushes_of(alice)] == [1, 1]
+    assert alice.saw.count("hi") == 1
+    assert controls(client, deliver_twice_at_once=False)["deliver_twice_at_once"] is False
+    client.lets(alice, "says", text="once")
+    alice.waits_for("once")
+    alice.waits_for_pushes(3)
+    assert len(pushes_of(alice)) == 3
+
+
+def test_in_order_or_not(client: PageClient) -> None:
+    assert controls(client, in_order=False)["in_order"] is False
+    assert client.wechat.in_order is False
+    assert controls(client, in_order=True)["in_order"] is True
+    assert client.wechat.in_order is True
+
+
+@pytest.mark.parametrize("order", ["sent", "reversed"])
+def test_pushes_are_held_and_let_go(client: PageClient, alice: User, order: str) -> None:
+    assert controls(client, hold=True)["held"] == 0
+    with client.opens() as page:
+        for number in range(3):
+            client.lets(alice, "says", text=str(number))
+        page.until("controls", lambda data: data["controls"]["held"] == 3)
+        assert pushes_of(alice) == []
+        assert controls(client, hold=True)["held"] == 3
+        client.done("/release", {"order": order})
+        page.until("controls", lambda data: data["controls"]["held"] is None)
+    alice.waits_for_pushes(3)
+    came = [push.what for push in pushes_of(alice)]
+    assert came == (["0", "1", "2"] if order == "sent" else ["2", "1", "0"])
+    assert client.post("/release", {}).status == 422
+
+
+def test_what_is_redelivered_while_pushes_are_held_is_held_as_well(client: PageClient, alice: User) -> None:
+    answers(client, alice, "hi")
+    controls(client, hold=True)
+    client.done("/redeliver", {"user": "alice"})
+    assert client.playground.view.controls()["held"] == 1
+    client.done("/release", {})
+    alice.waits_for_pushes(2)
+    assert alice.saw.count("hi") == 1
+
+
+def test_the_last_push_comes_again(client: PageClient, alice: User) -> None:
+    first = answers(client, alice, "one").body
+    last = answers(client, alice, "two").body
+    client.done("/redeliver", {"user": "alice"})
+    alice.waits_for_pushes(3)
+    assert [push.body for push in pushes_of(alice)] == [first, last, last]
+    answers(client, alice, "three")
+    assert alice.saw.count("two") == 1
+
+
+def test_the_push_of_a_row_comes_again(client: PageClient, alice: User) -> None:
+    with client.opens() as page:
+        first = answers(client, alice, "one").body
+        answers(client, alice, "two")
+        rows = [page.row("one", kind)["n"] for kind in ("user", "push")]
+        reply = page.row("one", "send")["n"]
+    for times, row in enumerate(rows, 3):
+        client.done("/redeliver", {"row": row})
+        alice.waits_for_pushes(times)
+        assert pushes_of(alice)[-1].body == first
+    answer = client.post("/redeliver", {"row": reply})
+    assert (answer.status, answer.error) == (404, f"row {reply} tells of no push")
+
+
+# -- what goes wrong
+
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "fail"}, "errcode -1"),
+    ({"kind": "fail", "errcode": 45009}, "errcode 45009"),
+    ({"kind": "http", "status": 502}, "http 502"),
+    ({"kind": "http", "acted": True}, "http 500 after processing"),
+    ({"kind": "drop"}, "drop"),
+    ({"kind": "drop", "acted": True}, "drop after processing"),
+    ({"kind": "slow", "seconds": 7}, "slow 7 s"),
+    ({"kind": "hang"}, "hang"),
+]
+
+
+def calls(client: PageClient, user: User) -> dict[str, Callable[[], object]]:
+    """One call of each kind, as a bot makes it."""
+    caller = Caller(client.wechat)
+    caller.fetch()
+    media_id = client.wechat.add_media("image", SAMPLE_IMAGE)
+    return {
+        "typing": lambda: caller.typing(user),
+        "send": lambda: caller.sends(user, "a call"),
+        "token": caller.fetch,
+        "upload": lambda: caller.uploads("image", SAMPLE_IMAGE),
+        "download": lambda: caller.downloads(media_id),
+    }
+
+
+@pytest.mark.parametrize("endpoint", ["typing", "send", "token", "upload", "download"])
+@pytest.mark.parametrize(("order", "words"), FAULTS)
+def test_a_fault_where_it_was_ordered(
+    client: PageClient, alice: User, endpoint: str, order: dict[str, Any], words: str
+) -> None:
+    controls(client, hold=True)  # the bot makes no calls in between
+    client.lets(alice, "says", text="hi")
+    call = calls(client, alice)[endpoint]
+    with client.opens() as page:
+        client.done("/faults", {"endpoint": endpoint, **order})
+        told = page.until("controls", lambda data: data["controls"]["faults"])
+        assert told["controls"]["faults"] == [{"endpoint": endpoint, "what": words, "times": 1}]
+        thread = threading.Thread(target=attempt, args=(call,))
+        thread.start()
+        page.until("controls", lambda data: not data["controls"]["faults"])
+        if order["kind"] == "slow":
+            client.done("/clock", {"forward": 7})
+        while not any(row["fault"] for row in page.rows):
+            page.until("rows")
+        (row,) = [row for row in page.rows if row["fault"]]
+        assert (row["kind"], row["fault"], row["violation"]) == (endpoint, words, False)
+        details = client.row(row["n"])
+        assert (details["answer"] is None) is (order["kind"] in ("http", "drop", "hang") and not order.get("acted"))
+        if order["kind"] == "hang":  # until the platform ends
+            client.done("/account", {"kind": "miniprogram"})
+    thread.join()
+
+
+def attempt(call: Callable[[], object]) -> None:
+    """What a fault breaks is no surprise."""
+    with suppress(OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError, KeyError):
+        call()
+
+
+def test_faults_for_some_time_and_for_ever_and_no_more(client: PageClient, alice: User) -> None:
+    client.done("/faults", {"endpoint": "typing", "kind": "fail", "times": 2})
+    client.done("/faults", {"endpoint": "send", "kind": "fail", "errcode": 45009, "times": None})
+    told = client.playground.view.controls()["faults"]
+    assert told == [
+        {"endpoint": "typing", "what": "errcode -1", "times": 2},
+        {"endpoint": "send", "what": "errcode 45009", "times": None},
+    ]
+    client.done("/faults/clear")
+    assert client.playground.view.controls()["faults"] == []
+    answers(client, alice, "hi")
+
+
+def test_the_bot_does_without_the_indicator(client: PageClient, alice: User) -> None:
+    client.done("/faults", {"endpoint": "typing", "kind": "http", "times": None})
+    answers(client, alice, "hi")
+    assert alice.saw == ["hi"]
+
+
+def test_a_token_that_is_revoked_is_fetched_anew(client: PageClient, alice: User) -> None:
+    answers(client, alice, "one")
+    fetched = client.wechat.token_fetches
+    client.done("/token/revoke")
+    answers(client, alice, "two")
+    assert client.wechat.token_fetches > fetched
+    assert any(record.errcode == 40001 for record in alice.timeline)
+
+
+# -- time
+
+
+def test_the_clock_goes_forward(client: PageClient, alice: User) -> None:
+    answers(client, alice, "hi")
+    with client.opens() as page:
+        before = page.next().data["now"]
+        told = client.done("/clock", {"forward": 3600})
+        assert told["now"] >= before + 3600
+        event = page.until("controls")
+        assert event["controls"]["ahead"] == 3600
+        assert event["now"] >= before + 3600
+    client.done("/clock", {"forward": 0.5})
+    assert client.playground.view.controls()["ahead"] == 3600.5
+
+
+@pytest.mark.parametrize(("to", "errcode"), [(29, 0), (31, 45080)])
+def test_just_before_and_just_after_the_window_shuts(client: PageClient, alice: User, to: int, errcode: int) -> None:
+    answers(client, alice, "hi")
+    client.done("/clock", {"user": "alice", "to": to})
+    caller = Caller(client.wechat)
+    if errcode:
+        assert caller.typing(alice) == errcode
+        answer = client.post("/clock", {"user": "alice", "to": to})
+        assert answer.status == 422
+        assert "passed already" in answer.error
+    else:
+        assert client.playground.view.lanes(alice)["lanes"][1]["bars"][-1]["to"] is None
+    assert caller.sends(alice, "late") == 0
+
+
+def test_when_the_allowance_has_ended(client: PageClient, alice: User) -> None:
+    answers(client, alice, "hi")
+    client.done("/clock", {"user": "alice", "to": 172800})
+    assert Caller(client.wechat).sends(alice, "late") == 45015
+    with client.opens() as page:
+        (state,) = page.next().data["users"]
+        late = page.row("late", "send")
+    assert state["replies_until"] <= client.playground.view.session.now
+    assert (late["errcode"], late["violation"]) == (45015, True)
+    assert "bubble" not in late
+    answers(client, alice, "here again")
+
+
+# -- human agents
+
+
+def test_an_agent_takes_over_and_leaves_again(client: PageClient, alice: User) -> None:
+    answers(client, alice, "hi")
+    with client.opens() as page:
+        client.done("/agents", {"agent": "kf1@gh", "does": "takes", "user": "alice"})
+        page.until("rows", lambda data: any(user["agent"] == "kf1@gh" for user in data["users"]))
+        client.lets(alice, "says", text="to the agent")
+        client.done("/agents", {"agent": "kf1@gh", "does": "says", "user": "alice", "text": "I am here"})
+        said = page.row("I am here", "agent")
+        assert said["bubble"] == {"side": "agent", "kind": "text", "text": "I am here"}
+        refused = client.post("/agents", {"agent": "kf2@gh", "does": "takes", "user": "alice"})
+        assert refused.status == 422
+        assert "kf1@gh" in refused.error
+        client.done("/agents", {"agent": "kf1@gh", "does": "closes", "user": "alice"})
+        page.until("rows", lambda data: any(user["agent"] == "" for user in data["users"]))
+    assert client.wechat.agent("kf1@gh").saw == [("alice", "to the agent")]
+    answers(client, alice, "and back")
+    assert "to the agent" not in alice.saw
+
+
+# -- another session
+
+
+def test_another_account_is_another_session(client: PageClient, alice: User) -> None:
+    answers(client, alice, "hi")
+    with client.opens() as page:
+        page.row("hi", "send")
+        known = page.last_event_id
+        client.done("/account", {"kind": "official"})
+        session = page.until("session", lambda data: data["session"] == 2)
+        assert session["users"] == []
+        assert session["account"]["kind"] == "official"
+        assert (session["controls"]["mode"], session["controls"]["formats"]) == ("plain", ["xml"])
+        bob = client.adds("alice")
+        answers(client, bob, "hello")
+        page.row("hello", "send")
+        assert [row["n"] for row in page.rows] == list(range(len(page.rows)))
+        assert page.last_event_id.startswith("2-")
+    assert "hi" not in bob.saw
+    assert client.get("/rows/0?session=1").status == 404
+    with client.opens(known) as page:
+        assert page.next().data["session"] == 2
+        page.row("hello", "send")
+        assert page.rows[0]["n"] == 0
+
+
+def test_a_session_whose_bot_does_not_start_can_be_left_again(client: PageClient) -> None:
+    client.bot.fails = 1
+    with client.opens() as page:
+        assert client.post("/account", {"kind": "official"}).status == 422
+        told = page.until("session", lambda data: data["session"] == 2)["bot"]
+        if told["state"] == "starting":
+            told = page.until("bot", lambda data: data["state"] != "starting")
+        assert told["state"] == "down"
+        assert told["problem"] == "the bot ended while it started: it knows •••"
+        client.done("/account", {"kind": "miniprogram"})
+        assert page.until("session", lambda data: data["session"] == 3)["account"]["kind"] == "miniprogram"
+    answers(client, client.adds("alice"), "hi")
+
+
+def test_the_bot_starts_again_with_what_it_keeps(tmp_path: Path) -> None:
+    plugin = Plugin("count")
+
+    @plugin.fallback
+    async def count(ctx: Context) -> str:
+        ctx.state["times"] = ctx.state.get("times", 0) + 1
+        return f"{ctx.state['times']}"
+
+    with client_for(tmp_path, plugin) as client:
+        alice = client.adds("alice")
+        client.lets(alice, "says", text="hi")
+        alice.waits_for("1")
+        callback = client.wechat.callback_url
+        client.done("/bot/restart")
+        assert client.bot.starts == 2
+        assert client.wechat.callback_url != callback
+        client.lets(alice, "says", text="hi")
+        alice.waits_for("2")
+
+
+def test_a_bot_that_ended_by_itself_is_down(client: PageClient) -> None:
+    client.bot.stop()
+    with client.opens() as page:
+        told = page.next().data["bot"]
+        assert (told["state"], told["problem"]) == ("down", "the bot ended by itself; its log says why")
+        client.done("/bot/restart")
+        page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
+
+
+def test_while_the_bot_starts_nothing_else_is_begun(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(wechat: object) -> None:
+        entered.set()
+        assert may_go_on.wait(30)
+
+    monkeypatch.setattr(client.bot, "restart", slowly)
+    first = threading.Thread(target=client.post, args=("/bot/restart",))
+    with client.opens() as page:
+        first.start()
+        assert entered.wait(30)
+        page.until("bot", lambda data: data["state"] == "starting")
+        busy = [
+            client.post("/bot/restart"),
+            client.post("/account", {"kind": "official"}),
+            client.post("/controls", {"mode": "safe"}),
+            client.post("/controls", {"format": "xml", "in_order": False}),
+            client.post("/play", STORY.encode(), "application/yaml"),
+        ]
+        assert [answer.status for answer in busy] == [409] * len(busy)
+        assert all("wait until that is done" in answer.error for answer in busy)
+        controls(client, in_order=False)
+        client.adds("alice")
+        may_go_on.set()
+        page.until("bot", lambda data: data["state"] == "up")
+    first.join()
+    assert client.playground.view.controls()["format"] == "json"
+
+
+# -- transcripts
+
+
+def test_a_transcript_passes(client: PageClient, alice: User) -> None:
+    with client.opens() as page:
+        answer = client.post("/play?name=%E6%95%85%E4%BA%8B.yaml", STORY.encode(), "application/yaml")
+        assert (answer.status, answer.json) == (202, {"ok": True})
+        told = next_verdict(page)
+        assert told == {"name": "故事.yaml", "done": 5, "steps": 5, "state": "passed", "problems": []}
+    with client.opens() as page:
+        session = page.next().data
+        assert (session["session"], session["play"]) == (2, told)
+        assert [user["name"] for user in session["users"]] == ["amy", "bob"]
+
+
+def test_a_transcript_that_the_bot_answers_otherwise(client: PageClient) -> None:
+    told = client.plays(STORY.replace("CancelTyping, 你好", "CancelTyping, 再见"))
+    assert told["state"] == "failed"
+    (problem,) = told["problems"]
+    assert "step 2 (line 7)" in problem
+    assert "再见" in problem
+
+
+@pytest.mark.parametrize("kind", ["application/yaml", "text/plain", "text/plain; charset=utf-8"])
+def test_content_types_of_transcripts(client: PageClient, kind: str) -> None:
+    with client.opens() as page:
+        assert client.post("/play", b"\xef\xbb\xbf" + STORY.encode(), kind).status == 202
+        assert next_verdict(page)["name"] == "transcript.yaml"
+
+
+BAD_TRANSCRIPTS = [
+    (b"nonsense", 1),
+    (b"wxbot-transcript: 1\nsteps:\n- amy says: hi\n- amy dances: now\n", 4),
+    (b"wxbot-transcript: 1\nsteps:\n- amy says: [\n", 4),
+    (b"wxbot-transcript: 99\nsteps: []\n", 1),
+    (b"\xff\xfe\x00", 1),
+    (b"wxbot-transcript: 1\naccount: official\nformat: json\nsteps: []\n", 3),
+    (b"&a [*a]", 1),
+    (b"[" * 5000, 1),
+]
+
+
+@pytest.mark.parametrize(("content", "line"), BAD_TRANSCRIPTS)
+def test_transcripts_that_cannot_be_read(client: PageClient, alice: User, content: bytes, line: int) -> None:
+    answer = client.post("/play?name=bad.yaml", content, "application/yaml")
+    assert answer.status == 422
+    assert answer.error.startswith(f"bad.yaml, line {line}: ")
+    answers(client, alice, "still the same session")
+
+
+def test_no_transcript_at_all(client: PageClient) -> None:
+    assert client.post("/play", b"", "application/yaml").status == 400
+    assert client.playground.view.session.number == 1
+
+
+def test_a_transcript_that_is_too_large(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wxbot.playground.page.server.MAX_TRANSCRIPT", len(STORY.encode()) - 1)
+    assert client.post("/play", STORY.encode(), "application/yaml").status == 413
+
+
+def test_a_transcript_that_needs_another_mode_and_a_bot_that_has_it(client: PageClient) -> None:
+    told = client.plays(
+        "wxbot-transcript: 1\naccount: official\nmode: safe\nsteps:\n"
+        "- amy says: one\n- amy sees: [Typing, CancelTyping, one]\n- mode: plain\n"
+        "- amy says: two\n- amy sees: [Typing, CancelTyping, two]\n"
+    )
+    assert told["problems"] == []
+    assert client.playground.view.controls()["mode"] == "plain"
+
+
+def test_a_transcript_whose_bot_does_not_start(client: PageClient) -> None:
+    client.bot.fails = 1
+    told = client.plays(STORY)
+    assert (told["state"], told["problems"]) == ("failed", ["the bot ended while it started: it knows •••"])
+    assert client.plays(STORY)["state"] == "passed"
+
+
+def test_only_one_transcript_plays_at_a_time(tmp_path: Path) -> None:
+    may_go_on = threading.Event()
+    plugin = Plugin("waits")
+
+    @plugin.fallback
+    def wait(ctx: Context) -> str | None:
+        assert may_go_on.wait(30)
+        return ctx.text
+
+    with client_for(tmp_path, plugin) as client, client.opens() as page:
+        story = STORY.replace("Typing, CancelTyping, ", "").replace("format: json", "format: json\ntyping: false")
+        assert client.post("/play", story.encode(), "text/plain").status == 202
+        progress(page, lambda told: told["done"] == 1)
+        for path, body in (("/account", {"kind": "official"}), ("/bot/restart", {}), ("/controls", {"mode": "safe"})):
+            assert client.post(path, body).status == 409
+        assert client.post("/play", story.encode(), "text/plain").status == 409
+        may_go_on.set()
+        assert next_verdict(page)["problems"] == []
+        assert client.plays(story)["state"] == "passed"
+
+
+UNENDING = """\
+wxbot-transcript: 1
+mode: plain
+steps:
+- amy says: hi
+- amy sees: [Typing, CancelTyping, hi, what never comes]
+- bob says: hi
+"""
+
+
+def test_a_transcript_can_be_stopped(client: PageClient) -> None:
+    assert client.post("/play/stop").status == 422
+    with client.opens() as page:
+        assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
+        progress(page, lambda told: told["done"] == 1)
+        client.done("/play/stop")
+        told = next_verdict(page)
+    assert (told["state"], told["problems"]) == ("failed", ["stopped at step 2"])
+    assert [user.name for user in client.wechat.users] == ["amy"]
+    answer = client.post("/play/stop")
+    assert (answer.status, answer.error) == (422, "no transcript plays")
+    assert client.plays(STORY)["state"] == "passed"
+
+
+def test_who_closes_the_page_does_not_wait_for_a_transcript(tmp_path: Path) -> None:
+    """It would wait for a minute, and so would this test; what was played says that it was stopped."""
+    with client_for(tmp_path) as client, client.opens() as page:
+        assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
+        progress(page, lambda told: told["done"] == 1)
+        playground = client.playground
+    assert playground.playing is not None
+    assert playground.playing["problems"] == ["stopped at step 2"]
+
+
+def test_a_transcript_that_has_hardly_begun_is_let_go_as_well(tmp_path: Path) -> None:
+    with client_for(tmp_path) as client:
+        assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
+
+
+EVERYTHING = """\
+wxbot-transcript: 1
+account: official
+mode: compatible
+format: xml
+typing: false
+steps:
+- amy follows:
+- amy says: 你好
+- amy sees: [你好]
+- redeliver: amy
+- forward: 40
+- hold:
+- amy says: one
+- amy says: two
+- release: sent
+- amy sees: [one, two]
+- fault: typing
+  kind: http
+  times: 2
+- amy says: three
+- amy sees: [three]
+- clear faults:
+- revoke token:
+- deliver twice at once: true
+- in order: false
+- amy says: four
+- amy sees: [four]
+- kf1@gh takes: amy
+- amy says: to the agent
+- kf1@gh writes: I am here
+  to: amy
+- amy sees: [I am here]
+- kf1@gh closes: amy
+- forward: 0
+- mode: plain
+- amy says: five
+- amy sees: [five]
+"""
+
+
+def test_what_was_played_can_be_kept_and_played_again(client: PageClient) -> None:
+    assert client.plays(EVERYTHING)["problems"] == []
+    kept = kept_without_typing(client)
+    for words in (
+        "redeliver: amy",
+        "hold",
+        "release: sent",
+        "revoke token",
+        "deliver twice at once: true",
+        "mode: plain",
+    ):
+        assert words in kept
+    assert kept.index("hold") < kept.index("amy says: one") < kept.index("release")
+    assert client.plays(kept)["problems"] == []
+    assert actions_in(kept_without_typing(client)) == actions_in(kept)
+
+
+def kept_without_typing(client: PageClient) -> str:
+    """What happened; whether an answer overtakes the indicator is not to matter when it is played again."""
+    kept = client.get("/transcript.yaml").body.decode()
+    return kept.replace("steps:", "typing: false\nsteps:", 1)
+
+
+def actions_in(transcript: str) -> list[str]:
+    return [line for line in transcript.splitlines() if " sees: " not in line and not line.startswith("- waits: ")]
+
+
+def test_what_was_done_by_hand_can_be_kept_and_played(client: PageClient, alice: User) -> None:
+    answers(client, alice, "one")
+    controls(client, hold=True)
+    client.lets(alice, "says", text="two")
+    client.done("/redeliver", {"user": "alice"})
+    client.done("/release", {"order": "reversed"})
+    alice.waits_for("two")
+    client.done("/clock", {"forward": 31})
+    controls(client, mode="safe", format="xml", deliver_twice_at_once=True, in_order=False)
+    answers(client, alice, "three")
+    client.done("/faults", {"endpoint": "typing", "kind": "fail", "times": None})
+    client.done("/token/revoke")
+    answers(client, alice, "four")
+    client.done("/faults/clear")
+    before = alice.saw.count("CancelTyping")
+    client.done("/users/alice/images", SAMPLE_IMAGE, "image/jpeg")
+    alice.waits_for("CancelTyping", times=before + 1)
+    assert client.plays(kept_without_typing(client))["problems"] == []
+
+
+def test_after_a_transcript_one_can_go_on_by_hand(client: PageClient) -> None:
+    held = STORY + "- hold:\n- amy says: kept back\n"
+    told = client.plays(held)
+    assert told["problems"] == []
+    amy = client.wechat.user("amy")
+    assert client.playground.view.controls()["held"] == 1
+    client.done("/release", {})
+    amy.waits_for("kept back")
+    answers(client, amy, "on")
+    client.done("/redeliver", {"user": "amy"})
+    client.wechat.waits_until(lambda: [push.what for push in pushes_of(amy)].count("on") == 2)
+
+
+# -- menus
+
+
+def test_an_item_of_a_menu_is_clicked(tmp_path: Path) -> None:
+    plugin = Plugin("menu")
+
+    @plugin.text("menu")
+    async def menu(ctx: Context) -> MenuReply:
+        return MenuReply("Are you happy?", [("101", "Yes"), ("102", "No")], "Thank you")
+
+    with client_for(tmp_path, plugin, echoing(), choice=AccountChoice("official", "plain", "xml")) as client:
+        alice = client.adds("alice")
+        with client.opens() as page:
+            client.lets(alice, "says", text="menu")
+            row = page.row("[msgmenu Are you happy?]", "send")
+            assert row["bubble"] == {
+                "side": "bot",
+                "kind": "menu",
+                "text": "Are you happy?",
+                "items": [{"id": "101", "label": "Yes"}, {"id": "102", "label": "No"}],
+                "tail": "Thank you",
+            }
+            client.lets(alice, "clicks_menu_item", label="Yes")
+            page.row("Yes", "send")
+        assert pushes_of(alice)[-1].body["bizmsgmenuid"] == "101"

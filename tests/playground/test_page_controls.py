@@ -230,7 +230,7 @@ def test_a_fault_where_it_was_ordered(
         (row,) = [row for row in page.rows if row["fault"]]
         assert (row["kind"], row["fault"], row["violation"]) == (endpoint, words, False)
         details = client.row(row["n"])
-        assert (details["answer"] is None) is (order["kind"] in ("http", "drop", "hang") and not order.get("acted"))
+        assert (details["response"] is None) is (order["kind"] in ("http", "drop", "hang") and not order.get("acted"))
         if order["kind"] == "hang":  # until the platform ends
             client.done("/account", {"kind": "miniprogram"})
     thread.join()
@@ -320,16 +320,16 @@ def test_when_the_allowance_has_ended(client: PageClient, alice: User) -> None:
 def test_an_agent_takes_over_and_leaves_again(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     with client.opens() as page:
-        client.done("/agents", {"agent": "kf1@gh", "does": "takes", "user": "alice"})
+        client.done("/agents", {"agent": "kf1@gh", "action": "takes", "user": "alice"})
         page.until("rows", lambda data: any(user["agent"] == "kf1@gh" for user in data["users"]))
         client.lets(alice, "says", text="to the agent")
-        client.done("/agents", {"agent": "kf1@gh", "does": "says", "user": "alice", "text": "I am here"})
+        client.done("/agents", {"agent": "kf1@gh", "action": "says", "user": "alice", "text": "I am here"})
         said = page.row("I am here", "agent")
         assert said["bubble"] == {"side": "agent", "kind": "text", "text": "I am here"}
-        refused = client.post("/agents", {"agent": "kf2@gh", "does": "takes", "user": "alice"})
+        refused = client.post("/agents", {"agent": "kf2@gh", "action": "takes", "user": "alice"})
         assert refused.status == 422
         assert "kf1@gh" in refused.error
-        client.done("/agents", {"agent": "kf1@gh", "does": "closes", "user": "alice"})
+        client.done("/agents", {"agent": "kf1@gh", "action": "closes", "user": "alice"})
         page.until("rows", lambda data: any(user["agent"] == "" for user in data["users"]))
     assert client.wechat.agent("kf1@gh").saw == [("alice", "to the agent")]
     answers(client, alice, "and back")

@@ -353,7 +353,7 @@ def test_rows_of_pushes_that_failed(wechat: FakeWeChat, bot: Receiver) -> None:
     assert [(row["attempt"], row["outcome"], row["status"]) for row in pushes] == [
         (number, "refused (HTTP 502)", 502) for number in (1, 2, 3)
     ]
-    assert phone.log.details(pushes[0]["n"])["answer"]["body"] == "bad gateway"
+    assert phone.log.details(pushes[0]["n"])["response"]["body"] == "bad gateway"
 
 
 def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClock) -> None:

@@ -99,7 +99,7 @@ def test_a_conversation_as_it_happens(client: PageClient) -> None:
         assert [row["kind"] for row in own] == ["user", "push", "typing", "typing", "send"]
         action, push, typing, cancel, reply = own
     assert action["bubble"] == {"side": "user", "kind": "text", "text": "你好 😀"}
-    assert (push["attempt"], push["outcome"], push["status"], push["form"], push["sealed"]) == (
+    assert (push["attempt"], push["outcome"], push["status"], push["form"], push["encrypted"]) == (
         1,
         "success",
         200,
@@ -224,7 +224,7 @@ def test_what_went_over_the_wire(tmp_path: Path, mode: Mode, form: Format) -> No
         alice = client.adds("alice")
         client.lets(alice, "says", text="你好")
         push = page.row("你好", "push")
-        assert (push["form"], push["sealed"], push["opens"]) == (form.upper(), mode != "plain", True)
+        assert (push["form"], push["encrypted"], push["has_details"]) == (form.upper(), mode != "plain", True)
         told = client.row(push["n"])
         sent = client.row(page.row("你好", "send")["n"])
         action = client.row(page.row("你好", "user")["n"])
@@ -237,18 +237,18 @@ def test_what_went_over_the_wire(tmp_path: Path, mode: Mode, form: Format) -> No
     assert ("Encrypt" in request["body"]) is (mode != "plain")
     assert ("你好" in request["body"]) is (mode != "safe")
     if mode == "plain":
-        assert told["clear"] is None
+        assert told["plaintext"] is None
     else:
-        assert "你好" in told["clear"]
-        assert told["clear"].startswith("{" if form == "json" else "<xml>")
-    assert told["answer"]["line"] == "HTTP 200"
-    assert told["answer_clear"] is None
+        assert "你好" in told["plaintext"]
+        assert told["plaintext"].startswith("{" if form == "json" else "<xml>")
+    assert told["response"]["line"] == "HTTP 200"
+    assert told["response_plaintext"] is None
     assert told["fields"]["Content"] == "你好"
     assert json.loads(sent["request"]["body"]) == sent["fields"]
     assert sent["fields"]["text"] == {"content": "你好"}
-    assert json.loads(sent["answer"]["body"]) == {"errcode": 0, "errmsg": "ok"}
+    assert json.loads(sent["response"]["body"]) == {"errcode": 0, "errmsg": "ok"}
     assert action["request"] is None
-    assert action["answer"] is None
+    assert action["response"] is None
     assert action["fields"] == told["fields"]
 
 
@@ -260,15 +260,15 @@ def test_passive_answers(tmp_path: Path, mode: Mode) -> None:
         passive = page.row("你好", "passive")
         assert passive["bubble"] == {"side": "bot", "kind": "text", "text": "你好"}
         told = client.row(page.row("你好", "push")["n"])
-    answer = told["answer"]["body"]
+    answer = told["response"]["body"]
     if mode == "safe":
         assert "Encrypt" in answer
         assert "你好" not in answer
-        assert "你好" in told["answer_clear"]
-        assert told["answer_clear"].startswith("<xml>")
+        assert "你好" in told["response_plaintext"]
+        assert told["response_plaintext"].startswith("<xml>")
     else:
         assert "你好" in answer
-        assert told["answer_clear"] is None
+        assert told["response_plaintext"] is None
 
 
 def test_a_msg_id_keeps_all_its_digits(client: PageClient) -> None:
@@ -654,13 +654,13 @@ BAD: list[tuple[str, Any, int, str]] = [
     ("/clock", {"user": "alice", "to": 30}, 400, "to"),
     ("/account", {}, 400, "kind"),
     ("/account", {"kind": "enterprise"}, 400, "kind"),
-    ("/agents", {"agent": "kf1", "does": "takes"}, 400, "user"),
-    ("/agents", {"agent": "kf1", "does": "takes", "user": "bob"}, 404, "bob"),
-    ("/agents", {"agent": "kf 1", "does": "takes", "user": "alice"}, 400, "agent"),
-    ("/agents", {"agent": "kf1", "does": "sings", "user": "alice"}, 400, "does"),
-    ("/agents", {"agent": "kf1", "does": "says", "user": "alice"}, 400, "text"),
-    ("/agents", {"agent": "kf1", "does": "says", "user": "alice", "text": "hi"}, 422, "no session"),
-    ("/agents", {"agent": "kf1", "does": "closes", "user": "alice"}, 422, "no session"),
+    ("/agents", {"agent": "kf1", "action": "takes"}, 400, "user"),
+    ("/agents", {"agent": "kf1", "action": "takes", "user": "bob"}, 404, "bob"),
+    ("/agents", {"agent": "kf 1", "action": "takes", "user": "alice"}, 400, "agent"),
+    ("/agents", {"agent": "kf1", "action": "sings", "user": "alice"}, 400, "action"),
+    ("/agents", {"agent": "kf1", "action": "says", "user": "alice"}, 400, "text"),
+    ("/agents", {"agent": "kf1", "action": "says", "user": "alice", "text": "hi"}, 422, "no session"),
+    ("/agents", {"agent": "kf1", "action": "closes", "user": "alice"}, 422, "no session"),
 ]
 
 

@@ -301,7 +301,7 @@ const WORDS = {
   "clock.seconds": ["Seconds to advance", "拨快的秒数"],
   "controls.faults": ["Faults", "故障"],
   "control.fault": ["Inject a fault", "注入故障"],
-  "control.fault.why": ["The next calls of this kind fail. The bot must retry a send that certainly failed; whether it resends one that may have arrived is a setting.", "接下来的此类调用会失败。确定未送达的应当重试；可能已送达的，是否重发由配置决定。"],
+  "control.fault.why": ["The next calls of this kind fail. The bot must retry a call that certainly failed, and must not resend a message that may have arrived.", "接下来的此类调用会失败。确定未送达的应当重试；可能已送达的不得重发。"],
   "fault.endpoint": ["Call", "接口"],
   "endpoint.typing": ["typing", "正在输入"],
   "endpoint.send": ["send", "下发消息"],

@@ -79,7 +79,7 @@ def test_check_says_that_everything_works(shell: Shell) -> None:
         ({"WXBOT_API_BASE": "http://127.0.0.1:9"}, "cannot be reached"),
         ({"WXBOT_TYPING_PATH": "/cgi-bin/message/custom/business/typing"}, "40101"),
         ({"WXBOT_STORE_URL": "sqlite:////nowhere/at/all/wxbot.db"}, "The store cannot be used"),
-        ({"WXBOT_PLUGINS": "echo,missing"}, "'missing', which is not there (found: echo, faq, slow)"),
+        ({"WXBOT_PLUGINS": "echo,missing"}, "there is no plugin 'missing' (found: echo, faq, slow)"),
         ({"WXBOT_PLUGIN_FAQ_FILE": "/nowhere.yaml"}, "cannot read /nowhere.yaml"),
     ],
 )

@@ -84,7 +84,7 @@ def test_to_redis_and_back(used: Shell, empty_redis: RedisServer, tmp_path: Path
     said = used.process("store", "copy", empty_redis.url)
     assert said.stderr == ""
     assert said.stdout.splitlines() == [
-        f"{APPID}: waiting messages 2, dead letters 1, traces of answered messages 0, conversations 2",
+        f"{APPID}: pending messages 2, dead letters 1, dedup records 0, conversations 2",
         f"All of it was copied. To work there, set WXBOT_STORE_URL to {empty_redis.url} and start the bot.",
     ]
     there = {"WXBOT_STORE_URL": empty_redis.url, "WXBOT_BROKER_URL": f"{empty_redis.url}?db=1"}
@@ -144,14 +144,12 @@ def refusal(shell: Shell, *arguments: str, **changed: str) -> str:
 def test_the_same_place(used: Shell, tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(used.store)
     for address in (used.store, tmp_path / "link.db"):
-        assert "are the same place: name another one to copy to" in refusal(used, f"sqlite:///{address}")
+        assert "are the same store: choose another target" in refusal(used, f"sqlite:///{address}")
 
 
 def test_a_place_that_has_something(used: Shell, tmp_path: Path) -> None:
     accept(tmp_path / "new.db", "bob", "hi")
-    sentence = (
-        f"sqlite:///{tmp_path}/new.db has something of the account {APPID} already: copy to a place that is empty"
-    )
+    sentence = f"sqlite:///{tmp_path}/new.db already has data of the account {APPID}: choose a target that has none"
     assert sentence in refusal(used, f"sqlite:///{tmp_path}/new.db")
     assert waiting(tmp_path / "new.db") == ["hi"]
 
@@ -161,13 +159,13 @@ def test_a_bot_that_runs(used: Shell, tmp_path: Path) -> None:
     store.open()
     asyncio.run(store.claim(ConversationKey(APPID, "oalice"), "a bot", time.time(), 60.0))
     store.close()
-    assert f"a bot is working the account {APPID}" in refusal(used, f"sqlite:///{tmp_path}/new.db")
+    assert f"a bot is processing the account {APPID}" in refusal(used, f"sqlite:///{tmp_path}/new.db")
     assert "stop it first" in refusal(used, f"sqlite:///{tmp_path}/new.db")
 
 
 def test_a_place_that_is_not_there(used: Shell, tmp_path: Path) -> None:
     typo = tmp_path / "typo.db"
-    assert f"there is no file {typo}" in refusal(used, f"sqlite:///{typo}", f"sqlite:///{tmp_path}/new.db")
+    assert f"the file {typo} does not exist" in refusal(used, f"sqlite:///{typo}", f"sqlite:///{tmp_path}/new.db")
     assert not typo.exists()
     assert not (tmp_path / "new.db").exists()
     assert "check that its folder exists" in refusal(used, "sqlite:////nowhere/at/all/wxbot.db")
@@ -181,7 +179,7 @@ def test_an_account_that_is_not_there(used: Shell, tmp_path: Path) -> None:
 
 def test_what_is_no_address(used: Shell) -> None:
     said = refusal(used, "mysql://root:hunter2@db/wxbot")
-    assert "mysql://root:***@db/wxbot: is not an address wxbot knows" in said
+    assert "mysql://root:***@db/wxbot: is not an address of a store" in said
     assert "WXBOT_STORE_URL" not in said
     assert "hunter2" not in said
     assert "give the address" in refusal(used)
@@ -233,7 +231,7 @@ def test_a_place_that_fails_half_way(used: Shell, tmp_path: Path) -> None:
     execute(new, "CREATE TRIGGER full BEFORE INSERT ON conversations BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
     said = refusal(used, f"sqlite:///{new}")
     assert "disk is full" in said
-    assert "is half a copy, which bots refuse: run the same command again, and it begins anew" in said
+    assert "now holds an incomplete copy, which bots refuse: run the same command again, and it starts over" in said
 
 
 def test_ctrl_c(used: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,8 +213,8 @@ def test_every_setting_has_its_place() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "accounts.toml has no account in it: write a section such as [orders] for each one"),
-        ("# nothing\n", "accounts.toml has no account in it: write a section such as [orders] for each one"),
+        ("", "accounts.toml contains no account: write a section such as [orders] for each one"),
+        ("# nothing\n", "accounts.toml contains no account: write a section such as [orders] for each one"),
         (
             "[orders]\nappid = wx1",
             "accounts.toml is not TOML: Invalid value (at line 2, column 9)",
@@ -228,13 +228,13 @@ def test_every_setting_has_its_place() -> None:
         (
             "[Club House]\nappid = 'wx1'",
             "accounts.toml is not TOML: Expected ']' at the end of a table declaration (at line 1, column 7); "
-            "an account's name is of lower-case letters, digits, - and _, such as [club-house]",
+            "an account's name contains only lower-case letters, digits, - and _, such as [club-house]",
         ),
         (
             "[orders]\nresume_words = " + "[" * 3000 + "]" * 3000,
-            "accounts.toml is no file of accounts: its brackets",
+            "accounts.toml is not an accounts file: its brackets",
         ),
-        ("[orders]\nimage_bytes = " + "9" * 5000, "accounts.toml is no file of accounts: it holds a number"),
+        ("[orders]\nimage_bytes = " + "9" * 5000, "accounts.toml is not an accounts file: it contains a number"),
         ('[orders]\nappid = "1"\nappid = "2"', "accounts.toml is not TOML: Cannot overwrite a value"),
     ],
 )
@@ -246,9 +246,9 @@ def test_a_file_that_cannot_be_read(desk: Desk, text: str, told: str) -> None:
 
 def test_a_file_that_is_not_there(desk: Desk) -> None:
     desk.has(accounts="accounts.toml")
-    assert problems() == ["accounts.toml cannot be read: No such file or directory; WXBOT_ACCOUNTS names it"]
+    assert problems() == ["accounts.toml cannot be read: No such file or directory; check WXBOT_ACCOUNTS"]
     desk.has(accounts=".")
-    assert problems() == [". cannot be read: Is a directory; WXBOT_ACCOUNTS names it"]
+    assert problems() == [". cannot be read: Is a directory; check WXBOT_ACCOUNTS"]
 
 
 def test_a_file_in_another_encoding(desk: Desk) -> None:
@@ -260,21 +260,21 @@ def test_a_file_in_another_encoding(desk: Desk) -> None:
 def test_a_key_outside_of_all_sections(desk: Desk) -> None:
     desk.accounts('appid = "wx1"', "orders = [1]", CLUB)
     assert problems() == [
-        "accounts.toml: appid stands in no section; write it below the name of its account, such as [orders]",
-        "accounts.toml: orders stands in no section; write it below the name of its account, such as [orders]",
+        "accounts.toml: appid is in no section: write it below the name of its account, such as [orders]",
+        "accounts.toml: orders is in no section: write it below the name of its account, such as [orders]",
     ]
 
 
 def test_two_pairs_of_brackets(desk: Desk) -> None:
     desk.accounts(ORDERS.replace("[orders]", "[[orders]]"))
-    assert problems() == ["accounts.toml: [[orders]] has a pair of brackets too many; write [orders]"]
+    assert problems() == ["accounts.toml: [[orders]] has too many brackets: write [orders]"]
 
 
 @pytest.mark.parametrize("name", ["Orders", "my shop", "a/b", "订单", "", "a.b", "a\\n"])
 def test_a_name_that_is_no_part_of_an_address(desk: Desk, name: str) -> None:
     desk.accounts(CLUB.replace("[club]", f'["{name}"]'))
     (told,) = problems()
-    assert "is no name for an account: it is a part of addresses, so use a-z, 0-9, - and _ only" in told
+    assert "is not a valid account name: use only a-z, 0-9, - and _, because it is part of a path" in told
 
 
 @pytest.mark.parametrize("name", ["a", "0", "my-shop_2", "send"])
@@ -295,11 +295,11 @@ def test_all_problems_of_all_sections_are_in_one_report(desk: Desk) -> None:
     )
     assert problems() == [
         "WXBOT_TYPNG is not a setting; did you mean WXBOT_TYPING?",
-        "WXBOT_SECRET must not be set beside WXBOT_ACCOUNTS: write secret into its account's section of accounts.toml",
+        "WXBOT_SECRET and WXBOT_ACCOUNTS exclude each other: write secret into its account's section of accounts.toml",
         "accounts.toml [orders] secret: NOWHERE is not set in the environment",
-        "accounts.toml [orders] aes_key must not stand in the file, which is no place for secrets: "
+        "accounts.toml [orders] aes_key is a secret and must not be in the file: "
         'write aes_key = "${ORDERS_AES_KEY}" and set ORDERS_AES_KEY in the environment',
-        "accounts.toml [orders] store_url concerns the whole process: set WXBOT_STORE_URL in the environment",
+        "accounts.toml [orders] store_url is a setting of the whole process: set WXBOT_STORE_URL in the environment",
         "accounts.toml [orders] appid: String should have at least 1 character",
         "accounts.toml [orders] token is missing",
         "WXBOT_HANDLER_THREADS: Input should be greater than 0",
@@ -316,8 +316,8 @@ def test_all_problems_of_all_sections_are_in_one_report(desk: Desk) -> None:
 def test_two_sections_with_one_account(desk: Desk) -> None:
     desk.accounts(ORDERS, CLUB.replace("wx2", "WX1"), CLUB.replace("club", "third").replace("wx2", "wx1"))
     assert problems() == [
-        "accounts.toml [club] appid is that of [orders] as well; write one section only",
-        "accounts.toml [third] appid is that of [orders] as well; write one section only",
+        "accounts.toml [club] appid is also the AppID of [orders]: write only one section",
+        "accounts.toml [third] appid is also the AppID of [orders]: write only one section",
     ]
 
 
@@ -330,7 +330,7 @@ def test_a_secret_stands_nowhere_in_the_file(desk: Desk, name: str, literal: str
     desk.accounts(*lines, f"{name} = {literal}")
     variable = f"ORDERS_{name.upper()}"
     assert problems() == [
-        f"accounts.toml [orders] {name} must not stand in the file, which is no place for secrets: "
+        f"accounts.toml [orders] {name} is a secret and must not be in the file: "
         f'write {name} = "${{{variable}}}" and set {variable} in the environment'
     ]
 
@@ -338,7 +338,7 @@ def test_a_secret_stands_nowhere_in_the_file(desk: Desk, name: str, literal: str
 @pytest.mark.parametrize("name", sorted(SHARED))
 def test_what_concerns_the_whole_process_is_not_of_an_account(desk: Desk, name: str) -> None:
     told = problem(desk, f'{name} = "x"')
-    assert told == f"{name} concerns the whole process: set WXBOT_{name.upper()} in the environment"
+    assert told == f"{name} is a setting of the whole process: set WXBOT_{name.upper()} in the environment"
 
 
 @pytest.mark.parametrize("name", sorted(OWN - {"callback_path"}))
@@ -346,7 +346,7 @@ def test_what_is_of_one_account_is_not_in_the_environment(desk: Desk, name: str)
     desk.has(**{name: SECRET})
     desk.accounts(ORDERS, CLUB)
     assert problems() == [
-        f"WXBOT_{name.upper()} must not be set beside WXBOT_ACCOUNTS: "
+        f"WXBOT_{name.upper()} and WXBOT_ACCOUNTS exclude each other: "
         f"write {name} into its account's section of accounts.toml"
     ]
 
@@ -359,22 +359,20 @@ def test_an_empty_variable_is_nobodys(desk: Desk) -> None:
 
 def test_the_callback_path_is_the_name(desk: Desk) -> None:
     assert problem(desk, 'callback_path = "/x"') == (
-        "callback_path is /wechat/orders, by the section's name; leave it out"
+        "callback_path is always /wechat/orders, from the section's name: leave it out"
     )
     desk.has(callback_path="/x")
     desk.accounts(ORDERS)
-    assert problems() == [
-        "WXBOT_CALLBACK_PATH must not be set beside WXBOT_ACCOUNTS: the paths are /wechat/ and a name"
-    ]
+    assert problems() == ["WXBOT_CALLBACK_PATH and WXBOT_ACCOUNTS exclude each other: the paths are /wechat/<account>"]
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
         ('plugin_folder = "x"', "plugin_folder is not a setting of an account; did you mean plugin_folders?"),
-        ('WXBOT_TYPING = "x"', "WXBOT_TYPING is not a setting; names are in lower case here"),
+        ('WXBOT_TYPING = "x"', "WXBOT_TYPING is not a setting: write names in lower case"),
         ('WXBOT_TYPNG = "x"', "WXBOT_TYPNG is not a setting of an account; did you mean typing?"),
-        ("Typing = true", "Typing is not a setting; names are in lower case here"),
+        ("Typing = true", "Typing is not a setting: write names in lower case"),
         ('colour = "blue"', "colour is not a setting of an account"),
         ("[orders.faq]", "faq is not a setting of an account"),
         ("[orders.plugin_setting.faq]", "plugin_setting is not a setting of an account; did you mean plugin_settings?"),
@@ -387,30 +385,30 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("max_attempts = true", "max_attempts: true and false mean nothing here"),
-        ("error_text = false", "error_text: true and false mean nothing here"),
+        ("max_attempts = true", "max_attempts: must not be true or false"),
+        ("error_text = false", "error_text: must not be true or false"),
         ("max_attempts = 0", "max_attempts: Input should be greater than 0"),
         ("max_attempts = 2.5", "max_attempts: Input should be a valid integer, got a number with a fractional part"),
         ("max_attempts = [3]", "max_attempts: Input should be a valid integer"),
         ("retry_seconds = inf", "retry_seconds: Input should be a finite number"),
         ("error_text = 5", "error_text: Input should be a valid string"),
         ('typing = "perhaps"', "typing: Input should be a valid boolean, unable to interpret input"),
-        ("plugins = []", "plugins: must not be empty; leave it out for all plugins"),
+        ("plugins = []", "plugins: must not be empty: leave it out for all plugins"),
         (
             'kind = "unverified"\nreply_types = ["link"]',
-            "reply_types: link cannot be the answer to a push, and an unverified account sends nothing else; "
-            "it can have image, music, news, text, video, voice",
+            "reply_types: link cannot be a passive reply, and an unverified account sends only passive replies; "
+            "use image, music, news, text, video, voice",
         ),
         (
             'previous_aes_key = "${KEY}"',
-            "previous_aes_key: needs the EncodingAESKey of now beside it: without one no push is decrypted",
+            "previous_aes_key: needs the current EncodingAESKey as well: without it, no push can be decrypted",
         ),
         ("plugins = 1", "plugins: Input should be a valid tuple"),
         ('plugins = ["a", 1]', "plugins[1]: Input should be a valid string"),
         ('kind = "shop"', "kind: Input should be 'miniprogram', 'official' or 'unverified'"),
-        ('kind = "official"\naccount_kind = "official"', "account_kind and kind are the same setting; write it once"),
-        ('error_text = "${}"', "error_text: between ${ and } stands the name of an environment variable"),
-        ('error_text = "${A B}"', "error_text: between ${ and } stands the name of an environment variable"),
+        ('kind = "official"\naccount_kind = "official"', "account_kind and kind are the same setting: write it once"),
+        ('error_text = "${}"', "error_text: write the name of an environment variable between ${ and }"),
+        ('error_text = "${A B}"', "error_text: write the name of an environment variable between ${ and }"),
         ('error_text = "${NO_SUCH}"', "error_text: NO_SUCH is not set in the environment"),
         ('plugins = ["${NO_SUCH}"]', "plugins: NO_SUCH is not set in the environment"),
         (
@@ -419,18 +417,18 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
         ),
         (
             'send_key = "${ORDERS_TOKEN}"',
-            "send_key: must have 17 characters or more: whoever guesses it writes to your users",
+            "send_key: must have at least 17 characters, because a guessed key can send to your users",
         ),
         (
             'quota = { message = "often" }',
-            "quota: row 1 is no row of a quota; write such as message=5/48h, enter=2/1m "
-            "(there are message, enter, menu, subscribe, scan; times in s, m, h or d)",
+            "quota: row 1 is not a row of a quota; write rows such as message=5/48h, enter=2/1m "
+            "(user actions: message, enter, menu, subscribe, scan; times in s, m, h or d)",
         ),
         ("quota = 5", "quota: Input should be a valid dictionary"),
-        ("plugin_settings = 1", "plugin_settings: write a section [orders.plugin_settings.NAME] for a plugin"),
+        ("plugin_settings = 1", "plugin_settings: write a section [orders.plugin_settings.NAME] for each plugin"),
         (
             '[orders.plugin_settings]\nfile = "x"',
-            "plugin_settings: write a section [orders.plugin_settings.NAME] for a plugin",
+            "plugin_settings: write a section [orders.plugin_settings.NAME] for each plugin",
         ),
         (
             '[orders.plugin_settings.faq]\nfile = "${NO_SUCH}"',
@@ -441,7 +439,7 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
 def test_a_bad_value_is_named_and_never_shown(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, line: str, told: str
 ) -> None:
-    monkeypatch.setattr("wxbot.settings.schema.SHORTEST_KEY", len(TOKEN) + 1)
+    monkeypatch.setattr("wxbot.settings.schema.MIN_SEND_KEY", len(TOKEN) + 1)
     assert problem(desk, line) == told
 
 
@@ -456,7 +454,7 @@ def test_what_does_not_fit_together_is_said_once(desk: Desk) -> None:
     desk.has(role="worker")
     desk.accounts(ORDERS, CLUB)
     (told,) = problems()
-    assert told.startswith("a worker takes its work from WXBOT_BROKER_URL")
+    assert told.startswith("a worker needs a broker: set WXBOT_BROKER_URL")
 
 
 # -- the example

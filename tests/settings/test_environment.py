@@ -15,7 +15,7 @@ import pytest
 from wxbot.errors import ConfigError
 from wxbot.model.accounts import decode_aes_key, reply_kinds
 from wxbot.settings.environment import load_plugin_settings, load_settings, misspelt_plugin_settings
-from wxbot.settings.schema import SHORTEST_KEY, Settings, without_password
+from wxbot.settings.schema import MIN_SEND_KEY, Settings, without_password
 
 SECRET = "5ecretValue0123456789abcdef"
 TOKEN = "t0kenValueABCDEF"
@@ -385,7 +385,9 @@ def test_addresses_that_machines_share(environment: Environment, url: str) -> No
 
 def test_a_broker_needs_a_store_that_machines_share(environment: Environment) -> None:
     environment.has(broker_url="redis://127.0.0.1:6379/1")
-    assert problems() == ("WXBOT_BROKER_URL needs a WXBOT_STORE_URL that machines can share, such as redis://…",)
+    assert problems() == (
+        "WXBOT_BROKER_URL needs a store that several machines can share: set WXBOT_STORE_URL to redis://…",
+    )
 
 
 def test_a_worker_needs_a_broker(environment: Environment) -> None:
@@ -449,7 +451,7 @@ def test_an_account_may_send_what_is_said_for_it(environment: Environment) -> No
 def test_a_kind_of_reply_that_does_not_exist(environment: Environment) -> None:
     environment.has(reply_types="text,songs")
     (problem,) = problems()
-    assert problem.startswith("WXBOT_REPLY_TYPES: number 2 is no kind of reply; there are ")
+    assert problem.startswith("WXBOT_REPLY_TYPES: number 2 is not a type of reply; use ")
     assert all(kind in problem for kind in ("text", "image", "news"))
 
 
@@ -458,8 +460,8 @@ def test_an_unverified_account_sends_what_a_push_can_be_answered_with(environmen
     assert load_settings().reply_kinds == {"text", "news"}
     environment.has(reply_types="text,link")
     assert problems() == (
-        "WXBOT_REPLY_TYPES: link cannot be the answer to a push, and an unverified account sends nothing else; "
-        "it can have image, music, news, text, video, voice",
+        "WXBOT_REPLY_TYPES: link cannot be a passive reply, and an unverified account sends only passive replies; "
+        "use image, music, news, text, video, voice",
     )
     environment.has(account_kind="miniprogram")
     assert load_settings().reply_kinds == {"text", "link"}
@@ -474,15 +476,15 @@ def test_other_paths_are_free(environment: Environment, path: str) -> None:
 def test_what_is_taken_is_said(environment: Environment) -> None:
     environment.has(callback_path="/send", appid="wx1 ")
     assert problems() == (
-        "WXBOT_APPID: must have no blanks around it",
-        "WXBOT_CALLBACK_PATH: is wxbot's own: /healthz, /readyz, /metrics, /send and all below /send are taken",
+        "WXBOT_APPID: must not begin or end with blanks",
+        "WXBOT_CALLBACK_PATH: is reserved: wxbot uses /healthz, /readyz, /metrics, /send and the paths below /send",
     )
 
 
 def test_a_previous_key_alone_decrypts_nothing(environment: Environment) -> None:
     environment.has(previous_aes_key=PREVIOUS_AES_KEY)
     (problem,) = problems()
-    assert problem.startswith("WXBOT_PREVIOUS_AES_KEY: needs the EncodingAESKey of now beside it")
+    assert problem.startswith("WXBOT_PREVIOUS_AES_KEY: needs the current EncodingAESKey as well")
     environment.has(aes_key="wrong")
     (problem,) = problems()
     assert problem.startswith("WXBOT_AES_KEY: must be 43 characters")
@@ -493,13 +495,16 @@ def test_a_previous_key_alone_decrypts_nothing(environment: Environment) -> None
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"token": ""}, "WXBOT_TOKEN: must not be empty: unsigned pushes would be believed"),
-        ({"token": " "}, "WXBOT_TOKEN: must not be empty: unsigned pushes would be believed"),
-        ({"token": "", "aes_key": AES_KEY}, "WXBOT_TOKEN: must not be empty: unsigned pushes would be believed"),
+        ({"token": ""}, "WXBOT_TOKEN: must not be empty: set it, or leave it out to accept unsigned pushes"),
+        ({"token": " "}, "WXBOT_TOKEN: must not be empty: set it, or leave it out to accept unsigned pushes"),
+        (
+            {"token": "", "aes_key": AES_KEY},
+            "WXBOT_TOKEN: must not be empty: set it, or leave it out to accept unsigned pushes",
+        ),
         ({"aes_key": ""}, "WXBOT_AES_KEY: must not be empty"),
         ({"aes_key": " "}, "WXBOT_AES_KEY: must be 43 characters"),
         ({"aes_key": "", "token": TOKEN}, "WXBOT_AES_KEY: must not be empty"),
-        ({"aes_key": AES_KEY}, "WXBOT_AES_KEY: needs the Token of the message push beside it"),
+        ({"aes_key": AES_KEY}, "WXBOT_AES_KEY: needs the Token of the message push as well"),
     ],
 )
 @pytest.mark.parametrize("way", ["open", "token"])
@@ -585,8 +590,8 @@ def test_rows_of_the_quota_as_a_table(environment: Environment) -> None:
 def test_a_row_that_is_none(environment: Environment, written: str, number: int) -> None:
     environment.has(quota=written)
     assert problems() == (
-        f"WXBOT_QUOTA: row {number} is no row of a quota; write such as message=5/48h, enter=2/1m "
-        "(there are message, enter, menu, subscribe, scan; times in s, m, h or d)",
+        f"WXBOT_QUOTA: row {number} is not a row of a quota; write rows such as message=5/48h, enter=2/1m "
+        "(user actions: message, enter, menu, subscribe, scan; times in s, m, h or d)",
     )
 
 
@@ -611,10 +616,13 @@ def test_the_key_is_a_secret(environment: Environment) -> None:
 @pytest.mark.parametrize(
     ("key", "told"),
     [
-        ("x" * (SHORTEST_KEY - 1), "must have 16 characters or more: whoever guesses it writes to your users"),
-        (" " * SHORTEST_KEY, "must have ASCII characters only, and no blanks: it travels in an HTTP header"),
-        ("x" * SHORTEST_KEY + "\n", "must have ASCII characters only, and no blanks: it travels in an HTTP header"),
-        ("钥" * SHORTEST_KEY, "must have ASCII characters only, and no blanks: it travels in an HTTP header"),
+        ("x" * (MIN_SEND_KEY - 1), "must have at least 16 characters, because a guessed key can send to your users"),
+        (" " * MIN_SEND_KEY, "must have ASCII characters only and no blanks, because it is sent in an HTTP header"),
+        (
+            "x" * MIN_SEND_KEY + "\n",
+            "must have ASCII characters only and no blanks, because it is sent in an HTTP header",
+        ),
+        ("钥" * MIN_SEND_KEY, "must have ASCII characters only and no blanks, because it is sent in an HTTP header"),
     ],
 )
 def test_a_key_that_could_be_guessed_or_never_sent(environment: Environment, key: str, told: str) -> None:

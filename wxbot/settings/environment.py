@@ -19,17 +19,17 @@ from wxbot.errors import ConfigError
 from wxbot.settings.schema import ACCOUNTS_VARIABLE, MISSING, PLUGIN_PREFIX, PREFIX, Settings, _Model
 
 READ_ELSEWHERE = frozenset({"WXBOT_BIND", ACCOUNTS_VARIABLE})
-"""Variables that other modules read: gunicorn.conf.py and wxbot/settings/accounts_file.py."""
+"""Variables that gunicorn.conf.py and wxbot/settings/accounts_file.py read."""
 
 _OF_KUBERNETES = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_[A-Z]+(_[A-Z]+)?)?)")
-"""What Kubernetes puts into every container beside a service whose name begins with ``wxbot``."""
+"""Variables that Kubernetes sets in every container if the name of a service begins with ``wxbot``."""
 
 
 def load_settings(*, env_file: str | None = ".env", **overrides: Any) -> Settings:
-    """Settings from the environment, ``.env`` and ``overrides``. Raises ConfigError that lists every problem.
+    """Return the settings of one account from the environment, ``.env`` and ``overrides``.
 
-    A ``WXBOT_`` variable that means nothing is a problem too: most likely it is a setting misspelt. These are the
-    settings of one account: ``wxbot.settings.accounts_file.load_accounts`` knows of several.
+    Raises ConfigError that lists every problem. An unknown ``WXBOT_`` variable is a problem too, because most likely it
+    is a misspelt setting. ``wxbot.settings.accounts_file.load_accounts`` reads the settings of several accounts.
     """
     problems = misspelt_settings(read_environment(env_file), overrides)
     try:
@@ -48,9 +48,9 @@ def load_plugin_settings(
     environ: Mapping[str, str] | None = None,
     of_account: Mapping[str, Any] | None = None,
 ) -> _Model:
-    """A plugin's own settings: fields of ``model`` from ``WXBOT_PLUGIN_<PLUGIN>_<FIELD>``. Raises ConfigError.
+    """Return a plugin's own settings: fields of ``model`` from ``WXBOT_PLUGIN_<PLUGIN>_<FIELD>``. Raises ConfigError.
 
-    ``of_account`` is what one account of several sets for itself, by field: it wins.
+    ``of_account``: values of one account of several, by field. They override the environment.
     """
     prefix, own = _plugin_prefix(plugin), dict(of_account or {})
     environ = read_environment() if environ is None else environ
@@ -70,7 +70,10 @@ def load_plugin_settings(
 def unknown_plugin_settings(
     given: Mapping[str, Mapping[str, Any]], plugins: Mapping[str, type[Any] | None]
 ) -> list[str]:
-    """A problem for each of an account's own plugin settings that no plugin reads. ``plugins``: class by name."""
+    """Return a problem for each of an account's plugin settings that no plugin reads.
+
+    ``given``: the settings by plugin and field. ``plugins``: the settings class of each plugin by its name.
+    """
     known = [
         f"plugin_settings.{plugin}.{field}"
         for plugin, model in plugins.items()
@@ -84,7 +87,10 @@ def unknown_plugin_settings(
 def misspelt_plugin_settings(
     plugins: Mapping[str, type[Any] | None], environ: Mapping[str, str] | None = None
 ) -> list[str]:
-    """A problem for each ``WXBOT_PLUGIN_…`` variable that no plugin reads. ``plugins``: settings class by name."""
+    """Return a problem for each ``WXBOT_PLUGIN_…`` variable that no plugin reads.
+
+    ``plugins``: the settings class of each plugin by its name.
+    """
     known = [
         _plugin_prefix(plugin) + field.upper()
         for plugin, model in plugins.items()
@@ -96,7 +102,7 @@ def misspelt_plugin_settings(
 
 
 def misspelt_settings(environ: Mapping[str, str], overrides: Iterable[str]) -> list[str]:
-    """A problem for each ``WXBOT_`` variable, and each override, that is no setting."""
+    """Return a problem for each ``WXBOT_`` variable, and each override, that is not a setting."""
     names = [
         name
         for name, value in environ.items()
@@ -107,7 +113,7 @@ def misspelt_settings(environ: Mapping[str, str], overrides: Iterable[str]) -> l
 
 
 def unknown_names(names: Iterable[str], known: Sequence[str], problem: str) -> list[str]:
-    """``problem`` for each of ``names`` that is not ``known``, with what was meant as far as it can be guessed."""
+    """Return ``problem`` for each of ``names`` that is not ``known``, with the most similar known name, if any."""
     problems = []
     for name in sorted(set(names).difference(known)):
         similar = difflib.get_close_matches(name, known, 1, cutoff=0.8)
@@ -122,7 +128,7 @@ def _names_of_settings() -> list[str]:
 def _is_of_kubernetes(name: str, value: str) -> bool:
     if not _OF_KUBERNETES.fullmatch(name.removeprefix(PREFIX)):
         return False
-    return name != "WXBOT_PORT" or "://" in value  # a mere number there is somebody who means WXBOT_BIND
+    return name != "WXBOT_PORT" or "://" in value  # a plain number is not from Kubernetes: the user means WXBOT_BIND
 
 
 def _plugin_prefix(plugin: str) -> str:
@@ -130,7 +136,7 @@ def _plugin_prefix(plugin: str) -> str:
 
 
 def _fields(model: type[Any]) -> list[str]:
-    """The names by which ``model``, a pydantic model or a dataclass, takes its fields."""
+    """Return the names with which the fields of ``model``, a pydantic model or a dataclass, are given."""
     fields = getattr(model, "model_fields", None)
     if fields is None:
         return [field.name for field in dataclasses.fields(model) if field.init]
@@ -138,7 +144,10 @@ def _fields(model: type[Any]) -> list[str]:
 
 
 def read_environment(env_file: str | None = ".env") -> dict[str, str]:
-    """The environment laid over ``.env``, as Settings itself reads them: names in capitals. Raises ConfigError."""
+    """Return the variables of ``.env`` and of the environment, which overrides it, with names in capitals.
+
+    ``Settings`` reads them in the same way. Raises ConfigError if the file is not UTF-8.
+    """
     try:
         in_file = dotenv_values(env_file) if env_file else {}
     except UnicodeDecodeError:
@@ -147,15 +156,18 @@ def read_environment(env_file: str | None = ".env") -> dict[str, str]:
     return given | {name.upper(): value for name, value in os.environ.items()}
 
 
-def problem_of(prefix: str, place: tuple[int | str, ...], message: str) -> str:
-    """A problem that pydantic found, in our words; ``prefix`` is of the variable's name."""
-    name = prefix + "_".join(str(part) for part in place).upper()
+def problem_of(prefix: str, location: tuple[int | str, ...], message: str) -> str:
+    """Return the text of a problem that pydantic found. ``prefix``: the beginning of the variable's name.
+
+    ``location``: the setting and the position in its value; empty for a problem of several settings together.
+    """
+    name = prefix + "_".join(str(part) for part in location).upper()
     message = plain(message)
     if message == MISSING:
         return f"{name} is missing"
-    return f"{name}: {message}" if place else message  # what concerns several settings names them itself
+    return f"{name}: {message}" if location else message  # a message about several settings names them itself
 
 
 def plain(message: str) -> str:
-    """Pydantic's message without what it puts before ours."""
+    """Return the message of a ValueError without the prefix that pydantic adds."""
     return message.removeprefix("Value error, ")

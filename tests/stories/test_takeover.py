@@ -19,7 +19,7 @@ from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 LEASE = 8.0
-NOT_PERMITTED = "was not sent: the right to answer this user had run out meanwhile"
+NOT_PERMITTED = "was not sent: the lease on this conversation expired before the request was written"
 ASKING = "asking the store"
 
 

@@ -75,7 +75,7 @@ class Wire:
                 await pause(self.clock, self.queue)
             if not permit():
                 self.refused.append(self.clock.now() - START)
-                raise RequestNotSent("typing was not sent: the right to answer this user had run out meanwhile")
+                raise RequestNotSent("typing was not sent: the lease on this conversation expired before the request was written")
             self._note(command)
             answer = self.answers.popleft() if self.answers else FINE
             if answer.seconds:

@@ -267,8 +267,8 @@ def _delivery(
 ) -> Outbox:
     options = OutboxOptions(settings.text_bytes, settings.continue_text, settings.error_text)
     if _is_passive(settings):
-        return PassiveOutbox(client, store, clock, options, dispatcher.hold, passive_replies.answered)
-    return ApiOutbox(client, store, clock, options, dispatcher.hold)
+        return PassiveOutbox(client, store, clock, options, dispatcher.check_lease, passive_replies.on_reply)
+    return ApiOutbox(client, store, clock, options, dispatcher.check_lease)
 
 
 # WeChat's API
@@ -285,7 +285,7 @@ def make_client(settings: Settings, store: TokenAndMediaStore, clock: Clock) -> 
         appid=settings.appid,
         transport=transport,
         tokens=_tokens(settings, transport, store, clock),
-        shelf=store,
+        store=store,
         clock=clock,
         address=_address(settings),
         read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),

@@ -60,7 +60,7 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -> AsyncIterator[WeChatClient]:
-    options = {"shelf": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
+    options = {"store": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
     made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), **options)
     await made.open()
     try:
@@ -333,7 +333,7 @@ def test_a_right_that_runs_out_while_a_token_is_fetched(replacing: bool, what: s
             tokens.gate.set()
             error = await error_of(call)
             assert (type(error), error.retryable, error.__context__) == (RequestNotSent, True, None)
-            assert "was not sent: the right to answer this user had run out" in str(error)
+            assert "was not sent: the lease on this conversation expired" in str(error)
             assert_silent(error)
             assert len(wechat.asked) == written
             right[0] = True

@@ -74,7 +74,7 @@ def errcode(code: int, errmsg: str = "no rid: 1") -> dict[str, Any]:
 
 @asynccontextmanager
 async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -> AsyncIterator[WeChatClient]:
-    options = {"shelf": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
+    options = {"store": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
     made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), **options)
     await made.open()
     try:
@@ -459,18 +459,18 @@ def test_every_file_of_a_reply_becomes_an_id(reply: Reply, uploaded: Reply, kind
 
 def test_the_same_file_is_uploaded_once_by_all_processes() -> None:
     async def scene() -> None:
-        shelf, clock = TokenAndMediaStore(), HandClock()
+        store, clock = TokenAndMediaStore(), HandClock()
         async with api(kept("M1"), OK, OK, kept("M2"), kept("M3")) as wechat:
-            async with client(wechat.base, shelf=shelf, clock=clock) as bot:
+            async with client(wechat.base, store=store, clock=clock) as bot:
                 await bot.send("oALICE", CAT)
-            async with client(wechat.base, shelf=shelf, clock=clock) as bot:
+            async with client(wechat.base, store=store, clock=clock) as bot:
                 await bot.send("oBOB", ImageReply(Media(PNG.content, "image/png", "another-name.png")))
                 assert paths(wechat) == ["upload", "send", "send"]
                 assert await bot.uploaded(MiniProgramPageReply("t", "p", PNG)) == MiniProgramPageReply("t", "p", "M1")
                 assert await bot.uploaded(VideoReply("V", PNG)) == VideoReply("V", "M2"), "a thumb is another thing"
                 assert await bot.uploaded(ImageReply(JPEG)) == ImageReply("M3")
         digest = hashlib.sha256(b"image\0" + PNG.content).hexdigest()
-        assert shelf.media["wx1", digest] == StoredMedia("M1", clock.now() + 3 * DAY - 3600)
+        assert store.media["wx1", digest] == StoredMedia("M1", clock.now() + 3 * DAY - 3600)
 
     run(scene())
 
@@ -544,8 +544,8 @@ def test_closing_gives_up_an_upload() -> None:
 
 def test_a_store_that_is_out_of_order_costs_only_uploads(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
-        shelf = TokenAndMediaStore(broken=True)
-        async with api(kept("M1"), OK, kept("M2"), OK) as wechat, client(wechat.base, shelf=shelf) as bot:
+        store = TokenAndMediaStore(broken=True)
+        async with api(kept("M1"), OK, kept("M2"), OK) as wechat, client(wechat.base, store=store) as bot:
             await bot.send("oUSER", CAT)
             await bot.send("oUSER", CAT)
             assert paths(wechat) == ["upload", "send"] * 2
@@ -557,9 +557,9 @@ def test_a_store_that_is_out_of_order_costs_only_uploads(caplog: pytest.LogCaptu
 
 def test_a_file_that_wechat_lost_is_uploaded_anew_and_sent_once_more() -> None:
     async def scene() -> None:
-        shelf = TokenAndMediaStore()
+        store = TokenAndMediaStore()
         script = [kept("M1"), errcode(40007), kept("M2"), OK, OK]
-        async with api(*script) as wechat, client(wechat.base, shelf=shelf) as bot:
+        async with api(*script) as wechat, client(wechat.base, store=store) as bot:
             await bot.send("oUSER", CAT)
             assert paths(wechat) == ["upload", "send", "upload", "send"]
             assert [asked.json["image"]["media_id"] for asked in wechat.asked[1::2]] == ["M1", "M2"]
@@ -602,14 +602,14 @@ def test_whatever_else_wechat_says_is_said_once() -> None:
 
 def test_somebody_elses_upload_meanwhile_is_used() -> None:
     async def scene() -> None:
-        shelf = TokenAndMediaStore()
-        async with api(kept("M1"), errcode(40007), OK) as wechat, client(wechat.base, shelf=shelf) as bot:
+        store = TokenAndMediaStore()
+        async with api(kept("M1"), errcode(40007), OK) as wechat, client(wechat.base, store=store) as bot:
             await bot.uploaded(CAT)
-            [place] = shelf.media
+            [key] = store.media
             refuse = wechat.script[1]
 
             async def lose(request: web.Request) -> web.StreamResponse:
-                shelf.media[place] = StoredMedia("THEIRS", HandClock().now() + DAY)
+                store.media[key] = StoredMedia("THEIRS", HandClock().now() + DAY)
                 return web.json_response(refuse)
 
             wechat.script[1] = lose
@@ -629,7 +629,7 @@ def test_who_lost_the_right_uploads_and_sends_nothing(rights: list[bool]) -> Non
         async with api(*script) as wechat, client(wechat.base) as bot:
             error = await error_of(bot.send("oUSER", CAT, permit=permit))
             assert type(error) is RequestNotSent
-            assert "right to answer this user had run out" in str(error)
+            assert "lease on this conversation expired" in str(error)
             assert_no_url(error)
             assert len(wechat.asked) == len(rights) - 1
             assert left == []
@@ -649,7 +649,7 @@ def test_ahead_of_time_whatever_fails_is_only_noted(caplog: pytest.LogCaptureFix
 
     with caplog.at_level(logging.INFO):
         run(scene())
-    assert "not uploaded ahead" in caplog.text
+    assert "not uploaded in advance" in caplog.text
     assert TOKEN not in caplog.text
 
 

@@ -57,7 +57,7 @@ async def call(client: Transport, server: RawServer, right: Right, body: bytes =
 async def refused(work: asyncio.Future[tuple[int, bytes]]) -> None:
     error = await failure(work)
     assert isinstance(error, RequestNotSent)
-    assert str(error) == "/call was not sent: the right to answer this user had run out meanwhile"
+    assert str(error) == "/call was not sent: the lease on this conversation expired before the request was written"
 
 
 async def step() -> None:

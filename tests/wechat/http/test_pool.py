@@ -246,7 +246,7 @@ def test_closing_ends_attempts_to_connect(loop: Any) -> None:
 @contextmanager
 def at_the_first_connection(action: Callable[[], object]) -> Iterator[None]:
     """``action`` is done once, when a connection is open and the attempt that opened it does not know it yet."""
-    made, todo = pool.Pool.made, [action]
+    made, todo = pool.Pool.on_open, [action]
 
     def noticed(self: pool.Pool, connection: Connection) -> None:
         made(self, connection)
@@ -254,7 +254,7 @@ def at_the_first_connection(action: Callable[[], object]) -> Iterator[None]:
             todo.pop()()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool.Pool, "made", noticed)
+        patch.setattr(pool.Pool, "on_open", noticed)
         yield
 
 

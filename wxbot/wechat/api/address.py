@@ -1,4 +1,4 @@
-"""Where a call goes: the API's address, and what its query says about who calls. Pure."""
+"""The address of WeChat's API and the credentials in a call's query. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ API_BASE = "https://api.weixin.qq.com"
 
 @dataclass(frozen=True, slots=True)
 class ApiAddress:
-    """``base`` without a path. ``token_parameter``: the name under which the token goes; empty: it does not go at all.
+    """The address of WeChat's API. ``base`` is a URL without a path.
 
-    ``from_appid``: the account that is meant, where WeChat Cloud Hosting serves several; empty names none.
+    ``token_parameter`` is the query parameter of the access token; empty means that calls carry no token.
+    ``from_appid`` names the account if WeChat Cloud Hosting serves several accounts; empty names none.
     Sources: docs/wechat.md, sections "Access tokens" and "Cloud calls".
     """
 
@@ -22,10 +23,10 @@ class ApiAddress:
     from_appid: str = ""
 
     def url(self, path: str, token: str, **query: str) -> URL:
-        """The URL of one call. It holds the token: it must stand in no error and no log."""
+        """Return the URL of one call. It contains the token, so it must not appear in an error or a log."""
         return URL(self.base + path).with_query({**query, **self.credentials(token)})
 
     def credentials(self, token: str) -> dict[str, str]:
-        """The parameters that say who calls."""
-        given = {self.token_parameter: token} if self.token_parameter else {}
-        return {**given, "from_appid": self.from_appid} if self.from_appid else given
+        """Return the query parameters that identify the caller."""
+        parameters = {self.token_parameter: token} if self.token_parameter else {}
+        return {**parameters, "from_appid": self.from_appid} if self.from_appid else parameters

@@ -1,6 +1,6 @@
-"""The way to the user: WeChat's customer-service calls over HTTP. Implements ``ports.Channel``.
+"""The client of WeChat's customer-service API. Implements ``wxbot.delivery.channel.Channel``.
 
-This is the hot path (three calls per message), so URLs and timeouts are built once per token and not per call.
+A message needs three calls, so URLs are built once per token and limits once per client, not once per call.
 Sources: docs/wechat.md, sections "Typing", "Sending" and "Cloud calls".
 """
 
@@ -33,24 +33,24 @@ TYPING_PATH = "/cgi-bin/message/custom/typing"
 BUSINESS_TYPING_PATH = "/cgi-bin/message/custom/business/typing"
 
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-"""Raw UTF-8, because users have seen \\uXXXX escapes as text (docs/wechat.md, "Known traps")."""
+"""An encoder of raw UTF-8, because WeChat has shown \\uXXXX escapes to users (docs/wechat.md, "Known traps")."""
 
 MEDIA_TIMEOUTS = 6
-"""How many times longer than another call an upload or a download may take: files are large."""
+"""An upload or a download may take this many times longer than another call, because files are large."""
 
 _log = logging.getLogger(__name__)
 
 
 class TokenAndMediaStore(TokenStore, MediaStore, Protocol):
-    """What a client keeps for all processes."""
+    """The part of the store that a client needs: the access token and the media ids, shared by all processes."""
 
 
 class WeChatClient:
-    """WeChat's API for one account. ``open`` it inside the running loop; every call raises only WeChatError.
+    """A client of WeChat's API for one account. Call ``open`` on the running event loop. Calls raise only WeChatError.
 
-    ``timeout`` and ``typing_timeout`` bound a whole call, in seconds. A refused token is replaced once per call.
-    ``permit`` is that of ``ports.Channel``; without one a call may always be made. ``read_answer`` reads WeChat's
-    answers (``transport.answer_of``). ``shelf`` and ``clock`` are for the files that WeChat has already.
+    ``timeout`` and ``typing_timeout`` limit a whole call, in seconds. A refused token is replaced once per call.
+    ``permit`` is explained in ``Channel``; a call without one is always written. ``read_answer`` parses WeChat's
+    answers (``transport.answer_of``). ``store`` and ``clock`` serve the cache of media ids.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class WeChatClient:
         appid: str,
         transport: Transport,
         tokens: Tokens,
-        shelf: MediaStore,
+        store: MediaStore,
         clock: Clock,
         address: ApiAddress = ApiAddress(),  # noqa: B008 - frozen
         read_answer: ReadAnswer = answer_of,
@@ -80,23 +80,23 @@ class WeChatClient:
         self._typing_extra = {"businessid": business_id} if business_id else {}
         self._urls: dict[str, URL] = {}
         self._urls_token = ""
-        self._hint_given = False
+        self._typing_advice_logged = False
         self._wechatpy: Any = None
         self._files = MediaCalls(tokens, address, seconds=timeout * MEDIA_TIMEOUTS, read_answer=read_answer)
-        self._cache = MediaCache(appid, self._files.upload, shelf, clock)
+        self._cache = MediaCache(appid, self._files.upload, store, clock)
 
     async def open(self) -> None:
-        """Create the connection pool on the running loop (after any fork); no connection is made yet."""
+        """Prepare for calls on the running event loop. Call it after a fork. It opens no connection yet."""
         await self._transport.open()
         await self._files.open()
         tokens = ThreadTokens(self._tokens, asyncio.get_running_loop(), self._timeout * 2)
         self._wechatpy = wechatpy_client(self._appid, tokens, self._address, self._timeout)
 
     async def close(self) -> None:
-        """Close every connection and give up a token fetch and uploads that are under way."""
+        """Close every connection, and cancel a running token fetch and running uploads."""
         bridge, self._wechatpy = self._wechatpy, None
         if bridge is not None:
-            bridge._http.close()  # noqa: SLF001 - ours: wechatpy_client put it there
+            bridge._http.close()  # noqa: SLF001 - wechatpy_client sets it
         await self._cache.close()
         if isinstance(self._tokens, TokenProvider):
             await self._tokens.close()
@@ -104,72 +104,72 @@ class WeChatClient:
         await self._transport.close()
 
     async def send(self, openid: str, reply: Reply, *, permit: Permit | None = None) -> None:
-        """Send one message. Raises WeChatError; only what is ``retryable`` was certainly not delivered.
+        """Send one message. Raises WeChatError; the message was certainly not delivered if the error is ``retryable``.
 
-        Files are uploaded first. If WeChat has lost one meanwhile, it is uploaded anew and the message sent once more;
-        MediaNotFound is raised for what was given as a media id.
+        Files are uploaded first. If WeChat no longer has an uploaded file, it is uploaded again and the message is sent
+        once more. Raises MediaNotFound if WeChat has no file for a media id of the plugin.
         """
         if reply.media:
             await self._send_with_files(openid, reply, permit)
         else:
-            await self._order(SEND_PATH, send_body(openid, reply), self._limits, permit)
+            await self._call_confirmed(SEND_PATH, send_body(openid, reply), self._limits, permit)
 
     async def prepare(self, reply: Reply) -> None:
-        """Upload the files of ``reply`` ahead of ``send``. Best effort: what fails is tried again there."""
+        """Upload the files of ``reply`` before ``send`` needs them. A failure is only logged: ``send`` tries again."""
         try:
             await self._cache.uploaded(reply)
         except WxbotError as error:
-            _log.info("a file was not uploaded ahead: %s", error)
+            _log.info("media not uploaded in advance, will upload when sending: error=%s", error)
 
     async def uploaded(self, reply: Reply) -> Reply:
-        """``reply`` with media ids in place of files, for an answer to a push. Raises WeChatError."""
+        """Upload the files of ``reply`` and return it with media ids, for a passive reply. Raises WeChatError."""
         return await self._cache.uploaded(reply)
 
     async def download(self, media_id: str) -> Media:
-        """The file behind a media id. Raises WeChatError: MediaNotFound if WeChat does not have it (any more)."""
+        """Download the file of a media id. Raises WeChatError; MediaNotFound if WeChat does not have the file."""
         return await self._files.download(media_id)
 
     async def typing(self, openid: str, command: TypingCommand, *, permit: Permit | None = None) -> None:
-        """Show (``Typing``) or end (``CancelTyping``) the typing indicator. Raises WeChatError."""
+        """Show the typing indicator (``Typing``) or hide it (``CancelTyping``). Raises WeChatError."""
         body = {"touser": openid, "command": command, **self._typing_extra}
         try:
-            await self._order(self._typing_path, body, self._typing_limits, permit)
+            await self._call_confirmed(self._typing_path, body, self._typing_limits, permit)
         except AccountNotAllowed as error:
-            self._hint(error)
+            self._log_typing_advice(error)
             raise
 
     async def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """POST ``body`` as JSON to any other call of the API and return WeChat's answer. Raises WeChatError."""
-        return await self._authorised(path, body, self._limits, None)
+        """POST ``body`` as JSON to another ``path`` of the API and return WeChat's answer. Raises WeChatError."""
+        return await self._call_with_token(path, body, self._limits, None)
 
     def wechatpy(self) -> Any:
-        """wechatpy's own client on the same token, for plain ``def`` handlers (it blocks)."""
+        """Return wechatpy's client, which uses the same token. It blocks, so only plain ``def`` handlers may use it."""
         if self._wechatpy is None:
-            raise RequestNotSent("wechatpy's client is there only while the bot runs")
+            raise RequestNotSent("wechatpy's client exists only while the bot runs")
         return self._wechatpy
 
     async def _send_with_files(self, openid: str, reply: Reply, permit: Permit | None) -> None:
         ready = await self._cache.uploaded(reply, permit)
         try:
-            await self._order(SEND_PATH, send_body(openid, ready), self._limits, permit)
+            await self._call_confirmed(SEND_PATH, send_body(openid, ready), self._limits, permit)
         except MediaNotFound:
             if ready is reply:
                 raise
         else:
             return
         ready = await self._cache.uploaded(reply, permit, refused=ready)
-        await self._order(SEND_PATH, send_body(openid, ready), self._limits, permit)
+        await self._call_confirmed(SEND_PATH, send_body(openid, ready), self._limits, permit)
 
-    async def _order(self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None) -> None:
-        """A call whose success WeChat states; ``{}`` from something in between is no success."""
-        answer = await self._authorised(path, body, timeout, permit)
+    async def _call_confirmed(self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None) -> None:
+        """Call ``path`` and check that WeChat confirmed success, because a proxy may answer ``{}``."""
+        answer = await self._call_with_token(path, body, timeout, permit)
         if "errcode" not in answer and "errCode" not in answer:
             raise DeliveryUnknown(f"{path} was sent, but the answer has no errcode")
 
-    async def _authorised(
+    async def _call_with_token(
         self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None
     ) -> dict[str, Any]:
-        data = _JSON.encode(body).encode("utf-8", "replace")  # half a surrogate pair has no UTF-8: it becomes "?"
+        data = _JSON.encode(body).encode("utf-8", "replace")  # a lone surrogate becomes "?"
         token = await self._tokens.get()
         try:
             return await self._post(path, data, token, timeout, permit)
@@ -189,26 +189,28 @@ class WeChatClient:
             url = self._urls[path] = self._address.url(path, token)
         return url
 
-    def _hint(self, error: AccountNotAllowed) -> None:
-        if self._hint_given:
+    def _log_typing_advice(self, error: AccountNotAllowed) -> None:
+        if self._typing_advice_logged:
             return
-        self._hint_given = True
+        self._typing_advice_logged = True
         _log.warning(
-            "WeChat offers this account no typing indicator at %s (errcode %d: %s). %s Replies are not affected.",
+            "WeChat offers this account no typing indicator: path=%s errcode=%d errmsg=%s. "
+            "%s Replies are not affected.",
             self._typing_path,
             error.errcode,
             error.errmsg,
-            _TYPING_HINTS.get(error.errcode, _TYPING_HINTS[40200]),
+            _TYPING_ADVICE.get(error.errcode, _TYPING_ADVICE[40200]),
         )
 
 
-_TYPING_HINTS: Mapping[int, str] = {
-    40101: "A parameter is missing: this address wants a businessid. Set WXBOT_BUSINESS_ID if the account is a "
-    "customer-service sub-merchant, or leave WXBOT_BUSINESS_ID and WXBOT_TYPING_PATH empty if it is not.",
-    40200: "This kind of account has none (an Official Account must be verified). If yours should have one, try the "
-    "other address with WXBOT_TYPING_PATH; WXBOT_TYPING=false stops the calls.",
-    85105: "See the account's permissions in WeChat's console; WXBOT_TYPING=false stops the calls.",
-    85107: "WXBOT_TYPING=false stops the calls.",
-    48001: "The account lacks the customer-service permission: see the account's permissions in WeChat's console; "
-    "WXBOT_TYPING=false stops the calls.",
+_TYPING_ADVICE: Mapping[int, str] = {
+    40101: "This path requires the parameter businessid. Set WXBOT_BUSINESS_ID if the account is a customer-service "
+    "sub-merchant; otherwise leave WXBOT_BUSINESS_ID and WXBOT_TYPING_PATH empty.",
+    40200: "This kind of account has no typing indicator (an Official Account must be verified). If yours should have "
+    "one, set WXBOT_TYPING_PATH to the other path. Set WXBOT_TYPING=false to stop these calls.",
+    85105: "Check the account's permissions in WeChat's console, or set WXBOT_TYPING=false to stop these calls.",
+    85107: "Set WXBOT_TYPING=false to stop these calls.",
+    48001: "The account lacks the customer-service permission. Check the account's permissions in WeChat's console, or "
+    "set WXBOT_TYPING=false to stop these calls.",
 }
+"""Advice for the operator, by errcode."""

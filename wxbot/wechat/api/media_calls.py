@@ -1,8 +1,8 @@
-"""Files to and from WeChat: the calls for temporary media. Not the hot path, so aiohttp does the HTTP.
+"""Upload and download temporary media. aiohttp does the HTTP, because these calls are not frequent.
 
-No error here holds a URL or a token, and nothing is chained: the errors of the network quote addresses. Redirects are
-not followed. Every failure of the network is RequestNotSent: of an upload no user saw anything, and a download changes
-nothing, so both may be repeated.
+No error contains a URL or a token, and no error is chained, because network errors quote addresses. Redirects are not
+followed. Every network failure becomes RequestNotSent, which allows a retry: no user sees an upload, and a download
+changes nothing.
 
 Sources: docs/wechat.md, section "Media", and
 https://developers.weixin.qq.com/doc/service/api/material/temporary/api_uploadtempmedia
@@ -32,7 +32,7 @@ UPLOAD_PATH = "/cgi-bin/media/upload"
 DOWNLOAD_PATH = "/cgi-bin/media/get"
 
 MAX_DOWNLOAD_BYTES = 20 * MIB
-"""More than WeChat lets anybody send: bounds what a wrong answer could cost."""
+"""Maximum size of a download. It is above WeChat's own limits and bounds the memory for a wrong answer."""
 
 _OK = 200
 _CHUNK_BYTES = 64 * 1024
@@ -40,25 +40,26 @@ _NAME_CHARS = 100
 _MEDIA_ID = re.compile(r"[!-~]{1,256}")
 _NOT_IN_UPLOAD_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _NOT_IN_NAME = re.compile(r'[<>:"/\\|?*]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
-"""Names under which Windows has devices, whatever their ending."""
+_DEVICE_NAME = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\..*)?", re.IGNORECASE)
+"""File names that are devices on Windows, with any extension."""
 _NO_FILE = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<(!doctype|!--|\?xml|xml|html|head|body|script)\b|\{[^{]{0,200}\"err(code|msg)\")",
     re.IGNORECASE,
 )
-"""How a page, or an answer of WeChat's that was cut, begins: what a proxy says is text/plain or worse."""
+"""The start of a web page or of an incomplete answer of WeChat. Proxies send both with a wrong content type."""
 _MIME = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
 ReadAnswer = Callable[[str, int, bytes, Iterable[str]], dict[str, Any]]
-"""``transport.answer_of``, or what explains the errors of cloud calls."""
+"""``transport.answer_of``, or ``cloud.cloud_answer_of`` with its mode."""
 
 _T = TypeVar("_T")
 
 
 class MediaCalls:
-    """Uploads and downloads. ``open`` it inside the running loop; what WeChat or the network does is a WeChatError.
+    """The calls that upload and download files. Call ``open`` on the running event loop.
 
-    ``seconds`` bound a whole request. A refused token is replaced once per call.
+    Failures of WeChat or the network raise WeChatError. ``seconds`` limits a whole request. A refused token is replaced
+    once per call.
     """
 
     def __init__(
@@ -71,42 +72,42 @@ class MediaCalls:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Bind to the running loop; no connection is made yet."""
+        """Prepare for calls on the running event loop. It opens no connection yet."""
         self._session = aiohttp.ClientSession(
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"wxbot/{__version__}", "Accept-Encoding": "identity"},
-            auto_decompress=False,  # what was not asked for could be small here and huge unpacked
+            auto_decompress=False,  # a small compressed answer could be huge when decompressed
         )
 
     async def close(self) -> None:
-        """Close every connection. Calls after it raise RequestNotSent."""
+        """Close every connection. Later calls raise RequestNotSent."""
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def upload(self, kind: MediaKind, media: Media) -> str:
-        """The media id under which WeChat keeps ``media`` for three days. Raises InvalidReply for a wrong type."""
+        """Upload ``media`` and return its media id, valid three days. Raises InvalidReply for a bad content type."""
         if media.content_type and not _MIME.fullmatch(media.content_type.lower()):
-            raise InvalidReply(f"{media.content_type[:80]!r} is no content type for {kind}; write such as image/png")
-        return await self._authorised(lambda token: self._upload(kind, media, token))
+            raise InvalidReply(f"{media.content_type[:80]!r} is not a content type for {kind}; an example is image/png")
+        return await self._with_token(lambda token: self._upload(kind, media, token))
 
     async def download(self, media_id: str) -> Media:
-        """The file with this media id. Raises MediaNotFound if WeChat does not have it, PluginError for what is no text."""
+        """Download a file. Raises MediaNotFound if WeChat does not have it, PluginError if ``media_id`` is no str."""
         if not isinstance(media_id, str):
-            raise PluginError(f"download takes the media id of a message, a str, not {type(media_id).__name__}")
-        return await self._authorised(lambda token: self._download(media_id, token))
+            raise PluginError(f"download() takes the media id of a message, a str, not {type(media_id).__name__}")
+        return await self._with_token(lambda token: self._download(media_id, token))
 
-    async def _authorised(self, work: Callable[[str], Awaitable[_T]]) -> _T:
+    async def _with_token(self, call: Callable[[str], Awaitable[_T]]) -> _T:
         token = await self._tokens.get()
         try:
-            return await work(token)
+            return await call(token)
         except TokenRefused:
             pass
-        return await work(await self._tokens.replace(token))
+        return await call(await self._tokens.replace(token))
 
     async def _upload(self, kind: MediaKind, media: Media, token: str) -> str:
-        # quote_fields=False: WeChat does not read the form of a file name that aiohttp chooses when it quotes.
+        # quote_fields=False, because WeChat does not understand the file names that aiohttp quotes.
         form = aiohttp.FormData(quote_fields=False)
         form.add_field(
             "media",
@@ -120,7 +121,7 @@ class MediaCalls:
         media_id = answer.get("media_id") or answer.get(f"{kind}_media_id")
         if isinstance(media_id, str) and _MEDIA_ID.fullmatch(media_id):
             return media_id
-        raise RequestNotSent(f"{UPLOAD_PATH} may be repeated: WeChat's answer has no media_id")
+        raise RequestNotSent(f"{UPLOAD_PATH} failed, a retry is safe: WeChat's answer has no media_id")
 
     async def _download(self, media_id: str, token: str) -> Media:
         url = self._address.url(DOWNLOAD_PATH, token, media_id=media_id)
@@ -131,19 +132,19 @@ class MediaCalls:
         address = answer.get("video_url")
         if isinstance(address, str) and address:
             return await self._video(address)
-        raise RequestNotSent(f"{DOWNLOAD_PATH} may be repeated: WeChat's answer holds no file")
+        raise RequestNotSent(f"{DOWNLOAD_PATH} failed, a retry is safe: WeChat's answer has no file")
 
     async def _video(self, address: str) -> Media:
-        """A video lies on another host, at an address that needs no token and gets none."""
-        name = "the video's address"
+        """Download a video from another host. Its address needs no token, and the request carries none."""
+        name = "the download of the video"
         url = _web_address(address)
         if url is None:
-            raise WeChatError(f"{DOWNLOAD_PATH} gave an address of the video that is none")
+            raise WeChatError(f"{DOWNLOAD_PATH} failed: WeChat's answer has a video_url that is not a web address")
         status, headers, body = await self._exchange("GET", url, name)
         if status == _OK and not _is_answer(body):
             return _file(headers, body, name)
         if status >= 500 or status == _OK:
-            raise RequestNotSent(f"{name} may be tried again: HTTP {status} came without the file")
+            raise RequestNotSent(f"{name} failed, a retry is safe: HTTP {status} without the file")
         raise ApiError(name, status, f"HTTP {status} without the file")
 
     def _answer(self, call: str, status: int, body: bytes, token: str) -> dict[str, Any]:
@@ -151,37 +152,37 @@ class MediaCalls:
             return self._answer_of(call, status, body, (token,))
         except DeliveryUnknown:
             pass
-        raise RequestNotSent(f"{call} may be repeated: HTTP {status} came without a readable answer of WeChat's")
+        raise RequestNotSent(f"{call} failed, a retry is safe: HTTP {status} without a readable answer of WeChat")
 
     async def _exchange(
         self, method: str, url: URL, call: str, form: aiohttp.FormData | None = None
     ) -> tuple[int, Message, bytes]:
-        """Status, headers and body of an answer. Raises RequestNotSent, or WeChatError if the answer is too long."""
+        """Return status, headers and body. Raises RequestNotSent; WeChatError if the answer is too long."""
         if self._session is None:
             raise RequestNotSent(f"{call} was not sent: the client is not open")
         try:
             async with self._session.request(method, url, data=form, allow_redirects=False) as answer:
-                return answer.status, _headers(answer), await _bounded(answer, call)
+                return answer.status, _headers(answer), await _body_of(answer, call)
         except TimeoutError:
-            problem = "there was no answer in time"
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an address that cannot be asked
+            problem = "no answer arrived in time"
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: an invalid address
             problem = f"the connection failed or broke ({type(error).__name__})"
-        except RuntimeError:  # aiohttp's word for a session that is being closed
+        except RuntimeError:  # aiohttp raises it when the session is being closed
             problem = "the client was closed"
-        raise RequestNotSent(f"{call} may be repeated: {problem}")
+        raise RequestNotSent(f"{call} failed, a retry is safe: {problem}")
 
 
-async def _bounded(answer: aiohttp.ClientResponse, call: str) -> bytes:
+async def _body_of(answer: aiohttp.ClientResponse, call: str) -> bytes:
     body = bytearray()
     async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
         body += chunk
         if len(body) > MAX_DOWNLOAD_BYTES:
-            raise WeChatError(f"{call} gave more than {MAX_DOWNLOAD_BYTES:,} bytes")
+            raise WeChatError(f"{call} failed: the answer has more than {MAX_DOWNLOAD_BYTES:,} bytes")
     return bytes(body)
 
 
 def _headers(answer: aiohttp.ClientResponse) -> Message:
-    """The two headers that matter, where they can be read leniently."""
+    """Return Content-Type and Content-Disposition as a Message, whose parser is lenient."""
     headers = Message()
     for name in ("Content-Type", "Content-Disposition"):
         value = answer.headers.get(name, "")
@@ -190,7 +191,7 @@ def _headers(answer: aiohttp.ClientResponse) -> Message:
 
 
 def _is_answer(body: bytes) -> bool:
-    """Whether it is a JSON object: WeChat's errors come with HTTP 200 where a file was expected."""
+    """Return True if ``body`` is a JSON object: WeChat sends errors with HTTP 200 in place of the file."""
     if body.removeprefix(codecs.BOM_UTF8).lstrip()[:1] != b"{":
         return False
     try:
@@ -202,7 +203,9 @@ def _is_answer(body: bytes) -> bool:
 def _file(headers: Message, body: bytes, call: str) -> Media:
     content_type = content_type_of(body) or _content_type(headers)
     if not body or content_type.startswith("text/") or content_type == "application/json" or _NO_FILE.match(body):
-        raise RequestNotSent(f"{call} may be repeated: what came is no file ({content_type if body else 'nothing'})")
+        raise RequestNotSent(
+            f"{call} failed, a retry is safe: the answer is {content_type if body else 'empty'}, not a file"
+        )
     return Media(body, content_type, _filename(headers))
 
 
@@ -212,7 +215,7 @@ def _content_type(headers: Message) -> str:
 
 
 def _filename(headers: Message) -> str:
-    """The name that Content-disposition gives, without folders and without what file systems do not take."""
+    """Return the file name in Content-Disposition, without folders and characters that file systems do not accept."""
     try:
         name = headers.get_filename("")
     except (LookupError, ValueError):
@@ -220,11 +223,11 @@ def _filename(headers: Message) -> str:
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(char for char in _NOT_IN_NAME.sub("", name) if char.isprintable())
     name = name.strip()[-_NAME_CHARS:].strip(" .")
-    return f"_{name}"[:_NAME_CHARS] if _DEVICE.fullmatch(name) else name
+    return f"_{name}"[:_NAME_CHARS] if _DEVICE_NAME.fullmatch(name) else name
 
 
 def _upload_name(media: Media, kind: MediaKind) -> str:
-    """ASCII alone: WeChat reads ``filename="…"`` and no other form, and goes by the ending."""
+    """Return an ASCII file name, because WeChat reads only ``filename="…"``. Its extension tells WeChat the format."""
     return _NOT_IN_UPLOAD_NAME.sub("_", media.filename)[-_NAME_CHARS:] or kind
 
 

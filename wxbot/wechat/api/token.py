@@ -1,8 +1,8 @@
-"""The access token: one for all processes, fetched by one of them at a time, replaced when WeChat refuses it.
+"""The access token: all processes share it, one process at a time fetches it, and a refused one is replaced.
 
-The rule that keeps this from looping is in ``replace``: what is replaced is *this* token value. "Fetch a new one if
-the old one has expired" never replaces a token that was revoked early, and "always fetch" lets every caller of a
-burst fetch. Sources: docs/wechat.md, section "Access tokens".
+``replace`` takes the refused value and fetches only if that value is still current. Fetching only after expiry would
+never replace a token that WeChat revoked early, and fetching at every refusal would make one call per message of a
+burst. Source: docs/wechat.md, section "Access tokens".
 """
 
 from __future__ import annotations
@@ -17,149 +17,149 @@ from wxbot.errors import RequestNotSent, StoreUnavailable, WeChatError
 from wxbot.store.port import TokenStore
 from wxbot.store.records import StoredToken
 
-EARLY_SECONDS = 60.0
-"""A token is renewed this long before its end, or after nine tenths of its life if it lives shorter than 600 s."""
+RENEW_EARLY_SECONDS = 60.0
+"""A token is renewed this long before it expires; a token valid for less than 600 s after 90 % of that time."""
 
-SHELF_SECONDS = 0.2
-"""How often a process looks for the token that another one is fetching."""
+STORE_POLL_SECONDS = 0.2
+"""Interval at which a process polls the store for the token that another process is fetching."""
 
-REMEMBER_TROUBLE_SECONDS = 3.0
-"""So long a failed fetch is not tried again: a burst of messages must not become a burst of token calls."""
+RETRY_SECONDS = 3.0
+"""A failed fetch is not tried again for this long, so that a burst of messages causes no burst of token calls."""
 
-REMEMBER_REFUSAL_SECONDS = 30.0
-"""The same for what only a person can mend, such as a wrong AppSecret."""
+RETRY_UNAVAILABLE_SECONDS = 30.0
+"""The same for TokenUnavailable, which lasts until the configuration is fixed."""
 
 _SAME_AGAIN = (
-    "WeChat refused the access token and then gave the same one again. If this lasts, the account's tokens are in "
-    "disorder at WeChat: resetting the AppSecret, or WXBOT_TOKEN_CALL=classic, gives new ones"
+    "no access token: WeChat refused it and then returned the same one again. If this lasts, get a new token: set "
+    "WXBOT_TOKEN_CALL=classic, or reset the AppSecret in WeChat's console and set WXBOT_SECRET"
 )
 
 _log = logging.getLogger(__name__)
 
 
 class Tokens(Protocol):
-    """Where callers get the access token."""
+    """The source of the access token."""
 
     async def get(self) -> str:
-        """A token that should work now."""
+        """Return a token that should be valid now."""
         ...
 
     async def replace(self, refused: str) -> str:
-        """Another token than ``refused``, which WeChat did not accept."""
+        """Return another token than ``refused``, which WeChat did not accept."""
         ...
 
 
 class FetchedToken(NamedTuple):
-    """What WeChat's token call returned; ``expires_in`` is in seconds."""
+    """The result of WeChat's token call. ``expires_in`` is in seconds."""
 
     value: str
     expires_in: float
 
 
 class TokenProvider:
-    """The access token of ``appid`` for one process, shared with the others through ``shelf``.
+    """The access token of ``appid`` in one process, shared with other processes through ``store``.
 
-    ``fetch`` asks WeChat (``token_call.TokenCall``) and takes at most ``fetch_seconds``. All methods belong to one
-    event loop. They raise RequestNotSent (worth another try) or TokenUnavailable (mend the account first).
+    ``fetch`` calls WeChat (``token_call.TokenCall``) and takes at most ``fetch_seconds``. Use all methods on one event
+    loop. They raise RequestNotSent (a retry may succeed) or TokenUnavailable (the configuration must be fixed first).
     """
 
     def __init__(
         self,
         appid: str,
         fetch: Callable[[], Awaitable[FetchedToken]],
-        shelf: TokenStore,
+        store: TokenStore,
         clock: Clock,
         fetch_seconds: float = 10.0,
     ) -> None:
         self._appid = appid
         self._fetch = fetch
-        self._shelf = shelf
+        self._store = store
         self._clock = clock
         self._fetch_seconds = fetch_seconds
-        self._held: StoredToken | None = None
-        self._flight: asyncio.Task[StoredToken] | None = None
-        self._trouble: WeChatError | None = None
-        self._quiet_until = 0.0
+        self._token: StoredToken | None = None
+        self._fetch_task: asyncio.Task[StoredToken] | None = None
+        self._last_error: WeChatError | None = None
+        self._retry_at = 0.0
 
     async def get(self) -> str:
-        """The token in use, or a new one when it is about to end."""
-        held = self._held
-        if held is not None and self._clock.now() < held.expires_at:
-            return held.value
-        return (await self._join_flight(None)).value
+        """Return the current token, or a new one if the current one is about to expire."""
+        token = self._token
+        if token is not None and self._clock.now() < token.expires_at:
+            return token.value
+        return (await self._fetched_token(None)).value
 
     async def replace(self, refused: str) -> str:
-        """A token other than ``refused``: one that was stored meanwhile, or else a fetched one.
+        """Return a token other than ``refused``: one stored since, or else a fetched one.
 
-        Raises RequestNotSent if WeChat insists on the refused one, as stable_token in its normal mode may.
+        Raises RequestNotSent if WeChat returns the refused token again, as stable_token in its normal mode may.
         """
-        if self._held is not None and self._held.value == refused:
-            self._held = None
-        if self._held is not None:
+        if self._token is not None and self._token.value == refused:
+            self._token = None
+        if self._token is not None:
             return await self.get()
-        token = await self._join_flight(refused)
+        token = await self._fetched_token(refused)
         if token.value == refused:
-            # That flight had started for callers who had no complaint about this token.
-            token = await self._join_flight(refused)
+            # That fetch had begun for callers of ``get``, who did not know that the token is refused.
+            token = await self._fetched_token(refused)
         return token.value
 
     async def close(self) -> None:
-        """Give up a fetch that is under way."""
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.cancel()
-            await asyncio.gather(flight, return_exceptions=True)
+        """Cancel a running fetch."""
+        task, self._fetch_task = self._fetch_task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
-    async def _join_flight(self, refused: str | None) -> StoredToken:
-        """One fetch at a time in this process. It goes on when the caller who started it is cancelled."""
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._fly(refused), name="wxbot-token")
-            self._flight.add_done_callback(self._landed)
-        return await asyncio.shield(self._flight)
+    async def _fetched_token(self, refused: str | None) -> StoredToken:
+        """Fetch a token, one fetch at a time in this process. It continues if the caller that began it is cancelled."""
+        if self._fetch_task is None:
+            self._fetch_task = asyncio.create_task(self._renew(refused), name="wxbot-token")
+            self._fetch_task.add_done_callback(self._fetch_done)
+        return await asyncio.shield(self._fetch_task)
 
-    def _landed(self, flight: asyncio.Task[StoredToken]) -> None:
-        if self._flight is flight:
-            self._flight = None
-        if not flight.cancelled():
-            flight.exception()  # seen, so that asyncio does not complain when every waiter has gone
+    def _fetch_done(self, task: asyncio.Task[StoredToken]) -> None:
+        if self._fetch_task is task:
+            self._fetch_task = None
+        if not task.cancelled():
+            task.exception()  # otherwise asyncio logs the exception if every waiting caller was cancelled
 
-    async def _fly(self, refused: str | None) -> StoredToken:
+    async def _renew(self, refused: str | None) -> StoredToken:
         try:
-            token = await self._renewed(refused)
+            token = await self._stored_or_fetched(refused)
         except StoreUnavailable:
             token = None
         if token is None:
-            raise RequestNotSent("no access token: the store that keeps it is unavailable")
-        self._held = token
+            raise RequestNotSent("no access token: the store is unavailable")
+        self._token = token
         return token
 
-    async def _renewed(self, refused: str | None) -> StoredToken:
-        """The token on the shelf if it will do, else a fetched one: by us, or by the process that was first."""
+    async def _stored_or_fetched(self, refused: str | None) -> StoredToken:
+        """Return the stored token if it is valid, else one fetched by this process or by the one that began first."""
         give_up_at = self._clock.now() + self._fetch_seconds
         while True:
-            stored = await self._shelf.load_token(self._appid)
+            stored = await self._store.load_token(self._appid)
             if stored is not None and stored.value != refused and self._clock.now() < stored.expires_at:
                 return stored
-            self._raise_recent_trouble()
+            self._raise_recent_error()
             now = self._clock.now()
-            # To the shelf, a token that has ended is refused as well: it must not count as "stored meanwhile".
+            # The store treats an expired token as refused too: otherwise it would count as stored since the refusal.
             outdated = refused if stored is None else stored.value
-            if await self._shelf.begin_token_fetch(self._appid, outdated, now, self._fetch_seconds):
-                return await self._fetched(refused)
+            if await self._store.begin_token_fetch(self._appid, outdated, now, self._fetch_seconds):
+                return await self._fetch_and_save(refused)
             if now >= give_up_at:
-                raise RequestNotSent("no access token: another process has been fetching it for too long")
-            await self._sleep(SHELF_SECONDS)
+                raise RequestNotSent("no access token: another process has been fetching one for too long")
+            await self._sleep(STORE_POLL_SECONDS)
 
-    async def _fetched(self, refused: str | None) -> StoredToken:
+    async def _fetch_and_save(self, refused: str | None) -> StoredToken:
         token: StoredToken | None = None
         try:
-            token = await self._ask_wechat(refused)
+            token = await self._call_wechat(refused)
         finally:
-            # Also when cancelled or failed: the other processes must not wait for a fetch that has ended.
-            await self._put_on_shelf(token)
+            # Also after a cancellation or a failure, because other processes must not wait for a fetch that has ended.
+            await self._save(token)
         return token
 
-    async def _ask_wechat(self, refused: str | None) -> StoredToken:
+    async def _call_wechat(self, refused: str | None) -> StoredToken:
         try:
             fetched = await self._fetch()
         except WeChatError as error:
@@ -169,24 +169,24 @@ class TokenProvider:
             same_again = RequestNotSent(_SAME_AGAIN)
             self._remember(same_again)
             raise same_again
-        life = max(fetched.expires_in, 0.0)
-        return StoredToken(fetched.value, self._clock.now() + life - min(EARLY_SECONDS, life / 10))
+        lifetime = max(fetched.expires_in, 0.0)
+        return StoredToken(fetched.value, self._clock.now() + lifetime - min(RENEW_EARLY_SECONDS, lifetime / 10))
 
-    async def _put_on_shelf(self, token: StoredToken | None) -> None:
+    async def _save(self, token: StoredToken | None) -> None:
         try:
-            await self._shelf.save_token(self._appid, token)
-        except StoreUnavailable:
-            _log.warning("the access token could not be stored; other processes will fetch it again")
+            await self._store.save_token(self._appid, token)
+        except StoreUnavailable as error:
+            _log.warning("access token not stored, other processes will fetch one: error=%s", error)
 
     def _remember(self, error: WeChatError) -> None:
-        wait = REMEMBER_TROUBLE_SECONDS if error.retryable else REMEMBER_REFUSAL_SECONDS
-        self._trouble, self._quiet_until = error, self._clock.now() + wait
+        wait = RETRY_SECONDS if error.retryable else RETRY_UNAVAILABLE_SECONDS
+        self._last_error, self._retry_at = error, self._clock.now() + wait
 
-    def _raise_recent_trouble(self) -> None:
-        if self._trouble is not None and self._clock.now() < self._quiet_until:
-            # A fresh one: an exception that is raised again and again would collect tracebacks.
-            raise type(self._trouble)(*self._trouble.args)
-        self._trouble = None
+    def _raise_recent_error(self) -> None:
+        if self._last_error is not None and self._clock.now() < self._retry_at:
+            # A new exception, because one that is raised several times collects tracebacks.
+            raise type(self._last_error)(*self._last_error.args)
+        self._last_error = None
 
     async def _sleep(self, seconds: float) -> None:
         over = asyncio.Event()

@@ -1,8 +1,8 @@
-"""The two calls that give an access token, and what their errors mean in words.
+"""The two calls that return an access token, and explanations of their errors.
 
-``stable`` (stable_token) returns every process the same token and is the default; ``classic`` (cgi-bin/token) makes
-the token before invalid. ``force_refresh`` is never set: it may be used 20 times a day and ends the token of every
-other process at once. Source: docs/wechat.md, section "Access tokens", and
+``stable`` (stable_token) returns the same token to every process and is the default. ``classic`` (cgi-bin/token)
+invalidates the previous token. ``force_refresh`` is never set, because it is limited to 20 calls a day and invalidates
+the token of every other process at once. Source: docs/wechat.md, section "Access tokens", and
 https://developers.weixin.qq.com/miniprogram/dev/server/API/mp-access-token/api_getstableaccesstoken.html
 """
 
@@ -18,27 +18,31 @@ from wxbot.errors import ApiError, DeliveryUnknown, RequestNotSent, SystemBusy, 
 from wxbot.wechat.api.token import FetchedToken
 from wxbot.wechat.http.transport import Transport, answer_of, limits
 
-_REASONS = {
-    40001: "the AppSecret is wrong (WXBOT_SECRET)",
-    40002: "WeChat did not understand grant_type; WXBOT_API_BASE may not lead to WeChat",
-    40013: "the AppID is wrong (WXBOT_APPID)",
-    40125: "the AppSecret is wrong (WXBOT_SECRET); it may have been reset in WeChat's console",
-    40164: "the address of this server, {ip}, is not allowed: add it to the IP allowlist in WeChat's console",
+EXPLANATIONS = {
+    40001: "the AppSecret is wrong: set WXBOT_SECRET to the AppSecret in WeChat's console",
+    40002: "WeChat did not accept grant_type: check that WXBOT_API_BASE is WeChat's address",
+    40013: "the AppID is wrong: set WXBOT_APPID to the AppID in WeChat's console",
+    40125: "the AppSecret is wrong: set WXBOT_SECRET to the AppSecret in WeChat's console; it may have been reset",
+    40164: "WeChat does not allow this server's address, {ip}: add it to the IP allowlist in WeChat's console",
     40243: "the AppSecret is frozen: unfreeze it in WeChat's console",
-    41002: "the AppID is missing (WXBOT_APPID)",
-    41004: "the AppSecret is missing (WXBOT_SECRET)",
+    41002: "the AppID is missing: set WXBOT_APPID",
+    41004: "the AppSecret is missing: set WXBOT_SECRET",
     45009: "today's quota of token calls is used up",
-    50004: "this account may not use the token call",
-    50007: "the account is frozen",
-    89503: "the account's administrator must confirm this server's address first: WeChat has sent them a message",
-    89506: "the account's administrator has refused this server's address; WeChat asks again after 24 hours",
-    89507: "the account's administrator has refused this server's address; WeChat asks again after one hour",
+    50004: "WeChat does not allow this account to make the token call",
+    50007: "WeChat has frozen the account",
+    89503: "the account's administrator must confirm this server's address: WeChat has sent them a message",
+    89506: "the account's administrator has rejected this server's address; WeChat asks again after 24 hours",
+    89507: "the account's administrator has rejected this server's address; WeChat asks again after one hour",
 }
-_SEEN_IP = re.compile(r"invalid ip\s+([0-9a-fA-F.:]+)", re.IGNORECASE)
+"""Cause and fix of each errcode, for operators. ``{ip}`` is the address that WeChat saw.
+
+Source: docs/wechat.md, section "Error codes"."""
+
+_SERVER_IP = re.compile(r"invalid ip\s+([0-9a-fA-F.:]+)", re.IGNORECASE)
 
 
 class TokenCall:
-    """Fetches one access token when called. Raises RequestNotSent or TokenUnavailable, never with the AppSecret in it."""
+    """A callable that fetches an access token. It raises RequestNotSent or TokenUnavailable, without the AppSecret."""
 
     def __init__(
         self,
@@ -73,19 +77,19 @@ def _token_in(answer: dict[str, Any]) -> FetchedToken:
     value, expires_in = answer.get("access_token"), answer.get("expires_in")
     if isinstance(value, str) and value.isascii() and value.isprintable() and value:
         try:
-            return FetchedToken(value, float(expires_in))  # type: ignore[arg-type]  # None and others: TypeError below
+            return FetchedToken(value, float(expires_in))  # type: ignore[arg-type]  # None raises TypeError
         except (TypeError, ValueError):
             pass
-    raise DeliveryUnknown("WeChat's answer to the token call has no usable access_token and expires_in")
+    raise DeliveryUnknown("WeChat's answer to the token call has no valid access_token and expires_in")
 
 
 def _failure(error: WeChatError) -> WeChatError:
-    """What a failed token call means to a sender: nothing of the sender's own was sent, so all may be repeated."""
+    """Return the error that a sender gets after a failed token call. The sender's own request was not sent."""
     if not isinstance(error, ApiError):
         return RequestNotSent(f"no access token: {error}")
     if isinstance(error, SystemBusy):
-        return RequestNotSent(f"no access token now, WeChat is busy: errcode {error.errcode}, {error.errmsg}")
-    reason = _REASONS.get(error.errcode, "WeChat refused the token call")
-    seen = _SEEN_IP.search(error.errmsg)
-    reason = reason.format(ip=seen[1] if seen else "which errmsg should name")
-    return TokenUnavailable(f"no access token: {reason} (errcode {error.errcode}, {error.errmsg})")
+        return RequestNotSent(f"no access token: WeChat is busy, retry later (errcode {error.errcode}, {error.errmsg})")
+    explanation = EXPLANATIONS.get(error.errcode, "WeChat refused the token call")
+    server = _SERVER_IP.search(error.errmsg)
+    explanation = explanation.format(ip=server[1] if server else "which errmsg should name")
+    return TokenUnavailable(f"no access token: {explanation} (errcode {error.errcode}, {error.errmsg})")

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection and the call that is under way on it.
+"""One HTTP/1.1 connection and the call that uses it.
 
-Thin on purpose: three calls are made for each message, and a general HTTP client costs more CPU than all else a message
-needs. The parsing, where mistakes would be dangerous, is left to llhttp (httptools).
+It is minimal, because each message needs three calls, and a general HTTP client would use more CPU than all other work
+for a message. llhttp (httptools) does the parsing, because mistakes in a parser are dangerous.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wxbot.typing_indicator.port import Permit
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 2 * MAX_BODY_BYTES
-"""With headers and the sizes of chunks: bounds what the parser holds of a header that never ends."""
+"""Maximum size of an answer with headers and chunk sizes. It bounds the memory for a header that never ends."""
 
 _FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 
@@ -24,8 +24,8 @@ _FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 class Call:
     """A request and the future of its outcome.
 
-    A failure is a result of the future and not its exception: one that nobody waits for any more is then no noise in
-    the log. ``connection`` is there from the moment on that a first byte may have been written.
+    A failure is a result of the future, not its exception, because asyncio logs an exception that is never retrieved.
+    ``connection`` is set before the first byte may be written.
     """
 
     __slots__ = ("connection", "name", "outcome", "permit", "request")
@@ -44,22 +44,27 @@ class Call:
         self.connection: Connection | None = None
 
     def may_be_written(self) -> bool:
-        """Whether its request is still wanted and permitted. To be asked directly before it is written; one that is
-        not permitted any more is settled as RequestNotSent."""
+        """Return True if the caller still waits and ``permit`` allows the request. Call it directly before writing.
+
+        If ``permit`` forbids the request, the call fails with RequestNotSent.
+        """
         if self.outcome.done():
             return False
         if self.permit is None or self.permit():
             return True
-        self.failed("the right to answer this user had run out meanwhile")
+        self.failed("the lease on this conversation expired before the request was written")
         return False
 
     def answered(self, status: int, body: bytes) -> None:
-        """Settle the call with WeChat's answer, unless it is settled."""
+        """Set WeChat's answer as the outcome, unless there is an outcome."""
         if not self.outcome.done():
             self.outcome.set_result((status, body))
 
     def failed(self, problem: str) -> None:
-        """Settle the call as RequestNotSent or DeliveryUnknown, whichever holds now, unless it is settled."""
+        """Set RequestNotSent as the outcome, or DeliveryUnknown if the request may have been written.
+
+        Do nothing if there is an outcome already.
+        """
         if self.outcome.done():
             return
         if self.connection is None:
@@ -68,26 +73,26 @@ class Call:
             self.outcome.set_result(DeliveryUnknown(f"{self.name} was sent, but {problem}"))
 
 
-class Owner(Protocol):
-    """Who keeps the connections; each method gets the connection it is about."""
+class ConnectionListener(Protocol):
+    """The receiver of a connection's events."""
 
-    def made(self, connection: Connection) -> None:
-        """It is open."""
+    def on_open(self, connection: Connection) -> None:
+        """Handle that ``connection`` is open."""
 
-    def free(self, connection: Connection) -> None:
-        """It may carry another call."""
+    def on_free(self, connection: Connection) -> None:
+        """Handle that ``connection`` can carry another call."""
 
-    def ending(self, connection: Connection) -> None:
-        """It must not be used any more."""
+    def on_closing(self, connection: Connection) -> None:
+        """Handle that ``connection`` must not be used any more."""
 
-    def lost(self, connection: Connection) -> None:
-        """Nothing of it is left."""
+    def on_closed(self, connection: Connection) -> None:
+        """Handle that ``connection`` is closed and has released its socket."""
 
 
 class Connection(asyncio.Protocol):
-    """Carries one call at a time, and is ready for the next only if the answer was complete and nothing followed it.
+    """A connection that carries one call at a time. It is reused only if the answer was complete and nothing followed.
 
-    Nothing but asyncio touches it before ``connection_made``.
+    Only asyncio may use it before ``connection_made``.
     """
 
     _transport: asyncio.Transport
@@ -97,42 +102,42 @@ class Connection(asyncio.Protocol):
     _more_followed: bool
     _keep_alive: bool
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, listener: ConnectionListener) -> None:
         self.idle_since = 0.0
-        self._owner = owner
+        self._listener = listener
         self._parser = HttpResponseParser(self)
         self._call: Call | None = None
-        self._forget_answer()
+        self._reset_answer()
 
     @property
     def usable(self) -> bool:
-        """Whether a call may be written to it, as far as is known on this side."""
+        """Return True if a call may be written. The server may have closed the connection without our knowledge."""
         return not self._transport.is_closing()
 
     def send(self, call: Call) -> None:
-        """Write the request of ``call``, which ``may_be_written``, now. Only while ``usable`` and free."""
+        """Write the request of ``call`` now. Requires ``call.may_be_written()``, ``usable``, and no running call."""
         self._call = call
         call.connection = self
-        self._forget_answer()
+        self._reset_answer()
         self._transport.write(call.request)
 
     def abort(self) -> None:
-        """Drop the connection at once, and with it the call under way. No TLS farewell: it could take long."""
-        self._owner.ending(self)
-        self._lose("the connection was closed before WeChat's answer")
+        """Close the connection at once and fail its call. The TLS shutdown is skipped, because it could take long."""
+        self._listener.on_closing(self)
+        self._fail_call("the connection was closed before WeChat's answer")
         self._transport.abort()
 
     # --- asyncio ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not asserted: uvloop's transports are no subclasses of asyncio.Transport.
+        # No assertion, because uvloop's transports are not subclasses of asyncio.Transport.
         self._transport = transport  # type: ignore[assignment]
-        self._owner.made(self)
+        self._listener.on_open(self)
 
     def data_received(self, data: bytes) -> None:
         call = self._call
         if call is None:
-            self.abort()  # bytes nobody asked for: the next answer could be somebody else's
+            self.abort()  # bytes without a request: the next call could get the answer of another one
             return
         intact = True
         try:
@@ -141,18 +146,18 @@ class Connection(asyncio.Protocol):
             intact = False
         self._answer_bytes += len(data)
         if self._body_bytes > MAX_BODY_BYTES or self._answer_bytes > MAX_ANSWER_BYTES:
-            self._give_up("WeChat's answer was too long")
+            self._fail_and_abort("WeChat's answer was too long")
         elif self._complete:
             self._finish(call, reusable=intact and self._keep_alive and not self._more_followed)
         elif not intact:
-            self._give_up("WeChat's answer was not HTTP")
+            self._fail_and_abort("WeChat's answer was not HTTP")
 
     def eof_received(self) -> None:
         self._end(orderly=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(orderly=exc is None)
-        self._owner.lost(self)
+        self._listener.on_closed(self)
 
     # --- httptools ---
 
@@ -178,14 +183,14 @@ class Connection(asyncio.Protocol):
             return
         self._status = self._parser.get_status_code()
         if 100 <= self._status < 200:
-            self._forget_answer()  # the answer proper follows
+            self._reset_answer()  # the final answer follows an informational one
             return
         self._keep_alive = self._parser.should_keep_alive()
         self._complete = True
 
-    # --- the end of a call ---
+    # --- end of a call ---
 
-    def _forget_answer(self) -> None:
+    def _reset_answer(self) -> None:
         self._status = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -196,28 +201,30 @@ class Connection(asyncio.Protocol):
         self._call = None
         abandoned = call.outcome.done()
         call.answered(self._status, b"".join(self._body))
-        # An answer before the end of the request: the rest would be written into the next call.
+        # After an answer to a request that is not fully written, the remaining bytes would mix with the next request.
         if reusable and not abandoned and self.usable and not self._transport.get_write_buffer_size():
-            self._owner.free(self)
+            self._listener.on_free(self)
         else:
             self.abort()
 
     def _end(self, *, orderly: bool) -> None:
-        """No more bytes will come. Without a length this is how an answer ends (if it was cut short instead, it is no
-        JSON, which ``answer_of`` sees)."""
-        self._owner.ending(self)
+        """Handle that no more bytes will arrive. This is the regular end of an answer without a length.
+
+        If such an answer was cut short, it is no valid JSON, which ``answer_of`` detects.
+        """
+        self._listener.on_closing(self)
         call = self._call
         if call is not None and orderly and self._headers_complete and not self._framed:
             self._status = self._parser.get_status_code()
             self._finish(call, reusable=False)
         else:
-            self._lose("the connection broke before WeChat's answer")
+            self._fail_call("the connection broke before WeChat's answer")
 
-    def _give_up(self, problem: str) -> None:
-        self._lose(problem)
+    def _fail_and_abort(self, problem: str) -> None:
+        self._fail_call(problem)
         self.abort()
 
-    def _lose(self, problem: str) -> None:
+    def _fail_call(self, problem: str) -> None:
         call, self._call = self._call, None
         if call is not None:
             call.failed(problem)

@@ -1,7 +1,7 @@
-"""All calls to WeChat over kept HTTP/1.1 connections, with failures that say whether the call may have been acted on.
+"""Calls to WeChat over persistent HTTP/1.1 connections. Errors say whether WeChat may have processed the call.
 
-No exception that leaves here holds a URL: the access token is part of every URL, and the AppSecret of some. For the
-same reason nothing is chained: the exceptions of the network may quote addresses.
+No error contains a URL, because every URL contains the access token, and some the AppSecret. For the same reason no
+error is chained, because network errors may quote addresses.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from wxbot.wechat.http.pool import MAX_CONNECTIONS, Pool
 CONNECT_SECONDS = 5.0
 
 _MAX_ROUTES = 32
-"""A few paths for each token; tokens come and go."""
+"""Maximum number of cached routes. There are a few paths per token, and tokens are replaced."""
 
 _ERRMSG_CHARS = 200
 _METHOD = re.compile(r"[A-Z]+")
 _HOST = re.compile(r"[0-9A-Za-z._~:-]+")
 _TARGET = re.compile(r"/[!-~]*")
-"""What may stand in a request's head: no space and no line break, which would let a setting write headers."""
+"""The characters of a request target. Spaces and line breaks are excluded: they could add headers to a request."""
 
 
 class Limits(NamedTuple):
-    """Longest waits of a call in seconds: ``connect`` for a connection to be written to, ``total`` for the answer."""
+    """The time limits of a call in seconds: ``connect`` until the request is written, ``total`` until the answer."""
 
     connect: float
     total: float
 
 
 def limits(seconds: float) -> Limits:
-    """Limits of a call that may take ``seconds`` in all."""
+    """Return the limits of a call that may take ``seconds`` in total."""
     return Limits(min(CONNECT_SECONDS, seconds), seconds)
 
 
 class _Route(NamedTuple):
-    """What all calls of one method to one URL share."""
+    """The parts that all calls of one method to one URL share."""
 
     pool: Pool
     head: bytes
-    """The request up to the first line that depends on the body."""
+    """The start of the request, up to the first line that depends on the body."""
 
 
 class Transport:
-    """Sends requests over kept connections. ``open`` it inside the running loop, after any fork.
+    """A sender of requests over persistent connections. Call ``open`` on the running event loop, after a fork.
 
-    ``tls`` replaces the system's trust in certificates; ``max_connections`` is for each origin.
+    ``tls`` replaces the default TLS settings (the system's CA certificates). ``max_connections`` applies per origin.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, max_connections: int = MAX_CONNECTIONS) -> None:
@@ -68,12 +68,12 @@ class Transport:
         self._routes: dict[tuple[str, URL], _Route] = {}
 
     async def open(self) -> None:
-        """Bind to the running loop; no connection is made yet."""
+        """Prepare for calls on the running event loop. It opens no connection yet."""
         self._loop = asyncio.get_running_loop()
         self._pools, self._routes = {}, {}
 
     async def close(self) -> None:
-        """Close every connection and fail the calls under way. Calls after it raise RequestNotSent."""
+        """Close every connection and fail the running calls. Later calls raise RequestNotSent."""
         self._loop = None
         pools, self._pools, self._routes = self._pools, {}, {}
         for pool in pools.values():
@@ -82,12 +82,12 @@ class Transport:
     async def exchange(
         self, method: str, url: URL, body: bytes | None, timeout: Limits, call: str, permit: Permit | None = None
     ) -> tuple[int, bytes]:
-        """Status and body of WeChat's answer. ``call`` names the call in errors. Redirects are not followed: they
-        would carry the token to an address nobody configured.
+        """Send a request and return status and body of WeChat's answer. ``call`` is the name of the call in errors.
 
-        If a connection is idle, the request is written before the first suspension: calls that are started one after
-        the other are written in this order. ``permit`` is asked directly before that (see ``ports.Channel``). Raises
-        RequestNotSent if the request was certainly not sent, DeliveryUnknown if it may have been.
+        Redirects are not followed, because they would send the token to an address that is not configured. If a
+        connection is idle, the request is written before the first suspension, so calls are written in the order in
+        which they begin. ``permit`` is asked directly before the write (see ``wxbot.delivery.channel.Channel``).
+        Raises RequestNotSent if the request was certainly not sent, DeliveryUnknown if WeChat may have received it.
         """
         if self._loop is None:
             raise RequestNotSent(f"{call} was not sent: the client is not open")
@@ -108,7 +108,7 @@ class Transport:
     def _route(self, method: str, url: URL, call: str) -> _Route:
         if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()
-        problem = _unfit(method, url)
+        problem = _problem_in(method, url)
         if problem:
             raise RequestNotSent(f"{call} was not sent: {problem}")
         route = self._routes[method, url] = _Route(self._pool(url), _head(method, url))
@@ -125,16 +125,16 @@ class Transport:
 
 
 class _Timer:
-    """Ends a call at its limits. One timer of the loop at a time, and only one at all on a kept connection."""
+    """The timer that ends a call at its limits. A call on an idle connection needs only one timer of the event loop."""
 
-    __slots__ = ("_call", "_handle", "_loop", "_pool", "_rest")
+    __slots__ = ("_call", "_handle", "_loop", "_pool", "_remaining")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, call: Call, timeout: Limits) -> None:
         self._loop = loop
         self._pool = pool
         self._call = call
         first = min(timeout) if call.connection is None else timeout.total
-        self._rest = timeout.total - first
+        self._remaining = timeout.total - first
         self._handle = loop.call_later(first, self._due)
 
     def cancel(self) -> None:
@@ -142,26 +142,29 @@ class _Timer:
 
     def _due(self) -> None:
         call = self._call
-        if call.connection is not None and self._rest > 0:
-            self._handle, self._rest = self._loop.call_later(self._rest, self._due), 0.0
+        if call.connection is not None and self._remaining > 0:
+            self._handle, self._remaining = self._loop.call_later(self._remaining, self._due), 0.0
             return
-        call.failed("no connection to WeChat in time" if call.connection is None else "WeChat did not answer in time")
+        in_time = (
+            "no connection to WeChat was ready in time" if call.connection is None else "WeChat did not answer in time"
+        )
+        call.failed(in_time)
         self._pool.drop(call)
 
 
-def _unfit(method: str, url: URL) -> str:
-    """Why no request can be made of these; empty if one can."""
+def _problem_in(method: str, url: URL) -> str:
+    """Return why these make no valid request; empty if they do."""
     if url.scheme not in ("http", "https") or not url.port or not _HOST.fullmatch(url.raw_host or ""):
-        return "the address is no http or https address (check WXBOT_API_BASE)"
+        return "the address is not an http or https URL; check WXBOT_API_BASE"
     if url.raw_user is not None or url.raw_password is not None:
-        return "the address holds a user name or password (check WXBOT_API_BASE)"
+        return "the address has a user name or password; remove it from WXBOT_API_BASE"
     if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(url.raw_path_qs):
-        return "the path holds characters that no path may have"
+        return "the path has characters that are not allowed in a URL"
     return ""
 
 
 def _head(method: str, url: URL) -> bytes:
-    # Without Accept-Encoding no answer comes compressed.
+    # No Accept-Encoding, so that answers are not compressed.
     host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
     if not url.is_default_port():
         host = f"{host}:{url.port}"
@@ -175,21 +178,21 @@ def _request(head: bytes, method: str, body: bytes | None) -> bytes:
 
 
 def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:
-    """WeChat's answer as a dict, with ``errcode`` as an int where there is one. Raises WeChatError.
+    """Parse WeChat's answer and return it as a dict. Raises WeChatError.
 
-    A status of 5xx, or a 200 with something else than a JSON object (a proxy's page), does not tell whether WeChat
-    acted on the call: DeliveryUnknown. Other statuses with an errcode are read like 200. Without one, 408 and 429 come
-    from a gateway that did not pass the call on (SystemBusy: worth another try), the rest is an ApiError that has
-    the HTTP status as its errcode. 503 is not among the safe ones: gateways also say it for a server that died
-    after it had read the call.
+    - Status 5xx, or 200 without a JSON object (a proxy's page): DeliveryUnknown, because WeChat may have processed the
+      call. This includes 503, which gateways also return for a server that died after it had read the call.
+    - Any other status with an errcode is treated like 200: the errcode decides.
+    - 408 and 429 without an errcode: SystemBusy, because a gateway did not forward the call.
+    - Any other status without an errcode: ApiError with the HTTP status as its errcode.
     """
     fields = _object_in(body)
     errcode = _errcode(fields)
     if status >= 500 or (status == 200 and (fields is None or errcode is None)):
-        raise DeliveryUnknown(f"{call} was sent, but HTTP {status} came without a readable answer of WeChat's")
+        raise DeliveryUnknown(f"{call} was sent, but the answer is HTTP {status} without readable JSON of WeChat")
     if errcode is None or (status != 200 and errcode == 0):
         kind = SystemBusy if status in (408, 429) else ApiError
-        raise kind(call, status, f"HTTP {status} without an errcode of WeChat's")
+        raise kind(call, status, f"HTTP {status} without an errcode of WeChat")
     if errcode == 0:
         return fields or {}
     errmsg = (fields or {}).get("errmsg", (fields or {}).get("errMsg", ""))
@@ -197,15 +200,15 @@ def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> di
 
 
 def one_line(text: str, secrets: Iterable[str]) -> str:
-    """Foreign ``text`` made fit for an error: one printable line of at most 200 characters, without ``secrets``."""
-    for form in sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True):
+    """Return ``text`` of WeChat for an error: one printable line of at most 200 characters, ``secrets`` redacted."""
+    for form in sorted({form for secret in secrets if secret for form in _encodings_of(secret)}, key=len, reverse=True):
         text = text.replace(form, "***")
     printable = "".join(char if char.isprintable() else " " for char in text)
     return " ".join(printable.split())[:_ERRMSG_CHARS]
 
 
-def _forms(secret: str) -> set[str]:
-    """``secret`` as it is and as it may stand in a URL."""
+def _encodings_of(secret: str) -> set[str]:
+    """Return ``secret`` itself and its encodings in a URL."""
     encoded = {
         quote(secret, safe="", errors="replace"),
         quote(secret, errors="replace"),
@@ -223,9 +226,9 @@ def _object_in(body: bytes) -> dict[str, Any] | None:
 
 
 def _errcode(fields: dict[str, Any] | None) -> int | None:
-    """The errcode in an answer; 0 if the answer has none, None if it is unreadable.
+    """Return the errcode of an answer; 0 if the answer has none, None if it is not readable.
 
-    Calls that return data leave it out when they succeed; cloud calls spell it errCode (docs/wechat.md, "Cloud calls").
+    Calls that return data omit it on success. Cloud calls spell it errCode (docs/wechat.md, "Cloud calls").
     """
     if fields is None:
         return None

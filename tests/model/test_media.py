@@ -90,8 +90,8 @@ def test_every_other_type_is_refused_by_name(kind: MediaKind) -> None:
 def test_the_sentence_names_file_type_and_what_would_do(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(MP4)
-    assert refusal(path) == f"{path} is MP4; WeChat takes JPG, PNG, GIF as image"
-    assert refusal(b"hello") == "the image is of an unknown type; WeChat takes JPG, PNG, GIF as image"
+    assert refusal(path) == f"{path} is MP4; WeChat accepts JPG, PNG, GIF as image"
+    assert refusal(b"hello") == "the image has an unknown type; WeChat accepts JPG, PNG, GIF as image"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,7 +100,7 @@ def test_the_limit_itself_is_taken_and_one_byte_more_is_not(kind: MediaKind) -> 
     most = start.ljust(MAX_BYTES[kind], b"\0")
     assert len(taken(most, kind).content) == MAX_BYTES[kind]
     said = refusal(most + b"\0", kind)
-    assert said == f"the {kind} has more than {MAX_BYTES[kind]:,} bytes, the most that WeChat takes as {kind}"
+    assert said == f"the {kind} has more than {MAX_BYTES[kind]:,} bytes, the limit of WeChat for {kind}"
 
 
 def test_limits_are_wechats_and_can_be_others() -> None:
@@ -157,7 +157,7 @@ def test_a_media_id_stays_one(media_id: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "cat.png", "/tmp/cat", "a b", "图", "x" * 257, "http://example.com"])
 def test_another_text_is_most_likely_a_path(text: str) -> None:
-    assert refusal(text) == f"{text[:80]!r} is no media id of WeChat's; for a file, give pathlib.Path({text[:80]!r})"
+    assert refusal(text) == f"{text[:80]!r} is not a WeChat media id; for a file, use pathlib.Path({text[:80]!r})"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_at_all() -> None:
-    assert refusal(7).startswith("int is nothing that can be sent as image: give a media id")
+    assert refusal(7).startswith("int cannot be sent as image; use a media id")
     assert "NoneType" in refusal(cast("Any", None))
     assert refusal(b"") == "the image is empty"
 
@@ -202,13 +202,13 @@ def test_a_file_that_gives_no_bytes(odd: Any) -> None:
         def read(self, size: int) -> Any:
             return odd
 
-    assert refusal(Odd()) == f"the open file for a reply of the kind image gives {type(odd).__name__}, not bytes"
+    assert refusal(Odd()) == f"the open file for a reply of type image returns {type(odd).__name__}, not bytes"
 
 
 @pytest.mark.parametrize("odd", ["text", None, 7])
 def test_a_media_whose_content_is_not_bytes(odd: Any) -> None:
     told = refusal(Media(odd, "image/png", "a.png"))
-    assert told == f"the content of the Media for a reply of the kind image must be bytes, not {type(odd).__name__}"
+    assert told == f"the content of the Media for a reply of type image must be bytes, not {type(odd).__name__}"
     assert taken(Media(cast(Any, bytearray(PNG)), "image/png", "a.png")).content == PNG
 
 

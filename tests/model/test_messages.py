@@ -276,7 +276,7 @@ def test_the_case_of_a_kind_does_not_matter(spelt: str) -> None:
 def test_what_is_missing_is_empty(fields: dict[str, Any], nothing: Any) -> None:
     kind = {name: value for name, value in fields.items() if name in ("MsgType", "Event")}
     bare = kind if nothing == {} else {**dict.fromkeys(fields, nothing), **kind}
-    found = {name: value for name, value in facts(received(**bare)).items() if name not in ("event", "kind")}
+    found = {name: value for name, value in facts(received(**bare)).items() if name not in ("event", "msg_type")}
     assert not any(found.values())
     assert {type(value) for value in found.values()} <= {str, int, float, tuple}
 

@@ -52,7 +52,7 @@ def test_a_table_is_read(text: str, table: dict[str, Allowance]) -> None:
     "row", ["message", "message=5", "message=5/48", "pay=5/48h", "message=-1/48h", "message=5/48h/2"]
 )
 def test_a_bad_row_is_named(row: str) -> None:
-    with pytest.raises(ValueError, match="is no row of a quota") as caught:
+    with pytest.raises(ValueError, match="is not a valid quota") as caught:
         parse_allowances(f"enter=2/1m, {row}")
     assert repr(row) in str(caught.value)
 

@@ -69,10 +69,10 @@ def test_what_earlier_versions_stored_is_read() -> None:
 @pytest.mark.parametrize(
     ("stored", "words"),
     [
-        ({"kind": "hologram", "media_id": "M1"}, "knows no reply of the kind 'hologram'"),
+        ({"kind": "hologram", "media_id": "M1"}, "does not know the reply type 'hologram'"),
         ({"kind": "TEXT", "text": "hi"}, "'TEXT'"),
         ({"kind": None, "text": "hi"}, "None"),
-        ({"kind": "text", "text": "hi", "colour": "red"}, "cannot read a reply of the kind 'text'.*colour"),
+        ({"kind": "text", "text": "hi", "colour": "red"}, "cannot read a reply of type 'text'.*colour"),
         ({"kind": "text"}, "cannot read"),
     ],
 )
@@ -124,11 +124,11 @@ def test_what_a_file_holds_is_not_printed() -> None:
 @pytest.mark.parametrize("item", ["No", ("1",), ("1", ""), (1, "one"), MenuItem("", "x"), None])
 def test_what_is_no_item_of_a_menu_is_named(item: object) -> None:
     """A text of two letters is no pair."""
-    with pytest.raises(InvalidReply, match="an item is MenuItem"):
+    with pytest.raises(InvalidReply, match="an item must be MenuItem"):
         MenuReply("ok?", [item])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("parts", [("", "wx1", "p"), ("t", "", "p"), ("t", "wx1", "")])
 def test_a_link_to_nowhere_is_refused(parts: tuple[str, str, str]) -> None:
-    with pytest.raises(InvalidReply, match="needs a text, an appid and a path"):
+    with pytest.raises(InvalidReply, match="text, appid and path must not be empty"):
         mini_program_link(*parts)

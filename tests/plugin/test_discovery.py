@@ -165,7 +165,7 @@ def test_finding_twice_reads_twice(folder: Path, write: Write) -> None:
         ("import sys; sys.exit('not today')", "SystemExit: not today"),
         ("import sys; sys.modules.pop(__name__); raise ValueError('odd')", "ValueError: odd"),
         ("raise StopIteration", "StopIteration"),
-        ("from wxbot import Plugin\nPlugin('Bad Name')", "PluginError: a plugin's name is lower-case"),
+        ("from wxbot import Plugin\nPlugin('Bad Name')", "PluginError: a plugin's name must be lower-case"),
         ("from wxbot import Plugin\nplugin = Plugin('x')\n@plugin.image()\ndef f(ctx): ...", "without parentheses"),
         ("from wxbot import Plugin\nplugin = Plugin('x')\n@plugin.text\ndef f(ctx): ...", "with parentheses"),
     ],
@@ -174,7 +174,7 @@ def test_a_plugin_that_fails_to_import_is_named(folder: Path, write: Write, sour
     path = write("broken.py", source)
     with pytest.raises(PluginError) as caught:
         names(folder)
-    assert str(caught.value).startswith(f"the plugin {path} fails to import: ")
+    assert str(caught.value).startswith(f"the plugin {path} cannot be imported: ")
     assert problem in str(caught.value)
     assert caught.value.__cause__ is not None, "the traceback of the plugin is there for who wants it"
     assert modules_of_plugins() == set(), "nothing half imported stays"
@@ -182,7 +182,7 @@ def test_a_plugin_that_fails_to_import_is_named(folder: Path, write: Write, sour
 
 def test_a_file_that_is_no_text(folder: Path) -> None:
     (folder / "shop.py").write_bytes(b"\xff\xfe\x00 no python")
-    with pytest.raises(PluginError, match=r"shop\.py fails to import: SyntaxError"):
+    with pytest.raises(PluginError, match=r"shop\.py cannot be imported: SyntaxError"):
         names(folder)
 
 
@@ -204,16 +204,16 @@ def test_a_module_without_a_plugin(folder: Path, write: Write) -> None:
     path = write("helper.py", "from wxbot import Plugin\n\ndef make(): return Plugin('shop')\n")
     with pytest.raises(PluginError) as caught:
         names(folder)
-    assert str(caught.value).startswith(f"{path} defines no Plugin; write plugin = Plugin('name'), or start")
+    assert str(caught.value).startswith(f"{path} defines no Plugin; add plugin = Plugin('name'), or begin")
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"the plugin folder .*missing is not there; set WXBOT_PLUGIN_FOLDERS"):
+    with pytest.raises(PluginError, match=r"the plugin folder .*missing does not exist; set WXBOT_PLUGIN_FOLDERS"):
         names(tmp_path / "missing")
 
 
 def test_a_folder_that_is_a_file(write: Write) -> None:
-    with pytest.raises(PluginError, match=r"shop\.py is not there"):
+    with pytest.raises(PluginError, match=r"shop\.py does not exist"):
         names(write("shop.py", shop("shop")))
 
 
@@ -259,10 +259,10 @@ def test_installed_plugins_answer(folder: Path, installed: Installed) -> None:
 @pytest.mark.parametrize(
     ("source", "entry_point", "problem"),
     [
-        ("1 / 0", "a = shop_a:plugin", "the installed plugin shop_a:plugin fails to import: ZeroDivisionError"),
-        ("", "a = shop_a:plugin", "the installed plugin shop_a:plugin fails to import: AttributeError"),
-        ("", "a = shop_missing", "the installed plugin shop_missing fails to import: ModuleNotFoundError"),
-        ("import sys; sys.exit()", "a = shop_a", "the installed plugin shop_a fails to import: SystemExit"),
+        ("1 / 0", "a = shop_a:plugin", "the installed plugin shop_a:plugin cannot be imported: ZeroDivisionError"),
+        ("", "a = shop_a:plugin", "the installed plugin shop_a:plugin cannot be imported: AttributeError"),
+        ("", "a = shop_missing", "the installed plugin shop_missing cannot be imported: ModuleNotFoundError"),
+        ("import sys; sys.exit()", "a = shop_a", "the installed plugin shop_a cannot be imported: SystemExit"),
         ("plugin = 42", "a = shop_a:plugin", "the entry point a = shop_a:plugin is neither a Plugin nor a module"),
         ("plugin = 42", "a = shop_a", "defines no Plugin"),
     ],
@@ -294,8 +294,8 @@ def test_unknown_names_list_what_was_found() -> None:
     with pytest.raises(ConfigError) as caught:
         select_plugins(plugins("shop", "echo"), ("ecko", "echo", "shp"))
     assert caught.value.problems == (
-        "WXBOT_PLUGINS names 'ecko', which is not there (found: echo, shop)",
-        "WXBOT_PLUGINS names 'shp', which is not there (found: echo, shop)",
+        "WXBOT_PLUGINS: there is no plugin 'ecko' (found: echo, shop)",
+        "WXBOT_PLUGINS: there is no plugin 'shp' (found: echo, shop)",
     )
 
 
@@ -318,9 +318,9 @@ def test_a_clash_of_names(tmp_path: Path, write: Write) -> None:
     write("two.py", shop("shop"), where=tmp_path / "b")
     write("three.py", shop("other"), where=tmp_path / "b")
     folders = (tmp_path / "a", tmp_path / "b")
-    with pytest.raises(PluginError, match="two plugins are called 'shop'"):
+    with pytest.raises(PluginError, match="two plugins have the name 'shop'"):
         load(*folders)
-    with pytest.raises(PluginError, match="two plugins are called 'shop'"):
+    with pytest.raises(PluginError, match="two plugins have the name 'shop'"):
         load(*folders, plugins="shop")
     assert [plugin.name for plugin in load(*folders, plugins="other").router.plugins] == ["other"]
 

@@ -50,7 +50,7 @@ def test_forgotten_parentheses_of_event(untyped: Any) -> None:
 
 
 def test_event_without_names(shop: Plugin) -> None:
-    with pytest.raises(PluginError, match=r"plugin 'shop': event\(\) takes the names of events.*not nothing"):
+    with pytest.raises(PluginError, match=r"plugin 'shop': event\(\) needs names of events.*not nothing"):
         shop.event()
 
 
@@ -62,13 +62,13 @@ def test_forgotten_parentheses_of_on(untyped: Any) -> None:
 def test_forgotten_parentheses_of_on_above_a_plain_function(untyped: Any) -> None:
     """It looks like a predicate, but then nothing comes under it: said when the bot is put together."""
     untyped.on(hours)
-    with pytest.raises(PluginError, match=r"plugin 'shop': on hours is above no handler"):
+    with pytest.raises(PluginError, match=r"plugin 'shop': the decorator for on hours has no handler below it"):
         Router([untyped])
 
 
 def test_a_registration_above_nothing(shop: Plugin) -> None:
     shop.text("hi")
-    with pytest.raises(PluginError, match="plugin 'shop': text 'hi' is above no handler"):
+    with pytest.raises(PluginError, match="plugin 'shop': the decorator for text 'hi' has no handler below it"):
         Router([shop])
 
 
@@ -88,7 +88,7 @@ def test_parentheses_too_many(untyped: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["image", "mini_program_page", "fallback", "setup"])
 def test_something_in_parentheses_that_take_nothing(untyped: Any, name: str) -> None:
-    with pytest.raises(PluginError, match=r"shop\.'hi' is not a function; is there a pair of parentheses too many\?"):
+    with pytest.raises(PluginError, match=r"shop\.'hi' is not a function; does its decorator have parentheses too many\?"):
         getattr(untyped, name)("hi")
 
 
@@ -99,7 +99,7 @@ def test_the_handler_is_called_rather_than_named(untyped: Any) -> None:
 
 @pytest.mark.parametrize("wanted", [None, 42, b"bytes", ["a", "list"], re.compile(rb"bytes")])
 def test_what_text_cannot_look_for(untyped: Any, wanted: Any) -> None:
-    with pytest.raises(PluginError, match=r"plugin 'shop': text\(\) takes words and compiled patterns, not "):
+    with pytest.raises(PluginError, match=r"plugin 'shop': text\(\) needs str or compiled patterns, not "):
         untyped.text("hi", wanted)
 
 
@@ -172,13 +172,13 @@ def test_two_fallbacks_of_two_plugins(shop: Plugin) -> None:
 
 
 def test_two_plugins_of_one_name() -> None:
-    with pytest.raises(PluginError, match="two plugins are called 'shop'"):
+    with pytest.raises(PluginError, match="two plugins have the name 'shop'"):
         Router([Plugin("shop"), Plugin("shop")])
 
 
 @pytest.mark.parametrize("name", ["", "Shop", "my shop", "1shop", "-shop", "shop!", "店", "shop\n", None, 42])
 def test_a_bad_name(name: Any) -> None:
-    with pytest.raises(PluginError, match="a plugin's name is lower-case letters, digits, - and _, not "):
+    with pytest.raises(PluginError, match="a plugin's name must be lower-case letters, digits, - and _, not "):
         Plugin(name)
 
 
@@ -198,7 +198,7 @@ class ShopModel(pydantic.BaseModel):
 
 @pytest.mark.parametrize("wrong", [ShopSettings(), ShopModel(), dict, str, {"door": str}, "door"])
 def test_settings_that_have_no_fields(wrong: Any) -> None:
-    with pytest.raises(PluginError, match="plugin 'shop': settings= takes a pydantic model or dataclass, not "):
+    with pytest.raises(PluginError, match="plugin 'shop': settings= must be a pydantic model or dataclass, not "):
         Plugin("shop", settings=wrong)
 
 

@@ -297,7 +297,7 @@ def test_what_is_wrong_with_plugins_is_said_for_all_accounts_together(town: Town
         "[orders] plugin_settings.greter.greeting is a setting of no plugin that was found; "
         "did you mean plugin_settings.greeter.greeting?",
         "[orders] plugin_settings.greeter.times: Input should be a valid integer, unable to parse string as an integer",
-        "[club] plugins names 'greeter', which is not there (found: echo)",
+        "[club] plugins: there is no plugin 'greeter' (found: echo)",
     )
 
 

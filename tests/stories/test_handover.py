@@ -257,7 +257,7 @@ def test_a_rule_that_fails_counts_as_no(tmp_path: Path, clock: ManualClock, log:
         alice = wechat.user("alice")
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
-        log.waits_for("hands_over rule of plugin 'broken' failed")
+        log.waits_for("hands_over rule failed and counts as False: plugin=broken")
 
 
 def waits_until_handed_over(bot: Bot, user: User) -> None:

@@ -142,9 +142,9 @@ def test_an_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
     [
         (ImageReply(Path("/nowhere/cat.png")), "/nowhere/cat.png cannot be read: No such file"),
         (ImageReply(b"\x89PNG\r\n\x1a\n" + bytes(2 * 1024 * 1024)), "more than 2,097,152 bytes"),
-        (ImageReply(b"BM nothing"), "unknown type; WeChat takes JPG, PNG, GIF as image"),
-        (VoiceReply(SAMPLE_IMAGE), "the voice is JPG; WeChat takes AMR, MP3 as voice"),
-        (ImageReply("cat.png"), "'cat.png' is no media id of WeChat's; for a file, give pathlib.Path"),
+        (ImageReply(b"BM nothing"), "unknown type; WeChat accepts JPG, PNG, GIF as image"),
+        (VoiceReply(SAMPLE_IMAGE), "the voice is JPG; WeChat accepts AMR, MP3 as voice"),
+        (ImageReply("cat.png"), "'cat.png' is not a WeChat media id; for a file, use pathlib.Path"),
         (ImageReply(b""), "the image is empty"),
         (MenuReply("empty", []), "MenuReply has no items"),
         (TextReply(42), "TextReply: text must be a str, not int"),  # type: ignore[arg-type]

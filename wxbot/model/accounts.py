@@ -1,6 +1,7 @@
-"""Which kind of account gets, sends and answers what. One table: the checks and docs/wechat.md are made from it.
+"""The account kinds, and one table of the messages that each kind receives and sends.
 
-Sources: docs/wechat.md, sections "Messages and events", "Sending", "Passive answers".
+The checks of wxbot and the table in docs/wechat.md are made from this table. Sources: docs/wechat.md, sections
+"Messages and events", "Sending", "Passive answers".
 """
 
 from __future__ import annotations
@@ -10,22 +11,12 @@ import binascii
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-
-def decode_aes_key(encoded: str) -> bytes:
-    """The 32-byte AES key in an EncodingAESKey of 43 characters. Raises ValueError.
-
-    Real keys may have unused bits set in their last character, so a strict decoder would refuse them.
-    """
-    if len(encoded) != 43 or not encoded.isascii() or not encoded.isalnum():
-        raise ValueError("must be 43 characters of a-z, A-Z and 0-9, as WeChat's console shows it")
-    try:
-        return base64.b64decode(encoded + "=")
-    except binascii.Error:
-        raise ValueError("is not base64") from None
-
+AccountKind = Literal["miniprogram", "official", "unverified"]
+"""Mini Program; verified Official Account; Official Account without the customer-service API."""
 
 Direction = Literal["in", "out", "typing", "passive"]
-"""Pushed to the bot; sent through the API; shown while the bot works; given as the answer to a push."""
+"""``in``: WeChat pushes it to the bot. ``out``: the bot sends it through the API. ``typing``: the typing indicator.
+``passive``: the bot returns it in the response to a push."""
 
 ACCOUNTS: Mapping[AccountKind, str] = {
     "miniprogram": "Mini Program",
@@ -41,7 +32,7 @@ _WITH_API: tuple[AccountKind, ...] = ("miniprogram", "official")
 
 
 class Capability(NamedTuple):
-    """``kind`` is WeChat's MsgType, msgtype, or ``event NAME``; ``accounts``: those that have it."""
+    """One row of the table. ``kind`` is WeChat's MsgType or msgtype, or ``event NAME``."""
 
     direction: Direction
     kind: str
@@ -94,7 +85,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("passive", "transfer_customer_service", _WITH_API),
 )
 
-WORDS: Mapping[Direction, str] = {
+_DIRECTION_NAMES: Mapping[Direction, str] = {
     "in": "received",
     "out": "sent",
     "typing": "shown",
@@ -103,19 +94,19 @@ WORDS: Mapping[Direction, str] = {
 
 
 def kinds(direction: Direction, account: AccountKind) -> frozenset[str]:
-    """What an account of this kind has in this direction."""
+    """Return the message kinds that ``account`` supports in ``direction``."""
     return frozenset(each.kind for each in CAPABILITIES if each.direction == direction and account in each.accounts)
 
 
 def reply_kinds(account: AccountKind) -> frozenset[str]:
-    """The kinds of reply that a handler of this account may give."""
+    """Return the message kinds that a handler of ``account`` may reply with."""
     return kinds("passive" if account == "unverified" else "out", account)
 
 
 def table() -> str:
-    """All of it as a Markdown table, as it stands in docs/wechat.md."""
+    """Return all capabilities as the Markdown table of docs/wechat.md."""
     head = ["Direction", "Kind", *ACCOUNTS.values()]
-    rows = [[WORDS[each.direction], f"`{each.kind}`", *_cells(each)] for each in CAPABILITIES]
+    rows = [[_DIRECTION_NAMES[each.direction], f"`{each.kind}`", *_cells(each)] for each in CAPABILITIES]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)) + "\n"
 
 
@@ -123,5 +114,14 @@ def _cells(capability: Capability) -> list[str]:
     return ["yes" if account in capability.accounts else "–" for account in ACCOUNTS]
 
 
-AccountKind = Literal["miniprogram", "official", "unverified"]
-"""Mini Program; verified Official Account; Official Account without the customer-service API."""
+def decode_aes_key(encoded: str) -> bytes:
+    """Return the 32-byte AES key for an EncodingAESKey of 43 characters. Raises ValueError for any other text.
+
+    The decoder is not strict, because real keys may have unused bits set in their last character.
+    """
+    if len(encoded) != 43 or not encoded.isascii() or not encoded.isalnum():
+        raise ValueError("must be 43 characters of a-z, A-Z and 0-9, as WeChat's console shows it")
+    try:
+        return base64.b64decode(encoded + "=")
+    except binascii.Error:
+        raise ValueError("is not valid base64") from None

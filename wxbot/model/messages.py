@@ -1,7 +1,7 @@
-"""What users write: frozen values, made from the fields of a decrypted push (``message_from``).
+"""Messages and events from users: frozen values, made by ``message_from`` from the fields of a decrypted push.
 
-The fields stay beside them in ``raw``, so nothing WeChat sends is out of a plugin's reach. Field names on the wire are
-WeChat's own (docs/wechat.md, section "Messages and events").
+``raw`` holds all fields of the push under WeChat's own names, so a plugin can read every field that WeChat sends
+(docs/wechat.md, section "Messages and events").
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from wxbot.errors import PluginError
 from wxbot.model.media import Media
 
 Download = Callable[[str], Awaitable[Media]]
-"""Fetches the file behind a media id from WeChat."""
+"""A function that downloads the media file of a media id from WeChat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message or event of one user.
+    """A message or event from one user.
 
-    ``created_at`` is WeChat's CreateTime and ``received_at`` the arrival at our door, both in seconds since 1970.
-    ``msg_id`` is WeChat's MsgId as text; events have none and it is empty. ``account`` is the original id (``gh_…``).
-    ``article_id`` and ``article_number`` (1 is the first) are there when the message was written below an article
-    (WeChat's MsgDataId and Idx), else empty and 0.
+    ``created_at`` is WeChat's CreateTime and ``received_at`` is the time of arrival at this bot, both in seconds since
+    1970. ``msg_id`` is WeChat's MsgId as text; it is empty for events, which have none. ``account`` is the account's
+    original id (``gh_…``). ``article_id`` and ``article_number`` (1 is the first) are set if the user wrote the message
+    below an article (WeChat's MsgDataId and Idx); otherwise they are empty and 0.
     """
 
     appid: str
@@ -40,9 +40,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextMessage(Message):
-    """Text, exactly as written: blanks around it are kept.
+    """A text message. ``text`` is exactly as the user wrote it, with the blanks around it.
 
-    ``menu_id`` is the id of the item if the user clicked one of a ``MenuReply`` (WeChat's bizmsgmenuid).
+    ``menu_id`` is the id of the item if the user clicked an item of a ``MenuReply`` (WeChat's bizmsgmenuid).
     """
 
     text: str
@@ -51,15 +51,15 @@ class TextMessage(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaMessage(Message):
-    """What comes with a file that WeChat keeps for three days. ``media_id`` is its name there."""
+    """A message with a media file. WeChat stores the file for three days under ``media_id``."""
 
     media_id: str
     download_from: Download | None = field(default=None, repr=False, compare=False, hash=False)
 
     async def download(self) -> Media:
-        """The file: ``content`` in bytes, ``content_type``, ``filename``. Each call asks WeChat anew.
+        """Download the file from WeChat; every call is a new download.
 
-        Raises WeChatError (``MediaNotFound`` when the three days are over), PluginError outside of a running bot.
+        Raises WeChatError (``MediaNotFound`` after three days), and PluginError outside of a running bot.
         """
         return await self._download(self.media_id)
 
@@ -71,21 +71,24 @@ class MediaMessage(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageMessage(MediaMessage):
-    """A picture. ``pic_url`` is WeChat's link to it."""
+    """An image. ``pic_url`` is WeChat's URL of it."""
 
     pic_url: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceMessage(MediaMessage):
-    """Speech. ``format`` is amr or speex. ``media_id_16k`` names a clearer version; ``recognition`` is empty by now."""
+    """A voice message. ``format`` is amr or speex. ``media_id_16k`` is the media id of a version with better sound.
+
+    ``recognition`` is WeChat's speech recognition; WeChat leaves it empty today.
+    """
 
     format: str
     media_id_16k: str
     recognition: str
 
     async def download_16k(self) -> Media:
-        """The clearer version; the usual one where WeChat gives none. As ``download``."""
+        """Download the version with better sound, or the usual one if WeChat gives no other. Raises as ``download``."""
         return await self._download(self.media_id_16k or self.media_id)
 
 
@@ -98,12 +101,15 @@ class VideoMessage(MediaMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortVideoMessage(VideoMessage):
-    """A short video, taken in the conversation."""
+    """A short video that the user recorded in the conversation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocationMessage(Message):
-    """A place the user sent, in degrees; ``scale`` is that of the map. (The *event* is ``LocationEvent``.)"""
+    """A location that the user sent, in degrees. ``scale`` is the map's zoom level.
+
+    A location that WeChat reports by itself is a ``LocationEvent``.
+    """
 
     latitude: float
     longitude: float
@@ -113,7 +119,7 @@ class LocationMessage(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkMessage(Message):
-    """A link the user shared."""
+    """A link that the user shared."""
 
     title: str
     description: str
@@ -122,7 +128,7 @@ class LinkMessage(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiniProgramPageMessage(Message):
-    """A mini-program card. ``thumb_media_id`` and ``thumb_url`` are temporary."""
+    """A mini-program card. Its cover image, ``thumb_media_id`` and ``thumb_url``, is temporary."""
 
     title: str
     page_appid: str
@@ -133,9 +139,10 @@ class MiniProgramPageMessage(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMessage(Message):
-    """Something the user did, such as entering the session (``user_enter_tempsession``).
+    """An event, such as a user who opens the conversation (``user_enter_tempsession``).
 
-    ``event`` is in lower case, because documents and SDKs differ in case. ``key`` is EventKey or SessionFrom.
+    ``event`` is WeChat's Event in lower case, because documents and SDKs differ in case. ``key`` is EventKey or
+    SessionFrom.
     """
 
     event: str
@@ -144,12 +151,18 @@ class EventMessage(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnterSessionEvent(EventMessage):
-    """``user_enter_tempsession``: the user opened the conversation; ``key`` is the button's ``session-from``."""
+    """The event ``user_enter_tempsession``: the user opened the conversation.
+
+    ``key`` is the ``session-from`` of the button that opened it.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscribeEvent(EventMessage):
-    """``subscribe``: the user follows. Through a QR code there are its value, ``scene``, and ``ticket``."""
+    """The event ``subscribe``: the user followed the account.
+
+    ``scene`` (the value of the QR code) and ``ticket`` are set if the user scanned a QR code.
+    """
 
     scene: str
     ticket: str
@@ -157,12 +170,12 @@ class SubscribeEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnsubscribeEvent(EventMessage):
-    """``unsubscribe``: the user left. wxbot forgets what plugins keep of them."""
+    """The event ``unsubscribe``: the user unfollowed the account. wxbot deletes the plugins' state of this user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanEvent(EventMessage):
-    """``SCAN``: somebody who follows already scanned a QR code with the value ``scene``."""
+    """The event ``SCAN``: a user who already follows the account scanned a QR code with the value ``scene``."""
 
     scene: str
     ticket: str
@@ -170,7 +183,7 @@ class ScanEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocationEvent(EventMessage):
-    """``LOCATION``: where the user is, in degrees; ``precision`` in metres. It is reported, not sent by hand."""
+    """The event ``LOCATION``: WeChat reports the user's location in degrees, ``precision`` in metres."""
 
     latitude: float
     longitude: float
@@ -179,19 +192,22 @@ class LocationEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuClickEvent(EventMessage):
-    """``CLICK``: an item of the account's menu; ``key`` is the item's."""
+    """The event ``CLICK``: the user clicked an item of the account's menu. ``key`` is the item's key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuViewEvent(EventMessage):
-    """``VIEW`` and ``view_miniprogram``: a menu item that opens ``key``, an address or a page."""
+    """The events ``VIEW`` and ``view_miniprogram``: the user clicked a menu item that opens ``key``.
+
+    ``key`` is a URL or a mini-program page.
+    """
 
     menu_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuScanEvent(EventMessage):
-    """``scancode_push`` and ``scancode_waitmsg``: a code scanned through the menu."""
+    """The events ``scancode_push`` and ``scancode_waitmsg``: the user scanned a code through the menu."""
 
     scan_type: str
     scan_result: str
@@ -199,7 +215,10 @@ class MenuScanEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuPicturesEvent(EventMessage):
-    """``pic_sysphoto``, ``pic_photo_or_album`` and ``pic_weixin``: pictures sent through the menu, by their MD5."""
+    """The events ``pic_sysphoto``, ``pic_photo_or_album`` and ``pic_weixin``: the user sent images through the menu.
+
+    ``md5_sums`` are the MD5 sums of the images.
+    """
 
     count: int
     md5_sums: tuple[str, ...]
@@ -207,7 +226,7 @@ class MenuPicturesEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MenuLocationEvent(EventMessage):
-    """``location_select``: a place chosen through the menu, in degrees."""
+    """The event ``location_select``: the user chose a location through the menu, in degrees."""
 
     latitude: float
     longitude: float
@@ -218,7 +237,7 @@ class MenuLocationEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSessionEvent(EventMessage):
-    """``kf_create_session`` and ``kf_close_session``: a human agent takes the user, or is done with them."""
+    """The events ``kf_create_session`` and ``kf_close_session``: an agent session with this user began or ended."""
 
     agent: str
     close_type: str
@@ -226,7 +245,7 @@ class AgentSessionEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSwitchEvent(EventMessage):
-    """``kf_switch_session``: one human agent hands the user to another one."""
+    """The event ``kf_switch_session``: a human agent handed the user over to another agent."""
 
     from_agent: str
     to_agent: str
@@ -234,7 +253,7 @@ class AgentSwitchEvent(EventMessage):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownMessage(Message):
-    """A well-signed push of a kind that wxbot does not know. ``raw`` holds its fields."""
+    """A message of a type that wxbot does not know. Its signature is valid, and ``raw`` holds its fields."""
 
     msg_type: str
 
@@ -242,9 +261,9 @@ class UnknownMessage(Message):
 def message_from(
     appid: str, fields: Mapping[str, Any], received_at: float, download_from: Download | None = None
 ) -> Message:
-    """The typed message in a push's ``fields``, which the codec has checked (wxbot/wechat/push/codec.py).
+    """Return the message in the ``fields`` of a push, which the codec has checked (wxbot/wechat/push/codec.py).
 
-    Never fails on missing optional fields: what is not there is empty.
+    A missing optional field becomes an empty value and is no error.
     """
     head: dict[str, Any] = {
         "appid": appid,
@@ -262,34 +281,34 @@ def message_from(
         return _event_from(head, fields)
     if kind not in _MESSAGES:
         return UnknownMessage(**head, msg_type=_text(fields, "MsgType"))
-    make, own = _MESSAGES[kind]
-    if issubclass(make, MediaMessage):
+    message_class, specific = _MESSAGES[kind]
+    if issubclass(message_class, MediaMessage):
         head["download_from"] = download_from
-    return make(**head, **own(fields))
+    return message_class(**head, **specific(fields))
 
 
 def _event_from(head: dict[str, Any], fields: Mapping[str, Any]) -> EventMessage:
     event = _text(fields, "Event").lower()
-    make, own = _EVENTS.get(event, (EventMessage, _nothing))
+    event_class, specific = _EVENTS.get(event, (EventMessage, _none))
     key = _text(fields, "EventKey") or _text(fields, "SessionFrom")
-    return make(**head, event=event, key=key, **own(fields))
+    return event_class(**head, event=event, key=key, **specific(fields))
 
 
-Own = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""The fields of a kind's own, from those of a push."""
+SpecificFields = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""A function that reads the attributes of one message class from the fields of a push."""
 
 
-def _texts(**names: str) -> Own:
-    """Text fields: ``attribute="WeChatsName"``."""
+def _texts(**names: str) -> SpecificFields:
+    """Return a reader of text fields, given as ``attribute="WeChatsName"``."""
     return lambda fields: {attribute: _text(fields, name) for attribute, name in names.items()}
 
 
-_nothing = _texts()
+_none = _texts()
 _video = _texts(media_id="MediaId", thumb_media_id="ThumbMediaId")
 _agent = _texts(agent="KfAccount", close_type="CloseType")
 
 
-def _place(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _location(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "latitude": _float(fields, "Location_X"),
         "longitude": _float(fields, "Location_Y"),
@@ -310,11 +329,11 @@ def _menu_view(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"menu_id": _text(fields, "MenuId") or _text(fields, "MenuID")}
 
 
-def _scan(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _scanned_code(fields: Mapping[str, Any]) -> dict[str, Any]:
     return _texts(scan_type="ScanType", scan_result="ScanResult")(_inner(fields, "ScanCodeInfo"))
 
 
-def _pictures(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _sent_images(fields: Mapping[str, Any]) -> dict[str, Any]:
     info = _inner(fields, "SendPicsInfo")
     items = _inner(info, "PicList").get("item", info.get("PicList"))
     items = items if isinstance(items, list) else [items]
@@ -322,12 +341,12 @@ def _pictures(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {"count": _int(info, "Count"), "md5_sums": sums}
 
 
-def _chosen_place(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _chosen_location(fields: Mapping[str, Any]) -> dict[str, Any]:
     info = _inner(fields, "SendLocationInfo")
-    return {**_place(info), "poi_name": _text(info, "Poiname")}
+    return {**_location(info), "poi_name": _text(info, "Poiname")}
 
 
-_MESSAGES: Mapping[str, tuple[type[Message], Own]] = {
+_MESSAGES: Mapping[str, tuple[type[Message], SpecificFields]] = {
     "text": (TextMessage, _texts(text="Content", menu_id="bizmsgmenuid")),
     "image": (ImageMessage, _texts(media_id="MediaId", pic_url="PicUrl")),
     "voice": (
@@ -336,7 +355,7 @@ _MESSAGES: Mapping[str, tuple[type[Message], Own]] = {
     ),
     "video": (VideoMessage, _video),
     "shortvideo": (ShortVideoMessage, _video),
-    "location": (LocationMessage, _place),
+    "location": (LocationMessage, _location),
     "link": (LinkMessage, _texts(title="Title", description="Description", url="Url")),
     "miniprogrampage": (
         MiniProgramPageMessage,
@@ -345,28 +364,28 @@ _MESSAGES: Mapping[str, tuple[type[Message], Own]] = {
         ),
     ),
 }
-"""By MsgType: the class, and what is its own (docs/wechat.md, "Messages and events")."""
+"""The class and its specific fields, by MsgType (docs/wechat.md, section "Messages and events")."""
 
-_EVENTS: Mapping[str, tuple[type[EventMessage], Own]] = {
-    "user_enter_tempsession": (EnterSessionEvent, _nothing),
+_EVENTS: Mapping[str, tuple[type[EventMessage], SpecificFields]] = {
+    "user_enter_tempsession": (EnterSessionEvent, _none),
     "subscribe": (SubscribeEvent, _scene),
-    "unsubscribe": (UnsubscribeEvent, _nothing),
+    "unsubscribe": (UnsubscribeEvent, _none),
     "scan": (ScanEvent, _scene),
     "location": (LocationEvent, _position),
-    "click": (MenuClickEvent, _nothing),
+    "click": (MenuClickEvent, _none),
     "view": (MenuViewEvent, _menu_view),
     "view_miniprogram": (MenuViewEvent, _menu_view),
-    "scancode_push": (MenuScanEvent, _scan),
-    "scancode_waitmsg": (MenuScanEvent, _scan),
-    "pic_sysphoto": (MenuPicturesEvent, _pictures),
-    "pic_photo_or_album": (MenuPicturesEvent, _pictures),
-    "pic_weixin": (MenuPicturesEvent, _pictures),
-    "location_select": (MenuLocationEvent, _chosen_place),
+    "scancode_push": (MenuScanEvent, _scanned_code),
+    "scancode_waitmsg": (MenuScanEvent, _scanned_code),
+    "pic_sysphoto": (MenuPicturesEvent, _sent_images),
+    "pic_photo_or_album": (MenuPicturesEvent, _sent_images),
+    "pic_weixin": (MenuPicturesEvent, _sent_images),
+    "location_select": (MenuLocationEvent, _chosen_location),
     "kf_create_session": (AgentSessionEvent, _agent),
     "kf_close_session": (AgentSessionEvent, _agent),
     "kf_switch_session": (AgentSwitchEvent, _texts(from_agent="FromKfAccount", to_agent="ToKfAccount")),
 }
-"""The same by Event in lower case; other events are plain ``EventMessage``."""
+"""The class and its specific fields, by Event in lower case. Any other event is a plain ``EventMessage``."""
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
@@ -381,12 +400,12 @@ def _int(fields: Mapping[str, Any], name: str) -> int:
 
 
 def _float(fields: Mapping[str, Any], name: str) -> float:
-    """The number in a field, which XML has as text; 0 if there is none that could be one."""
+    """Return the number in a field, which is text in XML; 0 if the field is missing or is no number."""
     try:
         value = float(_text(fields, name) or 0)
     except ValueError:
         return 0.0
-    return value if abs(value) < 1e15 else 0.0  # also false for nan
+    return value if abs(value) < 1e15 else 0.0  # the comparison is false for nan, too
 
 
 def _inner(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:

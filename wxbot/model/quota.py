@@ -1,6 +1,6 @@
-"""How many messages WeChat lets a bot send: what each deed of the user allows, and what is left of it. Pure.
+"""The quota: how many messages WeChat accepts after each user action, and how many of them remain. Pure.
 
-Each deed sets number and time anew; they do not add up. Source: docs/wechat.md, section "Quota".
+Each user action sets a new number and a new end; quotas do not add up. Source: docs/wechat.md, section "Quota".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from wxbot.model.user_actions import USER_ACTIONS, user_action_of
 
 
 class Allowance(NamedTuple):
-    """What a deed allows: so many messages, within so many seconds."""
+    """The number of messages that a user action allows, and the seconds within which they must be sent."""
 
     messages: int
     seconds: float
@@ -27,40 +27,40 @@ class Quota(NamedTuple):
     expires_at: float
 
     def at(self, now: float) -> int:
-        """How many messages may still be sent at ``now``."""
+        """Return how many messages may still be sent at ``now``."""
         return self.remaining if now < self.expires_at else 0
 
 
 UNKNOWN_QUOTA = Quota(5, float("inf"))
-"""What is believed of a user of whom nothing is known: a message of theirs is here, so they have written."""
+"""The quota assumed for a user without a stored quota: the user has sent a message, which allows five replies."""
 
 NOTHING_LEFT = Quota(0, 0.0)
 ONE_FOR_EACH_PUSH = Quota(1, float("inf"))
-"""An account that only answers pushes."""
+"""The quota of an account that can only reply in the response to a push."""
 
 Allowances = Mapping[str, Allowance]
-"""The allowance of each deed."""
+"""The allowance of each user action."""
 
 _TWO_DAYS = 48 * 3600.0
-_BRIEFLY = Allowance(3, 60.0)
+_ONE_MINUTE = Allowance(3, 60.0)
 ALLOWANCES: Mapping[AccountKind, Allowances] = {
     "miniprogram": {"message": Allowance(5, _TWO_DAYS), "enter": Allowance(2, 60.0)},
     "official": {
         "message": Allowance(5, _TWO_DAYS),
-        "menu": _BRIEFLY,
-        "subscribe": _BRIEFLY,
-        "scan": _BRIEFLY,
+        "menu": _ONE_MINUTE,
+        "subscribe": _ONE_MINUTE,
+        "scan": _ONE_MINUTE,
     },
     "unverified": {},
 }
-"""WeChat's tables. An unverified account sends nothing: it answers pushes."""
+"""WeChat's tables. An unverified account has none, because it only replies in the response to a push."""
 
 
 def allowances_of(account: AccountKind) -> Allowances:
-    """What deeds allow to be sent by ``account``.
+    """Return the allowance of each user action for ``account``.
 
-    Mini Programs and Official Accounts have no deed in common but the message. So one table serves both, and a bot
-    that was not told which of them it is welcomes followers too.
+    The result is one table for Mini Programs and Official Accounts, because the message is the only user action that
+    both have. So a bot whose account kind is not configured can also reply to new followers.
     """
     return {**ALLOWANCES["miniprogram"], **ALLOWANCES["official"]} if ALLOWANCES[account] else {}
 
@@ -69,23 +69,23 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _ROW = re.compile(r"\s*(\w+)\s*=\s*(\d{1,4})\s*/\s*(\d{1,6})\s*([smhd])\s*")
 
 
-def allowance_for(fields: Mapping[str, Any], quota: Allowances) -> Allowance | None:
-    """What the deed that a push reports allows; None if it is none in the sense of the quota.
+def allowance_for(fields: Mapping[str, Any], allowances: Allowances) -> Allowance | None:
+    """Return the allowance of the user action in a push; None if the push reports no action that has one.
 
-    A click on an item of a ``MenuReply`` comes as text, and counts as a click on the menu.
+    A click on an item of a ``MenuReply`` comes as text and counts as a click on the menu.
     """
-    return quota.get(user_action_of(fields))
+    return allowances.get(user_action_of(fields))
 
 
 def parse_allowances(text: str) -> Allowances:
-    """A table written as ``message=5/48h, enter=2/1m``. Raises ValueError that names the row and the form."""
-    quota = {}
+    """Parse a table such as ``message=5/48h, enter=2/1m``. Raises ValueError, which names the row and the format."""
+    allowances = {}
     for row in filter(str.strip, text.split(",")):
         found = _ROW.fullmatch(row)
         if not found or found[1] not in USER_ACTIONS:
             raise ValueError(
-                f"{row.strip()!r} is no row of a quota: write such as message=5/48h, enter=2/1m"
-                f" (deeds: {', '.join(USER_ACTIONS)}; times in s, m, h, d)"
+                f"{row.strip()!r} is not a valid quota; write for example message=5/48h, enter=2/1m"
+                f" (user actions: {', '.join(USER_ACTIONS)}; time units: s, m, h, d)"
             )
-        quota[found[1]] = Allowance(int(found[2]), int(found[3]) * _SECONDS[found[4]])
-    return quota
+        allowances[found[1]] = Allowance(int(found[2]), int(found[3]) * _SECONDS[found[4]])
+    return allowances

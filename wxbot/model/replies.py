@@ -1,6 +1,7 @@
-"""Replies as frozen values that can be stored. `wxbot/wechat/api/send_body.py` writes them as WeChat wants them.
+"""Replies: frozen values that can be stored.
 
-Which account may send which kind: ``wxbot/model/accounts.py``.
+``wxbot/wechat/api/send_body.py`` writes them in WeChat's format. ``wxbot/model/accounts.py`` lists the message types
+that each kind of account may send.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from wxbot.model.media import Media, MediaKind, MediaSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A message to the user; its subclasses are the kinds.
+    """A message to the user. Each subclass is one message type.
 
-    ``ai``: show WeChat's note that the content was made by AI (aimsgcontext); None leaves it to the plugin
-    (``Plugin(ai=…)``) and then to ``WXBOT_AI_MARK``. ``agent``: the human agent's account (kf_account, as
-    ``name@account``) in whose name it is sent; Official Accounts only.
+    ``ai``: show WeChat's note that AI made the content (aimsgcontext); None means the plugin's choice
+    (``Plugin(ai=…)``) and then ``WXBOT_AI_MARK``. ``agent``: send the message in the name of this human agent
+    (kf_account, as ``name@account``); only Official Accounts can do this.
     """
 
     msg_type: ClassVar[str]
     """WeChat's msgtype."""
     media: ClassVar[Mapping[str, MediaKind]] = {}
-    """Which fields hold files, and what WeChat takes them for."""
+    """The fields that hold media files, with WeChat's media type of each."""
 
     ai: bool | None = None
     agent: str = ""
@@ -36,10 +37,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class TextReply(Reply):
-    """Text for the user. Longer than one message allows, it is split at sentence ends.
+    """A text message. wxbot splits a text that is too long for one message, at the end of sentences if possible.
 
-    It may hold links, also to pages of a mini program (``mini_program_link``). ``joint`` is wxbot's own: what stands
-    before this text where it is merged with the text before it.
+    The text may contain links, also to pages of a mini program (``mini_program_link``). ``joint`` is for wxbot only:
+    the separator before this text if it is merged with the text before it.
     """
 
     msg_type: ClassVar[str] = "text"
@@ -49,7 +50,7 @@ class TextReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class ImageReply(Reply):
-    """A picture: PNG, JPEG or GIF of 2 MB at most. ``image`` is a media id, a Path, bytes, or an open file."""
+    """An image: PNG, JPEG or GIF, at most 2 MB. ``image`` is a media id, a Path, bytes, or an open file."""
 
     msg_type: ClassVar[str] = "image"
     media: ClassVar[Mapping[str, MediaKind]] = {"image": "image"}
@@ -58,7 +59,7 @@ class ImageReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class VoiceReply(Reply):
-    """Speech: AMR or MP3 of 2 MB and 60 seconds at most."""
+    """A voice message: AMR or MP3, at most 2 MB and 60 seconds."""
 
     msg_type: ClassVar[str] = "voice"
     media: ClassVar[Mapping[str, MediaKind]] = {"voice": "voice"}
@@ -67,7 +68,7 @@ class VoiceReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class VideoReply(Reply):
-    """A video: MP4 of 10 MB at most. ``thumb`` is a JPEG of 64 KB at most."""
+    """A video: MP4, at most 10 MB. ``thumb`` is a JPEG of at most 64 KB."""
 
     msg_type: ClassVar[str] = "video"
     media: ClassVar[Mapping[str, MediaKind]] = {"video": "video", "thumb": "thumb"}
@@ -79,7 +80,7 @@ class VideoReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class MusicReply(Reply):
-    """A song to be played from ``url`` (``hq_url`` where there is WLAN). ``thumb`` is a JPEG of 64 KB at most."""
+    """A song that WeChat plays from ``url`` (from ``hq_url`` on Wi-Fi). ``thumb`` is a JPEG of at most 64 KB."""
 
     msg_type: ClassVar[str] = "music"
     media: ClassVar[Mapping[str, MediaKind]] = {"thumb": "thumb"}
@@ -92,7 +93,7 @@ class MusicReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class NewsReply(Reply):
-    """A card with a picture that opens ``url``. WeChat takes one for each message."""
+    """A card with an image that opens ``url``. WeChat accepts one card in each message."""
 
     msg_type: ClassVar[str] = "news"
     title: str
@@ -103,7 +104,7 @@ class NewsReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class LinkReply(Reply):
-    """A card that opens ``url``; ``thumb_url`` is the address of a JPEG or PNG, best of 80 by 80 or 640 by 320."""
+    """A card that opens ``url``. ``thumb_url`` is the URL of a JPEG or PNG, best 80 by 80 or 640 by 320 pixels."""
 
     msg_type: ClassVar[str] = "link"
     title: str
@@ -114,9 +115,9 @@ class LinkReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class MiniProgramPageReply(Reply):
-    """A card of a mini-program page with a picture of about 520 by 416.
+    """A card that opens a mini-program page, with a cover image of about 520 by 416 pixels.
 
-    ``appid`` is that of the mini program: needed by an Official Account, which must be bound to it.
+    ``appid`` is the mini program's. An Official Account must set it, and must be bound to the mini program.
     """
 
     msg_type: ClassVar[str] = "miniprogrampage"
@@ -129,7 +130,7 @@ class MiniProgramPageReply(Reply):
 
 @dataclass(frozen=True, slots=True)
 class MenuItem:
-    """One line of a menu. A click comes back as text, with ``id`` as the message's ``menu_id``."""
+    """One item of a ``MenuReply``. A click comes back as a text message with ``id`` as its ``menu_id``."""
 
     id: str
     text: str
@@ -137,7 +138,7 @@ class MenuItem:
 
 @dataclass(frozen=True, slots=True)
 class MenuReply(Reply):
-    """Lines to click (msgmenu). ``items``: MenuItems, or pairs of id and text."""
+    """A menu of items that the user can click (msgmenu). ``items`` are MenuItems, or pairs of id and text."""
 
     msg_type: ClassVar[str] = "msgmenu"
     head: str
@@ -149,12 +150,12 @@ class MenuReply(Reply):
 
 
 def _menu_item(item: Any) -> MenuItem:
-    """Raises InvalidReply; a text of two letters is no pair."""
+    """Return ``item`` as a MenuItem. Raises InvalidReply, also for a text of two letters, which is no pair."""
     pair = (item.id, item.text) if isinstance(item, MenuItem) else item
     if isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(each, str) and each for each in pair):
         return MenuItem(*pair)
     raise InvalidReply(
-        f"MenuReply: an item is MenuItem(id, text) or a pair of texts such as ('101', 'yes'), not {item!r}"
+        f"MenuReply: an item must be MenuItem(id, text) or a pair of texts such as ('101', 'yes'), not {item!r}"
     )
 
 
@@ -173,23 +174,23 @@ KINDS: Mapping[str, type[Reply]] = {
         *(NewsReply, LinkReply, MiniProgramPageReply, MenuReply, ArticleReply),
     )
 }
-"""By WeChat's msgtype."""
+"""The reply classes, by WeChat's msgtype."""
 
 
 def mini_program_link(text: str, appid: str, path: str, url: str = "") -> str:
-    """A link to a page of a mini program, to stand in a text. Where WeChat cannot open the page it opens ``url``.
+    """Return a link to a mini-program page, for use in a text. WeChat opens ``url`` if it cannot open the page.
 
-    In a Mini Program's conversation ``appid`` must be its own, in an Official Account's one that is bound to it. Raises
-    InvalidReply if text, appid or path is empty.
+    A Mini Program must use its own ``appid``; an Official Account must use the appid of a mini program that is bound
+    to it. Raises InvalidReply if text, appid or path is empty.
     """
     if not (text and appid and path):
-        raise InvalidReply("mini_program_link needs a text, an appid and a path")
+        raise InvalidReply("mini_program_link: text, appid and path must not be empty")
     page = f'data-miniprogram-appid="{html.escape(appid)}" data-miniprogram-path="{html.escape(path)}"'
     return f'<a href="{html.escape(url)}" {page}>{html.escape(text, quote=False)}</a>'
 
 
 def reply_to_json(reply: Reply) -> dict[str, Any]:
-    """``reply`` as JSON values, for the store. Its media must have been read (``wxbot.model.media.read_media``)."""
+    """Return ``reply`` as JSON values for the store. Its media must be read before (``media.read_media``)."""
     stored: dict[str, Any] = {"kind": reply.msg_type}
     for each in dataclasses.fields(reply):
         value = getattr(reply, each.name)
@@ -199,15 +200,15 @@ def reply_to_json(reply: Reply) -> dict[str, Any]:
 
 
 def reply_from_json(value: Mapping[str, Any]) -> Reply:
-    """The reply that ``reply_to_json`` wrote down. Raises ValueError for what another version wrote."""
-    kind = KINDS.get(value["kind"])
-    if kind is None:
-        raise ValueError(f"this version of wxbot knows no reply of the kind {value['kind']!r}")
+    """Return the reply that ``reply_to_json`` wrote. Raises ValueError for a reply of another version of wxbot."""
+    reply_class = KINDS.get(value["kind"])
+    if reply_class is None:
+        raise ValueError(f"this version of wxbot does not know the reply type {value['kind']!r}")
     given = {name: _from_json(each) for name, each in value.items() if name != "kind"}
     try:
-        return kind(**given)
+        return reply_class(**given)
     except TypeError as error:
-        raise ValueError(f"this version of wxbot cannot read a reply of the kind {value['kind']!r}: {error}") from None
+        raise ValueError(f"this version of wxbot cannot read a reply of type {value['kind']!r}: {error}") from None
 
 
 def _to_json(value: Any) -> Any:

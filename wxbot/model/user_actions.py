@@ -1,4 +1,4 @@
-"""The actions by which a user turns to the account: what counts as an interaction, and as an action of the quota."""
+"""User actions: which pushes count as an interaction, and which user actions set a quota."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ INTERACTING_EVENTS = frozenset(
         "location_select",
     }
 )
-"""Events in which the user turns to the account. WeChat does not say which ones open the window; others, such as a
-LOCATION sent every few seconds or a report of a finished job, are taken not to."""
+"""Events that count as an interaction of the user. WeChat does not document which events open the typing window. wxbot
+assumes that other events do not, such as a LOCATION every few seconds or the report of a finished job."""
 
 
 def is_interaction(msg_type: str, event: str) -> bool:
-    """Whether a push of this MsgType and Event means that the user acted towards the account."""
+    """Return True if a push with this MsgType and Event is an interaction of the user with the account."""
     return msg_type.lower() != "event" or event.lower() in INTERACTING_EVENTS
 
 
 def interaction_time(created_at: int, received_at: float) -> float:
-    """When the user acted: the arrival, or CreateTime (whole seconds) where a push comes late or comes again."""
+    """Return when the user acted: the arrival, or CreateTime (whole seconds) if the push is late or redelivered."""
     return received_at if received_at < created_at + 1 else float(created_at)
 
 
 UserAction = Literal["message", "enter", "menu", "subscribe", "scan"]
-
 
 USER_ACTIONS: tuple[UserAction, ...] = ("message", "enter", "menu", "subscribe", "scan")
 _EVENTS: Mapping[str, UserAction] = {
@@ -50,6 +49,7 @@ _EVENTS: Mapping[str, UserAction] = {
 
 
 def user_action_of(fields: Mapping[str, Any]) -> str:
+    """Return the user action that the ``fields`` of a push report; "" if the push reports none."""
     if str(fields["MsgType"]).lower() == "event":
         return _EVENTS.get(str(fields.get("Event", "")).lower(), "")
     return "menu" if fields.get("bizmsgmenuid") else "message"

@@ -1,4 +1,4 @@
-"""The context that a handler gets: the message, its user, and the ways to reply."""
+"""The context of a handler: the message, its user, the plugin's state, and the handover to human agents."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wxbot.errors import PluginError
-from wxbot.model.messages import (
-    Message,
-    TextMessage,
-)
+from wxbot.model.messages import Message, TextMessage
 from wxbot.model.quota import UNKNOWN_QUOTA, Quota
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedHandover:
-    """What a handler asked for with ``ctx.hand_over``."""
+    """A handover that a handler requested with ``ctx.hand_over``. ``seconds`` is None for the default length."""
 
     agent: str
     seconds: float | None
@@ -26,67 +23,69 @@ class RequestedHandover:
 
 @dataclass(slots=True)
 class Context:
-    """One message and everything a handler may know about it."""
+    """The argument of a handler: one message and the data and calls that belong to it."""
 
     message: Message
     plugin: str
     state: dict[str, Any] = field(default_factory=dict)
-    """This plugin's memory of this user: JSON values, kept with the answer in one transaction."""
+    """This plugin's state for this user: JSON values, stored in one transaction with the end of the reply."""
     settings: Any = None
     """The plugin's settings, an instance of the class given to ``Plugin(settings=…)``."""
     resource: Any = None
-    """What the plugin's ``setup`` returned."""
+    """The value that the plugin's ``setup`` returned."""
     attempt: int = 1
-    """1, or more if this message was begun before and the process died."""
+    """1 for the first attempt; more if an earlier attempt did not finish, for example because its process died."""
     _match: re.Match[str] | None = field(default=None, repr=False)
     _get_wechatpy: Callable[[], Any] | None = field(default=None, repr=False)
     _get_quota: Callable[[], Quota] | None = field(default=None, repr=False)
     _requested_handover: RequestedHandover | None = field(default=None, repr=False)
 
     def hand_over(self, agent: str = "", *, seconds: float | None = None) -> None:
-        """Leave this user to human agents: from this answer on the bot is silent.
+        """Hand this user over to human agents after this reply.
 
-        The user's *next* message goes to the agents, and so does every one until ``kf_close_session``, the end of
-        ``seconds`` (by default ``WXBOT_HANDOVER_SECONDS``) or a word of ``WXBOT_RESUME_WORDS``; this one has been
-        acknowledged already. Where the message itself must reach them, declare a rule: ``@plugin.hands_over``.
-        ``agent``: a certain one (kf_account; Official Accounts only). Raises PluginError for nonsense.
+        The user's *next* messages go to the agents, not to the bot. The handover ends with the event
+        ``kf_close_session``, after ``seconds`` (default: ``WXBOT_HANDOVER_SECONDS``), or when the user sends a word of
+        ``WXBOT_RESUME_WORDS``. The agents do not see this message, because it was acknowledged already; if they must
+        see it, declare a rule with ``@plugin.hands_over``. ``agent``: hand over to this agent (kf_account; Official
+        Accounts only). Raises PluginError if ``seconds`` is not above 0.
         """
         if seconds is not None and not seconds > 0:
-            raise PluginError(f"plugin {self.plugin!r}: ctx.hand_over takes seconds above 0, not {seconds!r}")
+            raise PluginError(f"plugin {self.plugin!r}: ctx.hand_over: seconds must be above 0, not {seconds!r}")
         self._requested_handover = RequestedHandover(agent, seconds)
 
     @property
     def quota(self) -> Quota:
-        """How many messages WeChat still takes for this user (``left``), and until when (seconds since 1970)."""
+        """Return how many messages WeChat still accepts for this user, and until when (seconds since 1970)."""
         return UNKNOWN_QUOTA if self._get_quota is None else self._get_quota()
 
     @property
     def openid(self) -> str:
-        """The user."""
+        """Return the user's openid."""
         return self.message.openid
 
     @property
     def text(self) -> str:
-        """The text as written; empty for other kinds."""
+        """Return the text as the user wrote it; "" if the message is no text."""
         return self.message.text if isinstance(self.message, TextMessage) else ""
 
     @property
     def match(self) -> re.Match[str]:
-        """The match of the handler's pattern. Raises PluginError in a handler that was registered without one."""
+        """Return the match of the handler's pattern. Raises PluginError if the handler has no pattern."""
         if self._match is None:
             raise PluginError(f"plugin {self.plugin!r} reads ctx.match in a handler that has no compiled pattern")
         return self._match
 
     @property
     def log(self) -> logging.Logger:
-        """The plugin's own logger."""
+        """Return the plugin's logger, ``wxbot.plugins.<name>``."""
         return logging.getLogger(f"wxbot.plugins.{self.plugin}")
 
     @property
     def wechatpy(self) -> Any:
-        """wechatpy's client for the rest of WeChat's API, on the bot's own token, with a timeout.
+        """Return a wechatpy client for the rest of WeChat's API. It uses the bot's access token and has a timeout.
 
-        It blocks: use it in a plain ``def`` handler or through ``asyncio.to_thread``.
+        Its calls block: use it in a plain ``def`` handler or through ``asyncio.to_thread``. Raises PluginError outside
+        of a running bot.
         """
         if self._get_wechatpy is None:
             raise PluginError("ctx.wechatpy needs a running bot")

@@ -1,4 +1,4 @@
-"""Find plugins in folders and in installed packages, and select them by name."""
+"""Plugin discovery: find plugins in folders and in installed packages, and select them by name."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ENTRY_POINT_GROUP = "wxbot.plugins"
 
 
 def find_plugins(folders: Iterable[Path], account: str = "") -> list[Plugin]:
-    """Every plugin in ``folders``, by file name, then those of installed packages. Raises PluginError.
+    """Return the plugins in ``folders``, sorted by file name, then those of installed packages. Raises PluginError.
 
-    Each ``account`` of a process has modules of its own of the files in folders.
+    Each ``account`` of a process imports the files in ``folders`` again, so accounts share no module-level state.
     """
     found = [plugin for folder in folders for module in _modules(folder, account) for plugin in _plugins_in(module)]
     for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
@@ -28,20 +28,23 @@ def find_plugins(folders: Iterable[Path], account: str = "") -> list[Plugin]:
 
 
 def select_plugins(found: Sequence[Plugin], names: Sequence[str]) -> list[Plugin]:
-    """The plugins called ``names``, in that order; all if there are no names. Raises ConfigError for unknown ones."""
+    """Return the plugins with these ``names``, in that order; all if ``names`` is empty.
+
+    Raises ConfigError for an unknown name.
+    """
     if not names:
         return list(found)
     found_names = {plugin.name for plugin in found}
     unknown = [name for name in names if name not in found_names]
     if unknown:
         known = ", ".join(sorted(found_names)) or "none"
-        raise ConfigError([f"WXBOT_PLUGINS names {name!r}, which is not there (found: {known})" for name in unknown])
+        raise ConfigError([f"WXBOT_PLUGINS: there is no plugin {name!r} (found: {known})" for name in unknown])
     return [plugin for name in dict.fromkeys(names) for plugin in found if plugin.name == name]
 
 
 def _modules(folder: Path, account: str) -> list[ModuleType]:
     if not folder.is_dir():
-        raise PluginError(f"the plugin folder {folder} is not there; set WXBOT_PLUGIN_FOLDERS")
+        raise PluginError(f"the plugin folder {folder} does not exist; set WXBOT_PLUGIN_FOLDERS")
     paths = [path for path in folder.iterdir() if not path.name.startswith(("_", "."))]
     files = [path for path in paths if path.suffix == ".py" and path.is_file()]
     packages = [path / "__init__.py" for path in paths if (path / "__init__.py").is_file()]
@@ -49,37 +52,37 @@ def _modules(folder: Path, account: str) -> list[ModuleType]:
 
 
 def _import(path: Path, account: str) -> ModuleType:
-    """The module in ``path``, under a name of its own so that a plugin called ``json`` harms nobody."""
+    """Import the file ``path`` under a unique module name, so that a plugin ``json.py`` replaces no other module."""
     is_package = path.name == "__init__.py"
     stem = path.parent.name if is_package else path.stem
-    whose = zlib.crc32(bytes(path), zlib.crc32(account.encode()))  # two folders may have files of one name
-    name = f"wxbot_plugins_{stem}_{whose:08x}"
-    _forget(name)
+    checksum = zlib.crc32(bytes(path), zlib.crc32(account.encode()))  # two folders may have files of the same name
+    name = f"wxbot_plugins_{stem}_{checksum:08x}"
+    _remove_modules(name)
     locations = [str(path.parent)] if is_package else None
     spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=locations)
-    assert spec is not None  # noqa: S101 - only None for unknown file endings
+    assert spec is not None  # noqa: S101 - None only for unknown file extensions
     assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # relative imports inside a package look here
+    sys.modules[name] = module  # relative imports inside a package need it
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        _forget(name)
-        raise PluginError(f"the plugin {path} fails to import: {type(error).__name__}: {error}") from error
+        _remove_modules(name)
+        raise PluginError(f"the plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
     return module
 
 
-def _forget(name: str) -> None:
-    for known in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
-        del sys.modules[known]
+def _remove_modules(name: str) -> None:
+    for imported in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
+        del sys.modules[imported]
 
 
 def _plugins_in(module: ModuleType) -> list[Plugin]:
     plugins = [item for item in vars(module).values() if isinstance(item, Plugin)]
     if not plugins:
         raise PluginError(
-            f"{module.__file__} defines no Plugin; write plugin = Plugin('name'),"
-            " or start the file's name with _ if it is not one"
+            f"{module.__file__} defines no Plugin; add plugin = Plugin('name'),"
+            " or begin the file's name with _ if it is not a plugin"
         )
     return list(dict.fromkeys(plugins))
 
@@ -89,7 +92,7 @@ def _plugins_of_entry_point(entry_point: importlib.metadata.EntryPoint) -> list[
         loaded = entry_point.load()
     except (Exception, SystemExit) as error:
         raise PluginError(
-            f"the installed plugin {entry_point.value} fails to import: {type(error).__name__}: {error}"
+            f"the installed plugin {entry_point.value} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     if isinstance(loaded, Plugin):
         return [loaded]

@@ -1,8 +1,8 @@
-"""What a plugin author touches: ``Plugin`` to register handlers on, ``Context`` to read from.
+"""``Plugin``: the registration of handlers.
 
-A handler takes the context and returns its answer: a ``str`` or a reply, or None for deliberate silence; or it yields
-several. It may be ``async def`` or plain ``def`` (then it runs in a thread). It never talks to WeChat itself, so the
-typing indicator, order, retries and errors are wxbot's business alone.
+A handler takes the context and returns its reply: a ``str``, a ``Reply``, or None to send nothing. A generator yields
+several replies. A handler may be ``async def``, or a plain ``def``, which runs in a thread. It does not call WeChat
+itself: wxbot does the typing indicator, the order, the retries and the errors.
 """
 
 from __future__ import annotations
@@ -44,14 +44,18 @@ _R = TypeVar("_R")
 
 Matcher = Callable[["Context"], "re.Match[str] | bool | None"]
 HandoverRule = Callable[[Message], bool | str | None]
-"""Whether a message is for a human agent: False or None, True for any of them, or a certain one's kf_account."""
+"""A rule that returns True if a message is for any human agent, an agent's kf_account if it is for that agent, and
+False or None if it is for the bot."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A registered function and the messages it is for."""
+    """A registered handler function, with the matcher of its messages.
+
+    ``purpose`` describes the messages, such as "image", for logs and errors. ``ai`` is the plugin's AI mark.
+    """
 
     plugin: str
     function: Callable[[Context], Any]
@@ -61,11 +65,12 @@ class Handler:
 
     @property
     def name(self) -> str:
+        """Return the name for logs and errors: ``plugin.function``."""
         return f"{self.plugin}.{getattr(self.function, '__name__', repr(self.function))}"
 
 
-def _bare(method: Callable[Concatenate[Plugin, _P], _R]) -> Callable[Concatenate[Plugin, _P], _R]:
-    """A decorator that is written without parentheses says so to who writes them."""
+def _without_parentheses(method: Callable[Concatenate[Plugin, _P], _R]) -> Callable[Concatenate[Plugin, _P], _R]:
+    """Make a decorator raise PluginError if it is written with parentheses."""
 
     @functools.wraps(method)
     def checked(self: Plugin, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -77,20 +82,20 @@ def _bare(method: Callable[Concatenate[Plugin, _P], _R]) -> Callable[Concatenate
 
 
 class Plugin:
-    """A named set of handlers; the bot collects them from the plugin folder and from installed packages.
+    """A named set of handlers. The bot finds plugins in the plugin folders and in installed packages.
 
-    ``settings`` is a pydantic model or dataclass: its fields are read from ``WXBOT_PLUGIN_<NAME>_<FIELD>`` and checked
-    at the start. ``ai``: its answers carry WeChat's note that they were made by AI (None: as ``WXBOT_AI_MARK`` says).
-    Raises PluginError for a name that is not lower-case letters, digits, ``-`` and ``_``.
+    ``settings`` is a pydantic model or dataclass; its fields are read from ``WXBOT_PLUGIN_<NAME>_<FIELD>`` and checked
+    at the start. ``ai``: the plugin's replies carry WeChat's note that AI made them (None: use ``WXBOT_AI_MARK``).
+    Raises PluginError if ``name`` has other characters than lower-case letters, digits, ``-`` and ``_``.
     """
 
     def __init__(
         self, name: str, *, description: str = "", settings: type[Any] | None = None, ai: bool | None = None
     ) -> None:
         if not _NAME.fullmatch(str(name)):
-            raise PluginError(f"a plugin's name is lower-case letters, digits, - and _, not {name!r}")
+            raise PluginError(f"a plugin's name must be lower-case letters, digits, - and _, not {name!r}")
         if settings is not None and not _has_fields(settings):
-            raise PluginError(f"plugin {name!r}: settings= takes a pydantic model or dataclass, not {settings!r}")
+            raise PluginError(f"plugin {name!r}: settings= must be a pydantic model or dataclass, not {settings!r}")
         self.name = name
         self.description = description
         self.settings = settings
@@ -100,55 +105,55 @@ class Plugin:
         self.fallback_handler: Handler | None = None
         self.setup_function: Callable[[Any], Any] | None = None
         self.unfinished: list[str] = []
-        """Registrations that no handler has followed yet."""
+        """Purposes of the decorators that have no handler yet."""
 
     def __repr__(self) -> str:
         return f"Plugin({self.name!r})"
 
     def text(self, *wanted: str | re.Pattern[str]) -> Callable[[HandlerT], HandlerT]:
-        """Handle text: any of ``wanted``, or every text if none is given.
+        """Handle texts that match any of ``wanted``, or every text if none is given.
 
-        A ``str`` must be the whole text, blanks around it and case aside; a compiled pattern is searched for, and its
-        match is ``ctx.match``.
+        A ``str`` must equal the whole text, without case and without the blanks around it. A compiled pattern is
+        searched in the text, and its match is ``ctx.match``.
         """
         for item in wanted:
             if not isinstance(item.pattern if isinstance(item, re.Pattern) else item, str):
                 raise PluginError(
-                    f"plugin {self.name!r}: text() takes words and compiled patterns, not {item!r};"
+                    f"plugin {self.name!r}: text() needs str or compiled patterns, not {item!r};"
                     " write @plugin.text() with parentheses"
                 )
-        purpose = "text " + (" | ".join(_shown(item) for item in wanted) if wanted else "(any)")
+        purpose = "text " + (" | ".join(_described(item) for item in wanted) if wanted else "(any)")
         return self._registering(_text_matcher(wanted), purpose)
 
-    @_bare
+    @_without_parentheses
     def image(self, handler: HandlerT) -> HandlerT:
-        """Handle pictures."""
+        """Handle images."""
         return self._registering(lambda ctx: isinstance(ctx.message, ImageMessage), "image")(handler)
 
-    @_bare
+    @_without_parentheses
     def voice(self, handler: HandlerT) -> HandlerT:
-        """Handle speech."""
+        """Handle voice messages."""
         return self._registering(lambda ctx: isinstance(ctx.message, VoiceMessage), "voice")(handler)
 
-    @_bare
+    @_without_parentheses
     def video(self, handler: HandlerT) -> HandlerT:
-        """Handle videos, short ones too."""
+        """Handle videos and short videos."""
         return self._registering(lambda ctx: isinstance(ctx.message, VideoMessage), "video")(handler)
 
-    @_bare
+    @_without_parentheses
     def location(self, handler: HandlerT) -> HandlerT:
-        """Handle places that users send."""
+        """Handle locations that users send."""
         return self._registering(lambda ctx: isinstance(ctx.message, LocationMessage), "location")(handler)
 
-    @_bare
+    @_without_parentheses
     def link(self, handler: HandlerT) -> HandlerT:
         """Handle links that users share."""
         return self._registering(lambda ctx: isinstance(ctx.message, LinkMessage), "link")(handler)
 
     def menu(self, *ids: str) -> Callable[[HandlerT], HandlerT]:
-        """Handle clicks on items of a ``MenuReply``: those with one of ``ids``, or all if none is given."""
+        """Handle clicks on the items of a ``MenuReply`` with one of these ``ids``, or on all items if none is given."""
         if not all(ids):
-            raise PluginError(f"plugin {self.name!r}: an item of a menu has an id that is not empty")
+            raise PluginError(f"plugin {self.name!r}: the id of a menu item must not be empty")
         return self._registering(
             lambda ctx: (
                 isinstance(ctx.message, TextMessage)
@@ -158,7 +163,7 @@ class Plugin:
             "menu " + (" | ".join(ids) or "(any)"),
         )
 
-    @_bare
+    @_without_parentheses
     def mini_program_page(self, handler: HandlerT) -> HandlerT:
         """Handle mini-program cards."""
         return self._registering(lambda ctx: isinstance(ctx.message, MiniProgramPageMessage), "mini_program_page")(
@@ -166,10 +171,10 @@ class Plugin:
         )
 
     def event(self, *names: str) -> Callable[[HandlerT], HandlerT]:
-        """Handle events by WeChat's names, such as ``user_enter_tempsession``; case does not matter."""
+        """Handle events with these names of WeChat, such as ``user_enter_tempsession``; case does not matter."""
         if not names or not all(isinstance(name, str) for name in names):
             raise PluginError(
-                f"plugin {self.name!r}: event() takes the names of events, such as 'subscribe', not {_listed(names)}"
+                f"plugin {self.name!r}: event() needs names of events, such as 'subscribe', not {_listed(names)}"
             )
         wanted = {name.lower() for name in names}
         return self._registering(
@@ -178,7 +183,10 @@ class Plugin:
         )
 
     def on(self, predicate: Callable[[Context], bool]) -> Callable[[HandlerT], HandlerT]:
-        """Handle every message for which ``predicate(ctx)`` is true: by kind, by the user's state, by a resource."""
+        """Handle every message for which ``predicate(ctx)`` is true.
+
+        The predicate may test the message, the user's state (``ctx.state``) or the resource (``ctx.resource``).
+        """
         if inspect.iscoroutinefunction(predicate) or inspect.isasyncgenfunction(predicate):
             raise PluginError(
                 f"plugin {self.name!r}: the predicate {predicate.__name__} of on() must be a plain function;"
@@ -187,9 +195,9 @@ class Plugin:
         self._checked(predicate, "predicate")
         return self._registering(predicate, f"on {getattr(predicate, '__name__', 'predicate')}")
 
-    @_bare
+    @_without_parentheses
     def fallback(self, handler: HandlerT) -> HandlerT:
-        """Handle every message, known kind or not, that no handler of any plugin wants. Events do not come here."""
+        """Handle every message that no handler of any plugin matches, also of an unknown type, but no events."""
         if self.fallback_handler is not None:
             raise PluginError(
                 f"plugin {self.name!r} has two fallbacks: {self.fallback_handler.name} and {self._checked(handler)}"
@@ -198,13 +206,13 @@ class Plugin:
         self.fallback_handler = Handler(self.name, handler, lambda _: True, "fallback", self.ai)
         return handler
 
-    @_bare
+    @_without_parentheses
     def hands_over(self, rule: HandoverRule) -> HandoverRule:
-        """Ask ``rule(message)`` for every message before it is taken: True, or an agent's account, hands it to people.
+        """Call ``rule(message)`` for every message before it is stored; True or an agent's account hands it over.
 
-        The hand-over is the answer to WeChat's push, so the rule must be quick (it is a plain ``def`` and runs while
-        WeChat waits), and it sees the message only. Events are never handed over. Rules of all plugins are asked in
-        their order; one that raises counts as False.
+        The rule must be quick, because it runs while WeChat waits for the response to the push: the response hands the
+        message over. The rule is a plain ``def`` and gets only the message. Events are never handed over. The rules of
+        all plugins are called in the order of the plugins; a rule that raises counts as False.
         """
         self._checked(rule, "rule", "the message")
         if inspect.iscoroutinefunction(rule):
@@ -212,11 +220,11 @@ class Plugin:
         self.handover_rules.append(rule)
         return rule
 
-    @_bare
+    @_without_parentheses
     def setup(self, function: SetupT) -> SetupT:
-        """Run ``function(settings)`` once at the start; what it returns is ``ctx.resource``. Errors stop the start.
+        """Run ``function(settings)`` once at the start; its return value is ``ctx.resource``. An error stops the start.
 
-        It is a plain ``def``: there is no event loop yet.
+        The function must be a plain ``def``, because there is no event loop yet.
         """
         name = self._checked(function, "setup", "the settings")
         if inspect.iscoroutinefunction(function):
@@ -239,15 +247,15 @@ class Plugin:
         return register
 
     def _checked(self, function: Any, role: str = "handler", argument: str = "the context") -> str:
-        """The function's name. Raises PluginError if it cannot be called with one argument."""
+        """Return the function's name. Raises PluginError if it cannot be called with one argument."""
         name = f"{self.name}.{getattr(function, '__name__', repr(function))}"
         if not callable(function):
-            raise PluginError(f"{role} {name} is not a function; is there a pair of parentheses too many?")
+            raise PluginError(f"{role} {name} is not a function; does its decorator have parentheses too many?")
         try:
             inspect.signature(function).bind(None)
         except TypeError:
             raise PluginError(f"{role} {name} must take exactly one argument, {argument}") from None
-        except ValueError:  # written in C, and does not say what it takes
+        except ValueError:  # a function written in C has no signature
             return name
         return name
 
@@ -260,7 +268,7 @@ def _listed(names: tuple[Any, ...]) -> str:
     return ", ".join(map(repr, names)) or "nothing"
 
 
-def _shown(item: str | re.Pattern[str]) -> str:
+def _described(item: str | re.Pattern[str]) -> str:
     return repr(item) if isinstance(item, str) else f"/{item.pattern}/"
 
 

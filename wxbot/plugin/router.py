@@ -1,4 +1,4 @@
-"""Finds the plugins and chooses the handler of a message: the first that matches, in the order of the plugins."""
+"""The router: it chooses the handler of a message, the first one that matches in the order of the plugins."""
 
 from __future__ import annotations
 
@@ -16,46 +16,53 @@ log = logging.getLogger("wxbot.router")
 
 
 class Choice(NamedTuple):
-    """The handler of a message, and the context it will get."""
+    """The handler that was chosen for a message, and its context."""
 
     handler: Handler
     context: Context
 
 
 class Router:
-    """Chooses handlers. Raises PluginError if two plugins share a name or more than one has a fallback."""
+    """The router of one bot.
+
+    Raises PluginError if two plugins have the same name, more than one has a fallback, or a decorator has no handler.
+    """
 
     def __init__(self, plugins: Sequence[Plugin]) -> None:
-        _refuse_clashes(plugins)
-        _refuse_unfinished(plugins)
+        _check_clashes(plugins)
+        _check_unfinished(plugins)
         self.plugins = tuple(plugins)
         self._fallback = next((plugin.fallback_handler for plugin in plugins if plugin.fallback_handler), None)
 
     def choose(self, context_for: Callable[[str], Context]) -> Choice | None:
-        """The first handler that wants the message, else the fallback, which gets no events. None: nobody.
+        """Return the first handler that matches the message, else the fallback; None if there is neither.
 
-        ``context_for`` makes the context of a plugin, by its name. Raises what a plugin's predicate raises.
+        The fallback gets no events. ``context_for`` makes the context for a plugin's name. An exception of a plugin's
+        predicate is not caught.
         """
         for plugin in self.plugins:
             context = context_for(plugin.name)
             for handler in plugin.handlers:
-                found = handler.matches(context)
-                if found:
-                    context._match = found if isinstance(found, re.Match) else None  # noqa: SLF001 - the same package
+                match = handler.matches(context)
+                if match:
+                    context._match = match if isinstance(match, re.Match) else None  # noqa: SLF001 - same package
                     return Choice(handler, context)
         return self._fall_back(context_for)
 
     def agent_for(self, message: Message) -> str | None:
-        """Whether a rule of the plugins hands ``message`` to people: the agent's account, empty for any, or None."""
+        """Return the agent to whom a ``hands_over`` rule hands the message over: "" for any agent, None for none.
+
+        A rule that raises is logged and counts as False.
+        """
         for plugin in self.plugins:
             for rule in plugin.handover_rules:
                 try:
-                    wanted = rule(message)
+                    agent = rule(message)
                 except Exception:
-                    log.exception("a hands_over rule of plugin %r failed and counts as False", plugin.name)
+                    log.exception("hands_over rule failed and counts as False: plugin=%s", plugin.name)
                     continue
-                if wanted:
-                    return wanted if isinstance(wanted, str) else ""
+                if agent:
+                    return agent if isinstance(agent, str) else ""
         return None
 
     def _fall_back(self, context_for: Callable[[str], Context]) -> Choice | None:
@@ -65,21 +72,23 @@ class Router:
         return None if isinstance(context.message, EventMessage) else Choice(self._fallback, context)
 
 
-def _refuse_clashes(plugins: Sequence[Plugin]) -> None:
+def _check_clashes(plugins: Sequence[Plugin]) -> None:
     seen: dict[str, Plugin] = {}
     fallbacks = [plugin.fallback_handler.name for plugin in plugins if plugin.fallback_handler]
     for plugin in plugins:
         if plugin.name in seen:
-            raise PluginError(f"two plugins are called {plugin.name!r}; rename one, or use neither (WXBOT_PLUGINS)")
+            raise PluginError(
+                f"two plugins have the name {plugin.name!r}; rename one, or leave out both (WXBOT_PLUGINS)"
+            )
         seen[plugin.name] = plugin
     if len(fallbacks) > 1:
-        raise PluginError(f"more than one fallback: {', '.join(fallbacks)}; choose plugins with WXBOT_PLUGINS")
+        raise PluginError(f"more than one fallback: {', '.join(fallbacks)}; select plugins with WXBOT_PLUGINS")
 
 
-def _refuse_unfinished(plugins: Sequence[Plugin]) -> None:
+def _check_unfinished(plugins: Sequence[Plugin]) -> None:
     for plugin in plugins:
         if plugin.unfinished:
             raise PluginError(
-                f"plugin {plugin.name!r}: {plugin.unfinished[0]} is above no handler;"
-                " does @plugin.on lack its parentheses and predicate?"
+                f"plugin {plugin.name!r}: the decorator for {plugin.unfinished[0]} has no handler below"
+                " it; does @plugin.on lack its parentheses and predicate?"
             )

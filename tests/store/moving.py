@@ -157,7 +157,7 @@ users = st.sampled_from(USERS)
 few = st.integers(0, 3)
 budgets = st.none() | st.builds(Quota, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
 handovers = st.sampled_from([None, None, Handover(NOW + 2, "agent"), Handover(NOW + 500), Handover(0.0)])
-deeds = st.fixed_dictionaries({"quota": budgets, "hand_over": handovers, "for_agents": st.booleans()})
+deeds = st.fixed_dictionaries({"quota": budgets, "handover": handovers, "for_agents": st.booleans()})
 accepts = st.tuples(st.just("accept"), users, st.integers(0, 8), deeds)
 works = st.tuples(
     st.just("work"),
@@ -171,7 +171,7 @@ works = st.tuples(
             "state": st.none() | st.dictionaries(st.sampled_from(["a", "吃"]), few | st.just("x"), max_size=2),
             "typing_until": st.sampled_from([0.0, NOW + 12.25]),
             "quota": budgets,
-            "hand_over": handovers,
+            "handover": handovers,
         }
     ),
 )

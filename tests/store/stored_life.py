@@ -79,7 +79,7 @@ LEFT_OVER = (reply_to_json(TextReply("left over")), reply_to_json(ImageReply(PIC
 TO_DO: tuple[dict[str, Any], ...] = (
     {"kind": "_doubtful", "reply": UNSENT[0]},
     UNSENT[5],
-    {"kind": "_handover", "until": NOW + 900, "agent": "kf2@shop"},
+    {"kind": "_hand_over", "until": NOW + 900, "agent": "kf2@shop"},
     {"kind": "_failure", "reason": "handler echo failed", "said": 2},
 )
 """What a turn leaves behind besides replies (wxbot/delivery/turn.py)."""
@@ -184,7 +184,7 @@ async def _dave_and_erin_are_with_agents(store: Store) -> None:
     accept(store, DAVE, text(DAVE, "done", "7005"), quota=Quota(5, NOW + 3600))
     accept(store, DAVE, text(DAVE, "dead", "7006"))
     dead = {"status": "dead", "reason": "handler 猫 failed: KeyError('x')", "sent": 1, "unsent": RUN_AGAIN}
-    to_agent = {"hand_over": Handover(TWO_DAYS, "kf1@shop"), "state": {"_rest": STATE["_rest"]}}
+    to_agent = {"handover": Handover(TWO_DAYS, "kf1@shop"), "state": {"_rest": STATE["_rest"]}}
     await _settle(store, DAVE, {"status": "done", "sent": 1, "sent_at": NOW}, {**dead, **to_agent})
     accept(store, ERIN, text(ERIN, "for people", "7007"), handover=Handover(NOW + 3600), for_agents=True)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.servers.fixtures import rabbit_server
+from tests.servers.fixtures import cluster_server, rabbit_server, redis_server, valkey_server
 from tests.store.support import ALICE, APPID, NOW
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import Claim, ConversationKey
@@ -21,7 +21,7 @@ from wxbot.wakeups.dramatiq.waker import DramatiqWaker, WakeupReader, queue_name
 from wxbot.wakeups.inprocess import InProcessWaker, Wake
 from wxbot.wakeups.port import Waker
 
-__all__ = ["rabbit_server"]
+__all__ = ["cluster_server", "rabbit_server", "redis_server", "valkey_server"]
 
 THREADS = 8
 

@@ -1,4 +1,4 @@
-"""axe-core: what keeps people from using a page who see it badly, or not at all, or have no mouse."""
+"""Run axe-core, which finds accessibility problems of a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RUN = "() => axe.run(document, {resultTypes: ['violations']})"
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds on the page as it stands, a line for each element that is concerned."""
+    """Return the problems that axe finds on the page, one line for each element."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(_script().read_text(encoding="utf-8"))
     return list(_lines(page.evaluate(_RUN)))

@@ -1,4 +1,4 @@
-"""What the page's server says, asked without a page: what is true, for a test to compare with what is shown."""
+"""A client of the page's server, so that a test can compare its data with the page."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ SECONDS = 30.0
 
 
 class Server:
-    """The server of the page at ``address``."""
+    """A client of the page's server at ``address``."""
 
     def __init__(self, address: str) -> None:
         self._place = urlsplit(address).netloc
 
     def post(self, path: str, body: Json) -> Json:
-        """Do something as the page does. Raises AssertionError if the server will not."""
+        """Send a request as the page does. Raises AssertionError for an error response."""
         status, answer = self._ask("POST", path, json.dumps(body).encode())
         assert status < 400, f"{path}: {answer.decode()}"
         return dict(json.loads(answer))
 
     def rows(self, user: str = "") -> list[Json]:
-        """All rows of this session, or those of one user."""
+        """Return all rows of this session, or those of one user."""
         return [row for row in self._rows() if user in ("", row["user"])]
 
     def lanes(self, user: str) -> dict[str, list[Json]]:
-        """The bars of a user's lanes by the name of the lane."""
+        """Return the bars of a user's lanes by the name of the lane."""
         status, answer = self._ask("GET", f"/lanes/{quote(user)}")
         assert status == 200, answer
         return {lane["lane"]: lane["bars"] for lane in json.loads(answer)["lanes"]}
 
     def session(self) -> Json:
-        """The state of the session as a page gets it that has just been opened."""
+        """Return the state of the session that a newly opened page gets."""
         with closing(HTTPConnection(self._place, timeout=SECONDS)) as connection:
             connection.request("GET", "/events")
             with connection.getresponse() as stream:

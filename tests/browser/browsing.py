@@ -1,4 +1,4 @@
-"""Pages in a real Chromium, and all that goes wrong in one while a test looks at it."""
+"""Pages in a real Chromium, with a record of their errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Locale = Literal["en-US", "zh-CN"]
 DESK: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 PATIENCE = 20.0
-"""Seconds for what a page is to show; the machine may be busy with other tests."""
+"""Seconds that a page has to show something. The machine may be busy with other tests."""
 expect.set_options(timeout=PATIENCE * 1000)
 # A page that was left or reloaded has dropped what it was still reading, such as an endless stream of events.
 _DROPPED = "net::ERR_ABORTED"
@@ -37,7 +37,7 @@ _DROPPED = "net::ERR_ABORTED"
 
 @contextmanager
 def chromium_running(executable: Path, fonts: Path) -> Iterator[Chromium]:
-    """Chromium with the fonts of a configuration. It can be used within ``in_use`` only."""
+    """Run Chromium with the fonts of a configuration. It may be used only within ``in_use``."""
     environment: dict[str, str | float | bool] = {**os.environ, "FONTCONFIG_FILE": str(fonts)}
     with _driver_running() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, env=environment)
@@ -51,7 +51,7 @@ def chromium_running(executable: Path, fonts: Path) -> Iterator[Chromium]:
 
 
 class Chromium:
-    """A browser that lasts, and that may be used now and then.
+    """A browser for many tests, used only now and then.
 
     While a thread uses Playwright, its event loop counts as running there, and asyncio.run fails. So the loop counts
     as running within ``in_use`` only, and tests that use asyncio are not disturbed by a browser that is there.
@@ -73,7 +73,7 @@ class Chromium:
 
 @contextmanager
 def _driver_running() -> Iterator[Playwright]:
-    """The driver inherits our environment, which nothing else is to be changed in."""
+    """Run the driver, which inherits this environment. Nothing else in the environment is changed."""
     with ExitStack() as running:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in driver.environment().items():
@@ -83,7 +83,7 @@ def _driver_running() -> Iterator[Playwright]:
 
 
 class Troubles:
-    """Errors on the console, exceptions and requests without an answer, of one page."""
+    """The errors of one page: console errors, exceptions and failed requests."""
 
     def __init__(self, page: Page) -> None:
         self._seen: list[str] = []
@@ -95,11 +95,11 @@ class Troubles:
         page.on("crash", lambda _: self._note("the page crashed"))
 
     def expect(self, pattern: str) -> None:
-        """From now on, and before: what matches is no trouble. An answer of 4xx is an error on the console too."""
+        """Ignore errors that match ``pattern``, past and future. A 4xx response is a console error too."""
         self._expected.append(pattern)
 
     def end(self) -> list[str]:
-        """What was not expected. What happens while the page is closed is not looked at."""
+        """Return the unexpected errors. Errors while the page is being closed are ignored."""
         self._over = True
         return [seen for seen in self._seen if not any(re.search(pattern, seen) for pattern in self._expected)]
 
@@ -117,7 +117,7 @@ class Troubles:
 
 
 class Pages:
-    """Opens pages, each as a visitor of its own. Pictures of them are put into ``folder``."""
+    """Opens pages, each in a browser context of its own. Screenshots are stored in ``folder``."""
 
     def __init__(self, browser: Browser, folder: Path) -> None:
         self._browser = browser
@@ -134,7 +134,7 @@ class Pages:
         size: ViewportSize = DESK,
         still: bool = True,
     ) -> Page:
-        """A page at ``address``. ``still``: nothing moves that a person could ask not to move."""
+        """Open a page at ``address``. ``still``: with reduced motion."""
         context = self._browser.new_context(
             locale=locale,
             color_scheme=colours,
@@ -153,7 +153,7 @@ class Pages:
         return self._open[page]
 
     def take_pictures(self) -> list[Path]:
-        """Of every page as it is now, for who wants to know why a test failed."""
+        """Take a screenshot of every page, to explain a failed test."""
         taken = []
         for number, page in enumerate(self._open, start=1):
             taken.append(self._folder / f"page-{number}.png")
@@ -161,7 +161,7 @@ class Pages:
         return taken
 
     def close(self) -> list[str]:
-        """Close all; their troubles."""
+        """Close all pages and return their errors."""
         troubles = [trouble for page in self._open.values() for trouble in page.end()]
         self._closing.close()
         return troubles

@@ -1,4 +1,4 @@
-"""A browser for each process of tests, a page and a playground for each test that asks for one."""
+"""Fixtures: one browser for each test process, and a page and a playground for each test."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def chromium() -> Path:
 
 @pytest.fixture(scope="session")
 def chinese_fonts() -> None:
-    """For a test that looks at Chinese characters as they are drawn."""
+    """Require a font with Chinese characters."""
     if not FONTS.there():
         skip_or_fail("font with Chinese characters")
 
 
 @pytest.fixture(scope="session")
 def lasting_browser(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """The one browser. Tests before, between and after those that use it may use asyncio."""
+    """Run the browser. Tests before, between and after those that use it may use asyncio."""
     with chromium_running(chromium, configuration(tmp_path_factory.mktemp("fonts"))) as browser:
         yield browser
 
@@ -51,24 +51,24 @@ def browser(lasting_browser: Chromium) -> Iterator[Browser]:
 
 @pytest.fixture
 def pages(browser: Browser, tmp_path: Path) -> Iterator[Pages]:
-    """Opens pages. A test whose page had errors on its console or requests that failed, fails."""
+    """Open pages. Fail the test if a page had console errors or failed requests."""
     pages = Pages(browser, tmp_path)
     try:
         yield pages
     finally:
         troubles = pages.close()
-    assert not troubles, "\n".join(["the page had troubles:", *troubles])
+    assert not troubles, "\n".join(["the page had errors:", *troubles])
 
 
 @pytest.fixture
 def page(pages: Pages) -> Page:
-    """An empty one, of a desktop size, in English and light."""
+    """Open an empty page of desktop size, in English, with the light theme."""
     return pages.open()
 
 
 @pytest.fixture
 def start_playground(tmp_path: Path) -> Iterator[StartPlayground]:
-    """Starts playgrounds that end with the test: ``start_playground(words=["--mode", "safe"])``."""
+    """Start playgrounds that end with the test: ``start_playground(words=["--mode", "safe"])``."""
     with ExitStack() as running:
 
         def start(*, plugins: tuple[Path, ...] = (PLUGINS,), words: tuple[str, ...] = ()) -> Playground:
@@ -79,11 +79,10 @@ def start_playground(tmp_path: Path) -> Iterator[StartPlayground]:
 
 
 class Lender:
-    """Lends one playground to test after test: its start takes seconds.
+    """Lends one playground to several tests, because its start takes seconds.
 
-    Whoever borrows it finds the session of a Mini Program with all controls as they are at the beginning; users of earlier
-    tests may be there, so that each test has users of its own. After a test that left it otherwise, or failed, a new
-    one is started.
+    A test finds the session of a Mini Program with all controls at their defaults. Users of earlier tests may exist, so each
+    test adds users of its own. After a test that changed the controls, or failed, a new playground is started.
     """
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:
@@ -91,17 +90,17 @@ class Lender:
         self._running = ExitStack()
         self._lent: Playground | None = None
         self._start: Json = {}
-        self.is_spoilt = False
+        self.must_restart = False
 
     def lend(self) -> Playground:
-        if self._lent is None or self.is_spoilt or self._state(self._lent) != self._start:
+        if self._lent is None or self.must_restart or self._state(self._lent) != self._start:
             self.close()
             self._lent = self._running.enter_context(Playground(self._factory.mktemp("lent") / "playground"))
             self._start = self._state(self._lent)
         return self._lent
 
     def close(self) -> None:
-        self._lent, self.is_spoilt = None, False
+        self._lent, self.must_restart = None, False
         self._running.close()
 
     def _state(self, playground: Playground) -> Json:
@@ -121,18 +120,18 @@ def lender(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lender]:
 
 @pytest.fixture
 def lent(chromium: Path, lender: Lender) -> Playground:
-    """A playground that other tests have used before."""
+    """Return a playground that other tests have used before."""
     return lender.lend()
 
 
 @pytest.fixture
 def ui(pages: Pages, lent: Playground) -> PlaygroundUI:
-    """The page of the lent playground, of a desktop size, in English and light."""
+    """Open the page of the lent playground: desktop size, English, light theme."""
     return open_ui(pages, lent)
 
 
 def open_ui(pages: Pages, playground: Playground, **wishes: Any) -> PlaygroundUI:
-    """A page of a playground as ``Pages.open`` opens it, connected."""
+    """Open a page of a playground with ``Pages.open`` and wait until it is connected."""
     ui = PlaygroundUI(pages.open(playground.address, **wishes))
     ui.is_live()
     return ui
@@ -147,14 +146,14 @@ def playground(start_playground: StartPlayground) -> Playground:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that fails shows its pages and what its playground wrote."""
+    """Add screenshots of the pages and the output of the playground to the report of a failed test."""
     report = yield
     if report.when == "call" and report.failed and isinstance(item, pytest.Function):
         pages, playground, lent = (item.funcargs.get(name) for name in ("pages", "playground", "lent"))
         if isinstance(pages, Pages):
             report.sections.append(("pictures of the pages", "\n".join(map(str, pages.take_pictures()))))
         if isinstance(lender := item.funcargs.get("lender"), Lender):
-            lender.is_spoilt = True
+            lender.must_restart = True
         if isinstance(playground := playground or lent, Playground):
             report.sections.append(("the playground wrote", playground.story()))
     return report

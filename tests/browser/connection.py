@@ -1,4 +1,4 @@
-"""The line between a page and its server, to be cut."""
+"""A connection between a page and its server that a test can cut."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 _SECONDS = 0.02
 
 
-class Line:
-    """Passes on what is sent to its ``address`` until it is cut. Used as a context it has ended after it."""
+class Connection:
+    """A TCP proxy to the server at ``to``. It can be cut, and ends with its context."""
 
     def __init__(self, to: str) -> None:
         place = urlsplit(to)
@@ -38,14 +38,14 @@ class Line:
         self._listener.close()
 
     def cut(self) -> None:
-        """All connections break, and new ones do as soon as they are there."""
+        """Break all connections, and close new ones immediately."""
         with self._lock:
             self._is_cut = True
             for connection in self._open:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self._is_cut = False
 
     def _accept(self) -> None:

@@ -1,4 +1,4 @@
-"""One user's phone at the page: what they do on it, and what they see."""
+"""The phone of one user on the page: actions of the user, and what the user sees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.browser.words import TYPING, either
 
 
 class Phone:
-    """Found by what it is called, in whatever language the page is."""
+    """The phone of a user, found by its accessible name in either language."""
 
     def __init__(self, page: Page, name: str) -> None:
         self.name = name
@@ -22,27 +22,27 @@ class Phone:
     # -- what they do
 
     def says(self, text: str) -> None:
-        """Write it and press Enter."""
+        """Write a message and press Enter."""
         self.field.fill(text)
         self.field.press("Enter")
         expect(self.field).to_have_value("")
 
     def writes(self, text: str) -> None:
-        """Write it and click on Send."""
+        """Write a message and click Send."""
         self.field.fill(text)
         self.card.get_by_role("button", name=either("Send", "发送")).click()
         expect(self.field).to_have_value("")
 
     def sends_picture(self, picture: bytes, name: str = "cat.png", kind: str = "image/png") -> None:
-        """Choose a file of this name behind the plus."""
+        """Send an image: choose a file of this name in the action panel."""
         self.opens_panel()
         with self._page.expect_file_chooser() as chooser:
-            self._button("Picture", "图片").click()
+            self._button("Image", "图片").click()
         chooser.value.set_files(FilePayload(name=name, mimeType=kind, buffer=picture))
         self.closes_panel()
 
     def does(self, english: str, chinese: str = "", fields: Mapping[str, str] | None = None) -> None:
-        """A tile behind the plus, such as "Follow"; ``fields`` are what its form is to have, empty as it stands there.
+        """Use a button of the action panel, such as "Follow". ``fields``: values for its form; empty keeps the defaults.
 
         A tile that asks for nothing is given None.
         """
@@ -67,21 +67,21 @@ class Phone:
         expect(self._plus).to_have_attribute("aria-expanded", "false")
 
     def clicks(self, label: str) -> None:
-        """A button in the newest message that has one of this name."""
+        """Click a button in the newest message that has a button of this name."""
         self.chat.get_by_role("button", name=label, exact=True).last.click()
 
     # -- what they see
 
     def sees(self, text: str, times: int | None = None) -> None:
-        """Sooner or later it stands in the chat; ``times``: exactly so often, and no more."""
+        """Wait until the text is in the chat. ``times``: exactly this often."""
         if times is None:
             expect(self.chat).to_contain_text(text)
         else:
             expect(self.chat.get_by_text(text, exact=True)).to_have_count(times)
 
     def sees_picture(self, times: int = 1) -> None:
-        """Pictures that are drawn, and not only placeholders of some."""
-        pictures = self.chat.get_by_role("img", name=either("Picture", "图片"))
+        """Wait until images are displayed, not only placeholders."""
+        pictures = self.chat.get_by_role("img", name=either("Image", "图片"))
         expect(pictures).to_have_count(times)
         for picture in pictures.all():
             picture.scroll_into_view_if_needed()
@@ -89,7 +89,7 @@ class Phone:
             assert picture.evaluate("image => image.naturalWidth") > 0
 
     def has_seen(self, *texts: str) -> None:
-        """All of these, in this order."""
+        """Check that these texts are in the chat, in this order."""
         told = self.chat.inner_text()
         places = [told.find(text) for text in texts]
         assert -1 not in places, f"{texts[places.index(-1)]!r} is not in {told!r}"
@@ -97,11 +97,11 @@ class Phone:
 
     @property
     def typing(self) -> Locator:
-        """The title, if it says that the bot is typing."""
+        """Return the title, if it shows that the bot is typing."""
         return self.card.get_by_text(TYPING, exact=True)
 
     def gauge(self, english: str, chinese: str = "") -> Locator:
-        """What is left of one of four deadlines: its aria-valuetext says it in words."""
+        """Return a gauge. Its aria-valuetext contains the remaining time or number."""
         return self.card.get_by_role("meter", name=either(english, chinese or english))
 
     @property
@@ -110,7 +110,7 @@ class Phone:
 
     @property
     def _plus(self) -> Locator:
-        return self._button("More things to do", "更多操作")
+        return self._button("More user actions", "更多用户动作")
 
     def _button(self, english: str, chinese: str) -> Locator:
         return self.card.get_by_role("button", name=either(english, chinese))

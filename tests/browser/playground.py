@@ -1,6 +1,6 @@
-"""``python -m wxbot playground`` with its page, as a person starts it, in a folder of its own.
+"""The process ``python -m wxbot playground`` in a folder of its own.
 
-Its bot has one worker: one is ready in half the time that two take.
+Its bot has one worker, which starts in half the time of two.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ENDS = (0, 128 + signal.SIGTERM)
 
 
 class Playground:
-    """The playground's process. Used as a context it is stopped, and has left nothing behind."""
+    """The playground's process. At the end of its context it is stopped, and must have left nothing behind."""
 
     def __init__(self, folder: Path, plugins: Sequence[Path] = (PLUGINS,), words: Sequence[str] = ()) -> None:
         self._folder = folder
@@ -72,7 +72,7 @@ class Playground:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """After a failure it is only stopped: what it left may come of that."""
+        """Stop the process. After a failure its remains are not checked, because the failure may have caused them."""
         if kind is not None:
             self._process.kill()
         else:
@@ -80,32 +80,32 @@ class Playground:
 
     @property
     def server(self) -> Server:
-        """Its page's server, to be asked without a page."""
+        """Return a client of the page's server."""
         return Server(self.address)
 
     def story(self, lines: int = 30) -> str:
-        """The end of what it wrote."""
+        """Return the end of its output."""
         return self._process.story(lines)
 
     def secrets(self) -> set[str]:
-        """What must never be shown: the secrets its bot was given."""
+        """Return the secrets of its bot, which must never be shown."""
         names = tuple(f"{name}=".encode() for name in _SECRETS)
         found = (line for _, lines in self._processes() for line in lines if line.startswith(names))
         return {line.partition(b"=")[2].decode() for line in found}
 
     def lets_answer(self, name: str) -> None:
-        """Let the handlers go on that wait for this file in the bot's folder."""
+        """Let the handlers continue that wait for this file in the bot's folder."""
         (self._folder / name).touch()
 
     def pause(self) -> None:
-        """Its page's server stands still, and takes no connection's end for one."""
+        """Pause the page's server. It does not notice closed connections meanwhile."""
         self._process.pause()
 
     def resume(self) -> None:
         self._process.resume()
 
     def stop(self) -> None:
-        """SIGTERM, as from whoever runs it; no process and no file is left. Raises AssertionError."""
+        """Stop the process with SIGTERM and check that no process and no file is left. Raises AssertionError."""
         code = self._process.stop()
         assert code in _ENDS or code == -signal.SIGTERM, f"it ended with {code}:\n{self.story()}"
         wait_until(lambda: not list(self._left()), lambda: f"left running: {list(self._left())}", STOP_SECONDS)
@@ -119,13 +119,13 @@ class Playground:
         return bool(found)
 
     def _left(self) -> Iterator[str]:
-        """Processes that it has started, directly or not: they have its mark in their environment."""
+        """Yield the processes that it started, directly or not. They have its mark in their environment."""
         for process, _ in self._processes():
             with suppress(OSError):  # it has ended
                 yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
     def _processes(self) -> Iterator[tuple[Path, list[bytes]]]:
-        """The same as folders of /proc, with their environments."""
+        """Yield the folders of these processes in /proc, with their environments."""
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended, or is not ours to look at
                 environment = (process / "environ").read_bytes().split(b"\0")

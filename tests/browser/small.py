@@ -1,4 +1,4 @@
-"""Pictures of pages with a palette of 256 colours: hardly anybody sees it, and they are less than half as large."""
+"""Screenshots with a palette of 256 colours: less than half the size, and hardly any visible difference."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ _SHRINK = """async (picture) => {
 
 
 def shrunk(picture: bytes, page: Page) -> bytes:
-    """The same PNG with a palette; ``page`` does the work."""
+    """Return the PNG with a palette. ``page`` does the work."""
     told = page.evaluate(_SHRINK, base64.b64encode(picture).decode())
     return png_of(told["width"], told["height"], bytes(told["colours"]), base64.b64decode(told["lines"]))

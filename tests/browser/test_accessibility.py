@@ -22,7 +22,7 @@ in_both = pytest.mark.parametrize(("colours", "locale"), [("light", "en-US"), ("
 
 
 @in_both
-def test_every_view(pages: Pages, lent: Playground, colours: Colours, locale: Locale) -> None:
+def test_axe_finds_no_problem_in_any_view(pages: Pages, lent: Playground, colours: Colours, locale: Locale) -> None:
     ui = open_ui(pages, lent, colours=colours, locale=locale)
     _has_something_to_show(ui.add_user(f"axe-{colours}"))
     found = {view: violations(ui.page) for view in views(ui)}
@@ -53,7 +53,7 @@ def views(ui: PlaygroundUI) -> Iterator[str]:
     yield "record and replay"
     ui.opens_tab("Platform", "平台")
     [phone] = ui.page.get_by_role("article").all()
-    phone.get_by_role("button", name=either("More things to do", "更多操作")).click()
+    phone.get_by_role("button", name=either("More user actions", "更多用户动作")).click()
     yield "actions"
     phone.get_by_role("button", name=either("Any event", "任意事件")).click()
     expect(phone.get_by_role("form", name=either("Any event", "任意事件"))).to_be_visible()
@@ -63,7 +63,9 @@ def views(ui: PlaygroundUI) -> Iterator[str]:
 
 
 @in_both
-def test_a_phones_width(pages: Pages, lent: Playground, colours: Colours, locale: Locale) -> None:
+def test_axe_finds_no_problem_at_the_width_of_a_phone(
+    pages: Pages, lent: Playground, colours: Colours, locale: Locale
+) -> None:
     ui = open_ui(pages, lent, colours=colours, locale=locale, size=PHONE)
     zoe = ui.add_user(f"narrow-{colours}")
     zoe.says("link")
@@ -74,7 +76,7 @@ def test_a_phones_width(pages: Pages, lent: Playground, colours: Colours, locale
     ui.timeline.opens_row("reply", "A page", zoe.name)
     found["timeline"] = violations(ui.page)
     assert fits(ui.page)
-    goes_to(ui.page, "Controls", "调控")
+    goes_to(ui.page, "Controls", "控制面板")
     expect(ui.controls.region).to_be_visible()
     found["controls"] = violations(ui.page)
     assert fits(ui.page)
@@ -83,7 +85,7 @@ def test_a_phones_width(pages: Pages, lent: Playground, colours: Colours, locale
 
 def goes_to(page: Page, english: str, chinese: str) -> None:
     """One of the parts that a narrow page shows one at a time."""
-    parts = page.get_by_role("navigation", name=either("Parts of the page", "页面分区"))
+    parts = page.get_by_role("navigation", name=either("Sections of the page", "页面分区"))
     parts.get_by_role("button", name=either(english, chinese)).click()
 
 
@@ -105,7 +107,7 @@ def tabs_to(page: Page, goal: Locator, key: str = "Tab") -> None:
     raise AssertionError(f"{MOST_TABS} times {key} do not lead to {goal}")
 
 
-def test_with_tab_and_enter_alone(ui: PlaygroundUI) -> None:
+def test_the_page_can_be_used_with_tab_and_enter(ui: PlaygroundUI) -> None:
     page, keyboard = ui.page, ui.page.keyboard
     tabs_to(page, page.get_by_role("textbox", name="New user"))
     keyboard.type("tab-amy")
@@ -145,7 +147,7 @@ def test_with_tab_and_enter_alone(ui: PlaygroundUI) -> None:
     expect(choice.get_by_role("radio", name="JSON")).to_be_checked()
 
 
-def test_with_single_keys(ui: PlaygroundUI) -> None:
+def test_the_page_can_be_used_with_single_keys(ui: PlaygroundUI) -> None:
     page, keyboard = ui.page, ui.page.keyboard
     for name in ("key-ben", "key-carl"):
         keyboard.press("n")
@@ -189,13 +191,13 @@ def test_with_single_keys(ui: PlaygroundUI) -> None:
     expect(page.get_by_role("tabpanel", name="Bot log")).to_be_visible()
 
 
-def test_what_a_screen_reader_is_told(ui: PlaygroundUI) -> None:
+def test_the_page_is_structured_for_screen_readers(ui: PlaygroundUI) -> None:
     """Landmarks and headings to go to, a chat that is read as it grows, gauges that are read when asked only."""
     page = ui.page
     dora = ui.add_user("read-dora")
     for role, names in {
-        "region": ("Users", "Phones", "What really happened", "Controls"),
-        "heading": ("wxbot", "read-dora", "What really happened", "Controls"),
+        "region": ("Users", "Phones", "Activity", "Controls"),
+        "heading": ("wxbot", "read-dora", "Activity", "Controls"),
     }.items():
         for name in names:
             expect(page.get_by_role(role, name=re.compile(f"^{name}")).first).to_be_attached()  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.browser.accessibility import violations
 from tests.browser.browsing import PHONE, Chromium, Pages
 
-HTML = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>桌上的微信</title>
+HTML = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>微信模拟器</title>
 <link rel="icon" href="data:,"></head>
 <body><main><h1>你好</h1><p><span>永</span><span>和</span></p>{}</main></body></html>"""
 
@@ -22,28 +22,28 @@ def shown(body: str = "") -> str:
     return "data:text/html;charset=utf-8," + HTML.format(body).replace("#", "%23")
 
 
-def test_a_page_is_seen(pages: Pages) -> None:
+def test_a_page_is_loaded(pages: Pages) -> None:
     page = pages.open(shown("<button onclick='this.textContent = navigator.language'>Say</button>"), locale="zh-CN")
     page.get_by_role("button", name="Say").click()
     expect(page.get_by_role("button")).to_have_text("zh-CN")
-    expect(page).to_have_title("桌上的微信")
+    expect(page).to_have_title("微信模拟器")
 
 
 @pytest.mark.usefixtures("chinese_fonts")
-def test_chinese_is_drawn(pages: Pages) -> None:
+def test_chinese_characters_are_drawn(pages: Pages) -> None:
     """A font that lacks two characters draws the same box for both."""
     page = pages.open(shown("<p><span>&#xE000;</span></p>"))
     one, other, lacking = (span.screenshot() for span in page.locator("span").all())
     assert len({one, other, lacking}) == 3
 
 
-def test_what_a_visitor_prefers(pages: Pages) -> None:
+def test_preferences_of_the_visitor_are_applied(pages: Pages) -> None:
     page = pages.open(shown(), colours="dark", size=PHONE)
     assert page.evaluate("matchMedia('(prefers-color-scheme: dark) and (prefers-reduced-motion: reduce)').matches")
     assert page.evaluate("innerWidth") == PHONE["width"]
 
 
-def test_axe_says_what_is_wrong_and_where(pages: Pages) -> None:
+def test_axe_reports_problems_with_their_elements(pages: Pages) -> None:
     assert violations(pages.open(shown())) == []
     [line] = violations(pages.open(shown("<img id=logo src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>")))
     assert line.startswith("image-alt (critical) at #logo: ")
@@ -57,7 +57,7 @@ def test_axe_says_what_is_wrong_and_where(pages: Pages) -> None:
         ("fetch('http://127.0.0.1:1/')", "request failed: GET http://127.0.0.1:1/: net::ERR_"),
     ],
 )
-def test_troubles_are_seen(pages: Pages, script: str, trouble: str) -> None:
+def test_errors_of_a_page_are_reported(pages: Pages, script: str, trouble: str) -> None:
     page = pages.open(shown(f'<button onclick="{script}">Try</button>'))
     with page.expect_event({"c": "console", "e": "pageerror", "r": "requestfailed"}[trouble[0]]):
         page.get_by_role("button").click()
@@ -67,7 +67,7 @@ def test_troubles_are_seen(pages: Pages, script: str, trouble: str) -> None:
     assert troubles.end() == []
 
 
-def test_an_answer_of_4xx_is_trouble(pages: Pages) -> None:
+def test_a_4xx_response_is_an_error(pages: Pages) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # it has no page: 501
     thread = Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
@@ -81,7 +81,7 @@ def test_an_answer_of_4xx_is_trouble(pages: Pages) -> None:
         thread.join()
 
 
-def test_pages_know_nothing_of_each_other(pages: Pages) -> None:
+def test_pages_are_isolated(pages: Pages) -> None:
     one, other = pages.open(shown()), pages.open(shown())
     one.context.add_cookies([{"name": "key", "value": "1", "url": "http://127.0.0.1/"}])
     assert other.context.cookies() == []

@@ -11,21 +11,21 @@ from tests.browser.playground import Playground
 from tests.browser.ui import PlaygroundUI
 
 
-def test_plaintext_and_safe_mode(ui: PlaygroundUI) -> None:
+def test_the_encryption_mode_can_be_changed(ui: PlaygroundUI) -> None:
     """Our own bot is started again for it: with a key it believes nothing but encrypted pushes."""
     amy = ui.add_user("mode-amy")
-    ui.controls.chooses("Mode", "Plaintext")
+    ui.controls.chooses("Encryption mode", "Plaintext")
     ui.is_live()
     amy.says("in clear")
     amy.sees("You said: in clear")
-    expect(ui.timeline.shows("push", "in clear", "mode-amy")).to_contain_text("clear")
+    expect(ui.timeline.shows("push", "in clear", "mode-amy")).to_contain_text("plaintext")
     expect(ui.timeline.row("push", "in clear")).not_to_contain_text("encrypted")
     details = ui.timeline.opens_row("push", "in clear", "mode-amy")
     expect(details.part("Request: WeChat to the bot")).to_contain_text("in clear")
-    expect(details.part("Decrypted, as WeChat wrote it")).to_be_hidden()
+    expect(details.part("Decrypted push, as written by WeChat")).to_be_hidden()
     details.closes()
 
-    ui.controls.chooses("Mode", "Compatible")
+    ui.controls.chooses("Encryption mode", "Compatible")
     ui.is_live()
     amy.says("in both")
     amy.sees("You said: in both")
@@ -33,46 +33,46 @@ def test_plaintext_and_safe_mode(ui: PlaygroundUI) -> None:
     expect(details.part("Request: WeChat to the bot")).to_contain_text("Encrypt")
     details.closes()
 
-    ui.controls.chooses("Mode", "Safe")
+    ui.controls.chooses("Encryption mode", "Safe")
     amy.says("in secret")
     amy.sees("You said: in secret")
     expect(ui.timeline.shows("push", "in secret", "mode-amy")).to_contain_text("encrypted")
 
 
-def test_xml(ui: PlaygroundUI) -> None:
+def test_the_format_can_be_changed_to_xml(ui: PlaygroundUI) -> None:
     ben = ui.add_user("format-ben")
     ui.controls.chooses("Format", "XML")
     ben.says("angles")
     ben.sees("You said: angles")
     expect(ui.timeline.shows("push", "angles", "format-ben")).to_contain_text("XML")
     details = ui.timeline.opens_row("push", "angles", "format-ben")
-    expect(details.part("Decrypted, as WeChat wrote it")).to_contain_text("<Content>")
+    expect(details.part("Decrypted push, as written by WeChat")).to_contain_text("<Content>")
     details.closes()
     ui.controls.chooses("Format", "JSON")
     ben.says("braces")
     expect(ui.timeline.shows("push", "braces", "format-ben")).to_contain_text("JSON")
 
 
-def test_redelivery(ui: PlaygroundUI) -> None:
+def test_a_redelivered_push_is_answered_once(ui: PlaygroundUI) -> None:
     """Two pushes and one answer."""
     carl = ui.add_user("again-carl")
     carl.says("only once")
     carl.sees("You said: only once")
-    ui.controls.presses("Deliver the last push again")
+    ui.controls.presses("Redeliver the last push")
     expect(ui.timeline.row("push", "only once", "again-carl")).to_have_count(2)
     details = ui.timeline.opens_row("push", "only once", "again-carl")
-    details.region.get_by_role("button", name="Deliver this push again").click()
+    details.region.get_by_role("button", name="Redeliver this push").click()
     expect(ui.timeline.row("push", "only once", "again-carl")).to_have_count(3)
     _answered_once(ui, "again-carl", "only once")
 
 
-def test_two_at_once(ui: PlaygroundUI) -> None:
+def test_concurrent_duplicates_are_answered_once(ui: PlaygroundUI) -> None:
     dora = ui.add_user("twice-dora")
-    ui.controls.checks("Deliver every push twice at once")
+    ui.controls.checks("Deliver every push twice at the same time")
     dora.says("two of me")
     expect(ui.timeline.row("push", "two of me", "twice-dora")).to_have_count(2)
     _answered_once(ui, "twice-dora", "two of me")
-    ui.controls.checks("Deliver every push twice at once", wanted=False)
+    ui.controls.checks("Deliver every push twice at the same time", wanted=False)
 
 
 def _answered_once(ui: PlaygroundUI, name: str, text: str) -> None:
@@ -84,27 +84,27 @@ def _answered_once(ui: PlaygroundUI, name: str, text: str) -> None:
     expect(ui.timeline.row("reply", f"You said: {text}", name)).to_have_count(1)
 
 
-def test_held_pushes_are_let_go_reversed(ui: PlaygroundUI, lent: Playground) -> None:
+def test_held_pushes_are_released_in_reverse(ui: PlaygroundUI, lent: Playground) -> None:
     emil = ui.add_user("held-emil")
-    ui.controls.presses("Hold pushes")
+    ui.controls.presses("Hold")
     for text in ("one", "two", "three"):
         emil.says(text)
-    expect(ui.controls.group("Hold back").get_by_role("status")).to_have_text("3 held back")
+    expect(ui.controls.group("Hold pushes").get_by_role("status")).to_have_text("3 held")
     expect(ui.timeline.row("push", user="held-emil")).to_have_count(0)
-    expect(ui.controls.button("Hold pushes")).to_be_disabled()
+    expect(ui.controls.button("Hold")).to_be_disabled()
     ui.controls.presses("Release reversed")
     for text in ("one", "two", "three"):
         emil.sees(f"You said: {text}")
     pushes = [row["what"] for row in lent.server.rows("held-emil") if row["kind"] == "push"]
     assert pushes == ["three", "two", "one"]
     expect(ui.controls.button("Release reversed")).to_be_disabled()
-    expect(ui.controls.group("Hold back").get_by_role("status")).to_be_hidden()
+    expect(ui.controls.group("Hold pushes").get_by_role("status")).to_be_hidden()
 
 
-def test_a_message_that_is_refused_once(ui: PlaygroundUI) -> None:
+def test_a_send_that_fails_once_is_retried(ui: PlaygroundUI) -> None:
     """-1 (busy) says for certain that it did not arrive: the bot tries again."""
     fay = ui.add_user("fault-fay")
-    ui.controls.orders_fault("send", "errcode (-1: busy)", errcode=-1)
+    ui.controls.injects_fault("send", "errcode (-1: system busy)", errcode=-1)
     fay.says("in spite of it")
     fay.sees("You said: in spite of it")
     refused = ui.timeline.row("reply", "fault: errcode -1", "fault-fay")
@@ -113,16 +113,16 @@ def test_a_message_that_is_refused_once(ui: PlaygroundUI) -> None:
     expect(ui.timeline.row("reply", "You said: in spite of it", "fault-fay")).to_have_count(2)
     fay.sees("You said: in spite of it", times=1)
     expect(ui.controls.faults).to_have_text("None")
-    ui.timeline.toggle("Only problems", "").click()
+    ui.timeline.toggle("Problems only", "").click()
     ui.timeline.by_user.select_option("fault-fay")
     expect(ui.timeline.rows).to_have_count(1)
 
 
 def test_faults_can_be_cleared(ui: PlaygroundUI) -> None:
     gail = ui.add_user("fault-gail")
-    form = ui.controls.group("Order a fault").get_by_role("form")
+    form = ui.controls.group("Inject a fault").get_by_role("form")
     form.get_by_role("combobox", name="How often").select_option("until cleared")
-    ui.controls.orders_fault("upload", "HTTP error")
+    ui.controls.injects_fault("upload", "HTTP error")
     expect(ui.controls.faults).to_contain_text("until cleared")
     ui.controls.presses("Clear all faults")
     expect(ui.controls.faults).to_have_text("None")
@@ -130,17 +130,17 @@ def test_faults_can_be_cleared(ui: PlaygroundUI) -> None:
     gail.sees_picture()
 
 
-def test_typing_that_is_slow(ui: PlaygroundUI) -> None:
+def test_a_slow_typing_call_does_not_delay_the_reply(ui: PlaygroundUI) -> None:
     """The answer does not wait for a decoration."""
     hugo = ui.add_user("slow-hugo")
-    ui.controls.orders_fault("typing", "slow", Seconds=2)
+    ui.controls.injects_fault("typing", "slow response", Seconds=2)
     hugo.says("slow 1")
     hugo.sees("That took 1 s.")
     expect(ui.timeline.row("typing", "fault: ", "slow-hugo")).to_contain_text("2.00 s")
     expect(hugo.typing).to_be_hidden()
 
 
-def test_a_token_that_is_revoked(ui: PlaygroundUI) -> None:
+def test_a_revoked_token_is_fetched_again(ui: PlaygroundUI) -> None:
     iris = ui.add_user("token-iris")
     iris.says("before")
     iris.sees("You said: before")
@@ -152,18 +152,18 @@ def test_a_token_that_is_revoked(ui: PlaygroundUI) -> None:
     iris.sees("You said: after", times=1)
 
 
-def test_the_window_shuts_and_the_allowance_ends(ui: PlaygroundUI, lent: Playground) -> None:
+def test_the_window_closes_and_the_quota_expires(ui: PlaygroundUI, lent: Playground) -> None:
     jack = ui.add_user("clock-jack")
     jack.says("tick")
     jack.sees("You said: tick")
     window = jack.gauge("Window")
-    ui.controls.turns_clock("To 29 s")
+    ui.controls.advances_clock("Advance to 29 s")
     expect(window).to_have_attribute("aria-valuetext", re.compile("^(1 seconds|none)$"))
-    ui.controls.turns_clock("To 31 s")
+    ui.controls.advances_clock("Advance to 31 s")
     expect(window).to_have_attribute("aria-valuetext", "none")
     expect(ui.person("clock-jack")).to_have_accessible_description(re.compile("30 s window closed, 4 replies left"))
 
-    ui.controls.turns_clock("To the end of the 48 h")
+    ui.controls.advances_clock("Advance past 48 h")
     expect(jack.gauge("Replies")).to_have_attribute("aria-valuetext", "0 replies left")
     expect(jack.gauge("48 h", "48 小时")).to_have_attribute("aria-valuetext", "none")
     jack.says("tock")
@@ -172,7 +172,7 @@ def test_the_window_shuts_and_the_allowance_ends(ui: PlaygroundUI, lent: Playgro
     assert 45015 not in {row["errcode"] for row in lent.server.rows("clock-jack")}
 
 
-def test_the_clock_goes_forward_by_any_time(ui: PlaygroundUI, lent: Playground) -> None:
+def test_the_clock_can_be_advanced_by_any_time(ui: PlaygroundUI, lent: Playground) -> None:
     before = lent.server.session()["controls"]["ahead"]
     ui.controls.forwards(3600)
     assert lent.server.session()["controls"]["ahead"] - before == 3600
@@ -180,26 +180,26 @@ def test_the_clock_goes_forward_by_any_time(ui: PlaygroundUI, lent: Playground) 
     expect(timer).to_have_text(re.compile(r"^\d+:\d\d:\d\d$"))
 
 
-def test_a_human_agent(ui: PlaygroundUI) -> None:
+def test_the_bot_is_silent_while_an_agent_has_the_user(ui: PlaygroundUI) -> None:
     """While an agent has the user, the bot hears nothing of them."""
     kate = ui.add_user("agent-kate")
     kate.says("hello")
     kate.sees("You said: hello")
-    ui.controls.agent("Takes the user")
+    ui.controls.agent("Take session")
     expect(kate.card.get_by_text("with agent kf1")).to_be_visible()
     kate.says("to a person")
-    ui.controls.agent("Says", "How can I help you, Kate?")
+    ui.controls.agent("Send", "How can I help you, Kate?")
     kate.sees("How can I help you, Kate?")
     kate.sees("Human agent")
     expect(ui.timeline.row("push", "to a person", "agent-kate")).to_have_count(0)
-    ui.controls.agent("Closes")
+    ui.controls.agent("Close session")
     expect(kate.card.get_by_text("with agent kf1")).to_be_hidden()
     kate.says("back to the bot")
     kate.sees("You said: back to the bot")
     expect(kate.chat).not_to_contain_text("You said: to a person")
 
 
-def test_the_bot_is_restarted(ui: PlaygroundUI) -> None:
+def test_the_bot_can_be_restarted(ui: PlaygroundUI) -> None:
     """What it had taken before is answered after."""
     liam = ui.add_user("restart-liam")
     liam.says("slow 1")
@@ -212,10 +212,10 @@ def test_the_bot_is_restarted(ui: PlaygroundUI) -> None:
     liam.sees("That took 1 s.", times=1)
 
 
-def test_what_the_server_refuses_is_said_beside_the_control(ui: PlaygroundUI, pages: Pages) -> None:
+def test_an_error_of_the_server_is_shown_beside_the_control(ui: PlaygroundUI, pages: Pages) -> None:
     pages.troubles(ui.page).expect("422 .*/clock")
     ui.add_user("refused-mia")
-    ui.controls.presses("To 29 s")
+    ui.controls.presses("Advance to 29 s")
     alert = ui.controls.group("Window about to close").get_by_role("alert")
     expect(alert).to_contain_text("refused-mia has done nothing yet")
     alert.get_by_role("button", name="Dismiss").click()

@@ -64,7 +64,7 @@ def crowd(tmp_path: Path) -> Iterator[Playground]:
         playground.close()
 
 
-def test_ten_thousand_rows(crowd: Playground, pages: Pages) -> None:
+def test_ten_thousand_rows_stay_usable(crowd: Playground, pages: Pages) -> None:
     with PageServer(crowd, "127.0.0.1", 0) as server:
         ui = PlaygroundUI(pages.open(f"http://127.0.0.1:{server.port}/"))
         timeline, page = ui.timeline, ui.page
@@ -105,7 +105,7 @@ def test_ten_thousand_rows(crowd: Playground, pages: Pages) -> None:
         page.close()
 
 
-def test_a_storm_of_rows(crowd: Playground, pages: Pages) -> None:
+def test_the_page_stays_usable_while_many_rows_arrive(crowd: Playground, pages: Pages) -> None:
     """While rows pour in, the page does what it is asked to, and has them all in the end."""
     with PageServer(crowd, "127.0.0.1", 0) as server:
         ui = PlaygroundUI(pages.open(f"http://127.0.0.1:{server.port}/"))

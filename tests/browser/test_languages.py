@@ -62,7 +62,7 @@ def english_on(page: Page, *known: str) -> list[str]:
     return [text for text in texts if set(re.findall(r"[A-Za-z]\w+", re.sub(without, " ", text), re.ASCII)) - NAMES]
 
 
-def test_the_two_word_lists() -> None:
+def test_every_text_exists_in_both_languages() -> None:
     words = dictionary()
     assert len(words) > 200
     assert {key for key, (english, chinese) in words.items() if english == chinese} == ALIKE
@@ -77,7 +77,7 @@ def _values(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(re.sub(r'\{"[^}]*\}', "", text)) if name is not None}
 
 
-def test_every_word_that_is_asked_for_is_there() -> None:
+def test_every_key_in_the_sources_has_a_text() -> None:
     """Of those that stand in the sources as they are; some are put together of a prefix and a value."""
     words = set(dictionary())
     page = (STATIC / "index.html").read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def test_every_word_that_is_asked_for_is_there() -> None:
     assert asked - words == set()
 
 
-def test_the_browsers_language_is_the_pages(pages: Pages, lent: Playground) -> None:
+def test_the_page_uses_the_language_of_the_browser(pages: Pages, lent: Playground) -> None:
     ui = open_ui(pages, lent, locale="zh-CN")
     expect(ui.page.locator("html")).to_have_attribute("lang", "zh-CN")
     expect(ui.page).to_have_title("wxbot · 小程序")
@@ -99,25 +99,25 @@ def test_the_browsers_language_is_the_pages(pages: Pages, lent: Playground) -> N
     expect(ming.gauge("Replies", "可回复")).to_have_attribute("aria-valuetext", "还可回复 4 条")
 
 
-def test_the_switch_is_remembered(ui: PlaygroundUI) -> None:
+def test_the_chosen_language_is_remembered(ui: PlaygroundUI) -> None:
     page = ui.page
     lucy = ui.add_user("lucy")
     lucy.says("hello")
-    expect(page.get_by_role("heading", name="What really happened")).to_be_visible()
+    expect(page.get_by_role("heading", name="Activity")).to_be_visible()
     ui.speaks("中文")
-    expect(page.get_by_role("heading", name="实际发生的事")).to_be_visible()
+    expect(page.get_by_role("heading", name="运行记录")).to_be_visible()
     expect(ui.phone("lucy").chat).to_have_accessible_name("lucy 的聊天")
     expect(lucy.card.get_by_text("客服消息")).to_be_visible()
     lucy.sees("You said: hello")
     page.reload()
     ui.is_live()
-    expect(page.get_by_role("heading", name="实际发生的事")).to_be_visible()
+    expect(page.get_by_role("heading", name="运行记录")).to_be_visible()
     ui.speaks("English")
-    expect(page.get_by_role("heading", name="What really happened")).to_be_visible()
+    expect(page.get_by_role("heading", name="Activity")).to_be_visible()
     expect(page.get_by_role("button", name="中文")).to_have_attribute("lang", "zh-CN")
 
 
-def test_no_english_is_left_in_chinese(pages: Pages, lent: Playground) -> None:
+def test_the_chinese_page_contains_no_english(pages: Pages, lent: Playground) -> None:
     ui = open_ui(pages, lent, locale="zh-CN")
     anna = ui.add_user("anna")
     users = [user["name"] for user in lent.server.session()["users"]]
@@ -140,6 +140,6 @@ def test_no_english_is_left_in_chinese(pages: Pages, lent: Playground) -> None:
 
 
 @pytest.mark.parametrize(("address", "language"), [("?lang=zh", "zh-CN"), ("?lang=en", "en")])
-def test_an_address_can_ask_for_a_language(pages: Pages, lent: Playground, address: str, language: str) -> None:
+def test_the_language_can_be_chosen_in_the_url(pages: Pages, lent: Playground, address: str, language: str) -> None:
     page = pages.open(lent.address + address, locale="zh-CN")
     expect(page.locator("html")).to_have_attribute("lang", language)

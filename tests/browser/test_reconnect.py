@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.browsing import Pages
-from tests.browser.connection import Line
+from tests.browser.connection import Connection
 from tests.browser.playground import Playground
 from tests.browser.ui import PlaygroundUI
 from tests.browser.words import either
@@ -22,15 +22,15 @@ BROKEN = (
 
 
 @pytest.fixture
-def line(lent: Playground) -> Iterator[Line]:
-    with Line(lent.address) as line:
-        yield line
+def connection(lent: Playground) -> Iterator[Connection]:
+    with Connection(lent.address) as connection:
+        yield connection
 
 
 @pytest.fixture
-def far_desk(pages: Pages, line: Line) -> PlaygroundUI:
+def remote_ui(pages: Pages, connection: Connection) -> PlaygroundUI:
     """The page at the other end of the line."""
-    ui = PlaygroundUI(pages.open(line.address))
+    ui = PlaygroundUI(pages.open(connection.address))
     pages.troubles(ui.page).expect(BROKEN)
     ui.is_live()
     return ui
@@ -48,13 +48,15 @@ def shows_what_there_is(ui: PlaygroundUI, playground: Playground, user: str) -> 
     ui.timeline.by_user.select_option("")
 
 
-def test_nothing_is_lost_or_doubled(far_desk: PlaygroundUI, line: Line, lent: Playground) -> None:
-    amy = far_desk.add_user("line-amy")
+def test_no_row_is_lost_or_duplicated_after_a_reconnection(
+    remote_ui: PlaygroundUI, connection: Connection, lent: Playground
+) -> None:
+    amy = remote_ui.add_user("line-amy")
     amy.says("before")
     amy.sees("You said: before")
 
-    line.cut()
-    expect(far_desk.status(AGAIN)).to_be_visible()
+    connection.cut()
+    expect(remote_ui.status(AGAIN)).to_be_visible()
     lent.server.post("/users/line-amy/actions", {"action": "says", "text": "meanwhile"})
     lent.server.post("/users", {"name": "line-ben"})
     wait_until(
@@ -62,41 +64,43 @@ def test_nothing_is_lost_or_doubled(far_desk: PlaygroundUI, line: Line, lent: Pl
     )
     expect(amy.chat).not_to_contain_text("meanwhile")
 
-    line.mend()
-    far_desk.is_live()
-    expect(far_desk.status(AGAIN)).to_be_hidden()
+    connection.restore()
+    remote_ui.is_live()
+    expect(remote_ui.status(AGAIN)).to_be_hidden()
     amy.sees("You said: meanwhile")
     amy.sees("You said: before", times=1)
     amy.sees("You said: meanwhile", times=1)
-    expect(far_desk.person("line-ben")).to_be_visible()
+    expect(remote_ui.person("line-ben")).to_be_visible()
     amy.says("after")
     amy.sees("You said: after")
     amy.has_seen("You said: before", "You said: meanwhile", "You said: after")
-    shows_what_there_is(far_desk, lent, "line-amy")
+    shows_what_there_is(remote_ui, lent, "line-amy")
 
 
-def test_it_breaks_again_and_again(far_desk: PlaygroundUI, line: Line, lent: Playground) -> None:
-    carl = far_desk.add_user("line-carl")
+def test_the_page_survives_repeated_disconnections(
+    remote_ui: PlaygroundUI, connection: Connection, lent: Playground
+) -> None:
+    carl = remote_ui.add_user("line-carl")
     for text in ("one", "two", "three"):
         carl.says(text)
-        line.cut()
-        expect(far_desk.status(AGAIN)).to_be_visible()
-        line.mend()
-        far_desk.is_live()
+        connection.cut()
+        expect(remote_ui.status(AGAIN)).to_be_visible()
+        connection.restore()
+        remote_ui.is_live()
         carl.sees(f"You said: {text}", times=1)
-    shows_what_there_is(far_desk, lent, "line-carl")
+    shows_what_there_is(remote_ui, lent, "line-carl")
 
 
-def test_what_cannot_be_sent_is_said_and_kept(far_desk: PlaygroundUI, line: Line) -> None:
-    dora = far_desk.add_user("line-dora")
-    line.cut()
-    expect(far_desk.status(AGAIN)).to_be_visible()
+def test_an_unsent_message_is_reported_and_kept(remote_ui: PlaygroundUI, connection: Connection) -> None:
+    dora = remote_ui.add_user("line-dora")
+    connection.cut()
+    expect(remote_ui.status(AGAIN)).to_be_visible()
     dora.field.fill("a long letter")
     dora.field.press("Enter")
     expect(dora.error).to_contain_text("The page's server cannot be reached.")
     expect(dora.field).to_have_value("a long letter")
-    line.mend()
-    far_desk.is_live()
+    connection.restore()
+    remote_ui.is_live()
     dora.field.press("Enter")
     dora.sees("You said: a long letter")
     expect(dora.error).to_be_hidden()
@@ -127,7 +131,7 @@ def test_two_pages_show_the_same(ui: PlaygroundUI, pages: Pages, lent: Playgroun
     assert ui.timeline.numbers() == other.timeline.numbers()
 
 
-def test_the_playground_is_started_anew(pages: Pages, tmp_path: Path) -> None:
+def test_the_page_follows_a_restarted_playground(pages: Pages, tmp_path: Path) -> None:
     """Its first session is another first session: nothing of the old one is left on the page."""
     port = str(Port())
     with Playground(tmp_path / "first", words=("--port", port)) as playground:

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("chinese_fonts")
-def test_the_pictures(pages: Pages, start_playground: StartPlayground, folder: Path) -> None:
+def test_the_screenshots_are_taken(pages: Pages, start_playground: StartPlayground, folder: Path) -> None:
     playground = start_playground(plugins=(SHOP,))
     light = open_ui(pages, playground)
     _talk(light, playground.server)
@@ -50,7 +50,7 @@ def test_the_pictures(pages: Pages, start_playground: StartPlayground, folder: P
     narrow.shows("Amy")
     lanes.shows("Amy")
     lanes.opens_lanes()
-    lanes.page.get_by_role("combobox", name="Show").select_option("15 s")
+    lanes.page.get_by_role("combobox", name="Range").select_option("15 s")
     light.shows("小明").says(CHINESE)
     light.shows("Lily").says(ENGLISH)
     light.shows("Amy").says(ENGLISH)

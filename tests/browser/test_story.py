@@ -12,7 +12,7 @@ from tests.browser.plugins.stories import png
 from tests.browser.ui import PlaygroundUI
 
 
-def test_two_users_side_by_side(ui: PlaygroundUI) -> None:
+def test_two_users_chat_side_by_side(ui: PlaygroundUI) -> None:
     amy, ben = ui.add_users("amy", "ben")
     amy.does("Enter session", fields={"session_from": "pages/help"})
     amy.sees("entered the session")
@@ -40,7 +40,7 @@ def test_two_users_side_by_side(ui: PlaygroundUI) -> None:
     assert ui.shows("amy").card.is_visible()
 
 
-def test_what_somebody_missed_is_counted(ui: PlaygroundUI, lent: Playground) -> None:
+def test_unread_messages_are_counted(ui: PlaygroundUI, lent: Playground) -> None:
     """Their phone is not open: the list of users says that something has come."""
     away = ui.add_user("away")
     away.says("wait for nobody")
@@ -52,9 +52,9 @@ def test_what_somebody_missed_is_counted(ui: PlaygroundUI, lent: Playground) -> 
     expect(ui.person("away")).not_to_have_accessible_description(re.compile("unread"))
 
 
-def test_what_is_sent_and_answered_is_drawn(ui: PlaygroundUI) -> None:
+def test_messages_and_replies_are_displayed(ui: PlaygroundUI) -> None:
     carl = ui.add_user("carl")
-    carl.does("Mini-program card", fields={"Title": "Order 7", "Page path": "pages/order?id=7"})
+    carl.does("Mini Program card", fields={"Title": "Order 7", "Page path": "pages/order?id=7"})
     expect(carl.chat).to_contain_text("Order 7")
     expect(carl.chat).to_contain_text("pages/order?id=7")
 
@@ -75,7 +75,7 @@ def test_what_is_sent_and_answered_is_drawn(ui: PlaygroundUI) -> None:
     expect(link).to_have_attribute("target", "_blank")
 
 
-def test_words_with_links_and_words_like_markup(ui: PlaygroundUI) -> None:
+def test_links_work_and_markup_is_text(ui: PlaygroundUI) -> None:
     dora = ui.add_user("dora")
     dora.says("words")
     expect(dora.chat.get_by_role("link", name="this")).to_have_attribute("href", "https://example.com/")
@@ -83,7 +83,7 @@ def test_words_with_links_and_words_like_markup(ui: PlaygroundUI) -> None:
     expect(dora.chat.get_by_role("img")).to_have_count(0)
 
 
-def test_pictures_that_are_none_are_refused(ui: PlaygroundUI, pages: Pages) -> None:
+def test_invalid_images_are_refused(ui: PlaygroundUI, pages: Pages) -> None:
     """By the page, where the file says so itself, and by the server, where only its content does."""
     pages.troubles(ui.page).expect("400 .*/users/emil/images")
     emil = ui.add_user("emil")
@@ -96,17 +96,17 @@ def test_pictures_that_are_none_are_refused(ui: PlaygroundUI, pages: Pages) -> N
     expect(ui.timeline.row("action", user="emil")).to_have_count(0)
 
 
-def test_an_official_account(ui: PlaygroundUI) -> None:
-    ui.controls.changes_account("Official Account")
-    expect(ui.page.get_by_text("Nobody is here yet")).to_be_visible()
+def test_an_official_account_has_its_own_actions(ui: PlaygroundUI) -> None:
+    ui.controls.changes_account("Official Account, verified")
+    expect(ui.page.get_by_text("No users yet")).to_be_visible()
     ui.is_live()
     fay = ui.add_user("fay")
-    expect(fay.card.get_by_text("does not follow").or_(fay.card.get_by_text("follows")).first).to_be_visible()
+    expect(fay.card.get_by_text("not following").or_(fay.card.get_by_text("following")).first).to_be_visible()
     fay.does("Follow", fields={"Scene of the QR code": ""})
     fay.sees("followed")
     fay.sees("Welcome.")
-    expect(fay.card.get_by_text("follows", exact=True)).to_be_visible()
-    fay.does("Click a menu key", fields={"Key of the menu item": "prices"})
+    expect(fay.card.get_by_text("following", exact=True)).to_be_visible()
+    fay.does("Click a menu item", fields={"Key of the menu item": "prices"})
     fay.sees("You clicked: prices")
     fay.has_seen("followed", "Welcome.", "clicked in the menu: prices", "You clicked: prices")
     fay.says("menu")
@@ -117,14 +117,14 @@ def test_an_official_account(ui: PlaygroundUI) -> None:
     fay.clicks("menu")
     expect(fay.chat.get_by_text("Did that help?")).to_have_count(2)
     fay.does("Voice")
-    expect(fay.chat.get_by_role("button", name="Play voice")).to_be_visible()
+    expect(fay.chat.get_by_role("button", name="Play voice message")).to_be_visible()
     fay.does("Unfollow")
     fay.sees("unfollowed")
-    expect(fay.card.get_by_text("no longer follows")).to_be_visible()
+    expect(fay.card.get_by_text("no longer following")).to_be_visible()
     expect(ui.timeline.shows("push", "unsubscribe", "fay")).to_contain_text("XML")
 
 
-def test_a_row_opens_to_all_that_went_over_the_wire(ui: PlaygroundUI, lent: Playground) -> None:
+def test_the_details_show_the_raw_messages(ui: PlaygroundUI, lent: Playground) -> None:
     gail = ui.add_user("gail")
     gail.says("a letter")
     gail.sees("You said: a letter")
@@ -138,22 +138,22 @@ def test_a_row_opens_to_all_that_went_over_the_wire(ui: PlaygroundUI, lent: Play
     expect(request).to_contain_text("POST /wechat?")
     expect(request).to_contain_text("Encrypt")
     expect(request).not_to_contain_text("a letter")
-    expect(push.part("Decrypted, as WeChat wrote it")).to_contain_text("a letter")
-    expect(push.part("Answer: the bot to WeChat")).to_contain_text("success")
-    expect(push.region.get_by_role("table", name="The message, field by field")).to_contain_text("MsgId")
+    expect(push.part("Decrypted push, as written by WeChat")).to_contain_text("a letter")
+    expect(push.part("Response: the bot to WeChat")).to_contain_text("success")
+    expect(push.region.get_by_role("table", name="Message fields")).to_contain_text("MsgId")
     _has_none(push.region.inner_text(), secrets)
 
     reply = ui.timeline.opens_row("reply", "You said: a letter")
     expect(reply.part("Request: the bot to WeChat")).to_contain_text(
         "POST /cgi-bin/message/custom/send?access_token=•••"
     )
-    expect(reply.part("Answer: WeChat to the bot")).to_contain_text('"errcode"')
+    expect(reply.part("Response: WeChat to the bot")).to_contain_text('"errcode"')
     _has_none(reply.region.inner_text(), secrets)
 
     ui.timeline.by_user.select_option("")
     ui.timeline.search.fill("stable_token")
     token = ui.timeline.opens_row("token", "stable_token")
-    expect(token.part("Answer: WeChat to the bot")).to_contain_text("•••")
+    expect(token.part("Response: WeChat to the bot")).to_contain_text("•••")
     _has_none(token.region.inner_text(), secrets)
     token.closes()
     expect(ui.timeline.grid).to_be_focused()
@@ -163,7 +163,7 @@ def _has_none(text: str, secrets: set[str]) -> None:
     assert not [secret for secret in secrets if secret in text]
 
 
-def test_filters_and_search(ui: PlaygroundUI, lent: Playground) -> None:
+def test_the_timeline_can_be_filtered_and_searched(ui: PlaygroundUI, lent: Playground) -> None:
     hugo = ui.add_user("hugo")
     hugo.says("first")
     hugo.sees("You said: first")
@@ -183,27 +183,27 @@ def test_filters_and_search(ui: PlaygroundUI, lent: Playground) -> None:
     timeline.search.fill("SECOND")
     timeline.says(1, everything)
     timeline.shows("push", "second", "hugo")
-    timeline.toggle("Only problems", "").click()
-    expect(ui.page.get_by_text("No row matches the filter.")).to_be_visible()
+    timeline.toggle("Problems only", "").click()
+    expect(ui.page.get_by_text("No row matches the filters.")).to_be_visible()
 
 
-def test_lanes(ui: PlaygroundUI) -> None:
+def test_the_lanes_show_typing_and_replies(ui: PlaygroundUI) -> None:
     iris = ui.add_user("iris")
     iris.says("slow 1")
     iris.sees("That took 1 s.")
     lanes = ui.opens_lanes()
     drawing = lanes.get_by_role("img", name=re.compile("^Lanes of iris"))
     expect(drawing).to_have_accessible_name(re.compile(r"Typing shown: 1.*Messages: 1, Refused: 0$"))
-    lanes.get_by_text("The same as a table").click()
+    lanes.get_by_text("Show as a table").click()
     table = lanes.get_by_role("table")
-    for lane, text in {"User": "slow 1", "Typing shown": "Typing", "Messages": "That took 1 s."}.items():
+    for lane, text in {"User": "slow 1", "Typing": "Typing", "Messages": "That took 1 s."}.items():
         row = table.get_by_role("row").filter(has=ui.page.get_by_role("rowheader", name=lane, exact=True))
         expect(row).to_contain_text(text)
     table.get_by_role("button", name=re.compile("^Open row")).last.click()
     expect(ui.details.heading).to_be_visible()
 
 
-def test_the_bots_log_shows_why_it_failed(ui: PlaygroundUI) -> None:
+def test_the_bot_log_shows_the_reason_of_a_failure(ui: PlaygroundUI) -> None:
     jack = ui.add_user("jack")
     jack.says("crash")
     log = ui.opens_log().get_by_role("log", name="Bot log")

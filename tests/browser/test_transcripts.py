@@ -14,7 +14,7 @@ from tests.browser.ui import PATIENT, PlaygroundUI
 
 
 @pytest.fixture
-def new_desk(pages: Pages, lent: Playground) -> PlaygroundUI:
+def fresh_ui(pages: Pages, lent: Playground) -> PlaygroundUI:
     """The page of a session in which nothing has happened: what is saved tells of everything that has."""
     if lent.server.session()["users"]:
         lent.server.post("/account", {"kind": "miniprogram"})
@@ -27,14 +27,14 @@ def text_of(download: Download, folder: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_a_conversation_is_played_again(new_desk: PlaygroundUI, tmp_path: Path) -> None:
-    ui = new_desk
+def test_a_saved_transcript_can_be_replayed(fresh_ui: PlaygroundUI, tmp_path: Path) -> None:
+    ui = fresh_ui
     amy = ui.add_user("played-amy")
     amy.says("good morning")
     amy.sees("You said: good morning")
     amy.says("parts 2")
     amy.sees("Part 2")
-    saved = ui.saves("Save transcript", "保存记录")
+    saved = ui.saves("Save transcript", "保存录制文件")
     expect(ui.page.get_by_role("status").filter(has_text=f"Saved as {saved.suggested_filename}.")).to_be_visible()
     assert saved.suggested_filename == "conversation.yaml"
     transcript = text_of(saved, tmp_path)
@@ -43,20 +43,20 @@ def test_a_conversation_is_played_again(new_desk: PlaygroundUI, tmp_path: Path) 
     place = ui.plays("again.yaml", transcript)
     expect(place.get_by_text("again.yaml")).to_be_visible()
     expect(place.get_by_role("status")).to_contain_text("Passed: all ", timeout=PATIENT)
-    expect(place.get_by_role("list", name="Problems")).to_be_hidden()
+    expect(place.get_by_role("list", name="Differences")).to_be_hidden()
     amy = ui.shows("played-amy")
     amy.sees("Part 2", times=1)
     amy.has_seen("good morning", "You said: good morning", "parts 2", "Part 1", "Part 2")
 
     place = ui.plays("other.yaml", transcript.replace("You said: good morning", "You said: good evening"))
-    expect(place.get_by_role("status")).to_contain_text("The bot answered otherwise.", timeout=PATIENT)
-    problems = place.get_by_role("list", name="Problems")
+    expect(place.get_by_role("status")).to_contain_text("FAIL: replies differ", timeout=PATIENT)
+    problems = place.get_by_role("list", name="Differences")
     expect(problems).to_contain_text("good evening")
     expect(problems).to_contain_text("good morning")
     expect(place.get_by_text("other.yaml").first).to_be_visible()
 
 
-def test_a_transcript_that_is_none(ui: PlaygroundUI, pages: Pages) -> None:
+def test_an_invalid_transcript_is_refused_with_its_line(ui: PlaygroundUI, pages: Pages) -> None:
     pages.troubles(ui.page).expect("422 .*/play")
     place = ui.plays("bad.yaml", "wxbot-transcript: 1\nsteps:\n- amy says: hello\n- amy does what: she likes\n")
     alert = place.get_by_role("alert")
@@ -68,11 +68,11 @@ def test_a_transcript_that_is_none(ui: PlaygroundUI, pages: Pages) -> None:
     expect(alert).to_be_hidden()
 
 
-def test_a_conversation_becomes_a_test(new_desk: PlaygroundUI, tmp_path: Path) -> None:
-    ben = new_desk.add_user("exported-ben")
+def test_a_session_can_be_exported_as_pytest(fresh_ui: PlaygroundUI, tmp_path: Path) -> None:
+    ben = fresh_ui.add_user("exported-ben")
     ben.says("hello")
     ben.sees("You said: hello")
-    saved = new_desk.saves("Export as pytest", "导出 pytest")
+    saved = fresh_ui.saves("Export as pytest", "导出 pytest")
     assert saved.suggested_filename == "test_conversation.py"
     source = text_of(saved, tmp_path)
     compile(source, saved.suggested_filename, "exec")

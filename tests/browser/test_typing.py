@@ -51,7 +51,7 @@ def is_watched_typing(phone: Phone, seconds: float) -> None:
     ui.wait_for_function("([card, seconds]) => card.typingSeconds > seconds", arg=[card, seconds])
 
 
-def test_an_answer_that_takes_seconds(ui: PlaygroundUI, lent: Playground) -> None:
+def test_typing_shows_until_the_reply(ui: PlaygroundUI, lent: Playground) -> None:
     amy, ben = ui.add_users("typing-amy", "typing-ben")
     for phone in (amy, ben):
         watch(phone)
@@ -85,13 +85,13 @@ def test_an_answer_that_takes_seconds(ui: PlaygroundUI, lent: Playground) -> Non
     assert len(spells(amy)) == len(shown)
 
 
-def test_the_indicator_ends_by_itself(ui: PlaygroundUI, lent: Playground) -> None:
+def test_typing_ends_after_15_seconds(ui: PlaygroundUI, lent: Playground) -> None:
     """After 15 s by the platform's clock; the bot may not show it anew when the window is shut."""
     carl = ui.add_user("typing-carl")
     watch(carl)
     carl.says("wait for typing-end")
     expect(carl.typing).to_be_visible()
-    ui.controls.turns_clock("To 31 s")
+    ui.controls.advances_clock("Advance to 31 s")
     expect(carl.typing).to_be_hidden()
     expect(carl.gauge("Window")).to_have_attribute("aria-valuetext", "none")
     assert not carl.chat.get_by_text("There is").is_visible()
@@ -102,7 +102,7 @@ def test_the_indicator_ends_by_itself(ui: PlaygroundUI, lent: Playground) -> Non
     assert all(row["errcode"] in (0, None) for row in lent.server.rows("typing-carl"))
 
 
-def test_what_another_phone_shows_is_not_touched_by_a_change_of_phones(ui: PlaygroundUI, lent: Playground) -> None:
+def test_opening_another_phone_does_not_change_the_typing_state(ui: PlaygroundUI, lent: Playground) -> None:
     """Whoever looks at a phone while the bot types sees it, and the list of users says so of all."""
     dora = ui.add_user("typing-dora")
     dora.says("wait for typing-change")

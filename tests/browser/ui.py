@@ -1,4 +1,4 @@
-"""The playground's page as somebody uses it: users, phones, what really happened, and the controls."""
+"""The playground's page: users, phones, timeline, lanes, log and controls."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tests.browser.words import either
 
 Kind = Literal["action", "push", "typing", "reply", "passive", "notice", "agent", "token", "upload", "download"]
 _KINDS: dict[Kind, str] = {
-    "action": "操作",
+    "action": "用户动作",
     "push": "推送",
-    "typing": "输入状态",
+    "typing": "正在输入",
     "reply": "回复",
     "passive": "被动回复",
     "notice": "系统提示",
     "agent": "人工客服",
-    "token": "令牌",
-    "upload": "上传",
-    "download": "下载",
+    "token": "access_token",
+    "upload": "上传素材",
+    "download": "下载素材",
 }
 PATIENT = 30_000.0
-"""Milliseconds for what takes a bot's start."""
+"""Milliseconds for actions that restart a bot."""
 
 
 class PlaygroundUI:
-    """The whole page. Everything is found by its role and its name, in whichever of the two languages."""
+    """The whole page. Elements are found by role and accessible name, in either language."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -41,7 +41,7 @@ class PlaygroundUI:
     # -- the page
 
     def is_live(self) -> None:
-        """The page has its line to the server, and the bot is up."""
+        """Wait until the page is connected and the bot is running."""
         expect(self.status(either("Live", "实时"))).to_be_visible()
         expect(self.status(either("Bot: up", "机器人: 运行中"))).to_be_visible(timeout=PATIENT)
 
@@ -59,7 +59,7 @@ class PlaygroundUI:
         return self.page.get_by_role("dialog", name=keys)
 
     def opens_tab(self, english: str, chinese: str) -> Locator:
-        """A tab of "what really happened", or of the controls; its panel."""
+        """Open a tab of the activity or of the controls. Return its panel."""
         name = either(english, chinese)
         tab = self.page.get_by_role("tab", name=name)
         tab.click()
@@ -83,7 +83,7 @@ class PlaygroundUI:
         return self.phone(name)
 
     def add_users(self, first: str, *others: str) -> tuple[Phone, ...]:
-        """Several, their phones beside each other."""
+        """Add several users, with their phones side by side."""
         phones = [self.add_user(name) for name in (first, *others)]
         for phone in phones[-2::-1]:
             self.opens_beside(phone.name)
@@ -92,13 +92,13 @@ class PlaygroundUI:
         return tuple(phones)
 
     def phone(self, name: str) -> Phone:
-        """Theirs, which is open."""
+        """Return the phone of a user, which is open."""
         phone = Phone(self.page, name)
         expect(phone.card).to_be_visible()
         return phone
 
     def person(self, name: str) -> Locator:
-        """Their entry in the list of users."""
+        """Return a user's entry in the list of users."""
         people = self.page.get_by_role("region", name=re.compile("^(?:Users|用户)")).get_by_role("list")
         return people.get_by_role("button", name=name, exact=True)
 
@@ -113,20 +113,20 @@ class PlaygroundUI:
     # -- transcripts
 
     def saves(self, english: str, chinese: str) -> Download:
-        """What one of the buttons that save gives."""
+        """Click one of the save buttons and return the download."""
         with self.page.expect_download() as download:
             self._record().get_by_role("button", name=either(english, chinese)).click()
         return download.value
 
     def plays(self, name: str, transcript: str) -> Locator:
-        """Choose a transcript of this name; where its verdict appears."""
+        """Replay a transcript of this name. Return the region that shows the result."""
         place = self._record()
         with self.page.expect_file_chooser() as chooser:
-            place.get_by_role("button", name=either("Choose a transcript…", "选择记录文件…")).click()
+            place.get_by_role("button", name=either("Choose a transcript…", "选择录制文件…")).click()
         has_rows = self.page.locator("body").get_attribute("data-rows") not in (None, "0")
         chooser.value.set_files(FilePayload(name=name, mimeType="application/yaml", buffer=transcript.encode()))
-        if has_rows:  # they go with the session
-            self.page.get_by_role("dialog").get_by_role("button", name=either("Play", "回放"), exact=True).click()
+        if has_rows:  # they are deleted with the session
+            self.page.get_by_role("dialog").get_by_role("button", name=either("Replay", "回放"), exact=True).click()
         return place
 
     def _record(self) -> Locator:
@@ -135,7 +135,7 @@ class PlaygroundUI:
 
 
 class Timeline:
-    """Every push and every call, a row each."""
+    """The timeline: one row for each push and call."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -143,11 +143,11 @@ class Timeline:
 
     @property
     def rows(self) -> Locator:
-        """Those that are drawn: the others are no elements."""
+        """Return the rendered rows. The others are not in the DOM."""
         return self.grid.get_by_role("row").filter(has=self.page.get_by_role("gridcell"))
 
     def row(self, kind: Kind, text: str = "", user: str = "") -> Locator:
-        """Rows of a kind that say something, and are of somebody."""
+        """Return the rows of a kind, with a text and a user."""
         cell = self.page.get_by_role("gridcell", name=either(kind, _KINDS[kind]))
         rows = self.rows.filter(has=cell)
         if text:
@@ -155,27 +155,27 @@ class Timeline:
         return rows.filter(has=self.page.get_by_role("gridcell", name=user, exact=True)) if user else rows
 
     def shows(self, kind: Kind, text: str = "", user: str = "", times: int = 1) -> Locator:
-        """Sooner or later there are so many; the last of them."""
+        """Wait for the given number of such rows. Return the last one."""
         rows = self.row(kind, text, user)
         expect(rows).to_have_count(times)
         return rows.last
 
     def opens_row(self, kind: Kind, text: str, user: str = "") -> Details:
-        """Click on the last such row."""
+        """Click the last such row. Return its details."""
         self.row(kind, text, user).last.click()
         details = Details(self.page)
         details.is_of(kind, text)
         return details
 
     def says(self, shown: int, everything: int) -> None:
-        """How many rows match the filters, of how many."""
+        """Check how many rows match the filters, of how many."""
         words = either("{shown} of {all}", "{shown} / {all} 条", shown=shown, all=everything)
         expect(self.page.get_by_text(words)).to_be_visible()
 
     def numbers(self) -> list[int]:
-        """The numbers of all rows from the first to the last, as somebody sees them who scrolls through.
+        """Return the numbers of all rows in order, by scrolling through the timeline.
 
-        Their places are checked too: each row stands where its aria-rowindex says, and there are as many as told.
+        Also checks the positions: each row is where its aria-rowindex says, and the number of rows is as stated.
         """
         seen: dict[int, int] = {}
         self.grid.press("Home")
@@ -198,13 +198,13 @@ class Timeline:
         return self.page.get_by_role("combobox", name=either("User", "用户"))
 
     def toggle(self, english: str, chinese: str) -> Locator:
-        """A button of the filters, such as "Only problems"."""
+        """Return a button of the filters, such as "Problems only"."""
         filters = self.page.get_by_role("group", name=either("Filter", "筛选"))
         return filters.get_by_role("button", name=either(english, chinese))
 
 
 class Details:
-    """One row in full."""
+    """The details of one row."""
 
     def __init__(self, page: Page) -> None:
         self.region = page.get_by_role("region", name=re.compile(r"^#\d+ "))
@@ -215,7 +215,7 @@ class Details:
         expect(self.region.get_by_text(either("Loading…", "加载中…"))).to_be_hidden()
 
     def part(self, english: str, chinese: str = "") -> Locator:
-        """A piece of what went over the wire."""
+        """Return one message of the exchange."""
         return self.region.get_by_role("group", name=either(english, chinese or english))
 
     def closes(self) -> None:
@@ -224,15 +224,15 @@ class Details:
 
 
 class Controls:
-    """Everything about the platform that one may turn."""
+    """The controls of the platform."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.region = page.get_by_role("region", name=either("Controls", "调控"))
-        self.toggle = page.get_by_role("banner").get_by_role("button", name=either("Controls", "调控"))
+        self.region = page.get_by_role("region", name=either("Controls", "控制面板"))
+        self.toggle = page.get_by_role("banner").get_by_role("button", name=either("Controls", "控制面板"))
 
     def opens(self) -> None:
-        """Where there is no room beside the phones, they stand over what is below."""
+        """Open the controls. In a narrow window they cover the timeline."""
         if not self.region.is_visible():
             self.toggle.click()
         expect(self.region).to_be_visible()
@@ -243,12 +243,12 @@ class Controls:
         expect(self.region).to_be_hidden()
 
     def group(self, english: str, chinese: str = "") -> Locator:
-        """One control with what it says of itself."""
+        """Return a control with its explanation."""
         self.opens()
         return self.region.get_by_role("group", name=either(english, chinese or english))
 
     def chooses(self, control: str, value: str) -> None:
-        """One of several, such as "Mode" and "Plaintext"; returns when it is so, which may take a bot's start."""
+        """Choose a value, such as "Plaintext" for "Encryption mode". Return when it is set, after a restart of the bot."""
         choice = self.group(control).get_by_role("radio", name=value, exact=True)
         with self.page.expect_response("**/controls", timeout=PATIENT) as answer:
             choice.check()
@@ -270,55 +270,55 @@ class Controls:
         self.opens()
         return self.region.get_by_role("button", name=label, exact=True)
 
-    def orders_fault(self, call: str, fault: str, **numbers: int) -> None:
-        """Let the next such call go wrong; ``numbers`` by the labels of their fields."""
-        form = self.group("Order a fault").get_by_role("form")
+    def injects_fault(self, call: str, fault: str, **numbers: int) -> None:
+        """Inject a fault into the next such call. ``numbers``: by the labels of their fields."""
+        form = self.group("Inject a fault").get_by_role("form")
         form.get_by_role("combobox", name="Call").select_option(call)
         form.get_by_role("combobox", name="Fault").select_option(fault)
         for label, number in numbers.items():
             form.get_by_role("spinbutton", name=label).fill(str(number))
-        form.get_by_role("button", name="Add fault").click()
+        form.get_by_role("button", name="Inject fault").click()
         expect(self.faults.filter(has_text=call)).to_have_count(1)
 
     @property
     def faults(self) -> Locator:
         return self.group("Active faults").get_by_role("listitem")
 
-    def turns_clock(self, label: str) -> None:
-        """To one of the moments that matter to the selected user; it has been turned then."""
-        with self._turning():
+    def advances_clock(self, label: str) -> None:
+        """Advance the clock to a moment that is relevant for the selected user."""
+        with self._advancing():
             self.presses(label)
 
     def forwards(self, seconds: float) -> None:
-        """Turn the clock forward by so many seconds."""
-        control = self.group("Any time")
+        """Advance the clock by some seconds."""
+        control = self.group("Advance the clock")
         control.get_by_role("spinbutton").fill(str(seconds))
-        with self._turning():
-            control.get_by_role("button", name="Forward").click()
+        with self._advancing():
+            control.get_by_role("button", name="Advance").click()
 
     @contextmanager
-    def _turning(self) -> Iterator[None]:
+    def _advancing(self) -> Iterator[None]:
         with self.page.expect_response("**/clock") as answer:
             yield
         assert answer.value.ok
 
-    def agent(self, does: Literal["Takes the user", "Says", "Closes"], text: str = "") -> None:
-        """A human agent takes, answers or lets go the selected user."""
-        control = self.group("An agent's ui")
+    def agent(self, does: Literal["Take session", "Send", "Close session"], text: str = "") -> None:
+        """Let a human agent take, answer or close the session of the selected user."""
+        control = self.group("Human agent")
         if text:
-            control.get_by_role("textbox", name="Text of the agent").fill(text)
+            control.get_by_role("textbox", name="Message of the agent").fill(text)
         control.get_by_role("button", name=does, exact=True).click()
 
     def restarts_bot(self) -> None:
-        """Returns when it is up again."""
+        """Restart the bot. Return when it is running again."""
         with self.page.expect_response("**/bot/restart", timeout=PATIENT) as answer:
             self.group("Restart").get_by_role("button").click()
         assert answer.value.ok
 
     def changes_account(self, kind: str) -> None:
-        """Begins a new session; returns when its bot is up."""
-        self.group("Kind of account").get_by_role("radio", name=kind, exact=True).check()
-        question = self.page.get_by_role("dialog", name="Begin a new session?")
+        """Start a new session with another account type. Return when its bot is running."""
+        self.group("Account type").get_by_role("radio", name=kind, exact=True).check()
+        question = self.page.get_by_role("dialog", name="Start a new session?")
         with self.page.expect_response("**/account", timeout=PATIENT) as answer:
-            question.get_by_role("button", name="Begin anew").click()
+            question.get_by_role("button", name="Start new session").click()
         assert answer.value.ok

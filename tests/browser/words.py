@@ -1,4 +1,4 @@
-"""Words of the page in either of its languages."""
+"""Texts of the page in both languages."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import re
 from tests.browser.playground import STATIC
 
 TYPING = "对方正在输入…"
-"""The title of a phone while the bot writes: WeChat's words, whatever the language of the page is."""
+"""The title of a phone while typing is showing: WeChat's text, in both languages of the page."""
 
 
 def either(english: str, chinese: str, **values: object) -> re.Pattern[str]:
-    """The accessible name that is one or the other: ``either("Phone of {name}", "{name} 的手机", name="amy")``."""
+    """Return a pattern for the English or Chinese name: ``either("Phone of {name}", "{name} 的手机", name="amy")``."""
     names = (re.escape(name.format(**values)) for name in (english, chinese))
     return re.compile(f"^(?:{'|'.join(names)})$")
 
 
 def dictionary() -> dict[str, tuple[str, str]]:
-    """Every word of the page by its key, in English and in Chinese. Raises AssertionError for a line it cannot read."""
+    """Return all texts of the page by key, in English and Chinese. Raises AssertionError for an invalid line."""
     source = (STATIC / "words.js").read_text(encoding="utf-8")
     begin, end = source.index("const WORDS = {\n"), source.index("\n};\n")
-    told: dict[str, tuple[str, str]] = {}
+    texts: dict[str, tuple[str, str]] = {}
     for line in source[begin:end].splitlines()[1:]:
         if not line.strip() or line.strip().startswith("//"):
             continue
         found = _ENTRY.fullmatch(line)
-        assert found is not None, f"words.js: what is {line!r}?"
+        assert found is not None, f"words.js: cannot parse {line!r}"
         key = found["quoted"] or found["bare"]
-        assert key not in told, f"words.js: {key} is there twice"
-        told[key] = (json.loads(found["english"]), json.loads(found["chinese"]))
-    return told
+        assert key not in texts, f"words.js: {key} is there twice"
+        texts[key] = (json.loads(found["english"]), json.loads(found["chinese"]))
+    return texts
 
 
 _TEXT = r'"(?:[^"\\]|\\.)*"'

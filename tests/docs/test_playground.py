@@ -1,4 +1,4 @@
-"""What docs/playground.md says of options, steps, keys and controls is what there is, and its transcript works."""
+"""The options, steps, keys and controls in docs/playground.md are the existing ones, and its transcript works."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def transcripts(document: Path) -> list[Block]:
 
 @both
 def test_the_options_are_those_of_the_command(document: Path) -> None:
-    told = [word.split()[0] for row in rows(document) for word in code_words(row[0]) if word.startswith("--")]
+    listed = [word.split()[0] for row in rows(document) for word in code_words(row[0]) if word.startswith("--")]
     options = [option for parameter in main.commands["playground"].params for option in parameter.opts]
-    assert sorted(told) == sorted(options)
+    assert sorted(listed) == sorted(options)
 
 
 @both
-def test_the_steps_are_those_there_are(document: Path) -> None:
+def test_the_steps_are_those_of_the_grammar(document: Path) -> None:
     forms = {**{f"NAME {verb}": form for verb, form in VERBS.items()}, **CONTROLS}
-    told = {}
+    listed = {}
     for row in rows(document):
         head = re.match(r"`([A-Za-z ]+):?[^`]*`", row[0])
         if head and len(row) == 3:
-            told[re.sub("^AGENT ", "NAME ", head[1])] = row
-    assert list(told) == list(forms)
-    for words, row in told.items():
+            listed[re.sub("^AGENT ", "NAME ", head[1])] = row
+    assert list(listed) == list(forms)
+    for words, row in listed.items():
         form = forms[words]
         assert code_words(row[1]) == list(form.details), words
         assert (":" in row[0]) == (form.main is not None), words
@@ -54,13 +54,13 @@ def test_the_steps_are_those_there_are(document: Path) -> None:
 
 
 @both
-def test_the_head_of_a_transcript(document: Path) -> None:
-    told = [word for row in rows(document) for word in code_words(row[0]) if word in TOP and len(row) == 2]
-    assert told == list(TOP)
+def test_the_keys_of_a_transcript_are_documented(document: Path) -> None:
+    listed = [word for row in rows(document) for word in code_words(row[0]) if word in TOP and len(row) == 2]
+    assert listed == list(TOP)
 
 
 @both
-def test_the_kinds_of_faults(document: Path) -> None:
+def test_the_kinds_of_faults_are_documented(document: Path) -> None:
     kinds = [row[0].strip("`") for row in rows(document) if row[0].strip("`") in get_args(t.FaultKind)]
     assert kinds == list(get_args(t.FaultKind))
     for value in get_args(Endpoint):
@@ -80,29 +80,29 @@ def test_the_controls_are_those_of_the_page(document: Path) -> None:
     words = dict(re.findall(r'(?m)^  "(control\.[\w.]+)": (\[.*\]),$', read(STATIC / "words.js")))
     names = [re.findall(r'"([^"]+)"', words[key])[LANGUAGES[document]] for key in words if f"{key}.why" in words]
     assert len(names) > 10
-    told = [row[0] for row in rows(document)]
-    start = told.index(names[0])
-    assert told[start : start + len(names)] == names
+    listed = [row[0] for row in rows(document)]
+    start = listed.index(names[0])
+    assert listed[start : start + len(names)] == names
 
 
 @both
-def test_the_transcript_can_be_read(document: Path) -> None:
+def test_the_documented_transcript_is_valid(document: Path) -> None:
     (block,) = transcripts(document)
     transcript = t.read(block.code)
     assert t.read(t.write(transcript)) == transcript
-    assert f"{len(transcript.steps)} steps." in read(document)
+    assert f"PASS: {len(transcript.steps)} steps" in read(document)
 
 
 @both
-def test_the_pytest_file_is_that_of_the_transcript(document: Path) -> None:
+def test_the_documented_pytest_file_is_the_export_of_the_transcript(document: Path) -> None:
     (block,) = transcripts(document)
     (exported,) = blocks(document, "python")
     assert exported.code + "\n" == as_pytest(t.read(block.code), "plugins,examples/plugins")
 
 
 @pytest.mark.usefixtures("bot_folder")
-def test_the_bot_answers_as_it_stands_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exported test of the document's transcript, with the plugins of this folder."""
+def test_the_exported_test_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the exported test of the document's transcript, with the plugins of this folder."""
     monkeypatch.chdir(ROOT)
     (exported,) = blocks(ENGLISH, "python")
     module: dict[str, object] = {}
@@ -112,10 +112,10 @@ def test_the_bot_answers_as_it_stands_there(monkeypatch: pytest.MonkeyPatch) -> 
     test()
 
 
-def test_the_difference_that_is_shown_is_one_of_the_transcript() -> None:
+def test_the_documented_difference_fits_the_transcript() -> None:
     (block,) = transcripts(ENGLISH)
-    (shown,) = [block for block in blocks(ENGLISH, "text") if "answered otherwise" in block.code]
-    found = re.search(r"step (\d+) \(line (\d+)\): amy saw something else", shown.code)
+    (shown,) = [block for block in blocks(ENGLISH, "text") if "FAIL: replies differ" in block.code]
+    found = re.search(r"step (\d+) \(line (\d+)\): amy: replies differ", shown.code)
     assert found is not None
     step = t.read(block.code).steps[int(found[1]) - 1]
     assert isinstance(step, t.Sees)

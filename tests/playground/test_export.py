@@ -161,12 +161,12 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_reads_like_the_tests_of_the_project() -> None:
+def test_the_export_is_readable_source() -> None:
     source = as_pytest(of(*TWO_USERS), "plugins", "parrot", "two users")
     assert source == EXPECTED
 
 
-def test_formatter_linter_and_type_checker_have_nothing_to_say(tmp_path: Path) -> None:
+def test_the_export_passes_formatter_linter_and_type_checker(tmp_path: Path) -> None:
     for number, transcript in enumerate([MINI_PROGRAM, OFFICIAL, of(*TWO_USERS), of(), TALK]):
         source = as_pytest(transcript, "a,b", "", 'a "name"\\ of\n它')
         (tmp_path / f"test_{number}.py").write_text(source, encoding="utf-8")
@@ -180,7 +180,7 @@ def test_formatter_linter_and_type_checker_have_nothing_to_say(tmp_path: Path) -
 
 
 @given(st.lists(st.text(max_size=60), max_size=4), st.text(min_size=1, max_size=40), st.text(max_size=40))
-def test_whatever_is_said_is_in_the_source(said: list[str], user: str, name: str) -> None:
+def test_any_text_can_be_exported(said: list[str], user: str, name: str) -> None:
     steps = [step for text in said for step in (Says(user, text), Sees(user, (text,)))]
     tree = ast.parse(as_pytest(of(*steps), user, name, name))
     constants = {
@@ -191,14 +191,14 @@ def test_whatever_is_said_is_in_the_source(said: list[str], user: str, name: str
 
 @settings(max_examples=12)  # each starts a process
 @given(st.lists(st.one_of(st.text(max_size=40), st.text("'\"\\字 x", max_size=60)), min_size=1, max_size=20))
-def test_whatever_is_said_is_laid_out_as_the_formatter_does(said: list[str]) -> None:
+def test_any_text_is_formatted_as_by_ruff(said: list[str]) -> None:
     source = as_pytest(of(*(Says("amy", text) for text in said), Sees("amy", tuple(said))), "plugins")
     command = ["ruff", "format", "--isolated", "--diff", "--stdin-filename", "test_it.py", "-"]
     done = subprocess.run([sys.executable, "-m", *command], input=source.encode(), capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode()
 
 
-def test_it_passes_with_the_bot_and_fails_when_the_answer_changes(tmp_path: Path) -> None:
+def test_the_export_passes_and_fails_if_a_reply_changes(tmp_path: Path) -> None:
     plugin = tmp_path / "plugins" / "parrot.py"
     plugin.parent.mkdir()
     plugin.write_text(PLUGIN)
@@ -211,7 +211,7 @@ def test_it_passes_with_the_bot_and_fails_when_the_answer_changes(tmp_path: Path
     assert "A picture" in failed.stdout
 
 
-def test_an_answer_too_many_fails(tmp_path: Path) -> None:
+def test_an_unexpected_reply_fails(tmp_path: Path) -> None:
     plugin = tmp_path / "plugins" / "parrot.py"
     plugin.parent.mkdir()
     plugin.write_text(PLUGIN.replace("str | None", "AsyncIterator[str]").replace("    return ctx.text or None", TWICE))
@@ -226,20 +226,20 @@ def test_the_same_transcript_passes_in_the_player(tmp_path: Path) -> None:
     assert played(TALK, tmp_path / "db") == []
 
 
-def test_a_test_has_one_bot_from_beginning_to_end() -> None:
+def test_a_switch_to_or_from_plaintext_cannot_be_exported() -> None:
     with pytest.raises(NotExportable, match="plaintext"):
         as_pytest(of(SetMode("plain")), "plugins")
     as_pytest(of(SetMode("compatible")), "plugins")
 
 
-def test_what_was_never_pushed_cannot_be_delivered_again() -> None:
+def test_a_redelivery_without_a_push_cannot_be_exported() -> None:
     with pytest.raises(NotExportable, match="amy has 0 push"):
         as_pytest(of(Redeliver("amy")), "plugins")
     with pytest.raises(NotExportable, match="amy has 1 push"):
         as_pytest(of(Says("amy", "a"), Redeliver("amy", 2)), "plugins")
 
 
-def test_users_have_variables_of_their_own() -> None:
+def test_each_user_has_its_own_variable() -> None:
     names = ["amy", "Amy", "l", "class", "clock", "小王", "小李", "a b", "a-b"]
     source = as_pytest(of(*(Says(name, "hi") for name in names)), "plugins")
     variables = [line.split(".says")[0].strip() for line in source.splitlines() if ".says(" in line]
@@ -250,7 +250,7 @@ def test_users_have_variables_of_their_own() -> None:
 # -- chat with plugin folders
 
 
-def test_chat_takes_its_plugins_from_folders(tmp_path: Path) -> None:
+def test_chat_loads_plugins_from_folders(tmp_path: Path) -> None:
     (tmp_path / "parrot.py").write_text(PLUGIN)
     with wechat_for(plugin_folders=str(tmp_path), plugins="parrot", mode="compatible", format="json") as wechat:
         assert (wechat.mode, wechat.format) == ("compatible", "json")
@@ -262,6 +262,6 @@ def test_chat_takes_its_plugins_from_folders(tmp_path: Path) -> None:
         user.waits_for("hi")
 
 
-def test_chat_with_folders_that_have_none(tmp_path: Path) -> None:
+def test_chat_fails_for_folders_without_plugins(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="there are no plugins in"), chat(plugin_folders=str(tmp_path)):
         pass

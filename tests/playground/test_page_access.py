@@ -93,7 +93,7 @@ def assert_refused(answer: Answer, words: str) -> None:
     "host",
     ["127.0.0.1", "localhost", "LocalHost", "[::1]", "127.9.9.9", "127.0.0.1:{port}", "localhost:{port}", "[::1]:1"],
 )
-def test_names_of_this_machine(client: PageClient, host: str) -> None:
+def test_loopback_host_names_are_accepted(client: PageClient, host: str) -> None:
     assert client.ask("GET", "/", headers={"Host": host.format(port=client.server.port)}).status == 200
 
 
@@ -120,7 +120,7 @@ def test_names_of_this_machine(client: PageClient, host: str) -> None:
         "localhost?",
     ],
 )
-def test_names_of_other_machines(client: PageClient, host: str) -> None:
+def test_other_host_names_are_refused(client: PageClient, host: str) -> None:
     answer = client.ask("GET", "/", headers={"Host": host})
     if host in ("127.0.0.1:x", "localhost/..", "localhost?"):
         assert answer.status in (200, 400, 403)
@@ -128,14 +128,14 @@ def test_names_of_other_machines(client: PageClient, host: str) -> None:
         assert_refused(answer, "this machine")
 
 
-def test_hosts_that_are_no_text(client: PageClient) -> None:
+def test_invalid_host_headers_are_refused(client: PageClient) -> None:
     for host in (b"\xff\xfe", "ｌｏｃａｌｈｏｓｔ".encode(), "℀.example".encode(), b"xn--\xe9"):
         assert_refused(raw(client, b"Host: " + host), "this machine")
     assert raw(client).status in (400, 403)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_no_route_is_forgotten(client: PageClient, method: str, path: str) -> None:
+def test_every_route_is_protected(client: PageClient, method: str, path: str) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
         answer = client.ask(method, path, b"{}" if method == "POST" else None, {"Content-Type": JSON, **headers})
         assert answer.status == 403
@@ -147,7 +147,7 @@ def test_no_route_is_forgotten(client: PageClient, method: str, path: str) -> No
 # -- other sites
 
 
-def test_the_page_itself_may_ask(client: PageClient) -> None:
+def test_requests_of_the_page_are_accepted(client: PageClient) -> None:
     for host in ("127.0.0.1", "localhost"):
         own = f"{host}:{client.server.port}"
         answer = client.ask(
@@ -176,7 +176,7 @@ def test_the_page_itself_may_ask(client: PageClient) -> None:
         "nonsense",
     ],
 )
-def test_another_site_may_not(client: PageClient, origin: str) -> None:
+def test_requests_of_another_site_are_refused(client: PageClient, origin: str) -> None:
     headers = {"Origin": origin.format(port=client.server.port), "Content-Type": JSON}
     assert_refused(client.ask("POST", "/users", b'{"name": "bob"}', headers), "another site")
     assert client.wechat.users == []
@@ -206,7 +206,7 @@ def test_the_printed_address_opens_the_page(guarded: PageClient) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_without_the_key_nothing_is_served(guarded: PageClient, method: str, path: str) -> None:
+def test_every_route_needs_the_key(guarded: PageClient, method: str, path: str) -> None:
     body = b"{}" if method == "POST" else None
     wrong = [
         {},
@@ -229,31 +229,31 @@ def test_without_the_key_nothing_is_served(guarded: PageClient, method: str, pat
 @pytest.mark.parametrize(
     "key", ["", "wrong", KEY + "x", KEY[:-1], KEY.upper(), "%FF%FE", "%E4%BD%A0", "%00", "%ED%A0%80"]
 )
-def test_a_wrong_key(guarded: PageClient, key: str) -> None:
+def test_a_wrong_key_is_refused(guarded: PageClient, key: str) -> None:
     answer = guarded.get(f"/?key={key}")
     assert_refused(answer, "key")
     assert "Set-Cookie" not in answer.headers
 
 
-def test_the_key_opens_the_page_only(guarded: PageClient) -> None:
+def test_the_key_in_the_url_is_accepted_for_the_page_only(guarded: PageClient) -> None:
     for path in ("/events", "/log", "/static/index.html", "/rows/0"):
         assert_refused(guarded.get(f"{path}?key={KEY}"), "key")
 
 
 @pytest.mark.parametrize("cookie", [b"\xff\xfe", "你好".encode(), b"\xed\xa0\x80", b'"\\303\\277"', b"\\377", b"a b c"])
-def test_cookies_that_are_no_text(guarded: PageClient, cookie: bytes) -> None:
+def test_invalid_cookies_are_refused(guarded: PageClient, cookie: bytes) -> None:
     host = b"Host: playground.example"
     assert_refused(raw(guarded, host, b"Cookie: " + COOKIE.encode() + b"=" + cookie), "key")
     assert_refused(raw(guarded, host, b"Cookie: " + cookie), "key")
 
 
-def test_on_loopback_there_is_no_key_to_bring(client: PageClient) -> None:
+def test_no_key_is_needed_on_loopback(client: PageClient) -> None:
     answer = client.get("/?key=")
     assert answer.status == 200
     assert "Set-Cookie" not in answer.headers
 
 
-def test_a_new_key_is_another_one() -> None:
+def test_each_new_key_is_different() -> None:
     keys = {new_key() for _ in range(100)}
     assert len(keys) == 100
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{32}", key) for key in keys)
@@ -263,7 +263,7 @@ def test_a_new_key_is_another_one() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
-def test_from_this_machine_only(host: str) -> None:
+def test_loopback_addresses_are_recognized(host: str) -> None:
     assert is_loopback(host)
 
 
@@ -271,5 +271,5 @@ def test_from_this_machine_only(host: str) -> None:
     "host",
     ["0.0.0.0", "::", "192.168.0.1", "8.8.8.8", "name", "", "localhost.name", "127.0.0.1.name", "[", "::2"],  # noqa: S104
 )
-def test_from_elsewhere_too(host: str) -> None:
+def test_other_addresses_are_not_loopback(host: str) -> None:
     assert not is_loopback(host)

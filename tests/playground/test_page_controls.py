@@ -64,7 +64,7 @@ def controls(client: PageClient, **changes: object) -> Any:
 # -- how it pushes
 
 
-def test_every_mode_and_format(client: PageClient, alice: User) -> None:
+def test_every_mode_and_format_can_be_chosen(client: PageClient, alice: User) -> None:
     starts = 1
     changes = [
         ("compatible", "json", 1),
@@ -84,14 +84,14 @@ def test_every_mode_and_format(client: PageClient, alice: User) -> None:
         assert exchange.request.body.startswith(b"{" if form == "json" else b"<xml>")
 
 
-def test_nothing_changes_nothing(client: PageClient) -> None:
+def test_an_empty_change_has_no_effect(client: PageClient) -> None:
     before = client.playground.view.controls()
     assert controls(client) == before
     assert controls(client, mode="plain", format="json") == before
     assert client.bot.starts == 1
 
 
-def test_a_bot_that_does_not_start_leaves_all_as_it_was(client: PageClient, alice: User) -> None:
+def test_a_failed_restart_restores_the_controls(client: PageClient, alice: User) -> None:
     before = client.playground.view.controls()
     client.bot.fails = 1
     answer = client.post("/controls", {"mode": "safe", "format": "xml", "in_order": False, "hold": True})
@@ -101,14 +101,14 @@ def test_a_bot_that_does_not_start_leaves_all_as_it_was(client: PageClient, alic
     answers(client, alice, "still there")
 
 
-def test_an_official_account_is_safe_in_xml(tmp_path: Path) -> None:
+def test_an_official_account_uses_xml(tmp_path: Path) -> None:
     with client_for(tmp_path, choice=AccountChoice("official", "safe", "json")) as client:
         told = client.playground.view.controls()
         assert (told["mode"], told["format"], told["formats"]) == ("safe", "xml", ["xml"])
         answers(client, client.adds("alice"), "hi")
 
 
-def test_deliver_twice_at_once(client: PageClient, alice: User) -> None:
+def test_every_push_can_be_delivered_twice_at_once(client: PageClient, alice: User) -> None:
     assert controls(client, deliver_twice_at_once=True)["deliver_twice_at_once"] is True
     client.lets(alice, "says", text="hi")
     alice.waits_for_pushes(2)
@@ -122,7 +122,7 @@ def test_deliver_twice_at_once(client: PageClient, alice: User) -> None:
     assert len(pushes_of(alice)) == 3
 
 
-def test_in_order_or_not(client: PageClient) -> None:
+def test_pushes_can_be_delivered_in_order_or_not(client: PageClient) -> None:
     assert controls(client, in_order=False)["in_order"] is False
     assert client.wechat.in_order is False
     assert controls(client, in_order=True)["in_order"] is True
@@ -130,7 +130,7 @@ def test_in_order_or_not(client: PageClient) -> None:
 
 
 @pytest.mark.parametrize("order", ["sent", "reversed"])
-def test_pushes_are_held_and_let_go(client: PageClient, alice: User, order: str) -> None:
+def test_pushes_can_be_held_and_released(client: PageClient, alice: User, order: str) -> None:
     assert controls(client, hold=True)["held"] == 0
     with client.opens() as page:
         for number in range(3):
@@ -146,7 +146,7 @@ def test_pushes_are_held_and_let_go(client: PageClient, alice: User, order: str)
     assert client.post("/release", {}).status == 422
 
 
-def test_what_is_redelivered_while_pushes_are_held_is_held_as_well(client: PageClient, alice: User) -> None:
+def test_a_redelivery_is_held_too(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     controls(client, hold=True)
     client.done("/redeliver", {"user": "alice"})
@@ -156,7 +156,7 @@ def test_what_is_redelivered_while_pushes_are_held_is_held_as_well(client: PageC
     assert alice.saw.count("hi") == 1
 
 
-def test_the_last_push_comes_again(client: PageClient, alice: User) -> None:
+def test_the_last_push_can_be_redelivered(client: PageClient, alice: User) -> None:
     first = answers(client, alice, "one").body
     last = answers(client, alice, "two").body
     client.done("/redeliver", {"user": "alice"})
@@ -166,7 +166,7 @@ def test_the_last_push_comes_again(client: PageClient, alice: User) -> None:
     assert alice.saw.count("two") == 1
 
 
-def test_the_push_of_a_row_comes_again(client: PageClient, alice: User) -> None:
+def test_the_push_of_a_row_can_be_redelivered(client: PageClient, alice: User) -> None:
     with client.opens() as page:
         first = answers(client, alice, "one").body
         answers(client, alice, "two")
@@ -210,7 +210,7 @@ def calls(client: PageClient, user: User) -> dict[str, Callable[[], object]]:
 
 @pytest.mark.parametrize("endpoint", ["typing", "send", "token", "upload", "download"])
 @pytest.mark.parametrize(("order", "words"), FAULTS)
-def test_a_fault_where_it_was_ordered(
+def test_a_fault_hits_the_chosen_endpoint(
     client: PageClient, alice: User, endpoint: str, order: dict[str, Any], words: str
 ) -> None:
     controls(client, hold=True)  # the bot makes no calls in between
@@ -242,7 +242,7 @@ def attempt(call: Callable[[], object]) -> None:
         call()
 
 
-def test_faults_for_some_time_and_for_ever_and_no_more(client: PageClient, alice: User) -> None:
+def test_faults_can_be_limited_unlimited_and_cleared(client: PageClient, alice: User) -> None:
     client.done("/faults", {"endpoint": "typing", "kind": "fail", "times": 2})
     client.done("/faults", {"endpoint": "send", "kind": "fail", "errcode": 45009, "times": None})
     told = client.playground.view.controls()["faults"]
@@ -255,13 +255,13 @@ def test_faults_for_some_time_and_for_ever_and_no_more(client: PageClient, alice
     answers(client, alice, "hi")
 
 
-def test_the_bot_does_without_the_indicator(client: PageClient, alice: User) -> None:
+def test_a_failing_typing_call_does_not_stop_the_reply(client: PageClient, alice: User) -> None:
     client.done("/faults", {"endpoint": "typing", "kind": "http", "times": None})
     answers(client, alice, "hi")
     assert alice.saw == ["hi"]
 
 
-def test_a_token_that_is_revoked_is_fetched_anew(client: PageClient, alice: User) -> None:
+def test_a_revoked_token_is_fetched_again(client: PageClient, alice: User) -> None:
     answers(client, alice, "one")
     fetched = client.wechat.token_fetches
     client.done("/token/revoke")
@@ -273,7 +273,7 @@ def test_a_token_that_is_revoked_is_fetched_anew(client: PageClient, alice: User
 # -- time
 
 
-def test_the_clock_goes_forward(client: PageClient, alice: User) -> None:
+def test_the_clock_can_be_advanced(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     with client.opens() as page:
         before = page.next().data["now"]
@@ -287,7 +287,9 @@ def test_the_clock_goes_forward(client: PageClient, alice: User) -> None:
 
 
 @pytest.mark.parametrize(("to", "errcode"), [(29, 0), (31, 45080)])
-def test_just_before_and_just_after_the_window_shuts(client: PageClient, alice: User, to: int, errcode: int) -> None:
+def test_the_clock_can_advance_to_the_edge_of_the_window(
+    client: PageClient, alice: User, to: int, errcode: int
+) -> None:
     answers(client, alice, "hi")
     client.done("/clock", {"user": "alice", "to": to})
     caller = Caller(client.wechat)
@@ -301,7 +303,7 @@ def test_just_before_and_just_after_the_window_shuts(client: PageClient, alice: 
     assert caller.sends(alice, "late") == 0
 
 
-def test_when_the_allowance_has_ended(client: PageClient, alice: User) -> None:
+def test_the_clock_can_advance_past_the_quota(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     client.done("/clock", {"user": "alice", "to": 172800})
     assert Caller(client.wechat).sends(alice, "late") == 45015
@@ -317,7 +319,7 @@ def test_when_the_allowance_has_ended(client: PageClient, alice: User) -> None:
 # -- human agents
 
 
-def test_an_agent_takes_over_and_leaves_again(client: PageClient, alice: User) -> None:
+def test_an_agent_can_take_and_close_a_session(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     with client.opens() as page:
         client.done("/agents", {"agent": "kf1@gh", "action": "takes", "user": "alice"})
@@ -339,7 +341,7 @@ def test_an_agent_takes_over_and_leaves_again(client: PageClient, alice: User) -
 # -- another session
 
 
-def test_another_account_is_another_session(client: PageClient, alice: User) -> None:
+def test_another_account_starts_a_new_session(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     with client.opens() as page:
         page.row("hi", "send")
@@ -362,7 +364,7 @@ def test_another_account_is_another_session(client: PageClient, alice: User) -> 
         assert page.rows[0]["n"] == 0
 
 
-def test_a_session_whose_bot_does_not_start_can_be_left_again(client: PageClient) -> None:
+def test_a_session_with_a_failed_bot_can_be_replaced(client: PageClient) -> None:
     client.bot.fails = 1
     with client.opens() as page:
         assert client.post("/account", {"kind": "official"}).status == 422
@@ -376,7 +378,7 @@ def test_a_session_whose_bot_does_not_start_can_be_left_again(client: PageClient
     answers(client, client.adds("alice"), "hi")
 
 
-def test_the_bot_starts_again_with_what_it_keeps(tmp_path: Path) -> None:
+def test_a_restarted_bot_keeps_its_store(tmp_path: Path) -> None:
     plugin = Plugin("count")
 
     @plugin.fallback
@@ -396,7 +398,7 @@ def test_the_bot_starts_again_with_what_it_keeps(tmp_path: Path) -> None:
         alice.waits_for("2")
 
 
-def test_a_bot_that_ended_by_itself_is_down(client: PageClient) -> None:
+def test_an_exited_bot_is_down(client: PageClient) -> None:
     client.bot.stop()
     with client.opens() as page:
         told = page.next().data["bot"]
@@ -405,7 +407,7 @@ def test_a_bot_that_ended_by_itself_is_down(client: PageClient) -> None:
         page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
 
 
-def test_while_the_bot_starts_nothing_else_is_begun(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_are_refused_while_the_bot_starts(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, may_go_on = threading.Event(), threading.Event()
 
     def slowly(wechat: object) -> None:
@@ -450,7 +452,7 @@ def test_a_transcript_passes(client: PageClient, alice: User) -> None:
         assert [user["name"] for user in session["users"]] == ["amy", "bob"]
 
 
-def test_a_transcript_that_the_bot_answers_otherwise(client: PageClient) -> None:
+def test_a_transcript_with_different_replies_fails(client: PageClient) -> None:
     told = client.plays(STORY.replace("CancelTyping, 你好", "CancelTyping, 再见"))
     assert told["state"] == "failed"
     (problem,) = told["problems"]
@@ -459,7 +461,7 @@ def test_a_transcript_that_the_bot_answers_otherwise(client: PageClient) -> None
 
 
 @pytest.mark.parametrize("kind", ["application/yaml", "text/plain", "text/plain; charset=utf-8"])
-def test_content_types_of_transcripts(client: PageClient, kind: str) -> None:
+def test_transcripts_are_accepted_with_several_content_types(client: PageClient, kind: str) -> None:
     with client.opens() as page:
         assert client.post("/play", b"\xef\xbb\xbf" + STORY.encode(), kind).status == 202
         assert next_verdict(page)["name"] == "transcript.yaml"
@@ -478,24 +480,24 @@ BAD_TRANSCRIPTS = [
 
 
 @pytest.mark.parametrize(("content", "line"), BAD_TRANSCRIPTS)
-def test_transcripts_that_cannot_be_read(client: PageClient, alice: User, content: bytes, line: int) -> None:
+def test_invalid_transcripts_are_refused(client: PageClient, alice: User, content: bytes, line: int) -> None:
     answer = client.post("/play?name=bad.yaml", content, "application/yaml")
     assert answer.status == 422
     assert answer.error.startswith(f"bad.yaml, line {line}: ")
     answers(client, alice, "still the same session")
 
 
-def test_no_transcript_at_all(client: PageClient) -> None:
+def test_an_empty_transcript_is_refused(client: PageClient) -> None:
     assert client.post("/play", b"", "application/yaml").status == 400
     assert client.playground.view.session.number == 1
 
 
-def test_a_transcript_that_is_too_large(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_transcript_is_refused(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wxbot.playground.page.server.MAX_TRANSCRIPT", len(STORY.encode()) - 1)
     assert client.post("/play", STORY.encode(), "application/yaml").status == 413
 
 
-def test_a_transcript_that_needs_another_mode_and_a_bot_that_has_it(client: PageClient) -> None:
+def test_a_transcript_can_switch_the_mode(client: PageClient) -> None:
     told = client.plays(
         "wxbot-transcript: 1\naccount: official\nmode: safe\nsteps:\n"
         "- amy says: one\n- amy sees: [Typing, CancelTyping, one]\n- mode: plain\n"
@@ -505,14 +507,14 @@ def test_a_transcript_that_needs_another_mode_and_a_bot_that_has_it(client: Page
     assert client.playground.view.controls()["mode"] == "plain"
 
 
-def test_a_transcript_whose_bot_does_not_start(client: PageClient) -> None:
+def test_a_transcript_fails_if_the_bot_does_not_start(client: PageClient) -> None:
     client.bot.fails = 1
     told = client.plays(STORY)
     assert (told["state"], told["problems"]) == ("failed", ["the bot ended while it started: it knows •••"])
     assert client.plays(STORY)["state"] == "passed"
 
 
-def test_only_one_transcript_plays_at_a_time(tmp_path: Path) -> None:
+def test_only_one_transcript_is_replayed_at_a_time(tmp_path: Path) -> None:
     may_go_on = threading.Event()
     plugin = Plugin("waits")
 
@@ -557,7 +559,7 @@ def test_a_transcript_can_be_stopped(client: PageClient) -> None:
     assert client.plays(STORY)["state"] == "passed"
 
 
-def test_who_closes_the_page_does_not_wait_for_a_transcript(tmp_path: Path) -> None:
+def test_closing_the_server_stops_a_replay(tmp_path: Path) -> None:
     """It would wait for a minute, and so would this test; what was played says that it was stopped."""
     with client_for(tmp_path) as client, client.opens() as page:
         assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
@@ -567,7 +569,7 @@ def test_who_closes_the_page_does_not_wait_for_a_transcript(tmp_path: Path) -> N
     assert playground.playing["problems"] == ["stopped at step 2"]
 
 
-def test_a_transcript_that_has_hardly_begun_is_let_go_as_well(tmp_path: Path) -> None:
+def test_closing_the_server_stops_a_replay_that_is_starting(tmp_path: Path) -> None:
     with client_for(tmp_path) as client:
         assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
 
@@ -613,7 +615,7 @@ steps:
 """
 
 
-def test_what_was_played_can_be_kept_and_played_again(client: PageClient) -> None:
+def test_a_replay_can_be_saved_and_replayed(client: PageClient) -> None:
     assert client.plays(EVERYTHING)["problems"] == []
     kept = kept_without_typing(client)
     for words in (
@@ -640,7 +642,7 @@ def actions_in(transcript: str) -> list[str]:
     return [line for line in transcript.splitlines() if " sees: " not in line and not line.startswith("- waits: ")]
 
 
-def test_what_was_done_by_hand_can_be_kept_and_played(client: PageClient, alice: User) -> None:
+def test_a_manual_session_can_be_saved_and_replayed(client: PageClient, alice: User) -> None:
     answers(client, alice, "one")
     controls(client, hold=True)
     client.lets(alice, "says", text="two")
@@ -660,7 +662,7 @@ def test_what_was_done_by_hand_can_be_kept_and_played(client: PageClient, alice:
     assert client.plays(kept_without_typing(client))["problems"] == []
 
 
-def test_after_a_transcript_one_can_go_on_by_hand(client: PageClient) -> None:
+def test_a_session_continues_after_a_replay(client: PageClient) -> None:
     held = STORY + "- hold:\n- amy says: kept back\n"
     told = client.plays(held)
     assert told["problems"] == []
@@ -676,7 +678,7 @@ def test_after_a_transcript_one_can_go_on_by_hand(client: PageClient) -> None:
 # -- menus
 
 
-def test_an_item_of_a_menu_is_clicked(tmp_path: Path) -> None:
+def test_a_menu_item_can_be_clicked(tmp_path: Path) -> None:
     plugin = Plugin("menu")
 
     @plugin.text("menu")

@@ -46,7 +46,7 @@ def snapshot(client: PageClient) -> Any:
 # -- what a page is told
 
 
-def test_the_session_comes_first(client: PageClient) -> None:
+def test_the_first_event_is_the_session(client: PageClient) -> None:
     client.adds("alice")
     with client.opens() as page:
         first = page.next()
@@ -88,7 +88,7 @@ def test_the_session_comes_first(client: PageClient) -> None:
     assert session["play"] is None
 
 
-def test_a_conversation_as_it_happens(client: PageClient) -> None:
+def test_a_conversation_is_streamed(client: PageClient) -> None:
     alice = client.adds("alice")
     with client.opens() as page:
         assert page.next().name == "session"
@@ -112,7 +112,7 @@ def test_a_conversation_as_it_happens(client: PageClient) -> None:
     assert (reply["errcode"], reply["errmsg"], reply["fault"], reply["violation"]) == (0, "ok", "", False)
 
 
-def test_users_are_told_with_the_rows_that_change_them(client: PageClient) -> None:
+def test_user_changes_are_sent_with_their_rows(client: PageClient) -> None:
     with client.opens() as page:
         alice = client.adds("alice")
         told = page.until("users")
@@ -125,7 +125,7 @@ def test_users_are_told_with_the_rows_that_change_them(client: PageClient) -> No
         assert user["typing_until"] is None
 
 
-def test_a_page_that_comes_back_misses_nothing_and_sees_nothing_twice(client: PageClient) -> None:
+def test_a_reconnecting_page_gets_each_row_once(client: PageClient) -> None:
     alice = client.adds("alice")
     with client.opens() as page:
         client.lets(alice, "says", text="one")
@@ -158,7 +158,7 @@ def test_a_page_that_comes_back_misses_nothing_and_sees_nothing_twice(client: Pa
         " ",
     ],
 )
-def test_a_strange_last_event_id_does_no_harm(client: PageClient, known: str) -> None:
+def test_an_invalid_last_event_id_is_ignored(client: PageClient, known: str) -> None:
     alice = client.adds("alice")
     client.lets(alice, "says", text="one")
     alice.waits_for("one")
@@ -171,7 +171,7 @@ def test_a_strange_last_event_id_does_no_harm(client: PageClient, known: str) ->
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
-def test_many_rows_come_in_portions(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_sent_in_several_events(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "MOST_ROWS", 3)
     alice = client.adds("alice")
     for number in range(3):
@@ -188,7 +188,7 @@ def test_many_rows_come_in_portions(client: PageClient, monkeypatch: pytest.Monk
     assert [row["n"] for row in page.rows] == list(range(everything))
 
 
-def test_a_silent_page_is_told_the_time(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_page_gets_keep_alive_events(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "KEEP_ALIVE", 0.01)
     monkeypatch.setattr(feed, "LOOK", 0.01)
     with client.opens() as page:
@@ -197,7 +197,7 @@ def test_a_silent_page_is_told_the_time(client: PageClient, monkeypatch: pytest.
     assert 0 <= event.data["now"] <= client.playground.view.session.now
 
 
-def test_every_open_page_is_told(client: PageClient) -> None:
+def test_every_open_page_gets_the_events(client: PageClient) -> None:
     alice = client.adds("alice")
     pages = [client.opens() for _ in range(5)]
     client.lets(alice, "says", text="hi")
@@ -206,7 +206,7 @@ def test_every_open_page_is_told(client: PageClient) -> None:
         page.close()
 
 
-def test_a_page_is_let_go_when_the_server_ends(tmp_path: Path) -> None:
+def test_open_pages_are_disconnected_when_the_server_stops(tmp_path: Path) -> None:
     with client_for(tmp_path) as client:
         page = client.opens()
         page.next()
@@ -219,7 +219,7 @@ def test_a_page_is_let_go_when_the_server_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["json", "xml"])
 @pytest.mark.parametrize("mode", ["safe", "compatible", "plain"])
-def test_what_went_over_the_wire(tmp_path: Path, mode: Mode, form: Format) -> None:
+def test_details_contain_the_raw_messages(tmp_path: Path, mode: Mode, form: Format) -> None:
     with client_for(tmp_path, choice=AccountChoice("miniprogram", mode, form)) as client, client.opens() as page:
         alice = client.adds("alice")
         client.lets(alice, "says", text="你好")
@@ -253,7 +253,7 @@ def test_what_went_over_the_wire(tmp_path: Path, mode: Mode, form: Format) -> No
 
 
 @pytest.mark.parametrize("mode", ["safe", "plain"])
-def test_passive_answers(tmp_path: Path, mode: Mode) -> None:
+def test_details_contain_passive_replies(tmp_path: Path, mode: Mode) -> None:
     with client_for(tmp_path, choice=AccountChoice("unverified", mode, "xml")) as client, client.opens() as page:
         alice = client.adds("alice")
         client.lets(alice, "says", text="你好")
@@ -281,7 +281,7 @@ def test_a_msg_id_keeps_all_its_digits(client: PageClient) -> None:
     assert told["fields"]["MsgId"] == str(pushed["MsgId"])
 
 
-def test_rows_there_are_not(client: PageClient) -> None:
+def test_unknown_rows_are_not_found(client: PageClient) -> None:
     client.lets(client.adds("alice"), "says", text="hi")
     assert client.get("/rows/0").status == 200
     assert client.get("/rows/0?session=1").status == 200
@@ -339,7 +339,7 @@ def test_no_secret_leaves_the_server(tmp_path: Path, mode: Mode) -> None:
     assert "•••" in shown[0]
 
 
-def test_what_hides_a_secret_leaves_the_rest_alone(client: PageClient) -> None:
+def test_redaction_changes_only_secrets(client: PageClient) -> None:
     words = 'He wrote: {"secret": "no"} ?secret=none&access_token= and "token": "x" 12_34'
     alice = client.adds("alice")
     with client.opens() as page:
@@ -381,21 +381,21 @@ def pushed(client: PageClient, number: int) -> None:
     assert all(push.outcome == "success" for push in pushes), pushes
 
 
-def test_everything_a_user_of_a_mini_program_does(client: PageClient) -> None:
+def test_every_action_of_a_mini_program_user(client: PageClient) -> None:
     alice = client.adds("alice")
     for number, action in enumerate(USER_ACTIONS, 1):
         client.lets(alice, **action)
         pushed(client, number)
 
 
-def test_everything_a_user_of_an_official_account_does(official: PageClient) -> None:
+def test_every_action_of_an_official_account_user(official: PageClient) -> None:
     alice = official.adds("alice")
     for number, action in enumerate(OFFICIAL_USER_ACTIONS, 1):
         official.lets(alice, **action)
         pushed(official, number)
 
 
-def test_who_left_follows_no_more(official: PageClient) -> None:
+def test_a_user_who_unfollowed_is_no_follower(official: PageClient) -> None:
     alice = official.adds("alice")
     with official.opens() as page:
         for _ in range(2):
@@ -408,7 +408,7 @@ def test_who_left_follows_no_more(official: PageClient) -> None:
 @pytest.mark.parametrize(
     "action", [action for action in OFFICIAL_USER_ACTIONS if action["action"] not in ("says", "event")]
 )
-def test_actions_of_the_other_kind_of_account(client: PageClient, action: dict[str, Any]) -> None:
+def test_a_mini_program_refuses_actions_of_official_accounts(client: PageClient, action: dict[str, Any]) -> None:
     client.adds("alice")
     before = snapshot(client)
     answer = client.post("/users/alice/actions", action)
@@ -418,7 +418,7 @@ def test_actions_of_the_other_kind_of_account(client: PageClient, action: dict[s
 
 
 @pytest.mark.parametrize("action", [{"action": "enters"}, {"action": "card"}])
-def test_actions_of_the_other_kind_of_account_too(official: PageClient, action: dict[str, Any]) -> None:
+def test_an_official_account_refuses_actions_of_mini_programs(official: PageClient, action: dict[str, Any]) -> None:
     official.adds("alice")
     before = snapshot(official)
     answer = official.post("/users/alice/actions", action)
@@ -431,7 +431,7 @@ NAMES = ["bob", "爱丽丝", "a/b", "a?b=c&d", "50% off", "#1", "a b", "a+b", ".
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_can_stand_in_an_address(client: PageClient, name: str) -> None:
+def test_any_name_works_in_a_url(client: PageClient, name: str) -> None:
     user = client.adds(name)
     client.lets(user, "says", text="hi")
     user.waits_for("hi")
@@ -442,21 +442,21 @@ def test_any_name_can_stand_in_an_address(client: PageClient, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 65, "a\nb", "a\u0000b", "\u200f", ".", ".."])
-def test_names_that_are_none(client: PageClient, name: str) -> None:
+def test_invalid_names_are_refused(client: PageClient, name: str) -> None:
     answer = client.post("/users", {"name": name})
     assert answer.status in (400, 422)
     assert "name" in answer.error
     assert client.wechat.users == []
 
 
-def test_a_name_is_taken_once(client: PageClient) -> None:
+def test_a_name_can_be_used_once(client: PageClient) -> None:
     client.adds("alice")
     answer = client.post("/users", {"name": " alice "})
     assert (answer.status, answer.error) == (422, "alice is there already")
     assert len(client.wechat.users) == 1
 
 
-def test_there_is_an_end_to_users(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_users_is_limited(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wxbot.playground.page.playground.MAX_USERS", 1)
     client.adds("alice")
     assert client.post("/users", {"name": "bob"}).status == 422
@@ -466,7 +466,7 @@ def test_there_is_an_end_to_users(client: PageClient, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("content", "kind"), [(SAMPLE_IMAGE, "image/jpeg"), (GIF, "image/gif")])
-def test_a_picture_is_sent_and_shown(client: PageClient, content: bytes, kind: str) -> None:
+def test_an_image_is_sent_and_displayed(client: PageClient, content: bytes, kind: str) -> None:
     client.adds("alice")
     with client.opens() as page:
         client.done("/users/alice/images", content, kind)
@@ -479,7 +479,7 @@ def test_a_picture_is_sent_and_shown(client: PageClient, content: bytes, kind: s
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"%PDF", b"#!AMR\n", b"\x00", b'{"action": "says"}'])
-def test_what_is_no_picture_is_not_sent(client: PageClient, content: bytes) -> None:
+def test_other_files_are_not_sent_as_images(client: PageClient, content: bytes) -> None:
     client.adds("alice")
     answer = client.post("/users/alice/images", content, "image/png")
     assert answer.status == 400
@@ -487,14 +487,14 @@ def test_what_is_no_picture_is_not_sent(client: PageClient, content: bytes) -> N
     assert client.wechat.timeline == []
 
 
-def test_an_empty_picture_or_one_for_nobody(client: PageClient) -> None:
+def test_an_empty_image_and_an_unknown_user_are_refused(client: PageClient) -> None:
     client.adds("alice")
     answer = client.post("/users/alice/images", b"", "image/png")
     assert (answer.status, answer.error) == (400, "the body is empty")
     assert client.post("/users/bob/images", SAMPLE_IMAGE, "image/jpeg").status == 404
 
 
-def test_a_picture_that_is_too_large(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_is_refused(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     client.adds("alice")
     monkeypatch.setattr(server, "MAX_PICTURE", len(SAMPLE_IMAGE))
     assert client.post("/users/alice/images", SAMPLE_IMAGE, "image/jpeg").status == 202
@@ -507,12 +507,12 @@ def test_a_picture_that_is_too_large(client: PageClient, monkeypatch: pytest.Mon
     assert len(client.wechat.user("alice").timeline) <= 2 + 4
 
 
-def test_media_there_is_not(client: PageClient) -> None:
+def test_unknown_media_is_not_found(client: PageClient) -> None:
     for path in ("/media/none", "/media/%2E%2E%2Fx", "/media/a%20b"):
         assert client.get(path).status == 404
 
 
-def test_a_file_that_is_no_picture_is_no_page_either(client: PageClient) -> None:
+def test_other_media_is_served_as_a_download(client: PageClient) -> None:
     media_id = client.wechat.add_media("image", b"<html><script>alert(1)</script>")
     answer = client.get(f"/media/{media_id}")
     assert answer.status == 200
@@ -538,7 +538,7 @@ ENDPOINTS = [
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_that_are_no_objects(client: PageClient, path: str) -> None:
+def test_bodies_must_be_objects(client: PageClient, path: str) -> None:
     client.adds("alice")
     before = snapshot(client)
     bodies = [
@@ -564,7 +564,7 @@ def test_bodies_that_are_no_objects(client: PageClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_of_another_content_type(client: PageClient, path: str) -> None:
+def test_bodies_must_be_json(client: PageClient, path: str) -> None:
     client.adds("alice")
     before = snapshot(client)
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx", ""):
@@ -575,7 +575,7 @@ def test_bodies_of_another_content_type(client: PageClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_that_are_too_large(client: PageClient, path: str) -> None:
+def test_large_bodies_are_refused(client: PageClient, path: str) -> None:
     client.adds("alice")
     before = snapshot(client)
     answer = client.post(path, b'{"name": "' + b"x" * 70_000 + b'"}')
@@ -583,7 +583,7 @@ def test_bodies_that_are_too_large(client: PageClient, path: str) -> None:
     assert snapshot(client) == before
 
 
-def test_a_body_that_cannot_be_unpacked(client: PageClient) -> None:
+def test_a_corrupt_body_is_refused(client: PageClient) -> None:
     answer = client.ask("POST", "/users", b"no gzip", {"Content-Type": JSON, "Content-Encoding": "gzip"})
     assert answer.status == 400
     assert answer.error
@@ -665,7 +665,9 @@ BAD: list[tuple[str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "word"), BAD)
-def test_requests_that_ask_for_nonsense(client: PageClient, path: str, body: Any, status: int, word: str) -> None:
+def test_invalid_requests_are_refused_with_a_reason(
+    client: PageClient, path: str, body: Any, status: int, word: str
+) -> None:
     client.adds("alice")
     before = snapshot(client)
     answer = client.post(path, body)
@@ -674,7 +676,7 @@ def test_requests_that_ask_for_nonsense(client: PageClient, path: str, body: Any
     assert snapshot(client) == before
 
 
-def test_a_menu_item_that_was_not_offered(official: PageClient) -> None:
+def test_an_unknown_menu_item_cannot_be_clicked(official: PageClient) -> None:
     official.adds("alice")
     before = snapshot(official)
     answer = official.post("/users/alice/actions", {"action": "clicks_menu_item", "label": "Yes"})
@@ -683,7 +685,7 @@ def test_a_menu_item_that_was_not_offered(official: PageClient) -> None:
     assert snapshot(official) == before
 
 
-def test_an_official_account_has_no_json(official: PageClient) -> None:
+def test_an_official_account_refuses_json(official: PageClient) -> None:
     before = snapshot(official)
     answer = official.post("/controls", {"format": "json", "mode": "safe"})
     assert answer.status == 422
@@ -714,14 +716,14 @@ def test_an_official_account_has_no_json(official: PageClient) -> None:
         "/none",
     ],
 )
-def test_addresses_where_nothing_is(client: PageClient, path: str) -> None:
+def test_unknown_paths_are_not_found(client: PageClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status == 404
     assert answer.error
     assert_safe(answer.headers)
 
 
-def test_an_address_that_is_asked_in_another_way(client: PageClient) -> None:
+def test_another_method_is_not_allowed(client: PageClient) -> None:
     for method, path in (
         ("GET", "/users"),
         ("GET", "/play"),
@@ -739,7 +741,7 @@ def assert_safe(headers: Any) -> None:
         assert headers[name] == value, name
 
 
-def test_every_answer_has_the_headers_of_safety(client: PageClient) -> None:
+def test_every_response_has_the_security_headers(client: PageClient) -> None:
     client.lets(client.adds("alice"), "says", text="hi")
     names = [path.name for path in server.STATIC.iterdir() if path.is_file()]
     assert "index.html" in names
@@ -756,7 +758,7 @@ def test_every_answer_has_the_headers_of_safety(client: PageClient) -> None:
         assert page.head["Cache-Control"] == "no-store"
 
 
-def test_the_page_and_its_files(client: PageClient) -> None:
+def test_the_page_and_its_files_are_served(client: PageClient) -> None:
     page = client.get("/")
     assert page.status == 200
     assert page.headers["Content-Type"].startswith("text/html")
@@ -768,7 +770,7 @@ def test_the_page_and_its_files(client: PageClient) -> None:
         assert answer.headers["Content-Type"].partition(";")[0].endswith(kinds[path.suffix])
 
 
-def test_what_goes_wrong_inside_is_told_without_details(
+def test_an_internal_error_reveals_no_details(
     client: PageClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def break_down(number: int) -> None:
@@ -785,7 +787,7 @@ def test_what_goes_wrong_inside_is_told_without_details(
 # -- the bot's log
 
 
-def test_the_log_is_read_on_from_where_one_was(client: PageClient) -> None:
+def test_the_log_is_read_incrementally(client: PageClient) -> None:
     client.bot.written = b"one\n"
     first = client.get("/log").json
     assert first == {"text": "one\n", "next": 4}
@@ -801,7 +803,7 @@ def test_the_log_is_read_on_from_where_one_was(client: PageClient) -> None:
 # -- transcripts to keep
 
 
-def test_what_happened_can_be_kept(client: PageClient) -> None:
+def test_a_session_can_be_saved(client: PageClient) -> None:
     alice = client.adds("alice")
     client.lets(alice, "says", text="你好")
     alice.waits_for("你好")

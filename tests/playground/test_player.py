@@ -97,11 +97,11 @@ ALL_SORTS = of(
 )
 
 
-def test_what_the_bot_does_passes(tmp_path: Path) -> None:
+def test_matching_replies_pass(tmp_path: Path) -> None:
     assert played(ALL_SORTS, tmp_path / "db") == []
 
 
-def test_a_recording_plays_again(tmp_path: Path) -> None:
+def test_a_recording_can_be_replayed(tmp_path: Path) -> None:
     with session(tmp_path / "db") as (wechat, clock):
         recorder = Recorder(wechat)
         assert play(ALL_SORTS, wechat, clock.advance) == []
@@ -124,13 +124,13 @@ def test_actions_at_an_official_account(tmp_path: Path) -> None:
     assert problems == []
 
 
-def test_how_many_steps_are_done_is_told(tmp_path: Path) -> None:
+def test_the_number_of_completed_steps_is_reported(tmp_path: Path) -> None:
     done: list[int] = []
     played(of(Says("amy", "a"), Sees("amy", (*TYPED, "a")), Forward(1)), tmp_path / "db", told=done.append)
     assert done == [1, 2, 3]
 
 
-def test_another_answer_is_a_difference_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_different_reply_stops_only_its_user(tmp_path: Path) -> None:
     transcript = of(
         Says("amy", "a"),
         Sees("amy", (*TYPED, "a")),
@@ -152,7 +152,7 @@ def test_another_answer_is_a_difference_and_the_others_go_on(tmp_path: Path) -> 
     assert "amy: send 'a!' -> 0" in first
 
 
-def test_each_user_has_their_own_difference(tmp_path: Path) -> None:
+def test_differences_are_reported_per_user(tmp_path: Path) -> None:
     steps = (Says("amy", "a"), Says("bob", "b"), Sees("amy", (Matches("^x"),)), Sees("bob", ("c", "d")))
     amy, bob = played(of(*steps, typing=False), tmp_path / "db")
     assert amy.startswith('step 3 (line 9): amy saw something else\n  expected: [{matches: "^x"}]\n')
@@ -160,18 +160,18 @@ def test_each_user_has_their_own_difference(tmp_path: Path) -> None:
     assert 'the first difference: expected "c", got "b"' in bob
 
 
-def test_an_answer_that_does_not_come(tmp_path: Path) -> None:
+def test_a_missing_reply_is_a_difference(tmp_path: Path) -> None:
     transcript = of(Says("amy", "a"), Sees("amy", (*TYPED, "a", "b")))
     (problem,) = played(transcript, tmp_path / "db", patience=0.3)
     assert '  missing:  ["b"]\n  nothing more came within 0.3 s\n  what happened:\n' in problem
 
 
-def test_a_step_may_have_a_patience_of_its_own(tmp_path: Path) -> None:
+def test_within_overrides_the_timeout(tmp_path: Path) -> None:
     (problem,) = played(of(Sees("amy", ("a",), within=0.1)), tmp_path / "db")
     assert "nothing more came within 0.1 s\n  nothing happened" in problem
 
 
-def test_one_answer_too_many(tmp_path: Path) -> None:
+def test_an_unexpected_reply_is_a_difference(tmp_path: Path) -> None:
     transcript = of(Says("amy", "story"), Sees("amy", ("Typing", "one")))
     (problem,) = played(transcript, tmp_path / "db")
     assert problem.startswith('after the last step: amy saw more than the transcript has: ["Typing"')
@@ -179,19 +179,19 @@ def test_one_answer_too_many(tmp_path: Path) -> None:
     assert problem.startswith('after the last step: amy saw more than the transcript has: ["Typing"')
 
 
-def test_without_typing_the_indicator_does_not_count(tmp_path: Path) -> None:
+def test_typing_can_be_ignored(tmp_path: Path) -> None:
     transcript = of(Says("amy", "story"), Sees("amy", ("one",)), Sees("amy", ("Typing", "two")), typing=False)
     assert played(transcript, tmp_path / "db") == []
     (problem,) = played(of(Says("amy", "a"), Sees("amy", ("b",)), typing=False), tmp_path / "other")
     assert 'expected: ["b"]\n  got:      ["a"]' in problem
 
 
-def test_an_answer_that_came_early_is_right_too(tmp_path: Path) -> None:
+def test_an_early_reply_is_accepted(tmp_path: Path) -> None:
     steps = (Says("amy", "a"), Says("bob", "b"), Sees("bob", ("b",)), Says("bob", "c"), Sees("bob", ("c",)))
     assert played(of(*steps, Sees("amy", ("a",)), typing=False), tmp_path / "db") == []
 
 
-def test_what_cannot_be_done_is_a_problem(tmp_path: Path) -> None:
+def test_an_impossible_step_is_a_difference(tmp_path: Path) -> None:
     steps = (ClicksMenuItem("amy", "Yes"), Redeliver("bob"), Redeliver("cat", 2), Closes("kf1", "dan"))
     problems = played(of(*steps, kind="official"), tmp_path / "db")
     assert [problem.partition(": ")[2] for problem in problems] == [
@@ -203,12 +203,12 @@ def test_what_cannot_be_done_is_a_problem(tmp_path: Path) -> None:
     assert problems[0].startswith("step 1 (line 6): ")
 
 
-def test_a_step_that_was_never_in_a_file_has_no_line(tmp_path: Path) -> None:
+def test_a_step_without_a_file_has_no_line(tmp_path: Path) -> None:
     (problem,) = played(Transcript("miniprogram", "safe", "json", (Redeliver("bob"),)), tmp_path / "db")
     assert problem.startswith("step 1: bob has 0")
 
 
-def test_a_push_that_is_not_acknowledged(tmp_path: Path) -> None:
+def test_an_unacknowledged_push_is_a_difference(tmp_path: Path) -> None:
     with session(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: (500, b"")) as bot:
         wechat.callback_url, wechat.tries = bot.url, 1
         notice = Sees("amy", ("[该小程序客服暂时无法提供服务，请稍后再试]",))
@@ -216,7 +216,7 @@ def test_a_push_that_is_not_acknowledged(tmp_path: Path) -> None:
     assert problems == ["the push <Push 'a', 1 attempt(s), done=True> of amy was not acknowledged: refused (HTTP 500)"]
 
 
-def test_a_push_that_goes_nowhere_or_hangs(tmp_path: Path) -> None:
+def test_an_undelivered_push_is_a_difference(tmp_path: Path) -> None:
     with session(tmp_path / "db", bot=False) as (wechat, clock):
         (problem,) = play(of(Says("amy", "a")), wechat, clock.advance)
         assert problem.endswith("of amy was never delivered: is there a callback URL?")
@@ -226,19 +226,19 @@ def test_a_push_that_goes_nowhere_or_hangs(tmp_path: Path) -> None:
         assert problem.endswith("of amy is still under way")
 
 
-def test_what_is_held_to_the_end_is_none(tmp_path: Path) -> None:
+def test_a_push_held_to_the_end_is_no_difference(tmp_path: Path) -> None:
     assert played(of(Hold(), Hold(), Says("amy", "a"), Redeliver("amy")), tmp_path / "db") == []
     steps = (Hold(), Says("amy", "a"), Says("bob", "b"), Release("reversed"), Sees("bob", ("b",)), Sees("amy", ("a",)))
     assert played(of(*steps, typing=False), tmp_path / "other") == []
 
 
-def test_the_bot_is_told_of_another_mode(tmp_path: Path) -> None:
+def test_a_mode_switch_uses_the_callback(tmp_path: Path) -> None:
     modes: list[str] = []
     assert played(of(SetMode("plain")), tmp_path / "db", switch_mode=modes.append) == []
     assert modes == ["plain"]
 
 
-def test_the_indicator_is_waited_for(tmp_path: Path) -> None:
+def test_the_player_waits_for_the_end_of_the_indicator(tmp_path: Path) -> None:
     """A bot that shows it and is silent: it ends by time, which is what the transcript has."""
     with session(tmp_path / "db", bot=False) as (wechat, clock), Receiver() as bot:
         wechat.callback_url = bot.url
@@ -253,5 +253,5 @@ def test_the_indicator_is_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settle", [0.01])
-def test_nothing_at_all(settle: float, tmp_path: Path) -> None:
+def test_an_empty_transcript_passes(settle: float, tmp_path: Path) -> None:
     assert played(of(), tmp_path / "db", Plugin("none"), settle=settle) == []

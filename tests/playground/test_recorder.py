@@ -45,7 +45,7 @@ from wxbot.playground.transcript import (
 from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, Push, User
 
 
-def test_a_conversation_of_two(tmp_path: Path) -> None:
+def test_a_conversation_of_two_users_is_recorded(tmp_path: Path) -> None:
     with session(tmp_path / "db") as (wechat, clock):
         recorder = Recorder(wechat)
         amy, bob = wechat.user("amy"), wechat.user("bob b")
@@ -132,7 +132,7 @@ def test_actions_at_an_official_account(act: Callable[[User], Push], step: Step,
         assert recorder.transcript().steps == (step,)
 
 
-def test_a_click_in_a_menu(tmp_path: Path) -> None:
+def test_a_menu_click_is_recorded(tmp_path: Path) -> None:
     with session(tmp_path / "db", asking(), account_kind="official", format="xml") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         amy.says("ask")
@@ -157,7 +157,7 @@ def asking() -> Plugin:
     return plugin
 
 
-def test_a_media_id_is_another_one_each_time(tmp_path: Path) -> None:
+def test_a_media_id_is_recorded_as_a_pattern(tmp_path: Path) -> None:
     plugin = Plugin("painter")
 
     @plugin.text("paint")
@@ -175,7 +175,7 @@ def test_a_media_id_is_another_one_each_time(tmp_path: Path) -> None:
     assert pattern == (Matches(r"^\[image [A-Za-z0-9_-]{64}\]$") if len(seen) > 60 else seen)
 
 
-def test_a_text_that_looks_like_a_file_stays_a_text(tmp_path: Path) -> None:
+def test_a_text_that_looks_like_media_is_recorded_as_text(tmp_path: Path) -> None:
     text = f"[image {'a' * 64}]"
     with session(tmp_path / "db") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
@@ -184,7 +184,7 @@ def test_a_text_that_looks_like_a_file_stays_a_text(tmp_path: Path) -> None:
         assert recorder.transcript().steps[-1] == Sees("amy", (*TYPED, text))
 
 
-def test_agents_tell_of_themselves(tmp_path: Path) -> None:
+def test_agent_sessions_are_recorded(tmp_path: Path) -> None:
     with session(tmp_path / "db") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         first, second = wechat.agent("kf1"), wechat.agent("kf2")
@@ -208,7 +208,7 @@ def test_agents_tell_of_themselves(tmp_path: Path) -> None:
         )
 
 
-def test_which_push_was_delivered_again(tmp_path: Path) -> None:
+def test_a_redelivery_is_recorded_with_its_push(tmp_path: Path) -> None:
     with session(tmp_path / "db", bot=False) as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         recorder.note(Hold())
@@ -218,7 +218,7 @@ def test_which_push_was_delivered_again(tmp_path: Path) -> None:
         assert recorder.transcript().steps[3:] == (Redeliver("amy", 1), Redeliver("amy"))
 
 
-def test_a_redelivery_of_what_was_before_is_left_out(tmp_path: Path) -> None:
+def test_a_redelivery_of_an_unrecorded_push_is_skipped(tmp_path: Path) -> None:
     with session(tmp_path / "db", bot=False) as (wechat, _):
         push = wechat.user("amy").says("a")
         recorder = Recorder(wechat)
@@ -226,7 +226,7 @@ def test_a_redelivery_of_what_was_before_is_left_out(tmp_path: Path) -> None:
         assert recorder.transcript().steps == ()
 
 
-def test_refused_calls_are_not_seen(tmp_path: Path) -> None:
+def test_refused_calls_are_not_recorded(tmp_path: Path) -> None:
     with session(tmp_path / "db") as (wechat, _):
         recorder, amy = Recorder(wechat), wechat.user("amy")
         wechat.faults.fail("typing", 45080, times=None)
@@ -235,7 +235,7 @@ def test_refused_calls_are_not_seen(tmp_path: Path) -> None:
         assert recorder.transcript().steps == (Says("amy", "a"), Sees("amy", ("a",)))
 
 
-def test_a_slow_answer_is_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_reply_is_recorded_with_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with session(tmp_path / "db", bot=False) as (wechat, _):
@@ -251,7 +251,7 @@ def test_a_slow_answer_is_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert withins == [None, None, 150.0]
 
 
-def test_a_pause_in_which_the_bot_is_at_work_is_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_while_the_bot_works_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the bot does then nobody sees, and a replay that hurries on would come before it."""
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
@@ -268,12 +268,12 @@ def test_a_pause_in_which_the_bot_is_at_work_is_a_step(tmp_path: Path, monkeypat
     assert steps == (says, says, Waits(3.0), says, Sees("amy", ("b",)), says)
 
 
-def test_there_are_no_transcripts_of_containers() -> None:
+def test_cloud_mode_cannot_be_recorded() -> None:
     with FakeWeChat(mode="cloud") as wechat, pytest.raises(ValueError, match="container"):
         Recorder(wechat)
 
 
-def test_nothing_of_it_is_left_when_it_is_closed(tmp_path: Path) -> None:
+def test_a_closed_recorder_stops_listening(tmp_path: Path) -> None:
     with session(tmp_path / "db", parrot()) as (wechat, _):
         before = len(wechat.record_log.listeners)
         recorder = Recorder(wechat)

@@ -125,7 +125,7 @@ def processes_about(folder: Path) -> list[str]:
 # -- our own bot
 
 
-def test_our_own_bot_starts_answers_and_leaves_nothing_behind(
+def test_a_local_bot_starts_replies_and_leaves_nothing_behind(
     project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_CONCURRENCY")  # with as many workers as it has in production
@@ -155,7 +155,7 @@ def test_our_own_bot_starts_answers_and_leaves_nothing_behind(
     assert (bot.is_up, processes_about(tmp_path / "session")) == (False, [])
 
 
-def test_a_leap_reaches_the_bot_in_its_process(project: Path, plugins: str, tmp_path: Path) -> None:
+def test_a_clock_advance_reaches_the_bot_process(project: Path, plugins: str, tmp_path: Path) -> None:
     bot = LocalBot(plugins)
     with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
         bot.serve(session.wechat, session.clock, session.folder)
@@ -170,7 +170,7 @@ def test_a_leap_reaches_the_bot_in_its_process(project: Path, plugins: str, tmp_
         assert session.wechat.violations == []
 
 
-def test_a_bot_that_ended_by_itself_is_not_up(project: Path, plugins: str, tmp_path: Path) -> None:
+def test_an_exited_bot_is_not_up(project: Path, plugins: str, tmp_path: Path) -> None:
     bot = LocalBot(plugins)
     with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
         bot.serve(session.wechat, session.clock, session.folder)
@@ -181,7 +181,7 @@ def test_a_bot_that_ended_by_itself_is_not_up(project: Path, plugins: str, tmp_p
         assert bot.is_up
 
 
-def test_a_key_in_the_way_of_plain_mode(project: Path, plugins: str, tmp_path: Path) -> None:
+def test_a_key_in_env_conflicts_with_plaintext_mode(project: Path, plugins: str, tmp_path: Path) -> None:
     (project / ".env").write_text(f"WXBOT_AES_KEY={'k' * 43}\n")
     bot = LocalBot(plugins)
     with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
@@ -201,7 +201,7 @@ def test_a_key_in_the_way_of_plain_mode(project: Path, plugins: str, tmp_path: P
         ("raise RuntimeError('no')", PluginError, "broken"),
     ],
 )
-def test_plugins_that_do_not_load(
+def test_a_broken_plugin_is_reported(
     project: Path, tmp_path: Path, source: str, error: type[Exception], words: str
 ) -> None:
     folder = tmp_path / "broken"
@@ -214,7 +214,9 @@ def test_plugins_that_do_not_load(
         assert not bot.is_up
 
 
-def test_settings_that_are_wrong(project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_reported(
+    project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WXBOT_HANDLER_TIMEOUT", "soon")
     bot = LocalBot(plugins)
     with (
@@ -224,7 +226,7 @@ def test_settings_that_are_wrong(project: Path, plugins: str, tmp_path: Path, mo
         bot.serve(session.wechat, session.clock, session.folder)
 
 
-def test_a_folder_without_a_bot(tmp_path: Path, plugins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_wsgi_is_reported(tmp_path: Path, plugins: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     bot = LocalBot(plugins)
     with (
@@ -240,7 +242,7 @@ def test_a_folder_without_a_bot(tmp_path: Path, plugins: str, monkeypatch: pytes
 GIVEN = Credentials("wx99", "s" * 32, "given-token", "a" * 42 + "A")
 
 
-def test_a_foreign_bot_that_is_set_up_alike(tmp_path: Path) -> None:
+def test_an_external_bot_with_the_same_settings_replies(tmp_path: Path) -> None:
     with ExitStack() as stack:
         bot = ExternalBot("")
         session = stack.enter_context(session_of(bot, tmp_path / "session", AccountChoice(), GIVEN))
@@ -274,7 +276,7 @@ def why_not(tmp_path: Path, target: str) -> str:
     return str(caught.value).removeprefix(f"{target} ")
 
 
-def test_nobody_at_the_address(tmp_path: Path) -> None:
+def test_an_unreachable_target_is_reported(tmp_path: Path) -> None:
     with Receiver() as gone:
         target = gone.url
     assert why_not(tmp_path, target) == "cannot be reached (ClientConnectorError): is the bot running?"
@@ -290,25 +292,25 @@ WRONG_ANSWERS = [
 
 
 @pytest.mark.parametrize(("answer", "words"), WRONG_ANSWERS)
-def test_a_bot_that_does_not_answer_as_it_should(tmp_path: Path, answer: tuple[int, bytes], words: str) -> None:
+def test_a_failed_verification_is_reported(tmp_path: Path, answer: tuple[int, bytes], words: str) -> None:
     with Receiver(lambda received: answer) as receiver:
         assert words in why_not(tmp_path, receiver.url)
     assert [received.method for received in receiver.received] == ["GET"]
 
 
 @pytest.mark.parametrize("target", ["8000", "127.0.0.1:8000/wechat", "ftp://127.0.0.1/", "http:///wechat", "wechat"])
-def test_what_is_no_callback_url(target: str) -> None:
+def test_an_invalid_callback_url_is_refused(target: str) -> None:
     with pytest.raises(Exception, match="is no callback URL; one looks like"):
         bot_for(target, "")
 
 
-def test_without_a_target_it_is_our_own() -> None:
+def test_without_a_target_the_bot_is_local() -> None:
     own = bot_for("", "plugins")
     assert (own.target, own.plugins) == ("", "plugins")
     assert bot_for("http://127.0.0.1:1/wechat", "plugins").target == "http://127.0.0.1:1/wechat"
 
 
-def test_a_foreign_bot_may_come_up_later(tmp_path: Path) -> None:
+def test_an_external_bot_may_start_later(tmp_path: Path) -> None:
     port = Port()
     bot = ExternalBot(f"http://127.0.0.1:{port}/wechat")
     playground = Playground(bot, AccountChoice(mode="plain"), GIVEN, tmp_path)
@@ -344,7 +346,7 @@ def test_a_foreign_bot_may_come_up_later(tmp_path: Path) -> None:
         (AccountChoice("official", "plain", "xml"), "xml"),
     ],
 )
-def test_every_kind_of_account_has_a_format(tmp_path: Path, choice: AccountChoice, form: str) -> None:
+def test_every_account_kind_gets_a_valid_format(tmp_path: Path, choice: AccountChoice, form: str) -> None:
     made = choice.with_valid_format()
     session = Session(1, made, Credentials(), tmp_path)
     assert (session.wechat.format, session.wechat.appid) == (form, APPID)
@@ -352,18 +354,18 @@ def test_every_kind_of_account_has_a_format(tmp_path: Path, choice: AccountChoic
     session.close()
 
 
-def test_secrets_are_not_shown_by_accident() -> None:
+def test_secrets_are_not_in_the_repr() -> None:
     assert not any(value in repr(GIVEN) for value in (GIVEN.secret, GIVEN.token, GIVEN.aes_key))
 
 
-def test_the_api_has_the_port_it_was_given(tmp_path: Path) -> None:
+def test_the_api_listens_on_the_given_port(tmp_path: Path) -> None:
     port = Port()
     session = Session(1, AccountChoice(), Credentials(api_port=int(port)), tmp_path)
     assert session.wechat.api_base == f"http://127.0.0.1:{port}"
     session.close()
 
 
-def test_many_sessions_one_after_the_other_leave_no_threads(tmp_path: Path) -> None:
+def test_consecutive_sessions_leave_no_threads(tmp_path: Path) -> None:
     with client_for(tmp_path) as client:
         client.done("/account", {"kind": "official"})
         threads = threading.active_count()
@@ -408,7 +410,7 @@ def refusal(project: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Calla
         signal.signal(number, handler)
 
 
-def test_a_transcript_on_the_command_line(project: Path, plugins: str) -> None:
+def test_the_command_replays_a_transcript(project: Path, plugins: str) -> None:
     story = project / "story.yaml"
     story.write_text(STORY)
     said = simulate(project, "--play", "story.yaml", "--plugins", plugins)
@@ -430,7 +432,7 @@ def test_a_transcript_on_the_command_line(project: Path, plugins: str) -> None:
         (b"\xff\xfe", "save it as UTF-8"),
     ],
 )
-def test_what_cannot_be_played(
+def test_an_unusable_transcript_is_reported(
     refusal: Callable[..., str], project: Path, plugins: str, content: bytes | None, words: str
 ) -> None:
     if content is not None:
@@ -451,11 +453,11 @@ def test_what_cannot_be_played(
         ["--target", "http://127.0.0.1:1/wechat", "--plugins", "plugins"],
     ],
 )
-def test_words_that_make_no_sense_together(refusal: Callable[..., str], words: list[str]) -> None:
+def test_conflicting_options_are_refused(refusal: Callable[..., str], words: list[str]) -> None:
     assert refusal(*words)
 
 
-def test_a_bot_at_a_target_plays_a_transcript(project: Path, tmp_path: Path) -> None:
+def test_a_transcript_can_be_replayed_to_a_target(project: Path, tmp_path: Path) -> None:
     (project / "story.yaml").write_text(STORY)
     port = Port()
     with FakeWeChat(appid="wx99", secret=GIVEN.secret, token=GIVEN.token, mode="plain") as stand_in:
@@ -472,7 +474,7 @@ def test_a_bot_at_a_target_plays_a_transcript(project: Path, tmp_path: Path) -> 
         assert "is the Token the same on both sides?" in said.stderr
 
 
-def test_a_bot_at_a_target_that_is_not_there(project: Path) -> None:
+def test_an_unreachable_target_fails_the_replay(project: Path) -> None:
     (project / "story.yaml").write_text(STORY)
     with Receiver() as gone:
         target = gone.url

@@ -189,13 +189,13 @@ def of_steps(*lines: str, account: str = "miniprogram") -> str:
 # -- what is written is read again
 
 
-def test_the_example() -> None:
+def test_the_example_is_read() -> None:
     assert read(EXAMPLE) == READ
     assert write(READ) == EXAMPLE
 
 
 @pytest.mark.parametrize("transcript", [MINI_PROGRAM, OFFICIAL], ids=["miniprogram", "official"])
-def test_every_step_there_is(transcript: Transcript) -> None:
+def test_every_step_is_written_and_read(transcript: Transcript) -> None:
     text = write(transcript)
     assert read(text) == transcript
     assert {type(step) for step in (*MINI_PROGRAM.steps, *OFFICIAL.steps)} == set(WORDS)
@@ -203,17 +203,17 @@ def test_every_step_there_is(transcript: Transcript) -> None:
 
 
 @given(mini_programs)
-def test_what_is_written_is_read_again(transcript: Transcript) -> None:
+def test_any_transcript_is_read_as_it_was_written(transcript: Transcript) -> None:
     assert read(write(transcript)) == transcript
 
 
 @given(officials)
-def test_actions_to_official_accounts_are_read_again(transcript: Transcript) -> None:
+def test_any_official_account_action_is_read_as_it_was_written(transcript: Transcript) -> None:
     assert read(write(transcript)) == transcript
 
 
 @given(mini_programs)
-def test_large_files_are_read_as_small_ones(transcript: Transcript) -> None:
+def test_libyaml_reads_the_same_as_pyyaml(transcript: Transcript) -> None:
     text = write(transcript)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nodes, "_LARGE", -1)  # libyaml, if the text has nothing that it does not take
@@ -221,7 +221,7 @@ def test_large_files_are_read_as_small_ones(transcript: Transcript) -> None:
 
 
 @given(st.one_of(st.text(), st.text("wxbot-transcript: 1\nsteps[]{}&*!|>'\"#,?%@`\\UuxX0\t\0", max_size=60)))
-def test_whatever_it_is_the_error_is_ours(text: str) -> None:
+def test_any_invalid_text_raises_bad_transcript(text: str) -> None:
     for whole in (
         text,
         of_steps(text),
@@ -233,26 +233,26 @@ def test_whatever_it_is_the_error_is_ours(text: str) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_end_of_a_head_decides_and_no_verb_ends_with_another(verb: str) -> None:
+def test_the_end_of_a_head_identifies_the_step(verb: str) -> None:
     others = [other for other in VERBS if other != verb]
     assert not [other for other in others if verb.endswith(" " + other)]
     assert not [order for order in CONTROLS if order.endswith(" " + verb)]
     assert not [detail for detail in VERBS[verb].details if find(detail)]
 
 
-def test_texts_are_what_was_written_even_where_yaml_sees_more() -> None:
+def test_texts_are_read_as_written() -> None:
     lines = ["- amy says: yes", "- amy says: 007", "- amy says: 2024-01-01", "- amy says: null", '- amy says: ""']
     said = [step.text for step in read(of_steps(*lines)).steps if isinstance(step, Says)]
     assert said == ["yes", "007", "2024-01-01", "null", ""]
 
 
-def test_a_single_thing_needs_no_list_and_steps_know_their_lines() -> None:
+def test_a_single_item_needs_no_list() -> None:
     steps = read(of_steps("- amy says: a", "", "- amy sees: b", "- hold:")).steps
     assert steps == (Says("amy", "a"), Sees("amy", ("b",)), Hold())
     assert [step.line for step in steps] == [4, 6, 7]
 
 
-def test_what_is_not_said_is_usual() -> None:
+def test_omitted_values_have_defaults() -> None:
     assert read("wxbot-transcript: 1\nsteps: []") == Transcript("miniprogram", "safe", "json", ())
     assert read("wxbot-transcript: 1\naccount: official\nsteps: []") == Transcript("official", "safe", "xml", ())
     assert read(write(replace(READ, typing=False))) == replace(READ, typing=False)
@@ -297,7 +297,7 @@ def test_what_is_not_said_is_usual() -> None:
         ("a: *a", 1, "anchors and aliases (& and *) are not taken here"),
     ],
 )
-def test_a_bad_file(text: str, line: int, words: str) -> None:
+def test_an_invalid_file_is_reported(text: str, line: int, words: str) -> None:
     assert refusal(text).startswith(f"talk.yaml, line {line}: ")
     assert words in refusal(text)
 
@@ -365,13 +365,13 @@ def test_a_bad_file(text: str, line: int, words: str) -> None:
         ("- mode: open", 4, "open is none of plain, compatible, safe"),
     ],
 )
-def test_a_bad_step(step: str, line: int, words: str) -> None:
+def test_an_invalid_step_is_reported(step: str, line: int, words: str) -> None:
     said = refusal(of_steps(step))
     assert said.startswith(f"talk.yaml, line {line}: ")
     assert words in said
 
 
-def test_actions_of_mini_programs_and_json_are_not_for_official_accounts() -> None:
+def test_official_accounts_refuse_mini_program_steps_and_json() -> None:
     for account in ("official", "unverified"):
         assert "no user of an Official Account enters" in refusal(of_steps("- amy enters", account=account))
         assert "no user of an Official Account sends card" in refusal(
@@ -380,7 +380,7 @@ def test_actions_of_mini_programs_and_json_are_not_for_official_accounts() -> No
         assert "WeChat pushes JSON to Mini Programs only" in refusal(of_steps("- format: json", account=account))
 
 
-def test_an_error_is_wxbots_and_knows_its_place() -> None:
+def test_an_error_contains_file_and_line() -> None:
     with pytest.raises(WxbotError) as caught:
         read(of_steps("- hold", "- hodl"), "talk.yaml")
     assert isinstance(caught.value, BadTranscript)
@@ -388,7 +388,7 @@ def test_an_error_is_wxbots_and_knows_its_place() -> None:
     assert caught.value.reason.startswith("there is no step hodl (did you mean `hold`?)")
 
 
-def test_files_and_their_parts_have_limits() -> None:
+def test_size_limits_are_enforced() -> None:
     too_many = refusal(of_steps(*["- hold"] * 10_001))
     assert "more than 10000 steps" in too_many
     assert too_many.startswith("talk.yaml, line 10004: ")
@@ -397,6 +397,6 @@ def test_files_and_their_parts_have_limits() -> None:
     assert "more than 200000 values" in refusal("[" + "a," * 200_001 + "]")
 
 
-def test_a_picture_of_10_mb_is_read() -> None:
+def test_a_10_mb_image_is_read() -> None:
     step = SendsPicture("amy", b"\xff\xd8\xff" + bytes(10 << 20))
     assert read(write(Transcript("miniprogram", "safe", "json", (step,)))).steps == (step,)

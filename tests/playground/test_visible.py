@@ -20,11 +20,11 @@ from wxbot.playground.replay.visible import visible, with_visible_things
         ([], []),
     ],
 )
-def test_a_cancel_beside_a_message_shows_nothing(things: list[str], seen: list[str]) -> None:
+def test_a_cancel_beside_a_message_is_hidden(things: list[str], seen: list[str]) -> None:
     assert visible(things) == seen
 
 
-def test_what_others_do_in_between_makes_no_difference() -> None:
+def test_steps_of_other_users_do_not_matter() -> None:
     steps = [
         t.Says("amy", "hi"),
         t.Sees("amy", ("Typing", "CancelTyping")),

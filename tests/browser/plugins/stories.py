@@ -1,4 +1,4 @@
-"""Handlers for the stories at the playground's page: the user says what they are to do."""
+"""A plugin for the browser tests: the text of a message selects the handler's behaviour."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from wxbot import (
     Plugin,
 )
 
-plugin = Plugin("stories", description="What the stories at the playground's page talk to")
+plugin = Plugin("stories", description="The bot of the browser tests")
 
 
 @plugin.text(re.compile(r"^slow (\d+(?:\.\d+)?)$"))
 async def slow(ctx: Context) -> str:
-    """Seconds for an answer."""
+    """Reply after some seconds."""
     await asyncio.sleep(float(ctx.match[1]))
     return f"That took {ctx.match[1]} s."
 
 
 @plugin.text(re.compile(r"^wait for ([\w-]+)$"))
 async def wait_for(ctx: Context) -> str:
-    """Answer once there is a file of this name in the bot's folder."""
-    await there(ctx.match[1])
+    """Reply when a file of this name exists in the bot's folder."""
+    await wait_for_file(ctx.match[1])
     return f"There is {ctx.match[1]}."
 
 
 @plugin.text(re.compile(r"^parts (\d+)$"))
 async def parts(ctx: Context) -> AsyncIterator[str]:
-    """Several messages in a row."""
+    """Reply with several messages."""
     for number in range(1, int(ctx.match[1]) + 1):
         yield f"Part {number}"
 
@@ -66,7 +66,7 @@ async def link(ctx: Context) -> LinkReply:
 
 @plugin.text("words")
 async def words(ctx: Context) -> str:
-    """Links within a text, as WeChat allows them, and what must not become an element of the page."""
+    """Reply with links inside a text, and with text that must not become an element of the page."""
     return (
         'Read <a href="https://example.com/">this</a> or say '
         '<a href="weixin://bizmsgmenu?msgmenucontent=menu&msgmenuid=7">menu</a>. <img src=x> <b>not bold</b>'
@@ -100,19 +100,19 @@ async def echo(ctx: Context) -> str:
     return f"You said: {ctx.text}"
 
 
-async def there(name: str) -> None:
-    """Return once the bot's folder has a file of this name."""
-    while not Path(name).exists():  # noqa: ASYNC110, ASYNC240 - a file tells nobody that it is there
+async def wait_for_file(name: str) -> None:
+    """Wait until a file of this name exists in the bot's folder."""
+    while not Path(name).exists():  # noqa: ASYNC110, ASYNC240 - a new file causes no event
         await asyncio.sleep(0.02)
 
 
 def png(red: int, green: int, blue: int, width: int = 120, height: int = 90) -> bytes:
-    """A picture of one colour."""
+    """Return an image of one colour."""
     return png_of(width, height, bytes((red, green, blue)), zlib.compress(bytes(width + 1) * height))
 
 
 def png_of(width: int, height: int, palette: bytes, lines: bytes) -> bytes:
-    """A picture: the red, green and blue of each colour, and the compressed lines of places in that palette."""
+    """Return an image from a palette (red, green and blue of each colour) and compressed lines of palette indices."""
     parts = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
         (b"PLTE", palette),

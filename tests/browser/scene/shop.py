@@ -1,13 +1,13 @@
-"""A small shop's bot, for the pictures of the playground in README and docs."""
+"""The bot of a small shop, for the screenshots in README and docs."""
 
 from __future__ import annotations
 
-from tests.browser.plugins.stories import png, there
+from tests.browser.plugins.stories import png, wait_for_file
 from wxbot import Context, ImageReply, MiniProgramPageReply, Plugin
 
 plugin = Plugin("shop", description="What the pictures of the playground show")
 FOUND = "parcel-was-found"
-"""The file that the handler waits for who looks for a parcel."""
+"""The file that the handler of parcel questions waits for."""
 
 _ANSWERS = {
     "hello": "Hello! Ask me about orders, parcels and returns.",
@@ -35,8 +35,8 @@ async def green(ctx: Context) -> ImageReply:
 
 @plugin.text("Where is my parcel?", "我的快递到哪了？")
 async def parcel(ctx: Context) -> str:
-    """It takes its time, so that one sees that the bot is typing."""
-    await there(FOUND)
+    """Reply late, so that typing is showing on the screenshot."""
+    await wait_for_file(FOUND)
     return "It left Hangzhou this morning." if ctx.text.isascii() else "今天早上已从杭州发出。"
 
 

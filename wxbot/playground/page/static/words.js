@@ -76,7 +76,7 @@ const WORDS = {
   "phone.of": ["Phone of {name}", "{name} 的手机"],
   "phone.close": ["Close the phone of {name}", "关闭 {name} 的手机"],
   "phone.follows": ["following", "已关注"],
-  "phone.left": ["unfollowed", "已取消关注"],
+  "phone.left": ["no longer following", "已取消关注"],
   "phone.strange": ["not following", "未关注"],
   "chat.of": ["Chat of {name}", "{name} 的聊天"],
   "chat.earlier": ["Show earlier", "查看更早的消息"],

@@ -23,18 +23,19 @@ from wxbot.settings.accounts_file import all_secrets, load_accounts, problems_of
 from wxbot.settings.schema import Settings
 from wxbot.version import __version__
 
-USER_FAULT = 2
+USER_ERROR = 2
+"""The exit code for an error that the user can fix; click uses the same one."""
 
 
 class _Commands(click.Group):
-    """Says what went wrong in wxbot's own words, without a traceback."""
+    """A group of commands that prints an error of wxbot as one message without a traceback."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except WxbotError as error:
             click.echo(f"wxbot: {error}", err=True)
-            sys.exit(USER_FAULT)
+            sys.exit(USER_ERROR)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,89 +47,108 @@ def main() -> None:
 @main.command()
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
 def run(gunicorn_options: tuple[str, ...]) -> None:
-    """Serve the bot with gunicorn. Options after -- go to gunicorn, such as -- --workers 4."""
+    """Run the bot with gunicorn. Options after -- go to gunicorn, for example -- --workers 4."""
     _serve(load_accounts(), gunicorn_options)
 
 
 @main.command()
-@click.option("--processes", type=click.IntRange(1), default=None, help="Processes (default: WEB_CONCURRENCY, or 2).")
+@click.option(
+    "--processes", type=click.IntRange(1), default=None, help="Number of processes (default: WEB_CONCURRENCY, or 2)."
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1),
     default=None,
-    help="Users answered at the same time by one process (default: WXBOT_MAX_CONVERSATIONS).",
+    help="Maximum number of users that one process handles at the same time (default: WXBOT_MAX_CONVERSATIONS).",
 )
 @click.option(
     "--bind",
     default="127.0.0.1:0",
-    show_default="a free port of loopback",
-    help="Where /healthz, /readyz and /metrics answer.",
+    show_default="a free port of 127.0.0.1",
+    help="Address of /healthz, /readyz and /metrics.",
 )
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
 def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_options: tuple[str, ...]) -> None:
-    """Answer what webhook machines accept (docs/scaling.md). Options after -- go to gunicorn."""
+    """Process the messages that webhook processes accept (docs/scaling.md). Options after -- go to gunicorn."""
     os.environ["WXBOT_ROLE"] = "worker"
     if concurrency is not None:
         os.environ["WXBOT_MAX_CONVERSATIONS"] = str(concurrency)
-    # Of these processes alone: Dramatiq's own folder is shared by all programs of the machine.
+    # A folder of their own for these processes, because all programs of the machine share Dramatiq's default folder.
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="wxbot-metrics-"))
-    chosen = [] if processes is None else ["--workers", str(processes)]
-    _serve(load_accounts(), ("--bind", bind, *chosen, *gunicorn_options))
+    workers = [] if processes is None else ["--workers", str(processes)]
+    _serve(load_accounts(), ("--bind", bind, *workers, *gunicorn_options))
 
 
 def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) -> None:
-    """Become gunicorn, once everything that can be checked is right."""
-    make_deployment(accounts)  # every problem in one report now, rather than from each worker
-    anyone = next(iter(accounts.values()))  # they share store and broker
-    store = make_store(anyone)
+    """Check everything that can be checked, and replace this process by gunicorn."""
+    make_deployment(accounts)  # reports all problems once, instead of once from each worker
+    first = next(iter(accounts.values()))  # all accounts share the store and the broker
+    store = make_store(first)
     store.open()
     store.close()
-    check_broker(anyone)
+    check_broker(first)
     if not Path("wsgi.py").is_file():
-        raise click.UsageError("there is no wsgi.py here; run this in the folder of your bot (see docs/deployment.md)")
+        raise click.UsageError("there is no wsgi.py here: run this in the folder of your bot (see docs/deployment.md)")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *gunicorn_options])  # noqa: S606
 
 
 @main.command("playground")
-@click.option("--console", is_flag=True, help="Play at this console instead of a web page.")
-@click.option("--demo", is_flag=True, help="Play the scripted conversation and judge it.")
+@click.option("--console", is_flag=True, help="Chat in this terminal instead of a web page.")
+@click.option("--demo", is_flag=True, help="Play a scripted conversation with the demo plugins and check every reply.")
 @click.option(
     "--play",
     "transcript",
     type=click.Path(path_type=Path),
     default=None,
-    help="Play this transcript without a browser; fails where the bot answers differently.",
+    help="Play this transcript without a browser, and fail if the bot's replies differ.",
 )
 @click.option(
     "--plugins",
     "folders",
     default=None,
-    help="Plugin folders (default: those of plugins, examples/plugins that exist).",
+    help="Plugin folders, separated by commas (default: plugins and examples/plugins, if they exist).",
 )
 @click.option(
     "--account-kind",
     type=click.Choice(["miniprogram", "official", "unverified"]),
     default="miniprogram",
     show_default=True,
+    help="Kind of the simulated account.",
 )
-@click.option("--mode", type=click.Choice(["plain", "compatible", "safe"]), default="safe", show_default=True)
-@click.option("--format", "form", type=click.Choice(["json", "xml"]), default="json", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of the page (default: a free one).")
+@click.option(
+    "--mode",
+    type=click.Choice(["plain", "compatible", "safe"]),
+    default="safe",
+    show_default=True,
+    help="Encryption mode of the pushes.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "xml"]),
+    default="json",
+    show_default=True,
+    help="Data format of the pushes.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the web page (default: a free one).")
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Where the page listens. Other than loopback it asks for the key in the address that is printed.",
+    help="Address that the web page listens on. If it is not loopback, the page requires the key in the printed URL.",
 )
 @click.option(
-    "--target", default="", metavar="URL", help="The callback URL of a bot that runs already, whatever wrote it."
+    "--target",
+    default="",
+    metavar="URL",
+    help="Callback URL of a running bot to test, written in any language.",
 )
 @click.option(
     "--appid",
     default="",
     envvar="TARGET_APPID",
-    help="With --target: the AppID that bot has (default: made up and printed).",
+    help="With --target: the AppID of that bot (default: one is generated and printed).",
 )
 @click.option(
     "--secret",
@@ -140,16 +160,21 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
 @click.option(
     "--aes-key", default="", envvar="TARGET_AES_KEY", help="With --target: its EncodingAESKey (or TARGET_AES_KEY)."
 )
-@click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="With --target: where the fake API listens.")
+@click.option(
+    "--api-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="With --target: the port of the simulated WeChat API (default: a free one).",
+)
 def playground(**options: Any) -> None:
-    """Try a bot with a fake WeChat on this machine: no account, no network."""
+    """Start a local WeChat simulator: a web page where you chat with your bot. Needs no account and no network."""
     from wxbot.playground.command import PlaygroundOptions, open_playground
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that the bot is ended as well
+        signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that the bot's process is ended too
     chosen = PlaygroundOptions(**options)
     try:
-        sys.exit(0 if open_playground(chosen, _say, _lines_written()) else 1)
+        sys.exit(0 if open_playground(chosen, _print, _input_lines()) else 1)
     except KeyboardInterrupt:
         if chosen.has_result:
             click.echo("wxbot: interrupted", err=True)
@@ -158,22 +183,22 @@ def playground(**options: Any) -> None:
 
 @main.command()
 def check() -> None:
-    """Say in plain sentences what works and what would not."""
+    """Check the configuration, plugins, store, clock and WeChat's API, and print one sentence for each."""
     accounts = load_accounts()
     configure_logging("ERROR", all_secrets(accounts))
     works = True
-    for settings in _one_after_the_other(accounts):
+    for settings in _each_with_heading(accounts):
         for finding in check_everything(settings):
             works = works and finding.good
-            _say(f"{'ok ' if finding.good else 'NO '} {finding.sentence}")
-    for problem in _unread_by_all(accounts):
+            _print(f"{'ok ' if finding.good else 'NO '} {finding.sentence}")
+    for problem in _unread_plugin_settings(accounts):
         works = False
-        _say(f"NO  {problem}" + ("" if problem.endswith("?") else "."))
+        _print(f"NO  {problem}" + ("" if problem.endswith("?") else "."))
     sys.exit(0 if works else 1)
 
 
-def _unread_by_all(accounts: Mapping[str, Settings]) -> list[str]:
-    """Settings of plugins that no account has; what else is wrong with plugins has been said."""
+def _unread_plugin_settings(accounts: Mapping[str, Settings]) -> list[str]:
+    """Return the problems of plugin settings that no account's plugin reads. Other problems were printed before."""
     if "" in accounts:
         return []
     try:
@@ -184,10 +209,10 @@ def _unread_by_all(accounts: Mapping[str, Settings]) -> list[str]:
 
 @main.command()
 def plugins() -> None:
-    """List the plugins and their handlers, in the order in which they are asked."""
+    """List the plugins and their handlers, in the order in which the bot tries them."""
     accounts = load_accounts()
     found = _plugins_of(accounts)
-    for settings in _one_after_the_other(accounts):
+    for settings in _each_with_heading(accounts):
         for plugin in found[settings.account].router.plugins:
             click.echo(f"{plugin.name}  {plugin.description}".rstrip())
             for handler in (*plugin.handlers, *filter(None, [plugin.fallback_handler])):
@@ -195,7 +220,7 @@ def plugins() -> None:
 
 
 def _plugins_of(accounts: Mapping[str, Settings]) -> dict[str, PluginSet]:
-    """Raises ConfigError with the problems of all accounts, PluginError."""
+    """Return the plugins of each account by its name. Raises ConfigError with all problems, PluginError."""
     found: dict[str, PluginSet] = {}
     problems: list[str] = []
     for name, settings in accounts.items():
@@ -212,24 +237,24 @@ def _plugins_of(accounts: Mapping[str, Settings]) -> dict[str, PluginSet]:
 
 @main.command()
 def capabilities() -> None:
-    """Show what each kind of account receives, sends and answers, as a Markdown table."""
+    """Print which messages each kind of account can receive and send, as a Markdown table."""
     click.echo(known_capabilities.table(), nl=False)
 
 
-def _one_after_the_other(accounts: Mapping[str, Settings]) -> Iterator[Settings]:
-    """Each account's settings, with its name as a heading where accounts have names."""
+def _each_with_heading(accounts: Mapping[str, Settings]) -> Iterator[Settings]:
+    """Yield each account's settings, after printing its name as a heading if there are several accounts."""
     for number, (name, settings) in enumerate(accounts.items()):
         if name:
-            _say(f"{os.linesep if number else ''}[{name}]")
+            _print(f"{os.linesep if number else ''}[{name}]")
         yield settings
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     click.echo(text)
     sys.stdout.flush()
 
 
-def _lines_written() -> Iterator[str]:
+def _input_lines() -> Iterator[str]:
     for text in sys.stdin:
         yield text.rstrip("\n")
 

@@ -1,4 +1,4 @@
-"""Commands for operators: dead letters, handovers, copying a store."""
+"""Commands for operators: list, retry and drop dead letters, list and end handovers, copy a store."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ from wxbot.store.records import ConversationKey, DeadLetter, Handover
 Result = TypeVar("Result")
 
 LIST_LIMIT = 1_000_000
+"""Maximum number of records that a command reads."""
 
-
-_ACCOUNT = click.option("--account", metavar="NAME", default=None, help="Whose; needed where there are several.")
+_ACCOUNT = click.option(
+    "--account", metavar="NAME", default=None, help="Name of the account; required if there are several accounts."
+)
 
 
 @click.group()
 def deadletters() -> None:
-    """Messages that could not be answered: look at them, try them again, drop them."""
+    """List, show, retry or drop dead letters: messages that could not be answered."""
 
 
 @deadletters.command("list")
 @_ACCOUNT
 def list_dead_letters(account: str | None) -> None:
-    """List them with the reason, without what the user wrote."""
+    """List all dead letters with the reason, without the user's text."""
     letters = _letters_of(_chosen(account))
     for letter in letters:
         click.echo(_one_line(letter))
@@ -50,7 +52,7 @@ def list_dead_letters(account: str | None) -> None:
 @click.argument("number", type=int)
 @_ACCOUNT
 def show_dead_letter(number: int, account: str | None) -> None:
-    """Show one whole, with what the user wrote and what was not sent."""
+    """Show one dead letter with the user's text and the replies that were not sent."""
     letter = next((each for each in _letters_of(_chosen(account)) if each.seq == number), None)
     if letter is None:
         raise click.UsageError(f"there is no dead letter {number}")
@@ -63,28 +65,28 @@ def show_dead_letter(number: int, account: str | None) -> None:
 
 @deadletters.command("retry")
 @click.argument("numbers", type=int, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--all", "everything", is_flag=True, help="Retry all dead letters.")
 @_ACCOUNT
 def retry_dead_letters(numbers: tuple[int, ...], everything: bool, account: str | None) -> None:
-    """Put them back into the inbox; a running bot takes them up within seconds. A user may then read a reply twice."""
+    """Put dead letters back into the inbox, where a running bot finds them. A user may get a reply twice."""
 
     async def retry(store: Store, appid: str, number: int) -> bool:
         return await store.retry_dead_letter(appid, number, time.time())
 
-    _for_each(numbers, everything, account, retry, "will be tried again")
+    _for_each(numbers, everything, account, retry, "is in the inbox again")
 
 
 @deadletters.command("drop")
 @click.argument("numbers", type=int, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--all", "everything", is_flag=True, help="Delete all dead letters.")
 @_ACCOUNT
 def drop_dead_letters(numbers: tuple[int, ...], everything: bool, account: str | None) -> None:
-    """Forget them for good."""
+    """Delete dead letters permanently."""
 
     async def drop(store: Store, appid: str, number: int) -> bool:
         return await store.drop_dead_letter(appid, number)
 
-    _for_each(numbers, everything, account, drop, "dropped")
+    _for_each(numbers, everything, account, drop, "deleted")
 
 
 def _for_each(
@@ -94,42 +96,44 @@ def _for_each(
     act: Callable[[Store, str, int], Awaitable[bool]],
     done: str,
 ) -> None:
+    """Call ``act`` with each dead letter, and print the result. ``done`` is the text for a success."""
     if not numbers and not everything:
         raise click.UsageError("give the numbers that `deadletters list` shows, or --all")
     settings = _chosen(account)
     appid = settings.appid
 
     async def act_on_all(store: Store) -> list[tuple[int, bool]]:
-        ours = [letter.seq for letter in await store.dead_letters(appid, LIST_LIMIT)]
-        wanted = ours if everything else numbers
-        return [(number, number in ours and await act(store, appid, number)) for number in wanted]
+        existing = [letter.seq for letter in await store.dead_letters(appid, LIST_LIMIT)]
+        wanted = existing if everything else numbers
+        return [(number, number in existing and await act(store, appid, number)) for number in wanted]
 
     results = _with_store(settings, act_on_all)
-    for number, good in results:
-        click.echo(f"{number} {done}" if good else f"{number} is not a dead letter")
-    if not all(good for _, good in results):
+    for number, succeeded in results:
+        click.echo(f"{number} {done}" if succeeded else f"{number} is not a dead letter")
+    if not all(succeeded for _, succeeded in results):
         sys.exit(1)
 
 
 def _with_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
-    _refuse_to_create(settings)
+    """Open the store, and return the result of ``work``. Raises StoreUnavailable."""
+    _check_that_store_exists(settings)
     store = make_store(settings)
     store.open()
 
-    async def at_work() -> Result:
+    async def awaited() -> Result:
         return await work(store)
 
     try:
-        return asyncio.run(at_work())
+        return asyncio.run(awaited())
     finally:
         store.close()
 
 
-def _refuse_to_create(settings: Settings) -> None:
-    """Who looks for messages in the wrong folder must not be told that there are none."""
+def _check_that_store_exists(settings: Settings) -> None:
+    """Raise StoreUnavailable instead of creating an empty SQLite file, in which the command would find nothing."""
     path = Path(settings.store_url.removeprefix("sqlite:///"))
     if settings.store_url.startswith("sqlite:///") and not path.exists():
-        raise StoreUnavailable(f"there is no store {path.resolve()} (WXBOT_STORE_URL; a bot makes it when it starts)")
+        raise StoreUnavailable(f"there is no store {path.resolve()}: check WXBOT_STORE_URL (a bot creates it at start)")
 
 
 def _letters_of(settings: Settings) -> Sequence[DeadLetter]:
@@ -137,9 +141,9 @@ def _letters_of(settings: Settings) -> Sequence[DeadLetter]:
 
 
 def _without_content(entry: Mapping[str, Any]) -> str | dict[str, Any]:
-    """What is left of a message (``Turn.to_do``), files by their names alone."""
+    """Return an entry of a dead letter (``RemainingWork.dead_letter_entries``) with names in place of files."""
     if entry["kind"] == RUN_AGAIN:
-        return "what the handler says when it runs again after that"
+        return "the replies of the handler, which runs again"
     files = {name: each["filename"] for name, each in entry.items() if isinstance(each, dict) and "content" in each}
     return {**entry, **files}
 
@@ -157,18 +161,18 @@ def _local_time(at: float) -> str:
 
 @click.group()
 def handovers() -> None:
-    """Users who are with human agents: the bot is silent towards them."""
+    """List or end handovers: users whom a human agent handles, and to whom the bot does not reply."""
 
 
 @handovers.command("list")
 @_ACCOUNT
 def list_handovers(account: str | None) -> None:
-    """List them: openid, agent, and until when the bot is silent."""
+    """List all handovers: openid, agent and end."""
     settings = _chosen(account)
     found = _with_store(settings, lambda store: _handovers(store, settings))
     for key, handover in found:
         click.echo(f"{key.openid}  {handover.agent or 'any agent'}  until {_local_time(handover.until)}")
-    click.echo(f"{len(found)} user(s)." if found else "No user is with human agents.")
+    click.echo(f"{len(found)} handover(s)." if found else "There are no handovers.")
 
 
 async def _handovers(store: Store, settings: Settings) -> Sequence[tuple[ConversationKey, Handover]]:
@@ -179,46 +183,46 @@ async def _handovers(store: Store, settings: Settings) -> Sequence[tuple[Convers
 @click.argument("openid")
 @_ACCOUNT
 def end_handover_command(openid: str, account: str | None) -> None:
-    """Let the bot answer this user again, from their next message on."""
+    """End a handover: the bot handles this user again from the next message on."""
     key = ConversationKey((settings := _chosen(account)).appid, openid)
     if not _with_store(settings, lambda store: store.end_handover(key)):
-        click.echo(f"{openid} is with no human agent")
+        click.echo(f"{openid} has no handover")
         sys.exit(1)
-    click.echo(f"{openid} is with the bot again")
+    click.echo(f"the handover of {openid} has ended")
 
 
 @click.group("store")
 def store_group() -> None:
-    """The store with all messages: move it to another place."""
+    """Copy the store with all messages to another store."""
 
 
 @store_group.command("copy")
 @click.argument("addresses", metavar="[FROM] TO", nargs=-1)
-@click.option("--all-accounts", is_flag=True, help="Every account found there, not only that of WXBOT_APPID.")
+@click.option("--all-accounts", is_flag=True, help="Copy all accounts in the store, not only that of WXBOT_APPID.")
 @_ACCOUNT
 def copy_store(addresses: tuple[str, ...], all_accounts: bool, account: str | None) -> None:
-    """Copy all messages from one store to another one, such as sqlite:///wxbot.db and redis://127.0.0.1:6379/0.
+    """Copy all messages from one store to another, such as sqlite:///wxbot.db and redis://127.0.0.1:6379/0.
 
-    FROM is WXBOT_STORE_URL unless it is given. Stop the bot first. FROM stays as it is, and TO must have nothing of the
-    account yet. A copy that was interrupted is never worked by a bot: run the same command again.
+    The default of FROM is WXBOT_STORE_URL. Stop the bot first. FROM is not changed. TO must contain nothing of the
+    account. Bots refuse an incomplete copy: if the command was interrupted, run it again.
     """
     appid, store_url = _what_to_copy(all_accounts, account)
     if not 1 <= len(addresses) <= 2:
-        raise click.UsageError("give the address of the store to copy to, or two addresses: from where, and to where")
+        raise click.UsageError("give the address of the store to copy to, or two addresses: FROM and TO")
     from_address, to_address = (store_url, *addresses)[-2:]
     try:
         with _opened(from_address, create=False) as source, _opened(to_address, create=True) as target:
             copied = asyncio.run(copy(source, target, appid))
     except KeyboardInterrupt:
-        click.echo("wxbot: interrupted; bots refuse what was copied so far. Run the same command again.", err=True)
+        click.echo("wxbot: interrupted; bots refuse the incomplete copy. Run the same command again.", err=True)
         sys.exit(128 + signal.SIGINT)
     for appid, counts in copied.items():
         click.echo(summary(appid, counts))
-    click.echo(f"All of it was copied. To work there, set WXBOT_STORE_URL to {target.name} and start the bot.")
+    click.echo(f"The copy is complete. To use it, set WXBOT_STORE_URL to {target.name} and start the bot.")
 
 
 def _what_to_copy(all_accounts: bool, account: str | None) -> tuple[str | None, str]:
-    """The appid, or None for all, and the address of the store in use."""
+    """Return the AppID to copy, None for all accounts, and the address of the configured store."""
     if not all_accounts:
         settings = _chosen(account)
         return settings.appid, settings.store_url
@@ -229,13 +233,13 @@ def _what_to_copy(all_accounts: bool, account: str | None) -> tuple[str | None, 
 
 @contextmanager
 def _opened(address: str, *, create: bool) -> Iterator[End]:
-    """The store at ``address``. Raises UsageError for what is no address, StoreUnavailable."""
+    """Open the store at ``address``. Raises UsageError if it is not an address, StoreUnavailable."""
     name = without_password(address)
     try:
         settings = next(iter(load_accounts(store_url=address, broker_url="", role="webhook").values()))
         clock = make_clock(settings)
         bulk = make_bulk_store(settings, clock)
-    except ConfigError as error:  # all else that is configured has been read before
+    except ConfigError as error:  # a problem of ``address``, because the other settings were read before
         raise click.UsageError("; ".join(each.replace("WXBOT_STORE_URL", name, 1) for each in error.problems)) from None
     try:
         bulk.open(create=create)
@@ -248,15 +252,15 @@ def _opened(address: str, *, create: bool) -> Iterator[End]:
 
 
 def _chosen(name: str | None) -> Settings:
-    """The settings of the account ``name``; without a name, of the only one. Raises UsageError, ConfigError."""
+    """Return the settings of the account ``name``; None is the only account. Raises UsageError, ConfigError."""
     accounts = load_accounts()
     if name in accounts and name:
         return accounts[name]
     if "" in accounts and name is not None:
-        raise click.UsageError("there is one account, without a name (WXBOT_ACCOUNTS is not set): leave --account out")
+        raise click.UsageError("there is only one account (WXBOT_ACCOUNTS is not set): leave --account out")
     if name is None and len(accounts) == 1:
         return next(iter(accounts.values()))
-    there = ", ".join(accounts)
+    names = ", ".join(accounts)
     if name is None:
-        raise click.UsageError(f"there are several accounts, say which one with --account: {there}")
-    raise click.UsageError(f"there is no account {name!r}; there are {there}")
+        raise click.UsageError(f"there are several accounts, choose one with --account: {names}")
+    raise click.UsageError(f"there is no account {name!r}: choose one of {names}")

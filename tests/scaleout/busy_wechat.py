@@ -21,7 +21,7 @@ from wxbot.testing import Allowance, FakeWeChat
 from wxbot.testing.api import Api, Call
 from wxbot.testing.background import Background
 from wxbot.testing.platform import Platform
-from wxbot.testing.push import Answered, Outbox
+from wxbot.testing.push import CallbackResponse, PushDelivery
 from wxbot.testing.server import Server
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class _Background(Background):
         self._thread.start()
 
 
-class _Delivery(Outbox):
+class _Delivery(PushDelivery):
     """A new connection for each push, to one of several addresses."""
 
     def __init__(
@@ -90,7 +90,9 @@ class _Delivery(Outbox):
         self._slots = asyncio.Semaphore(MOST_PUSHES)
         self._choose = choose
 
-    async def request(self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]) -> Answered:
+    async def request(
+        self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
+    ) -> CallbackResponse:
         host, port = self._choose()
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = (
@@ -116,7 +118,7 @@ class _Answer(asyncio.Protocol):
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.whole: asyncio.Future[Answered | OSError] = loop.create_future()
+        self.whole: asyncio.Future[CallbackResponse | OSError] = loop.create_future()
         self._read = b""
 
     def data_received(self, data: bytes) -> None:
@@ -128,7 +130,7 @@ class _Answer(asyncio.Protocol):
         head, _, body = self._read.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if exc is None and length is not None and len(body) == int(length[1]):
-            self.whole.set_result(Answered(int(head.split(b" ", 2)[1]), {}, body))
+            self.whole.set_result(CallbackResponse(int(head.split(b" ", 2)[1]), {}, body))
         else:
             self.whole.set_result(ConnectionResetError("closed before the answer was whole"))
 

@@ -55,7 +55,7 @@ def test_a_bot_is_told_what_kind_of_account_it_has_unless_it_is_the_usual_one(cl
 
 
 def test_official_accounts_push_xml_only(clock: ManualClock) -> None:
-    with pytest.raises(ValueError, match="XML only"):
+    with pytest.raises(ValueError, match="format must be xml"):
         FakeWeChat(clock, account_kind="official", format="json")
 
 

@@ -186,7 +186,7 @@ def test_an_agent_who_comes_is_no_interaction(alice: User, wechat: FakeWeChat, c
 def test_a_user_may_be_meant_for_one_agent(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
     bot.answer = lambda received: transfer(received, TransInfo={"KfAccount": "kf2@account"})
     alice.says("Two, please").wait()
-    with pytest.raises(ValueError, match="waits for kf2@account"):
+    with pytest.raises(ValueError, match="assigned to kf2@account"):
         wechat.agent("kf1@account").takes(alice)
     bot.answer = lambda received: SUCCESS
     wechat.agent("kf2@account").takes(alice).wait()
@@ -198,9 +198,9 @@ def test_agents_keep_to_their_own_users(alice: User, wechat: FakeWeChat) -> None
     with pytest.raises(ValueError, match="no session"):
         one.says(alice, "hello")
     one.takes(alice)
-    with pytest.raises(ValueError, match="is with or waits for kf1@account"):
+    with pytest.raises(ValueError, match="the user is assigned to kf1@account"):
         two.takes(alice)
-    with pytest.raises(ValueError, match="is with or waits for kf1@account"):
+    with pytest.raises(ValueError, match="the user is assigned to kf1@account"):
         one.takes(alice)
     for deed in (lambda: two.closes(alice), lambda: two.hands_to(alice, one), lambda: two.says(alice, "x")):
         with pytest.raises(ValueError, match="kf2@account has no session"):
@@ -215,12 +215,12 @@ def test_an_event_cannot_be_transferred(alice: User, wechat: FakeWeChat, bot: Re
     bot.answer = transfer
     last = alice.clicks("menu-1").wait()
     assert (last.outcome, last.n) == ("refused", 3)
-    assert "an event cannot be transferred" in last.why
+    assert "only a message can be transferred" in last.why
     assert not alice.is_queued
     assert [(record.kind, record.what) for record in wechat.violations] == [
         ("passive", "[transfer_customer_service]")
     ] * 3
-    assert "refused (an event cannot" in str(wechat.violations[0])
+    assert "refused (only a message can" in str(wechat.violations[0])
     assert alice.saw == ["[该公众号暂时无法提供服务，请稍后再试]"]
 
 
@@ -240,7 +240,10 @@ def test_a_mini_program_cannot_choose_the_agent(bot: Receiver) -> None:
         assert alice.is_queued
         bot.answer = lambda received: transfer(received, TransInfo={"KfAccount": "kf1@account"})
         last = alice.says("Agent One, please").wait()
-        assert (last.outcome, last.why) == ("refused", "a Mini Program cannot choose the agent: TransInfo")
+        assert (last.outcome, last.why) == (
+            "refused",
+            "TransInfo is not allowed: a Mini Program cannot choose the agent",
+        )
 
 
 def test_the_end_of_the_platform_is_the_end_of_reports(wechat: FakeWeChat, alice: User) -> None:

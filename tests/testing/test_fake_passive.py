@@ -88,25 +88,28 @@ def test_what_a_user_sees(alice: User, bot: Receiver, contents: Contents, seen: 
 @pytest.mark.parametrize(
     ("contents", "why"),
     [
-        (text(""), "a text without Content"),
-        ({"MsgType": "text"}, "a text without Content"),
+        (text(""), "the text has no Content"),
+        ({"MsgType": "text"}, "the text has no Content"),
         (text("x" * 2049), "more than 2048 bytes"),
         (text("你" * 683), "more than 2048 bytes"),
-        ({"MsgType": "image", "Image": {"MediaId": "nothing"}}, "Image/MediaId is unknown, gone or no image"),
+        (
+            {"MsgType": "image", "Image": {"MediaId": "nothing"}},
+            "Image/MediaId is unknown, expired or not of kind image",
+        ),
         ({"MsgType": "image", "Image": {"MediaId": "VOICE"}}, "Image/MediaId"),
-        ({"MsgType": "image", "Image": {"MediaId": "MOVING"}}, "no GIF"),
+        ({"MsgType": "image", "Image": {"MediaId": "MOVING"}}, "must not be a GIF"),
         ({"MsgType": "image", "MediaId": "SAMPLE_IMAGE"}, "Image is missing"),
         ({"MsgType": "voice", "Voice": {"MediaId": "SAMPLE_IMAGE"}}, "Voice/MediaId"),
         ({"MsgType": "video", "Video": {"MediaId": "SAMPLE_IMAGE"}}, "Video/MediaId"),
-        ({"MsgType": "video", "Video": {"MediaId": "VIDEO", "Title": {"a": "b"}}}, "Title is no text"),
+        ({"MsgType": "video", "Video": {"MediaId": "VIDEO", "Title": {"a": "b"}}}, "Title is not text"),
         ({"MsgType": "music", "Music": {"MusicUrl": "http://x"}}, "Music/ThumbMediaId"),
         ({"MsgType": "music", "Music": {**MUSIC, "ThumbMediaId": "VIDEO"}}, "Music/ThumbMediaId"),
         (news("Cats", count=2), "ArticleCount is '2', but there are 1 articles"),
         ({"MsgType": "news", "ArticleCount": 0, "Articles": ""}, "ArticleCount is '0'"),
-        (news(""), "an article without Title"),
-        (news("Cats", "Dogs"), "2 articles, but 1 is the most"),
-        ({"MsgType": "link", "Title": "t"}, "MsgType 'link' is no passive answer"),
-        ({"MsgType": {"a": "b"}}, "is no passive answer"),
+        (news(""), "an article has no Title"),
+        (news("Cats", "Dogs"), "there are 2 articles, but the maximum for this push is 1"),
+        ({"MsgType": "link", "Title": "t"}, "MsgType 'link' is not allowed as a passive reply"),
+        ({"MsgType": {"a": "b"}}, "is not allowed as a passive reply"),
         ({}, "MsgType None"),
     ],
 )
@@ -129,7 +132,7 @@ def test_an_event_may_be_answered_with_eight_articles(alice: User, bot: Receiver
     bot.answer = answering(news(*"12345678"))
     assert alice.clicks("news").wait().outcome == "success"
     bot.answer = answering(news(*"123456789"))
-    assert alice.clicks("news").wait().why == "9 articles, but 8 is the most in answer to this"
+    assert alice.clicks("news").wait().why == "there are 9 articles, but the maximum for this push is 8"
     assert alice.saw[0] == "[news 1]"
 
 

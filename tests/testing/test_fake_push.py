@@ -209,7 +209,7 @@ def test_nobody_listens(clock: ManualClock) -> None:
 def test_without_a_callback_url_nothing_is_sent(wechat: FakeWeChat, alice: User) -> None:
     wechat.callback_url = ""
     push = alice.says("hi")
-    with pytest.raises(AssertionError, match="no callback_url"):
+    with pytest.raises(AssertionError, match="set callback_url"):
         push.wait()
 
 
@@ -315,7 +315,7 @@ def test_a_transfer_to_a_human_agent(wechat: FakeWeChat, alice: User, bot: Recei
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"MsgType": "text", "Content": "hi"}, "no passive answer"),
+        ({"MsgType": "text", "Content": "hi"}, "not allowed as a passive reply"),
         ({"ToUserName": "somebody"}, "swapped"),
         ({"CreateTime": "now"}, "CreateTime"),
     ],

@@ -159,14 +159,14 @@ def test_who_follows_may_be_greeted_and_who_leaves_may_not(alice: User, wechat: 
 )
 def test_users_of_a_mini_program_cannot(deed: Callable[[User], Push]) -> None:
     with FakeWeChat(ManualClock()) as wechat:
-        with pytest.raises(ValueError, match="no user of a Mini Program does this"):
+        with pytest.raises(ValueError, match="does not exist for a Mini Program"):
             deed(wechat.user("alice"))
         assert wechat.timeline == []
 
 
 @pytest.mark.parametrize("deed", [lambda user: user.enters(), lambda user: user.sends_mini_program_page()])
 def test_users_of_an_official_account_cannot(alice: User, deed: Callable[[User], Push]) -> None:
-    with pytest.raises(ValueError, match="no user of an Official Account does this"):
+    with pytest.raises(ValueError, match="does not exist for an Official Account"):
         deed(alice)
 
 

@@ -1,8 +1,8 @@
-"""Test doubles for bots and their plugins.
+"""Tests for bots and plugins, without WeChat.
 
-``chat`` tries a plugin in a few lines, ``wechat_for`` with several users (wxbot/testing/chat.py). Below them,
-``FakeWeChat`` plays WeChat's platform over real HTTP, ``User`` one of its users, ``Agent`` a human agent,
-``ManualClock`` the time, and ``FakeCloud`` the environment of a bot that runs in one of WeChat's own containers::
+``chat`` tests a plugin with one user in a few lines, ``wechat_for`` with several users (wxbot/testing/chat.py).
+Both use ``FakeWeChat``, the simulated platform, which speaks real HTTP. ``User`` is one of its users, ``Agent`` a
+human agent. ``ManualClock`` is a clock that a test controls. ``FakeCloud`` simulates WeChat Cloud Hosting::
 
     with FakeWeChat(clock, callback_url="http://127.0.0.1:8000/wechat") as wechat:
         alice = wechat.user("alice")

@@ -1,4 +1,4 @@
-"""A human agent, as a test plays them (docs/wechat.md, "Human agents")."""
+"""A human agent, controlled by a test (docs/wechat.md, "Human agents")."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from wxbot.testing.user import User
 
 
 class Agent:
-    """A human agent. ``FakeWeChat.agent`` makes them; their deeds return the Push that reports them to the bot.
+    """A human agent. ``FakeWeChat.agent`` creates it. A method that returns a Push reports an event to the bot.
 
-    All methods raise ValueError for a user who is another agent's.
+    All methods raise ValueError for a user who has a session with another agent.
     """
 
     def __init__(self, running: RunningPlatform, account: str) -> None:
@@ -22,33 +22,33 @@ class Agent:
         return f"<Agent {self.account}>"
 
     def takes(self, user: User) -> Push:
-        """Begin a session with ``user``, from the queue or not: for 30 min the messages come here only."""
+        """Start a session with ``user``, who may be in the queue. For 30 minutes only the agent gets their messages."""
         with self._running.record_log.changed:
-            self._sessions.take(user.openid, self.account)
+            self._sessions.start(user.openid, self.account)
             return self._running.report(user.openid, "kf_create_session", {"KfAccount": self.account})
 
     def says(self, user: User, text: str) -> None:
-        """Write to ``user``: takes nothing from the quota and opens the 30 s window as every message does."""
+        """Send a text to ``user``. It does not count against the quota, and it opens the 30-second window."""
         with self._running.record_log.changed:
             self._sessions.check(user.openid, self.account)
             self._running.platform.agent_says(user.openid, text)
 
     def closes(self, user: User, close_type: str = "") -> Push:
-        """End the session; Mini Programs also tell a ``close_type``."""
+        """End the session. The event of a Mini Program also has a ``close_type``."""
         with self._running.record_log.changed:
             self._sessions.close(user.openid, self.account)
             more = {"CloseType": close_type} if close_type else {}
             return self._running.report(user.openid, "kf_close_session", {"KfAccount": self.account, **more})
 
     def hands_to(self, user: User, other: Agent) -> Push:
-        """Let another agent go on with the session."""
+        """Switch the session to another agent."""
         with self._running.record_log.changed:
-            self._sessions.hand_over(user.openid, self.account, other.account)
+            self._sessions.switch(user.openid, self.account, other.account)
             accounts = {"FromKfAccount": self.account, "ToKfAccount": other.account}
             return self._running.report(user.openid, "kf_switch_session", accounts)
 
     @property
     def saw(self) -> list[tuple[str, str]]:
-        """Name of the user and text (or short form) of each message that came here, transferred ones included."""
+        """Return the messages that the agent got, transferred ones included: user name, and text or short form."""
         with self._running.record_log.changed:
-            return self._sessions.heard_by(self.account)
+            return self._sessions.received_by(self.account)

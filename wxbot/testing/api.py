@@ -1,4 +1,4 @@
-"""WeChat's API as far as a bot calls it: what comes in is checked, done, remembered and answered. No sockets here.
+"""The calls of WeChat's API that a bot makes: each call is checked, processed, recorded and answered. No sockets here.
 
 Paths, bodies and errcodes: docs/wechat.md, "Typing indicator", "Sending", "Media", "Access tokens".
 """
@@ -22,24 +22,24 @@ from wxbot.testing.records import Kind, short_form
 from wxbot.testing.sent import check_sent, describe_sent
 
 FILES = "/files/"
-"""Where a file lies that WeChat gives an address of; the media_id follows. WeChat has other hosts for them."""
+"""The path prefix of a file that has its own address; the media_id follows. WeChat uses other hosts for such files."""
 
 JSON_HEADERS = {"Content-Type": "application/json; encoding=utf-8"}
-"""Of every answer that is JSON."""
+"""The headers of every JSON response."""
 
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 
 
 def file_path(media_id: str) -> str:
-    """The path of a file that can be fetched without a token."""
+    """Return the path where a file can be downloaded without a token."""
     return FILES + quote(media_id, safe="")
 
 
 @dataclass(slots=True)
 class Call:
-    """One call that came in. ``fields``: its JSON object, None if there is none that can be read.
+    """An incoming call. ``fields``: the JSON object of its body; None if the body is not a JSON object.
 
-    ``file`` and ``status`` are the answer where it is not JSON with HTTP 200: a file, another HTTP status.
+    ``file``: the file to respond with instead of JSON. ``status``: the HTTP status of the response.
     """
 
     method: str
@@ -62,14 +62,14 @@ class Call:
         self.fields = parsed if isinstance(parsed, dict) else None
 
     def text(self, name: str) -> str:
-        """A field of the body that should be text; empty if it is not."""
+        """Return a text field of the body; empty if it is missing or not text."""
         value = (self.fields or {}).get(name)
         return value if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of the API."""
+    """An endpoint of the API."""
 
     kind: Kind
     method: Literal["GET", "POST"]
@@ -77,9 +77,9 @@ class Endpoint:
 
 
 class Api:
-    """The addresses of the API, for one account.
+    """The endpoints of the API, for one account.
 
-    ``check_token`` gives the errcode of a call's credentials; unless given, it is an access token that is asked for.
+    ``check_token`` returns the errcode for the credentials of a call. By default a call needs an access token.
     """
 
     def __init__(self, platform: Platform, check_token: Callable[[Call], int] | None = None) -> None:
@@ -100,7 +100,7 @@ class Api:
         self._files = Endpoint("download", "GET", self._file)
 
     def kind_of(self, path: str) -> Kind | None:
-        """Which faults and records a path belongs to; None for a path there is not."""
+        """Return the kind of the records and faults of a path; None for an unknown path."""
         endpoint = self._endpoint_of(path)
         return endpoint.kind if endpoint else None
 
@@ -108,20 +108,20 @@ class Api:
         return self._files if path.startswith(FILES) else self._endpoints.get(path)
 
     def answer(self, call: Call, fault: str = "", took: float | None = None) -> dict[str, Any]:
-        """Do what the call asks for and remember it: the JSON of the answer."""
+        """Process and record the call. Return the JSON answer."""
         with self.platform.record_log.changed:
             answer = self._act(call)
             self._record(call, answer, fault, took)
             return answer
 
     def refuse(self, call: Call, errcode: int, fault: str = "") -> dict[str, Any]:
-        """Answer with an errcode, because it was ordered or the call may not come this far; nothing is done."""
-        answer = _done(errcode)
+        """Record the call and answer with ``errcode``, because a fault was injected or the call is not allowed."""
+        answer = _answer(errcode)
         self._record(call, answer, fault, None)
         return answer
 
     def ignore(self, call: Call, fault: str) -> None:
-        """Remember a call that WeChat neither did nor answered."""
+        """Record a call that WeChat neither processed nor answered."""
         self._record(call, None, fault, None)
 
     def _act(self, call: Call) -> dict[str, Any]:
@@ -138,13 +138,13 @@ class Api:
 
     def _record(self, call: Call, answer: dict[str, Any] | None, fault: str, took: float | None) -> None:
         kind = self.kind_of(call.path) or "other"
-        told = answer or {}
+        fields = answer or {}
         self.platform.record(
             kind,
-            self._what(call, kind),
+            self._summary(call, kind),
             call.text("touser"),
-            errcode=None if answer is None else int(told.get("errcode", 0)),
-            errmsg=str(told.get("errmsg", "")),
+            errcode=None if answer is None else int(fields.get("errcode", 0)),
+            errmsg=str(fields.get("errmsg", "")),
             took=perf_counter() - call.arrived if took is None else took,
             fault=fault,
             needless=call.needless,
@@ -154,7 +154,7 @@ class Api:
         )
 
     def _exchange(self, call: Call, answer: dict[str, Any] | None) -> Exchange:
-        """Of a call with a fault: what its deed would have been answered with."""
+        """Return the exchange of a call. With a fault, it has the response that WeChat would have sent without it."""
         redactor = self.platform.redactor
         query = f"?{urlencode(call.query)}" if call.query else ""
         request = redactor.message(f"{call.method} {call.path}{query}", call.headers, call.body)
@@ -166,8 +166,8 @@ class Api:
             )
         return Exchange(request, redactor.message(f"HTTP {call.status}", JSON_HEADERS, json_bytes(answer)))
 
-    def _what(self, call: Call, kind: Kind) -> str:
-        """What the call asks for, in short: the command, the text, the file."""
+    def _summary(self, call: Call, kind: Kind) -> str:
+        """Return the command, the text or the file of the call in short."""
         if kind == "typing":
             return call.text("command")
         if kind == "send":
@@ -184,22 +184,22 @@ class Api:
         return {"access_token": value, "expires_in": expires_in}
 
     def _stable_token(self, call: Call) -> dict[str, Any]:
-        asked = _json_of(call)
-        self._check_client(asked)
-        value, expires_in = self.platform.tokens.fetch_stable(asked.get("force_refresh") is True)
+        body = _json_of(call)
+        self._check_client(body)
+        value, expires_in = self.platform.tokens.fetch_stable(body.get("force_refresh") is True)
         return {"access_token": value, "expires_in": expires_in}
 
-    def _check_client(self, asked: Mapping[str, Any]) -> None:
+    def _check_client(self, fields: Mapping[str, Any]) -> None:
         account = self.platform.account
-        if asked.get("grant_type") != "client_credential":
+        if fields.get("grant_type") != "client_credential":
             raise Refused(40002)
-        if not asked.get("appid"):
+        if not fields.get("appid"):
             raise Refused(41002)
-        if asked["appid"] != account.appid:
+        if fields["appid"] != account.appid:
             raise Refused(40013)
-        if not asked.get("secret"):
+        if not fields.get("secret"):
             raise Refused(41004)
-        if asked["secret"] != account.secret:
+        if fields["secret"] != account.secret:
             raise Refused(40125)
 
     def _check_token(self, call: Call) -> None:
@@ -228,16 +228,16 @@ class Api:
         if command not in ("Typing", "CancelTyping"):
             raise Refused(45072)
         errcode, call.needless = self.platform.typing(self._addressee(call), command)
-        return _done(errcode)
+        return _answer(errcode)
 
     def _send(self, call: Call) -> dict[str, Any]:
         self._check_token(call)
-        asked = _json_of(call)
+        body = _json_of(call)
         if self.platform.account.kind == "unverified":
             raise Refused(48001)
         openid = self._addressee(call)
-        check_sent(asked, self.platform.account.kind, self.platform.media)
-        return _done(self.platform.send(openid))
+        check_sent(body, self.platform.account.kind, self.platform.media)
+        return _answer(self.platform.send(openid))
 
     def _addressee(self, call: Call) -> str:
         openid = call.text("touser")
@@ -286,12 +286,12 @@ class Api:
         return {"ip_list": ["127.0.0.1"]}
 
 
-def _done(errcode: int) -> dict[str, Any]:
+def _answer(errcode: int) -> dict[str, Any]:
     return {"errcode": errcode, "errmsg": errmsg(errcode)}
 
 
 def _json_of(call: Call) -> Mapping[str, Any]:
-    """The JSON object of the body, or the errcode for what is there instead."""
+    """Return the JSON object of the body. Raises Refused for any other body."""
     if not call.body:
         raise Refused(44002)
     if call.fields is None:

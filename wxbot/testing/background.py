@@ -1,4 +1,4 @@
-"""One thread with one event loop, to be used from plain code."""
+"""An event loop in a thread, for code that is not async."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Background:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run ``work`` there and wait for its result, at most ``timeout`` real seconds."""
+        """Run ``work`` on the loop and return its result. Raises TimeoutError after ``timeout`` real seconds."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call ``function`` there soon."""
+        """Schedule a call of ``function`` on the loop and return at once."""
         self.loop.call_soon_threadsafe(function, *args)
 
     def close(self) -> None:
-        """Cancel what still runs there, end the thread and close the loop."""
-        self.run(_wind_up())
+        """Cancel all running tasks, end the thread and close the loop."""
+        self.run(_cancel_all())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -38,12 +38,12 @@ class Background:
         self.loop.run_forever()
 
 
-async def _wind_up() -> None:
+async def _cancel_all() -> None:
     loop = asyncio.get_running_loop()
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
     await loop.shutdown_asyncgens()
     await loop.shutdown_default_executor()
-    await asyncio.sleep(0)  # transports that were closed say goodbye
+    await asyncio.sleep(0)  # closed transports run their connection_lost callbacks

@@ -1,6 +1,6 @@
-"""Try a plugin: ``chat`` talks to it through a real bot and a fake WeChat, ``context`` calls one handler directly.
+"""Test a plugin: ``chat`` runs it in a real bot behind FakeWeChat, ``context`` is for calling one handler directly.
 
-``wechat_for`` gives the fake WeChat itself, for several users, human agents and faults.
+``wechat_for`` returns the FakeWeChat, for tests with several users, human agents or faults.
 
 ::
 
@@ -41,24 +41,24 @@ from wxbot.testing.fake import FakeWeChat
 from wxbot.testing.user import User
 
 LEASE_SECONDS = "3600"
-"""A clock that is turned by hand may leap ahead faster than a store can renew a lease of some seconds."""
+"""The lease duration is long because a test may advance its clock faster than the store renews a short lease."""
 
 
 class _QuietHandler(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's own name
-        """FakeWeChat remembers every exchange already."""
+        """Log nothing, because FakeWeChat records every request."""
 
 
 @contextmanager
 def serve(bot: Bot) -> Iterator[str]:
-    """Serve ``bot`` on a free port of loopback, start and in the end stop it; give the address of its callback."""
+    """Start ``bot``, serve it on a free port of 127.0.0.1, and yield its callback URL. Stop it at the end."""
     with _serving(Deployment({"": bot})) as address:
         yield address + (bot.callback_path or "")
 
 
 @contextmanager
 def serve_accounts(deployment: Deployment) -> Iterator[Mapping[str, str]]:
-    """Serve all bots of ``deployment`` on one port, as ``serve`` does; give the callbacks' addresses by account."""
+    """Serve all bots of ``deployment`` on one port as ``serve`` does. Yield the callback URLs by account name."""
     with _serving(deployment) as address:
         yield {name: address + (bot.callback_path or "") for name, bot in deployment.bots.items()}
 
@@ -79,9 +79,9 @@ def _serving(deployment: Deployment) -> Iterator[str]:
 
 
 def settings_for(wechat: FakeWeChat | FakeCloud, store: Path, **choices: Any) -> Settings:
-    """Return settings of a bot on ``wechat`` with its store in the file ``store``; ``choices`` are fields of Settings.
+    """Return the settings of a bot that calls ``wechat`` and has its store in the file ``store``.
 
-    Of a ``FakeCloud``: for the account that owns it.
+    ``choices`` are fields of Settings. The settings for a ``FakeCloud`` are those of the account that owns it.
     """
     given = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
     given |= {"store_url": f"sqlite:///{store}", "lease_seconds": LEASE_SECONDS}
@@ -93,14 +93,14 @@ def wechat_for(
     *plugins: Plugin,
     clock: Clock | None = None,
     mode: Mode = "safe",
-    format: Format = "xml",  # noqa: A002 (FakeWeChat's word)
+    format: Format = "xml",  # noqa: A002 (as in FakeWeChat)
     **choices: Any,
 ) -> Iterator[FakeWeChat]:
-    """Run a bot with ``plugins`` behind a FakeWeChat and give that: real webhook, real store, real HTTP.
+    """Run a bot with ``plugins`` behind a FakeWeChat, and yield the FakeWeChat. Webhook, store and HTTP are real.
 
-    Without ``plugins`` the bot has those of its plugin folders: ``chat(plugin_folders="plugins", plugins="echo,faq")``.
-    ``clock`` may be a ManualClock; ``mode`` and ``format`` are those of the pushes; ``choices`` are fields of
-    Settings, such as ``handler_timeout=5``. With ``account_kind`` the fake is of that kind as well.
+    Without ``plugins`` the bot loads them from its folders: ``chat(plugin_folders="plugins", plugins="echo,faq")``.
+    ``clock`` may be a ManualClock. ``mode`` and ``format`` are those of the pushes. ``choices`` are fields of Settings,
+    such as ``handler_timeout=5``. ``account_kind`` also sets the kind of the simulated account.
     """
     kind = choices.get("account_kind", "miniprogram")
     with (
@@ -120,18 +120,18 @@ def chat(
     name: str = "user",
     clock: Clock | None = None,
     mode: Mode = "safe",
-    format: Format = "xml",  # noqa: A002 (FakeWeChat's word)
+    format: Format = "xml",  # noqa: A002 (as in FakeWeChat)
     **choices: Any,
 ) -> Iterator[User]:
-    """Give a user, called ``name``, of a bot with ``plugins``; the rest is as in ``wechat_for``."""
+    """Run a bot with ``plugins`` and yield its user ``name``. The other arguments are those of ``wechat_for``."""
     with wechat_for(*plugins, clock=clock, mode=mode, format=format, **choices) as wechat:
         yield wechat.user(name)
 
 
 def context(message: str | Message, *, plugin: Plugin | None = None, state: dict[str, Any] | None = None) -> Context:
-    """Return the context of a handler for ``message`` (a ``str`` is text), for a unit test that needs nothing else.
+    """Return a context for ``message`` (a ``str`` is a text message), for a unit test of a handler.
 
-    With ``plugin`` the context is the one its router makes: with the match, the settings and the resource.
+    With ``plugin`` the context has what the plugin's router adds: the match, the settings and the resource.
     """
     if isinstance(message, str):
         message = TextMessage(
@@ -140,8 +140,8 @@ def context(message: str | Message, *, plugin: Plugin | None = None, state: dict
     made = Context(message=message, plugin=plugin.name if plugin else "test", state=state or {})
     if plugin is None:
         return made
-    anything = load_settings(env_file=None, appid="wx0", secret="-", token="-")  # noqa: S106 - no platform is asked
-    chosen = make_plugins(anything, [plugin])
+    settings = load_settings(env_file=None, appid="wx0", secret="-", token="-")  # noqa: S106 - never sent
+    chosen = make_plugins(settings, [plugin])
     made.settings, made.resource = chosen.settings.get(plugin.name), chosen.resources[plugin.name]
     choice = chosen.router.choose(lambda _: made)
     return made if choice is None else choice.context

@@ -1,6 +1,6 @@
-"""Time for tests: a clock that is turned by hand, the real one with the same face, and one that can leap ahead.
+"""Clocks for tests: ManualClock is advanced by the test, RealClock is real time, LeapingClock can jump ahead of it.
 
-All match the bot's ``Clock`` by structure (``now`` and ``call_later``). All times are seconds.
+All match the bot's ``Clock`` protocol (``now`` and ``call_later``). All times are in seconds.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-_PASSES = 10  # passes of an event loop in which a task that was woken can set its next timer
-_PATIENCE = 2.0  # real seconds to wait for an event loop that is busy or no longer running
+_LOOP_ITERATIONS = 10  # event-loop iterations that a resumed task needs to set its next timer
+_BUSY_LOOP_SECONDS = 2.0  # real seconds to wait for an event loop that is busy or has stopped
 
 
 class Handle(Protocol):
-    """Something asked for later that can still be called off."""
+    """A scheduled call, which can be cancelled."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """What FakeWeChat needs of a clock."""
+    """The methods of a clock that FakeWeChat uses."""
 
     def now(self) -> float: ...
 
@@ -35,19 +35,19 @@ class Clock(Protocol):
 
 async def sleep(clock: Clock, seconds: float) -> None:
     """Wait until ``seconds`` have passed by ``clock``."""
-    woken = asyncio.Event()
-    handle = clock.call_later(seconds, woken.set)
+    is_over = asyncio.Event()
+    handle = clock.call_later(seconds, is_over.set)
     try:
-        await woken.wait()
+        await is_over.wait()
     finally:
         handle.cancel()
 
 
 class RealClock:
-    """The computer's own time."""
+    """A clock with the time of the computer."""
 
     def now(self) -> float:
-        """Seconds since 1970."""
+        """Return the seconds since 1970."""
         return time.time()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
@@ -60,9 +60,9 @@ class RealClock:
 
 
 class LeapingClock:
-    """The computer's own time, until it is told to leap ahead. Safe to use from every thread.
+    """A clock with the time of the computer, which ``advance`` moves ahead. Thread-safe.
 
-    ``file``: where to write how many seconds it is ahead, for a bot in another process (WXBOT_CLOCK_FILE).
+    ``file``: the file to which it writes how many seconds it is ahead, for a bot in another process (WXBOT_CLOCK_FILE).
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -70,41 +70,41 @@ class LeapingClock:
         self._ahead = 0.0
         self._timers: set[_LeapingTimer] = set()
         self._lock = threading.Lock()
-        self._tell()
+        self._write_file()
 
     @property
     def ahead(self) -> float:
-        """Seconds it has leapt in all."""
+        """Return how many seconds the clock is ahead of the computer."""
         return self._ahead
 
     def now(self) -> float:
-        """Seconds since 1970, by this clock."""
+        """Return the seconds since 1970 by this clock."""
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Leap ahead: what falls due by that happens now, all at once."""
+        """Move the clock ahead. All timers that fall due run now, at the same time. Raises ValueError if negative."""
         if seconds < 0:
-            raise ValueError("time does not run backwards")
+            raise ValueError(f"a clock cannot go backwards: seconds={seconds:g}")
         with self._lock:
             self._ahead += seconds
-            self._tell()
+            self._write_file()
             timers = list(self._timers)
         for timer in timers:
-            timer.look_soon()
+            timer.check_soon()
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
         """Run ``callback`` on the running event loop in ``delay`` seconds by this clock."""
         timer = _LeapingTimer(self, self.now() + delay, callback, self._timers.discard)
         with self._lock:
             self._timers.add(timer)
-        timer.look()
+        timer.check()
         return timer
 
     async def sleep(self, seconds: float) -> None:
         """Wait ``seconds`` by this clock."""
         await sleep(self, seconds)
 
-    def _tell(self) -> None:
+    def _write_file(self) -> None:
         if self.file is not None:
             fresh = self.file.with_name(self.file.name + ".new")
             fresh.write_text(repr(self._ahead), "ascii")
@@ -112,7 +112,7 @@ class LeapingClock:
 
 
 class _LeapingTimer:
-    """One call that is due at ``deadline``; all but ``look_soon`` runs on its own loop."""
+    """A call that is due at ``deadline``. All methods except ``check_soon`` run on the timer's event loop."""
 
     def __init__(
         self,
@@ -135,84 +135,84 @@ class _LeapingTimer:
         if self._step is not None:
             self._step.cancel()
 
-    def look_soon(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed: its timers went with it
-            self._loop.call_soon_threadsafe(self.look)
+    def check_soon(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and its timers never run
+            self._loop.call_soon_threadsafe(self.check)
 
-    def look(self) -> None:
+    def check(self) -> None:
         if self._over:
             return
         if self._step is not None:
             self._step.cancel()
         left = self._deadline - self._clock.now()
         if left > 0:
-            self._step = self._loop.call_later(left, self.look)
+            self._step = self._loop.call_later(left, self.check)
         else:
-            self._step = self._loop.call_soon(self._ring)  # never before ``call_later`` has returned
+            self._step = self._loop.call_soon(self._run)  # never before ``call_later`` has returned
 
-    def _ring(self) -> None:
+    def _run(self) -> None:
         if not self._over:
             self.cancel()
             self._callback()
 
 
 class _Timer:
-    """One call that is due at ``deadline`` on ``loop``; in a heap it sorts by deadline, then by age."""
+    """A call that is due at ``deadline`` on ``loop``. Timers are sorted by deadline, then by creation."""
 
-    __slots__ = ("_age", "_callback", "_clock", "deadline", "loop")
+    __slots__ = ("_callback", "_clock", "_number", "deadline", "loop")
 
-    def __init__(self, clock: ManualClock, deadline: float, age: int, callback: Callable[[], None]) -> None:
+    def __init__(self, clock: ManualClock, deadline: float, number: int, callback: Callable[[], None]) -> None:
         self._clock = clock
-        self._age = age
+        self._number = number
         self._callback: Callable[[], None] | None = callback
         self.deadline = deadline
         self.loop = asyncio.get_running_loop()
 
     def __lt__(self, other: _Timer) -> bool:
-        return (self.deadline, self._age) < (other.deadline, other._age)
+        return (self.deadline, self._number) < (other.deadline, other._number)
 
     def cancel(self) -> None:
         self._callback = None
-        self._clock._forget(self)  # noqa: SLF001 (the clock and its timers are one thing)
+        self._clock._forget(self)  # noqa: SLF001 (same module)
 
     def run(self) -> None:
-        """Called on the timer's own loop: what was cancelled after it was handed over does not run either."""
+        """Run the callback on the timer's loop, unless the timer was cancelled after it was scheduled there."""
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
 
 
 class ManualClock:
-    """A clock that stands still until ``turn`` is called. Safe to use from every thread.
+    """A clock whose time changes only when ``advance`` is called. Thread-safe.
 
-    ``turn`` does not return before the timers that fell due have run on their event loops, and a task that was
-    woken by one has had the chance to set its next timer; so a loop of ``sleep(1)`` wakes ten times in ``turn(10)``.
-    What tasks do beyond that (I/O, other threads) goes on after ``turn``: wait for its effect. When ``turn`` is
-    called on the event loop that owns the timers, they run after the caller gives way.
+    ``advance`` returns after the timers that fell due have run on their event loops and each task that they resumed
+    could set its next timer. So a loop of ``sleep(1)`` resumes ten times in ``advance(10)``. Other work of the tasks
+    (I/O, other threads) may continue after ``advance``; wait for its effect. If ``advance`` is called on the event
+    loop of the timers, they run when the caller next awaits.
     """
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._now = start
         self._heap: list[_Timer] = []
         self._pending: set[_Timer] = set()
-        self._ages = itertools.count()
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
-        self._turning = threading.Lock()
+        self._advancing = threading.Lock()
 
     def now(self) -> float:
-        """Seconds since 1970, by this clock."""
+        """Return the seconds since 1970 by this clock."""
         return self._now
 
     @property
     def timers(self) -> int:
-        """How many timers are waiting."""
+        """Return the number of pending timers."""
         with self._lock:
             return len(self._pending)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
-        """Run ``callback`` on the running event loop once the clock was turned by ``delay`` seconds."""
+        """Run ``callback`` on the running event loop when the clock was advanced by ``delay`` seconds."""
         with self._lock:
-            timer = _Timer(self, self._now + max(0.0, delay), next(self._ages), callback)
+            timer = _Timer(self, self._now + max(0.0, delay), next(self._numbers), callback)
             heapq.heappush(self._heap, timer)
             self._pending.add(timer)
         if delay <= 0:
@@ -220,17 +220,17 @@ class ManualClock:
         return timer
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock was turned by ``seconds``."""
+        """Wait until the clock was advanced by ``seconds``."""
         await sleep(self, seconds)
 
     def advance(self, seconds: float) -> None:
-        """Move the time on by ``seconds``, handing over each timer at its own deadline, the earliest first."""
+        """Advance the time by ``seconds``. Each timer runs at its deadline, in order. Raises ValueError if negative."""
         if seconds < 0:
-            raise ValueError("time does not run backwards")
-        with self._turning:
+            raise ValueError(f"a clock cannot go backwards: seconds={seconds:g}")
+        with self._advancing:
             goal = self._now + seconds
             while due := self._next(goal):
-                _hand_over(due)
+                _run_timers(due)
             with self._lock:
                 self._now = max(self._now, goal)
 
@@ -239,7 +239,7 @@ class ManualClock:
             timer.loop.call_soon_threadsafe(timer.run)
 
     def _next(self, goal: float) -> list[_Timer]:
-        """The timers of the earliest deadline up to ``goal``; the time is now that deadline."""
+        """Set the time to the earliest deadline up to ``goal`` and return the timers of that deadline."""
         with self._lock:
             self._drop_cancelled()
             if not self._heap or self._heap[0].deadline > goal:
@@ -263,31 +263,31 @@ class ManualClock:
                 self._heap = sorted(self._pending)
 
 
-def _hand_over(due: list[_Timer]) -> None:
-    """Run timers of one deadline on their loops and wait until those have taken note."""
+def _run_timers(due: list[_Timer]) -> None:
+    """Run the timers of one deadline on their loops, and wait until the resumed tasks could set new timers."""
     waits = []
     for loop in dict.fromkeys(timer.loop for timer in due):
         settled = threading.Event()
         if _on_loop(loop, [timer.run for timer in due if timer.loop is loop], settled):
             waits.append(settled)
     for settled in waits:
-        settled.wait(_PATIENCE)
+        settled.wait(_BUSY_LOOP_SECONDS)
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, calls: list[Callable[[], None]], settled: threading.Event) -> bool:
-    """True if somebody else's thread runs these calls now, so that waiting for ``settled`` makes sense."""
+    """Schedule ``calls`` on ``loop``. Return True if another thread runs the loop, so that ``settled`` will be set."""
     try:
         for call in calls:
             loop.call_soon_threadsafe(call)
-        loop.call_soon_threadsafe(_pass, loop, _PASSES, settled)
-    except RuntimeError:  # the loop is closed: its timers went with it
+        loop.call_soon_threadsafe(_count_down, loop, _LOOP_ITERATIONS, settled)
+    except RuntimeError:  # the loop is closed, and its timers never run
         return False
     return loop.is_running() and loop is not _running_loop()
 
 
-def _pass(loop: asyncio.AbstractEventLoop, passes: int, settled: threading.Event) -> None:
-    if passes:
-        loop.call_soon(_pass, loop, passes - 1, settled)
+def _count_down(loop: asyncio.AbstractEventLoop, iterations: int, settled: threading.Event) -> None:
+    if iterations:
+        loop.call_soon(_count_down, loop, iterations - 1, settled)
     else:
         settled.set()
 

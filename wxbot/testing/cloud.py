@@ -1,6 +1,6 @@
-"""FakeCloud: the double of WeChat's Cloud Hosting, as far as a bot in a container calls it.
+"""FakeCloud, which simulates the part of WeChat Cloud Hosting that a bot in a container calls.
 
-Facts: docs/wechat.md, "Cloud calls".
+The rules are in docs/wechat.md, "Cloud calls".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wxbot.testing.fake import FakeWeChat
 from wxbot.testing.server import Server
 
 TOKEN_LIFETIME = 30 * 60.0
-"""Seconds for which a cloudbase_access_token works."""
+"""Seconds for which a cloudbase_access_token is valid."""
 CUSTOMER_SERVICE = frozenset(
     {
         "/cgi-bin/message/custom/send",
@@ -29,7 +29,7 @@ CUSTOMER_SERVICE = frozenset(
         "/cgi-bin/media/get",
     }
 )
-"""The paths that customer service takes, as the console lists them."""
+"""The API paths that customer service needs, as the console lists them."""
 
 Spelling = Literal["errcode", "errCode"]
 
@@ -38,22 +38,22 @@ _MISSING, _WRONG, _EXPIRED, _NOT_LISTED, _NO_PERMISSION = 41001, 40001, 42001, 8
 
 
 class FakeCloud:
-    """One environment of Cloud Hosting: it adds the credentials to the API calls of the bot in its container.
+    """A simulated environment of Cloud Hosting, which adds the credentials to the API calls of a bot in its container.
 
-    ``wechats``: the accounts whose container it is. The first one owns the environment; calls are for it unless
-    ``from_appid`` says otherwise. What the calls do is done by these FakeWeChats, and remembered and made to fail
-    there. It serves from the moment it is made until ``close`` (or the end of the ``with`` block).
+    ``wechats``: the accounts that use the environment. The first one owns it. A call is for the owner unless it has
+    a ``from_appid``. The FakeWeChat of that account processes and records the call; inject faults there. The
+    environment serves from its creation until ``close`` or the end of the ``with`` block.
 
-    ``token_mode``: calls carry the cloudbase_access_token that lies in ``token_file``; else they carry nothing.
-    ``clock``: that of the first account unless given.
+    ``token_mode``: a call must have the cloudbase_access_token of ``token_file``; otherwise it must have no token.
+    ``clock``: the clock of the first account by default.
 
-    Plain attributes, to be changed at any time: ``paths``, the API paths that may be called; ``ready``, whether the
-    interface service is switched on and has started; ``spelling`` of the keys of an answer.
+    Attributes that may be changed at any time: ``paths``, the API paths that may be called; ``ready``, False while the
+    interface service is off or starting; ``spelling``, the spelling of the keys in an answer.
     """
 
     def __init__(self, *wechats: FakeWeChat, clock: Clock | None = None, token_mode: bool = False) -> None:
         if not wechats:
-            raise ValueError("an environment has an owner: give at least one FakeWeChat")
+            raise ValueError("FakeCloud needs at least one FakeWeChat: the first one is the owner")
         self.paths: set[str] = set(CUSTOMER_SERVICE)
         self.ready = True
         self.spelling: Spelling = "errcode"
@@ -91,7 +91,7 @@ class FakeCloud:
         self.close()
 
     def close(self) -> None:
-        """Stop serving. Nothing is left: no thread, no socket, no file. The FakeWeChats stay open."""
+        """Stop serving; close all threads and sockets, delete all files. The FakeWeChats stay open."""
         if self._closed:
             return
         self._closed = True
@@ -104,7 +104,7 @@ class FakeCloud:
             self._folder.cleanup()
 
     def settings(self, wechat: FakeWeChat | None = None) -> dict[str, str]:
-        """The environment variables of a bot in the container, for one of the accounts (the owner's unless given)."""
+        """Return the environment variables of a bot in the container for ``wechat``, by default the owner."""
         chosen = wechat or self._wechats[0]
         settings = {
             "WXBOT_APPID": chosen.appid,
@@ -115,7 +115,7 @@ class FakeCloud:
         return {**settings, "WXBOT_CLOUD_TOKEN_FILE": str(self.token_file)} if self.token_mode else settings
 
     def rotate_token(self, revoke: bool = False) -> str:
-        """Write a new token into ``token_file``: the token. Older ones work on until their end, unless ``revoke``."""
+        """Write a new token into ``token_file`` and return it. ``revoke``: older tokens become invalid at once."""
         if revoke:
             self._tokens.clear()
         token = secrets.token_urlsafe(90)
@@ -125,23 +125,23 @@ class FakeCloud:
         fresh.replace(self.token_file)
         return token
 
-    # -- what the sidecar asks
+    # -- used by the server
 
     def api_for(self, call: Call) -> Api | None:
-        """The account a call is for; None if the environment does not have it."""
+        """Return the API of the account that a call is for; None if the environment does not have the account."""
         return self._apis.get(call.query.get("from_appid", "") or self._wechats[0].appid)
 
     def refusal_of(self, call: Call) -> int:
-        """errcode of a call that does not come through to the API; 0 for one that does."""
+        """Return the errcode of a call that Cloud Hosting rejects; 0 if the call reaches the API."""
         if not self.ready:
             return _MISSING
-        if errcode := self._token_errcode(call) if self.token_mode else self._needless_token_errcode(call):
+        if errcode := self._token_errcode(call) if self.token_mode else self._unwanted_token_errcode(call):
             return errcode
         if call.path not in self.paths:
             return _NOT_LISTED
         return 0 if self.api_for(call) else _NO_PERMISSION
 
-    def _needless_token_errcode(self, call: Call) -> int:
+    def _unwanted_token_errcode(self, call: Call) -> int:
         return _EXPIRED if "access_token" in call.query else 0
 
     def _token_errcode(self, call: Call) -> int:
@@ -154,7 +154,7 @@ class FakeCloud:
 
 
 class _Sidecar(Server):
-    """Serves the accounts of one environment."""
+    """The HTTP server of one environment, for all of its accounts."""
 
     def __init__(self, cloud: FakeCloud, owner: Api) -> None:
         super().__init__(owner.platform, owner)
@@ -167,10 +167,10 @@ class _Sidecar(Server):
         return await self._serve(request, call, api)
 
     def _respond(self, call: Call, answer: dict[str, Any]) -> web.Response:
-        response = super()._respond(call, {self._spelt(name): value for name, value in answer.items()})
+        response = super()._respond(call, {self._spelled(name): value for name, value in answer.items()})
         response.headers["x-openapi-seqid"] = secrets.token_hex(16)
         return response
 
-    def _spelt(self, name: str) -> str:
+    def _spelled(self, name: str) -> str:
         camel_case = {"errcode": "errCode", "errmsg": "errMsg"} if self._cloud.spelling == "errCode" else {}
         return camel_case.get(name, name)

@@ -1,6 +1,6 @@
-"""How WeChat writes a push and reads an answer: signature, encryption, XML and JSON (docs/wechat.md, "Message push").
+"""The format of a push and of its answer: signature, encryption, XML and JSON (docs/wechat.md, "Message push").
 
-Written from WeChat's page "message push" and shared with nothing of the bot, so that neither hides the other's mistake.
+It follows WeChat's page "message push" and shares no code with the bot, because shared code would hide mistakes.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 Mode = Literal["safe", "compatible", "plain", "cloud"]
-"""How pushes are protected. "cloud": into a container over WeChat's own network, neither encrypted nor signed."""
+"""The protection of pushes. "cloud": pushes into a container on WeChat's own network, not encrypted and not signed."""
 Format = Literal["xml", "json"]
 
-_BLOCK_BITS = 256  # PKCS#7 with blocks of 32 bytes, twice what AES itself asks for
+_BLOCK_BITS = 256  # PKCS#7 padding to blocks of 32 bytes, where AES itself needs 16
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Malformed(ValueError):
-    """An answer WeChat cannot take for one; the text says why."""
+    """Raised if WeChat does not accept an answer to a push. The text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a push is signed and encrypted with. ``aes_key`` is the EncodingAESKey of 43 characters."""
+    """The keys that sign and encrypt a push. ``aes_key``: the EncodingAESKey of 43 characters."""
 
     appid: str
     token: str = field(repr=False)
@@ -42,7 +42,7 @@ class Keys:
 
 
 def new_aes_key() -> str:
-    """A random EncodingAESKey: 43 characters of a-z A-Z 0-9 whose unused last bits are 0."""
+    """Return a random EncodingAESKey: 43 characters of a-z A-Z 0-9 whose unused last bits are 0."""
     while True:
         key = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
         if key.isalnum():
@@ -50,13 +50,13 @@ def new_aes_key() -> str:
 
 
 def sign(*parts: str) -> str:
-    """sha1 of the parts, sorted bytewise and joined, in lower-case hex."""
+    """Return the SHA-1 of the parts, sorted by their bytes and joined, as lower-case hex."""
     ordered = sorted(part.encode() for part in parts)
     return hashlib.sha1(b"".join(ordered), usedforsecurity=False).hexdigest()
 
 
 def encrypt(text: bytes, appid: str, aes_key: str, random: bytes | None = None) -> str:
-    """16 random bytes, the length in 4 bytes, ``text`` and the appid; padded, AES-256-CBC, base64."""
+    """Encrypt 16 random bytes, the length (4 bytes), ``text`` and the appid, padded, by AES-256-CBC. Return base64."""
     clear = (random or secrets.token_bytes(16)) + struct.pack(">I", len(text)) + text + appid.encode()
     padder = padding.PKCS7(_BLOCK_BITS).padder()
     encryptor = _cipher(aes_key).encryptor()
@@ -65,7 +65,7 @@ def encrypt(text: bytes, appid: str, aes_key: str, random: bytes | None = None) 
 
 
 def decrypt(encrypted: str, aes_key: str) -> tuple[bytes, str]:
-    """The text and the appid in ``encrypted``. Raises Malformed."""
+    """Return the text and the appid in ``encrypted``. Raises Malformed."""
     try:
         sealed = base64.b64decode(encrypted, validate=True)
         decryptor = _cipher(aes_key).decryptor()
@@ -83,7 +83,7 @@ def _cipher(aes_key: str) -> Cipher[modes.CBC]:
 
 
 def to_text(fields: Mapping[str, Any], form: Format) -> str:
-    """``fields`` as WeChat writes them. XML cannot hold control characters: they are left out there."""
+    """Return ``fields`` as WeChat writes them. XML is without control characters, because it does not allow them."""
     if form == "json":
         return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return "<xml>" + "".join(_element(name, value) for name, value in fields.items()) + "</xml>"
@@ -100,12 +100,12 @@ def _element(name: str, value: Any) -> str:
 
 
 def cdata(text: str) -> str:
-    """``text`` as a CDATA section; ``]]>`` inside is split over two."""
+    """Return ``text`` as a CDATA section. Each ``]]>`` in it is split over two sections."""
     return "<![CDATA[" + _NOT_XML.sub("", text).replace("]]>", "]]]]><![CDATA[>") + "]]>"
 
 
 def from_text(text: bytes, form: Format) -> dict[str, Any]:
-    """The fields in an answer. Raises Malformed if it is not in this format."""
+    """Return the fields in an answer. Raises Malformed if it is not in this format."""
     try:
         fields = json.loads(text.decode()) if form == "json" else _from_xml(text)
     except (ValueError, ParseError, DefusedXmlException) as problem:
@@ -139,7 +139,7 @@ def _children(element: Any) -> Any:
 def push(
     fields: Mapping[str, Any], keys: Keys, mode: Mode, form: Format, timestamp: str, nonce: str
 ) -> tuple[dict[str, str], bytes]:
-    """The query and the body of a push. Compatible mode has the clear fields and Encrypt in one body."""
+    """Return the query and the body of a push. In compatible mode the body has the plain fields and Encrypt."""
     clear = to_text(fields, form).encode()
     if mode == "cloud":
         return {}, clear
@@ -154,15 +154,15 @@ def push(
 
 
 def read_answer(body: bytes, keys: Keys, mode: Mode, form: Format, nonce: str) -> dict[str, Any] | None:
-    """The fields of a passive answer, or None for ``success`` and an empty body. Raises Malformed."""
+    """Return the fields of a passive reply; None for ``success`` and an empty body. Raises Malformed."""
     text = open_answer(body, keys, mode, form, nonce)
     return None if text is None else from_text(text, form)
 
 
 def open_answer(body: bytes, keys: Keys, mode: Mode, form: Format, nonce: str) -> bytes | None:
-    """The clear text of a passive answer, or None for ``success`` and an empty body. Raises Malformed.
+    """Return the decrypted text of a passive reply; None for ``success`` and an empty body. Raises Malformed.
 
-    Safe mode takes only encrypted passive answers, compatible mode both, plain and cloud mode only clear ones.
+    Safe mode accepts only encrypted passive replies, plain and cloud mode only unencrypted ones, compatible mode both.
     """
     if body in (b"", b"success"):
         return None
@@ -173,20 +173,20 @@ def open_answer(body: bytes, keys: Keys, mode: Mode, form: Format, nonce: str) -
         return _open(fields, keys, form, nonce)
     if mode == "compatible":
         return body
-    raise Malformed("safe mode wants an encrypted answer")
+    raise Malformed("the answer is not encrypted, but the mode is safe")
 
 
 def _open(fields: Mapping[str, Any], keys: Keys, form: Format, nonce: str) -> bytes:
     if set(fields) != {"Encrypt", "MsgSignature", "TimeStamp", "Nonce"}:
-        raise Malformed(f"an encrypted answer with the fields {sorted(fields)}")
+        raise Malformed(f"an encrypted answer has the wrong fields: {sorted(fields)}")
     if form == "json" and not isinstance(fields["TimeStamp"], int):
         raise Malformed("TimeStamp is not a number")
     parts = [str(fields[name]) for name in ("TimeStamp", "Nonce", "Encrypt")]
     if str(fields["Nonce"]) != nonce:
-        raise Malformed("Nonce is not that of the request")
+        raise Malformed("Nonce differs from the Nonce of the request")
     if sign(keys.token, *parts) != fields["MsgSignature"]:
         raise Malformed("MsgSignature is wrong")
     text, appid = decrypt(parts[2], keys.aes_key)
     if appid != keys.appid:
-        raise Malformed("encrypted for another appid")
+        raise Malformed("the answer is encrypted for another appid")
     return text

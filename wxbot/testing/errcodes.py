@@ -1,10 +1,10 @@
-"""WeChat's words for its errcodes (docs/wechat.md, "Error codes")."""
+"""WeChat's errmsg for each errcode (docs/wechat.md, "Error codes")."""
 
 from __future__ import annotations
 
 import secrets
 
-_WORDS = {
+_MESSAGES = {
     -1: "system error",
     0: "ok",
     40001: "invalid credential, access_token is invalid or not latest",
@@ -48,7 +48,7 @@ _WORDS = {
 
 
 class Refused(Exception):
-    """The call is answered with ``errcode``."""
+    """Raised if WeChat answers a call with ``errcode``."""
 
     def __init__(self, errcode: int) -> None:
         super().__init__(errcode)
@@ -56,9 +56,9 @@ class Refused(Exception):
 
 
 def errmsg(errcode: int) -> str:
-    """The words of ``errcode``, with a ``rid`` unless all went well."""
-    words = _WORDS.get(errcode, "refused")
+    """Return the errmsg of ``errcode``. An error has a request id (``rid``), as in WeChat's answers."""
+    message = _MESSAGES.get(errcode, "refused")
     if errcode == 0:
-        return words
+        return message
     rid = "-".join(secrets.token_hex(4) for _ in range(3))
-    return f"{words} rid: {rid}"
+    return f"{message} rid: {rid}"

@@ -1,4 +1,4 @@
-"""FakeWeChat: the double of WeChat's platform, with real HTTP in both directions."""
+"""FakeWeChat: the simulated platform, with real HTTP in both directions."""
 
 from __future__ import annotations
 
@@ -28,22 +28,28 @@ _RAW_TIMEOUT = 30.0
 
 
 class FakeWeChat:
-    """WeChat's platform for one account: it serves the API, pushes to the bot and keeps WeChat's rules.
+    """The simulated platform for one account. It serves the API, pushes to the bot and enforces WeChat's rules.
 
-    It listens from the moment it is made until ``close`` (or the end of the ``with`` block), in one thread of its own,
-    and may be used from every thread. Several may run side by side. Rules and errcodes: docs/wechat.md.
+    It serves from its creation until ``close`` or the end of the ``with`` block, in one thread of its own. It is
+    thread-safe. Several may run at the same time. The rules and errcodes are in docs/wechat.md.
 
-    ``clock``: RealClock or ManualClock. ``mode``: "safe", "compatible" or "plain" pushes, or "cloud" for pushes into a
-    container. ``format``: of pushes and answers; Official Accounts have XML only, except in cloud mode.
-    ``account_kind``: "unverified" is an Official Account without customer-service API. ``quota``: another table of
-    allowances. ``events_open_window``: whether what the user does besides writing (entering, clicking a menu) opens the
-    30 s window; WeChat does not say.
+    ``clock``: RealClock (default), ManualClock or LeapingClock.
+    ``mode``: "safe", "compatible" or "plain" pushes, or "cloud" for pushes into a container.
+    ``format``: "xml" or "json", of pushes and their answers. Official Accounts have XML only, except in cloud mode.
+    ``account_kind``: "miniprogram", "official", or "unverified" (an Official Account without customer-service API).
+    ``quota``: a table of allowances in place of WeChat's.
+    ``events_open_window``: user actions that are not messages (entering, clicking a menu) open the 30-second window.
+    WeChat does not say whether they do.
 
-    Plain attributes, to be changed at any time: ``callback_url``; ``tries`` in all per push; ``patience``, seconds by
-    the clock until a try is given up; ``retry_pause``, seconds by the clock after an answer WeChat does not take (None:
-    what is left of ``patience``); ``in_order``, whether a user's push waits until the one before was answered or has
-    failed once; ``deliver_twice_at_once``, whether the first try is made twice at the same moment; ``cloud_env`` and
-    ``cloud_owner``, name and owner (an appid; empty: this account) of the environment the container runs in.
+    These attributes may be changed at any time:
+    ``callback_url``: the URL of the bot; empty for no pushes.
+    ``tries``: maximum number of attempts per push.
+    ``push_timeout``: seconds by the clock until an attempt times out.
+    ``retry_pause``: seconds by the clock between an answer that WeChat does not accept and the next attempt; None for
+    the remaining seconds of ``push_timeout``.
+    ``in_order``: a user's push waits until the first attempt of the one before is over.
+    ``deliver_twice_at_once``: the first attempt is made twice at the same moment.
+    ``cloud_env``, ``cloud_owner``: name and owner (an appid; empty for this account) of the container's environment.
     """
 
     push_timeout = 5.0
@@ -60,7 +66,7 @@ class FakeWeChat:
         token: str | None = None,
         aes_key: str | None = None,
         mode: Mode = "safe",
-        format: Format = "xml",  # noqa: A002 (the field's word)
+        format: Format = "xml",  # noqa: A002 (the word of WeChat's console)
         account_kind: AccountKind = "miniprogram",
         callback_url: str = "",
         host: str = "127.0.0.1",
@@ -75,7 +81,7 @@ class FakeWeChat:
         retry_pause: float | None = None,
     ) -> None:
         if account_kind != "miniprogram" and format != "xml" and mode != "cloud":
-            raise ValueError("Official Accounts push XML only, except into a container")
+            raise ValueError("format must be xml: an Official Account has JSON in cloud mode only")
         self.mode: Mode = mode
         self.format: Format = format
         self.callback_url = callback_url
@@ -105,7 +111,7 @@ class FakeWeChat:
         self.close()
 
     def close(self) -> None:
-        """Stop delivering and serving. Nothing is left: no thread, no socket, no task."""
+        """Stop delivering and serving. Close all threads, sockets and tasks."""
         self._running.close()
 
     # -- the account
@@ -115,7 +121,7 @@ class FakeWeChat:
         return self.platform.account.appid
 
     def settings(self) -> dict[str, str]:
-        """Return the environment variables with which a bot finds this platform."""
+        """Return the environment variables of a bot that uses this platform."""
         settings = {
             "WXBOT_APPID": self.appid,
             "WXBOT_SECRET": self.platform.account.secret,
@@ -127,13 +133,13 @@ class FakeWeChat:
         if self.mode in ("safe", "compatible"):
             settings["WXBOT_AES_KEY"] = self.keys.aes_key
         if self._quota is not None:
-            rows = (f"{deed}={allowed.messages}/{allowed.seconds:.0f}s" for deed, allowed in self._quota.items())
+            rows = (f"{action}={allowed.messages}/{allowed.seconds:.0f}s" for action, allowed in self._quota.items())
             settings["WXBOT_QUOTA"] = ", ".join(rows)
         return settings
 
     @property
     def token_lifetime(self) -> float:
-        """``expires_in`` of the next access token, in seconds."""
+        """Return the ``expires_in`` of the next access token, in seconds. It may be set."""
         return self.platform.tokens.lifetime
 
     @token_lifetime.setter
@@ -142,7 +148,7 @@ class FakeWeChat:
 
     @property
     def token_overlap(self) -> float:
-        """Seconds a classic access token works on after the next one was fetched."""
+        """Return for how many seconds a token of cgi-bin/token stays valid after the next call. It may be set."""
         return self.platform.tokens.overlap
 
     @token_overlap.setter
@@ -151,14 +157,14 @@ class FakeWeChat:
 
     @property
     def token_fetches(self) -> int:
-        """How many access tokens were handed out, by both calls."""
+        """Return how many times a bot fetched an access token, with either token call."""
         return self.platform.tokens.fetches
 
     # -- files
 
     @property
     def mini_program_uploads(self) -> set[str]:
-        """The kinds of file a Mini Program may upload; WeChat's pages differ, so the set may be changed."""
+        """Return the kinds of file that a Mini Program may upload. It may be set, because WeChat's pages contradict."""
         return self.platform.mini_program_uploads
 
     @mini_program_uploads.setter
@@ -167,35 +173,35 @@ class FakeWeChat:
 
     @property
     def media(self) -> dict[str, StoredFile]:
-        """All files WeChat still keeps, by media_id: those of the bot and those users sent."""
+        """Return all files that have not expired, by media_id: those of the bot and those of users."""
         with self.record_log.changed:
             return self.platform.media.all()
 
     @property
     def uploads(self) -> list[StoredFile]:
-        """The files the bot uploaded, in order, even if they are gone by now."""
+        """Return the files that the bot uploaded, in order, expired ones included."""
         with self.record_log.changed:
             return list(self.platform.media.uploads)
 
     def add_media(
         self, kind: MediaKind, content: bytes, filename: str = "", content_type: str = "", media_id: str = ""
     ) -> str:
-        """Put a file of any size and content into WeChat's store; return its media_id, a new one unless given."""
+        """Store a file of any size and content in WeChat. Return its media_id, which is new by default."""
         return self._running.add_media(kind, content, filename, content_type, media_id)
 
-    def picture_url(self, media_id: str) -> str:
-        """Return an address on this server where a picture or video can be fetched without a token."""
-        return self._running.picture_url(media_id)
+    def media_url(self, media_id: str) -> str:
+        """Return a URL on this server where the file can be downloaded without a token."""
+        return self._running.media_url(media_id)
 
     def forget_media(self, media_id: str) -> None:
-        """Let WeChat lose a file: 40007 from now on. Raises KeyError if it never was there."""
+        """Delete a file; calls with its media_id get errcode 40007. Raises KeyError if the media_id is unknown."""
         with self.record_log.changed:
             self.platform.media.forget(media_id)
 
     # -- users
 
     def user(self, name: str, openid: str = "") -> User:
-        """Return the user of this name; made on first mention, with an openid derived from the name unless given."""
+        """Return the user with this name. The first call creates it, by default with an openid made from the name."""
         with self.record_log.changed:
             if name not in self._users:
                 chosen = openid or _openid_of(name)
@@ -205,50 +211,50 @@ class FakeWeChat:
 
     @property
     def users(self) -> list[User]:
-        """All users so far."""
+        """Return all users so far."""
         with self.record_log.changed:
             return list(self._users.values())
 
     def act(self, user: User, msg_type: str, fields: Mapping[str, Any]) -> Push:
-        """Let ``user`` do something now; the push is delivered in the background (``User`` has handier names)."""
+        """Process a user action now and deliver its push in the background. ``User`` has a method for each kind."""
         return self._running.act(user.openid, msg_type, fields)
 
     # -- human agents
 
     def agent(self, account: str) -> Agent:
-        """Return the human agent with this account, such as "kf1@account"; made on first mention."""
+        """Return the human agent with this account, such as "kf1@account". The first call creates the agent."""
         with self.record_log.changed:
             if account not in self._agents:
                 self._agents[account] = Agent(self._running, account)
             return self._agents[account]
 
     def report(self, user: User, event: str, **fields: Any) -> Push:
-        """Push an event that concerns ``user`` without being their deed; it is delivered in the background."""
+        """Push an event about ``user`` that is not a user action. It is delivered in the background."""
         return self._running.report(user.openid, event, fields)
 
-    # -- pushes by hand
+    # -- control of pushes
 
     @property
     def held(self) -> int | None:
-        """How many pushes ``hold`` has kept back so far; None if it is not on."""
+        """Return the number of held pushes; None if ``hold`` was not called."""
         return self._running.delivery.held
 
     def hold(self) -> None:
-        """Keep back all pushes until ``release``. The users' deeds count from the moment they do them."""
+        """Hold all pushes until ``release``. User actions still count from the moment when they happen."""
         self._running.delivery.hold()
 
     def release(self, order: Sequence[Push] | Literal["reversed"] | None = None) -> None:
-        """Deliver what was kept back: each user's in their order or, one after the other, in the ``order`` given."""
+        """Deliver the held pushes: those of each user in order, or with ``order`` one after the other in that order."""
         self._running.delivery.release(order)
 
     def verify(self) -> bool:
-        """Save the callback URL in WeChat's console: does the bot answer the GET with the echostr?"""
+        """Return True if the bot passes the check of its callback URL: it answers the GET with the echostr."""
         return not self.why_not_verified()
 
     def why_not_verified(self) -> str:
-        """Return what the bot did instead of answering the GET that verifies its callback URL; empty if it did.
+        """Return the reason why the bot fails the check of its callback URL; empty if it passes.
 
-        Raises aiohttp.ClientError if there is no answer.
+        Raises aiohttp.ClientError if there is no response.
         """
         echostr = str(10**18 + secrets.randbelow(9 * 10**18))
         timestamp, nonce = str(int(self.clock.now())), str(secrets.randbelow(10**9))
@@ -257,16 +263,16 @@ class FakeWeChat:
         status, body = self.push_raw(query, b"", method="GET")
         if status != 200:
             return f"answered with HTTP {status}" + (": is the Token the same on both sides?" if status == 403 else "")
-        return "" if body == echostr.encode() else "did not answer with the echostr: is this its callback URL?"
+        return "" if body == echostr.encode() else "did not answer with the echostr: check the callback URL"
 
     def probe(self) -> bool:
-        """Save the path of the container in the console: does the bot answer WeChat's test request?"""
+        """Return True if the bot answers WeChat's test request for the path of a container (CheckContainerPath)."""
         body = envelope.to_text({"action": "CheckContainerPath"}, self.format).encode()
         status, answer = self.push_raw({}, body, self._container_headers(""))
         return status == 200 and answer in (b"", b"success")
 
     def push_headers(self, openid: str = "") -> dict[str, str]:
-        """Return WeChat's own headers of a push about this user: only into a container there are any."""
+        """Return the X-WX headers of a push about this user; empty unless the push goes into a container."""
         return self._container_headers(openid) if self.mode == "cloud" else {}
 
     def _container_headers(self, openid: str) -> dict[str, str]:
@@ -288,7 +294,7 @@ class FakeWeChat:
         nonce: str | None = None,
         keys: Keys | None = None,
     ) -> tuple[dict[str, str], bytes]:
-        """Return query and body of a push with these fields, signed now with this account's keys by default."""
+        """Return the query and body of a push with these fields, by default signed now with this account's keys."""
         timestamp = timestamp or str(int(self.clock.now()))
         nonce = nonce or str(secrets.randbelow(10**9))
         return envelope.push(fields, keys or self.keys, mode or self.mode, format or self.format, timestamp, nonce)
@@ -300,70 +306,72 @@ class FakeWeChat:
         headers: Mapping[str, str] | None = None,
         method: str = "POST",
     ) -> tuple[int, bytes]:
-        """Send one request to the callback URL as it stands, outside of all records; return its status and body."""
+        """Send one request to the callback URL, unchanged and without a record. Return its status and body."""
         headers = {"Content-Type": content_type(self.format), **(headers or {})}
         request = self._running.delivery.request(method, query, body, headers)
         answer = self._running.background.run(request, _RAW_TIMEOUT)
         return answer.status, answer.body
 
-    # -- what happened
+    # -- records
 
     @property
     def timeline(self) -> list[Record]:
-        """All records, in order."""
+        """Return all records, in order."""
         with self.record_log.changed:
             return list(self.record_log.records)
 
     @property
     def violations(self) -> list[Record]:
-        """What a bot should not do, in order.
+        """Return the records of what a bot should not do, in order.
 
-        Calls refused because of timing or quota (45015, 45047, 45072, 45080, 45081), needless CancelTypings, and
-        passive answers that would transfer an event to a human agent.
+        These are calls that were rejected because of timing or quota (45015, 45047, 45072, 45080, 45081), needless
+        CancelTypings, and passive replies that try to transfer an event to a human agent.
         """
         with self.record_log.changed:
             return list(self.record_log.violations)
 
     @property
     def needless_cancels(self) -> list[Record]:
-        """The CancelTypings that came while nothing was showing (WeChat accepts them; they are also violations)."""
+        """Return the CancelTypings while nothing was showing. WeChat accepts them; they are in ``violations`` too."""
         return [record for record in self.violations if record.needless]
 
     def on_record(self, callback: Callable[[Record], None]) -> Callable[[], None]:
-        """Call ``callback`` with each record as it is made, under the lock: be quick, do not raise.
+        """Call ``callback`` with each new record. Return a function that ends this.
 
-        Returns a function that ends it.
+        ``callback`` runs with the lock held, so it must be fast and must not raise.
         """
         with self.record_log.changed:
             self.record_log.listeners.append(callback)
         return lambda: self.record_log.listeners.remove(callback)
 
-    def waits_until(self, predicate: Callable[[], bool], timeout: float = 10.0, why: str = "what was asked") -> None:
-        """Block until ``predicate`` holds, looking at it with every record; at most ``timeout`` real seconds.
+    def waits_until(self, predicate: Callable[[], bool], timeout: float = 10.0, why: str = "the predicate") -> None:
+        """Block until ``predicate`` is true. It is called again for each new record.
 
-        Raises AssertionError with the whole timeline.
+        Raises AssertionError with all records after ``timeout`` real seconds. ``why`` is part of its text.
         """
         self.record_log.wait_until(predicate, timeout, why)
 
     def waits_until_quiet(
         self, settle: float = 0.5, timeout: float = 60.0, *, unless: Callable[[], bool] = lambda: False
     ) -> None:
-        """Block until no push is under way, nobody is shown typing, and nothing has come for ``settle`` real seconds.
+        """Block until no push is being delivered, no indicator is showing, and no record came for ``settle`` seconds.
 
-        Nobody can know what a bot does later than that without typing. ``unless``: do not wait any longer once it is
-        true. Raises AssertionError with the whole timeline after ``timeout`` real seconds.
+        A bot that is silent for longer than ``settle`` without typing may still reply later. ``unless``: stop waiting
+        when it returns True. Both times are real seconds. Raises AssertionError with all records after ``timeout``.
         """
         deadline = monotonic() + timeout
         with self.record_log.changed:
             while not unless():
-                if not self.record_log.changed.wait(settle) and not self._running.is_at_work:
+                if not self.record_log.changed.wait(settle) and not self._running.is_busy:
                     return
                 if monotonic() > deadline:
-                    raise AssertionError(f"after {timeout:g} s still not quiet\n{self.record_log.as_text()}")
+                    raise AssertionError(
+                        f"timed out after {timeout:g} s waiting for the bot to be quiet\n{self.record_log.as_text()}"
+                    )
 
 
 def _openid_of(name: str) -> str:
-    """Return "o" and the name, filled up with _ to 28 characters; a name that does not fit is replaced by its hash."""
+    """Return "o" and the name, padded with _ to 28 characters. A name that does not fit is replaced by its hash."""
     if re.fullmatch(r"[A-Za-z0-9_-]{0,26}[A-Za-z0-9-]", name):
         return ("o" + name).ljust(_OPENID_LENGTH, "_")
     return ("o" + hashlib.sha256(name.encode()).hexdigest())[:_OPENID_LENGTH]

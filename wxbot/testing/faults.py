@@ -1,4 +1,4 @@
-"""What can go wrong at WeChat's end, to be ordered in advance, endpoint by endpoint."""
+"""Faults of the simulated platform, which a test injects into coming calls of one endpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ Endpoint = Literal["typing", "send", "token", "upload", "download"]
 
 @dataclass(slots=True)
 class Fault:
-    """One thing that goes wrong, ``times`` times (None: until ``clear``). ``acted``: the deed is done all the same."""
+    """One injected fault.
+
+    ``times``: the number of calls that it affects; None until ``clear``.
+    ``acted``: the call takes effect in spite of the fault, which affects only the response.
+    """
 
     kind: Literal["fail", "http", "drop", "slow", "hang"]
     times: int | None
@@ -27,63 +31,65 @@ class Fault:
 
 
 class Faults:
-    """Orders for the calls to come. ``endpoint`` is "typing", "send", "token", "upload" or "download".
+    """Injects faults into coming calls. ``endpoint``: "typing", "send", "token", "upload" or "download".
 
-    "token" is both token calls, "download" the call for a media_id and the fetching of a file at its own address.
-    Orders for one endpoint are used up one after the other, one per call. Safe to call from every thread.
+    "token" is both token calls. "download" is the call for a media_id and the request for a file at its own address.
+    The faults of one endpoint are used in order, one for each call. ``times``: the number of calls that a fault
+    affects; None until ``clear``. With ``acted=True`` the call takes effect, and only its response is lost.
+    All methods are thread-safe.
     """
 
     def __init__(self, revoke: Callable[[], None]) -> None:
         self._revoke = revoke
-        self._orders: dict[str, deque[Fault]] = {endpoint: deque() for endpoint in get_args(Endpoint)}
+        self._injected: dict[str, deque[Fault]] = {endpoint: deque() for endpoint in get_args(Endpoint)}
 
     def fail(self, endpoint: Endpoint, errcode: int = -1, times: int | None = 1) -> None:
-        """Answer with ``errcode``; nothing else happens."""
-        self._order(endpoint, Fault("fail", times, errcode=errcode))
+        """Answer with ``errcode``. The call has no effect."""
+        self._inject(endpoint, Fault("fail", times, errcode=errcode))
 
     def http_error(self, endpoint: Endpoint, status: int = 500, times: int | None = 1, acted: bool = False) -> None:
         """Answer with an HTTP status and no JSON."""
-        self._order(endpoint, Fault("http", times, status=status, acted=acted))
+        self._inject(endpoint, Fault("http", times, status=status, acted=acted))
 
     def drop(self, endpoint: Endpoint, times: int | None = 1, acted: bool = False) -> None:
-        """Close the connection without an answer."""
-        self._order(endpoint, Fault("drop", times, acted=acted))
+        """Close the connection without a response."""
+        self._inject(endpoint, Fault("drop", times, acted=acted))
 
     def slow(self, endpoint: Endpoint, seconds: float, times: int | None = None) -> None:
-        """Do the deed on arrival, but answer only when ``seconds`` have passed by the clock."""
-        self._order(endpoint, Fault("slow", times, seconds=seconds, acted=True))
+        """Process the call when it arrives, but answer after ``seconds`` by the clock."""
+        self._inject(endpoint, Fault("slow", times, seconds=seconds, acted=True))
 
     def hang(self, endpoint: Endpoint, times: int | None = None, acted: bool = False) -> None:
-        """Never answer: the connection stays open until FakeWeChat is closed or the caller gives up."""
-        self._order(endpoint, Fault("hang", times, acted=acted))
+        """Never answer. The connection stays open until FakeWeChat is closed or the caller closes it."""
+        self._inject(endpoint, Fault("hang", times, acted=acted))
 
     def revoke_token(self) -> None:
-        """Every access token given so far is refused from now on (40001)."""
+        """Reject every access token that was issued so far (errcode 40001)."""
         self._revoke()
 
     def clear(self) -> None:
-        """From now on all goes well. Calls that hang already go on hanging."""
-        for orders in self._orders.values():
-            orders.clear()
+        """Remove all injected faults. Calls that hang already are not ended."""
+        for faults in self._injected.values():
+            faults.clear()
 
     def injected(self) -> list[tuple[str, Fault]]:
-        """What is still to come, with its endpoint, in order."""
-        return [(endpoint, replace(fault)) for endpoint, orders in self._orders.items() for fault in tuple(orders)]
+        """Return the faults that are still to be used, in order, each with its endpoint."""
+        return [(endpoint, replace(fault)) for endpoint, faults in self._injected.items() for fault in tuple(faults)]
 
     def take(self, endpoint: str) -> Fault | None:
-        """The fault for the call that has just come in (used by the server, under the lock)."""
-        orders = self._orders.get(endpoint)
-        if not orders:
+        """Return the fault for the call that has just arrived, or None. The server calls this with the lock held."""
+        faults = self._injected.get(endpoint)
+        if not faults:
             return None
-        fault = orders[0]
+        fault = faults[0]
         if fault.times is not None:
             fault.times -= 1
             if fault.times <= 0:
-                orders.popleft()
+                faults.popleft()
         return fault
 
-    def _order(self, endpoint: Endpoint, fault: Fault) -> None:
-        if endpoint not in self._orders:
-            raise ValueError(f"no endpoint {endpoint!r}: it is one of {', '.join(self._orders)}")
+    def _inject(self, endpoint: Endpoint, fault: Fault) -> None:
+        if endpoint not in self._injected:
+            raise ValueError(f"unknown endpoint {endpoint!r}: use one of {', '.join(self._injected)}")
         if fault.times is None or fault.times > 0:
-            self._orders[endpoint].append(fault)
+            self._injected[endpoint].append(fault)

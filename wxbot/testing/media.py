@@ -1,6 +1,6 @@
-"""The files WeChat keeps: three days, by a media_id (docs/wechat.md, "Media").
+"""Temporary files, which WeChat stores for three days under a media_id (docs/wechat.md, "Media").
 
-What may be uploaded is told by the content itself, not by what the uploader calls it. Sizes are bytes, times seconds.
+The type of an upload is detected from its content, not from its name. Sizes are in bytes, times in seconds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from wxbot.testing.clock import Clock
 
 MediaKind = Literal["image", "voice", "video", "thumb"]
 
-KEPT = 3 * 24 * 3600.0
-"""Seconds until a file is gone."""
+FILE_LIFETIME = 3 * 24 * 3600.0
+"""Seconds after which a file expires."""
 LIMITS: dict[str, int] = {"image": 2 << 20, "voice": 2 << 20, "video": 10 << 20, "thumb": 64 << 10}
-"""Bytes of an upload, at most."""
+"""Maximum size of an upload in bytes, by kind."""
 
 UNKNOWN_KIND, BAD_FILE, BAD_MEDIA_ID, TOO_BIG, NO_FILE = 40004, 40005, 40007, 40009, 41005
 
@@ -26,11 +26,11 @@ SAMPLE_IMAGE = base64.b64decode(
     "//////wAALCABAAEABAREA/8QAFQABAQAAAAAAAAAAAAAAAAAAAAL/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/9oACAEBAAA/AKAAAAAAAAAAAAAAAAAA"
     "AAAf/9k="
 )
-"""A grey square, as JPEG."""
+"""A JPEG image: a grey square."""
 SAMPLE_VOICE = b"#!AMR\n" + bytes.fromhex("3c48f51f96660000c0e0") * 4
-"""An AMR file of a moment."""
+"""A very short AMR recording."""
 SAMPLE_VIDEO = bytes.fromhex("0000001866747970") + b"isom" + bytes.fromhex("00000200") + b"isommp42"
-"""An MP4, as far as its head goes."""
+"""The first bytes of an MP4 video, from which its type is detected."""
 
 _ALLOWED = {
     "image": {"image/jpeg", "image/png", "image/gif"},
@@ -38,7 +38,7 @@ _ALLOWED = {
     "video": {"video/mp4"},
     "thumb": {"image/jpeg"},
 }
-_HEADS = [
+_SIGNATURES = [
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"GIF87a", "image/gif"),
@@ -46,7 +46,7 @@ _HEADS = [
     (b"#!AMR", "audio/amr"),
     (b"ID3", "audio/mpeg"),
 ]
-_ENDINGS = {
+_EXTENSIONS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
     "image/gif": ".gif",
@@ -58,7 +58,7 @@ _ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file WeChat keeps until ``expires_at`` (seconds by the clock). ``filename`` may be empty."""
+    """A file that WeChat stores until ``expires_at`` (seconds by the clock). ``filename`` may be empty."""
 
     media_id: str
     kind: MediaKind
@@ -69,23 +69,23 @@ class StoredFile:
 
     @property
     def saved_as(self) -> str:
-        """The name a download has: its own, or the media_id with the ending of its type."""
-        return self.filename or self.media_id + _ENDINGS.get(self.content_type, "")
+        """Return the file name of a download: its own, or the media_id with the extension of its type."""
+        return self.filename or self.media_id + _EXTENSIONS.get(self.content_type, "")
 
 
 def content_type_of(content: bytes) -> str:
-    """What the first bytes say; ``application/octet-stream`` for what WeChat takes nowhere."""
-    for head, content_type in _HEADS:
-        if content.startswith(head):
+    """Return the type that the first bytes show; ``application/octet-stream`` for a type that WeChat never accepts."""
+    for signature, content_type in _SIGNATURES:
+        if content.startswith(signature):
             return content_type
     if content[4:8] == b"ftyp":
         return "video/mp4"
-    is_frame = len(content) > 1 and content[0] == 0xFF and content[1] & 0xE6 == 0xE2  # layer III: MP3 without a tag
-    return "audio/mpeg" if is_frame else "application/octet-stream"
+    is_mp3_frame = len(content) > 1 and content[0] == 0xFF and content[1] & 0xE6 == 0xE2  # an MP3 without an ID3 tag
+    return "audio/mpeg" if is_mp3_frame else "application/octet-stream"
 
 
 def refusal_of(kind: str, content: bytes) -> int:
-    """errcode of an upload with this content; 0 if WeChat takes it. ``kind`` is one there is."""
+    """Return the errcode of an upload; 0 if WeChat accepts it. ``kind`` must be a key of LIMITS."""
     if not content:
         return NO_FILE
     if len(content) > LIMITS[kind]:
@@ -94,42 +94,42 @@ def refusal_of(kind: str, content: bytes) -> int:
 
 
 class MediaStore:
-    """The files of one account. All methods are called under the platform's lock."""
+    """The files of one account. Call all methods with the platform's lock held."""
 
     def __init__(self, clock: Clock) -> None:
         self.uploads: list[StoredFile] = []
         self._clock = clock
-        self._kept: dict[str, StoredFile] = {}
+        self._files: dict[str, StoredFile] = {}
 
     def add(
         self, kind: MediaKind, content: bytes, filename: str = "", content_type: str = "", media_id: str = ""
     ) -> StoredFile:
-        """Keep a file from now on, under a new media_id unless one is given."""
+        """Store a file, by default under a new media_id."""
         media_id = media_id or secrets.token_urlsafe(48)
         content_type = content_type or content_type_of(content)
-        media = StoredFile(media_id, kind, content, filename, content_type, self._clock.now() + KEPT)
-        self._kept[media_id] = media
+        media = StoredFile(media_id, kind, content, filename, content_type, self._clock.now() + FILE_LIFETIME)
+        self._files[media_id] = media
         return media
 
     def get(self, media_id: object) -> StoredFile | None:
-        """The file, if WeChat still has it."""
-        media = self._kept.get(media_id) if isinstance(media_id, str) else None
+        """Return the file; None if it is unknown or expired."""
+        media = self._files.get(media_id) if isinstance(media_id, str) else None
         return media if media is not None and self._clock.now() < media.expires_at else None
 
     def is_one(self, media_id: object, *kinds: MediaKind) -> bool:
-        """Whether WeChat has this file and it is of one of these kinds."""
+        """Return True if the file exists and is of one of these kinds."""
         media = self.get(media_id)
         return media is not None and media.kind in kinds
 
     def name_of(self, media_id: str) -> str:
-        """How a test reads about it: its filename, or else the media_id."""
-        media = self._kept.get(media_id)
+        """Return a readable name of the file: its filename, or the media_id if it has none."""
+        media = self._files.get(media_id)
         return (media.filename if media else "") or media_id
 
     def forget(self, media_id: str) -> None:
-        """Lose it, as WeChat does at times. Raises KeyError if it never was there."""
-        del self._kept[media_id]
+        """Delete a file, because WeChat sometimes loses one. Raises KeyError if it is unknown."""
+        del self._files[media_id]
 
     def all(self) -> dict[str, StoredFile]:
-        """What is still kept, by media_id."""
-        return {media_id: media for media_id in self._kept if (media := self.get(media_id)) is not None}
+        """Return all files that have not expired, by media_id."""
+        return {media_id: media for media_id in self._files if (media := self.get(media_id)) is not None}

@@ -1,4 +1,4 @@
-"""A file in a form, the way WeChat reads one: it is picky about the file's name."""
+"""Reading an uploaded file from a multipart form as WeChat does, which accepts only a plain ``filename``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _NAME = re.compile(r'[;\s](name|filename)="([^"]*)"', re.IGNORECASE)
 
 
 def file_in(content_type: str, body: bytes, field: str) -> tuple[str, bytes] | None:
-    """Name and content of the file in the field ``field``, or None if there is none.
+    """Return the name and content of the file in the field ``field``, or None if there is no file.
 
-    A part is a file only with a plain ``filename="…"``: WeChat does not read ``filename*=``.
+    A part is a file only if it has a plain ``filename="…"``, because WeChat does not read ``filename*=``.
     """
     boundary = _boundary_of(content_type)
     if not boundary:

@@ -1,4 +1,4 @@
-"""The platform behind the API: users, their standing, and the deeds that change it. No HTTP here."""
+"""The platform behind the API: the users, their status, and the user actions that change it. No HTTP here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOTICES = {
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account as it is set up in WeChat's console; ``original_id`` is its ``gh_…`` name."""
+    """The settings of the account in WeChat's console. ``original_id``: its ``gh_…`` name."""
 
     appid: str
     secret: str
@@ -38,7 +38,7 @@ class Account:
 
 
 class Platform:
-    """All state of one account. Its lock is ``memory.changed``; every public method takes it."""
+    """All state of one account. Its lock is ``record_log.changed``."""
 
     def __init__(self, clock: Clock, account: Account, quota: Quota | None, events_open_window: bool) -> None:
         self.clock = clock
@@ -54,59 +54,62 @@ class Platform:
         self.redactor = Redactor([account.secret])
         self._quota = quota if quota is not None else rules.allowances_of(account.kind)
         self._events_open_window = events_open_window
-        self._standings: dict[str, UserStatus] = {}
-        self._msg_ids = itertools.count((1 << 54) + secrets.randbelow(1 << 60))  # beyond what a double can hold
+        self._statuses: dict[str, UserStatus] = {}
+        self._msg_ids = itertools.count(
+            (1 << 54) + secrets.randbelow(1 << 60)
+        )  # greater than 2**53, so that a JSON parser that uses doubles would change it
 
     def add_user(self, name: str, openid: str) -> None:
-        """Make the openid known."""
+        """Add a user with this openid."""
         with self.record_log.changed:
             self.names[openid] = name
-            self._standings[openid] = UserStatus()
+            self._statuses[openid] = UserStatus()
 
     def knows(self, openid: str) -> bool:
-        return openid in self._standings
+        """Return True if there is a user with this openid."""
+        return openid in self._statuses
 
     def shows_typing(self, openid: str) -> bool:
-        """Whether the indicator shows to this user now."""
-        return self._standings[openid].shows_typing(self.clock.now())
+        """Return True if the user sees the typing indicator now."""
+        return self._statuses[openid].shows_typing(self.clock.now())
 
     def status_of(self, openid: str) -> UserStatus:
-        """How the user stands with the account now: a copy."""
+        """Return a copy of the user's status."""
         with self.record_log.changed:
-            return replace(self._standings[openid])
+            return replace(self._statuses[openid])
 
     def typing_left(self, openid: str) -> float:
-        """Seconds until the indicator ends by itself; 0 or less if none shows."""
-        return self._standings[openid].typing_since + rules.SHOWING - self.clock.now()
+        """Return the seconds until the indicator ends by itself; 0 or less if it is not showing."""
+        return self._statuses[openid].typing_since + rules.SHOWING - self.clock.now()
 
     def user_acts(self, openid: str, msg_type: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The user does something now: the fields of the push that reports it."""
+        """Process a user action now. Return the fields of the push that reports it."""
         with self.record_log.changed:
             now = self.clock.now()
             push = self._push_fields(openid, msg_type, fields, now)
-            self._take_note(openid, push, now)
+            self._apply(openid, push, now)
             self.record("user", describe_push(push), openid, body=push)
             return push
 
     def typing(self, openid: str, command: object) -> tuple[int, bool]:
-        """The errcode of a typing call, and whether it cancelled nothing."""
-        standing = self._standings[openid]
+        """Process a typing call. Return its errcode, and True if it is a needless CancelTyping."""
+        status = self._statuses[openid]
         now = self.clock.now()
-        shown = standing.shows_typing(now)
-        errcode = standing.typing(now, command)
+        shown = status.shows_typing(now)
+        errcode = status.typing(now, command)
         return errcode, errcode == 0 and command == "CancelTyping" and not shown
 
     def send(self, openid: str) -> int:
-        """The errcode of a message to the user."""
-        return self._standings[openid].send(self.clock.now())
+        """Process a message to the user. Return its errcode."""
+        return self._statuses[openid].send(self.clock.now())
 
     @property
     def uploadable(self) -> set[str]:
-        """The kinds of file this account may upload."""
+        """Return the kinds of file that this account may upload."""
         return self.mini_program_uploads if self.account.kind == "miniprogram" else set(LIMITS)
 
     def upload(self, kind: str, filename: str, content: bytes) -> StoredFile:
-        """Keep a file of the bot's. Raises Refused. ``kind`` is one there is."""
+        """Store a file that the bot uploads. Raises Refused. ``kind`` must be in ``uploadable``."""
         if errcode := refusal_of(kind, content):
             raise Refused(errcode)
         media = self.media.add(cast(MediaKind, kind), content, filename)
@@ -114,12 +117,12 @@ class Platform:
         return media
 
     def answered_passively(self, push: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-        """A passive answer came; all but a transfer to a human agent is a message to the user."""
+        """Process a passive reply: send it to the user, or transfer the user's message to the human agents."""
         openid = str(push["FromUserName"])
         with self.record_log.changed:
             is_message = fields["MsgType"] != TRANSFER
             if is_message and self.knows(openid):
-                self._standings[openid].reached(self.clock.now())
+                self._statuses[openid].message_received(self.clock.now())
             if not is_message:
                 self.agent_sessions.transfer(
                     openid, self.names.get(openid, ""), self.describe_push(push), agent_of(fields)
@@ -128,7 +131,7 @@ class Platform:
             self.record("passive", what, openid, errcode=0 if is_message else None, body=fields)
 
     def check_passive(self, push: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
-        """Raises Malformed if this is no passive answer to this push; to transfer an event is also a violation."""
+        """Raise Malformed unless this is a valid passive reply to this push. Record the transfer of an event."""
         with self.record_log.changed:
             try:
                 check_answer(fields, push, self.account.kind, self.media)
@@ -139,38 +142,38 @@ class Platform:
 
     # -- human agents
 
-    def agent_hears(self, push: Mapping[str, Any]) -> bool:
-        """Whether an agent holds the session and gets this message of the user's instead of the bot."""
+    def agent_receives(self, push: Mapping[str, Any]) -> bool:
+        """Give the message to the user's agent and return True; return False if the bot gets it."""
         openid = str(push["FromUserName"])
         with self.record_log.changed:
-            if push["MsgType"] == "event" or not self.agent_sessions.holder(openid):
+            if push["MsgType"] == "event" or not self.agent_sessions.agent_of(openid):
                 return False
-            self.agent_sessions.hear(openid, self.names[openid], self.describe_push(push))
+            self.agent_sessions.receive(openid, self.names[openid], self.describe_push(push))
             return True
 
     def agent_says(self, openid: str, text: str) -> None:
-        """An agent writes to the user."""
+        """Send an agent's text to the user."""
         with self.record_log.changed:
-            self._standings[openid].reached(self.clock.now())
+            self._statuses[openid].message_received(self.clock.now())
             self.record("agent", text, openid, errcode=0)
 
     def report(self, openid: str, event: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Something concerns a user without being their deed: the fields of the push that reports it."""
+        """Record an event about a user that is not a user action. Return the fields of the push that reports it."""
         with self.record_log.changed:
             push = self._push_fields(openid, "event", {"Event": event, **fields}, self.clock.now())
             self.record("agent", describe_push(push), openid, body=push)
             return push
 
     def describe_push(self, push: Mapping[str, Any]) -> str:
-        """The text of a push or a short form, with the name of its file if it has one."""
+        """Return the text of a push, or a short form of it with the name of its file."""
         return describe_push(push, self.media.name_of)
 
     def gives_up(self, openid: str) -> None:
-        """No attempt to deliver was answered as it should: the user is told so."""
+        """Show the user the notice that the service is unavailable, because every delivery attempt failed."""
         self.record("notice", f"[{NOTICES[self.account.kind]}]", openid, errcode=0)
 
     def record(self, kind: Kind, what: str, openid: str = "", **more: Any) -> None:
-        """Remember what happened now."""
+        """Add a record with the current time."""
         name = self.names.get(openid, "")
         self.record_log.add(Record(at=self.clock.now(), kind=kind, what=what, openid=openid, name=name, **more))
 
@@ -181,13 +184,13 @@ class Platform:
             push.setdefault("MsgId", next(self._msg_ids))
         return push
 
-    def _take_note(self, openid: str, push: Mapping[str, Any], now: float) -> None:
-        standing = self._standings[openid]
+    def _apply(self, openid: str, push: Mapping[str, Any], now: float) -> None:
+        status = self._statuses[openid]
         if str(push.get("Event", "")).lower() == "unsubscribe":
-            standing.user_leaves()
+            status.user_leaves()
             return
         allowance = self._quota.get(rules.action_of(push))
-        standing.user_acts(now, allowance, rules.is_interaction(push, self._events_open_window))
+        status.user_acts(now, allowance, rules.is_interaction(push, self._events_open_window))
 
     def _revoke(self) -> None:
         with self.record_log.changed:
@@ -195,7 +198,7 @@ class Platform:
 
 
 def describe_push(fields: Mapping[str, Any], name_of: Callable[[str], str] = str) -> str:
-    """The text of a push, or a short form."""
+    """Return the text of a push, or a short form of it."""
     kind = str(fields.get("MsgType", ""))
     if kind == "text":
         return str(fields.get("Content", ""))

@@ -1,6 +1,6 @@
-"""How WeChat delivers a push: 5 s for an answer, three tries in all, then a notice to the user.
+"""The delivery of pushes: WeChat waits 5 seconds for an answer, tries three times, then shows the user a notice.
 
-docs/wechat.md, "Message push". All of ``Outbox`` but ``dispatch``, ``hold`` and ``release`` runs on one event loop.
+The rules are in docs/wechat.md, "Message push".
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from wxbot.testing.platform import Platform, describe_push
 T = TypeVar("T")
 Outcome = Literal["success", "timeout", "error", "refused"]
 
-MAX_ANSWER = 1 << 20
-"""Bytes of an answer to a push that are read."""
+MAX_RESPONSE = 1 << 20
+"""Maximum size of a response to a push in bytes."""
 
 _CONNECTIONS = 256
-_KEPT_ALIVE = 1.0  # shorter than any server keeps an idle connection, so that no push meets a closed one
+_KEEP_ALIVE = 1.0  # seconds; shorter than the idle timeout of any server, so that no push uses a closed connection
 _HEADERS = {"User-Agent": "Mozilla/4.0"}
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request with a push. ``at``: seconds by the clock when it was sent; ``ms``: real milliseconds it took.
+    """An attempt to deliver a push. ``at``: when it was sent, in seconds by the clock. ``ms``: its real milliseconds.
 
-    ``outcome``: "success" (``success``, an empty body or a valid passive answer), "timeout" (no answer within 5 s by
-    the clock), "error" (no connection, or it broke), "refused" (an answer WeChat does not take; ``why`` says so).
+    ``outcome``: "success" (the answer is ``success``, empty or a valid passive reply), "timeout" (no answer within
+    5 seconds by the clock), "error" (the connection failed) or "refused" (WeChat does not accept the answer).
+    ``why``: the reason of any outcome except "success".
     """
 
     n: int
@@ -50,8 +51,8 @@ class Attempt:
     why: str = ""
 
 
-class Answered(NamedTuple):
-    """What a server answered."""
+class CallbackResponse(NamedTuple):
+    """A response of the callback URL."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,13 +60,14 @@ class Answered(NamedTuple):
 
 
 class Push:
-    """A message or event on its way to the bot.
+    """A push of a message or event to the bot.
 
-    ``answer``: the passive answer given to this push; the user got it only if ``first``, which this may be a redelivery
-    of, had not been answered before. ``agent``: who got it instead of the bot.
+    ``answer``: the passive reply to this push. ``first``: the original push, if this is a redelivery. The user gets
+    only the first passive reply to ``first`` or its redeliveries. ``agent``: the human agent who got the message
+    instead of the bot; empty if the bot got it.
     """
 
-    def __init__(self, fields: Mapping[str, Any], delivery: Outbox, first: Push | None = None) -> None:
+    def __init__(self, fields: Mapping[str, Any], delivery: PushDelivery, first: Push | None = None) -> None:
         self.fields = dict(fields)
         self.first = first or self
         self.is_answered = False
@@ -73,7 +75,7 @@ class Push:
         self.attempts: list[Attempt] = []
         self.answer: dict[str, Any] | None = None
         self.done = False
-        self.opened = asyncio.Event()
+        self.first_try_over = asyncio.Event()
         self._delivery = delivery
 
     def __repr__(self) -> str:
@@ -84,28 +86,25 @@ class Push:
         return str(self.fields.get("FromUserName", ""))
 
     def wait(self, timeout: float = 20.0) -> Attempt:
-        """The last attempt, once WeChat is through with this push; at most ``timeout`` real seconds.
+        """Wait until the delivery is over, at most ``timeout`` real seconds. Return the last attempt.
 
-        WeChat's three tries take up to 15 seconds.
-
-        Raises AssertionError with the user's timeline; also if there was no callback_url to deliver to. For what an
-        agent got instead it is an attempt with the number 0.
+        WeChat's three tries take up to 15 seconds. If a human agent got the message, return an attempt number 0.
+        Raises AssertionError with the user's records after ``timeout``, or if there is no callback_url.
         """
-        memory = self._delivery.record_log
-        memory.wait_until(lambda: self.done, timeout, f"an answer to {self!r}", self.openid)
+        self._delivery.record_log.wait_until(lambda: self.done, timeout, f"an answer to {self!r}", self.openid)
         if self.agent:
             return Attempt(0, self._delivery.now(), "success", None, "", 0.0, f"{self.agent} has the session")
         if not self.attempts:
-            raise AssertionError(f"{self!r} was never sent: no callback_url, or closed")
+            raise AssertionError(f"{self!r} was not sent: set callback_url, or FakeWeChat was closed too early")
         return self.attempts[-1]
 
     def redeliver(self) -> Push:
-        """Send the very same fields once more, freshly signed. This is no new interaction of the user."""
+        """Send the same fields once more with a new signature. It is not a new interaction of the user."""
         return self._delivery.dispatch(Push(self.fields, self._delivery, self.first))
 
 
 class Sender(Protocol):
-    """The settings of a delivery, read at each attempt (FakeWeChat has them as plain attributes)."""
+    """The settings of the delivery, read at each attempt. FakeWeChat has them as attributes."""
 
     callback_url: str
     push_timeout: float
@@ -125,7 +124,7 @@ class Sender(Protocol):
     def push_headers(self, openid: str = "") -> dict[str, str]: ...
 
 
-class _Asked(NamedTuple):
+class _CallbackRequest(NamedTuple):
     """A request to the callback URL."""
 
     query: Mapping[str, str]
@@ -133,8 +132,12 @@ class _Asked(NamedTuple):
     body: bytes
 
 
-class Outbox:
-    """Delivers pushes to the bot's callback URL, those of one user in their order."""
+class PushDelivery:
+    """Delivers pushes to the bot's callback URL, those of one user in order.
+
+    ``dispatch``, ``give_to_agent``, ``now``, ``held``, ``hold`` and ``release`` are thread-safe. All other methods run
+    on the event loop.
+    """
 
     def __init__(self, sender: Sender, platform: Platform, background: Background) -> None:
         self.record_log = platform.record_log
@@ -149,8 +152,8 @@ class Outbox:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Make the connection pool."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_ALIVE)
+        """Create the connection pool."""
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE)
         self._session = aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None)
         )
@@ -166,7 +169,7 @@ class Outbox:
     # -- from any thread
 
     def dispatch(self, push: Push) -> Push:
-        """Deliver ``push`` in the background, or keep it back while ``hold`` is on."""
+        """Deliver ``push`` in the background, or hold it if ``hold`` was called."""
         with self.record_log.changed:
             if self._held is not None:
                 self._held.append(push)
@@ -174,30 +177,30 @@ class Outbox:
                 self._background.call(self._start, push, None)
         return push
 
-    def divert(self, push: Push, agent: str) -> Push:
-        """Let an agent have ``push``: it is done."""
+    def give_to_agent(self, push: Push, agent: str) -> Push:
+        """Give ``push`` to a human agent instead of the bot, which completes it."""
         with self.record_log.changed:
             push.agent, push.done = agent, True
-            push.opened.set()
+            push.first_try_over.set()
         return push
 
     def now(self) -> float:
-        """Seconds by the clock."""
+        """Return the seconds since 1970 by the clock."""
         return self._clock.now()
 
     @property
     def held(self) -> int | None:
-        """How many pushes are kept back; None if none is to be."""
+        """Return the number of held pushes; None if ``hold`` was not called."""
         held = self._held
         return None if held is None else len(held)
 
     def hold(self) -> None:
-        """Keep back all pushes from now on."""
+        """Hold all pushes until ``release``."""
         with self.record_log.changed:
             self._held = self._held or []
 
     def release(self, order: Sequence[Push] | Literal["reversed"] | None) -> None:
-        """Deliver what was kept back; with an ``order`` one after the other (those not named in it last)."""
+        """Deliver the held pushes. With an ``order``, deliver one after the other; pushes that it lacks come last."""
         with self.record_log.changed:
             held, self._held = self._held or [], None
             if order is None:
@@ -207,8 +210,10 @@ class Outbox:
                 chosen = held[::-1] if order == "reversed" else [push for push in order if push in held]
                 self._background.call(self._start_chain, chosen + [push for push in held if push not in chosen])
 
-    async def request(self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]) -> Answered:
-        """One request to the callback URL."""
+    async def request(
+        self, method: str, query: Mapping[str, str], body: bytes, headers: Mapping[str, str]
+    ) -> CallbackResponse:
+        """Send one request to the callback URL. Raises aiohttp.ClientError and OSError."""
         if self._session is None:
             raise RuntimeError("FakeWeChat is not running")
         url = self._sender.callback_url
@@ -220,7 +225,7 @@ class Outbox:
             headers=dict(headers),
             allow_redirects=False,
         ) as response:
-            return Answered(response.status, response.headers, await _read_all(response))
+            return CallbackResponse(response.status, response.headers, await _read_all(response))
 
     # -- on the event loop
 
@@ -240,11 +245,11 @@ class Outbox:
     async def _deliver(self, push: Push, after: Push | None) -> None:
         try:
             if after is not None and self._sender.in_order:
-                await after.opened.wait()
+                await after.first_try_over.wait()
             if self._sender.callback_url:
                 await self._try_all(push)
         finally:
-            push.opened.set()
+            push.first_try_over.set()
             self._finish(push)
 
     def _finish(self, push: Push) -> None:
@@ -257,7 +262,7 @@ class Outbox:
         for n in range(1, self._sender.tries + 1):
             at_once = 2 if n == 1 and self._sender.deliver_twice_at_once else 1
             attempts = await asyncio.gather(*(self._attempt(push, n) for _ in range(at_once)))
-            push.opened.set()
+            push.first_try_over.set()
             if any(attempt.outcome == "success" for attempt in attempts):
                 return
             if n < self._sender.tries:
@@ -265,7 +270,7 @@ class Outbox:
         self._platform.gives_up(push.openid)
 
     async def _pause(self, attempt: Attempt) -> None:
-        """After a timeout WeChat sends again at once, after another failure when the 5 s are over."""
+        """Wait before a retry: after a timeout not at all, after another failure until 5 seconds are over."""
         pause = self._sender.retry_pause
         if pause is None:
             pause = attempt.at + self._sender.push_timeout - self._clock.now()
@@ -277,65 +282,71 @@ class Outbox:
             at, started = self._clock.now(), perf_counter()
             nonce = str(100_000_000 + secrets.randbelow(900_000_000))
             query, body = self._sender.envelope(push.fields, nonce=nonce)
-            asked = _Asked(query, {**self._headers(), **self._sender.push_headers(push.openid)}, body)
+            request = _CallbackRequest(query, {**self._headers(), **self._sender.push_headers(push.openid)}, body)
             clear = to_text(push.fields, self._sender.format) if "encrypt_type" in query else None
-            outcome, answered, why = await self._ask(asked)
-            opened = None
-            if answered is not None:
-                outcome, why, opened = self._understand(push, answered, nonce)
-            status, answer = (answered.status, answered.body) if answered else (None, b"")
+            outcome, response, why = await self._send(request)
+            decrypted = None
+            if response is not None:
+                outcome, why, decrypted = self._interpret(push, response, nonce)
+            status, answer = (response.status, response.body) if response else (None, b"")
             text = answer.decode(errors="replace")
             attempt = Attempt(n, at, outcome, status, text, (perf_counter() - started) * 1000, why)
-        self._note(push, attempt, self._exchange(asked, clear, answered, opened))
+        self._record(push, attempt, self._exchange(request, clear, response, decrypted))
         return attempt
 
     def _headers(self) -> dict[str, str]:
         return {**_HEADERS, "Content-Type": content_type(self._sender.format)}
 
-    async def _ask(self, asked: _Asked) -> tuple[Outcome, Answered | None, str]:
+    async def _send(self, request: _CallbackRequest) -> tuple[Outcome, CallbackResponse | None, str]:
         try:
-            request = self.request("POST", asked.query, asked.body, asked.headers)
-            return "success", await _within(self._clock, self._sender.push_timeout, request), ""
+            response = self.request("POST", request.query, request.body, request.headers)
+            return "success", await _with_timeout(self._clock, self._sender.push_timeout, response), ""
         except TimeoutError:
             return "timeout", None, f"no answer within {self._sender.push_timeout:g} s"
         except (aiohttp.ClientError, OSError) as problem:
             return "error", None, f"{type(problem).__name__}: {problem}"
 
-    def _understand(self, push: Push, answered: Answered, nonce: str) -> tuple[Outcome, str, bytes | None]:
-        """What came of it, why, and the clear text of the passive answer if there is one."""
-        if answered.status != 200:
-            return "refused", f"HTTP {answered.status}", None
+    def _interpret(self, push: Push, response: CallbackResponse, nonce: str) -> tuple[Outcome, str, bytes | None]:
+        """Return the outcome, its reason, and the decrypted passive reply (None if there is none)."""
+        if response.status != 200:
+            return "refused", f"HTTP {response.status}", None
         sender = self._sender
-        opened = None
+        decrypted = None
         try:
-            opened = open_answer(answered.body, sender.keys, sender.mode, sender.format, nonce)
-            if opened is not None:
-                fields = from_text(opened, sender.format)
+            decrypted = open_answer(response.body, sender.keys, sender.mode, sender.format, nonce)
+            if decrypted is not None:
+                fields = from_text(decrypted, sender.format)
                 self._platform.check_passive(push.fields, fields)
-                self._take_answer(push, fields)
+                self._accept_reply(push, fields)
         except Malformed as problem:
-            return "refused", str(problem), opened
-        return "success", "", opened
+            return "refused", str(problem), decrypted
+        return "success", "", decrypted
 
-    def _exchange(self, asked: _Asked, clear: str | None, answered: Answered | None, opened: bytes | None) -> Exchange:
+    def _exchange(
+        self,
+        request: _CallbackRequest,
+        clear: str | None,
+        response: CallbackResponse | None,
+        decrypted: bytes | None,
+    ) -> Exchange:
         redactor = self._platform.redactor
         path = urlsplit(self._sender.callback_url).path or "/"
-        request = redactor.message(f"POST {path}?{urlencode(asked.query)}", asked.headers, asked.body)
-        if answered is None:
-            return Exchange(request, None, clear and redactor.redact(clear))
-        answer = redactor.message(f"HTTP {answered.status}", answered.headers, answered.body)
-        text = None if opened in (None, answered.body) else redactor.redact(opened.decode(errors="replace"))
-        return Exchange(request, answer, clear and redactor.redact(clear), text)
+        sent_request = redactor.message(f"POST {path}?{urlencode(request.query)}", request.headers, request.body)
+        if response is None:
+            return Exchange(sent_request, None, clear and redactor.redact(clear))
+        answer = redactor.message(f"HTTP {response.status}", response.headers, response.body)
+        text = None if decrypted in (None, response.body) else redactor.redact(decrypted.decode(errors="replace"))
+        return Exchange(sent_request, answer, clear and redactor.redact(clear), text)
 
-    def _take_answer(self, push: Push, fields: dict[str, Any]) -> None:
-        """The first answer to a message counts, whichever of its deliveries it was given to."""
+    def _accept_reply(self, push: Push, fields: dict[str, Any]) -> None:
+        """Process a passive reply. Only the first reply to a message counts, to whichever delivery it was given."""
         with self.record_log.changed:
             push.answer = fields
             if not push.first.is_answered:
                 push.first.is_answered = True
                 self._platform.answered_passively(push.fields, fields)
 
-    def _note(self, push: Push, attempt: Attempt, exchange: Exchange) -> None:
+    def _record(self, push: Push, attempt: Attempt, exchange: Exchange) -> None:
         with self.record_log.changed:
             push.attempts.append(attempt)
             self._platform.record(
@@ -352,34 +363,34 @@ class Outbox:
 
 
 async def _read_all(response: aiohttp.ClientResponse) -> bytes:
-    """The body. Raises aiohttp.ClientPayloadError if it is longer than any answer can be."""
+    """Return the body. Raises aiohttp.ClientPayloadError if it has more than MAX_RESPONSE bytes."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_ANSWER:
-            raise aiohttp.ClientPayloadError(f"the answer has more than {MAX_ANSWER} bytes")
+        if len(body) > MAX_RESPONSE:
+            raise aiohttp.ClientPayloadError(f"the answer has more than {MAX_RESPONSE} bytes")
     return bytes(body)
 
 
 def content_type(form: Format) -> str:
-    """The Content-Type of a push."""
+    """Return the Content-Type of a push."""
     return "application/json" if form == "json" else "text/xml"
 
 
-async def _within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, or TimeoutError when ``seconds`` have passed by the clock before."""
+async def _with_timeout(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of ``work``. Raises TimeoutError after ``seconds`` by the clock."""
     task = asyncio.ensure_future(work)
-    late: list[bool] = []
+    is_timed_out: list[bool] = []
 
-    def too_late() -> None:
-        late.append(True)
+    def time_out() -> None:
+        is_timed_out.append(True)
         task.cancel()
 
-    timer = clock.call_later(seconds, too_late)
+    timer = clock.call_later(seconds, time_out)
     try:
         return await task
     except asyncio.CancelledError:
-        if late and task.cancelled():
+        if is_timed_out and task.cancelled():
             raise TimeoutError from None
         raise
     finally:

@@ -1,6 +1,6 @@
-"""The memory of FakeWeChat: every exchange in order, what each user saw, and a way to wait for it.
+"""The records of FakeWeChat: everything that happened, in order; and a way to wait for a record.
 
-One lock guards all state of one FakeWeChat: ``RecordLog.changed``, a condition that is notified of every record.
+One lock protects all state of one FakeWeChat: ``RecordLog.changed``, a condition that is notified of every record.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from wxbot.testing.exchange import Exchange
 from wxbot.testing.rules import TIMING_AND_QUOTA
 
 Saw: TypeAlias = str
-"""One thing a user saw: "Typing", "CancelTyping", the text of a message, or a short form such as "[image cat.png]"."""
+"""An item that a user saw: "Typing", "CancelTyping", the text of a message, or a short form ("[image cat.png]")."""
 
 Kind = Literal["user", "push", "typing", "send", "passive", "notice", "agent", "token", "upload", "download", "other"]
 _SEEN: frozenset[Kind] = frozenset({"typing", "send", "passive", "notice", "agent"})
@@ -25,16 +25,17 @@ _RECEIVED: frozenset[Kind] = frozenset({"send", "passive"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One thing that happened. Holds no token and no secret.
+    """A record of one event on the platform. It contains no token and no secret.
 
-    ``kind``: "user" (the user did something), "push" (one attempt to deliver it), "typing", "send", "token",
-    "upload", "download" and "other" (calls of the API), "passive" (a passive answer), "agent" (what a human agent
-    did), "notice" (the user was told that there is no service).
-    ``what``: the text, the command or a short form. ``at``: seconds by the clock; ``took``: real seconds of the answer
-    (for a slow fault the seconds ordered). ``errcode``: None where WeChat did nothing or was not asked.
-    ``fault``: the ordered fault. ``needless``: CancelTyping while nothing was showing. ``path`` and ``body``: of an API
-    call, or the fields of the push or passive answer. ``attempt``, ``outcome``, ``status``: of a push
-    (``outcome`` also of the transfer of an event, which is refused). ``exchange``: what went over the wire.
+    ``kind``: "user" (a user action), "push" (one attempt to deliver a push), "passive" (a passive reply), "agent" (an
+    action of a human agent), "notice" (the user was told that the service is unavailable); for calls of the API
+    "typing", "send", "token", "upload", "download" and "other".
+    ``what``: the text, the command or a short form. ``at``: seconds by the clock. ``took``: real seconds until the
+    response (for a slow fault, the injected seconds). ``errcode``: None if there was no call, or it was not processed.
+    ``fault``: the injected fault. ``needless``: a CancelTyping while nothing was showing.
+    ``path``: the path of an API call. ``body``: the body of an API call, or the fields of a push or passive reply.
+    ``attempt``, ``outcome``, ``status``: those of a push. A rejected transfer of an event has an ``outcome`` too.
+    ``exchange``: the request and response, with secrets redacted.
     """
 
     at: float
@@ -56,8 +57,10 @@ class Record:
 
     @property
     def is_violation(self) -> bool:
-        """What a bot should not do: a call the rules of timing or quota refused, a CancelTyping for nothing, the
-        transfer of an event. Ordered faults are none.
+        """Return True if a bot should not have done this. Injected faults are no violations.
+
+        Violations are a call that was rejected because of timing or quota, a needless CancelTyping, and the transfer
+        of an event to human agents.
         """
         if self.kind == "passive" and self.outcome:
             return True
@@ -81,7 +84,7 @@ class Record:
 
 @dataclass(slots=True)
 class UserRecords:
-    """What concerns one user."""
+    """The records of one user, with counters of calls and push attempts."""
 
     records: list[Record] = field(default_factory=list)
     saw: list[Saw] = field(default_factory=list)
@@ -98,65 +101,65 @@ class RecordLog:
         self.listeners: list[Callable[[Record], None]] = []
         self.records: list[Record] = []
         self.violations: list[Record] = []
-        self._diaries: defaultdict[str, UserRecords] = defaultdict(UserRecords)
+        self._users: defaultdict[str, UserRecords] = defaultdict(UserRecords)
         self._start = clock.now()
 
     def of_user(self, openid: str) -> UserRecords:
-        """The diary of one user."""
-        return self._diaries[openid]
+        """Return the records of one user."""
+        return self._users[openid]
 
     def add(self, record: Record) -> None:
-        """Remember ``record``, tell the listeners and wake who waits for it."""
+        """Add ``record``, call the listeners and wake all waiting threads."""
         with self.changed:
             self.records.append(record)
             if record.is_violation:
                 self.violations.append(record)
             if record.openid:
-                self._note(self._diaries[record.openid], record)
+                self._add_to(self._users[record.openid], record)
             for listener in tuple(self.listeners):
                 listener(record)
             self.changed.notify_all()
 
     def wait_until(self, predicate: Callable[[], bool], timeout: float, why: str, openid: str = "") -> None:
-        """Block for at most ``timeout`` real seconds; AssertionError with the whole story if it does not come true."""
+        """Block until ``predicate`` is true. Raises AssertionError with all records after ``timeout`` real seconds."""
         with self.changed:
             if not self.changed.wait_for(predicate, timeout):
-                raise AssertionError(f"after {timeout:g} s still not: {why}\n{self.as_text(openid)}")
+                raise AssertionError(f"timed out after {timeout:g} s waiting for: {why}\n{self.as_text(openid)}")
 
     def wake(self) -> None:
-        """Let everybody who waits look again."""
+        """Make all waiting threads check their predicates again."""
         with self.changed:
             self.changed.notify_all()
 
     def as_text(self, openid: str = "") -> str:
-        """The timeline of one user, or of all, one line for each record."""
-        records = self._diaries[openid].records if openid else self.records
+        """Return the records of one user, or of all users, as text with one line for each."""
+        records = self._users[openid].records if openid else self.records
         lines = [f"  {record.at - self._start:9.3f} s  {record}" for record in records]
         return "\n".join(["what happened:", *lines]) if lines else "nothing happened"
 
-    def _note(self, diary: UserRecords, record: Record) -> None:
-        diary.records.append(record)
-        diary.calls += record.kind in ("typing", "send")
-        diary.pushes += record.kind == "push"
+    def _add_to(self, user: UserRecords, record: Record) -> None:
+        user.records.append(record)
+        user.calls += record.kind in ("typing", "send")
+        user.pushes += record.kind == "push"
         if record.kind in _SEEN and record.errcode == 0:
-            diary.saw.append(record.what)
+            user.saw.append(record.what)
             if record.kind in _RECEIVED:
-                diary.received.append(record.body)
+                user.received.append(record.body)
 
 
 def short_form(kind: str, fields: Mapping[str, Any], name_of: Callable[[str], str] = str) -> str:
-    """A message that is not text in one short word: its kind and what identifies it best.
+    """Return a short form of a message that is not text, such as "[image cat.png]": its kind and an identifying field.
 
-    ``name_of`` turns a media_id into what a reader knows the file by.
+    ``name_of`` returns a readable name for a media_id.
     """
     media_id = fields.get("media_id") or fields.get("MediaId")
     if media_id:
         return f"[{kind} {name_of(str(media_id))}]"
-    what = next((str(fields[name]) for name in _TELLING if fields.get(name)), "")
-    return f"[{kind} {what}]" if what else f"[{kind}]"
+    value = next((str(fields[name]) for name in _IDENTIFYING if fields.get(name)), "")
+    return f"[{kind} {value}]" if value else f"[{kind}]"
 
 
-_TELLING = (
+_IDENTIFYING = (
     "title",
     "Title",
     "card_id",

@@ -1,13 +1,14 @@
-"""WeChat's rules for one user, pure: who may be sent what, and when the typing indicator may be switched.
+"""WeChat's rules for one user: the quota, the 30-second window and the typing indicator. Pure.
 
-The facts are those of the pages "typing" and "send" of WeChat's customer-service messages (docs/wechat.md,
-sections "Typing indicator" and "Quota"). The time is always passed in, in seconds. Chosen where WeChat is silent:
+The source is WeChat's pages "typing" and "send" of customer-service messages (docs/wechat.md, sections "Typing
+indicator" and "Quota"). The caller passes the time in seconds. These points are assumptions, because WeChat does not
+document them:
 
-* the window of 30 s is open while ``now - last < 30``; the indicator shows while ``now - start < 15``;
-  an allowance of 48 h or 1 min holds while ``now - action < length``;
-* the conditions for sending are looked at before the window, and the window before "already typing";
-* Typing takes nothing from the quota and is no interaction; CancelTyping, then Typing may follow at once;
-* CancelTyping is bound to the same conditions as Typing; with nothing showing it is accepted and does nothing.
+* The 30-second window is open while ``now - last < 30``. The indicator shows while ``now - start < 15``.
+  An allowance of 48 hours or 1 minute is valid while ``now - action < length``.
+* The conditions for sending are checked first, then the window, then "already typing".
+* Typing does not count against the quota and is not an interaction. Typing may follow CancelTyping at once.
+* CancelTyping has the same conditions as Typing. If nothing is showing, it is accepted and has no effect.
 """
 
 from __future__ import annotations
@@ -18,30 +19,30 @@ from math import inf
 from typing import Any, Literal, NamedTuple
 
 WINDOW = 30.0
-"""Seconds after the last message from or to the user in which typing may be called."""
+"""The window: seconds after the last message from or to the user in which typing may be called."""
 SHOWING = 15.0
-"""Seconds after which Typing ends by itself."""
+"""Seconds after which the typing indicator ends by itself."""
 
 AccountKind = Literal["miniprogram", "official", "unverified"]
 
 OK = 0
 BAD_COMMAND = 45072
-WINDOW_SHUT = 45080
+WINDOW_CLOSED = 45080
 ALREADY_TYPING = 45081
-MAY_NOT_WRITE = 45015
-QUOTA_SPENT = 45047
-TIMING_AND_QUOTA = frozenset({BAD_COMMAND, WINDOW_SHUT, ALREADY_TYPING, MAY_NOT_WRITE, QUOTA_SPENT})
+SEND_NOT_ALLOWED = 45015
+QUOTA_EXCEEDED = 45047
+TIMING_AND_QUOTA = frozenset({BAD_COMMAND, WINDOW_CLOSED, ALREADY_TYPING, SEND_NOT_ALLOWED, QUOTA_EXCEEDED})
 
 
 class Allowance(NamedTuple):
-    """What an action of the user allows: that many messages, within that many seconds."""
+    """The allowance of a user action: the number of messages, and the seconds within which they may be sent."""
 
     messages: int
     seconds: float
 
 
 Quota = Mapping[str, Allowance]
-"""Allowance by action: "message", "enter", "menu", "subscribe", "scan"."""
+"""The allowance by user action: "message", "enter", "menu", "subscribe", "scan"."""
 
 _TWO_DAYS = 48 * 3600.0
 _MINI_PROGRAM: Quota = {"message": Allowance(5, _TWO_DAYS), "enter": Allowance(2, 60.0)}
@@ -59,8 +60,8 @@ _ACTIONS = {
     "subscribe": "subscribe",
     "scan": "scan",
 }
-# What a user does with the account, as against what is only reported (LOCATION, kf_…, TEMPLATESENDJOBFINISH, …).
-_DEEDS = frozenset(_ACTIONS) | {
+# The events that are user actions. Other events only report something (LOCATION, kf_…, TEMPLATESENDJOBFINISH, …).
+_USER_ACTIONS = frozenset(_ACTIONS) | {
     "view",
     "view_miniprogram",
     "pic_sysphoto",
@@ -71,12 +72,12 @@ _DEEDS = frozenset(_ACTIONS) | {
 
 
 def allowances_of(kind: AccountKind) -> Quota:
-    """WeChat's table of allowances for an account of this kind (docs/wechat.md, "Quota")."""
+    """Return WeChat's table of allowances for this kind of account (docs/wechat.md, "Quota")."""
     return _MINI_PROGRAM if kind == "miniprogram" else _OFFICIAL
 
 
 def action_of(fields: Mapping[str, Any]) -> str:
-    """The action in the sense of the quota table that a push reports; empty if it is none.
+    """Return the action of the quota table that a push reports; empty if the table does not have it.
 
     Clicking an item of a msgmenu arrives as a text with ``bizmsgmenuid`` and counts as a menu click.
     """
@@ -86,15 +87,18 @@ def action_of(fields: Mapping[str, Any]) -> str:
 
 
 def is_interaction(fields: Mapping[str, Any], events_count: bool) -> bool:
-    """Whether a push opens the 30 s window. Messages do; for events WeChat does not say, so it is a setting."""
+    """Return True if a push opens the 30-second window. For events it is a setting, because WeChat does not say."""
     if fields.get("MsgType") != "event":
         return True
-    return events_count and str(fields.get("Event", "")).lower() in _DEEDS
+    return events_count and str(fields.get("Event", "")).lower() in _USER_ACTIONS
 
 
 @dataclass(slots=True)
 class UserStatus:
-    """How one user stands with the account."""
+    """The status of one user for the account: interaction, indicator and quota. All times are in seconds.
+
+    ``allowed_until``: when the last allowance expires. ``messages_left``: how many messages remain of it.
+    """
 
     last_interaction: float = -inf
     typing_since: float = -inf
@@ -102,11 +106,11 @@ class UserStatus:
     allowed_until: float = -inf
 
     def shows_typing(self, now: float) -> bool:
-        """Whether the user sees the indicator."""
+        """Return True if the user sees the indicator."""
         return now - self.typing_since < SHOWING
 
     def user_acts(self, now: float, allowance: Allowance | None, interaction: bool) -> None:
-        """The user did something. An allowance replaces the one before; it does not add up."""
+        """Process a user action. Its allowance replaces the one before; they do not add up."""
         if interaction:
             self.last_interaction = now
         if allowance is not None:
@@ -114,40 +118,40 @@ class UserStatus:
             self.allowed_until = now + allowance.seconds
 
     def user_leaves(self) -> None:
-        """The user unfollowed: nothing may be sent any more."""
+        """Process an unsubscription, after which nothing may be sent."""
         self.allowed_until = self.last_interaction = self.typing_since = -inf
 
     def may_send(self, now: float) -> int:
-        """errcode of a message sent now."""
+        """Return the errcode of a message that is sent now."""
         if now >= self.allowed_until:
-            return MAY_NOT_WRITE
-        return OK if self.messages_left > 0 else QUOTA_SPENT
+            return SEND_NOT_ALLOWED
+        return OK if self.messages_left > 0 else QUOTA_EXCEEDED
 
     def send(self, now: float) -> int:
-        """A message to the user: if it is accepted it ends the indicator and opens the window again."""
+        """Send a message and return its errcode. An accepted message ends the indicator and opens the window again."""
         errcode = self.may_send(now)
         if errcode == OK:
             self.messages_left -= 1
-            self.reached(now)
+            self.message_received(now)
         return errcode
 
-    def reached(self, now: float) -> None:
-        """A message came to the user (sent, or as a passive answer, which takes nothing from the quota)."""
+    def message_received(self, now: float) -> None:
+        """Record that the user got a message. It ends the indicator and opens the window; the quota is unchanged."""
         self.last_interaction = now
         self.typing_since = -inf
 
     def typing(self, now: float, command: object) -> int:
-        """errcode of a typing call now; an accepted one has its effect."""
-        errcode = self._may_switch(now, command)
+        """Process a typing call and return its errcode."""
+        errcode = self._typing_errcode(now, command)
         if errcode == OK:
             self.typing_since = now if command == "Typing" else -inf
         return errcode
 
-    def _may_switch(self, now: float, command: object) -> int:
+    def _typing_errcode(self, now: float, command: object) -> int:
         if command not in ("Typing", "CancelTyping"):
             return BAD_COMMAND
         if errcode := self.may_send(now):
             return errcode
         if not now - self.last_interaction < WINDOW:
-            return WINDOW_SHUT
+            return WINDOW_CLOSED
         return ALREADY_TYPING if command == "Typing" and self.shows_typing(now) else OK

@@ -1,4 +1,4 @@
-"""RunningPlatform: a Platform with its server, its delivery and their thread."""
+"""RunningPlatform: a Platform with its HTTP server, its push delivery and their thread."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from wxbot.testing.background import Background
 from wxbot.testing.clock import Handle
 from wxbot.testing.media import MediaKind
 from wxbot.testing.platform import Platform
-from wxbot.testing.push import Outbox, Push, Sender
+from wxbot.testing.push import Push, PushDelivery, Sender
 from wxbot.testing.server import Server
 
 
 class RunningPlatform:
-    """A Platform that listens and pushes until ``close``; users and agents act on it.
+    """A Platform that serves and pushes until ``close``. Users and agents act on it.
 
-    It runs in one thread of its own and may be used from every thread. ``sender`` has the settings of the delivery.
+    It runs in one thread of its own and is thread-safe. ``sender`` has the settings of the push delivery.
     """
 
     def __init__(self, platform: Platform, sender: Sender, host: str, port: int) -> None:
         self.platform = platform
         self.record_log = platform.record_log
         self.background = Background("fake-wechat")
-        self.delivery = Outbox(sender, platform, self.background)
+        self.delivery = PushDelivery(sender, platform, self.background)
         self._server = Server(platform)
         self._pushes: dict[str, list[Push]] = {}
         self._closed = False
@@ -38,7 +38,7 @@ class RunningPlatform:
         platform.origin = f"http://{host}:{self._server.port}"
 
     def close(self) -> None:
-        """Stop delivering and serving. Nothing is left: no thread, no socket, no task."""
+        """Stop delivering and serving. Close all threads, sockets and tasks."""
         if self._closed:
             return
         self._closed = True
@@ -53,39 +53,39 @@ class RunningPlatform:
     def add_media(
         self, kind: MediaKind, content: bytes, filename: str = "", content_type: str = "", media_id: str = ""
     ) -> str:
-        """Put a file into WeChat's store, whatever its size and content, and return its media_id."""
+        """Store a file of any size and content in WeChat, and return its media_id."""
         with self.record_log.changed:
             return self.platform.media.add(kind, content, filename, content_type, media_id).media_id
 
-    def picture_url(self, media_id: str) -> str:
-        """Return an address on this server where a picture or video can be fetched without a token."""
+    def media_url(self, media_id: str) -> str:
+        """Return a URL on this server where the file can be downloaded without a token."""
         return self.platform.origin + file_path(media_id)
 
-    # -- what becomes a push
+    # -- pushes
 
     def act(self, openid: str, msg_type: str, fields: Mapping[str, Any]) -> Push:
-        """Let a user do something now; the push is delivered in the background, or an agent gets it."""
+        """Process a user action now. The push is delivered in the background, or a human agent gets it."""
         self._check_open()
         with self.record_log.changed:
             push = self._new_push(self.platform.user_acts(openid, msg_type, fields))
-            if self.platform.agent_hears(push.fields):
-                return self.delivery.divert(push, self.platform.agent_sessions.holder(openid))
+            if self.platform.agent_receives(push.fields):
+                return self.delivery.give_to_agent(push, self.platform.agent_sessions.agent_of(openid))
             return self.delivery.dispatch(push)
 
     def report(self, openid: str, event: str, fields: Mapping[str, Any]) -> Push:
-        """Push an event that concerns a user without being their deed."""
+        """Push an event about a user that is not a user action."""
         self._check_open()
         with self.record_log.changed:
             return self.delivery.dispatch(self._new_push(self.platform.report(openid, event, fields)))
 
     def pushes_of(self, openid: str) -> list[Push]:
-        """Return all that was pushed about a user so far, in order, without redeliveries."""
+        """Return all pushes about a user so far, in order, without redeliveries."""
         with self.record_log.changed:
             return list(self._pushes.get(openid, ()))
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError("FakeWeChat is closed")
+            raise RuntimeError("FakeWeChat is closed: act on it before close() or inside its with block")
 
     def _new_push(self, fields: Mapping[str, Any]) -> Push:
         push = Push(fields, self.delivery)
@@ -95,15 +95,15 @@ class RunningPlatform:
     # -- waiting
 
     @property
-    def is_at_work(self) -> bool:
-        """Whether a push is under way (and not kept back), or somebody is shown typing."""
-        held = self.delivery.held is not None
-        is_under_way = not held and any(not push.done for pushes in self._pushes.values() for push in pushes)
-        return is_under_way or any(map(self.platform.shows_typing, self.platform.names))
+    def is_busy(self) -> bool:
+        """Return True if a push is being delivered (held ones do not count) or a user sees the typing indicator."""
+        is_holding = self.delivery.held is not None
+        is_delivering = not is_holding and any(not push.done for pushes in self._pushes.values() for push in pushes)
+        return is_delivering or any(map(self.platform.shows_typing, self.platform.names))
 
     @contextmanager
     def waking_when_typing_ends(self, openid: str) -> Iterator[None]:
-        """Let waiting threads look again at the moment the indicator ends by time, while this is open."""
+        """Wake the waiting threads at the moment when the indicator ends by itself, inside the ``with`` block."""
         timers: list[Handle] = []
 
         def arm() -> None:

@@ -1,4 +1,4 @@
-"""What a message sent through the API must look like, kind by kind (docs/wechat.md, "Sending")."""
+"""The rules for a message that is sent through the API, by kind of message (docs/wechat.md, "Sending")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wxbot.testing.records import short_form
 from wxbot.testing.rules import AccountKind
 
 MAX_TEXT = 2048
-"""Bytes of a text message that WeChat still takes (measured by others; WeChat's pages give no limit)."""
+"""Maximum size of a text message in bytes. Other developers measured it; WeChat's pages give no limit."""
 
 NOT_READABLE, BAD_KIND, NOT_FOR_THIS_ACCOUNT = 47001, 40008, 45162
 
@@ -40,7 +40,7 @@ Content = Mapping[str, Any]
 
 
 def check_sent(body: Content, account_kind: AccountKind, media: MediaStore) -> None:
-    """Raises Refused if WeChat does not take this body. Who it is for is not looked at."""
+    """Raise Refused if WeChat does not accept this body. The recipient is not checked."""
     kind = body.get("msgtype")
     if not isinstance(kind, str) or kind not in _ALL_KINDS:
         raise Refused(BAD_KIND)
@@ -52,12 +52,12 @@ def check_sent(body: Content, account_kind: AccountKind, media: MediaStore) -> N
         raise Refused(NOT_READABLE)
     _CHECKS[kind](content, media)
     if kind == "miniprogrampage" and not is_mini_program:
-        _need_text(content, "appid")
+        _require_text(content, "appid")
     _check_options(body, is_mini_program)
 
 
 def describe_sent(body: Content, name_of: Callable[[str], str] = str) -> str:
-    """What the user sees of a sent message: its text, or a short form."""
+    """Return the text of a sent message, or a short form of it, as the user sees it."""
     kind = body.get("msgtype")
     content = body.get(kind) if isinstance(kind, str) else None
     inner = content if isinstance(content, Mapping) else {}
@@ -69,9 +69,9 @@ def describe_sent(body: Content, name_of: Callable[[str], str] = str) -> str:
 
 
 def menu_items(body: Content) -> dict[str, str]:
-    """Label and id of each item to click in a message: of a msgmenu, or of links ``weixin://bizmsgmenu`` in a text.
+    """Return the ids by label of the items in a message: a msgmenu, or ``weixin://bizmsgmenu`` links in a text.
 
-    The links are known from users, not from WeChat's pages (docs/wechat.md, "Messages and events").
+    The source for the links is reports of developers, not WeChat's pages (docs/wechat.md, "Messages and events").
     """
     if body.get("msgtype") == "msgmenu":
         return {item["content"]: str(item["id"]) for item in body["msgmenu"]["list"]}
@@ -92,26 +92,26 @@ def _check_options(body: Content, is_mini_program: bool) -> None:
         agent = body["customservice"]
         if not isinstance(agent, Mapping):
             raise Refused(NOT_READABLE)
-        _need_text(agent, "kf_account")
+        _require_text(agent, "kf_account")
 
 
 def _is_flag(value: object) -> bool:
-    return type(value) is int and value in (0, 1)  # JSON's true is no 1
+    return type(value) is int and value in (0, 1)  # true in JSON is not 1
 
 
-def _need_text(content: Content, *names: str) -> None:
-    """These fields are text with something in it."""
+def _require_text(content: Content, *names: str) -> None:
+    """Raise Refused unless these fields are text and not empty."""
     if not all(isinstance(content.get(name), str) and content[name] for name in names):
         raise Refused(NOT_READABLE)
 
 
-def _text_if_any(content: Content, *names: str) -> None:
-    """These fields are text where they are."""
+def _optional_text(content: Content, *names: str) -> None:
+    """Raise Refused unless these fields are text or missing."""
     if not all(isinstance(content.get(name, ""), str) for name in names):
         raise Refused(NOT_READABLE)
 
 
-def _need_media(content: Content, media: MediaStore, name: str, *kinds: MediaKind) -> None:
+def _require_media(content: Content, media: MediaStore, name: str, *kinds: MediaKind) -> None:
     if not media.is_one(content.get(name), *kinds):
         raise Refused(BAD_MEDIA_ID)
 
@@ -127,28 +127,28 @@ def _check_text(content: Content, media: MediaStore) -> None:
 
 
 def _check_image(content: Content, media: MediaStore) -> None:
-    _need_media(content, media, "media_id", "image")
+    _require_media(content, media, "media_id", "image")
 
 
 def _check_voice(content: Content, media: MediaStore) -> None:
-    _need_media(content, media, "media_id", "voice")
+    _require_media(content, media, "media_id", "voice")
 
 
 def _check_video(content: Content, media: MediaStore) -> None:
-    _need_media(content, media, "media_id", "video")
+    _require_media(content, media, "media_id", "video")
     if content.get("thumb_media_id"):
-        _need_media(content, media, "thumb_media_id", "image", "thumb")
-    _text_if_any(content, "title", "description")
+        _require_media(content, media, "thumb_media_id", "image", "thumb")
+    _optional_text(content, "title", "description")
 
 
 def _check_music(content: Content, media: MediaStore) -> None:
-    _need_text(content, "musicurl")
-    _text_if_any(content, "title", "description", "hqmusicurl")
-    _need_media(content, media, "thumb_media_id", "image", "thumb")
+    _require_text(content, "musicurl")
+    _optional_text(content, "title", "description", "hqmusicurl")
+    _require_media(content, media, "thumb_media_id", "image", "thumb")
 
 
 def _check_link(content: Content, media: MediaStore) -> None:
-    _need_text(content, "title", "url")
+    _require_text(content, "title", "url")
     if not all(isinstance(content.get(name), str) for name in ("description", "thumb_url")):
         raise Refused(NOT_READABLE)
 
@@ -161,38 +161,38 @@ def _check_news(content: Content, media: MediaStore) -> None:
         raise Refused(45008)
     if not isinstance(articles[0], Mapping):
         raise Refused(NOT_READABLE)
-    _need_text(articles[0], "title")
-    _text_if_any(articles[0], "description", "url", "picurl")
+    _require_text(articles[0], "title")
+    _optional_text(articles[0], "description", "url", "picurl")
 
 
 def _check_page(content: Content, media: MediaStore) -> None:
-    _need_text(content, "title", "pagepath")
-    _need_media(content, media, "thumb_media_id", "image", "thumb")
+    _require_text(content, "title", "pagepath")
+    _require_media(content, media, "thumb_media_id", "image", "thumb")
 
 
 def _check_menu(content: Content, media: MediaStore) -> None:
-    _text_if_any(content, "head_content", "tail_content")
+    _optional_text(content, "head_content", "tail_content")
     items = content.get("list")
     if not isinstance(items, list) or not items:
         raise Refused(NOT_READABLE)
     for item in items:
         if not isinstance(item, Mapping) or not isinstance(item.get("id"), (str, int)) or item["id"] == "":
             raise Refused(NOT_READABLE)
-        _need_text(item, "content")
+        _require_text(item, "content")
 
 
 def _check_material(content: Content, media: MediaStore) -> None:
-    """mpnews shows permanent material, which is not in the store of temporary files."""
+    """Accept any media_id, because mpnews shows permanent material, which is not in the store of temporary files."""
     if not content.get("media_id"):
         raise Refused(BAD_MEDIA_ID)
 
 
 def _check_article(content: Content, media: MediaStore) -> None:
-    _need_text(content, "article_id")
+    _require_text(content, "article_id")
 
 
 def _check_card(content: Content, media: MediaStore) -> None:
-    _need_text(content, "card_id")
+    _require_text(content, "card_id")
 
 
 _CHECKS: dict[str, Callable[[Content, MediaStore], None]] = {

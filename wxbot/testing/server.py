@@ -1,4 +1,4 @@
-"""The HTTP side of the API: a real server on a port of its own, faults included."""
+"""The HTTP server of the simulated API, with injected faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNQUOTABLE = {ord(character): None for character in '"\r\n'}
 
 
 class Server:
-    """Serves one Platform. All methods run on one event loop."""
+    """The HTTP server of one Platform. All methods run on one event loop."""
 
     def __init__(self, platform: Platform, api: Api | None = None) -> None:
         self._api = api or Api(platform)
@@ -28,7 +28,7 @@ class Server:
         self.port = 0
 
     async def start(self, host: str, port: int) -> None:
-        """Listen; ``self.port`` is the port then. Raises OSError."""
+        """Listen and set ``self.port``. Raises OSError if the port is in use."""
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -36,13 +36,13 @@ class Server:
         self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Let go of calls that hang, and close every socket."""
+        """End all calls that hang, and close every socket."""
         self._closing.set()
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.content.read()  # request.read() takes no more than 1 MiB
+        body = await request.content.read()  # request.read() accepts no more than 1 MiB
         content_type = request.headers.get("Content-Type", "")
         call = Call(request.method, request.path, request.query, body, content_type, request.headers)
         return await self._answer(request, call)
@@ -55,13 +55,15 @@ class Server:
         with platform.record_log.changed:
             fault = platform.faults.take(api.kind_of(call.path) or "")
         if fault is not None:
-            return await self._go_wrong(request, call, api, fault)
+            return await self._serve_with_fault(request, call, api, fault)
         return self._respond(call, api.answer(call))
 
-    async def _go_wrong(self, request: web.BaseRequest, call: Call, api: Api, fault: Fault) -> web.StreamResponse:
+    async def _serve_with_fault(
+        self, request: web.BaseRequest, call: Call, api: Api, fault: Fault
+    ) -> web.StreamResponse:
         if fault.kind == "fail":
             return self._respond(call, api.refuse(call, fault.errcode, str(fault)))
-        answer = _act_or_not(call, api, fault)
+        answer = _process_unless_lost(call, api, fault)
         if fault.kind == "http":
             return web.Response(status=fault.status, text="")
         if fault.kind == "slow":
@@ -75,7 +77,7 @@ class Server:
         return _file_response(call.file) if call.file and not answer else _json_response(answer, call.status)
 
 
-def _act_or_not(call: Call, api: Api, fault: Fault) -> dict[str, Any]:
+def _process_unless_lost(call: Call, api: Api, fault: Fault) -> dict[str, Any]:
     if fault.acted:
         return api.answer(call, str(fault), fault.seconds)
     api.ignore(call, str(fault))
@@ -83,7 +85,7 @@ def _act_or_not(call: Call, api: Api, fault: Fault) -> dict[str, Any]:
 
 
 def _drop(request: web.BaseRequest) -> web.Response:
-    """Close the connection; the response can no longer be written."""
+    """Close the connection, so that the returned response is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

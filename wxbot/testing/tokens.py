@@ -1,6 +1,6 @@
-"""Access tokens: the two families, who replaces whom and how long each works (docs/wechat.md, "Access tokens").
+"""Access tokens of both token calls, their lifetimes and replacement (docs/wechat.md, "Access tokens").
 
-Times are seconds. All methods are called under the platform's lock.
+Times are in seconds. Call all methods with the platform's lock held.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _CHINA = 8 * 3600
 class _Token:
     value: str = field(repr=False)
     expires_at: float
-    works_until: float
+    valid_until: float
 
 
 class Tokens:
-    """The tokens one account has been given.
+    """The access tokens of one account.
 
-    ``lifetime``: ``expires_in`` of a new token. ``overlap``: how long a token works that was replaced. Both families
-    are separate: the classic one gives a new token at each fetch, the stable one the same while it is valid.
+    ``lifetime``: ``expires_in`` of a new token. ``overlap``: how long a replaced token stays valid. The tokens of both
+    calls are separate: cgi-bin/token returns a new token at each call, cgi-bin/stable_token the same while it is valid.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -39,7 +39,7 @@ class Tokens:
         self.overlap = 300.0
         self.fetches = 0
         self._clock = clock
-        self._given: dict[str, _Token] = {}
+        self._issued: dict[str, _Token] = {}
         self._classic: _Token | None = None
         self._stable: _Token | None = None
         self._forced_day = -1
@@ -47,30 +47,32 @@ class Tokens:
         self._forced_at = float("-inf")
 
     def check(self, value: str) -> int:
-        """errcode of a call with this token: 0, 41001, 40014 (not a token at all), 40001 (not the latest) or 42001."""
+        """Return the errcode: 0, 41001 (no token), 40014 (bad format), 40001 (not the latest) or 42001 (expired)."""
         if not value:
             return MISSING
         if not _SHAPE.fullmatch(value):
             return ILLEGAL
-        token = self._given.get(value)
+        token = self._issued.get(value)
         now = self._clock.now()
         if token is None:
             return WRONG
         if now >= token.expires_at:
             return EXPIRED
-        return 0 if now < token.works_until else WRONG
+        return 0 if now < token.valid_until else WRONG
 
     def fetch_classic(self) -> tuple[str, int]:
-        """cgi-bin/token: a new token and its ``expires_in``; the one before works on for ``overlap``."""
+        """Return a new token and its ``expires_in`` (cgi-bin/token). The one before stays valid for ``overlap``."""
         if self._classic is not None:
             self._replace(self._classic, self.overlap)
         self._classic = self._new()
-        return self._hand_out(self._classic)
+        return self._issue(self._classic)
 
     def fetch_stable(self, force_refresh: bool = False) -> tuple[str, int]:
-        """cgi-bin/stable_token: the same token until 300 s before its end (or half a shorter lifetime).
+        """Return the stable token and its ``expires_in`` (cgi-bin/stable_token).
 
-        ``force_refresh`` ends the old one at once, 20 times a (Chinese) day and 30 s apart; else nothing changes.
+        It is the same token until 300 seconds (or half the lifetime, if that is less) before it expires.
+        ``force_refresh`` replaces it at once, at most 20 times a day (in China) and every 30 seconds; otherwise
+        ``force_refresh`` is ignored.
         """
         now = self._clock.now()
         token = self._stable
@@ -79,11 +81,11 @@ class Tokens:
             token = None
         if token is None or token.expires_at - now <= min(_RENEWED_BEFORE_END, self.lifetime / 2):
             token = self._stable = self._new()
-        return self._hand_out(token)
+        return self._issue(token)
 
     def revoke(self) -> None:
-        """No token given so far works any more, before its time."""
-        for token in self._given.values():
+        """Revoke all tokens that were issued so far."""
+        for token in self._issued.values():
             self._replace(token, 0.0)
         self._classic = self._stable = None
 
@@ -100,12 +102,12 @@ class Tokens:
     def _new(self) -> _Token:
         end = self._clock.now() + self.lifetime
         value = f"{10 + secrets.randbelow(90)}_{secrets.token_urlsafe(90)}"
-        self._given[value] = token = _Token(value, end, end)
+        self._issued[value] = token = _Token(value, end, end)
         return token
 
     def _replace(self, token: _Token, overlap: float) -> None:
-        token.works_until = min(token.works_until, self._clock.now() + overlap)
+        token.valid_until = min(token.valid_until, self._clock.now() + overlap)
 
-    def _hand_out(self, token: _Token) -> tuple[str, int]:
+    def _issue(self, token: _Token) -> tuple[str, int]:
         self.fetches += 1
         return token.value, int(token.expires_at - self._clock.now())

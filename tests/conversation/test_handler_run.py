@@ -248,7 +248,7 @@ every_way = pytest.mark.parametrize(
 def test_a_wrong_answer_names_the_handler(status: Callable[[Any], Callable[[Context], Any]], wrong: Any) -> None:
     error = fails(status(wrong))
     assert isinstance(error, PluginError)
-    assert str(error).startswith(f"handler shop.status answered with {type(wrong).__name__}, ")
+    assert str(error).startswith(f"handler shop.status returned {type(wrong).__name__}; ")
     assert "await" not in str(error)
 
 
@@ -261,8 +261,8 @@ def test_a_forgotten_await_is_guessed(status: Callable[[Any], Callable[[Context]
 
     error = fails(status(fetch()))
     assert isinstance(error, PluginError)
-    assert str(error).startswith("handler shop.status answered with coroutine, ")
-    assert str(error).endswith("; was an await forgotten?")
+    assert str(error).startswith("handler shop.status returned coroutine; ")
+    assert str(error).endswith("; is an await missing?")
 
 
 # -- failures

@@ -36,13 +36,13 @@ def test_files_are_read_and_every_field_that_holds_one() -> None:
         (
             "miniprogram",
             NewsReply("t", "http://x.test"),
-            "Mini Program) cannot send the kind 'news' (NewsReply)",
+            "Mini Program) cannot send the type 'news' (NewsReply)",
         ),
-        ("official", LinkReply("t", "http://x.test"), "Official Account (verified)) cannot send the kind 'link'"),
+        ("official", LinkReply("t", "http://x.test"), "Official Account (verified)) cannot send the type 'link'"),
         ("unverified", MiniProgramPageReply("t", "p", "M"), "it can send image, music, news, text, video, voice"),
-        ("official", MiniProgramPageReply("t", "p", "M"), "must say whose page it is (appid=…)"),
-        ("miniprogram", TextReply("t", agent="kf1@shop"), "only an Official Account sends in an agent's name"),
-        ("unverified", ImageReply(GIF), "is GIF, which WeChat does not take as the answer to a push"),
+        ("official", MiniProgramPageReply("t", "p", "M"), "must set the mini program's appid (appid=…)"),
+        ("miniprogram", TextReply("t", agent="kf1@shop"), "only an Official Account can send in an agent's name"),
+        ("unverified", ImageReply(GIF), "is GIF, which WeChat does not accept as a passive reply"),
         ("miniprogram", LinkReply("", "http://x.test"), "LinkReply: title is empty"),
         ("miniprogram", LinkReply(7, "http://x.test"), "title must be a str, not int"),  # type: ignore[arg-type]
     ],

@@ -72,7 +72,7 @@ def test_a_master_that_dies_alone(bot: Deployment, wechat: FakeWeChat, stage: St
     alice.says("ask 1").wait()
     visit = stage.waits_for(alice, "ask 1")
     bot.kill(bot.pid)
-    bot.waits_for_log("finishing 1 conversations")
+    bot.waits_for_log("finishing conversations: count=1")
     visit.answers("one")
     alice.waits_for("one")
     bot.waits_for_end()
@@ -173,4 +173,4 @@ def test_a_message_that_kills_its_process(bot: Deployment, wechat: FakeWeChat) -
     bot.waits_for_records(left=2)
     left = bot.inbox()
     assert [(status, attempts) for _, status, attempts, _ in left] == [(2, 3), (2, 3)]
-    assert all("begun 2 times without an end" in str(reason) for *_, reason in left)
+    assert all("given up after 2 attempts" in str(reason) for *_, reason in left)

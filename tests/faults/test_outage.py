@@ -51,7 +51,7 @@ def test_a_conversation_that_was_left_in_an_outage_is_taken_up_again(
     for user in visits:
         user.waits_until_typing()
     with bot.locked_store():
-        bot.waits_for_log("the store is out", timeout=15)  # so the leases have run out
+        bot.waits_for_log("store unavailable", timeout=15)  # so the leases have run out
         visits[alice].answers("one")
         bot.waits_for_log("left a conversation", timeout=15)
     alice.waits_for("one")  # although bob's conversation goes on all the while; and the handler is not run again

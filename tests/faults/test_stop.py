@@ -88,7 +88,7 @@ def test_a_stop_while_wechat_hangs(bot: Deployment, wechat: FakeWeChat) -> None:
     alice.says("hi").wait()
     alice.waits_for("re: hi")
     bot.signals(SIGTERM)
-    bot.waits_for_log("handing back 1 conversations")
+    bot.waits_for_log("releasing conversations: count=1")
     assert bot.waits_for_end() == 0
     ((_, status, _, reason),) = bot.inbox()
     assert (status, "answer to a reply was lost" in str(reason)) == (2, True)

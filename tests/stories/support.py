@@ -72,7 +72,7 @@ def waits_until_idle(bot: Bot, user: User) -> None:
     """Until nothing of this user is worked any more."""
     engine = bot._started_runtime()
     for _ in range(1000):
-        if engine._dispatcher is not None and not engine._dispatcher.works(bot_key(bot, user.openid)):
+        if engine._dispatcher is not None and not engine._dispatcher.is_active(bot_key(bot, user.openid)):
             return
         engine._loop.run(asyncio.sleep(0.01), 1)
     raise AssertionError(f"{user} is still answered")

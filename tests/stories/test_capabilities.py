@@ -269,7 +269,7 @@ def test_what_an_account_has_not_is_refused_before_the_call(
     alice = stage.wechat.user("alice")
     stage.answer = REPLIES[kind]
     alice.says("hi").wait()
-    log.waits_for("handler stage.note failed")
+    log.waits_for("handler failed: handler=stage.note")
     stage.wechat.waits_until(lambda: bool(alice.received), why="an apology")
     assert replies(alice) == ["抱歉，出了点问题，请稍后再试。"]
     assert stage.wechat.uploads == []

@@ -132,7 +132,7 @@ def test_a_sidecar_that_is_not_ready_is_waited_for(
     cloud.ready = False
     alice = wechat.user("alice")
     alice.says("hi").wait()
-    log.waits_for("send again in 0.5 s")
+    log.waits_for("send failed, retrying: seconds=0.5")
     cloud.ready = True
     turn_until(clock, lambda limit: alice.waits_for("answer to hi", limit))
 

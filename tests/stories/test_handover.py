@@ -202,8 +202,8 @@ def test_what_was_being_answered_is_not_said_into_the_agents_conversation(
         alice.says("never mind").wait()
         alice.says("人工").wait()
         goes_on.set()
-        log.waits_for("not sent: the user is with human agents")
-        log.waits_for("left to human agents: TextMessage")
+        log.waits_for("replies suppressed, the user is with human agents")
+        log.waits_for("message not processed, the user is with human agents: type=TextMessage")
         assert replies(alice) == []
 
 

@@ -193,7 +193,7 @@ def test_an_answer_that_no_delivery_could_wait_for_comes_with_the_next_message(
         turn_until_done(push, clock)
         assert alice.saw == [WAIT]
         thinker.goes_on.set()
-        log.waits_for("too late and is kept")
+        log.waits_for("too late, deferred")
         alice.says("hi").wait()
         assert alice.saw == [WAIT, "a thought\nanswer to hi"]
         assert thinker.thought == 1
@@ -208,7 +208,7 @@ def test_asking_for_the_late_answer_gives_just_that(
         goes_on_to(3, deliveries, clock)
         turn_until_done(push, clock)
         thinker.goes_on.set()
-        log.waits_for("too late and is kept")
+        log.waits_for("too late, deferred")
         alice.says("继续").wait()
         assert alice.saw == [WAIT, "a thought"]
 

@@ -173,7 +173,7 @@ def test_an_answer_that_comes_after_the_minute_is_kept_for_the_next_message(
         alice.enters().wait()
         clock.advance(61)
         a_minute_is_over.set()
-        log.waits_for("kept until the user asks")
+        log.waits_for("deferred until the user asks")
         alice.says("hi")
         alice.waits_for("answer to hi")
         assert replies(alice) == ["welcome", "answer to hi"]
@@ -264,7 +264,7 @@ def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualCloc
         clock.advance(4 * 86_400)
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
-        log.waits_for("a message of an earlier answer is kept as a dead letter")
+        log.waits_for("deferred reply refused, storing it as a dead letter")
         alice.says("again").wait()
         alice.waits_for("answer to again")
         assert replies(alice) == ["answer to hi", "answer to again"]

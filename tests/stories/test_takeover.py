@@ -20,7 +20,7 @@ from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 LEASE = 8.0
 NOT_PERMITTED = "was not sent: the lease on this conversation expired before the request was written"
-ASKING = "asking the store"
+ASKING = "checking ownership"
 
 
 class StoppableClock:

@@ -384,7 +384,7 @@ class Histories(RuleBasedStateMachine):
             owner.known.learn(0.0, exact=False)
             owner.known.refused = True
             return
-        owner.state = rules.typing_shows(owner.state, self.now)
+        owner.state = rules.typing_shown(owner.state, self.now)
         exact = how in ("fine", "busy") and call.errcode == 0 and call.acted_at == self.now
         owner.known.learn(self.now + 15, exact=exact)
         self.forget_exactness(owner)
@@ -483,7 +483,7 @@ def test_typing_may_go_out_until_the_margin(after: float, margin: float, due: fl
 def test_renewal_comes_when_15_seconds_are_over_and_the_window_is_still_open(
     shown_at: float, due: float | None
 ) -> None:
-    state = rules.typing_shows(FRESH, START + shown_at)
+    state = rules.typing_shown(FRESH, START + shown_at)
     expected = None if due is None else START + due
     assert rules.next_typing(state, START + shown_at, 1.5) == expected
 
@@ -493,11 +493,11 @@ def test_renewal_comes_when_15_seconds_are_over_and_the_window_is_still_open(
     [(0.0, True), (14.984375, True), (15.0, False), (20.0, False)],
 )
 def test_cancel_is_needed_for_15_seconds_exactly(now: float, needed: bool) -> None:
-    assert rules.cancel_needed(rules.typing_shows(FRESH, START), START + now, 1.5) is needed
+    assert rules.cancel_needed(rules.typing_shown(FRESH, START), START + now, 1.5) is needed
 
 
 def test_cancel_needs_an_open_window_too() -> None:
-    state = rules.typing_shows(FRESH, START + 20)
+    state = rules.typing_shown(FRESH, START + 20)
     assert rules.cancel_needed(state, START + 28.484375, 1.5)
     assert not rules.cancel_needed(state, START + 28.5, 1.5)
     assert not rules.cancel_needed(rules.typing_refused(state), START + 21, 1.5)
@@ -556,9 +556,9 @@ def test_an_old_interaction_is_no_news() -> None:
 
 
 def test_a_call_that_was_given_up_leaves_what_showed_before() -> None:
-    shows = rules.typing_shows(FRESH, START)
+    shows = rules.typing_shown(FRESH, START)
     calling = rules.typing_called(rules.interacted(shows, START + 14), START + 15, LONGEST_CALL)
-    given_up = rules.typing_given_up(calling, shows)
+    given_up = rules.typing_not_written(calling, shows)
     assert (given_up.showing_until, given_up.interacted_at) == (START + 15, START + 14)
 
 
@@ -566,7 +566,7 @@ def test_what_is_in_doubt_is_not_waited_for_but_cancelled_first() -> None:
     doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
     assert rules.next_typing(doubt, START + 1, 1.5) == START + 1
     assert rules.must_cancel_first(doubt, START + 1)
-    assert not rules.must_cancel_first(rules.doubt_cleared(doubt), START + 1)
+    assert not rules.must_cancel_first(rules.uncertainty_resolved(doubt), START + 1)
     assert not rules.must_cancel_first(doubt, START + LONGEST_CALL + 15)
 
 
@@ -579,5 +579,5 @@ def test_neither_a_message_nor_a_cancel_ends_a_doubt() -> None:
 
 def test_an_answer_ends_a_doubt() -> None:
     doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
-    for after in (rules.typing_shows(doubt, START), rules.typing_failed(doubt, START), rules.typing_refused(doubt)):
+    for after in (rules.typing_shown(doubt, START), rules.typing_failed(doubt, START), rules.typing_refused(doubt)):
         assert not after.uncertain

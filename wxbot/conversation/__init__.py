@@ -1,1 +1,1 @@
-"""Dispatcher: from an accepted message to its replies, in order, one owner at a time."""
+"""Conversations: from a stored message to its replies, in order, with one owner at a time."""

@@ -1,65 +1,183 @@
-"""One user of one account: the lease, and the turn that is being processed."""
+"""A conversation: it claims the lease of one user, then processes and settles that user's messages in order."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
+from wxbot.clock import Clock
+from wxbot.conversation.pipeline import Pipeline
 from wxbot.delivery.turn import Turn
+from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
-from wxbot.store.records import Claim, Handover, Lease, LeaseUpdate, Outcome
+from wxbot.store.port import Inbox
+from wxbot.store.records import Claim, ConversationKey, Handover, Lease, LeaseUpdate, Outcome, PendingMessage
+from wxbot.store.retry import retry_until_stored
 from wxbot.typing_indicator.indicator import TypingIndicator
+from wxbot.typing_indicator.rules import TypingState
+
+log = logging.getLogger("wxbot.conversation")
 
 RENEWALS_PER_LEASE = 4
+"""How often an owner renews its lease within the length of the lease."""
 
 LEASE_MARGIN = 0.5
-"""An owner stops relying on its lease so many seconds before others may take it, or a quarter of the lease if that is
-less: the clocks of two machines agree to some milliseconds only, and what is sent takes a moment to reach WeChat. A
-healthy owner, who renews each quarter, never comes so far."""
+"""Seconds before a lease expires from which on its owner no longer relies on it; at most a quarter of the lease. The
+margin exists because the clocks of two machines differ by some milliseconds, and a send takes a moment to reach WeChat.
+A healthy owner renews the lease long before."""
+
+MakeIndicator = Callable[[Lease, TypingState, float], TypingIndicator]
+"""Makes the indicator of a lease from its state. The third argument is ``Claim.noted_until``."""
+
+
+@dataclass(slots=True)
+class ConversationParts:
+    """The parts that all conversations of one process share. ``draining``: no further message is begun."""
+
+    owner: str
+    lease_seconds: float
+    inbox: Inbox
+    clock: Clock
+    make_indicator: MakeIndicator
+    pipeline: Pipeline | None = None
+    draining: bool = False
 
 
 class Conversation:
-    """One conversation that this process owns or is about to claim."""
+    """A conversation that this process owns or is about to claim."""
 
-    __slots__ = ("again", "decided", "granted", "indicator", "lease", "lost", "outcome", "task", "turn")
+    __slots__ = (
+        "_indicator",
+        "_key",
+        "_outcome",
+        "_parts",
+        "claim_decided",
+        "is_woken",
+        "lease",
+        "lost",
+        "next_claim",
+        "task",
+        "turn",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, key: ConversationKey, parts: ConversationParts, claim: Claim | None = None) -> None:
+        self._key = key
+        self._parts = parts
+        self._indicator: TypingIndicator | None = None
+        self._outcome: Outcome | None = None
         self.lease: Lease | None = None
-        self.indicator: TypingIndicator | None = None
         self.turn: Turn | None = None
-        self.outcome: Outcome | None = None
         self.task: asyncio.Task[None] | None = None
-        self.again = False
-        self.granted: Claim | None = None
-        self.decided = asyncio.Event()
-        """Set once it is known whether the conversation is ours."""
+        self.is_woken = False
+        """A wake-up came after the latest look into the store."""
+        self.next_claim = claim
+        """A claim that the store granted with a push; None if the conversation must be claimed."""
+        self.claim_decided = asyncio.Event()
+        """Set when it is known whether this process owns the conversation."""
         self.lost = False
+        """Another process owns the conversation now."""
+
+    # Processing
+
+    async def process(self) -> None:
+        """Claim the conversation and process its messages until none is due or the claim is refused.
+
+        Raises LeaseLost, StoreUnavailable.
+        """
+        claim = await self._claimed()
+        self.claim_decided.set()
+        if claim is None:
+            return
+        claim.lease.margin = min(LEASE_MARGIN, self._parts.lease_seconds / RENEWALS_PER_LEASE)
+        shown = TypingState(claim.interacted_at, claim.typing_until, uncertain=True)
+        self.lease, indicator = claim.lease, self._parts.make_indicator(claim.lease, shown, claim.noted_until)
+        self._indicator = indicator
+        state, pending = claim.state, claim.pending
+        while True:
+            outcome = await self._process_message(claim.lease, indicator, pending, state)
+            state = state if outcome.state is None else outcome.state
+            self._outcome, self.is_woken, self.next_claim = outcome, False, None
+            following = await self._settle(claim.lease, outcome)
+            self._outcome = None
+            if following is None:
+                return
+            pending = following
+
+    async def _claimed(self) -> Claim | None:
+        claim, self.next_claim, self.is_woken = self.next_claim, None, False
+        parts = self._parts
+        if claim is None or parts.clock.now() >= claim.lease.expires_at:  # an expired claim may be another owner's now
+            claim = await parts.inbox.claim(self._key, parts.owner, parts.clock.now(), parts.lease_seconds)
+        return claim
+
+    async def _process_message(
+        self, lease: Lease, indicator: TypingIndicator, pending: PendingMessage, state: dict[str, Any]
+    ) -> Outcome:
+        pipeline = self._parts.pipeline
+        assert pipeline is not None  # noqa: S101 - the dispatcher sets it before anything can be claimed
+        try:
+            turn = self.turn = pipeline.begin(lease, pending, indicator, state)
+        except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
+            return pipeline.unreadable(pending, error, indicator.state.showing_until)
+        try:
+            outcome = turn.outcome("released") if self._parts.draining else await pipeline.answer(turn)
+        except asyncio.CancelledError:
+            if not self._parts.draining or self.lost:
+                raise
+            outcome = turn.outcome("released")
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except Exception as error:  # a bug in wxbot: store a dead letter and do not retry for ever
+            log.exception("processing a message failed")
+            outcome = turn.outcome("dead", f"wxbot failed: {error!r}")
+        self.turn, self._outcome = None, outcome  # the outcome is final, so there is nothing left to interrupt
+        await indicator.end_turn()
+        # Now it is known whether CancelTyping ended the indicator.
+        return replace(outcome, typing_until=indicator.state.showing_until)
+
+    async def _settle(self, lease: Lease, outcome: Outcome) -> PendingMessage | None:
+        parts = self._parts
+        return await retry_until_stored(
+            parts.clock, lambda: parts.inbox.settle(lease, outcome, parts.clock.now(), go_on=not parts.draining)
+        )
 
     def unrecorded(self) -> tuple[Lease, Outcome] | None:
-        """What the store has not taken yet: how a message ended, or how far its answer has come."""
-        outcome = self.outcome or (self.turn and self.turn.outcome("released"))
+        """Return what is not stored yet: the outcome of a message, or the progress of the current turn."""
+        outcome = self._outcome or (self.turn and self.turn.outcome("released"))
         return (self.lease, outcome) if self.lease and outcome else None
 
-    def renewed(self, until: float, news: LeaseUpdate) -> None:
-        """The lease is good until ``until``."""
-        if self.lease is not None and self.indicator is not None:
-            self.lease.expires_at = until
-            self.indicator.interacted(news.interacted_at)
-            self.on_user_action(news.active_handover, news.quota)
+    # Notifications
+
+    def wake(self, interacted_at: float, claim: Claim | None) -> None:
+        """Note that there may be a new message, and that the user acted at ``interacted_at``."""
+        self.is_woken, self.next_claim = True, claim or self.next_claim
+        if self._indicator is not None:
+            self._indicator.interacted(interacted_at)
+
+    def on_renewed(self, expires_at: float, update: LeaseUpdate) -> None:
+        """Extend the lease until ``expires_at``, and learn of user actions that other processes received."""
+        if self.lease is not None and self._indicator is not None:
+            self.lease.expires_at = expires_at
+            self._indicator.interacted(update.interacted_at)
+            self.on_user_action(update.active_handover, update.quota)
 
     def on_user_action(self, active_handover: Handover, quota: Quota | None) -> None:
-        """The user has done something meanwhile. What is being worked is not said to one who is with people."""
+        """Use the handover and quota of a user action. Pending replies are suppressed if an agent took over."""
         if self.turn is not None:
             self.turn.active_handover = active_handover
             self.turn.on_user_action(quota)
 
     def lose(self) -> None:
-        """Somebody else owns it: stop, and send nothing more, not even what waits for a connection already."""
+        """Stop, because another process owns the conversation. Nothing more is sent, not even a waiting send."""
         self.lost = True
         if self.lease is not None:
             self.lease.expires_at = 0.0
         self.interrupt()
 
     def interrupt(self) -> None:
-        """Stop the work, though never between a send and its record."""
+        """Stop the current turn, but never between a send and its record."""
         if self.turn is not None:
             self.turn.interrupt()

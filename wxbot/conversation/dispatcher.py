@@ -1,7 +1,7 @@
-"""Who is answering whom: owns conversations by lease, works their messages in order, gives them back.
+"""The dispatcher: it starts conversations, renews their leases, and releases them at the end.
 
-The inbox in the store is the truth and a wake-up only a hint: what no hint reached (another process died, the hint was
-lost) is found by the sweep.
+The inbox in the store is the source of truth, and a wake-up is only a notification. A poll finds the messages that no
+wake-up reached, because a wake-up was lost or another process died.
 """
 
 from __future__ import annotations
@@ -10,45 +10,43 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from wxbot.clock import Clock, pause
-from wxbot.conversation.conversation import LEASE_MARGIN, RENEWALS_PER_LEASE, Conversation
+from wxbot.conversation.conversation import RENEWALS_PER_LEASE, Conversation, ConversationParts, MakeIndicator
 from wxbot.conversation.pipeline import Pipeline
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
 from wxbot.store.port import Inbox
-from wxbot.store.records import Claim, ClaimRequest, ConversationKey, Handover, Lease, Outcome, PendingMessage
-from wxbot.store.retry import retry_until_stored
-from wxbot.typing_indicator.indicator import TypingIndicator
-from wxbot.typing_indicator.rules import TypingState
+from wxbot.store.records import Claim, ClaimRequest, ConversationKey, Handover, Lease, Outcome
 
 log = logging.getLogger("wxbot.conversation")
 
 GRACE_SECONDS = 0.5
-"""After an outage of the store all leases have run out. So long, beyond a renewal, their owners come first."""
+"""After a store outage all leases have expired. During a grace period only their previous owners may renew them. The
+grace period lasts for one poll, one renewal and these seconds."""
 
-HAND_BACK_SECONDS = 10.0
-"""Longest wait at the end for a store that takes nothing back: the leases run out by themselves."""
+RELEASE_TIMEOUT = 10.0
+"""Maximum seconds that a stopping process waits for the store to release its conversations. Later the leases expire."""
 
 PURGE_SECONDS = 600.0
+"""Seconds between two purges of expired records."""
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherOptions:
-    """What a deployment chooses about owning conversations (wxbot.settings.schema has the meaning of each)."""
+    """The settings of a dispatcher (wxbot.settings.schema describes each)."""
 
     lease_seconds: float = 8.0
     poll_seconds: float = 1.0
     wakeup_seconds: float = 0.0
-    """How long a wake-up may be on its way before the sweep does its work."""
+    """Seconds that a wake-up may take to arrive. A poll leaves newer messages to their wake-ups."""
     typing_note_seconds: float = 0.0
     max_conversations: int = 10_000
 
 
 class Dispatcher:
-    """All conversations of one process. Lives on the event loop's thread."""
+    """All conversations of one process. It lives on the event loop's thread."""
 
     def __init__(
         self,
@@ -57,222 +55,173 @@ class Dispatcher:
         inbox: Inbox,
         clock: Clock,
         options: DispatcherOptions,
-        make_indicator: Callable[[Lease, TypingState, float], TypingIndicator],
+        make_indicator: MakeIndicator,
     ) -> None:
         self._appid = appid
-        self._owner = owner
         self._inbox = inbox
         self._clock = clock
         self._options = options
-        self._make_indicator = make_indicator
-        self._pipeline: Pipeline | None = None
+        self._parts = ConversationParts(owner, options.lease_seconds, inbox, clock, make_indicator)
         self._active: dict[ConversationKey, Conversation] = {}
         self._unrecorded: list[tuple[Lease, Outcome]] = []
-        self._upkeep: list[asyncio.Task[None]] = []
-        self._draining = False
-        self._out_at = float("-inf")
-        self._room = asyncio.Event()
-        """Set when a conversation ends, and for good when this process takes nothing new."""
+        self._background: list[asyncio.Task[None]] = []
+        self._unavailable_at = float("-inf")
+        self._capacity = asyncio.Event()
+        """Set when a conversation ends, and always when this process accepts nothing new."""
         self._purged_at = clock.now()
 
     def start(self, pipeline: Pipeline) -> None:
-        """Begin to look after the inbox."""
-        self._pipeline = pipeline
-        self._upkeep = [
-            asyncio.create_task(self._every(self._options.poll_seconds, self._sweep)),
+        """Start to poll the inbox and to renew leases."""
+        self._parts.pipeline = pipeline
+        self._background = [
+            asyncio.create_task(self._every(self._options.poll_seconds, self._poll)),
             asyncio.create_task(self._every(self._options.lease_seconds / RENEWALS_PER_LEASE, self._renew)),
         ]
 
-    def bid(self) -> ClaimRequest | None:
-        """What to ask for with a push: its conversation, unless this process takes nothing new. Callable anywhere."""
-        if self._draining or len(self._active) >= self._options.max_conversations:
+    def claim_request(self) -> ClaimRequest | None:
+        """Return the claim request for a push that is being accepted; None if this process accepts nothing new.
+
+        May be called from any thread.
+        """
+        if self._parts.draining or self._is_full():
             return None
-        return ClaimRequest(self._owner, self._options.lease_seconds, self._options.typing_note_seconds)
+        return ClaimRequest(self._parts.owner, self._options.lease_seconds, self._options.typing_note_seconds)
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
-        """There may be news for ``key``: its user acted at ``interacted_at``. ``claim``: it is ours already."""
+        """Process new messages of ``key``, whose user acted at ``interacted_at``. ``claim``: it is claimed already."""
         conversation = self._active.get(key)
         if conversation is None:
             self._begin(key, claim)
-            return
-        conversation.again, conversation.granted = True, claim or conversation.granted
-        if conversation.indicator is not None:
-            conversation.indicator.interacted(interacted_at)
+        else:
+            conversation.wake(interacted_at, claim)
 
-    def works(self, key: ConversationKey) -> bool:
-        """Whether the conversation is worked here. Callable anywhere."""
+    def is_active(self, key: ConversationKey) -> bool:
+        """Return True if this process is processing the conversation. May be called from any thread."""
         return key in self._active
 
     def on_user_action(self, key: ConversationKey, active_handover: Handover, quota: Quota | None) -> None:
-        """The user has done something while, maybe, an earlier message of theirs is being worked."""
+        """Use the handover and quota of a user action, in case an earlier message of the user is being processed."""
         if conversation := self._active.get(key):
             conversation.on_user_action(active_handover, quota)
 
     async def adopt(self, key: ConversationKey, interacted_at: float) -> None:
-        """Make ``key`` ours if it has work and no living owner. Waits while this process is full."""
-        while not self._draining and len(self._active) >= self._options.max_conversations and key not in self._active:
-            self._room.clear()
-            await self._room.wait()
+        """Claim ``key`` if it has a due message and no active lease. Wait while this process is full."""
+        while not self._parts.draining and self._is_full() and key not in self._active:
+            self._capacity.clear()
+            await self._capacity.wait()
         self.wake(key, interacted_at)
         if conversation := self._active.get(key):
-            await conversation.decided.wait()
+            await conversation.claim_decided.wait()
 
-    async def hold(self, lease: Lease) -> None:
-        """Make sure that ``lease`` is still ours before something is sent. Raises LeaseLost, StoreUnavailable."""
+    async def check_lease(self, lease: Lease) -> None:
+        """Check before a send that this process still owns ``lease``. Raises LeaseLost, StoreUnavailable."""
         if lease.is_ours(self._clock.now()):
             return
-        # We were away (a stopped process, a blocked event loop, a store outage): somebody else may have taken over.
-        log.warning("a lease ran out while its conversation was worked; asking the store")
+        # This process was paused, its event loop blocked, or the store unavailable: another one may have taken over.
+        log.warning("lease expired during processing, checking ownership")
         await self._renew()
         if not lease.is_ours(self._clock.now()):
-            raise LeaseLost("the lease ran out and another process took over this conversation")
+            raise LeaseLost("the lease expired and another process took over this conversation")
 
     async def drain(self, seconds: float) -> None:
-        """Take nothing new, finish within ``seconds`` what is running, hand the rest back to the store."""
+        """Accept nothing new, let running handlers finish within ``seconds``, and release the other conversations."""
         self.refuse_new()
-        tasks = self._tasks()
-        if tasks:
-            log.info("finishing %d conversations, %g s at most", len(tasks), seconds)
-            deadline = asyncio.create_task(pause(self._clock, seconds))
-            finished = asyncio.create_task(asyncio.wait(tasks))
-            await asyncio.wait({deadline, finished}, return_when=asyncio.FIRST_COMPLETED)
-            deadline.cancel()
-            finished.cancel()
+        await self._finish_running(seconds)
         for conversation in list(self._active.values()):
             conversation.interrupt()
         if remaining := self._tasks():
-            log.info("handing back %d conversations", len(remaining))
-            await asyncio.wait(remaining, timeout=HAND_BACK_SECONDS)
-        for task in self._upkeep:
+            log.info("releasing conversations: count=%d", len(remaining))
+            await asyncio.wait(remaining, timeout=RELEASE_TIMEOUT)
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         with suppress(StoreUnavailable):
             await self._record_late()
 
     def refuse_new(self) -> None:
-        """Take nothing new from now on."""
-        self._draining = True
-        self._room.set()
+        """Accept no new conversation or message from now on."""
+        self._parts.draining = True
+        self._capacity.set()
+
+    async def _finish_running(self, seconds: float) -> None:
+        tasks = self._tasks()
+        if not tasks:
+            return
+        log.info("finishing conversations: count=%d max_seconds=%g", len(tasks), seconds)
+        deadline = asyncio.create_task(pause(self._clock, seconds))
+        finished = asyncio.create_task(asyncio.wait(tasks))
+        await asyncio.wait({deadline, finished}, return_when=asyncio.FIRST_COMPLETED)
+        deadline.cancel()
+        finished.cancel()
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [conversation.task for conversation in self._active.values() if conversation.task is not None]
 
-    # Work
+    def _is_full(self) -> bool:
+        return len(self._active) >= self._options.max_conversations
+
+    # Conversations
 
     def _begin(self, key: ConversationKey, claim: Claim | None = None) -> None:
-        if claim is None and (self._draining or len(self._active) >= self._options.max_conversations):
-            return  # it stays in the inbox, and the sweep finds it
-        conversation = self._active[key] = Conversation()
-        conversation.granted = claim
+        if claim is None and (self._parts.draining or self._is_full()):
+            return  # the message stays in the inbox, and a poll finds it
+        conversation = self._active[key] = Conversation(key, self._parts, claim)
         conversation.task = asyncio.create_task(self._run(key, conversation))
 
     async def _run(self, key: ConversationKey, conversation: Conversation) -> None:
         try:
-            await self._own(key, conversation)
+            await conversation.process()
         except LeaseLost as error:
-            log.warning("left a conversation to its new owner: %s", error)
+            log.warning("conversation left to its new owner: %s", error)
         except StoreUnavailable as error:
-            log.error("left a conversation until the store is back: %s", error)
-            if left := conversation.unrecorded():
-                self._unrecorded.append(left)
+            log.error("conversation left until the store is available: %s", error)
+            if unrecorded := conversation.unrecorded():
+                self._unrecorded.append(unrecorded)
         except asyncio.CancelledError:
-            if not (self._draining or conversation.lost):
+            if not (self._parts.draining or conversation.lost):
                 raise
         except Exception:
-            log.exception("a conversation failed; its lease runs out and it is tried again")
+            log.exception("conversation failed, it is retried after its lease expires")
         finally:
             del self._active[key]
-            conversation.decided.set()
-            self._room.set()
-            if conversation.again:
-                self._begin(key, conversation.granted)
+            conversation.claim_decided.set()
+            self._capacity.set()
+            if conversation.is_woken:
+                self._begin(key, conversation.next_claim)
 
-    async def _own(self, key: ConversationKey, conversation: Conversation) -> None:
-        claim, conversation.granted, conversation.again = conversation.granted, None, False
-        if claim is None or self._clock.now() >= claim.lease.expires_at:  # it waited for too long: maybe no more ours
-            claim = await self._inbox.claim(key, self._owner, self._clock.now(), self._options.lease_seconds)
-        conversation.decided.set()
-        if claim is None:
-            return
-        conversation.lease = claim.lease
-        claim.lease.margin = min(LEASE_MARGIN, self._options.lease_seconds / RENEWALS_PER_LEASE)
-        shown = TypingState(claim.interacted_at, claim.typing_until, uncertain=True)
-        conversation.indicator = self._make_indicator(claim.lease, shown, claim.noted_until)
-        state, pending = claim.state, claim.pending
-        while True:
-            outcome = await self._work(conversation, claim.lease, pending, state)
-            state = state if outcome.state is None else outcome.state
-            conversation.outcome, conversation.again, conversation.granted = outcome, False, None
-            following = await self._settle(claim.lease, outcome)
-            conversation.outcome = None
-            if following is None:
-                return
-            pending = following
+    # Background tasks
 
-    async def _work(
-        self, conversation: Conversation, lease: Lease, pending: PendingMessage, state: dict[str, Any]
-    ) -> Outcome:
-        assert self._pipeline is not None  # noqa: S101 - set by start(), before anything can be claimed
-        assert conversation.indicator is not None  # noqa: S101 - made with the lease
-        try:
-            turn = conversation.turn = self._pipeline.begin(lease, pending, conversation.indicator, state)
-        except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
-            return self._pipeline.unreadable(pending, error, conversation.indicator.state.showing_until)
-        try:
-            outcome = turn.outcome("released") if self._draining else await self._pipeline.answer(turn)
-        except asyncio.CancelledError:
-            if not self._draining or conversation.lost:
-                raise
-            outcome = turn.outcome("released")
-        except (LeaseLost, StoreUnavailable):
-            raise
-        except Exception as error:  # a fault of ours: keep the message, do not try it for ever
-            log.exception("a message could not be worked")
-            outcome = turn.outcome("dead", f"wxbot failed: {error!r}")
-        conversation.turn, conversation.outcome = None, outcome  # how it ended is known: nothing to interrupt
-        await turn.indicator.end_turn()
-        # Only now is it known whether CancelTyping has ended what showed.
-        return replace(outcome, typing_until=turn.indicator.state.showing_until)
-
-    async def _settle(self, lease: Lease, outcome: Outcome) -> PendingMessage | None:
-        return await retry_until_stored(
-            self._clock,
-            lambda: self._inbox.settle(lease, outcome, self._clock.now(), go_on=not self._draining),
-        )
-
-    # Upkeep
-
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, task: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await work()
+                await task()
             except StoreUnavailable as error:
-                log.error("the store is out: %s", error)
-                self._out_at = self._clock.now()
+                log.error("store unavailable: %s", error)
+                self._unavailable_at = self._clock.now()
             except Exception:
-                log.exception("upkeep of the conversations failed")
+                log.exception("background task of the dispatcher failed")
             await pause(self._clock, seconds)
 
-    async def _sweep(self) -> None:
-        """Take up what nobody works: forgotten hints, the conversations of a dead process, tries that are due."""
+    async def _poll(self) -> None:
+        """Begin conversations that nobody processes: lost wake-ups, dead owners, retries that are due."""
         await self._record_late()
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
-        if free > 0 and not self._draining and not self._owners_come_first(now):
+        if free > 0 and not self._parts.draining and not self._in_grace_period(now):
             for key in await self._inbox.waiting(self._appid, now, free, self._options.wakeup_seconds):
                 if key not in self._active:
                     self._begin(key)
         if now - self._purged_at >= PURGE_SECONDS:
             self._purged_at = now
             while await self._inbox.purge(self._appid, now):
-                await pause(self._clock, 0.0)  # a slice at a time: acknowledgments go in between
+                await pause(self._clock, 0.0)  # purge in slices, so that pushes can be accepted in between
 
-    def _owners_come_first(self, now: float) -> bool:
+    def _in_grace_period(self, now: float) -> bool:
         renewal = self._options.lease_seconds / RENEWALS_PER_LEASE
-        return 0 <= now - self._out_at < self._options.poll_seconds + renewal + GRACE_SECONDS
+        return 0 <= now - self._unavailable_at < self._options.poll_seconds + renewal + GRACE_SECONDS
 
     async def _record_late(self) -> None:
-        """Record what an outage has kept from the store, and release the conversation."""
+        """Store the outcomes that could not be stored during an outage, and release their conversations."""
         for late in list(self._unrecorded):
             lease, outcome = late
             with suppress(LeaseLost):
@@ -280,18 +229,19 @@ class Dispatcher:
             self._unrecorded.remove(late)
 
     async def _renew(self) -> None:
-        """Extend our leases, learn of interactions that came in through other processes, drop what is lost.
+        """Renew our leases, learn of user actions that other processes received, and stop lost conversations.
 
-        Only what is worked, or still to be recorded, is renewed: a lease that nobody here knows of must run out.
+        Only the leases of active conversations and of outcomes still to be stored are renewed. Any other lease must
+        expire, because no task of this process uses it.
         """
         now = self._clock.now()
-        working = {c.lease.key: c for c in self._active.values() if c.lease is not None}
-        leases = [*(c.lease for c in working.values() if c.lease), *(lease for lease, _ in self._unrecorded)]
+        owned = {c.lease.key: c for c in self._active.values() if c.lease is not None}
+        leases = [*(c.lease for c in owned.values() if c.lease), *(lease for lease, _ in self._unrecorded)]
         if not leases:
             return
-        held = await self._inbox.renew(leases, now, self._options.lease_seconds)
-        for key, conversation in working.items():
-            if key in held:
-                conversation.renewed(now + self._options.lease_seconds, held[key])
+        renewed = await self._inbox.renew(leases, now, self._options.lease_seconds)
+        for key, conversation in owned.items():
+            if key in renewed:
+                conversation.on_renewed(now + self._options.lease_seconds, renewed[key])
             elif conversation.turn is not None:
                 conversation.lose()

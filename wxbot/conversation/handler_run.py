@@ -1,6 +1,7 @@
-"""Runs one handler, of whatever kind, as a sequence of replies.
+"""Run a handler of any kind as a sequence of replies.
 
-``async def`` and async generators run on the event loop; ``def`` and generators in a thread, one step at a time.
+An ``async def`` handler and an async generator run on the event loop. A ``def`` handler and a generator run in a
+thread, one step at a time.
 """
 
 from __future__ import annotations
@@ -22,19 +23,21 @@ from wxbot.plugin.plugin import Handler
 
 log = logging.getLogger("wxbot.handlers")
 
-CLOSING_SECONDS = 1.0
+MIN_CLOSE_SECONDS = 1.0
+"""Seconds that a generator has at least for its ``finally``, even if the handler's time is over."""
+
 _END = object()
 
 
 class Step(NamedTuple):
-    """What a handler said next: a reply or silence; ``last`` if it is through."""
+    """One step of a handler: a reply, or None for no reply. ``last``: the handler is done."""
 
     reply: Reply | None
     last: bool
 
 
 class HandlerRun:
-    """One handler at work on one message, ``limit`` seconds of its own time at most."""
+    """The run of one handler for one message. ``limit``: maximum seconds of the handler's own time."""
 
     def __init__(self, handler: Handler, context: Context, threads: Executor, clock: Clock, limit: float) -> None:
         self._handler = handler
@@ -43,14 +46,14 @@ class HandlerRun:
         self._clock = clock
         self._left = limit
         self.ai = handler.ai
-        """The plugin's choice of WeChat's note that an answer was made by AI."""
+        """The plugin's AI mark: show WeChat's note that AI made the reply."""
         self._steps: AsyncIterator[Any] | Iterator[Any] | None = None
         self._abandoned = False
 
     async def next(self) -> Step:
-        """The next step. Raises PluginError for a wrong kind of answer, or what the handler raised.
+        """Return the next step. Raises PluginError for a wrong type of reply, and any exception of the handler.
 
-        TimeoutError means the handler's time is up; one of its own making becomes a PluginError.
+        TimeoutError means that the handler's time is over; a TimeoutError of the handler itself becomes a PluginError.
         """
         began = self._clock.now()
         try:
@@ -66,43 +69,43 @@ class HandlerRun:
             raise
         except Exception:
             raise
-        except BaseException as error:  # SystemExit, a panic of an extension: these would end more than the handler
+        except BaseException as error:  # SystemExit or a panic of an extension would end more than the handler
             self._abandoned = True
-            if _is_for_us(error):
+            if _is_our_cancellation(error):
                 raise
             problem = type(error).__name__
         finally:
             self._left = max(0.0, self._left - (self._clock.now() - began))
-        # Its own doing, and nobody else's conversation may suffer from it.
+        # The handler's own fault must not affect other conversations.
         raise PluginError(f"handler {self._handler.name} raised {problem}")
 
     async def close(self) -> None:
-        """Let a generator that is not through run its ``finally``."""
+        """Close a generator that is not done, so that its ``finally`` runs."""
         try:
-            async with time_limit(self._clock, max(self._left, CLOSING_SECONDS)):
+            async with time_limit(self._clock, max(self._left, MIN_CLOSE_SECONDS)):
                 if isinstance(self._steps, AsyncGenerator):
                     await self._steps.aclose()
                 elif isinstance(self._steps, Generator) and not self._abandoned:
                     await self._in_thread(self._steps.close)
         except BaseException as error:
-            if _is_for_us(error):
+            if _is_our_cancellation(error):
                 raise
-            log.exception("handler %s failed while it was closed", self._handler.name)
+            log.exception("handler failed while it was closed: handler=%s", self._handler.name)
 
     async def _first_step(self) -> Step:
         function = self._handler.function
         if inspect.iscoroutinefunction(function):
             return Step(self._reply(await function(self._context)), last=True)
         if inspect.isasyncgenfunction(function):
-            answer = function(self._context)
+            result = function(self._context)
         else:
-            answer = await self._in_thread(function, self._context)
-        if inspect.isawaitable(answer):
-            answer = await answer
-        if isinstance(answer, AsyncIterator | Iterator):
-            self._steps = answer
+            result = await self._in_thread(function, self._context)
+        if inspect.isawaitable(result):
+            result = await result
+        if isinstance(result, AsyncIterator | Iterator):
+            self._steps = result
             return await self._next_step()
-        return Step(self._reply(answer), last=True)
+        return Step(self._reply(result), last=True)
 
     async def _next_step(self) -> Step:
         if isinstance(self._steps, AsyncIterator):
@@ -123,21 +126,20 @@ class HandlerRun:
         hint = ""
         if inspect.iscoroutine(value):
             value.close()
-            hint = "; was an await forgotten?"
+            hint = "; is an await missing?"
         raise PluginError(
-            f"handler {self._handler.name} answered with {type(value).__name__},"
-            f" which is neither str, a reply nor None{hint}"
+            f"handler {self._handler.name} returned {type(value).__name__}; it must return a str, a reply or None{hint}"
         )
 
 
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
-    except StopIteration as error:  # no future can carry this one: whoever waits would wait for ever
+    except StopIteration as error:  # a future cannot hold StopIteration, and its awaiter would wait for ever
         raise RuntimeError("the handler raised StopIteration") from error
 
 
-def _is_for_us(error: BaseException) -> bool:
-    """Whether ``error`` is somebody's cancelling of this task, and not the handler's own doing."""
+def _is_our_cancellation(error: BaseException) -> bool:
+    """Return True if wxbot cancelled this task; False if the handler raised ``error`` itself."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""One message: route ▶ typing ▶ handler ▶ send."""
+"""The pipeline of one message: route ▶ typing ▶ handler ▶ send."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from wxbot.typing_indicator.indicator import TypingIndicator
 log = logging.getLogger("wxbot.pipeline")
 
 UNREADABLE_WAIT = 60.0
-"""Seconds until a message is looked at again that this version of wxbot cannot read. During a deploy old and new
-workers share the store: a new one, which can read it, takes it meanwhile."""
+"""Seconds until the next attempt of a message that this version of wxbot cannot read. During a deployment old and new
+workers share the store, so a new worker, which can read it, may claim it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """What a deployment chooses about answering (wxbot.settings.schema has the meaning of each)."""
+    """The settings of a pipeline (wxbot.settings.schema describes each)."""
 
     handler_timeout: float = 120.0
     max_attempts: int = 3
@@ -52,46 +52,47 @@ class PipelineOptions:
 
 
 class Pipeline:
-    """Answers messages, one turn at a time for each user."""
+    """The pipeline of one account. It processes one turn at a time for each user."""
 
     def __init__(
         self,
         router: Router,
         channel: Channel,
-        delivery: Outbox,
-        outgoing: Composer,
+        outbox: Outbox,
+        composer: Composer,
         clock: Clock,
         threads: Executor,
         options: PipelineOptions,
     ) -> None:
         self._router = router
         self._channel = channel
-        self._delivery = delivery
-        self._outgoing = outgoing
+        self._outbox = outbox
+        self._composer = composer
         self._clock = clock
         self._threads = threads
         self._options = options
 
     def begin(self, lease: Lease, pending: PendingMessage, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:
-        """The turn of ``pending``. Raises KeyError, TypeError, ValueError for what another version wrote."""
+        """Return the turn of ``pending``. Raises KeyError, TypeError, ValueError if another version wrote it."""
         return begin_turn(lease, pending, indicator, state, self._options.unknown_quota, self._channel.download)
 
     async def answer(self, turn: Turn) -> Outcome:
-        """Work ``turn`` to its end and say how it ended. Raises LeaseLost, StoreUnavailable and CancelledError only."""
+        """Process ``turn`` and return its outcome. Raises only LeaseLost, StoreUnavailable and CancelledError."""
         turn.begin()
         try:
             if turn.inbox_message.attempts > self._options.max_attempts:
-                return turn.outcome("dead", f"given up: begun {turn.inbox_message.attempts - 1} times without an end")
-            self._let_back(turn)
+                reason = f"given up after {turn.inbox_message.attempts - 1} attempts that did not finish"
+                return turn.outcome("dead", reason)
+            self._end_handover(turn)
             if turn.is_for_agents(self._clock.now()):
                 return self._leave_to_agents(turn)
-            if turn.handler_done:  # an earlier attempt has run the handler; only its replies are left to send
-                await self._delivery.deliver(turn)
-            elif self._asks_for_rest(turn):
+            if turn.handler_done:  # an earlier attempt ran the handler, and only its replies remain
+                await self._outbox.deliver(turn)
+            elif self._asks_for_deferred(turn):
                 turn.pending, turn.handler_done, turn.new_deferred = turn.deferred.in_order(), True, DeferredReplies()
-                await self._delivery.deliver(turn)
+                await self._outbox.deliver(turn)
             else:
-                await self._delivery.begin(turn)
+                await self._outbox.begin(turn)
                 await self._handle(turn)
         except SendFailed as failure:
             return self._after_failed_send(turn, failure)
@@ -103,16 +104,16 @@ class Pipeline:
         return turn.outcome("done")
 
     def unreadable(self, pending: PendingMessage, error: Exception, typing_until: float) -> Outcome:
-        """What becomes of a message that cannot be read: another version of wxbot may be able to, so not dead at once.
+        """Return the outcome of a message that this version cannot read: retry, because another version may read it.
 
-        Each look at it is an attempt, and who can read it in the end needs one too. ``typing_until``: Typing may show
-        for so long, as far as is known.
+        Each try counts as an attempt, and the version that can read the message needs one of the attempts, too.
+        ``typing_until``: until when the indicator may show, as far as is known.
         """
-        attempt, most = pending.attempts, self._options.max_attempts
-        log.warning("a stored message cannot be read, attempt %d of %d: %r", attempt, most, error)
+        attempt, max_attempts = pending.attempts, self._options.max_attempts
+        log.warning("stored message cannot be read: attempt=%d of=%d error=%r", attempt, max_attempts, error)
         return Outcome(
             seq=pending.seq,
-            status="retry" if attempt < most else "dead",
+            status="retry" if attempt < max_attempts else "dead",
             typing_until=typing_until,
             sent=pending.sent,
             unsent=pending.unsent,
@@ -122,39 +123,43 @@ class Pipeline:
 
     # Human agents
 
-    def _let_back(self, turn: Turn) -> None:
-        """The end of a hand-over that had not begun when this message came in."""
+    def _end_handover(self, turn: Turn) -> None:
+        """End a handover that began after this message was accepted, if this message ends handovers."""
         message = turn.message
-        closes = isinstance(message, AgentSessionEvent) and message.event == "kf_close_session"
-        if turn.requested_handover is not None:  # an earlier attempt has come further
+        is_close_event = isinstance(message, AgentSessionEvent) and message.event == "kf_close_session"
+        if turn.requested_handover is not None:  # an earlier attempt decided it
             return
-        if closes or _says(message, self._options.resume_words):
+        if is_close_event or _is_one_of(message, self._options.resume_words):
             turn.requested_handover = turn.active_handover = WITH_BOT
 
     def _leave_to_agents(self, turn: Turn) -> Outcome:
-        """It came in before they had the user, so it was acknowledged, and they do not see it: somebody should know."""
-        log.info("left to human agents: %s", type(turn.message).__name__)
+        """Return a dead letter for a message that the agents do not see, because it was accepted before the handover.
+
+        An event is done, because it needs no reply.
+        """
+        log.info("message not processed, the user is with human agents: type=%s", type(turn.message).__name__)
         if isinstance(turn.message, EventMessage):
             return turn.outcome("done")
-        return turn.outcome("dead", "not answered: by then the user was with human agents, who have not seen it")
+        return turn.outcome(
+            "dead", "not answered: the user was handed over to human agents, who have not seen this message"
+        )
 
     # Route and handle
 
     async def _handle(self, turn: Turn) -> None:
         try:
             choice = self._router.choose(lambda plugin: self._context(turn, plugin))
-        except BaseException as error:  # nothing is awaited in there, so whatever it is comes from a plugin
-            log.exception("a plugin failed while the handler was chosen")
-            reason = _one_line(f"a plugin failed while the handler was chosen: {error!r}")
-            await self._delivery.tell(turn, self._options.error_text, reason)
+        except BaseException as error:  # nothing is awaited in there, so the error is a plugin's
+            log.exception("plugin failed during the choice of a handler")
+            reason = _one_line(f"a plugin failed during the choice of a handler: {error!r}")
+            await self._outbox.finish_with_failure(turn, self._options.error_text, reason)
             raise _HandlerFailed(reason) from None
         if choice is None:
             if not isinstance(turn.message, AgentSessionEvent | AgentSwitchEvent):  # wxbot itself handles these
-                log.info(
-                    "nobody handles %s; a handler for it:\n%s", type(turn.message).__name__, _to_write(turn.message)
-                )
+                example = _example_handler(turn.message)
+                log.info("no handler for %s; add one, for example:\n%s", type(turn.message).__name__, example)
             turn.handler_done = True
-            await self._delivery.deliver(turn)
+            await self._outbox.deliver(turn)
             return
         turn.already_sent = turn.sent
         await self._run(turn, choice)
@@ -165,65 +170,69 @@ class Pipeline:
         try:
             await self._follow(turn, run, choice.context)
         except TimeoutError:
-            log.warning("handler %s took longer than %g seconds", handler.name, limit)
-            reason = f"handler {handler.name} took longer than {limit:g} seconds"
-            await self._delivery.tell(turn, self._options.timeout_text, reason)
+            log.warning("handler timed out: handler=%s seconds=%g", handler.name, limit)
+            reason = f"handler {handler.name} timed out after {limit:g} seconds"
+            await self._outbox.finish_with_failure(turn, self._options.timeout_text, reason)
             raise _HandlerFailed(reason) from None
         except (SendFailed, LeaseLost, StoreUnavailable):
             raise
         except Exception as error:
-            log.exception("handler %s failed", handler.name)
+            log.exception("handler failed: handler=%s", handler.name)
             reason = _one_line(f"handler {handler.name} failed: {error!r}")
-            await self._delivery.tell(turn, self._options.error_text, reason)
+            await self._outbox.finish_with_failure(turn, self._options.error_text, reason)
             raise _HandlerFailed(reason) from None
         finally:
             await run.close()
 
     async def _follow(self, turn: Turn, run: HandlerRun, context: Context) -> None:
-        """Send what the handler says, while it says it."""
-        state_before = _written(context)
-        if turn.quota.at(self._clock.now()) > 0:  # who may not be written to may not be shown Typing either
+        """Send the handler's replies one by one, as soon as it gives them."""
+        state_before = _state_json(context)
+        if turn.quota.at(self._clock.now()) > 0:  # WeChat's conditions for Typing are those for sending
             turn.indicator.start()
         while not turn.handler_done:
             step = await run.next()
             if step.last:
-                _keep_state(turn, context, state_before)
+                _save_state(turn, context, state_before)
                 turn.requested_handover = self._handover_requested_by(context) or turn.requested_handover
             messages = await self._messages(turn, step.reply, run.ai)
             turn.pending, turn.handler_done = [*turn.pending, *messages], step.last
-            await self._delivery.deliver(turn)
+            await self._outbox.deliver(turn)
 
     def _handover_requested_by(self, context: Context) -> Handover | None:
-        wanted = context._requested_handover  # noqa: SLF001 - plugin code has no use for it
-        if wanted is None:
+        requested = context._requested_handover  # noqa: SLF001 - not a part of the plugin API
+        if requested is None:
             return None
         if not self._options.has_agents:
-            raise PluginError(f"plugin {context.plugin!r}: an unverified account has no human agents to hand over to")
-        seconds = self._options.handover_seconds if wanted.seconds is None else wanted.seconds
-        log.info("a handler of plugin %r leaves its user to human agents for %g s", context.plugin, seconds)
-        return Handover(self._clock.now() + seconds, wanted.agent)
+            raise PluginError(
+                f"plugin {context.plugin!r}: ctx.hand_over is impossible, an unverified account has no agents"
+            )
+        seconds = self._options.handover_seconds if requested.seconds is None else requested.seconds
+        log.info("handler hands its user over to human agents: plugin=%s seconds=%g", context.plugin, seconds)
+        return Handover(self._clock.now() + seconds, requested.agent)
 
     async def _messages(self, turn: Turn, reply: Reply | None, ai: bool | None) -> list[Reply]:
-        """The messages that ``reply`` takes, without those that went out before this process took over."""
+        """Return the messages for ``reply`` without those that an earlier attempt sent."""
         if reply is None:
             return []
         if reply.media:
             loop = asyncio.get_running_loop()
-            messages = await loop.run_in_executor(self._threads, self._outgoing.messages, reply, ai)
+            messages = await loop.run_in_executor(self._threads, self._composer.messages, reply, ai)
             for message in messages:
-                await self._channel.prepare(message)  # while Typing still shows
+                await self._channel.prepare(message)  # now, because the indicator still shows
         else:
-            messages = self._outgoing.messages(reply, ai)
+            messages = self._composer.messages(reply, ai)
         skipped = min(turn.already_sent, len(messages))
         turn.already_sent -= skipped
         return messages[skipped:]
 
     def _context(self, turn: Turn, plugin: str) -> Context:
-        kept = turn.state.get(plugin)
+        state = turn.state.get(plugin)
         return Context(
             message=turn.message,
             plugin=plugin,
-            state=json.loads(json.dumps(kept)) if kept else {},  # a failing handler must not have changed it
+            state=json.loads(json.dumps(state))
+            if state
+            else {},  # a copy, because a handler that fails must not change it
             settings=self._options.plugin_settings.get(plugin),
             resource=self._options.plugin_resources.get(plugin),
             attempt=turn.inbox_message.attempts,
@@ -231,41 +240,41 @@ class Pipeline:
             _get_wechatpy=self._channel.wechatpy,
         )
 
-    def _asks_for_rest(self, turn: Turn) -> bool:
-        return _says(turn.message, self._options.continue_words) and any(turn.deferred)
+    def _asks_for_deferred(self, turn: Turn) -> bool:
+        return _is_one_of(turn.message, self._options.continue_words) and any(turn.deferred)
 
     def _after_failed_send(self, turn: Turn, failure: SendFailed) -> Outcome:
         attempt = turn.inbox_message.attempts
         if failure.final or attempt >= self._options.max_attempts:
-            log.warning("not sent, kept as a dead letter: %s", failure)
+            log.warning("sending failed, storing a dead letter: %s", failure)
             return turn.outcome("dead", str(failure))
         wait = self._options.retry_seconds * 2 ** (attempt - 1)
-        log.warning("not sent, next try in %g s: %s", wait, failure)
+        log.warning("sending failed, retrying: seconds=%g error=%s", wait, failure)
         return turn.outcome("retry", str(failure), retry_at=self._clock.now() + wait)
 
 
 class _HandlerFailed(Exception):
-    """The handler did not come to an end; the user has been told."""
+    """The handler failed, and the error text was sent to the user."""
 
 
-def _written(context: Context) -> str:
+def _state_json(context: Context) -> str:
     return json.dumps(context.state, ensure_ascii=False) if context.state else "{}"
 
 
-def _keep_state(turn: Turn, context: Context, before: str) -> None:
-    """Note what the handler changed. Raises PluginError if it cannot be kept as JSON."""
+def _save_state(turn: Turn, context: Context, before: str) -> None:
+    """Copy the state that the handler changed into the turn. Raises PluginError if it is not JSON."""
     try:
-        after = _written(context)
-        after.encode()  # half an emoji (a lone surrogate) is JSON, but cannot be stored
+        after = _state_json(context)
+        after.encode()  # a lone surrogate (half an emoji) is valid JSON but cannot be stored
     except (TypeError, ValueError) as error:
-        raise PluginError(f"plugin {context.plugin!r} put something into ctx.state that is not JSON: {error}") from None
+        raise PluginError(f"plugin {context.plugin!r} put a value into ctx.state that is not JSON: {error}") from None
     if after != before:
         turn.new_state = {**turn.state, context.plugin: json.loads(after)}
         if after == "{}":
             del turn.new_state[context.plugin]
 
 
-def _says(message: Message, words: frozenset[str]) -> bool:
+def _is_one_of(message: Message, words: frozenset[str]) -> bool:
     return isinstance(message, TextMessage) and message.text.strip().casefold() in words
 
 
@@ -273,7 +282,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
 
 
-def _to_write(message: Message) -> str:
+def _example_handler(message: Message) -> str:
+    """Return the source of a handler for messages such as ``message``."""
     decorators = {
         "TextMessage": "@plugin.text()",
         "ImageMessage": "@plugin.image",

@@ -1,1 +1,1 @@
-"""Outbox of replies: the channel, the turn of one message, and the outbox."""
+"""Delivery of replies: the channel, the turn of one message, and the outbox."""

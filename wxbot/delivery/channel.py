@@ -1,4 +1,4 @@
-"""The port of the channel: how replies reach a user."""
+"""The port of the channel: the calls through which replies reach a user."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from wxbot.typing_indicator.port import Permit, TypingCalls
 
 
 class Channel(TypingCalls, Protocol):
-    """The way to the user: WeChat's customer-service API. Every call raises only WeChatError.
+    """The channel to the user: WeChat's customer-service API. Every call raises only WeChatError.
 
-    A call may wait for a token or a connection, or its whole process be stopped, until somebody else answers the user.
-    So ``permit`` is asked directly before each request of the call is written, with no suspension in between. If it
-    says no, nothing is written, and the call raises RequestNotSent.
+    A call may wait for a token or a connection, or its process may be paused, and meanwhile another process may take
+    over the conversation. So ``permit`` is called directly before each request is written, with no suspension in
+    between. If it returns False, nothing is written, and the call raises RequestNotSent.
     """
 
     async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:
-        """Its media have been read (``wxbot.model.media``); what WeChat does not have of them is uploaded first."""
+        """Send ``reply``, and first upload its media if WeChat does not have them.
+
+        The media must be read before (``wxbot.model.media.read_media``).
+        """
         ...
 
     async def prepare(self, reply: Reply) -> None:
-        """Do ahead what takes long: upload the media of ``reply``. Best effort; raises nothing."""
+        """Upload the media of ``reply`` in advance, because an upload takes long. Best effort; raises nothing."""
         ...
 
     async def uploaded(self, reply: Reply) -> Reply:
-        """``reply`` with media ids in place of files, for an answer that is not sent but given to a push."""
+        """Return ``reply`` with media ids in place of files, for use as a passive reply."""
         ...
 
     async def download(self, media_id: str) -> Media:
-        """The file a user sent."""
+        """Download a file that a user sent."""
         ...
 
     def wechatpy(self) -> Any:
-        """wechatpy's own client on the same token."""
+        """Return a wechatpy client that uses the same access token."""
         ...

@@ -1,6 +1,7 @@
-"""From what a handler answers to messages that WeChat takes: checked, files read, long text in parts. Blocking, pure.
+"""The composer: it turns a handler's reply into messages that WeChat accepts.
 
-Every fault is a InvalidReply that names the thing and the limit.
+It checks the reply, reads its files and splits long text. It blocks, because it reads files. Every error is an
+InvalidReply, which names the reply or file and the limit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from wxbot.model.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply
 
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """What one account may send, and how (wxbot.settings.schema has the meaning of each)."""
+    """The composer of one account. ``kinds``: the message types it may send (wxbot.settings.schema describes each)."""
 
     account_kind: AccountKind = "miniprogram"
     kinds: frozenset[str] = frozenset({"text"})
@@ -28,9 +29,12 @@ class Composer:
     ai_mark: bool = False
 
     def messages(self, reply: Reply, ai: bool | None = None) -> list[Reply]:
-        """The messages that ``reply`` takes; none for blank text. ``ai``: the plugin's choice. Raises InvalidReply."""
+        """Return the messages for ``reply``: several for a long text, none for a blank one. Raises InvalidReply.
+
+        ``ai`` is the plugin's AI mark, which is used if the reply itself has none.
+        """
         self._check(reply)
-        reply = _storable(reply)
+        reply = _without_surrogates(reply)
         if reply.ai is None and (ai is not None or self.ai_mark):
             reply = dataclasses.replace(reply, ai=True if ai is None else ai)
         return self._texts(reply) if isinstance(reply, TextReply) else [self._with_media(reply)]
@@ -48,14 +52,14 @@ class Composer:
             raise InvalidReply(f"{type(reply).__name__}: ai must be True, False or None, not {reply.ai!r}")
         if reply.msg_type not in self.kinds:
             raise InvalidReply(
-                f"this account ({ACCOUNTS[self.account_kind]}) cannot send the kind {reply.msg_type!r}"
+                f"this account ({ACCOUNTS[self.account_kind]}) cannot send the type {reply.msg_type!r}"
                 f" ({type(reply).__name__}); it can send {', '.join(sorted(self.kinds))}"
             )
         if reply.agent and self.account_kind == "miniprogram":
-            raise InvalidReply(f"{type(reply).__name__}: only an Official Account sends in an agent's name")
+            raise InvalidReply(f"{type(reply).__name__}: only an Official Account can send in an agent's name")
         _check_texts(reply)
         if isinstance(reply, MiniProgramPageReply) and self.account_kind != "miniprogram" and not reply.appid:
-            raise InvalidReply("MiniProgramPageReply: an Official Account must say whose page it is (appid=…)")
+            raise InvalidReply("MiniProgramPageReply: an Official Account must set the mini program's appid (appid=…)")
         if isinstance(reply, MenuReply) and not reply.items:
             raise InvalidReply("MenuReply has no items to click")
 
@@ -70,23 +74,23 @@ class Composer:
 
     def _check_passive(self, media: str | Media, name: str) -> None:
         if self.account_kind == "unverified" and isinstance(media, Media) and media.content_type == "image/gif":
-            raise InvalidReply(f"{media.filename or name} is GIF, which WeChat does not take as the answer to a push")
+            raise InvalidReply(f"{media.filename or name} is GIF, which WeChat does not accept as a passive reply")
 
 
-def _storable(reply: Reply) -> Reply:
-    """Without halves of emoji (lone surrogates), which nothing could write down: they become "?"."""
+def _without_surrogates(reply: Reply) -> Reply:
+    """Return ``reply`` with "?" in place of lone surrogates (halves of emoji), because UTF-8 cannot encode them."""
     changed: dict[str, Any] = {}
     for each in dataclasses.fields(reply):
         value = getattr(reply, each.name)
-        whole = _whole(value) if isinstance(value, str) else value
+        encodable = _encodable(value) if isinstance(value, str) else value
         if isinstance(reply, MenuReply) and each.name == "items":
-            whole = tuple(MenuItem(_whole(item.id), _whole(item.text)) for item in value)
-        if whole != value:
-            changed[each.name] = whole
+            encodable = tuple(MenuItem(_encodable(item.id), _encodable(item.text)) for item in value)
+        if encodable != value:
+            changed[each.name] = encodable
     return dataclasses.replace(reply, **changed) if changed else reply
 
 
-def _whole(text: str) -> str:
+def _encodable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 

@@ -32,7 +32,7 @@ class DeferredReplies(NamedTuple):
     announced: tuple[Reply, ...] = ()
 
     def plus(self, replies: Sequence[Reply], *, announced: bool) -> DeferredReplies:
-        """Return these with ``replies`` added. New announced replies come first: they continue what the user just read."""
+        """Return these with ``replies`` added. New announced replies come first, as they continue the latest answer."""
         if not announced:
             return DeferredReplies((*self.unannounced, *_apart(replies)), self.announced)
         both = (*replies, *_apart(self.announced))
@@ -75,7 +75,7 @@ def with_deferred(state: Mapping[str, Any], deferred: DeferredReplies) -> dict[s
 
 
 class Fitted(NamedTuple):
-    """The result of ``fit``: messages to send now, and the rest. ``announced``: the last one says that there is more."""
+    """The result of ``fit``: messages to send now, and the rest. ``announced``: the last one contains the notice."""
 
     now: list[Reply]
     rest: list[Reply]

@@ -1,4 +1,7 @@
-"""Sends what a handler says through the API: patiently, in order, each message recorded, within what WeChat takes."""
+"""The outbox: it sends the replies of a turn through the API, one at a time, and records each of them.
+
+It retries temporary failures and never sends more messages than the quota allows.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,15 @@ from wxbot.typing_indicator.port import Permit
 
 log = logging.getLogger("wxbot.delivery")
 
-SEND_PAUSES = (0.5, 1.0, 2.0)
-"""Seconds between the tries of a send that did not reach WeChat or found it busy."""
+RETRY_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between the attempts of a call that did not reach WeChat or that WeChat was too busy for."""
 
-Hold = Callable[[Lease], Awaitable[None]]
-"""Makes sure that a lease is still ours. Raises LeaseLost, StoreUnavailable."""
+LeaseCheck = Callable[[Lease], Awaitable[None]]
+"""A function that checks that this process still owns a lease. Raises LeaseLost, StoreUnavailable."""
 
 
 class SendFailed(Exception):
-    """A reply could not be sent; ``error`` says why, ``final`` whether trying again is pointless."""
+    """A reply could not be sent. ``error`` is the reason; ``final`` is True if another attempt would fail, too."""
 
     def __init__(self, error: WxbotError, *, final: bool) -> None:
         super().__init__(str(error))
@@ -40,7 +43,7 @@ class SendFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutboxOptions:
-    """What a deployment chooses (wxbot.settings.schema has the meaning of each)."""
+    """The settings of an outbox (wxbot.settings.schema describes each)."""
 
     text_bytes: int = 2000
     continue_text: str = "…"
@@ -48,182 +51,191 @@ class OutboxOptions:
 
 
 class Outbox(Protocol):
-    """The way of an answer to the user."""
+    """The delivery of the replies of one turn to the user."""
 
     async def begin(self, turn: Turn) -> None:
-        """Before the handler runs: send what of earlier answers the user was never told of, if that is possible."""
+        """Send deferred replies that the user does not know of, if the quota allows it. Runs before the handler.
+
+        Raises SendFailed.
+        """
         ...
 
     async def deliver(self, turn: Turn) -> None:
-        """Send ``turn.pending`` as far as it may go now; all of it once the turn is through. Raises SendFailed."""
+        """Send ``turn.pending``: all of it if the handler is done, else what may be sent now. Raises SendFailed."""
         ...
 
-    async def tell(self, turn: Turn, text: str, reason: str) -> None:
-        """The handler failed: say what it had said before, and then what went wrong. Raises SendFailed."""
+    async def finish_with_failure(self, turn: Turn, text: str, reason: str) -> None:
+        """Finish a turn whose handler failed: send its pending replies, and then ``text``. Raises SendFailed."""
         ...
 
 
 class ApiOutbox:
-    """Through the customer-service API, with the typing indicator before each message."""
+    """An outbox that sends through the customer-service API and controls the typing indicator."""
 
-    def __init__(self, channel: Channel, inbox: Inbox, clock: Clock, options: OutboxOptions, hold: Hold) -> None:
+    def __init__(
+        self, channel: Channel, inbox: Inbox, clock: Clock, options: OutboxOptions, check_lease: LeaseCheck
+    ) -> None:
         self._channel = channel
         self._inbox = inbox
         self._clock = clock
         self._options = options
-        self._hold = hold
+        self._check_lease = check_lease
 
     async def begin(self, turn: Turn) -> None:
-        rest, left = turn.deferred, self._left(turn) - 1  # one is for the answer
-        if not rest.unannounced or isinstance(turn.message, EventMessage) or left < 1:
+        deferred, left = turn.deferred, self._remaining(turn) - 1  # one message is reserved for the reply
+        if not deferred.unannounced or isinstance(turn.message, EventMessage) or left < 1:
             return
-        now, kept, announced = fit(rest.unannounced, left, self._options.text_bytes, self._options.continue_text)
-        waiting = [*now]
+        now, rest, announced = fit(deferred.unannounced, left, self._options.text_bytes, self._options.continue_text)
+        unsent = [*now]
 
-        def one_is_out() -> None:
-            waiting.pop(0)
-            turn.new_deferred = DeferredReplies((*waiting, *kept), rest.announced)
-            if not waiting:
-                turn.new_deferred = DeferredReplies((), rest.announced).plus(kept, announced=announced)
+        def mark_first_sent() -> None:
+            unsent.pop(0)
+            turn.new_deferred = DeferredReplies((*unsent, *rest), deferred.announced)
+            if not unsent:
+                turn.new_deferred = DeferredReplies((), deferred.announced).plus(rest, announced=announced)
 
-        while waiting and self._left(turn) > 0:
-            await self._send_deferred(turn, waiting[0], one_is_out)
+        while unsent and self._remaining(turn) > 0:
+            await self._send_deferred(turn, unsent[0], mark_first_sent)
 
     async def _send_deferred(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
-        """What WeChat refuses for good must not stand in the way of all that is to come."""
+        """Send a deferred reply. If WeChat refuses it finally, it is skipped, because it would block all later ones."""
         try:
-            await self._send_patiently(turn, message, on_sent)
+            await self._send_with_retries(turn, message, on_sent)
         except SendFailed as failure:
             if not failure.final:
                 raise
-            log.warning("a message of an earlier answer is kept as a dead letter: %s", failure)
+            log.warning("deferred reply refused, storing it as a dead letter: %s", failure)
             turn.unconfirmed.append(message)
             on_sent()
 
     async def deliver(self, turn: Turn) -> None:
         if turn.is_for_agents(self._clock.now()):
-            _be_silent(turn)
-        if not (turn.handler_done or self._may_go(turn)):
-            return  # it waits for the end, and Typing goes on
-        await self._hold(turn.lease)  # else what shows now is another owner's
+            _suppress_pending(turn)
+        if not (turn.handler_done or self._may_send(turn)):
+            return  # the replies wait until the handler is done, and the typing indicator goes on
+        await self._check_lease(turn.lease)  # without the lease, the indicator is another owner's
         await (turn.indicator.stop() if turn.handler_done else turn.indicator.pause())
         while turn.pending:
             if turn.handler_done:
-                await self._make_fit(turn)
-            if not self._may_go(turn):
+                await self._fit_pending(turn)
+            if not self._may_send(turn):
                 break
-            await self._send_patiently(turn, turn.pending[0], turn.mark_sent)
-        if not turn.handler_done and self._left(turn) > 0:
+            await self._send_with_retries(turn, turn.pending[0], turn.mark_sent)
+        if not turn.handler_done and self._remaining(turn) > 0:
             turn.indicator.resume()
 
-    async def tell(self, turn: Turn, text: str, reason: str) -> None:
+    async def finish_with_failure(self, turn: Turn, text: str, reason: str) -> None:
         turn.fail(reason, [TextReply(text)] if text else [])
         await self.deliver(turn)
 
-    # How much may go
+    # The quota
 
-    def _left(self, turn: Turn) -> int:
+    def _remaining(self, turn: Turn) -> int:
         return turn.quota.at(self._clock.now())
 
-    def _may_go(self, turn: Turn) -> bool:
-        """Whether the next message may be sent now. Of an answer that goes on, the last message left is kept back:
-        all that is still to come has to go into it."""
-        return bool(turn.pending) and (turn.handler_done or self._left(turn) > 1)
+    def _may_send(self, turn: Turn) -> bool:
+        """Return True if the next pending message may be sent now.
 
-    async def _make_fit(self, turn: Turn) -> None:
-        """Have no more messages to send than are left: merge texts, and keep the rest for the user."""
-        if len(turn.pending) > self._left(turn):
-            # They may have acted meanwhile, and another process have taken note of it.
+        While the handler runs, the last message of the quota is reserved for the replies that are still to come.
+        """
+        return bool(turn.pending) and (turn.handler_done or self._remaining(turn) > 1)
+
+    async def _fit_pending(self, turn: Turn) -> None:
+        """Reduce the pending messages to the remaining quota: merge texts, and defer the rest."""
+        if len(turn.pending) > self._remaining(turn):
+            # The user may have acted meanwhile, and another process may have stored the new quota.
             turn.quota = await self._inbox.quota(turn.lease.key) or turn.quota
-        left = self._left(turn)
+        left = self._remaining(turn)
         if len(turn.pending) <= left:
             return
         if left == 0 and turn.is_proactive:
-            raise SendFailed(SendNotAllowed("WeChat takes no message for this user until they act again"), final=True)
-        unsent, hint = turn.pending, self._options.continue_text
-        if (
-            turn.new_deferred is not None and turn.new_deferred.announced
-        ):  # fitted once already, and then WeChat took less
-            unsent = without_notice(unsent, hint)
-        turn.pending, kept, announced = fit(
-            unsent, left, self._options.text_bytes, hint, may_be_notice_only=turn.sent > 0
+            raise SendFailed(
+                SendNotAllowed("WeChat accepts no message for this user until the user acts again"), final=True
+            )
+        unsent, notice = turn.pending, self._options.continue_text
+        was_fitted = turn.new_deferred is not None and turn.new_deferred.announced
+        if was_fitted:  # they were fitted before, but WeChat accepted less
+            unsent = without_notice(unsent, notice)
+        turn.pending, rest, announced = fit(
+            unsent, left, self._options.text_bytes, notice, may_be_notice_only=turn.sent > 0
         )
-        turn.defer(kept, announced=announced)
-        if kept:
-            log.info("%d message(s) are kept until the user asks for them, WeChat takes %d", len(kept), left)
+        turn.defer(rest, announced=announced)
+        if rest:
+            log.info("replies deferred until the user asks for them: count=%d quota=%d", len(rest), left)
 
-    # Send
+    async def _correct_quota(self, turn: Turn, error: WeChatError, assumed: Quota) -> None:
+        """Record that WeChat accepts no more messages, unless the user has acted since ``assumed`` was read."""
+        if turn.is_proactive:
+            raise SendFailed(error, final=True) from None
+        log.warning("quota exhausted, deferring the remaining replies: %s", error)
+        if turn.quota.expires_at == assumed.expires_at:
+            turn.consume_quota(all_of_it=True)
+            await self._record(turn)
 
-    async def _send_patiently(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
-        for wait in (*SEND_PAUSES, None):
-            believed = turn.quota
+    # Sending
+
+    async def _send_with_retries(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
+        for wait in (*RETRY_PAUSES, None):
+            assumed = turn.quota
             try:
                 with turn.uninterrupted():
                     await self._send_once(turn, message, on_sent)
             except (ReplyQuotaExceeded, ReplyWindowClosed) as error:
-                await self._learn_limit(turn, error, believed)
+                await self._correct_quota(turn, error, assumed)
                 return
             except WeChatError as error:
                 if not error.retryable or wait is None:
                     raise SendFailed(error, final=not error.retryable) from None
-                log.info("send again in %g s: %s", wait, error)
+                log.info("send failed, retrying: seconds=%g error=%s", wait, error)
                 await pause(self._clock, wait)
             else:
                 return
 
     async def _send_once(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
-        await self._hold(turn.lease)
+        await self._check_lease(turn.lease)
         called_at = self._clock.now()
         try:
             await self._channel.send(turn.lease.key.openid, message, permit=self._permit(turn.lease))
         except DeliveryUnknown as error:
-            # It may be on the user's screen: sending it again could say it twice.
-            log.warning("a reply may not have arrived and is kept as a dead letter: %s", error)
+            # The user may have received it, so it is not sent again.
+            log.warning("reply unconfirmed, storing it as a dead letter: %s", error)
             turn.unconfirmed.append(message)
         else:
             turn.sent_at = called_at
             turn.indicator.message_sent(called_at)
         turn.consume_quota()
         on_sent()
-        # The last one is recorded by settling the turn, in the same moment and in one transaction.
-        if turn.pending or not turn.handler_done or turn.indicator.calling:
-            await self._record(turn)
-
-    async def _learn_limit(self, turn: Turn, error: WeChatError, believed: Quota) -> None:
-        """WeChat took no more: what was ``believed`` of the quota is put right, for every process, unless the user has
-        acted since."""
-        if turn.is_proactive:
-            raise SendFailed(error, final=True) from None
-        log.warning("what is left of an answer is kept for the user: %s", error)
-        if turn.quota.expires_at == believed.expires_at:
-            turn.consume_quota(all_of_it=True)
+        # The last message is recorded when the turn is settled, which follows at once and is one transaction.
+        if turn.pending or not turn.handler_done or turn.indicator.is_cancelling:
             await self._record(turn)
 
     async def _record(self, turn: Turn) -> None:
-        """How far it has come. Of a handler that is through, all that is left: it need not run again."""
-        at, to_do = turn.sent_at or 0.0, turn.remaining_work() if turn.handler_done or turn.unconfirmed else None
+        """Record the progress. If the handler is done, record the remaining work too, so that it need not run again."""
+        sent_at = turn.sent_at or 0.0
+        remaining_work = turn.remaining_work() if turn.handler_done or turn.unconfirmed else None
         await retry_until_stored(
             self._clock,
             lambda: self._inbox.record_sent(
                 turn.lease,
                 turn.inbox_message.seq,
                 turn.sent,
-                at,
+                sent_at,
                 turn.counted_quota,
-                unsent=to_do,
+                unsent=remaining_work,
                 state=turn.changed_state,
             ),
         )
 
     def _permit(self, lease: Lease) -> Permit:
-        """A send may wait, and the process be stopped meanwhile: by the clock, is ``lease`` ours when it is written?
+        """Return the permit of a send: is the lease still ours at the moment when the request is written?
 
-        A refused send has not reached WeChat, so it is tried again, and ``hold`` asks the store first.
+        A send may wait, or its process may be paused. A send that gets no permit has not reached WeChat, so it is
+        retried, and the retry checks the lease in the store first.
         """
         return lambda: lease.is_ours(self._clock.now())
 
 
-def _be_silent(turn: Turn) -> None:
+def _suppress_pending(turn: Turn) -> None:
     if turn.pending:
-        log.info("%d message(s) are not sent: the user is with human agents", len(turn.pending))
+        log.info("replies suppressed, the user is with human agents: count=%d", len(turn.pending))
         turn.pending = []

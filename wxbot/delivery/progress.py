@@ -61,6 +61,6 @@ class RemainingWork:
         return tuple(stored)
 
     def dead_letter_entries(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the entries for a dead letter: replies that an operator may send again, and if the handler must run."""
+        """Return the entries for a dead letter: replies that an operator may send, and whether the handler must run."""
         replies = [reply_to_json(reply) for reply in (*self.unconfirmed, *self.pending)]
         return tuple([*replies, {"kind": RUN_AGAIN}] if self.run_handler else replies)

@@ -129,8 +129,8 @@ class Runtime:
     def accept(self, incoming: IncomingMessage) -> AcceptResult:
         """Store the message. If it is new and for the bot, wake its conversation. Raises StoreUnavailable."""
         dispatcher = self._dispatcher
-        accepted = self.store.accept(incoming, None if dispatcher is None else dispatcher.bid())
-        if accepted.new and dispatcher is not None and dispatcher.works(incoming.key):
+        accepted = self.store.accept(incoming, None if dispatcher is None else dispatcher.claim_request())
+        if accepted.new and dispatcher is not None and dispatcher.is_active(incoming.key):
             self._loop.call(dispatcher.on_user_action, incoming.key, accepted.active_handover, incoming.quota)
         if accepted.new and not accepted.active_handover.until and self._waker is not None:
             self._waker.wake(incoming.key, incoming.interacted_at, accepted.claim)

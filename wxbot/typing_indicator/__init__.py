@@ -1,1 +1,1 @@
-"""The typing indicator: its rules, the object that drives them, and the port it needs."""
+"""The typing indicator: its rules, the object that applies them, and the port that it needs."""

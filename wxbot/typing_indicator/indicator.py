@@ -1,7 +1,7 @@
-"""Shows a user that the bot is working: calls Typing and CancelTyping by the rules of ``wxbot.typing_indicator.rules``.
+"""The typing indicator of a conversation: it calls Typing and CancelTyping by ``wxbot.typing_indicator.rules``.
 
-Best effort, and off the critical path: a failing, slow or hanging typing call never delays, reorders or breaks a reply.
-On a healthy wire (an answer within ``PATIENCE``) the platform sees Typing, CancelTyping, reply, in that order.
+It is best effort: a failing, slow or hanging typing call never reorders or breaks a reply, and delays it by at most
+``MAX_REPLY_DELAY``. If WeChat answers within that time, it sees Typing, CancelTyping, reply, in this order.
 """
 
 from __future__ import annotations
@@ -30,24 +30,28 @@ from wxbot.typing_indicator.rules import TypingState
 
 log = logging.getLogger("wxbot.typing")
 
-PATIENCE = 0.3
-"""Seconds that a reply waits for a typing call under way, so that the two cannot overtake each other. A handler that
-takes longer than this costs its reply nothing; a call that takes longer is sick, and nothing waits for it."""
+MAX_REPLY_DELAY = 0.3
+"""Maximum seconds, from the beginning of a typing call, that a reply waits for its answer, so that they stay in order.
+After a handler that takes longer, the reply does not wait. A call that takes longer is treated as failing."""
 
-PASSES = 4
-"""Of the event loop, from bytes that can be read to whoever waits for them."""
+RESPONSE_ITERATIONS = 4
+"""Event-loop iterations needed to deliver a response that is already in the socket buffer."""
 
-LONGEST_CALL = 3.0
-"""Seconds after which the channel gives up on a typing call."""
+CALL_TIMEOUT = 3.0
+"""Seconds after which the channel abandons a typing call."""
 
-NOTE_SECONDS = rules.SHOWN + LONGEST_CALL + 2.0
-"""How long a Typing may show that is called within 2 s: what is noted together with a message whose handler is about
-to start, so that its first Typing needs no note of its own."""
+NOTE_SECONDS = rules.SHOWN + CALL_TIMEOUT + 2.0
+"""Seconds for which the indicator may show if Typing is called within 2 seconds. This time is stored together with a
+new message whose handler starts soon, so that its first Typing needs no write of its own."""
 
 
 @dataclass(slots=True)
 class TypingOptions:
-    """One account's choices, shared by its conversations; ``enabled`` goes off when WeChat says there is no typing."""
+    """The typing settings of one account, shared by its conversations.
+
+    ``enabled`` becomes False when WeChat says that the account has no typing call. ``delay``: seconds from the start of
+    the handler to the first Typing. ``margin``: seconds before the end of the window in which no call is made.
+    """
 
     enabled: bool = True
     delay: float = 0.0
@@ -55,7 +59,7 @@ class TypingOptions:
 
 
 class _Call:
-    """A typing call under way, and who waits for its answer."""
+    """A typing call in progress, and the future of the task that waits for its answer."""
 
     __slots__ = ("answered", "began_at", "waiter", "written")
 
@@ -63,7 +67,7 @@ class _Call:
         self.began_at = began_at
         self.answered = False
         self.written = False
-        """Whether WeChat may have got it."""
+        """WeChat may have received it."""
         self.waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def end(self) -> None:
@@ -79,12 +83,12 @@ class _Call:
 
 
 class TypingIndicator:
-    """The indicator of one conversation, for as long as its lease is held."""
+    """The indicator of one conversation during one lease."""
 
     def __init__(
         self,
         channel: TypingCalls,
-        inbox: TypingNotes,
+        notes: TypingNotes,
         lease: Lease,
         clock: Clock,
         options: TypingOptions,
@@ -94,47 +98,50 @@ class TypingIndicator:
         self.state = state
         self._noted_until = noted_until
         self._channel = channel
-        self._inbox = inbox
+        self._notes = notes
         self._lease = lease
         self._clock = clock
         self._options = options
-        self._work: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._typing_call: _Call | None = None
         self._cancel: asyncio.Task[None] | None = None
         self._cancel_call: _Call | None = None
-        self._nudge: asyncio.Future[None] | None = None
+        self._wakeup: asyncio.Future[None] | None = None
 
-    # What happens in the conversation
+    # Events of the conversation
 
     def start(self) -> None:
-        """A handler starts. If nothing stands against it, Typing is called before the handler's first reply."""
+        """Show the indicator, because a handler starts. If Typing is due, it is called before the first reply."""
         if self._options.enabled:
-            if self._options.delay == 0 and self._due_now():
+            if self._options.delay == 0 and self._is_due():
                 self._typing_call = _Call(self._clock.now())
-            self._work = asyncio.create_task(self._keep_showing())
+            self._task = asyncio.create_task(self._keep_showing())
 
     def resume(self) -> None:
-        """A part of the answer is out and the handler goes on. One that ends at once causes no call."""
+        """Show the indicator again, because a reply was sent and the handler goes on.
+
+        A handler that ends at once causes no call.
+        """
         if self._options.enabled:
-            self._work = asyncio.create_task(self._keep_showing())
+            self._task = asyncio.create_task(self._keep_showing())
 
     async def pause(self) -> None:
-        """A part of the answer is about to go out, which will end what shows: make no call meanwhile."""
-        work, self._work = self._work, None
-        if work is None:
+        """Make no calls until ``resume``, because a reply will be sent, which ends the indicator."""
+        task, self._task = self._task, None
+        if task is None:
             return
         call = self._typing_call
         try:
             if call is not None:
-                await self._be_patient(call)
-        finally:  # be it interrupted: nobody else knows of this work any more
-            work.cancel()
+                await self._wait_for_answer(call)
+        finally:  # also if interrupted, because nothing else refers to the task any more
+            task.cancel()
             self._typing_call = None
-        if call is not None and not call.answered:  # a sick call: see it gone before anything else happens
-            await asyncio.wait({work})
+        if call is not None and not call.answered:  # a failing call must end before anything else happens
+            await asyncio.wait({task})
 
     async def stop(self) -> None:
-        """The handler is through, however it ended: CancelTyping, once in a turn, if there is something to cancel."""
+        """Hide the indicator, because the handler ended. CancelTyping is called once in a turn, and only if needed."""
         await self.pause()
         if self._cancel_call is not None or not self._options.enabled:
             return
@@ -142,37 +149,37 @@ class TypingIndicator:
         if rules.cancel_needed(self.state, now, self._options.margin):
             self._cancel_call = _Call(now)
             self._cancel = asyncio.create_task(self._call_cancel(self._cancel_call))
-            await asyncio.sleep(0)  # it is written now; the reply follows it on the wire
+            await asyncio.sleep(0)  # it is written now, so WeChat gets it before the reply
 
     @property
-    def calling(self) -> bool:
-        """Whether a CancelTyping still waits for its answer."""
+    def is_cancelling(self) -> bool:
+        """Return True if a CancelTyping waits for its answer."""
         return self._cancel_call is not None and not self._cancel_call.answered
 
     async def end_turn(self) -> None:
-        """Nothing of a turn goes on after it: an answer that is still missing gets the rest of ``PATIENCE``."""
+        """End all calls of the turn. A missing answer to CancelTyping gets the rest of ``MAX_REPLY_DELAY``."""
         cancel, call = self._cancel, self._cancel_call
         if cancel is not None and call is not None and not call.answered:
             try:
-                await self._be_patient(call)
+                await self._wait_for_answer(call)
             finally:
                 cancel.cancel()
             await asyncio.wait({cancel})
         self._cancel = self._cancel_call = None
-        self._noted_until = 0.0  # the record of the turn's end notes what is believed then
+        self._noted_until = 0.0  # the outcome of the turn stores the assumed state
 
     def interacted(self, at: float) -> None:
-        """The user acted at ``at``, maybe while a handler works: the window may be open again."""
+        """Note that the user acted at ``at``. A running handler may show the indicator again."""
         before, self.state = self.state, rules.interacted(self.state, at)
         if self.state is not before:
-            self._look_again()
+            self._wake()
 
     def message_sent(self, called_at: float) -> None:
-        """A message to the user, called for at ``called_at``, was accepted. Its record ends what was noted, too."""
+        """Note that WeChat accepted a message, called at ``called_at``. Its record replaces ``typing_until``."""
         self.state = rules.message_sent(self.state, called_at)
         self._noted_until = 0.0
 
-    # The work
+    # Calls
 
     async def _keep_showing(self) -> None:
         first = self._clock.now() + self._options.delay
@@ -186,21 +193,21 @@ class TypingIndicator:
             else:
                 await self._wait_until(due)
 
-    def _due_now(self) -> bool:
+    def _is_due(self) -> bool:
         now = self._clock.now()
         return rules.next_typing(self.state, now, self._options.margin) == now
 
     async def _call_typing(self, now: float) -> None:
         call = self._typing_call = self._typing_call or _Call(now)
-        if not rules.must_cancel_first(self.state, now) or await self._clear_doubt(call):
-            await self._note_and_call(call)
+        if not rules.must_cancel_first(self.state, now) or await self._cancel_uncertain(call):
+            await self._record_and_call(call)
         self._typing_call = None
         call.end()
 
-    async def _clear_doubt(self, call: _Call) -> bool:
-        """Something may show that we know nothing of, and then Typing would be refused. End it; True if it has."""
+    async def _cancel_uncertain(self, call: _Call) -> bool:
+        """Call CancelTyping, because Typing would be refused if the indicator is showing. Return True on success."""
         try:
-            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._may_write(call))
+            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._permit(call))
         except (RequestNotSent, SystemBusy, TokenRefused, DeliveryUnknown) as error:
             log.info("typing not shown: %s", error)
             self.state = rules.typing_failed(self.state, self._clock.now())
@@ -208,17 +215,17 @@ class TypingIndicator:
             self._note_refusal(error)
             self.state = rules.typing_refused(self.state)
         else:
-            self.state = rules.doubt_cleared(self.state)
+            self.state = rules.uncertainty_resolved(self.state)
             call.written = False
             return True
         return False
 
-    async def _note_and_call(self, call: _Call) -> None:
-        before, self.state = self.state, rules.typing_called(self.state, self._clock.now(), LONGEST_CALL)
+    async def _record_and_call(self, call: _Call) -> None:
+        before, self.state = self.state, rules.typing_called(self.state, self._clock.now(), CALL_TIMEOUT)
         try:
-            # Noted before it is called: should this process die meanwhile, its successor does not call twice.
+            # Recorded before the call: if this process dies meanwhile, the next owner does not call Typing again.
             if self.state.showing_until > self._noted_until:
-                self.interacted(await self._inbox.save_typing(self._lease, self.state.showing_until))
+                self.interacted(await self._notes.save_typing(self._lease, self.state.showing_until))
         except LeaseLost:
             self.state = rules.typing_refused(before)
         except StoreUnavailable:
@@ -227,19 +234,19 @@ class TypingIndicator:
             self.state = before
             raise
         else:
-            await self._say_typing(call, before)
+            await self._call_recorded(call, before)
 
-    async def _say_typing(self, call: _Call, before: TypingState) -> None:
+    async def _call_recorded(self, call: _Call, before: TypingState) -> None:
         try:
-            self.state = await self._outcome_of_typing(call)
+            self.state = await self._state_after_typing(call)
         except asyncio.CancelledError:
-            given_up = rules.typing_given_up(self.state, before)
-            self.state = rules.typing_abandoned(self.state) if call.written else given_up
+            not_written = rules.typing_not_written(self.state, before)
+            self.state = rules.typing_abandoned(self.state) if call.written else not_written
             raise
 
-    async def _outcome_of_typing(self, call: _Call) -> TypingState:
+    async def _state_after_typing(self, call: _Call) -> TypingState:
         try:
-            await self._channel.typing(self._lease.key.openid, "Typing", permit=lambda: self._may_write(call))
+            await self._channel.typing(self._lease.key.openid, "Typing", permit=lambda: self._permit(call))
         except (AlreadyTyping, DeliveryUnknown) as error:
             log.info("typing may be showing already: %s", error)
         except (RequestNotSent, SystemBusy, TokenRefused) as error:
@@ -248,22 +255,22 @@ class TypingIndicator:
         except WeChatError as error:
             self._note_refusal(error)
             return rules.typing_refused(self.state)
-        return rules.typing_shows(self.state, self._clock.now())
+        return rules.typing_shown(self.state, self._clock.now())
 
     async def _call_cancel(self, call: _Call) -> None:
         try:
-            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._may_write(call))
+            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._permit(call))
         except WeChatError as error:
             if isinstance(error, ApiError):
                 self._note_refusal(error)
             else:
-                log.info("typing not cancelled, it ends by itself: %s", error)
+                log.info("typing not cancelled, the indicator ends by itself: %s", error)
         else:
             self.state = rules.typing_cancelled(self.state)
         call.end()
 
-    def _may_write(self, call: _Call) -> bool:
-        """By the clock, is the lease still ours? What shows after it is another owner's."""
+    def _permit(self, call: _Call) -> bool:
+        """Return True if the lease is still ours by the clock, because later the indicator is another owner's."""
         call.written = self._lease.is_ours(self._clock.now())
         return call.written
 
@@ -272,27 +279,27 @@ class TypingIndicator:
         if isinstance(error, AccountNotAllowed):
             self._options.enabled = False
 
-    # Waiting by the clock
+    # Waiting
 
     async def _wait_until(self, at: float | None) -> None:
-        """Until ``at`` (None: for ever), or until there is something new to consider."""
-        self._nudge = asyncio.get_running_loop().create_future()
+        """Wait until ``at`` (None: without a limit) or until ``_wake`` is called."""
+        self._wakeup = asyncio.get_running_loop().create_future()
         if at is None:
-            await self._nudge
+            await self._wakeup
             return
-        timer = self._clock.call_later(at - self._clock.now(), self._look_again)
+        timer = self._clock.call_later(at - self._clock.now(), self._wake)
         try:
-            await self._nudge
+            await self._wakeup
         finally:
             timer.cancel()
 
-    def _look_again(self) -> None:
-        if self._nudge is not None and not self._nudge.done():
-            self._nudge.set_result(None)
+    def _wake(self) -> None:
+        if self._wakeup is not None and not self._wakeup.done():
+            self._wakeup.set_result(None)
 
-    async def _be_patient(self, call: _Call) -> None:
-        """Wait for the answer to ``call``, ``PATIENCE`` seconds from its beginning at most."""
-        left = call.began_at + PATIENCE - self._clock.now()
+    async def _wait_for_answer(self, call: _Call) -> None:
+        """Wait for the answer to ``call``, at most until ``MAX_REPLY_DELAY`` seconds after its beginning."""
+        left = call.began_at + MAX_REPLY_DELAY - self._clock.now()
         if call.is_answered() or left <= 0:
             return
         timer = self._clock.call_later(left, call.wake)
@@ -300,7 +307,7 @@ class TypingIndicator:
             await call.waiter
         finally:
             timer.cancel()
-        for _ in range(PASSES):  # were we away ourselves (a blocked loop), its answer lies at our door
+        for _ in range(RESPONSE_ITERATIONS):  # if the event loop was blocked, the answer may be in the socket buffer
             if call.is_answered():
                 return
             await asyncio.sleep(0)

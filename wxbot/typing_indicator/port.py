@@ -1,4 +1,4 @@
-"""The ports that the typing indicator needs."""
+"""The ports of the typing indicator: the store of its state, and the calls to WeChat."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from wxbot.store.records import Lease
 
 
 class TypingNotes(Protocol):
-    """Where it is noted that Typing may show, for whoever takes over."""
+    """The store of ``typing_until``, which the next owner of the conversation reads."""
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        """Note, before Typing is called, until when it may show; returns the last interaction. Raises LeaseLost."""
+        """Store until when the indicator may show, before Typing is called. Return the time of the last interaction.
+
+        Raises LeaseLost, StoreUnavailable.
+        """
         ...
 
 
 TypingCommand = Literal["Typing", "CancelTyping"]
 
-
 Permit = Callable[[], bool]
-"""Whether a call may still be made. Asked again and again, so it must be quick; it must not raise."""
+"""A function that returns True if a request may still be written. It is called for every request, so it must be quick,
+and it must not raise."""
 
 
 class TypingCalls(Protocol):
-    """Switches the indicator at WeChat. See ``Channel``."""
+    """The typing call of WeChat. ``Channel`` describes ``permit`` and the errors."""
 
-    async def typing(self, openid: str, command: TypingCommand, *, permit: Permit) -> None: ...
+    async def typing(self, openid: str, command: TypingCommand, *, permit: Permit) -> None:
+        """Call Typing or CancelTyping for this user. Raises WeChatError."""
+        ...

@@ -85,7 +85,7 @@ def test_to_redis_and_back(used: Shell, empty_redis: RedisServer, tmp_path: Path
     assert said.stderr == ""
     assert said.stdout.splitlines() == [
         f"{APPID}: pending messages 2, dead letters 1, dedup records 0, conversations 2",
-        f"All of it was copied. To work there, set WXBOT_STORE_URL to {empty_redis.url} and start the bot.",
+        f"The copy is complete. To use it, set WXBOT_STORE_URL to {empty_redis.url} and start the bot.",
     ]
     there = {"WXBOT_STORE_URL": empty_redis.url, "WXBOT_BROKER_URL": f"{empty_redis.url}?db=1"}
     listed = used.wxbot("deadletters", "list", **there)
@@ -160,7 +160,7 @@ def test_a_bot_that_runs(used: Shell, tmp_path: Path) -> None:
     asyncio.run(store.claim(ConversationKey(APPID, "oalice"), "a bot", time.time(), 60.0))
     store.close()
     assert f"a bot is processing the account {APPID}" in refusal(used, f"sqlite:///{tmp_path}/new.db")
-    assert "stop it first" in refusal(used, f"sqlite:///{tmp_path}/new.db")
+    assert "stop the bot first" in refusal(used, f"sqlite:///{tmp_path}/new.db")
 
 
 def test_a_place_that_is_not_there(used: Shell, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_place_that_is_not_there(used: Shell, tmp_path: Path) -> None:
 
 def test_an_account_that_is_not_there(used: Shell, tmp_path: Path) -> None:
     said = refusal(used, f"sqlite:///{tmp_path}/new.db", WXBOT_APPID=OTHER_APPID)
-    assert f"has nothing of the account {OTHER_APPID}: set WXBOT_APPID to one it has ({APPID})" in said
+    assert f"has no data of the account {OTHER_APPID}: set WXBOT_APPID to one of {APPID}" in said
 
 
 def test_what_is_no_address(used: Shell) -> None:
@@ -213,7 +213,7 @@ def test_a_copy_that_was_killed(used: Shell, tmp_path: Path) -> None:
     said = used.wxbot("deadletters", "list", WXBOT_STORE_URL=f"sqlite:///{new}")
     assert (said.returncode, said.stdout) == (2, "")
     assert f"an incomplete copy of the account {APPID}" in said.stderr
-    assert "`python -m wxbot store copy` must be run again" in said.stderr
+    assert "run `python -m wxbot store copy` again" in said.stderr
     execute(new, "DROP TRIGGER hang")
     assert used.wxbot(*arguments).returncode == 0
     assert waiting(new) == ["of another account", *waiting(used.store)]
@@ -243,4 +243,4 @@ def test_ctrl_c(used: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(name, value)
     said = CliRunner().invoke(main, ["store", "copy", f"sqlite:///{tmp_path}/new.db"])
     assert said.exit_code == 130
-    assert "bots refuse what was copied so far. Run the same command again." in said.output
+    assert "bots refuse the incomplete copy. Run the same command again." in said.output

@@ -134,7 +134,7 @@ def test_how_much_was_copied_is_told(move: Move) -> None:
     move.old.accept(*(arrival(f"{n}") for n in range(5)), arrival("hi", BOB))
     assert move.old.works_off(BOB) == ["hi"]
     die(move.old)
-    assert move.copies() == {APPID: {"waiting": 4, "dead": 1, "traces": 1, "conversations": 2}}
+    assert move.copies() == {APPID: {"waiting": 4, "dead": 1, "dedup": 1, "conversations": 2}}
 
 
 def test_a_new_message_comes_last(move: Move) -> None:
@@ -332,7 +332,7 @@ def test_all_accounts(move: Move) -> None:
 def test_all_accounts_or_none(move: Move) -> None:
     move.old.accept(arrival("a"), arrival("c", CAROL))
     move.new.accept(arrival("here already", CAROL))
-    assert f"something of the account {CAROL.appid}" in move.refuses(None)
+    assert f"data of the account {CAROL.appid}" in move.refuses(None)
     assert move.new.accept(arrival("a")) == [True], "nothing was begun for this account"
 
 
@@ -357,14 +357,14 @@ def test_an_account_whose_name_looks_like_a_pattern(move: Move) -> None:
 
 def test_the_same_place_under_another_name(move: Move) -> None:
     move.old.accept(arrival("a"))
-    assert "FROM and TO are the same place" in move.refuses(there=move.here.alias())
+    assert "FROM and TO are the same store" in move.refuses(there=move.here.alias())
     assert move.old.works_off() == ["a"]
 
 
 def test_an_account_that_is_not_there(move: Move) -> None:
-    assert "there is nothing in FROM" in move.refuses()
+    assert "FROM is empty" in move.refuses()
     move.old.accept(arrival("a"))
-    assert f"has nothing of the account wxother: set WXBOT_APPID to one it has ({APPID})" in move.refuses("wxother")
+    assert f"has no data of the account wxother: set WXBOT_APPID to one of {APPID}" in move.refuses("wxother")
 
 
 @pytest.mark.parametrize("state", ["waiting", "done", "dead"])
@@ -375,7 +375,7 @@ def test_a_place_that_has_something(move: Move, state: str) -> None:
         move.new.works_off()
     elif state == "dead":
         die(move.new)
-    assert "TO has something of the account" in move.refuses()
+    assert "TO already has data of the account" in move.refuses()
     assert move.new.accept(arrival("b")) == [False]
     assert move.new.works_off() == (["b"] if state == "waiting" else [])
 
@@ -388,15 +388,15 @@ def test_a_message_that_comes_while_the_place_is_looked_at(move: Move, monkeypat
     move.new.works_off()
     now = move.time_passes(20_000)
     move.new.purges(now)
-    looks = RedisBulkStore._holds_something
+    looks = RedisBulkStore._has_data
 
     async def looks_a_moment_too_early(bulk: RedisBulkStore, appid: str) -> bool:
         found = await looks(bulk, appid)
         move.new.store.accept(arrival("b"))
         return found
 
-    monkeypatch.setattr(RedisBulkStore, "_holds_something", looks_a_moment_too_early)
-    assert "TO has something of the account" in move.refuses()
+    monkeypatch.setattr(RedisBulkStore, "_has_data", looks_a_moment_too_early)
+    assert "TO already has data of the account" in move.refuses()
     assert move.new.works_off(now=now) == ["b"]
 
 
@@ -414,7 +414,7 @@ def test_a_place_that_was_used_once(move: Move) -> None:
 def test_a_place_that_is_being_worked(move: Move) -> None:
     move.old.accept(arrival("a"))
     move.old.claims()
-    assert "stop it first" in move.refuses()
+    assert "stop the bot first" in move.refuses()
     assert move.new.accept(arrival("b")) == [True], "nothing was begun"
 
 
@@ -434,7 +434,7 @@ def test_an_owner_that_died_does_not_count(move: Move) -> None:
 def incomplete_copy(move: Move) -> Move:
     move.old.accept(*(arrival(f"{n}") for n in range(4)), *(arrival(f"{n}", BOB) for n in range(4)))
     die(move.old)
-    with pytest.raises(CopyFailed, match=r"the plug was pulled\. What TO holds now is half a copy.*again"):
+    with pytest.raises(CopyFailed, match=r"the plug was pulled\. TO now holds an incomplete copy.*again"):
         move.copies_with(lambda source, target: (DiesHalfWay.instead_of(source), target))
     return move
 
@@ -452,7 +452,7 @@ def test_nobody_works_half_a_copy(incomplete_copy: Move) -> None:
         lambda: new.wait(store.handovers(APPID, NOW, 10)),
         lambda: new.wait(store.end_handover(ALICE)),
     ):
-        with pytest.raises(IncompleteCopy, match=r"half a copy.*`python -m wxbot store copy`"):
+        with pytest.raises(IncompleteCopy, match=r"incomplete copy.*`python -m wxbot store copy`"):
             call()
     assert new.accept(arrival("of another account", CAROL)) == [True]
 
@@ -460,13 +460,14 @@ def test_nobody_works_half_a_copy(incomplete_copy: Move) -> None:
 def test_the_next_copy_begins_anew(incomplete_copy: Move) -> None:
     incomplete_copy.old.accept(arrival("4"))
     assert incomplete_copy.old.works_off(BOB) == ["0", "1", "2", "3"]
-    assert incomplete_copy.copies() == {APPID: {"waiting": 4, "dead": 1, "traces": 4, "conversations": 2}}
+    assert incomplete_copy.copies() == {APPID: {"waiting": 4, "dead": 1, "dedup": 4, "conversations": 2}}
     assert incomplete_copy.new.works_off() == ["1", "2", "3", "4"]
     assert incomplete_copy.new.works_off(BOB) == []
 
 
 def test_half_a_copy_is_not_copied(incomplete_copy: Move, tmp_path: Path) -> None:
-    assert "only half a copy" in incomplete_copy.refuses(here=incomplete_copy.there, there=sqlite_spot(tmp_path / "third"))
+    third = sqlite_spot(tmp_path / "third")
+    assert "only an incomplete copy" in incomplete_copy.refuses(here=incomplete_copy.there, there=third)
 
 
 def test_a_copy_ends_when_another_one_has_begun(move: Move) -> None:
@@ -518,13 +519,13 @@ def test_a_bot_that_works_meanwhile_is_found_out(move: Move, act: str) -> None:
                     done = claim.pending.seq
                     await move.old.store.settle(claim.lease, Outcome(done, "done"), NOW, go_on=False)
 
-    with pytest.raises(CopyFailed, match=r"has worked the account .* in FROM meanwhile: stop it.*half a copy"):
+    with pytest.raises(CopyFailed, match=r"changed the account .* in FROM during the copy: stop the bot.*incomplete"):
         move.copies_with(lambda source, target: (Worked.instead_of(source), target))
     with pytest.raises(IncompleteCopy):
         move.new.waiting()
 
 
-@pytest.mark.parametrize("kind", ["waiting", "dead", "traces", "conversations"])
+@pytest.mark.parametrize("kind", ["waiting", "dead", "dedup", "conversations"])
 def test_what_is_missing_is_noticed(move: Move, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_copy, "SOON_SECONDS", 10.0)  # KEPT is short
     move.old.accept(*(arrival(f"{n}", key) for n in range(3) for key in (ALICE, BOB)))
@@ -536,7 +537,7 @@ def test_what_is_missing_is_noticed(move: Move, kind: Kind, monkeypatch: pytest.
             counted = dict(await self.bulk.contents(appid))
             return counted | {kind: counted[kind] - 1}
 
-    with pytest.raises(CopyFailed, match=r"only \d of \d .* have come to TO"):
+    with pytest.raises(CopyFailed, match=r"TO has only \d of \d "):
         move.copies_with(lambda source, target: (source, Loses.instead_of(target)))
 
 
@@ -551,5 +552,5 @@ def test_a_message_that_does_not_come_out_is_noticed(move: Move) -> None:
             async for kept in self.bulk.export(appid, now):
                 yield [each for each in kept if each.openid != ALICE.openid]
 
-    with pytest.raises(CopyFailed, match="only 1 of 2 waiting messages"):
+    with pytest.raises(CopyFailed, match="only 1 of 2 pending messages"):
         move.copies_with(lambda source, target: (Swallows.instead_of(source), target))

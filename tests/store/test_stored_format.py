@@ -260,8 +260,8 @@ def _turn(worker: Worker, key: ConversationKey) -> Turn:
 # It can be copied and answered
 
 COPIED = {
-    APPID: {"waiting": 9, "dead": 1, "traces": 4, "conversations": 7},
-    OTHER: {"waiting": 2, "traces": 1, "conversations": 1},
+    APPID: {"waiting": 9, "dead": 1, "dedup": 4, "conversations": 7},
+    OTHER: {"waiting": 2, "dedup": 1, "conversations": 1},
 }
 
 

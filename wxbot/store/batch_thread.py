@@ -1,8 +1,7 @@
-"""The one thread of a process that talks to its store.
+"""The one thread of a process that accesses its store.
 
-Callers, webhook threads and the event loop alike, hand operations over; the thread works all that have gathered as
-one batch. So a burst of messages shares one fsync or one round trip, and the event loop never waits for a disk or a
-network.
+Webhook threads and coroutines queue their operations. The thread runs all queued operations as one batch. So a burst of
+messages shares one fsync or one round trip, and the event loop never waits for a disk or a network.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from wxbot.errors import StoreUnavailable
 
 BATCH = 256
 ANSWER_SECONDS = 4.5
-"""How long a webhook thread waits: less than the 5 seconds WeChat waits for our answer."""
+"""Seconds that a webhook thread waits. It is less than the 5 seconds that WeChat waits for the response."""
 
 Operation = TypeVar("Operation")
 
 
 class Job(Generic[Operation]):
-    """An operation, and in the end its ``outcome``: a result, or the exception for whoever handed it over."""
+    """An operation and its ``outcome``: the result, or the exception to raise in the caller."""
 
     __slots__ = ("abandoned", "durable", "operation", "outcome")
 
@@ -33,25 +32,25 @@ class Job(Generic[Operation]):
         self.operation = operation
         self.durable = durable
         self.abandoned = False
-        """Nobody waits for it any more, and it must not be done."""
+        """The caller has stopped waiting, so the operation must not run."""
         self.outcome: Any = None
 
 
 class _BlockingJob(Job[Operation]):
     """An operation that a webhook thread waits for."""
 
-    __slots__ = ("answers",)
+    __slots__ = ("outcomes",)
 
     def __init__(self, operation: Operation) -> None:
         super().__init__(operation, durable=True)
-        self.answers: SimpleQueue[Any] = SimpleQueue()
+        self.outcomes: SimpleQueue[Any] = SimpleQueue()
 
-    def wait(self, what: str) -> Any:
+    def wait(self, store_name: str) -> Any:
         try:
-            outcome = self.answers.get(timeout=ANSWER_SECONDS)
+            outcome = self.outcomes.get(timeout=ANSWER_SECONDS)
         except Empty:
             self.abandoned = True
-            raise StoreUnavailable(f"{what} gave no answer within {ANSWER_SECONDS} seconds") from None
+            raise StoreUnavailable(f"{store_name} gave no answer within {ANSWER_SECONDS} seconds") from None
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -67,7 +66,7 @@ class _AwaitedJob(Job[Operation]):
         self.future = future
 
     def settle(self) -> None:
-        if self.future.done():  # its coroutine was cancelled meanwhile; the deed is done all the same
+        if self.future.done():  # the coroutine was cancelled; the operation has run all the same
             return
         if isinstance(self.outcome, BaseException):
             self.future.set_exception(self.outcome)
@@ -76,12 +75,12 @@ class _AwaitedJob(Job[Operation]):
 
 
 class StoreThread(ABC, Generic[Operation]):
-    """Works operations in the order in which they came. ``what`` names the store in errors."""
+    """A thread that runs operations in the order of their arrival. ``store_name`` is for error texts."""
 
-    def __init__(self, what: str, name: str) -> None:
-        self._what = what
-        self._name = name
-        self._queue: SimpleQueue[Any] = SimpleQueue()  # of jobs; None means stop
+    def __init__(self, store_name: str, thread_name: str) -> None:
+        self._store_name = store_name
+        self._thread_name = thread_name
+        self._queue: SimpleQueue[Any] = SimpleQueue()  # jobs; None stops the thread
         self._thread: threading.Thread | None = None
 
     @abstractmethod
@@ -90,56 +89,57 @@ class StoreThread(ABC, Generic[Operation]):
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Let go of the file or the connection, if there is one."""
+        """Close the file or the connection, if it is open."""
 
     def start(self) -> None:
-        """Begin to take operations."""
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        """Start the thread. Operations are accepted from now on."""
+        self._thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what was handed over, then disconnect."""
+        """Run the operations that are queued, then disconnect."""
         if self._thread is not None:
-            thread, self._thread = self._thread, None  # from here on nothing more is taken
+            thread, self._thread = self._thread, None  # no operation is accepted from here on
             self._queue.put(None)
             thread.join()
-            self._refuse_latecomers()
+            self._refuse_queued_jobs()
         self.disconnect()
 
     def run(self, operation: Operation) -> Any:
-        """Have ``operation`` done durably, and wait for it. For threads other than the event loop's.
+        """Run ``operation`` durably and block until it is done. Must not be called in the event loop's thread.
 
-        Raises StoreUnavailable, and whatever the operation raises.
+        Raises StoreUnavailable, and every exception of the operation.
         """
         job = _BlockingJob(operation)
-        self._handover(job)
-        return job.wait(self._what)
+        self._enqueue(job)
+        return job.wait(self._store_name)
 
     async def submit(self, operation: Operation, *, durable: bool = True) -> Any:
-        """Have ``operation`` done, and wait for it without blocking the event loop.
+        """Run ``operation`` and wait for it without blocking the event loop.
 
-        Not ``durable``: other processes see it and it survives the death of this one, but maybe not a power loss.
+        Without ``durable``, its effect is visible to other processes and survives the end of this process, but a power
+        loss may lose it.
         """
         job = _AwaitedJob(operation, durable, asyncio.get_running_loop().create_future())
-        self._handover(job)
+        self._enqueue(job)
         return await job.future
 
-    def _handover(self, job: Job[Operation]) -> None:
+    def _enqueue(self, job: Job[Operation]) -> None:
         if self._thread is None:
-            raise StoreUnavailable(f"{self._what} is not open")
+            raise StoreUnavailable(f"{self._store_name} is not open")
         self._queue.put(job)
 
-    def _refuse_latecomers(self) -> None:
+    def _refuse_queued_jobs(self) -> None:
         while not self._queue.empty():
             job = self._queue.get()
             if job is not None:
-                job.outcome = StoreUnavailable(f"{self._what} was closed")
-                _announce([job])
+                job.outcome = StoreUnavailable(f"{self._store_name} was closed")
+                _deliver_outcomes([job])
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
             self.work(batch)
-            _announce(batch)
+            _deliver_outcomes(batch)
 
     def _next_batch(self) -> list[Job[Operation]] | None:
         first = self._queue.get()
@@ -152,24 +152,24 @@ class StoreThread(ABC, Generic[Operation]):
             except Empty:
                 break
             if job is None:
-                self._queue.put(None)  # stop, but only after this batch
+                self._queue.put(None)  # stop after this batch
                 break
             batch.append(job)
         return batch
 
 
-def _announce(batch: Sequence[Job[Any]]) -> None:
-    """Tell every caller: threads one by one, each event loop once for all of its jobs."""
+def _deliver_outcomes(batch: Sequence[Job[Any]]) -> None:
+    """Give every caller its outcome. Each event loop is called once for all of its jobs."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_AwaitedJob[Any]]] = defaultdict(list)
     for job in batch:
         if isinstance(job, _BlockingJob):
-            job.answers.put(job.outcome)
+            job.outcomes.put(job.outcome)
         elif isinstance(job, _AwaitedJob):
             by_loop[job.future.get_loop()].append(job)
     for loop, jobs in by_loop.items():
         try:
             loop.call_soon_threadsafe(_settle_all, jobs)
-        except RuntimeError:  # the loop was closed: nobody is waiting any more
+        except RuntimeError:  # the loop is closed, so no coroutine waits
             continue
 
 

@@ -12,9 +12,9 @@ from wxbot.store.records import WITH_BOT, Handover
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as a store keeps it: it waits, or is a dead letter since ``died_at``, with the ``reason``.
+    """A message in a store: pending, or a dead letter since ``died_at`` with its ``reason``.
 
-    ``forget_at``: when the store forgets it; None as long as it waits.
+    ``forget_at`` is the time when the store deletes it; None while it is pending.
     """
 
     seq: int
@@ -32,7 +32,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class DedupRecord:
-    """What is left of an answered message until ``forget_at``, so that a redelivery is known."""
+    """The record of a processed message, stored until ``forget_at`` so that a redelivery is recognized."""
 
     seq: int
     openid: str
@@ -42,9 +42,10 @@ class DedupRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredConversation:
-    """What a store knows of one user. Whoever owned the conversation is not told.
+    """The stored data of one user. Leases are not copied.
 
-    ``next_at``: when its next message may be worked; None: nothing waits. ``forget_at`` is None while something waits.
+    ``next_at`` is the time from which its next message may be processed; None if no message is pending. ``forget_at``
+    is None while a message is pending.
     """
 
     openid: str
@@ -58,69 +59,70 @@ class StoredConversation:
 
 
 StoredRecord = StoredMessage | DedupRecord | StoredConversation
-Kind = Literal["waiting", "dead", "traces", "conversations"]
+Kind = Literal["waiting", "dead", "dedup", "conversations"]
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """How an account stands in a store. It stays the same while nobody works it.
+    """The status of an account in a store. It does not change while no bot processes the account.
 
-    ``worked``: somebody holds a living lease. ``incomplete_copy``: it was not copied here to the end. ``last_seq``: no
-    message has a higher number. ``waiting``: how many messages wait.
+    ``has_active_lease``: a bot processes the account. ``incomplete_copy``: a copy of the account into this store has
+    not finished. ``last_seq``: the highest number of a message. ``waiting``: the number of pending messages.
     """
 
-    worked: bool
+    has_active_lease: bool
     incomplete_copy: bool
     last_seq: int
     waiting: int
 
 
 class BulkStore(Protocol):
-    """A store as a whole, to be read out and filled in slices: for copying one to another while no bot runs.
+    """A store that is read and filled in slices, to copy one store to another while no bot runs.
 
-    An account's part is half a copy from ``begin`` to ``end``. Meanwhile every method of ``Store`` that takes or gives
-    a message raises IncompleteCopy, in every process. Of two copies only the one that has begun last may write. Every method
-    may raise StoreUnavailable.
+    An account is an incomplete copy from ``begin`` to ``end``. Meanwhile every method of ``Store`` that accepts or
+    returns a message raises IncompleteCopy, in every process. If two copies run, only the one that began last may
+    write. Every method may raise StoreUnavailable.
     """
 
     def open(self, *, create: bool) -> None:
-        """As ``Store.open``. Without ``create`` a place where there is nothing is refused and not made."""
+        """Open as ``Store.open`` does. Without ``create``, raise StoreUnavailable if there is no store yet."""
         ...
 
     def close(self) -> None: ...
 
     async def identity(self) -> str:
-        """The same for every address of one and the same place, while anybody is asking."""
+        """Return an identifier of the store. It is the same for every address of one store, for about a minute."""
         ...
 
     async def accounts(self) -> Sequence[str]:
-        """The appids of which something is or was kept."""
+        """Return the appids of the accounts that have or had data in this store."""
         ...
 
-    async def standing(self, appid: str, now: float) -> AccountStatus: ...
+    async def status(self, appid: str, now: float) -> AccountStatus: ...
 
     async def contents(self, appid: str) -> Mapping[Kind, int]:
-        """How many of each kind are there. May count some twice while the store forgets others."""
+        """Return the number of records of each kind. Some may be counted twice while the store deletes others."""
         ...
 
     def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
-        """All that is kept of the account, in slices and in no order. Some may come twice."""
+        """Yield all records of the account, in slices and in no order. Some may be yielded twice."""
         ...
 
     async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
-        """Make the account's part half a copy by the name of ``copy``, with room for numbers up to ``last_seq``.
+        """Mark the account as an incomplete copy named ``copy``, with room for message numbers up to ``last_seq``.
 
-        What an earlier half copy has left is removed. False, and nothing is changed, if there is anything else.
+        The records of an earlier incomplete copy are deleted. If there are any other records, return False and change
+        nothing.
         """
         ...
 
-    async def restore(self, appid: str, copy: str, kept: Sequence[StoredRecord], now: float) -> Sequence[bool]:
-        """Keep all of ``kept``; of each, whether it was not there before. The order of ``seq`` stays as it is.
+    async def restore(self, appid: str, copy: str, records: Sequence[StoredRecord], now: float) -> Sequence[bool]:
+        """Store ``records``. Return for each of them whether it is new. The order of the messages stays as it is.
 
         Raises CopyFailed if another copy has begun.
         """
         ...
 
     async def end(self, appid: str, copy: str) -> None:
-        """The copy is whole: bots may work it. Durable. Raises CopyFailed if another copy has begun."""
+        """Mark the copy as complete: bots may process the account. Durable. Raises CopyFailed if another copy began."""
         ...

@@ -1,7 +1,7 @@
-"""What the core needs from the outside world, as Protocols: a clock, a store, a waker, a channel.
+"""The port of the store: Protocols for the inbox, tokens, media, passive replies, handovers and dead letters.
 
-The core (pipeline, conversation and what lies below them) knows these and no vendor. Adapters are in
-``wxbot/backends`` (stores, wakers) and ``wxbot/wechat`` (the channel). Times are seconds since 1970 by the clock.
+The core depends on these Protocols and on no vendor. The adapters are in ``wxbot/store/sqlite`` and
+``wxbot/store/redis``. All times are seconds since 1970 by the caller's clock.
 """
 
 from __future__ import annotations
@@ -28,31 +28,35 @@ from wxbot.store.records import (
 
 
 class Inbox(Protocol):
-    """The durable inbox: the truth about what is still to be answered, and who is answering it."""
+    """The durable inbox. It is the source of truth for which messages are pending and who owns each conversation."""
 
-    def accept(self, arrival: IncomingMessage, bid: ClaimRequest | None = None) -> AcceptResult:
-        """Keep ``arrival`` for good, in one transaction. Blocks until durable.
+    def accept(self, message: IncomingMessage, request: ClaimRequest | None = None) -> AcceptResult:
+        """Store ``message`` in one transaction. Block until it is durable.
 
-        The ``bid`` is granted if the message is new and the only one, and nobody owns the conversation: that saves
-        the bidder a claim, and a note before it calls Typing. Raises StoreUnavailable if nothing can be promised.
+        The claim ``request`` is granted if the message is new, no other message is pending and the conversation has no
+        owner. That saves the process one call of ``claim`` and one of ``save_typing``.
+        Raises StoreUnavailable if the message is not durable.
         """
         ...
 
-    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
-        """The account's conversations with work to do and no living owner, the longest waiting first.
+    async def waiting(
+        self, appid: str, now: float, limit: int, grace_seconds: float = 0.0
+    ) -> Sequence[ConversationKey]:
+        """Return the account's conversations that have due messages and no active lease, the longest waiting first.
 
-        Those that had no owner since they were due only after ``patience`` seconds: a hint may be on its way.
+        A conversation that was never claimed since its message was due is returned only after ``grace_seconds``,
+        because a wake-up may still claim it.
         """
         ...
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
-        """Own the conversation, if it has work that is due and no living owner. Counts an attempt."""
+        """Claim the conversation if it has a due message and no active lease. Count an attempt for the message."""
         ...
 
     async def renew(
         self, leases: Sequence[Lease], now: float, lease_seconds: float
     ) -> Mapping[ConversationKey, LeaseUpdate]:
-        """Extend those of ``leases`` that nobody has taken over; of each what is new, by key."""
+        """Extend each of ``leases`` that its owner still holds. Return an update for each extended lease."""
         ...
 
     async def record_sent(
@@ -66,124 +70,134 @@ class Inbox(Protocol):
         unsent: Sequence[Mapping[str, Any]] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Note that ``sent`` messages of the answer are out, and what is left of the ``quota``. Raises LeaseLost.
+        """Record that ``sent`` messages of the answer were sent, and the remaining ``quota``. Raises LeaseLost.
 
-        A quota with another ``until`` than the kept one is not written: the user has acted meanwhile, and what they
-        allowed is newer than what the caller counted down. ``unsent``: what is left of the message, as in ``PendingMessage``;
-        ``state``: the conversation's. None leaves each of them as it is.
+        A quota whose ``expires_at`` differs from the stored one is not written: the user has acted since, so the stored
+        quota is newer. ``unsent`` is the remaining work of the message, as in ``PendingMessage``; ``state`` is the
+        conversation's state. None leaves the stored value as it is.
         """
         ...
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        """Store until when Typing may show, before Typing is called. Return the last interaction. Raise LeaseLost."""
+        """Store until when the indicator may show. Return the time of the last interaction. Raises LeaseLost.
+
+        It is called before Typing is sent.
+        """
         ...
 
     async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
-        """Whether this message was accepted before, as far as is remembered."""
+        """Return True if this message was accepted before and its dedup record is still stored."""
         ...
 
     async def quota(self, key: ConversationKey) -> Quota | None:
-        """What may be sent to this user, as far as is known."""
+        """Return the quota of this user; None if it is unknown."""
         ...
 
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
-        """Close one message; with ``go_on`` return the next one that is due (an attempt is counted), else release.
+        """Store the outcome of one message, then return the conversation's next message or release the lease.
 
-        Returns None when the lease was released. Raises LeaseLost.
+        With ``go_on``, return the next message that is due and count an attempt for it. Without ``go_on``, or if no
+        message is due, release the lease and return None. Raises LeaseLost.
         """
         ...
 
     async def purge(self, appid: str, now: float) -> int:
-        """Forget some of what was kept for longer than the store's Retention; returns how many messages."""
+        """Delete some of the records that are older than the store's Retention. Return the number of messages."""
         ...
 
 
 class TokenStore(Protocol):
-    """Where all processes keep the one access token of an account."""
+    """The access token of an account, shared by all processes."""
 
     async def load_token(self, appid: str) -> StoredToken | None: ...
 
     async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
-        """True if this process may fetch now; False if another one is at it (for ``seconds`` at most), or if a token
-        other than ``refused`` has been stored meanwhile."""
+        """Return True if this process may fetch a token now. It then has ``seconds`` to call ``save_token``.
+
+        Return False if another process is fetching, or if a token other than ``refused`` was stored meanwhile.
+        ``refused`` is the token that WeChat rejected.
+        """
         ...
 
     async def save_token(self, appid: str, token: StoredToken | None) -> None:
-        """Store a fetched token and end the fetch; None when the fetch failed."""
+        """Store a fetched token and end the fetch. None means that the fetch failed."""
         ...
 
 
 class MediaStore(Protocol):
-    """Which files an account has uploaded lately, by their content: shared by all processes."""
+    """The media that an account has uploaded, by a digest of the content, shared by all processes."""
 
     async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
-        """What was saved under ``digest``, also if it has expired."""
+        """Return the media that was saved under ``digest``, even if it has expired."""
         ...
 
     async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
-        """Keep it until it expires; None forgets it. What has expired by ``now`` may be removed."""
+        """Store ``media`` until it expires; None deletes it. Media that expired before ``now`` may be deleted."""
         ...
 
 
 class PassiveReplyStore(Protocol):
-    """The answers that wait for WeChat to ask for them (accounts that may only answer a push)."""
+    """The passive replies of accounts that may only reply to a push. A delivery of the push fetches its reply here."""
 
     async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
-        """Keep the answer to a message for those who ask. Durable. Raises LeaseLost.
+        """Store the passive reply to a message. Durable. Raises LeaseLost.
 
-        ``answer`` is a reply as ``replies.reply_to_json`` makes it, or ``{}`` for silence. False, and it is not kept,
-        if ``passive_reply`` has given up on this message: then nobody will ask again. The first answer stays.
+        ``answer`` is a reply in the form of ``replies.reply_to_json``, or ``{}`` for no reply. A second reply does not
+        replace the first one. Return False and store nothing if ``passive_reply`` has given up on this message.
         """
         ...
 
     async def passive_reply(
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
     ) -> Mapping[str, Any] | None:
-        """The answer to a message, or None as long as there is none. With ``give_up`` and none there, there will never
-        be one: it is decided in one transaction. StoredRecord for as long as the message is remembered."""
+        """Return the passive reply to a message; None if there is none yet.
+
+        With ``give_up``, a message without a reply never gets one: both are decided in one transaction. The reply is
+        stored as long as the message's dedup record.
+        """
         ...
 
 
 class Handovers(Protocol):
-    """The users who are with human agents."""
+    """The users that human agents handle now."""
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
-        """Some of the account's, those that end first before the others."""
+        """Return at most ``limit`` handovers of the account, those that end first before the others."""
         ...
 
     async def end_handover(self, key: ConversationKey) -> bool:
-        """The bot has the user again; False if it had them already. Durable."""
+        """Return the user to the bot. Durable. Return False if there was no handover."""
         ...
 
 
 class DeadLetters(Protocol):
-    """The messages that could not be answered."""
+    """The messages whose processing failed for good. An operator retries or drops them."""
 
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
-        """Some of the account's, the oldest first."""
+        """Return at most ``limit`` dead letters of the account, the oldest first."""
         ...
 
     async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
-        """Put it back at its old place in the inbox with fresh attempts; False if there is none with that number."""
+        """Put the message back at its old position in the inbox and reset its attempts. Return False if not found."""
         ...
 
     async def drop_dead_letter(self, appid: str, seq: int) -> bool:
-        """Forget it and that it was seen; False if there is none with that number."""
+        """Delete the dead letter together with its dedup record. Return False if not found."""
         ...
 
 
 class Store(Inbox, TokenStore, MediaStore, PassiveReplyStore, Handovers, DeadLetters, Protocol):
-    """All that must outlive a process. Every method may raise StoreUnavailable.
+    """All data that must survive a process. Every method may raise StoreUnavailable.
 
-    Seq numbers are the account's own. What belongs to one account is found by none of the others.
+    Accounts are isolated: each has its own ``seq`` numbers, and no method returns another account's data.
     """
 
     def open(self) -> None:
-        """Connect, and create or upgrade what is kept. Raises StoreUnavailable with what to do."""
+        """Connect, then create or upgrade the schema. Raises StoreUnavailable with a text that says what to do."""
         ...
 
     def close(self) -> None: ...
 
     async def ping(self) -> None:
-        """Prove that a durable write works."""
+        """Check that a durable write works."""
         ...

@@ -1,4 +1,4 @@
-"""The records that a store takes and gives."""
+"""The records that a store accepts and returns."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from wxbot.model.quota import Quota
 
 
 class ConversationKey(NamedTuple):
-    """One user of one account: the unit of order, of leases and of the typing indicator."""
+    """One user of one account. Order, leases and the typing indicator are per conversation."""
 
     appid: str
     openid: str
 
 
 class Handover(NamedTuple):
-    """A user is with human agents until ``until`` (seconds since 1970; 0: with the bot). ``agent``: a certain one."""
+    """Human agents handle a user until ``until`` (seconds since 1970; 0: the bot handles the user).
+
+    ``agent`` is the account of one agent; empty means any agent.
+    """
 
     until: float
     agent: str = ""
@@ -28,11 +31,12 @@ WITH_BOT = Handover(0.0)
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
-    """What ``Inbox.accept`` makes durable: a push that was verified, decrypted and parsed, or replies to be sent.
+    """A message for ``Inbox.accept``: a verified, decrypted and parsed push, or a proactive message (``bot.send``).
 
-    ``quota``: what the user's deed allows to be sent; None leaves what was known. ``hand_over``: who has the user from
-    now on; None changes nothing. ``for_agents``: while the user is handed over, this one is theirs and not kept for the
-    bot. ``unsent``: replies to be sent in their turn, without a handler (``bot.send``).
+    ``quota`` is the quota that the user action allows; None leaves the stored quota as it is.
+    ``handover`` begins or ends a handover; None changes nothing.
+    ``for_agents``: the bot does not process this message if a handover is active.
+    ``unsent`` are replies to send without running a handler (``bot.send``).
     """
 
     key: ConversationKey
@@ -40,7 +44,7 @@ class IncomingMessage:
     fields: Mapping[str, Any]
     received_at: float
     interacted_at: float
-    """When the user acted: never later than ``received_at`` (see ``wxbot.typing_indicator.rules``)."""
+    """The time of the user action. It is never later than ``received_at`` (see ``wxbot.typing_indicator.rules``)."""
     quota: Quota | None = None
     handover: Handover | None = None
     for_agents: bool = False
@@ -49,9 +53,9 @@ class IncomingMessage:
 
 @dataclass(slots=True)
 class Lease:
-    """The right to work one conversation until ``expires_at``; ``fence`` grows with every change of owner.
+    """The right to process one conversation until ``expires_at``. ``fence`` grows with every change of owner.
 
-    ``margin``: seconds before ``expires_at`` from which on its owner no longer relies on it (``wxbot.conversation``).
+    ``margin``: the owner stops relying on the lease this many seconds before ``expires_at`` (``wxbot.conversation``).
     """
 
     key: ConversationKey
@@ -61,7 +65,7 @@ class Lease:
     margin: float = 0.0
 
     def is_ours(self, now: float) -> bool:
-        """Whether its owner may rely on it at ``now``. If not, only the store knows whose the conversation is."""
+        """Return True if the owner may rely on the lease at ``now``. If False, only the store knows the owner."""
         return now < self.expires_at - self.margin
 
 
@@ -69,9 +73,10 @@ class Lease:
 class PendingMessage:
     """The next message of a conversation.
 
-    ``attempts`` counts this one too; ``sent`` messages of the answer went out before. ``unsent`` is what an earlier
-    attempt left to do (``turn.to_do``), such as replies of a handler that is through: it is not run again.
-    ``quota`` (None: not known) and ``active_handover`` are the conversation's, at the moment this message was given out.
+    ``attempts`` includes the current attempt. ``sent`` is the number of messages that earlier attempts sent.
+    ``unsent`` is the work that an earlier attempt left (``Turn.remaining_work``), for example the replies of a handler
+    that has finished and is not run again. ``quota`` (None: unknown) and ``active_handover`` belong to the
+    conversation, at the moment when this message was returned.
     """
 
     seq: int
@@ -85,7 +90,7 @@ class PendingMessage:
 
 
 class LeaseUpdate(NamedTuple):
-    """What an owner learns while it works: when the user acted last, who has them, and what may be sent to them."""
+    """The conversation's last interaction, handover and quota, returned to the owner when it renews its lease."""
 
     interacted_at: float
     active_handover: Handover = WITH_BOT
@@ -94,9 +99,10 @@ class LeaseUpdate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """What a process asks for with a push it accepts: the conversation itself, if nobody works it.
+    """A process's request to claim the conversation together with the message that it accepts.
 
-    ``typing_seconds``: note that Typing may show for so long, because the handler is about to start (0: it is not).
+    ``typing_seconds``: record that the indicator may show for this long, because the handler is about to start. 0
+    records nothing.
     """
 
     owner: str
@@ -106,9 +112,9 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A lease, the first message to work and what the store knows of the conversation.
+    """A lease, the first message to process and the stored data of the conversation.
 
-    ``noted_until``: a Typing that ends before then need not be noted again before it is called.
+    ``noted_until``: a Typing whose effect ends before this time is already recorded and needs no ``save_typing``.
     """
 
     lease: Lease
@@ -120,10 +126,11 @@ class Claim:
 
 
 class AcceptResult(NamedTuple):
-    """What became of a push: ``new`` if it was not here before, and the ``claim`` if the bid was granted.
+    """The result of ``Inbox.accept``. ``new``: the message was not accepted before.
 
-    ``first_at``: when its first delivery was accepted. ``active_handover``: the agents have the user, so one that is
-    ``for_agents`` is theirs: it was noted as seen, and the bot will not answer it.
+    ``claim`` is set if the claim request was granted. ``first_at`` is the time when the first delivery was accepted.
+    ``active_handover`` is set if agents handle the user and the message is ``for_agents``: then only its dedup key was
+    stored, and the bot does not process it.
     """
 
     new: bool
@@ -134,11 +141,11 @@ class AcceptResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the work on one message ended.
+    """The outcome of one message.
 
-    ``answered``: done, forget it. ``dead``: keep it as a dead letter with ``reason``. ``later``: try again at
-    ``retry_at`` and let nothing of this user overtake it. ``back``: not finished here, free for the next owner at
-    once, without counting the attempt.
+    ``done``: delete its content. ``dead``: store it as a dead letter with ``reason``. ``retry``: process it again at
+    ``retry_at``, before any later message of this user. ``released``: the next owner may process it at once, and this
+    attempt is not counted.
     """
 
     seq: int
@@ -150,16 +157,16 @@ class Outcome:
     reason: str = ""
     retry_at: float = 0.0
     state: dict[str, Any] | None = None
-    """The conversation's new state, or None to leave it as it is."""
+    """The new state of the conversation; None leaves it as it is."""
     quota: Quota | None = None
-    """What is left after this message, or None to leave it as it is (see ``Inbox.record_sent``)."""
+    """The remaining quota after this message; None leaves it as it is (see ``Inbox.record_sent``)."""
     handover: Handover | None = None
-    """Who has the user from now on, or None to leave it as it is."""
+    """The handover that begins or ends now; None changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that could not be answered, kept with the reason until someone retries or drops it."""
+    """A message whose processing failed for good, stored with the reason until an operator retries or drops it."""
 
     seq: int
     key: ConversationKey
@@ -174,7 +181,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """An access token shared by every process. The value never shows in a repr."""
+    """An access token, shared by all processes. The repr does not contain the value."""
 
     value: str = field(repr=False)
     expires_at: float
@@ -182,7 +189,7 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a store keeps what is no longer worked, in seconds (wxbot.settings.schema has the meaning of each)."""
+    """How long a store keeps records after processing, in seconds (``wxbot.settings.schema`` describes each)."""
 
     dedup_seconds: float = 86_400.0
     dead_letter_seconds: float = 2_592_000.0
@@ -191,7 +198,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class StoredMedia:
-    """A file that WeChat has under ``media_id``; not to be relied on from ``expires_at`` on."""
+    """Media that WeChat has under ``media_id``. It must not be used from ``expires_at`` on."""
 
     media_id: str
     expires_at: float

@@ -1,4 +1,4 @@
-"""Keeps at it when the store is out for a moment: a sent reply that is not recorded would be sent again."""
+"""Retries for short outages of the store. Without them a sent reply would stay unrecorded and be sent again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ log = logging.getLogger("wxbot.store")
 
 Result = TypeVar("Result")
 PAUSES = (0.2, *(0.5 for _ in range(15)))
-"""Seconds. None is long: when the store is back, the record has to be there before others look for lost leases."""
+"""Seconds. No pause is long, because the record must be stored before other processes look for expired leases."""
 
 
 async def retry_until_stored(clock: Clock, operation: Callable[[], Awaitable[Result]]) -> Result:
-    """Run ``operation`` until the store takes it, some seconds at most. Raises what it raises in the end."""
+    """Run ``operation``, retrying on StoreUnavailable for about 8 seconds. Re-raise the last error."""
     for wait in PAUSES:
         try:
             return await operation()
         except StoreUnavailable as error:
-            log.warning("the store did not take a record, again in %g s: %s", wait, error)
+            log.warning("store unavailable, retrying: seconds=%g error=%s", wait, error)
             await pause(clock, wait)
     return await operation()

@@ -120,9 +120,9 @@ def test_nobody_is_there(empty_redis: RedisServer) -> None:
 def test_a_wrong_password(tmp_path: Path, worker_at: OpenWorker) -> None:
     with RedisServer(tmp_path, password="right") as server:
         told = refusal(server.url.replace("right", "wrong-pass"))
-        assert told.startswith("Redis refuses us")
+        assert told.startswith("Redis denied access")
         assert "wrong-pass" not in told
-        assert "Redis refuses us" in refusal(f"redis://127.0.0.1:{server.port}/0")
+        assert "Redis denied access" in refusal(f"redis://127.0.0.1:{server.port}/0")
         worker_at(server.url)
 
 

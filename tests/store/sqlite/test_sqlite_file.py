@@ -247,7 +247,7 @@ def test_media_that_have_expired_are_removed_in_small_parts(
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     message = refuses_to_open(tmp_path / "nowhere" / "wxbot.db")
     assert str(tmp_path / "nowhere") in message
-    assert "does its folder exist" in message
+    assert "check that its folder exists" in message
 
 
 def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""A Redis store read out and filled as a whole, for ``python -m wxbot store copy``.
+"""Read and fill a whole Redis store, for ``python -m wxbot store copy``.
 
-There is no list of an account's keys, so they are looked for with SCAN, which may name a key twice while the server
-rearranges its table: whatever is done with a key does no harm when it is done again.
+There is no list of an account's keys, so SCAN finds them. SCAN may return a key twice while the server resizes its
+table, so every operation on a key can be repeated without harm.
 
-Uploaded media and passive answers are left out: files are uploaded again, and nobody waits for an answer any more.
+Uploaded media and passive replies are not copied: media is uploaded again, and no delivery waits for a passive reply
+while the bot is stopped.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from wxbot.store.records import Retention
 from wxbot.store.redis.link import Command, OnTime, RedisLink
 from wxbot.store.redis.store import (
     LOST,
-    handover_words,
+    handover_arguments,
     open_link,
     prefix_of,
-    quota_words,
-    read_terms,
+    quota_arguments,
+    read_quota_and_handover,
     script,
     source,
     to_json,
 )
 
 SLICE = 500
-"""About so many keys are looked at in one step; a step must not hold up the server's other clients."""
+"""About how many keys one step handles. A step must not delay the server's other clients."""
 IDENTITY_KEY = "wxbot:identity"
 IDENTITY_SECONDS = 60
 COPYING_KEY = "copying"
@@ -48,11 +49,11 @@ _SCRIPTS = (
     "bulk_restore",
     "bulk_end",
 )
-_KINDS: tuple[Kind, ...] = ("waiting", "dead", "traces", "conversations")
+_KINDS: tuple[Kind, ...] = ("waiting", "dead", "dedup", "conversations")
 
 
 class RedisBulkStore:
-    """wxbot.store.copying_port.BulkStore on one Redis. The arguments are those of ``RedisStore``."""
+    """A ``wxbot.store.copying_port.BulkStore`` on one Redis. The arguments are those of ``RedisStore``."""
 
     def __init__(
         self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0
@@ -67,10 +68,10 @@ class RedisBulkStore:
         self._link.stop()
 
     async def identity(self) -> str:
-        # Whoever asks first gives the place its name, for as long as it takes to ask under another address.
+        # The first caller stores a random value. A second caller with another address of the same store reads it.
         ours = secrets.token_hex(16)
         words = ("SET", IDENTITY_KEY, ours, "EX", IDENTITY_SECONDS, "NX", "GET")
-        return await self._link.submit(Command(words, lambda there: ours if there is None else str(there.decode())))
+        return await self._link.submit(Command(words, lambda found: ours if found is None else str(found.decode())))
 
     async def accounts(self) -> Sequence[str]:
         begin, end = prefix_of("*").split("*")
@@ -79,8 +80,8 @@ class RedisBulkStore:
             found |= {key[len(begin) : -len(f"{end}seq")] for key in keys}
         return sorted(found)
 
-    async def standing(self, appid: str, now: float) -> AccountStatus:
-        return await self._link.submit(script("bulk_status", appid, (now,), _standing))
+    async def status(self, appid: str, now: float) -> AccountStatus:
+        return await self._link.submit(script("bulk_status", appid, (now,), _status))
 
     async def contents(self, appid: str) -> Counter[Kind]:
         counted: Counter[Kind] = Counter()
@@ -91,7 +92,7 @@ class RedisBulkStore:
     async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
         async for names in self._names(appid, "[cm]:*"):
             found = await self._link.submit(script("bulk_export", appid, names, list))
-            yield [_kept(each, now()) for each in found]
+            yield [_record(each, now()) for each in found]
 
     async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
         prefix = prefix_of(appid)
@@ -99,18 +100,18 @@ class RedisBulkStore:
         incomplete_copy, seq = await self._link.submit(
             Command(words, lambda answer: [(each or b"").decode() for each in answer])
         )
-        if not incomplete_copy and seq and await self._holds_something(appid):
+        if not incomplete_copy and seq and await self._has_data(appid):
             return False
         arguments = (copy, incomplete_copy, seq, last_seq)
         if not await self._link.submit(script("bulk_begin", appid, arguments, bool)):
-            return False  # somebody was faster: a bot took a message, or another copy has begun
+            return False  # meanwhile a bot accepted a message, or another copy has begun
         async for names in self._names(appid, "*"):
-            left = [name for name in names if name not in SURVIVE_CLEARING]
-            await self._link.submit(script("bulk_clear", appid, (copy, *left), _unless_lost))
+            old = [name for name in names if name not in SURVIVE_CLEARING]
+            await self._link.submit(script("bulk_clear", appid, (copy, *old), _unless_lost))
         return True
 
-    async def restore(self, appid: str, copy: str, kept: Sequence[StoredRecord], now: float) -> Sequence[bool]:
-        arguments = [word for each in kept for word in self._words(each, now)]
+    async def restore(self, appid: str, copy: str, records: Sequence[StoredRecord], now: float) -> Sequence[bool]:
+        arguments = [argument for each in records for argument in self._arguments(each, now)]
         answer = await self._link.submit(script("bulk_restore", appid, (copy, *arguments), _unless_lost))
         return [bool(new) for new in answer]
 
@@ -130,34 +131,35 @@ class RedisBulkStore:
                 return
 
     async def _names(self, appid: str, pattern: str) -> AsyncIterator[list[str]]:
-        """The account's keys that match, without what all of them begin with."""
+        """Yield the account's keys that match ``pattern``, without their common prefix."""
         prefix = prefix_of(appid)
         async for keys in self._scan(re.sub(r"([*?\[\]\\^-])", r"\\\1", prefix) + pattern):
             yield [key.removeprefix(prefix) for key in keys]
 
-    async def _holds_something(self, appid: str) -> bool:
+    async def _has_data(self, appid: str) -> bool:
         async for _ in self._names(appid, "[cm]:*"):
             return True
         return False
 
-    # Words
+    # Script arguments
 
-    def _words(self, kept: StoredRecord, now: float) -> tuple[str | int | float, ...]:
-        if isinstance(kept, DedupRecord):
-            return ("trace", kept.openid, kept.dedup_key, kept.seq, _milliseconds(kept.forget_at, now))
-        if isinstance(kept, StoredConversation):
-            facts = (kept.interacted_at, kept.typing_until, to_json(kept.state), _or_empty(kept.next_at))
-            terms = (*quota_words(kept.quota), *handover_words(kept.active_handover))
-            return ("conversation", kept.openid, *facts, *terms, _milliseconds(kept.forget_at, now))
-        forget_at = None if kept.died_at is None else kept.died_at + self._retention.dead_letter_seconds
+    def _arguments(self, record: StoredRecord, now: float) -> tuple[str | int | float, ...]:
+        if isinstance(record, DedupRecord):
+            return ("dedup", record.openid, record.dedup_key, record.seq, _milliseconds(record.forget_at, now))
+        if isinstance(record, StoredConversation):
+            values = (record.interacted_at, record.typing_until, to_json(record.state), _or_empty(record.next_at))
+            quota_and_handover = (*quota_arguments(record.quota), *handover_arguments(record.active_handover))
+            return ("conversation", record.openid, *values, *quota_and_handover, _milliseconds(record.forget_at, now))
+        forget_at = None if record.died_at is None else record.died_at + self._retention.dead_letter_seconds
         return (
-            *("message", kept.openid, kept.dedup_key, kept.seq, to_json(kept.fields), kept.received_at, kept.attempts),
-            *(kept.sent, to_json(kept.unsent), _or_empty(kept.died_at), kept.reason, _milliseconds(forget_at, now)),
+            *("message", record.openid, record.dedup_key, record.seq, to_json(record.fields), record.received_at),
+            *(record.attempts, record.sent, to_json(record.unsent), _or_empty(record.died_at), record.reason),
+            _milliseconds(forget_at, now),
         )
 
 
 def _milliseconds(forget_at: float | None, now: float) -> int:
-    """How long Redis is to keep it; -1: until it is told otherwise."""
+    """Return the time to live in Redis, in milliseconds; -1: the key does not expire."""
     return -1 if forget_at is None else max(1, math.ceil((forget_at - now) * 1000))
 
 
@@ -170,31 +172,31 @@ def _or_empty(value: float | None) -> float | str:
 
 def _unless_lost(answer: Any) -> Any:
     if answer == LOST:
-        raise CopyFailed("another copy into this place has begun meanwhile, and goes on with it")
+        raise CopyFailed("another copy into this store has begun and replaces this one")
     return answer
 
 
-def _standing(answer: Sequence[Any]) -> AccountStatus:
-    worked, incomplete_copy, last_seq, waiting = answer
-    return AccountStatus(bool(worked), bool(incomplete_copy), int(last_seq), waiting)
+def _status(answer: Sequence[Any]) -> AccountStatus:
+    leased, incomplete_copy, last_seq, waiting = answer
+    return AccountStatus(bool(leased), bool(incomplete_copy), int(last_seq), waiting)
 
 
 def _counted(answer: Sequence[int]) -> Counter[Kind]:
     return Counter(dict(zip(_KINDS, answer, strict=True)))
 
 
-def _kept(answer: Sequence[Any], now: float) -> StoredRecord:
+def _record(answer: Sequence[Any], now: float) -> StoredRecord:
     kind, *values = (each.decode() for each in answer[:-1])
     forget_at = None if answer[-1] < 0 else now + answer[-1] / 1000
-    if kind == "trace":
+    if kind == "dedup":
         openid, dedup_key, seq = values
-        return DedupRecord(int(seq), openid, dedup_key, forget_at or now)  # every trace has an end
+        return DedupRecord(int(seq), openid, dedup_key, forget_at or now)  # every dedup record expires
     return _conversation(values, forget_at) if kind == "conversation" else _message(values, forget_at)
 
 
 def _conversation(values: Sequence[str], forget_at: float | None) -> StoredConversation:
-    openid, interacted_at, typing_until, state, next_at, *terms = values
-    quota, active_handover = read_terms(*(each.encode() for each in terms))
+    openid, interacted_at, typing_until, state, next_at, *quota_and_handover = values
+    quota, active_handover = read_quota_and_handover(*(each.encode() for each in quota_and_handover))
     return StoredConversation(
         openid=openid,
         interacted_at=float(interacted_at),

@@ -1,4 +1,4 @@
-"""The one connection of a process to its Redis: what has gathered travels as one pipeline, in one round trip."""
+"""The one connection of a process to its Redis. A batch of commands is one pipeline and costs one round trip."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ Argument = str | bytes | int
 OnTime = Callable[[float, float, float], None]
 
 REPLICA_SECONDS = 1.0
-"""How long to wait for replicas."""
+"""Seconds to wait for replicas."""
 TIME_SECONDS = 2.0
-"""How often the server is asked for its time, at most: with a batch that is on its way anyway."""
+"""Minimum seconds between two requests for the server's time. The request is sent together with a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[Result]):
-    """A command of Redis, and how its answer is read."""
+    """A Redis command, and the function that reads its response."""
 
     words: tuple[Argument, ...]
     read: Callable[[Any], Result]
 
 
 class RedisLink(StoreThread[Command[Any]]):
-    """Runs commands on one connection, which is made when it is needed and made anew when it is lost.
+    """A thread that runs commands on one connection. It connects when needed and reconnects after a loss.
 
-    ``scripts`` are loaded into the server with every new connection. ``on_time`` hears the server's time. What is
-    durable is only done once ``replicas`` replicas have it too.
+    ``scripts`` are loaded into the server with every new connection. ``on_time`` is called with the server's time. A
+    durable command succeeds only if ``replicas`` replicas have it too.
     """
 
     def __init__(self, url: str, scripts: Sequence[str], on_time: OnTime | None = None, replicas: int = 0) -> None:
@@ -63,10 +63,10 @@ class RedisLink(StoreThread[Command[Any]]):
         self._connection: Any = None
 
     def open(self) -> None:
-        """Connect and start the thread. Raises StoreUnavailable, or whatever is wrong with the server, in words."""
+        """Connect and start the thread. Raises StoreUnavailable with a text that explains the problem."""
         try:
             self._connect()
-        except Exception as error:  # noqa: BLE001 - redis-py meets some faults of an address with a bare TypeError
+        except Exception as error:  # noqa: BLE001 - redis-py raises a bare TypeError for some addresses
             self.disconnect()
             raise StoreUnavailable(explain(error)) from None
         self.start()
@@ -89,14 +89,14 @@ class RedisLink(StoreThread[Command[Any]]):
     def work(self, batch: Sequence[Job[Command[Any]]]) -> None:
         wanted = [job for job in batch if not job.abandoned]
         for job in wanted:
-            job.outcome = _UNANSWERED
+            job.outcome = _NO_RESPONSE
         try:
             self._work(wanted)
-        except Exception as error:  # noqa: BLE001 - whatever it is must not end the thread
+        except Exception as error:  # noqa: BLE001 - no error may end the thread
             reason = explain(error)
             self.disconnect()
             for job in wanted:
-                if job.outcome is _UNANSWERED:
+                if job.outcome is _NO_RESPONSE:
                     job.outcome = StoreUnavailable(reason)
         for job in wanted:
             _read(job)
@@ -106,16 +106,16 @@ class RedisLink(StoreThread[Command[Any]]):
             self.disconnect()
         if self._connection is None:
             self._connect()
-        forgotten = self._exchange(jobs)
-        if forgotten:
+        missing_script = self._exchange(jobs)
+        if missing_script:
             self._load_scripts()
-            for job in self._exchange(forgotten):
-                job.outcome = StoreUnavailable("Redis forgets our scripts again and again")
-        promised = [job for job in jobs if job.durable and isinstance(job.outcome, _Answer)]
-        if promised and self._replicas:
-            self._wait_for_replicas(promised)
+            for job in self._exchange(missing_script):
+                job.outcome = StoreUnavailable("Redis lost the scripts right after they were loaded")
+        durable = [job for job in jobs if job.durable and isinstance(job.outcome, _Response)]
+        if durable and self._replicas:
+            self._wait_for_replicas(durable)
         if any(isinstance(job.outcome, _NoMaster) for job in jobs):
-            self.disconnect()  # the next connection goes to whoever is the master by then
+            self.disconnect()  # the next connection goes to the current master
 
     def _connect(self) -> None:
         self._connection = self._pool.get_connection()
@@ -124,7 +124,10 @@ class RedisLink(StoreThread[Command[Any]]):
         self._exchange([])
 
     def _was_closed(self) -> bool:
-        """While nothing is asked for, all that can come is the server's farewell: it was restarted, say."""
+        """Return True if the server closed the connection, for example in a restart.
+
+        No response is expected now, so readable data can only mean that.
+        """
         try:
             return bool(self._connection.can_read())
         except redis.exceptions.ConnectionError:
@@ -136,49 +139,49 @@ class RedisLink(StoreThread[Command[Any]]):
             self._connection.read_response()
 
     def _exchange(self, jobs: Sequence[Job[Command[Any]]]) -> list[Job[Command[Any]]]:
-        """Send all, then read all; those whose script the server has forgotten come back."""
+        """Send all commands, then read all responses. Return the jobs whose script the server does not have."""
         asked_at = elapsed()
         ask_time = asked_at - self._asked_time_at >= TIME_SECONDS
         self._send([*([("TIME",)] if ask_time else []), *(job.operation.words for job in jobs)])
         if ask_time:
-            self._hear_time(self._connection.read_response(), asked_at)
-        forgotten: list[Job[Command[Any]]] = []
+            self._pass_time_on(self._connection.read_response(), asked_at)
+        missing_script: list[Job[Command[Any]]] = []
         for job in jobs:
             try:
-                job.outcome = _Answer(self._connection.read_response())
+                job.outcome = _Response(self._connection.read_response())
             except NoScriptError:
-                forgotten.append(job)
+                missing_script.append(job)
             except ReadOnlyError as error:
                 job.outcome = _NoMaster(explain(error))
             except ResponseError as error:
                 job.outcome = StoreUnavailable(explain(error))
-        return forgotten
+        return missing_script
 
-    def _wait_for_replicas(self, promised: Sequence[Job[Command[Any]]]) -> None:
+    def _wait_for_replicas(self, durable: Sequence[Job[Command[Any]]]) -> None:
         self._send([("WAIT", self._replicas, round(REPLICA_SECONDS * 1000))])
-        there = int(self._connection.read_response())
-        if there < self._replicas:
-            for job in promised:  # it is in the store, and a redelivery that meets the replicas will be acknowledged
-                job.outcome = StoreUnavailable(f"only {there} replica(s) have the message (WXBOT_REDIS_REPLICAS)")
+        replicas = int(self._connection.read_response())
+        if replicas < self._replicas:
+            for job in durable:  # the message is stored; a redelivery is acknowledged once replicas respond
+                job.outcome = StoreUnavailable(f"only {replicas} replica(s) have the message (WXBOT_REDIS_REPLICAS)")
 
     def _send(self, commands: Sequence[tuple[Argument, ...]]) -> None:
         self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
 
-    def _hear_time(self, answer: Sequence[bytes], asked_at: float) -> None:
+    def _pass_time_on(self, answer: Sequence[bytes], asked_at: float) -> None:
         self._asked_time_at = elapsed()
         if self._on_time is not None:
             self._on_time(int(answer[0]) + int(answer[1]) / 1e6, asked_at, self._asked_time_at)
 
 
-_UNANSWERED = object()
+_NO_RESPONSE = object()
 
 
 class _NoMaster(StoreUnavailable):
-    """We are connected to a server that only copies another one."""
+    """The connected server is a read-only replica."""
 
 
-class _Answer:
-    """What the server said, not read yet: all answers are taken off the wire before any of them may fail."""
+class _Response:
+    """A response that is not decoded yet. All responses are received before one of them may fail to decode."""
 
     __slots__ = ("value",)
 
@@ -187,40 +190,40 @@ class _Answer:
 
 
 def _read(job: Job[Command[Any]]) -> None:
-    if isinstance(job.outcome, _Answer):
+    if isinstance(job.outcome, _Response):
         try:
             job.outcome = job.operation.read(job.outcome.value)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller, not to this thread
+        except Exception as error:  # noqa: BLE001 - the caller gets it
             job.outcome = error
 
 
 def explain(error: Exception) -> str:
-    """What is wrong with the server, and what to do, for the person who runs the bot."""
+    """Return an error text for the operator: what is wrong with the server, and what to do."""
     text = " ".join(str(error).split())[:200].rstrip(".")
     for kinds, sentence in _EXPLANATIONS:
         if isinstance(error, kinds):
             return sentence.format(text)
     if "compiling script" in text:
-        return "this Redis is too old: wxbot needs Redis 7 or newer, or Valkey"
+        return "this Redis is too old: use Redis 7 or newer, or Valkey"
     if text.startswith("MISCONF"):
-        return f"Redis cannot write to its disk and takes nothing new: {text}"
+        return f"Redis cannot write to its disk and rejects writes: {text}"
     if not isinstance(error, RedisError):
         return f"the Redis address cannot be used ({type(error).__name__}: {text})"
     return f"Redis failed: {text}"
 
 
 _EXPLANATIONS: Sequence[tuple[tuple[type[Exception], ...], str]] = (
-    ((MasterNotFoundError,), "Sentinel knows no master by that name, or cannot be reached"),
+    ((MasterNotFoundError,), "Sentinel is unreachable or knows no master of that name; check the address"),
     (
         (AuthenticationError, AuthorizationError, NoPermissionError),
-        "Redis refuses us: {}; check user, password and rights in the address",
+        "Redis denied access: {}; check user and password in the address, and the user's permissions",
     ),
-    ((BusyLoadingError,), "Redis is loading its data and takes nothing yet"),
-    ((OutOfMemoryError,), "Redis has no memory left (maxmemory) and takes nothing new"),
-    ((ReadOnlyError,), "this Redis is a read-only replica; the address must lead to the master"),
+    ((BusyLoadingError,), "Redis is still loading its data"),
+    ((OutOfMemoryError,), "Redis has no memory left (maxmemory) and rejects writes"),
+    ((ReadOnlyError,), "this Redis is a read-only replica; use the address of the master"),
     ((redis.exceptions.TimeoutError, TimeoutError), "Redis did not answer in time: {}"),
     (
         (redis.exceptions.ConnectionError, OSError),
-        "Redis cannot be reached: {}; does it run, and is the address right?",
+        "Redis cannot be reached: {}; check that it runs and that the address is right",
     ),
 )

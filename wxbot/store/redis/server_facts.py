@@ -1,4 +1,4 @@
-"""What a Redis server says of itself: what an acknowledged message is worth there (docs/scaling.md, Persistence)."""
+"""The settings of a Redis server that decide if acknowledged messages can be lost (docs/scaling.md, Persistence)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """Read from INFO and CONFIG. ``appendfsync`` is empty where the server does not let us read its settings."""
+    """The server's persistence settings, from INFO and CONFIG. ``appendfsync`` is empty if CONFIG is not allowed."""
 
     name: str
     appendonly: bool
@@ -23,27 +23,27 @@ class RedisFacts:
 
 @runtime_checkable
 class HasServerFacts(Protocol):
-    """A store that is a Redis."""
+    """A store on a Redis server."""
 
     async def facts(self) -> RedisFacts:
-        """What the server says of itself. Raises StoreUnavailable."""
+        """Return the server's persistence settings. Raises StoreUnavailable."""
         ...
 
 
 def facts_from(info: bytes, config: Mapping[str, str]) -> RedisFacts:
-    """``info`` is the answer to INFO; ``config`` what CONFIG GET told, if it may be asked."""
-    told = dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
-    valkey = told.get("valkey_version")
-    policy = told.get("maxmemory_policy", "noeviction")
+    """Return the facts. ``info`` is the response to INFO; ``config`` the one to CONFIG GET, empty if not allowed."""
+    values = dict(line.split(":", 1) for line in info.decode(errors="replace").splitlines() if ":" in line)
+    valkey = values.get("valkey_version")
+    policy = values.get("maxmemory_policy", "noeviction")
     return RedisFacts(
-        name=f"Valkey {valkey}" if valkey else f"Redis {told.get('redis_version', '')}".strip(),
-        appendonly=told.get("aof_enabled") == "1",
+        name=f"Valkey {valkey}" if valkey else f"Redis {values.get('redis_version', '')}".strip(),
+        appendonly=values.get("aof_enabled") == "1",
         appendfsync=config.get("appendfsync", ""),
         snapshots=bool(config.get("save", "")),
-        evicts=policy != "noeviction" and told.get("maxmemory", "0") != "0",
+        evicts=policy != "noeviction" and values.get("maxmemory", "0") != "0",
         maxmemory_policy=policy,
-        replicas=int(told.get("connected_slaves", 0)),
+        replicas=int(values.get("connected_slaves", 0)),
         writes_to_disk=all(
-            told.get(name, "ok") == "ok" for name in ("aof_last_write_status", "rdb_last_bgsave_status")
+            values.get(name, "ok") == "ok" for name in ("aof_last_write_status", "rdb_last_bgsave_status")
         ),
     )

@@ -1,8 +1,8 @@
 """The shared store: Redis 7 or Valkey, one for all machines of a deployment.
 
-Each step that must not be seen half is a script (``scripts``), so it happens in the server as a whole. All times
-come from the callers, whose clocks follow the server's (``wxbot.clock.SharedClock``). What a power loss costs is the
-server's own choice (``appendfsync``; docs/scaling.md).
+Each step that must be atomic is a script (``scripts``) that runs in the server. All times come from the callers, whose
+clocks follow the server's (``wxbot.clock.SharedClock``). The server's setting ``appendfsync`` decides how much a power
+loss may lose (docs/scaling.md).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from wxbot.store.redis.server_facts import RedisFacts, facts_from
 Result = TypeVar("Result")
 
 FORMAT = 1
-"""How the keys are laid out. A wxbot that meets a higher number does not touch them."""
+"""The version of the key layout. A wxbot that finds a higher number in the server refuses to start."""
 FORMAT_KEY = "wxbot:format"
 PROBE_KEY = "wxbot:probe"
 PROBE_SECONDS = 60
@@ -51,9 +51,9 @@ INCOMPLETE_COPY = -2
 RENEW_LIMIT = 500
 PURGE_LIMIT = 1000
 TOKEN_KEPT_SECONDS = 4 * 3600
-"""Twice as long as a token can be good."""
+"""Twice the maximum lifetime of a token."""
 LONGEST_MS = 2**53
-"""Redis knows no end that is further away."""
+"""The longest time to live that Redis accepts, in milliseconds."""
 
 _SCRIPTS = (
     "accept",
@@ -75,26 +75,27 @@ _SCRIPTS = (
     "end_handover",
 )
 _REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter", "bulk_begin", "bulk_restore")
-"""All others may run when ``maxmemory`` is reached: what was accepted can be answered, which makes room."""
+"""The scripts that Redis rejects when ``maxmemory`` is reached. The others still run, because they process accepted
+messages, which frees memory."""
 
 
 class RedisStore:
-    """wxbot.store.port.Store on one Redis. Open it after gunicorn has forked, never before.
+    """A ``wxbot.store.port.Store`` on one Redis. Open it after gunicorn has forked, never before.
 
-    ``on_time`` hears the server's time every few seconds. With ``replicas``, a message is kept only once so many
-    replicas have it too. Raises ValueError for an address that cannot be read.
+    ``on_time`` is called with the server's time every few seconds. With ``replicas``, a message is accepted only if so
+    many replicas have it too. Raises ValueError for an invalid address.
     """
 
     def __init__(
         self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0
     ) -> None:
         self._link = RedisLink(url, [source(name) for name in _SCRIPTS], on_time, replicas)
-        kept = retention or Retention()
-        self._seen_ms = round(kept.dedup_seconds * 1000)
+        retention = retention or Retention()
+        self._seen_ms = round(retention.dedup_seconds * 1000)
         self._idle_ms = self._seen_ms
-        self._state_ms = round(max(kept.state_seconds, kept.dedup_seconds) * 1000)
-        self._dead_seconds = kept.dead_letter_seconds
-        self._dead_ms = round(kept.dead_letter_seconds * 1000)
+        self._state_ms = round(max(retention.state_seconds, retention.dedup_seconds) * 1000)
+        self._dead_seconds = retention.dead_letter_seconds
+        self._dead_ms = round(retention.dead_letter_seconds * 1000)
 
     def open(self) -> None:
         open_link(self._link)
@@ -106,35 +107,41 @@ class RedisStore:
         await self._link.submit(Command(("SET", PROBE_KEY, 1, "EX", PROBE_SECONDS), bool))
 
     async def facts(self) -> RedisFacts:
-        """What the server says of itself. Raises StoreUnavailable."""
+        """Return the server's persistence settings. Raises StoreUnavailable."""
         info = await self._link.submit(Command(("INFO",), bytes))
         config: dict[str, str] = {}
         for name in ("appendfsync", "save"):
-            with suppress(StoreUnavailable):  # managed servers keep it to themselves
+            with suppress(StoreUnavailable):  # managed servers often forbid CONFIG
                 answer = await self._link.submit(Command(("CONFIG", "GET", name), list))
                 config |= {key.decode(): value.decode() for key, value in zip(answer[::2], answer[1::2], strict=True)}
         return facts_from(info, config)
 
     # Inbox
 
-    def accept(self, arrival: IncomingMessage, bid: ClaimRequest | None = None) -> AcceptResult:
-        openid, at = arrival.key.openid, arrival.received_at
-        lease_until = at + bid.lease_seconds if bid else 0.0
-        noted_until = at + bid.typing_seconds if bid and bid.typing_seconds else 0.0
-        owner = bid.owner if bid else ""
-        unsent = to_json(arrival.unsent) if arrival.unsent else ""
-        message = (openid, arrival.dedup_key, to_json(arrival.fields), at, arrival.interacted_at, unsent)
-        terms = (*quota_words(arrival.quota), *handover_words(arrival.handover), int(arrival.for_agents))
+    def accept(self, message: IncomingMessage, request: ClaimRequest | None = None) -> AcceptResult:
+        openid, at = message.key.openid, message.received_at
+        lease_until = at + request.lease_seconds if request else 0.0
+        noted_until = at + request.typing_seconds if request and request.typing_seconds else 0.0
+        owner = request.owner if request else ""
+        unsent = to_json(message.unsent) if message.unsent else ""
+        arguments = (
+            *(openid, message.dedup_key, to_json(message.fields), at, message.interacted_at, unsent),
+            *(owner, lease_until, noted_until),
+            *(*quota_arguments(message.quota), *handover_arguments(message.handover), int(message.for_agents)),
+            *(self._seen_ms, self._idle_ms, self._state_ms),
+        )
         command = script(
             "accept",
-            arrival.key.appid,
-            (*message, owner, lease_until, noted_until, *terms, self._seen_ms, self._idle_ms, self._state_ms),
-            lambda answer: _receipt(answer, arrival, owner, lease_until, noted_until),
+            message.key.appid,
+            arguments,
+            lambda answer: _accept_result(answer, message, owner, lease_until, noted_until),
         )
         return self._link.run(command)
 
-    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
-        arguments = (now, limit, now - patience)
+    async def waiting(
+        self, appid: str, now: float, limit: int, grace_seconds: float = 0.0
+    ) -> Sequence[ConversationKey]:
+        arguments = (now, limit, now - grace_seconds)
         return await self._link.submit(
             script("waiting", appid, arguments, lambda answer: _longest_waiting(appid, answer, limit))
         )
@@ -149,22 +156,24 @@ class RedisStore:
     async def renew(
         self, leases: Sequence[Lease], now: float, lease_seconds: float
     ) -> Mapping[ConversationKey, LeaseUpdate]:
-        held: dict[ConversationKey, LeaseUpdate] = {}
+        updates: dict[ConversationKey, LeaseUpdate] = {}
         for appid in {lease.key.appid for lease in leases}:
             ours = [lease for lease in leases if lease.key.appid == appid]
             for begin in range(0, len(ours), RENEW_LIMIT):
-                held |= await self._renew(appid, ours[begin : begin + RENEW_LIMIT], now, lease_seconds)
-        return held
+                updates |= await self._renew(appid, ours[begin : begin + RENEW_LIMIT], now, lease_seconds)
+        return updates
 
     async def _renew(
         self, appid: str, leases: Sequence[Lease], now: float, lease_seconds: float
     ) -> dict[ConversationKey, LeaseUpdate]:
-        named = [word for lease in leases for word in (lease.key.openid, lease.owner, lease.fence)]
-        arguments = (now + lease_seconds, *named)
-        return await self._link.submit(script("renew", appid, arguments, lambda answer: _news(appid, answer, now)))
+        identities = [value for lease in leases for value in (lease.key.openid, lease.owner, lease.fence)]
+        arguments = (now + lease_seconds, *identities)
+        return await self._link.submit(
+            script("renew", appid, arguments, lambda answer: _lease_updates(appid, answer, now))
+        )
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        return await self._link.submit(_held("save_typing", lease, (typing_until,), float))
+        return await self._link.submit(_with_lease("save_typing", lease, (typing_until,), float))
 
     async def record_sent(
         self,
@@ -177,18 +186,21 @@ class RedisStore:
         unsent: Sequence[Mapping[str, Any]] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        left, kept = ("" if each is None else to_json(each) for each in (unsent, state))
-        arguments = (seq, sent, sent_at, *quota_words(quota), left, kept)
-        await self._link.submit(_held("record_sent", lease, arguments, bool))
+        new_unsent, new_state = ("" if each is None else to_json(each) for each in (unsent, state))
+        arguments = (seq, sent, sent_at, *quota_arguments(quota), new_unsent, new_state)
+        await self._link.submit(_with_lease("record_sent", lease, arguments, bool))
 
     async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
-        place = f"{prefix_of(key.appid)}m:{key.openid}:{dedup_key}"
-        return await self._link.submit(Command(("EXISTS", place), bool))
+        message_key = f"{prefix_of(key.appid)}m:{key.openid}:{dedup_key}"
+        return await self._link.submit(Command(("EXISTS", message_key), bool))
 
     async def quota(self, key: ConversationKey) -> Quota | None:
-        place = f"{prefix_of(key.appid)}c:{key.openid}"
+        conversation_key = f"{prefix_of(key.appid)}c:{key.openid}"
         return await self._link.submit(
-            Command(("HMGET", place, "budget_left", "budget_until"), lambda answer: read_terms(*answer)[0])
+            Command(
+                ("HMGET", conversation_key, "budget_left", "budget_until"),
+                lambda answer: read_quota_and_handover(*answer)[0],
+            )
         )
 
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
@@ -196,11 +208,11 @@ class RedisStore:
         arguments = (
             *(outcome.seq, outcome.status, now, int(go_on), outcome.typing_until, outcome.sent),
             *(outcome.sent_at or 0.0, to_json(outcome.unsent), outcome.reason, outcome.retry_at, state),
-            *(*quota_words(outcome.quota), *handover_words(outcome.handover)),
+            *(*quota_arguments(outcome.quota), *handover_arguments(outcome.handover)),
             *(self._seen_ms, self._dead_ms, self._idle_ms, self._state_ms),
         )
         return await self._link.submit(
-            _held("settle", lease, arguments, lambda answer: None if answer is None else _pending(answer))
+            _with_lease("settle", lease, arguments, lambda answer: None if answer is None else _pending(answer))
         )
 
     async def purge(self, appid: str, now: float) -> int:
@@ -233,11 +245,11 @@ class RedisStore:
         value = to_json((media.media_id, media.expires_at)).encode()
         await self._link.submit(Command(("SET", key, value, "PX", milliseconds), bool))
 
-    # Passive answers
+    # Passive replies
 
     async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
         arguments = (seq, to_json(answer), self._seen_ms)
-        return await self._link.submit(_held("save_passive_reply", lease, arguments, bool), durable=True)
+        return await self._link.submit(_with_lease("save_passive_reply", lease, arguments, bool), durable=True)
 
     async def passive_reply(
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
@@ -245,7 +257,7 @@ class RedisStore:
         command = script("passive_reply", key.appid, (key.openid, dedup_key, int(give_up)), _passive_reply)
         return await self._link.submit(command, durable=give_up)
 
-    # Hand-overs
+    # Handovers
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
         return await self._link.submit(
@@ -259,7 +271,7 @@ class RedisStore:
 
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
         return await self._link.submit(
-            script("dead_letters", appid, (limit,), lambda answer: [_dead_letter(appid, *kept) for kept in answer])
+            script("dead_letters", appid, (limit,), lambda answer: [_dead_letter(appid, *values) for values in answer])
         )
 
     async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
@@ -270,14 +282,17 @@ class RedisStore:
 
 
 def open_link(link: RedisLink) -> None:
-    """Connect, and see that what is there can be written and understood. Raises StoreUnavailable."""
+    """Connect, then check that the server accepts writes and has a known key layout. Raises StoreUnavailable."""
     link.open()
     try:
         link.run(Command(("SET", PROBE_KEY, 1, "EX", PROBE_SECONDS), bool))
         link.run(Command(("SET", FORMAT_KEY, FORMAT, "NX"), bool))
         found = link.run(Command(("GET", FORMAT_KEY), int))
         if found > FORMAT:
-            raise StoreUnavailable(f"the store was written by a newer wxbot (its format {found}, ours {FORMAT})")
+            raise StoreUnavailable(
+                f"the store was written by a newer wxbot (format {found}, this wxbot supports {FORMAT}): "
+                "start that version or choose another store"
+            )
     except StoreUnavailable:
         link.stop()
         raise
@@ -287,7 +302,7 @@ def open_link(link: RedisLink) -> None:
 
 
 def source(name: str) -> str:
-    """The script ``name`` as the server gets it. All that a bot runs refuse what is half a copy."""
+    """Return the text of the script ``name`` for the server. A bot's scripts refuse an incomplete copy."""
     folder = files("wxbot.store.redis") / "scripts"
     flags = "" if name in _REFUSED_WITHOUT_MEMORY else " flags=allow-oom"
     parts = ("common", "refuse_incomplete_copy", name) if name in _SCRIPTS else ("common", name)
@@ -296,40 +311,43 @@ def source(name: str) -> str:
 
 @cache
 def _digest(name: str) -> str:
-    return sha1(source(name).encode(), usedforsecurity=False).hexdigest()  # Redis's own name for it
+    return sha1(source(name).encode(), usedforsecurity=False).hexdigest()  # Redis identifies scripts by it
 
 
 def script(
     name: str, appid: str, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
 ) -> Command[Result]:
-    """Run ``name`` on one account. Its answer is read by ``read``, or raises IncompleteCopy."""
+    """Return the command that runs the script ``name`` on one account. ``read`` decodes its response.
 
-    def read_if_whole(answer: Any) -> Result:
+    Reading the response raises IncompleteCopy if a copy of the account into this store has not finished.
+    """
+
+    def read_or_raise(answer: Any) -> Result:
         if answer == INCOMPLETE_COPY:
             raise IncompleteCopy(appid)
         return read(answer)
 
-    # Written as bytes here, so that what cannot be written is its caller's error and not that of a whole batch.
-    written = (str(each).encode() for each in arguments)
-    return Command(("EVALSHA", _digest(name), 1, prefix_of(appid), *written), read_if_whole)
+    # Encode here, so that a value that cannot be encoded fails its caller and not a whole batch.
+    encoded = (str(each).encode() for each in arguments)
+    return Command(("EVALSHA", _digest(name), 1, prefix_of(appid), *encoded), read_or_raise)
 
 
-def _held(
+def _with_lease(
     name: str, lease: Lease, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
 ) -> Command[Result]:
-    """A script that only the holder of ``lease`` may run."""
+    """Return the command of a script that only the owner of ``lease`` may run. Reading it raises LeaseLost."""
 
-    def read_if_held(answer: Any) -> Result:
+    def read_or_raise(answer: Any) -> Result:
         if answer == LOST:
             raise LeaseLost("another process took over this conversation")
         return read(answer)
 
     openid = lease.key.openid
-    return script(name, lease.key.appid, (openid, lease.owner, lease.fence, *arguments), read_if_held)
+    return script(name, lease.key.appid, (openid, lease.owner, lease.fence, *arguments), read_or_raise)
 
 
 def prefix_of(appid: str) -> str:
-    """What all keys of an account begin with."""
+    """Return the common prefix of all keys of an account."""
     return f"wxbot:{{{appid}}}:"
 
 
@@ -337,44 +355,46 @@ def _media_key(appid: str, digest: str) -> bytes:
     return f"{prefix_of(appid)}media:{digest}".encode()
 
 
-def quota_words(quota: Quota | None) -> tuple[str | int | float, str | float]:
-    """As the scripts read it. A float is always written in the same way, and they compare how it is written."""
+def quota_arguments(quota: Quota | None) -> tuple[str | int | float, str | float]:
+    """Return script arguments for ``quota``. Floats always have the same form, because scripts compare their text."""
     return ("", "") if quota is None else (quota.remaining, float(quota.expires_at))
 
 
-def handover_words(handover: Handover | None) -> tuple[str | float, str]:
+def handover_arguments(handover: Handover | None) -> tuple[str | float, str]:
     return ("", "") if handover is None else (float(handover.until), handover.agent)
 
 
-# Answers
+# Responses
 
 
 def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _receipt(
-    answer: Sequence[Any], arrival: IncomingMessage, owner: str, lease_until: float, noted_until: float
+def _accept_result(
+    answer: Sequence[Any], message: IncomingMessage, owner: str, lease_until: float, noted_until: float
 ) -> AcceptResult:
-    what, *facts = answer
-    if what == b"seen":
-        first_at, *active_handover = facts
+    result, *values = answer
+    if result == b"seen":
+        first_at, *active_handover = values
         return AcceptResult(False, None, float(first_at), _handover(*active_handover))
-    if what != b"granted":
-        return AcceptResult(True, None, arrival.received_at, _handover(*facts))
-    seq, fence, interacted_at, shown_until, state, terms = facts
-    lease = Lease(arrival.key, owner, fence, lease_until)
-    pending = PendingMessage(seq, arrival.fields, arrival.received_at, 1, 0, arrival.unsent, *read_terms(*terms))
+    if result != b"granted":
+        return AcceptResult(True, None, message.received_at, _handover(*values))
+    seq, fence, interacted_at, shown_until, state, quota_and_handover = values
+    lease = Lease(message.key, owner, fence, lease_until)
+    pending = PendingMessage(
+        seq, message.fields, message.received_at, 1, 0, message.unsent, *read_quota_and_handover(*quota_and_handover)
+    )
     typing_until = float(shown_until)
     noted = max(typing_until, noted_until) if noted_until else 0.0
     claim = Claim(lease, pending, float(interacted_at), typing_until, json.loads(state), noted)
-    return AcceptResult(True, claim, arrival.received_at)
+    return AcceptResult(True, claim, message.received_at)
 
 
-def read_terms(
+def read_quota_and_handover(
     left: bytes | None, until: bytes | None, *active_handover: bytes | None
 ) -> tuple[Quota | None, Handover]:
-    """The quota and the hand-over, as they stand in a conversation."""
+    """Return the quota and handover from four fields of a conversation."""
     return Quota(int(left), float(until)) if left and until else None, _handover(*active_handover)
 
 
@@ -382,18 +402,18 @@ def _handover(until: bytes | None = None, agent: bytes | None = None) -> Handove
     return Handover(float(until), (agent or b"").decode()) if until and float(until) > 0 else WITH_BOT
 
 
-def _news(appid: str, answer: Sequence[Any], now: float) -> dict[ConversationKey, LeaseUpdate]:
-    told = {}
-    for openid, interacted_at, terms in zip(*(answer[n::3] for n in range(3)), strict=True):
-        quota, active_handover = read_terms(*terms)
-        news = LeaseUpdate(float(interacted_at), active_handover if now < active_handover.until else WITH_BOT, quota)
-        told[ConversationKey(appid, openid.decode())] = news
-    return told
+def _lease_updates(appid: str, answer: Sequence[Any], now: float) -> dict[ConversationKey, LeaseUpdate]:
+    updates = {}
+    for openid, interacted_at, quota_and_handover in zip(*(answer[n::3] for n in range(3)), strict=True):
+        quota, active_handover = read_quota_and_handover(*quota_and_handover)
+        current = active_handover if now < active_handover.until else WITH_BOT
+        updates[ConversationKey(appid, openid.decode())] = LeaseUpdate(float(interacted_at), current, quota)
+    return updates
 
 
 def _handovers(appid: str, answer: Sequence[bytes]) -> list[tuple[ConversationKey, Handover]]:
-    all_of_them = zip(*(answer[n::3] for n in range(3)), strict=True)
-    return [(ConversationKey(appid, openid.decode()), _handover(*facts)) for openid, *facts in all_of_them]
+    rows = zip(*(answer[n::3] for n in range(3)), strict=True)
+    return [(ConversationKey(appid, openid.decode()), _handover(*values)) for openid, *values in rows]
 
 
 def _pairs(answer: Sequence[bytes]) -> list[tuple[str, bytes]]:
@@ -414,7 +434,7 @@ def _claim(answer: Sequence[Any] | None, key: ConversationKey, owner: str, until
 
 
 def _pending(answer: Sequence[Any]) -> PendingMessage:
-    seq, fields, received_at, attempts, sent, unsent, terms = answer
+    seq, fields, received_at, attempts, sent, unsent, quota_and_handover = answer
     return PendingMessage(
         int(seq),
         json.loads(fields),
@@ -422,7 +442,7 @@ def _pending(answer: Sequence[Any]) -> PendingMessage:
         attempts,
         int(sent or 0),
         tuple(json.loads(unsent or "[]")),
-        *read_terms(*terms),
+        *read_quota_and_handover(*quota_and_handover),
     )
 
 
@@ -439,8 +459,8 @@ def _media(answer: bytes | None) -> StoredMedia | None:
     return None if answer is None else StoredMedia(*json.loads(answer))
 
 
-def _dead_letter(appid: str, seq: bytes, openid: bytes, *kept: Any) -> DeadLetter:
-    fields, received_at, died_at, attempts, sent, reason, unsent = kept
+def _dead_letter(appid: str, seq: bytes, openid: bytes, *values: Any) -> DeadLetter:
+    fields, received_at, died_at, attempts, sent, reason, unsent = values
     return DeadLetter(
         seq=int(seq),
         key=ConversationKey(appid, openid.decode()),

@@ -1,6 +1,7 @@
-"""The inbox and its conversations in SQLite: what the methods of ``ports.Inbox`` with the same names do.
+"""The inbox and its conversations in SQLite.
 
-Every function runs in the writer's thread, inside a transaction.
+Each public function implements the method of the same name in ``wxbot.store.port.Inbox``. It runs in the writer's
+thread, inside a transaction.
 """
 
 from __future__ import annotations
@@ -25,97 +26,101 @@ from wxbot.store.records import (
     PendingMessage,
     Retention,
 )
-from wxbot.store.sqlite.schema import ANSWERED, DEAD, WAITING, refuse_incomplete_copy, to_json
+from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, refuse_incomplete_copy, to_json
 
 PURGE_LIMIT = 2000
 LAST_SEQ = 2**63 - 1
 
 
-class Terms(NamedTuple):
-    """On which terms a user may be sent something, as it stands in four columns of ``conversations``."""
+class QuotaAndHandover(NamedTuple):
+    """The quota and the handover of a user. They are in four columns of ``conversations``."""
 
     quota: Quota | None = None
     active_handover: Handover = WITH_BOT
 
     @classmethod
-    def read(cls, left: int | None, until: float | None, handed_over_until: float, agent: str) -> Terms:
+    def read(cls, left: int | None, until: float | None, handed_over_until: float, agent: str) -> QuotaAndHandover:
         quota = None if left is None or until is None else Quota(left, until)
         return cls(quota, Handover(handed_over_until, agent) if handed_over_until else WITH_BOT)
 
     def columns(self) -> tuple[int | None, float | None, float, str]:
         return (*(self.quota or (None, None)), *self.active_handover)
 
-    def after_deed(self, quota: Quota | None) -> Terms:
-        """The user has done something that allows ``quota``, or None for nothing that counts."""
+    def after_user_action(self, quota: Quota | None) -> QuotaAndHandover:
+        """Return these with the ``quota`` that a user action allows; None leaves the quota as it is."""
         return self if quota is None else self._replace(quota=quota)
 
-    def after_sending(self, quota: Quota | None) -> Terms:
-        """``quota`` is what a sender has counted down; it is out of date if the user has acted meanwhile."""
-        current = self.quota is None or quota is None or self.quota.expires_at == quota.expires_at
-        return self.after_deed(quota) if current else self
+    def after_sending(self, quota: Quota | None) -> QuotaAndHandover:
+        """Return these with the ``quota`` that a sender counted down, unless the user has acted since."""
+        is_current = self.quota is None or quota is None or self.quota.expires_at == quota.expires_at
+        return self.after_user_action(quota) if is_current else self
 
-    def handed(self, handover: Handover | None) -> Terms:
+    def with_handover(self, handover: Handover | None) -> QuotaAndHandover:
+        """Return these with ``handover``; None leaves the handover as it is."""
         if handover is None:
             return self
         return self._replace(active_handover=handover if handover.until > 0 else WITH_BOT)
 
 
 def accept(
-    db: sqlite3.Connection, arrival: IncomingMessage, fields: str, unsent: str, bid: ClaimRequest | None
+    db: sqlite3.Connection, message: IncomingMessage, fields: str, unsent: str, request: ClaimRequest | None
 ) -> AcceptResult:
-    refuse_incomplete_copy(db, arrival.key.appid)
+    refuse_incomplete_copy(db, message.key.appid)
     known = db.execute(
         "SELECT owner, next_at, fence, interacted_at, typing_until, state,"
         " budget_left, budget_until, handed_over_until, agent FROM conversations"
         " WHERE appid = ? AND openid = ?",
-        arrival.key,
+        message.key,
     ).fetchone()
-    owner, next_at, fence, interacted_at, typing_until, state, *columns = known or _NOBODY
-    before = Terms.read(*columns)
-    terms = before.handed(arrival.handover).after_deed(arrival.quota)
-    theirs = _is_theirs(arrival, terms)
-    granted = bid if owner is None and next_at is None and not theirs else None
+    owner, next_at, fence, interacted_at, typing_until, state, *columns = known or _NEW_CONVERSATION
+    stored = QuotaAndHandover.read(*columns)
+    current = stored.with_handover(message.handover).after_user_action(message.quota)
+    for_agents = _is_for_agents(message, current)
+    granted = request if owner is None and next_at is None and not for_agents else None
     added = db.execute(
         "INSERT INTO inbox (appid, openid, dedup_key, fields, received_at, status, attempts, unsent)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
         (
-            *(*arrival.key, arrival.dedup_key, "" if theirs else fields, arrival.received_at),
-            *(ANSWERED if theirs else WAITING, 0 if granted is None else 1, "[]" if theirs else unsent),
+            *(*message.key, message.dedup_key, "" if for_agents else fields, message.received_at),
+            *(DONE if for_agents else WAITING, 0 if granted is None else 1, "[]" if for_agents else unsent),
         ),
     ).fetchone()
     if added is None:
-        return _seen_before(db, arrival, before)
+        return _redelivered(db, message, stored)
     if granted is None:
-        _note_arrival(db, arrival, None if theirs else arrival.received_at, terms)
-        return AcceptResult(True, None, arrival.received_at, terms.active_handover if theirs else WITH_BOT)
-    pending = PendingMessage(added[0], arrival.fields, arrival.received_at, 1, 0, arrival.unsent, *terms)
-    lease = Lease(arrival.key, granted.owner, fence + 1, arrival.received_at + granted.lease_seconds)
-    noted_until = max(typing_until, arrival.received_at + granted.typing_seconds) if granted.typing_seconds else 0.0
-    _take(db, arrival, lease, max(typing_until, noted_until), terms)
-    interacted_at = max(interacted_at, arrival.interacted_at)
+        _update_conversation(db, message, None if for_agents else message.received_at, current)
+        return AcceptResult(True, None, message.received_at, current.active_handover if for_agents else WITH_BOT)
+    pending = PendingMessage(added[0], message.fields, message.received_at, 1, 0, message.unsent, *current)
+    lease = Lease(message.key, granted.owner, fence + 1, message.received_at + granted.lease_seconds)
+    noted_until = max(typing_until, message.received_at + granted.typing_seconds) if granted.typing_seconds else 0.0
+    _claim_at_once(db, message, lease, max(typing_until, noted_until), current)
+    interacted_at = max(interacted_at, message.interacted_at)
     claim = Claim(lease, pending, interacted_at, typing_until, json.loads(state), noted_until)
-    return AcceptResult(True, claim, arrival.received_at)
+    return AcceptResult(True, claim, message.received_at)
 
 
-_NOBODY = (None, None, 0, 0.0, 0.0, "{}", *Terms().columns())
-"""What is known of a user who was never here."""
+_NEW_CONVERSATION = (None, None, 0, 0.0, 0.0, "{}", *QuotaAndHandover().columns())
+"""The columns of a user who has no row yet."""
 
 
-def _is_theirs(arrival: IncomingMessage, terms: Terms) -> bool:
-    """Whether the human agents answer it, and not the bot."""
-    return arrival.for_agents and arrival.received_at < terms.active_handover.until
+def _is_for_agents(message: IncomingMessage, current: QuotaAndHandover) -> bool:
+    """Return True if human agents answer this message and the bot does not process it."""
+    return message.for_agents and message.received_at < current.active_handover.until
 
 
-def _seen_before(db: sqlite3.Connection, arrival: IncomingMessage, terms: Terms) -> AcceptResult:
+def _redelivered(db: sqlite3.Connection, message: IncomingMessage, current: QuotaAndHandover) -> AcceptResult:
     (first_at,) = db.execute(
         "SELECT received_at FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?",
-        (*arrival.key, arrival.dedup_key),
+        (*message.key, message.dedup_key),
     ).fetchone()
-    return AcceptResult(False, None, first_at, terms.active_handover if _is_theirs(arrival, terms) else WITH_BOT)
+    handover = current.active_handover if _is_for_agents(message, current) else WITH_BOT
+    return AcceptResult(False, None, first_at, handover)
 
 
-def _note_arrival(db: sqlite3.Connection, arrival: IncomingMessage, next_at: float | None, terms: Terms) -> None:
-    """Somebody is to work this conversation from ``next_at`` on, if nobody does; with None nothing has come to work."""
+def _update_conversation(
+    db: sqlite3.Connection, message: IncomingMessage, next_at: float | None, current: QuotaAndHandover
+) -> None:
+    """Record the message in its conversation, which is due at ``next_at``; None if the bot does not process it."""
     db.execute(
         "INSERT INTO conversations"
         " (appid, openid, next_at, interacted_at, budget_left, budget_until, handed_over_until, agent)"
@@ -123,12 +128,14 @@ def _note_arrival(db: sqlite3.Connection, arrival: IncomingMessage, next_at: flo
         " interacted_at = max(interacted_at, excluded.interacted_at),"
         " budget_left = excluded.budget_left, budget_until = excluded.budget_until,"
         " handed_over_until = excluded.handed_over_until, agent = excluded.agent",
-        (*arrival.key, next_at, arrival.interacted_at, *terms.columns()),
+        (*message.key, next_at, message.interacted_at, *current.columns()),
     )
 
 
-def _take(db: sqlite3.Connection, arrival: IncomingMessage, lease: Lease, typing_until: float, terms: Terms) -> None:
-    """The idle conversation goes to the process that accepted its message."""
+def _claim_at_once(
+    db: sqlite3.Connection, message: IncomingMessage, lease: Lease, typing_until: float, current: QuotaAndHandover
+) -> None:
+    """Give the idle conversation to the process that accepted its message."""
     db.execute(
         "INSERT INTO conversations"
         " (appid, openid, owner, fence, lease_until, next_at, interacted_at, typing_until,"
@@ -139,19 +146,19 @@ def _take(db: sqlite3.Connection, arrival: IncomingMessage, lease: Lease, typing
         " budget_left = excluded.budget_left, budget_until = excluded.budget_until,"
         " handed_over_until = excluded.handed_over_until, agent = excluded.agent",
         (
-            *(*arrival.key, lease.owner, lease.fence, lease.expires_at, arrival.received_at, arrival.interacted_at),
-            *(typing_until, *terms.columns()),
+            *(*message.key, lease.owner, lease.fence, lease.expires_at, message.received_at, message.interacted_at),
+            *(typing_until, *current.columns()),
         ),
     )
 
 
-def waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, patience: float) -> list[ConversationKey]:
+def waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, grace: float) -> list[ConversationKey]:
     refuse_incomplete_copy(db, appid)
     rows = db.execute(
         "SELECT appid, openid FROM conversations"
         " WHERE next_at <= CASE WHEN owner IS NULL THEN ? ELSE ? END AND (owner IS NULL OR lease_until <= ?)"
-        " AND next_at <= ? AND appid = ? ORDER BY next_at LIMIT ?",  # the last bound is the index's
-        (now - patience, now, now, now, appid, limit),
+        " AND next_at <= ? AND appid = ? ORDER BY next_at LIMIT ?",  # the last bound on next_at is for the index
+        (now - grace, now, now, now, appid, limit),
     )
     return [ConversationKey(*row) for row in rows]
 
@@ -166,16 +173,16 @@ def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, 
     ).fetchone()
     if row is None:
         return None
-    fence, interacted_at, typing_until, state, *terms = row
-    pending = _next_pending(db, key, Terms.read(*terms))
-    if pending is None:  # next_at promised one: mend it rather than hold an empty conversation
+    fence, interacted_at, typing_until, state, *columns = row
+    pending = _next_pending(db, key, QuotaAndHandover.read(*columns))
+    if pending is None:  # next_at was wrong: repair it and claim nothing
         db.execute("UPDATE conversations SET owner = NULL, next_at = NULL WHERE appid = ? AND openid = ?", key)
         return None
     lease = Lease(key, owner, fence, now + seconds)
     return Claim(lease, pending, interacted_at, typing_until, json.loads(state))
 
 
-def _next_pending(db: sqlite3.Connection, key: ConversationKey, terms: Terms) -> PendingMessage | None:
+def _next_pending(db: sqlite3.Connection, key: ConversationKey, current: QuotaAndHandover) -> PendingMessage | None:
     row = db.execute(
         "SELECT seq, fields, received_at, attempts, sent, unsent FROM inbox"
         " WHERE appid = ? AND openid = ? AND status = 0 ORDER BY seq LIMIT 1",
@@ -185,7 +192,7 @@ def _next_pending(db: sqlite3.Connection, key: ConversationKey, terms: Terms) ->
         return None
     seq, fields, received_at, attempts, sent, unsent = row
     db.execute("UPDATE inbox SET attempts = attempts + 1 WHERE seq = ?", (seq,))
-    return PendingMessage(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)), *terms)
+    return PendingMessage(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)), *current)
 
 
 def renew(db: sqlite3.Connection, held: str, now: float, until: float) -> dict[ConversationKey, LeaseUpdate]:
@@ -196,16 +203,16 @@ def renew(db: sqlite3.Connection, held: str, now: float, until: float) -> dict[C
         " RETURNING appid, openid, interacted_at, budget_left, budget_until, handed_over_until, agent",
         (until, held),
     )
-    return {ConversationKey(appid, openid): _news(now, *told) for appid, openid, *told in rows}
+    return {ConversationKey(appid, openid): _lease_update(now, *columns) for appid, openid, *columns in rows}
 
 
-def _news(now: float, interacted_at: float, *columns: Any) -> LeaseUpdate:
-    quota, active_handover = Terms.read(*columns)
+def _lease_update(now: float, interacted_at: float, *columns: Any) -> LeaseUpdate:
+    quota, active_handover = QuotaAndHandover.read(*columns)
     return LeaseUpdate(interacted_at, active_handover if now < active_handover.until else WITH_BOT, quota)
 
 
-def check_lease(db: sqlite3.Connection, lease: Lease) -> Terms:
-    """The terms of the conversation. Raises LeaseLost."""
+def check_lease(db: sqlite3.Connection, lease: Lease) -> QuotaAndHandover:
+    """Return the quota and handover of the conversation. Raises LeaseLost if ``lease`` is not its lease any more."""
     held = db.execute(
         "SELECT budget_left, budget_until, handed_over_until, agent FROM conversations"
         " WHERE appid = ? AND openid = ? AND owner = ? AND fence = ?",
@@ -213,15 +220,15 @@ def check_lease(db: sqlite3.Connection, lease: Lease) -> Terms:
     ).fetchone()
     if held is None:
         raise LeaseLost("another process took over this conversation")
-    return Terms.read(*held)
+    return QuotaAndHandover.read(*held)
 
 
-def terms_of(db: sqlite3.Connection, key: ConversationKey) -> Terms:
+def quota(db: sqlite3.Connection, key: ConversationKey) -> Quota | None:
     row = db.execute(
         "SELECT budget_left, budget_until, handed_over_until, agent FROM conversations WHERE appid = ? AND openid = ?",
         key,
     ).fetchone()
-    return Terms() if row is None else Terms.read(*row)
+    return None if row is None else QuotaAndHandover.read(*row).quota
 
 
 def save_typing(db: sqlite3.Connection, lease: Lease, typing_until: float) -> float:
@@ -241,17 +248,17 @@ def record_sent(
     seq: int,
     sent: int,
     sent_at: float,
-    quota: Quota | None,
+    new_quota: Quota | None,
     unsent: str | None,
     state: str | None,
 ) -> None:
-    terms = check_lease(db, lease).after_sending(quota)
+    current = check_lease(db, lease).after_sending(new_quota)
     db.execute("UPDATE inbox SET sent = ?, unsent = coalesce(?, unsent) WHERE seq = ?", (sent, unsent, seq))
     db.execute(
         "UPDATE conversations SET typing_until = 0, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
         " budget_left = ?, budget_until = ?, handed_over_until = ?, agent = ?"
         " WHERE appid = ? AND openid = ?",
-        (sent_at, state, *terms.columns(), *lease.key),
+        (sent_at, state, *current.columns(), *lease.key),
     )
 
 
@@ -265,9 +272,9 @@ def seen(db: sqlite3.Connection, key: ConversationKey, dedup_key: str) -> bool:
 def settle(
     db: sqlite3.Connection, lease: Lease, outcome: Outcome, state: str | None, now: float, go_on: bool
 ) -> PendingMessage | None:
-    terms = check_lease(db, lease).after_sending(outcome.quota).handed(outcome.handover)
+    current = check_lease(db, lease).after_sending(outcome.quota).with_handover(outcome.handover)
     _close(db, outcome, now)
-    pending = _next_pending(db, lease.key, terms) if go_on and outcome.status in ("done", "dead") else None
+    pending = _next_pending(db, lease.key, current) if go_on and outcome.status in ("done", "dead") else None
     db.execute(
         "UPDATE conversations SET typing_until = ?, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
         " owner = CASE WHEN ? THEN owner END, next_at = CASE WHEN ? THEN next_at ELSE ? END,"
@@ -280,7 +287,7 @@ def settle(
             pending is not None,
             pending is not None,
             _next_at(db, lease.key, outcome, now),
-            *terms.columns(),
+            *current.columns(),
             *lease.key,
         ),
     )
@@ -289,8 +296,8 @@ def settle(
 
 def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
     if outcome.status == "done":
-        # The row stays for a while, so that a redelivery is known, and gets what was answered passively; what the user
-        # wrote does not stay.
+        # The row stays for a while as the dedup record, and a redelivery gets its passive reply. The user's text is
+        # deleted.
         db.execute(
             "UPDATE inbox SET status = 1, fields = '', unsent = '[]', sent = ? WHERE seq = ?",
             (outcome.sent, outcome.seq),
@@ -315,27 +322,28 @@ def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
 def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now: float) -> float | None:
     if outcome.status == "retry":
         return outcome.retry_at
-    waits = db.execute("SELECT 1 FROM inbox WHERE appid = ? AND openid = ? AND status = 0 LIMIT 1", key).fetchone()
-    return now if waits else None
+    pending = db.execute("SELECT 1 FROM inbox WHERE appid = ? AND openid = ? AND status = 0 LIMIT 1", key).fetchone()
+    return now if pending else None
 
 
 def purge(db: sqlite3.Connection, appid: str, now: float, retention: Retention) -> int:
-    # Oldest first by seq, so no index is paid for on the hot path; the first young row ends the search.
-    answered_before = now - retention.dedup_seconds
-    young = db.execute(
-        "SELECT seq FROM inbox WHERE received_at >= ? ORDER BY seq LIMIT 1", (answered_before,)
+    # Search by seq, the oldest first, so that accepting a message pays for no index. The first row that has not expired
+    # ends the search.
+    expired_before = now - retention.dedup_seconds
+    first_fresh = db.execute(
+        "SELECT seq FROM inbox WHERE received_at >= ? ORDER BY seq LIMIT 1", (expired_before,)
     ).fetchone()
-    gone = db.execute(
+    deleted = db.execute(
         "DELETE FROM inbox WHERE seq IN"
         " (SELECT seq FROM inbox WHERE status = 1 AND seq < ? AND appid = ? ORDER BY seq LIMIT ?)",
-        (young[0] if young else LAST_SEQ, appid, PURGE_LIMIT),
+        (first_fresh[0] if first_fresh else LAST_SEQ, appid, PURGE_LIMIT),
     ).rowcount
-    gone += db.execute(
+    deleted += db.execute(
         "DELETE FROM inbox WHERE status = 2 AND died_at < ? AND appid = ?", (now - retention.dead_letter_seconds, appid)
     ).rowcount
     db.execute(
         "DELETE FROM conversations WHERE appid = ? AND next_at IS NULL AND owner IS NULL AND handed_over_until <= ?"
         " AND coalesce(budget_until, 0) <= ? AND interacted_at < CASE state WHEN '{}' THEN ? ELSE ? END",
-        (appid, now, now, answered_before, now - max(retention.state_seconds, retention.dedup_seconds)),
+        (appid, now, now, expired_before, now - max(retention.state_seconds, retention.dedup_seconds)),
     )
-    return gone
+    return deleted

@@ -1,6 +1,7 @@
-"""What else is kept in SQLite: tokens, media, passive answers, hand-overs, dead letters.
+"""Tokens, media, passive replies, handovers and dead letters in SQLite.
 
-Every function runs in the writer's thread, inside a transaction.
+Each function implements the method of the same name in ``wxbot.store.port``. It runs in the writer's thread, inside a
+transaction.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def save_media(db: sqlite3.Connection, appid: str, digest: str, media: StoredMed
 
 def save_passive_reply(db: sqlite3.Connection, lease: Lease, seq: int, answer: str) -> bool:
     check_lease(db, lease)
-    kept = db.execute("UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (answer, seq))
-    return kept.rowcount == 1
+    updated = db.execute("UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (answer, seq))
+    return updated.rowcount == 1
 
 
 def passive_reply(
@@ -98,7 +99,7 @@ def handovers(db: sqlite3.Connection, appid: str, now: float, limit: int) -> lis
     refuse_incomplete_copy(db, appid)
     rows = db.execute(
         "SELECT openid, handed_over_until, agent FROM conversations WHERE appid = ? AND handed_over_until > ?"
-        " AND handed_over_until > 0 ORDER BY handed_over_until LIMIT ?",  # > 0: so that the index is used
+        " AND handed_over_until > 0 ORDER BY handed_over_until LIMIT ?",  # > 0: needed to use the index
         (appid, now, limit),
     )
     return [(ConversationKey(appid, openid), Handover(until, agent)) for openid, until, agent in rows]
@@ -106,12 +107,12 @@ def handovers(db: sqlite3.Connection, appid: str, now: float, limit: int) -> lis
 
 def end_handover(db: sqlite3.Connection, key: ConversationKey) -> bool:
     refuse_incomplete_copy(db, key.appid)
-    handed_back = db.execute(
+    ended = db.execute(
         "UPDATE conversations SET handed_over_until = 0, agent = '' WHERE appid = ? AND openid = ?"
         " AND handed_over_until > 0",
         key,
     )
-    return handed_back.rowcount == 1
+    return ended.rowcount == 1
 
 
 def dead_letters(db: sqlite3.Connection, appid: str, limit: int) -> list[DeadLetter]:
@@ -124,8 +125,8 @@ def dead_letters(db: sqlite3.Connection, appid: str, limit: int) -> list[DeadLet
     return [_dead_letter(*row) for row in rows]
 
 
-def _dead_letter(seq: int, appid: str, openid: str, fields: str, *facts: Any) -> DeadLetter:
-    received_at, died_at, attempts, sent, reason, unsent = facts
+def _dead_letter(seq: int, appid: str, openid: str, fields: str, *values: Any) -> DeadLetter:
+    received_at, died_at, attempts, sent, reason, unsent = values
     return DeadLetter(
         seq=seq,
         key=ConversationKey(appid, openid),

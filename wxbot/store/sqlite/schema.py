@@ -1,4 +1,4 @@
-"""What is in a SQLite file: its tables, and how an older file gets what came later."""
+"""The tables of the SQLite file, and the upgrade of an older file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CREATE TABLE inbox (
     appid TEXT NOT NULL,
     openid TEXT NOT NULL,
     dedup_key TEXT NOT NULL,
-    fields TEXT NOT NULL,           -- JSON; emptied once the message is answered
+    fields TEXT NOT NULL,           -- JSON; emptied when the message is done
     received_at REAL NOT NULL,
     status INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     sent INTEGER NOT NULL DEFAULT 0,
-    unsent TEXT NOT NULL DEFAULT '[]',  -- replies that were made but are not out, as JSON
+    unsent TEXT NOT NULL DEFAULT '[]',  -- remaining work: replies that were not sent yet, as JSON
     died_at REAL,
     reason TEXT,
     UNIQUE (appid, openid, dedup_key)
@@ -34,7 +34,7 @@ CREATE TABLE conversations (
     owner TEXT,
     fence INTEGER NOT NULL DEFAULT 0,
     lease_until REAL NOT NULL DEFAULT 0,
-    next_at REAL,                   -- when the next message may be worked; NULL: nothing waits
+    next_at REAL,                   -- when the next message may be processed; NULL: none is pending
     interacted_at REAL NOT NULL,    -- last message from or to the user
     typing_until REAL NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT '{}',
@@ -48,25 +48,25 @@ CREATE TABLE tokens (
     fetching_until REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 """
-# What came after the first file of this version. Every file gets it in the same way, whether it is new or not; an older
-# wxbot that works on the same file does not see it, and harms nothing.
+# Columns and tables that were added within this schema version. New and old files get them in the same way. An older
+# wxbot that uses the same file ignores them and does no harm.
 _ADDED_COLUMNS = {
     "inbox": (
-        "answer TEXT",  # what was answered to those who ask (PassiveReplyStore), as JSON; NULL: nothing
-        "given_up INTEGER NOT NULL DEFAULT 0",  # nobody will ask for it any more
+        "answer TEXT",  # the passive reply (PassiveReplyStore), as JSON; NULL: none yet
+        "given_up INTEGER NOT NULL DEFAULT 0",  # 1: no delivery of the push will get a passive reply any more
     ),
     "conversations": (
-        "budget_left INTEGER",  # how many messages may be sent, NULL: not known
+        "budget_left INTEGER",  # the remaining quota; NULL: unknown
         "budget_until REAL",
-        "handed_over_until REAL NOT NULL DEFAULT 0",  # the user is with human agents; 0: with the bot
+        "handed_over_until REAL NOT NULL DEFAULT 0",  # until when human agents handle the user; 0: no handover
         "agent TEXT NOT NULL DEFAULT ''",
     ),
 }
 _ADDED_TABLES = """
-CREATE TABLE IF NOT EXISTS copies (  -- accounts that are being copied into this file (bulk.py)
+CREATE TABLE IF NOT EXISTS copies (  -- accounts that are being copied into this file (copying.py)
     appid TEXT PRIMARY KEY,
     copy TEXT NOT NULL,
-    base INTEGER NOT NULL           -- is added to the numbers that messages had where they came from
+    base INTEGER NOT NULL           -- added to the message numbers of the source
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS media (
     appid TEXT NOT NULL,
@@ -80,50 +80,56 @@ CREATE INDEX IF NOT EXISTS conversations_handed_over ON conversations (appid, ha
     WHERE handed_over_until > 0;
 """
 
-WAITING, ANSWERED, DEAD = 0, 1, 2
-"""What ``status`` says of a message."""
+WAITING, DONE, DEAD = 0, 1, 2
+"""The values of ``inbox.status``."""
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Create or upgrade what is in the file. Raises StoreUnavailable if it was written by a newer wxbot."""
-    # Several workers may start on a new file at once: look and create under one lock.
+    """Create or upgrade the tables. Raises StoreUnavailable if the file was written by a newer wxbot."""
+    # Several workers may start on a new file at once, so check and create under one lock.
     db.execute("BEGIN IMMEDIATE")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == 0:
         _execute_all(db, _SCHEMA)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     if version > SCHEMA_VERSION:
-        raise StoreUnavailable(f"the store was written by a newer wxbot (its version {version}, ours {SCHEMA_VERSION})")
-    _add_what_is_missing(db)
-    write_something(db)  # or a file that may only be read would be found out by the first message
+        raise StoreUnavailable(
+            f"the store was written by a newer wxbot (schema version {version}, this wxbot supports {SCHEMA_VERSION}): "
+            "start that version or choose another store"
+        )
+    _add_missing_columns_and_tables(db)
+    probe_write(db)  # so a read-only file fails here and not at the first message
     db.execute("COMMIT")
 
 
 def _execute_all(db: sqlite3.Connection, statements: str) -> None:
-    # Not executescript(): it would end the transaction.
+    # executescript() would end the transaction.
     for statement in statements.split(";\n"):
         db.execute(statement)
 
 
-def _add_what_is_missing(db: sqlite3.Connection) -> None:
+def _add_missing_columns_and_tables(db: sqlite3.Connection) -> None:
     for table, columns in _ADDED_COLUMNS.items():
-        there = {name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        existing = {name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
         for column in columns:
-            if column.partition(" ")[0] not in there:
+            if column.partition(" ")[0] not in existing:
                 db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
     _execute_all(db, _ADDED_TABLES)
 
 
-def write_something(db: sqlite3.Connection) -> None:
-    # Into the place of an account that cannot exist. It must change the file: an UPDATE of no row succeeds on a full
-    # disk, and BEGIN IMMEDIATE on a file that may only be read.
+def probe_write(db: sqlite3.Connection) -> None:
+    """Write a row of an account that cannot exist. Raises sqlite3.Error if the file cannot be written."""
+    # The row must change, because an UPDATE of no row succeeds on a full disk, and BEGIN IMMEDIATE succeeds on a
+    # read-only file.
     db.execute("INSERT OR REPLACE INTO tokens (appid) VALUES ('')")
 
 
 def refuse_incomplete_copy(db: sqlite3.Connection, appid: str) -> None:
+    """Raise IncompleteCopy if a copy of the account into this file has not finished."""
     if db.execute("SELECT 1 FROM copies WHERE appid = ?", (appid,)).fetchone():
         raise IncompleteCopy(appid)
 
 
 def to_json(value: Any) -> str:
+    """Return ``value`` as compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

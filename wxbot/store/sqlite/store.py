@@ -1,7 +1,7 @@
 """The embedded store: one SQLite file in WAL mode, shared by all gunicorn workers of a machine.
 
-Acknowledged messages survive a power loss (``synchronous=FULL`` where a promise is given); leases and typing notes only
-need to survive the process and skip the fsync.
+Acknowledged messages survive a power loss, because their transactions use ``synchronous=FULL``. Leases and typing times
+only have to survive the process, so they skip the fsync.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ from wxbot.store.records import (
     StoredMedia,
     StoredToken,
 )
-from wxbot.store.sqlite import inbox
-from wxbot.store.sqlite import operations as shelves
-from wxbot.store.sqlite.schema import prepare, to_json, write_something
+from wxbot.store.sqlite import inbox, operations
+from wxbot.store.sqlite.schema import prepare, probe_write, to_json
 from wxbot.store.sqlite.writer import SqliteWriter
 
 
 class SqliteStore:
-    """wxbot.store.port.Store on one SQLite file. Open it after gunicorn has forked, never before."""
+    """A ``wxbot.store.port.Store`` on one SQLite file. Open it after gunicorn has forked, never before."""
 
     def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
         self._writer = SqliteWriter(path, full_sync=full_sync)
@@ -47,17 +46,19 @@ class SqliteStore:
         self._writer.stop()
 
     async def ping(self) -> None:
-        await self._writer.submit(write_something)
+        await self._writer.submit(probe_write)
 
     # Inbox
 
-    def accept(self, arrival: IncomingMessage, bid: ClaimRequest | None = None) -> AcceptResult:
-        fields = to_json(arrival.fields)  # here, not in the writer: its thread is the one all others wait for
-        unsent = to_json(arrival.unsent)
-        return self._writer.run(lambda db: inbox.accept(db, arrival, fields, unsent, bid))
+    def accept(self, message: IncomingMessage, request: ClaimRequest | None = None) -> AcceptResult:
+        fields = to_json(message.fields)  # not in the writer's thread, because all others wait for it
+        unsent = to_json(message.unsent)
+        return self._writer.run(lambda db: inbox.accept(db, message, fields, unsent, request))
 
-    async def waiting(self, appid: str, now: float, limit: int, patience: float = 0.0) -> Sequence[ConversationKey]:
-        return await self._writer.submit(lambda db: inbox.waiting(db, appid, now, limit, patience), durable=False)
+    async def waiting(
+        self, appid: str, now: float, limit: int, grace_seconds: float = 0.0
+    ) -> Sequence[ConversationKey]:
+        return await self._writer.submit(lambda db: inbox.waiting(db, appid, now, limit, grace_seconds), durable=False)
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         return await self._writer.submit(lambda db: inbox.claim(db, key, owner, now, lease_seconds), durable=False)
@@ -82,14 +83,16 @@ class SqliteStore:
         unsent: Sequence[Mapping[str, Any]] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        left, kept = (None if each is None else to_json(each) for each in (unsent, state))
-        await self._writer.submit(lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, quota, left, kept))
+        new_unsent, new_state = (None if each is None else to_json(each) for each in (unsent, state))
+        await self._writer.submit(
+            lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, quota, new_unsent, new_state)
+        )
 
     async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
         return await self._writer.submit(lambda db: inbox.seen(db, key, dedup_key), durable=False)
 
     async def quota(self, key: ConversationKey) -> Quota | None:
-        return await self._writer.submit(lambda db: inbox.terms_of(db, key).quota, durable=False)
+        return await self._writer.submit(lambda db: inbox.quota(db, key), durable=False)
 
     async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
         state = None if outcome.state is None else to_json(outcome.state)
@@ -101,52 +104,52 @@ class SqliteStore:
     # Tokens
 
     async def load_token(self, appid: str) -> StoredToken | None:
-        return await self._writer.submit(lambda db: shelves.load_token(db, appid), durable=False)
+        return await self._writer.submit(lambda db: operations.load_token(db, appid), durable=False)
 
     async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
         return await self._writer.submit(
-            lambda db: shelves.begin_token_fetch(db, appid, refused, now, seconds), durable=False
+            lambda db: operations.begin_token_fetch(db, appid, refused, now, seconds), durable=False
         )
 
     async def save_token(self, appid: str, token: StoredToken | None) -> None:
-        await self._writer.submit(lambda db: shelves.save_token(db, appid, token), durable=False)
+        await self._writer.submit(lambda db: operations.save_token(db, appid, token), durable=False)
 
     # Media
 
     async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
-        return await self._writer.submit(lambda db: shelves.load_media(db, appid, digest), durable=False)
+        return await self._writer.submit(lambda db: operations.load_media(db, appid, digest), durable=False)
 
     async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
-        await self._writer.submit(lambda db: shelves.save_media(db, appid, digest, media, now), durable=False)
+        await self._writer.submit(lambda db: operations.save_media(db, appid, digest, media, now), durable=False)
 
-    # Passive answers
+    # Passive replies
 
     async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
-        written = to_json(answer)
-        return await self._writer.submit(lambda db: shelves.save_passive_reply(db, lease, seq, written))
+        stored = to_json(answer)
+        return await self._writer.submit(lambda db: operations.save_passive_reply(db, lease, seq, stored))
 
     async def passive_reply(
         self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
     ) -> Mapping[str, Any] | None:
         return await self._writer.submit(
-            lambda db: shelves.passive_reply(db, key, dedup_key, give_up), durable=give_up
+            lambda db: operations.passive_reply(db, key, dedup_key, give_up), durable=give_up
         )
 
-    # Hand-overs
+    # Handovers
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
-        return await self._writer.submit(lambda db: shelves.handovers(db, appid, now, limit), durable=False)
+        return await self._writer.submit(lambda db: operations.handovers(db, appid, now, limit), durable=False)
 
     async def end_handover(self, key: ConversationKey) -> bool:
-        return await self._writer.submit(lambda db: shelves.end_handover(db, key))
+        return await self._writer.submit(lambda db: operations.end_handover(db, key))
 
     # Dead letters
 
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
-        return await self._writer.submit(lambda db: shelves.dead_letters(db, appid, limit), durable=False)
+        return await self._writer.submit(lambda db: operations.dead_letters(db, appid, limit), durable=False)
 
     async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
-        return await self._writer.submit(lambda db: shelves.retry_dead_letter(db, appid, seq, now))
+        return await self._writer.submit(lambda db: operations.retry_dead_letter(db, appid, seq, now))
 
     async def drop_dead_letter(self, appid: str, seq: int) -> bool:
-        return await self._writer.submit(lambda db: shelves.drop_dead_letter(db, appid, seq))
+        return await self._writer.submit(lambda db: operations.drop_dead_letter(db, appid, seq))

@@ -1,6 +1,6 @@
-"""The one thread of a process that touches its SQLite file: what has gathered shares a transaction and its fsync.
+"""The one thread of a process that accesses its SQLite file. A batch of operations shares a transaction and its fsync.
 
-So the threads of a process never fight for SQLite's write lock.
+So the threads of a process never compete for SQLite's write lock.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ Result = TypeVar("Result")
 Operation = Callable[[sqlite3.Connection], Any]
 
 BUSY_SECONDS = 3.0
-"""How long to wait for another process's transaction: less than the 5 seconds WeChat waits for our answer."""
+"""Seconds to wait for another process's transaction. Less than the 5 seconds that WeChat waits for the response."""
 OPEN_PAUSE = 0.05
 
 
 class _NotBegun(StoreUnavailable):
-    """No operation has run."""
+    """The transaction could not begin, so no operation has run."""
 
 
 class SqliteWriter(StoreThread[Operation]):
-    """Runs functions on one connection. Each is done as a whole or not at all."""
+    """A thread that runs functions on one connection. Each function is applied completely or not at all."""
 
     def __init__(self, path: Path, *, full_sync: bool) -> None:
         super().__init__("the SQLite store", "wxbot-sqlite")
@@ -43,15 +43,17 @@ class SqliteWriter(StoreThread[Operation]):
         except (sqlite3.Error, OSError) as error:
             problem = f"cannot open the SQLite store {self._path}: {error}"
             self.disconnect()
-            raise StoreUnavailable(f"{problem}; does its folder exist, and may this user write there?") from None
+            raise StoreUnavailable(
+                f"{problem}; check that its folder exists and that this user may write to it"
+            ) from None
         except WxbotError:
             self.disconnect()
             raise
         self.start()
 
     def _open(self, prepare: Operation) -> None:
-        # Several workers that start on a new file at once lock each other out of its change to WAL mode, and SQLite
-        # does not wait for that by itself.
+        # Workers that start on a new file at once lock each other out while it changes to WAL mode. SQLite does not
+        # wait for that lock, so retry here.
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -65,7 +67,7 @@ class SqliteWriter(StoreThread[Operation]):
             time.sleep(OPEN_PAUSE)
 
     def _connect(self) -> sqlite3.Connection:
-        # Users' messages are in it: nobody else on this machine may read them.
+        # The file contains users' messages, so other users of this machine must not read it.
         self._path.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
@@ -92,16 +94,16 @@ class SqliteWriter(StoreThread[Operation]):
     def work(self, batch: Sequence[Job[Operation]]) -> None:
         try:
             self._transact(batch)
-        except _NotBegun as error:  # nobody's own fault: waiting for the same lock one by one would take for ever
+        except _NotBegun as error:  # each operation alone would wait for the same lock
             for job in batch:
                 job.outcome = StoreUnavailable(str(error))
-        except Exception:  # noqa: BLE001 - one of them failed: alone, each gets its own status
+        except Exception:  # noqa: BLE001 - one operation failed, so each runs alone
             for job in batch:
                 try:
                     self._transact([job])
                 except sqlite3.Error as error:
                     job.outcome = StoreUnavailable(f"the SQLite store {self._path} failed: {error}")
-                except Exception as error:  # noqa: BLE001 - whatever it is belongs to the caller, not to this thread
+                except Exception as error:  # noqa: BLE001 - the caller gets it
                     job.outcome = error
 
     def _transact(self, batch: Sequence[Job[Operation]]) -> None:
@@ -114,7 +116,7 @@ class SqliteWriter(StoreThread[Operation]):
             raise _NotBegun(f"the SQLite store {self._path} failed: {error}") from None
         try:
             for job in batch:
-                if not job.abandoned:  # WeChat has got its 500 and delivers again: keep nothing half
+                if not job.abandoned:  # else WeChat got HTTP 500 and delivers the push again
                     job.outcome = job.operation(connection)
             connection.execute("COMMIT")
         except BaseException:

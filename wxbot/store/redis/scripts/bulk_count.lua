@@ -1,11 +1,11 @@
--- ARGV: keys of conversations and messages, without what all keys begin with
--- Returns how many of them are {waiting, dead, traces, conversations}.
-local waiting, dead, traces, conversations = 0, 0, 0, 0
+-- ARGV: keys of conversations and messages, without their common prefix
+-- Returns how many of them are {waiting, dead, dedup_records, conversations}.
+local waiting, dead, dedup_records, conversations = 0, 0, 0, 0
 for _, name in ipairs(ARGV) do
   local key = prefix .. name
   local kind = redis.call('TYPE', key).ok
   if kind == 'string' then
-    traces = traces + 1
+    dedup_records = dedup_records + 1
   elseif kind == 'hash' and name:sub(1, 2) == 'c:' then
     conversations = conversations + 1
   elseif kind == 'hash' and redis.call('HEXISTS', key, 'died_at') == 1 then
@@ -14,4 +14,4 @@ for _, name in ipairs(ARGV) do
     waiting = waiting + 1
   end
 end
-return {waiting, dead, traces, conversations}
+return {waiting, dead, dedup_records, conversations}

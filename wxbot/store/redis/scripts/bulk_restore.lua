@@ -1,14 +1,14 @@
--- ARGV: name of the copy, then all that is to be kept, written as bulk_export.lua returns it
--- Returns of each 1 if it was not there before, else 0.
+-- ARGV: name of the copy, then the values of all records, in the form that bulk_export.lua returns
+-- Returns for each record 1 if it is new, else 0.
 if redis.call('GET', prefix .. 'copying') ~= ARGV[1] then return LOST end
 
-local function forget_after(key, milliseconds)
+local function expire_after(key, milliseconds)
   if milliseconds ~= '-1' then redis.call('PEXPIRE', key, milliseconds) end
 end
 
-local keep = {}
+local write = {}
 
-function keep.conversation(at)
+function write.conversation(at)
   local openid, interacted_at, typing_until, state, next_at, left, budget_until, handed_over_until, agent,
     milliseconds = unpack(ARGV, at, at + 9)
   local key = conversation(openid)
@@ -21,11 +21,11 @@ function keep.conversation(at)
     redis.call('HSET', key, 'next_at', next_at)
     redis.call('ZADD', prefix .. 'waiting', next_at, openid)
   end
-  forget_after(key, milliseconds)
+  expire_after(key, milliseconds)
   return new, at + 10
 end
 
-function keep.message(at)
+function write.message(at)
   local openid, dedup, seq, fields, received_at, attempts, sent, unsent, died_at, reason, milliseconds =
     unpack(ARGV, at, at + 10)
   local key = message(openid, dedup)
@@ -38,11 +38,11 @@ function keep.message(at)
     redis.call('HSET', key, 'died_at', died_at, 'reason', reason, 'openid', openid, 'dedup', dedup)
     redis.call('ZADD', prefix .. 'dead', seq, openid .. ':' .. dedup)
   end
-  forget_after(key, milliseconds)
+  expire_after(key, milliseconds)
   return new, at + 11
 end
 
-function keep.trace(at)
+function write.dedup(at)
   local openid, dedup, seq, milliseconds = unpack(ARGV, at, at + 3)
   local key = message(openid, dedup)
   local new = 1 - redis.call('EXISTS', key)
@@ -52,6 +52,6 @@ end
 
 local all_new, at = {}, 2
 while at <= #ARGV do
-  all_new[#all_new + 1], at = keep[ARGV[at]](at + 1)
+  all_new[#all_new + 1], at = write[ARGV[at]](at + 1)
 end
 return all_new

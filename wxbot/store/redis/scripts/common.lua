@@ -1,28 +1,29 @@
--- What the scripts share. It stands in front of each of them.
+-- The functions that the scripts share. This text is put in front of each script.
 --
--- Keys of an account (its braces put all of them into one slot of a cluster):
+-- Keys of an account (the braces put all of them into one slot of a cluster):
 --   wxbot:{appid}:seq            the last number given to a message
---   wxbot:{appid}:c:OPENID       hash: one conversation: owner, fence, lease_until, next_at (only while work waits),
+--   wxbot:{appid}:c:OPENID       hash: a conversation: owner, fence, lease_until, next_at (only if a message is pending),
 --                                interacted_at, typing_until, state, budget_left and budget_until (only if known),
---                                handed_over_until and agent (only while human agents have the user)
---   wxbot:{appid}:q:OPENID       sorted set: the conversation's waiting messages, dedup key by number
---   wxbot:{appid}:m:OPENID:DEDUP hash: a message; once it is answered a mere string that says "seen"
---   wxbot:{appid}:a:OPENID:DEDUP the message's passive answer, as JSON: whoever asks comes when it is a string already
---   wxbot:{appid}:waiting        sorted set: conversations with work and no owner, openid by next_at
+--                                handed_over_until and agent (only during a handover)
+--   wxbot:{appid}:q:OPENID       sorted set: the conversation's pending messages, dedup key by seq
+--   wxbot:{appid}:m:OPENID:DEDUP hash: a message; once it is done, a string with its seq, as the dedup record
+--   wxbot:{appid}:a:OPENID:DEDUP string: the message's passive reply, as JSON; it is read after the message is done
+--   wxbot:{appid}:waiting        sorted set: conversations with pending messages and no owner, openid by next_at
 --   wxbot:{appid}:leases         sorted set: conversations with an owner, openid by lease_until
---   wxbot:{appid}:agents         sorted set: conversations that are handed over, openid by handed_over_until; an index,
---                                the truth is in the conversation
---   wxbot:{appid}:dead           sorted set: dead letters, OPENID:DEDUP by number
+--   wxbot:{appid}:agents         sorted set: conversations with a handover, openid by handed_over_until; only an index,
+--                                the conversation is the source of truth
+--   wxbot:{appid}:dead           sorted set: dead letters, OPENID:DEDUP by seq
 --   wxbot:{appid}:token          hash: the access token
---   wxbot:{appid}:media:DIGEST   an uploaded file, as JSON
---   wxbot:{appid}:copying        the name of the copy that fills the account; until it is whole, no bot works it
+--   wxbot:{appid}:media:DIGEST   string: uploaded media, as JSON
+--   wxbot:{appid}:copying        string: the name of the copy that fills the account; bots refuse the account meanwhile
 -- Times are seconds since 1970 by the caller's clock, which follows this server's (wxbot.clock.SharedClock).
 
 local prefix = KEYS[1]
--- Two machines' clocks agree to some milliseconds: a hint must not come before its message is due.
+-- The clocks of two machines differ by some milliseconds. Without this tolerance a wake-up could come before its
+-- message is due.
 local CLOCKS_AGREE = 0.05
-local LOST = -1  -- the caller's lease is no longer its own
-local LONGEST_MS = 2 ^ 53  -- PEXPIRE takes no "for ever"
+local LOST = -1  -- the caller does not hold the lease any more
+local LONGEST_MS = 2 ^ 53  -- the longest time that PEXPIRE accepts
 
 local function conversation(openid) return prefix .. 'c:' .. openid end
 local function queue(openid) return prefix .. 'q:' .. openid end
@@ -35,25 +36,25 @@ local function later_of(one, other)
 end
 
 local function is_held(openid, owner, fence)
-  local held = redis.call('HMGET', conversation(openid), 'owner', 'fence')
-  return held[1] == owner and held[2] == fence
+  local stored = redis.call('HMGET', conversation(openid), 'owner', 'fence')
+  return stored[1] == owner and stored[2] == fence
 end
 
--- On which terms the user may be sent something: {budget_left, budget_until, handed_over_until, agent}.
-local function terms_of(openid)
+-- Returns {budget_left, budget_until, handed_over_until, agent} of a conversation.
+local function quota_and_handover_of(openid)
   return redis.call('HMGET', conversation(openid), 'budget_left', 'budget_until', 'handed_over_until', 'agent')
 end
 
--- Adds what a sender has counted down to what HSET is to write: not if the user has acted meanwhile, which has set
--- another end. All times are written in the same way, so equal ones are equal strings.
-local function add_budget(facts, known_until, left, budget_until)
-  if left == '' or (known_until and known_until ~= budget_until) then return end
-  local n = #facts
-  facts[n + 1], facts[n + 2], facts[n + 3], facts[n + 4] = 'budget_left', left, 'budget_until', budget_until
+-- Adds the quota that a sender counted down to the values for HSET, unless the user has acted since: then the stored
+-- budget_until differs. All times have the same form, so equal times are equal strings.
+local function add_quota(values, stored_until, left, budget_until)
+  if left == '' or (stored_until and stored_until ~= budget_until) then return end
+  local n = #values
+  values[n + 1], values[n + 2], values[n + 3], values[n + 4] = 'budget_left', left, 'budget_until', budget_until
 end
 
--- What plugins know of the user; '' leaves it as it is.
-local function keep_state(key, state)
+-- Writes the conversation's state; '' leaves it as it is.
+local function write_state(key, state)
   if state == '{}' then
     redis.call('HDEL', key, 'state')
   elseif state ~= '' then
@@ -61,7 +62,7 @@ local function keep_state(key, state)
   end
 end
 
--- Human agents have the user until then; '0': the bot.
+-- Begins a handover until then; '0' ends it.
 local function hand_over(openid, until_then, agent)
   if tonumber(until_then) > 0 then
     redis.call('HSET', conversation(openid), 'handed_over_until', until_then, 'agent', agent)
@@ -72,27 +73,27 @@ local function hand_over(openid, until_then, agent)
   end
 end
 
--- The first waiting message, one attempt counted: {seq, fields, received_at, attempts, sent, unsent, terms}.
+-- Counts an attempt for the first pending message. Returns
+-- {seq, fields, received_at, attempts, sent, unsent, quota and handover}, or nil if no message is pending.
 local function next_pending(openid)
   local first = redis.call('ZRANGE', queue(openid), 0, 0, 'WITHSCORES')
   if not first[1] then return nil end
   local key = message(openid, first[1])
   local attempts = redis.call('HINCRBY', key, 'attempts', 1)
-  local kept = redis.call('HMGET', key, 'fields', 'received_at', 'sent', 'unsent')
-  return {first[2], kept[1], kept[2], attempts, kept[3], kept[4], terms_of(openid)}
+  local stored = redis.call('HMGET', key, 'fields', 'received_at', 'sent', 'unsent')
+  return {first[2], stored[1], stored[2], attempts, stored[3], stored[4], quota_and_handover_of(openid)}
 end
 
--- The conversation waits for an owner from next_at on, in seconds; nobody owns it any more.
-local function offer(openid, next_at)
+-- Releases the conversation, which has pending messages: it may be claimed from next_at on.
+local function release(openid, next_at)
   redis.call('HDEL', conversation(openid), 'owner', 'lease_until')
   redis.call('HSET', conversation(openid), 'next_at', next_at)
   redis.call('ZREM', prefix .. 'leases', openid)
   redis.call('ZADD', prefix .. 'waiting', next_at, openid)
 end
 
--- It is forgotten when it has been silent for long, and not as long as human agents have the user, or WeChat takes
--- messages for them.
-local function forget_later(openid, now, idle_ms, state_ms)
+-- Lets the conversation expire after a time without messages, but not before its handover and its quota have ended.
+local function expire_later(openid, now, idle_ms, state_ms)
   local key = conversation(openid)
   local milliseconds = tonumber(redis.call('HEXISTS', key, 'state') == 1 and state_ms or idle_ms)
   local ends = redis.call('HMGET', key, 'handed_over_until', 'budget_until')
@@ -104,11 +105,11 @@ local function forget_later(openid, now, idle_ms, state_ms)
   redis.call('PEXPIRE', key, string.format('%.0f', milliseconds))
 end
 
--- Nobody owns it and nothing waits.
-local function rest(openid, now, idle_ms, state_ms)
+-- Releases the conversation, which has no pending message.
+local function set_idle(openid, now, idle_ms, state_ms)
   local key = conversation(openid)
   redis.call('HDEL', key, 'owner', 'lease_until', 'next_at')
   redis.call('ZREM', prefix .. 'leases', openid)
   redis.call('ZREM', prefix .. 'waiting', openid)
-  forget_later(openid, now, idle_ms, state_ms)
+  expire_later(openid, now, idle_ms, state_ms)
 end

@@ -1,16 +1,16 @@
 -- ARGV: now, limit
 -- Returns {openid, until, agent, …}, those that end first before the others.
-local told = {}
+local found = {}
 redis.call('ZREMRANGEBYSCORE', prefix .. 'agents', '-inf', ARGV[1])
-local places = redis.call('ZRANGE', prefix .. 'agents', 0, ARGV[2] - 1)
-for _, openid in ipairs(places) do
-  local known = redis.call('HMGET', conversation(openid), 'handed_over_until', 'agent')
-  if known[1] then
-    told[#told + 1] = openid
-    told[#told + 1] = known[1]
-    told[#told + 1] = known[2] or ''
+local openids = redis.call('ZRANGE', prefix .. 'agents', 0, ARGV[2] - 1)
+for _, openid in ipairs(openids) do
+  local stored = redis.call('HMGET', conversation(openid), 'handed_over_until', 'agent')
+  if stored[1] then
+    found[#found + 1] = openid
+    found[#found + 1] = stored[1]
+    found[#found + 1] = stored[2] or ''
   else
-    redis.call('ZREM', prefix .. 'agents', openid)  -- an older wxbot has let the conversation be forgotten
+    redis.call('ZREM', prefix .. 'agents', openid)  -- the conversation has expired (written by an older wxbot)
   end
 end
-return told
+return found

@@ -7,9 +7,9 @@ if dedup then
   if unsent ~= '' then redis.call('HSET', message(openid, dedup), 'unsent', unsent) end
 end
 local key = conversation(openid)
-local known = redis.call('HMGET', key, 'interacted_at', 'budget_until')
-local facts = {'typing_until', '0', 'interacted_at', later_of(known[1], sent_at)}
-add_budget(facts, known[2], left, budget_until)
-redis.call('HSET', key, unpack(facts))
-keep_state(key, state)
+local stored = redis.call('HMGET', key, 'interacted_at', 'budget_until')
+local values = {'typing_until', '0', 'interacted_at', later_of(stored[1], sent_at)}
+add_quota(values, stored[2], left, budget_until)
+redis.call('HSET', key, unpack(values))
+write_state(key, state)
 return 1

@@ -1,4 +1,4 @@
--- ARGV: value ('' if the fetch failed), expires_at, milliseconds to keep it
+-- ARGV: value ('' if the fetch failed), expires_at, milliseconds until the key expires
 local key = prefix .. 'token'
 redis.call('HDEL', key, 'fetching_until')
 if ARGV[1] ~= '' then

@@ -1,5 +1,5 @@
--- ARGV: now, limit, due before (for those that have no owner)
--- Returns {openid, next_at, …}: conversations with work that is due and no living owner, in no order.
+-- ARGV: now, limit, due before (for conversations without an owner)
+-- Returns {openid, next_at, …}: conversations with due messages and no active lease, in no order.
 local due = redis.call('ZRANGE', prefix .. 'waiting', '-inf', ARGV[3], 'BYSCORE', 'LIMIT', 0, ARGV[2], 'WITHSCORES')
 local orphaned = redis.call('ZRANGE', prefix .. 'leases', '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[2])
 for _, openid in ipairs(orphaned) do

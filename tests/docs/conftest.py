@@ -1,4 +1,4 @@
-"""A bot's folder to run the documents' code in, without the settings of whoever runs the tests."""
+"""A bot's folder in which the documents' code runs, without the settings of the developer who runs the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def bot_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to be in, from which ``plugins`` is imported."""
+    """Change to an empty folder, from which ``plugins`` is imported, and return it."""
     for name in [name for name in os.environ if name.upper().startswith("WXBOT_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The documents as tests see them: blocks of code, headings, links and tables."""
+"""Read the documents: their blocks of code, headings and tables."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PAIRS = [
     (ROOT / "README.md", ROOT / "README.zh-CN.md"),
     *((ROOT / "docs" / path.name, path) for path in sorted(ROOT.glob("docs/zh-CN/*.md"))),
 ]
-"""Documents that are there in both languages: English, Chinese."""
+"""Pairs of a document in English and in Chinese."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of code; ``line`` is where its code begins."""
+    """A fenced block of code. ``line`` is the number of the first line of its code."""
 
     language: str
     code: str
@@ -25,13 +25,13 @@ class Block:
 
     @property
     def path(self) -> str:
-        """The file that the block says it is, in a comment on its first line; empty if it does not."""
+        """Return the file name in the comment on the first line; "" if there is none."""
         named = re.match(r"# ([\w/]+\.py)$", self.code.partition("\n")[0])
         return named[1] if named else ""
 
 
 def name_of(path: Path) -> str:
-    """How a test's id calls a document."""
+    """Return the name of a document in the id of a test."""
     return path.relative_to(ROOT).as_posix()
 
 
@@ -40,23 +40,23 @@ def read(path: Path) -> str:
 
 
 def blocks(path: Path, language: str = "") -> list[Block]:
-    """The fenced blocks of a document, those of one language if it is given."""
-    found, opened, begun = [], "", 0
+    """Return the fenced blocks of a document; only those of ``language`` if it is given."""
+    found, opened, first = [], "", 0
     lines = read(path).splitlines()
     for number, line in enumerate(lines, 1):
         if not line.startswith("```"):
             continue
-        if begun:
-            found.append(Block(opened, "\n".join(lines[begun : number - 1]), begun + 1))
-            begun = 0
+        if first:
+            found.append(Block(opened, "\n".join(lines[first : number - 1]), first + 1))
+            first = 0
         else:
-            opened, begun = line.removeprefix("```"), number
-    assert not begun, f"{name_of(path)}:{begun}: this block does not end"
+            opened, first = line.removeprefix("```"), number
+    assert not first, f"{name_of(path)}:{first}: this block does not end"
     return [block for block in found if language in ("", block.language)]
 
 
 def prose(path: Path) -> str:
-    """The document without its blocks of code; lines keep their places."""
+    """Return the document with empty lines in place of its blocks of code, so that line numbers stay the same."""
     shown, inside = [], False
     for line in read(path).splitlines():
         fence = line.startswith("```")
@@ -66,17 +66,17 @@ def prose(path: Path) -> str:
 
 
 def headings(path: Path) -> list[tuple[int, str]]:
-    """Level and text of each heading."""
+    """Return level and text of each heading."""
     return [(len(found[1]), found[2]) for found in re.finditer(r"(?m)^(#+) (.*)$", prose(path))]
 
 
 def anchor(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
+    """Return the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def rows(path: Path) -> list[list[str]]:
-    """The cells of every row of every table, heads left out."""
+    """Return the cells of every row of every table, without the table heads."""
     lines = prose(path).splitlines()
     table = [
         line
@@ -87,5 +87,5 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def code_words(cell: str) -> list[str]:
-    """What stands in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]+)`", cell)

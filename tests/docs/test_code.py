@@ -1,4 +1,4 @@
-"""The Python in the documents does what they say: plugins are talked to, tests are run, the rest is executed."""
+"""Run the Python in the documents: talk to the plugins, run the tests, execute the other blocks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from wxbot.testing import User, chat
 
 WITH_CODE = [path for path in DOCUMENTS if blocks(path, "python")]
 
-Act = Callable[[User], object]
+UserAction = Callable[[User], object]
 
 
-def says(text: str) -> Act:
+def says(text: str) -> UserAction:
     return lambda user: user.says(text)
 
 
-TALKS: dict[str, list[tuple[Act, str]]] = {
+CONVERSATIONS: dict[str, list[tuple[UserAction, str]]] = {
     "addresses": [(says("addresses"), "WeChat calls from 1 address(es).")],
     "booking": [
         (says("book"), "For how many?"),
@@ -50,11 +50,11 @@ TALKS: dict[str, list[tuple[Act, str]]] = {
     "orders": [(says("order 42"), "Order 42 is on its way.")],
     "parts": [(says("report"), "Here it is.")],
 }
-"""What to say to each plugin of the documents, and the last message that comes of it; none where it is empty."""
+"""For each plugin of the documents: user actions, and the last message that the user sees; "" if there is none."""
 
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=name_of)
-def test_plugins_answer(document: Path, bot_folder: Path) -> None:
+def test_the_documented_plugins_reply(document: Path, bot_folder: Path) -> None:
     write_files(document, bot_folder)
     if not (bot_folder / "plugins").is_dir():
         pytest.skip("no plugins in this document")
@@ -64,22 +64,22 @@ def test_plugins_answer(document: Path, bot_folder: Path) -> None:
 
 def talk_to(plugin: Plugin) -> None:
     with chat(plugin) as user:
-        for act, sees in TALKS[plugin.name]:
-            wanted = user.saw.count(sees) + 1
+        for act, expected in CONVERSATIONS[plugin.name]:
+            times = user.saw.count(expected) + 1
             act(user)
-            if sees:
-                user.waits_for(sees, times=wanted)
-                # A CancelTyping goes over a connection of its own, and may come after the message.
-                assert [saw for saw in user.saw if saw not in ("Typing", "CancelTyping")][-1] == sees
+            if expected:
+                user.waits_for(expected, times=times)
+                # CancelTyping uses a connection of its own, so it may arrive after the message.
+                assert [saw for saw in user.saw if saw not in ("Typing", "CancelTyping")][-1] == expected
         assert user.refused == []
 
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=name_of)
-def test_tests_pass(document: Path, bot_folder: Path) -> None:
+def test_the_documented_tests_pass(document: Path, bot_folder: Path) -> None:
     write_files(document, bot_folder)
     paths = sorted((bot_folder / "tests").glob("test_*.py"))
     ran = [name for path in paths for name in run_tests(loaded(path))]
-    assert len(ran) >= len(paths), "each file of tests has one at least"
+    assert len(ran) >= len(paths), "each file has at least one test"
 
 
 def run_tests(module: ModuleType) -> list[str]:
@@ -90,15 +90,15 @@ def run_tests(module: ModuleType) -> list[str]:
 
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=name_of)
-def test_what_is_no_file_runs(document: Path, bot_folder: Path) -> None:
+def test_blocks_without_a_file_name_run(document: Path, bot_folder: Path) -> None:
     for block in blocks(document, "python"):
         if not block.path:
-            exec(compile(block.code, f"{document}:{block.line}", "exec"), {})  # noqa: S102 - our own documents
+            exec(compile(block.code, f"{document}:{block.line}", "exec"), {})  # noqa: S102 - the code is from our own documents
 
 
-def test_every_talk_is_of_a_plugin_that_is_there() -> None:
+def test_there_is_one_conversation_for_each_documented_plugin() -> None:
     names = {Path(block.path).stem for path in WITH_CODE for block in blocks(path, "python") if is_plugin(block)}
-    assert names == set(TALKS)
+    assert names == set(CONVERSATIONS)
 
 
 def is_plugin(block: Block) -> bool:
@@ -110,7 +110,7 @@ def write_files(document: Path, folder: Path) -> None:
         if block.path:
             path = folder / block.path
             path.parent.mkdir(exist_ok=True)
-            assert not path.exists(), f"{name_of(document)}:{block.line}: {block.path} is there twice"
+            assert not path.exists(), f"{name_of(document)}:{block.line}: {block.path} appears twice"
             path.write_text(block.code + "\n", encoding="utf-8")
 
 

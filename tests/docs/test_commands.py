@@ -1,4 +1,4 @@
-"""What the documents tell to type exists: commands, their options, make's targets."""
+"""The commands, options and make targets in the documents exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND = re.compile(r"python -m wxbot ([^`\n#]+)")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_commands(document: Path) -> None:
+def test_documented_commands_exist(document: Path) -> None:
     for line in COMMAND.findall(read(document)):
         check_command(re.findall(r"[\w-]+", line.partition(" -- ")[0]))
 
@@ -28,7 +28,7 @@ def check_command(words: list[str]) -> None:
     for word in words:
         if isinstance(command, click.Group):
             if not re.fullmatch("[a-z]+", word):
-                return  # the sentence goes on in another language
+                return  # the rest of the line is text
             assert word in command.commands, f"there is no command {word}"
             command = command.commands[word]
         elif word.startswith("--"):
@@ -37,19 +37,19 @@ def check_command(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_make_targets(document: Path) -> None:
+def test_documented_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"(?m)^([a-z]+):.*##", read(ROOT / "Makefile")))
     named = re.findall(r"(?:`|\$ )make ([a-z]+)", read(document))
     assert set(named) <= targets
 
 
-def test_what_can_be_wrong_is_found() -> None:
+def test_unknown_commands_and_options_are_found() -> None:
     for wrong in ("serve", "check --fix", "deadletters forget 17"):
         with pytest.raises(AssertionError):
             check_command(wrong.split())
 
 
-def test_the_example_package_is_what_its_entry_point_says(bot_folder: Path) -> None:
+def test_the_example_package_has_the_plugin_of_its_entry_point(bot_folder: Path) -> None:
     folder = ROOT / "examples" / "booking"
     declared = tomllib.loads(read(folder / "pyproject.toml"))
     ((name, value),) = declared["project"]["entry-points"]["wxbot.plugins"].items()
@@ -66,7 +66,7 @@ def test_the_example_package_is_what_its_entry_point_says(bot_folder: Path) -> N
             ("订位", "几位用餐？"),
             ("取消", "好的，已取消。"),
         ):
-            wanted = user.saw.count(seen) + 1
+            times = user.saw.count(seen) + 1
             user.says(said)
-            user.waits_for(seen, times=wanted)
+            user.waits_for(seen, times=times)
             assert user.saw[-1] == seen

@@ -1,4 +1,4 @@
-"""English and Chinese say the same things in the same order."""
+"""The English and Chinese documents have the same structure, code and tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 both = pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=[name_of(pair[1]) for pair in PAIRS])
 
 
-def test_what_is_there_in_both() -> None:
+def test_these_documents_exist_in_both_languages() -> None:
     assert [name_of(english) for english, _ in PAIRS] == [
         "README.md",
         "docs/configuration.md",
@@ -28,12 +28,12 @@ def test_what_is_there_in_both() -> None:
 
 
 @both
-def test_headings(english: Path, chinese: Path) -> None:
+def test_headings_have_the_same_levels(english: Path, chinese: Path) -> None:
     assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
 
 
 @both
-def test_code(english: Path, chinese: Path) -> None:
+def test_code_is_the_same(english: Path, chinese: Path) -> None:
     pairs = list(zip(blocks(english), blocks(chinese), strict=True))
     assert [block.language for block, _ in pairs] == [block.language for _, block in pairs]
     for here, there in pairs:
@@ -44,9 +44,9 @@ def test_code(english: Path, chinese: Path) -> None:
 
 
 @both
-def test_tables(english: Path, chinese: Path) -> None:
+def test_tables_have_the_same_shape(english: Path, chinese: Path) -> None:
     assert [len(row) for row in rows(english)] == [len(row) for row in rows(chinese)]
-    if english.name != "README.md":  # its table is of documents, which have other names
+    if english.name != "README.md":  # its table lists documents, which have other names in Chinese
         assert [code_words(row[0]) for row in rows(english)] == [code_words(row[0]) for row in rows(chinese)]
 
 
@@ -66,7 +66,7 @@ def same_node(english: ast.AST | None, chinese: ast.AST | None) -> bool:
 
 
 def without_remarks(block: Block) -> tuple[str, list[str]]:
-    """The code without comments, and of a picture in text only its width in lines."""
+    """Return the language and the code without comments; for a folder tree, only the names."""
     lines = block.code.splitlines()
     if block.language == "text" and "├──" in block.code:
         return block.language, [re.sub(r"\s{2,}.*", "", line) for line in lines]

@@ -1,4 +1,4 @@
-"""Nothing in the documents, nor in a docstring, points to something that is not there."""
+"""Links and references in the documents and docstrings lead to existing files and sections."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ SOURCES = sorted(path for folder in ("wxbot", "plugins", "examples") for path in
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_links_lead_somewhere(document: Path) -> None:
+def test_links_lead_to_existing_targets(document: Path) -> None:
     for link in LINK.findall(prose(document)):
         if link.startswith("https://"):
             continue
         path, _, fragment = link.partition("#")
         target = (document.parent / path).resolve() if path else document
-        assert target.is_file(), f"{link} is not there"
+        assert target.is_file(), f"{link} does not exist"
         if fragment:
             assert fragment in {anchor(text) for _, text in headings(target)}, f"{link} is no heading"
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
-def test_documents_named_in_the_code_are_there(source: Path) -> None:
+def test_documents_named_in_the_code_exist(source: Path) -> None:
     for named in re.findall(r"docs/[\w/-]+\.md", read(source)):
         assert (ROOT / named).is_file(), f"{name_of(source)} names {named}"
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=name_of)
-def test_sections_named_in_the_code_are_there(source: Path) -> None:
+def test_sections_named_in_the_code_exist(source: Path) -> None:
     sections = {text for _, text in headings(ROOT / "docs" / "wechat.md")}
     for names in re.findall(r'docs/wechat\.md,?\s+(?:sections?\s+)?((?:"[^"]+"(?:,|\s|and)*)+)', read(source)):
         for section in re.findall(r'"([^"]+)"', names):
             assert section in sections, f'{name_of(source)} names the section "{section}"'
 
 
-def test_the_sections_that_others_count_on() -> None:
+def test_the_sections_that_the_code_refers_to() -> None:
     wanted = ["What each account can do", "Message push", "Passive answers", "Messages and events", "Media", "Typing"]
     wanted += ["Sending", "Human agents", "Error codes", "Access tokens", "Cloud calls", "Known traps", "Pages"]
     found = headings(ROOT / "docs" / "wechat.md")

@@ -1,4 +1,4 @@
-"""docs/configuration.md is the class Settings, in two languages, and .env.example is enough to begin with."""
+"""docs/configuration.md describes the class Settings in two languages, and .env.example is a working start."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ENGLISH = ROOT / "docs" / "configuration.md"
 CHINESE = ROOT / "docs" / "zh-CN" / "configuration.md"
 EXAMPLE = ROOT / ".env.example"
 REQUIRED = [name for name, field in Settings.model_fields.items() if field.is_required() or field.default is NOT_GIVEN]
-"""What most accounts need; with cloud call the secrets are not needed."""
+"""The settings that most accounts need; with cloud call the secrets are not needed."""
 MISSPELT_ON_PURPOSE = {"WXBOT_HANDLER_TIMOUT"}
 
 
 def settings_rows(document: Path) -> list[list[str]]:
-    """The rows of the first table, which ends where gunicorn's own begins."""
+    """Return the rows of the first table, which ends where gunicorn's table begins."""
     table = rows(document)
     ends = [row[0] for row in table].index("`WXBOT_BIND`")
     return table[:ends]
 
 
 def default_of(name: str, words: tuple[str, str]) -> str:
-    """The default as the table shows it. ``words``: for a setting that is required, for one that is empty."""
+    """Return the default as the table shows it. ``words`` are the words for a required and for an empty setting."""
     field = Settings.model_fields[name]
     if name in REQUIRED:
         return words[0]
@@ -52,7 +52,7 @@ def shown_value(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def test_the_table_is_the_class() -> None:
+def test_the_table_agrees_with_the_class() -> None:
     assert settings_rows(ENGLISH) == [
         [f"`WXBOT_{name.upper()}`", default_of(name, ("required", "empty")), field.description]
         for name, field in Settings.model_fields.items()
@@ -68,40 +68,40 @@ def test_the_chinese_table_has_the_same_names_and_defaults() -> None:
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, EXAMPLE], ids=name_of)
-def test_every_setting_that_is_named_exists(document: Path) -> None:
+def test_every_documented_setting_exists(document: Path) -> None:
     named = set(re.findall(r"WXBOT_[A-Z_]*[A-Z]", read(document)))
     known = {f"WXBOT_{name.upper()}" for name in Settings.model_fields} | READ_ELSEWHERE | MISSPELT_ON_PURPOSE
     assert {name for name in named - known if not name.startswith("WXBOT_PLUGIN_")} - {"WXBOT_PLUGIN"} == set()
 
 
-def test_gunicorn_reads_what_the_table_says() -> None:
+def test_the_table_agrees_with_gunicorn_conf() -> None:
     source = read(ROOT / "gunicorn.conf.py")
     for name, default in (("WXBOT_BIND", "127.0.0.1:8000"), ("WEB_CONCURRENCY", "2"), ("WXBOT_DRAIN_SECONDS", "25")):
         assert f'"{name}", "{default}"' in source
     (threads,) = re.findall(r'threads = (\d+) if .*WXBOT_ACCOUNT_KIND"\) == "unverified" else (\d+)', source)
     assert threads == ("64", "8")
     for document in (ENGLISH, CHINESE):
-        told = {row[0]: row[1] for row in rows(document)}
-        assert told["`WXBOT_BIND`"] == "`127.0.0.1:8000`"
-        assert told["`WEB_CONCURRENCY`"] == "`2`"
+        documented = {row[0]: row[1] for row in rows(document)}
+        assert documented["`WXBOT_BIND`"] == "`127.0.0.1:8000`"
+        assert documented["`WEB_CONCURRENCY`"] == "`2`"
 
 
-def test_the_example_lacks_what_only_its_user_knows(bot_folder: Path) -> None:
-    """What is wrong with the file as it comes is just that the required settings are empty."""
+def test_the_example_lacks_only_the_required_settings(bot_folder: Path) -> None:
+    """The only problem of the unchanged file is that the required settings are empty."""
     with pytest.raises(ConfigError) as refused:
         load_settings(env_file=str(EXAMPLE))
     required = [f"WXBOT_{name.upper()}" for name in REQUIRED]
     assert [problem.partition(":")[0] for problem in refused.value.problems] == required
 
 
-def test_the_example_works_once_it_is_filled_in(bot_folder: Path) -> None:
+def test_the_example_works_when_it_is_filled_in(bot_folder: Path) -> None:
     given = {"WXBOT_APPID": "wx0", "WXBOT_SECRET": "s", "WXBOT_TOKEN": "t", "WXBOT_AES_KEY": "a" * 43}
     text = read(EXAMPLE)
     for name, value in given.items():
         assert f"\n{name}=\n" in text
         text = text.replace(f"\n{name}=\n", f"\n{name}={value}\n")
     filled = bot_folder / ".env"
-    filled.write_text(re.sub(r"(?m)^# (WXBOT_)", r"\1", text), encoding="utf-8")  # what is commented out works too
+    filled.write_text(re.sub(r"(?m)^# (WXBOT_)", r"\1", text), encoding="utf-8")  # the commented-out lines work too
     settings = load_settings(env_file=str(filled))
     assert settings.appid == "wx0"
     assert settings.aes_key is not None
@@ -126,14 +126,14 @@ def test_the_file_with_several_accounts_works(bot_folder: Path) -> None:
 
 @pytest.mark.parametrize("document", [ENGLISH, CHINESE], ids=name_of)
 def test_the_settings_of_each_kind_of_account_work(document: Path, bot_folder: Path) -> None:
-    alone = [block for block in blocks(document, "shell") if "WXBOT_APPID" in block.code]
-    assert len(alone) >= 3
-    for block in alone:
+    environments = [block for block in blocks(document, "shell") if "WXBOT_APPID" in block.code]
+    assert len(environments) >= 3
+    for block in environments:
         (bot_folder / ".env").write_text(block.code.replace("…", "a" * 43), encoding="utf-8")
         assert load_settings().appid
 
 
-def test_the_example_of_send_is_understood() -> None:
+def test_the_example_body_of_send_is_accepted() -> None:
     (example,) = [block for block in blocks(ENGLISH, "console") if "curl" in block.code]
     body = re.search(r"--data '(.*)'", example.code)
     assert body is not None

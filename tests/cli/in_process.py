@@ -1,4 +1,4 @@
-"""Runs the command line within this process: a new one spends a second on imports before it does anything."""
+"""Run the command line in this process, because a new process needs a second for its imports."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from click.testing import CliRunner
 
 from wxbot.cli.main import main
 
-# These go on as another program, play with signals or write into the environment of their process.
-OF_THEIR_OWN = ("run", "worker", "playground")
+# These commands become another program, handle signals, or change the environment of their process.
+OWN_PROCESS = ("run", "worker", "playground")
 
 
 def run_here(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Return what ``python -m wxbot …`` says and its exit code. An exception that it does not expect is raised."""
-    assert arguments[0] not in OF_THEIR_OWN, f"{arguments[0]} needs a process of its own"
-    with _only(environment), _logging_as_before(), _modules_as_before():
-        said = CliRunner(catch_exceptions=False).invoke(main, arguments, prog_name="python -m wxbot")
-    return subprocess.CompletedProcess(["wxbot", *arguments], said.exit_code, said.stdout, said.stderr)
+    """Run ``python -m wxbot …``; return its output and exit code. Raises what the command does not catch."""
+    assert arguments[0] not in OWN_PROCESS, f"{arguments[0]} needs a process of its own"
+    with _environment(environment), _logging_restored(), _modules_restored():
+        result = CliRunner(catch_exceptions=False).invoke(main, arguments, prog_name="python -m wxbot")
+    return subprocess.CompletedProcess(["wxbot", *arguments], result.exit_code, result.stdout, result.stderr)
 
 
 @contextmanager
-def _only(environment: Mapping[str, str]) -> Iterator[None]:
-    """Let the process have this environment and nothing else of its own."""
+def _environment(environment: Mapping[str, str]) -> Iterator[None]:
+    """Replace the environment of the process, and restore it afterwards."""
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(environment)
@@ -39,8 +39,8 @@ def _only(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _logging_as_before() -> Iterator[None]:
-    """Undo ``configure_logging``, which is made for a process that ends."""
+def _logging_restored() -> Iterator[None]:
+    """Undo ``configure_logging`` afterwards, which is meant for a process that ends."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
@@ -51,8 +51,8 @@ def _logging_as_before() -> Iterator[None]:
 
 
 @contextmanager
-def _modules_as_before() -> Iterator[None]:
-    """Forget the plugins that were imported: the next command finds its own."""
+def _modules_restored() -> Iterator[None]:
+    """Remove imported plugin modules afterwards, because the next command imports its own."""
     before = set(sys.modules)
     try:
         yield

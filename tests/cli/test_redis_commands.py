@@ -1,4 +1,4 @@
-"""``python -m wxbot …`` on a store that machines share."""
+"""Tests of the commands ``python -m wxbot …`` with a Redis store and a broker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import Shell, Town, town
+from tests.cli.test_commands import Shell, TwoAccountShell, two_accounts
 from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
@@ -15,7 +15,7 @@ from wxbot.store.records import ConversationKey, Handover, IncomingMessage
 from wxbot.store.redis.store import RedisStore
 from wxbot.testing import FakeWeChat
 
-__all__ = ["empty_redis", "redis_server", "town"]
+__all__ = ["empty_redis", "redis_server", "two_accounts"]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         yield Shell(wechat, tmp_path / "not-used.db")
 
 
-def said_of(shell: Shell, server: RedisServer) -> list[str]:
+def check_of(shell: Shell, server: RedisServer) -> list[str]:
     return shell.wxbot("check", WXBOT_STORE_URL=server.url).stdout.splitlines()
 
 
@@ -37,90 +37,96 @@ def name_of(server: RedisServer) -> str:
     [
         (
             {"appendfsync": "everysec"},
-            "ok  A power loss of {} costs the last one to two seconds of acknowledged messages (appendfsync everysec); "
-            "with appendfsync always it costs none.",
+            "ok  A power loss of {} may lose the last one to two seconds of acknowledged messages (appendfsync "
+            "everysec). With appendfsync always it loses none.",
         ),
         ({"appendfsync": "always"}, "ok  Acknowledged messages survive a power loss of {} (appendfsync always)."),
         (
             {"appendfsync": "no"},
-            "NO  {} leaves writing to its system (appendfsync no): a power loss costs about half a minute of "
-            "acknowledged messages. Set appendfsync everysec or always.",
+            "NO  {} does not sync its AOF (appendfsync no): a power loss may lose about 30 seconds of acknowledged "
+            "messages. Set appendfsync everysec or always.",
         ),
         (
             {"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"},
-            "NO  {} may throw messages away when its memory is full (maxmemory-policy allkeys-lru): set "
+            "NO  {} may delete messages when its memory is full (maxmemory-policy allkeys-lru): set "
             "maxmemory-policy noeviction.",
         ),
     ],
 )
-def test_check_says_what_a_power_loss_costs(
+def test_check_reports_what_a_power_loss_loses(
     shell: Shell, empty_redis: RedisServer, settings: dict[str, str], sentence: str
 ) -> None:
     before = {name: empty_redis.cli("CONFIG", "GET", name)[name] for name in settings}
     try:
         for name, value in settings.items():
             empty_redis.cli("CONFIG", "SET", name, value)
-        said = said_of(shell, empty_redis)
+        result = check_of(shell, empty_redis)
     finally:
         for name, value in before.items():
             empty_redis.cli("CONFIG", "SET", name, value)
-    assert sentence.format(name_of(empty_redis)) in said
-    assert f"ok  The store {empty_redis.url} can be written." in said
-    assert "ok  The clock of the store's server agrees with WeChat's." in said
+    assert sentence.format(name_of(empty_redis)) in result
+    assert f"ok  The store {empty_redis.url} is writable." in result
+    assert "ok  The clock of the store's server agrees with WeChat's clock." in result
 
 
 @pytest.mark.parametrize(
-    ("snapshots", "costs"), [('""', "costs everything,"), ("60 1", "costs everything since its last snapshot,")]
+    ("snapshots", "loses"),
+    [
+        ('""', "may lose all acknowledged messages. "),
+        ("60 1", "may lose all acknowledged messages since the last snapshot. "),
+    ],
 )
-def test_check_says_when_nothing_is_written(shell: Shell, tmp_path: Path, snapshots: str, costs: str) -> None:
+def test_check_reports_that_aof_is_off(shell: Shell, tmp_path: Path, snapshots: str, loses: str) -> None:
     needs(REDIS)
     with RedisServer(tmp_path, appendonly=False, options={"save": snapshots}) as server:
-        (problem,) = [line for line in said_of(shell, server) if line.startswith("NO ")]
-    assert costs in problem
+        (problem,) = [line for line in check_of(shell, server) if line.startswith("NO ")]
+    assert loses in problem
     assert problem.endswith("Set appendonly yes.")
 
 
-def test_check_says_that_replicas_come_later(shell: Shell, tmp_path: Path) -> None:
+def test_check_reports_asynchronous_replicas(shell: Shell, tmp_path: Path) -> None:
     needs(REDIS)
     with RedisServer(tmp_path / "a") as master, RedisServer(tmp_path / "b", replica_of=master):
-        assert any("has 1 replica(s)" in line for line in said_of(shell, master))
+        assert any("has 1 replica(s)" in line for line in check_of(shell, master))
 
 
-def test_a_server_that_keeps_its_settings_to_itself(shell: Shell, tmp_path: Path) -> None:
+def test_check_without_permission_to_read_the_settings_of_redis(shell: Shell, tmp_path: Path) -> None:
     needs(REDIS)
     with RedisServer(tmp_path, options={"rename-command CONFIG": '""'}) as server:
-        said = said_of(shell, server)
-    assert any("does not tell us how often" in line for line in said)
-    assert not any(line.startswith("NO ") for line in said)
+        result = check_of(shell, server)
+    assert any("appendfsync cannot be read" in line for line in result)
+    assert not any(line.startswith("NO ") for line in result)
 
 
 @pytest.mark.parametrize("command", ["check", "run", "worker"])
-def test_an_address_that_leads_nowhere(shell: Shell, command: str) -> None:
-    nowhere = "redis://:s3cret-word@127.0.0.1:9/0"
-    said = shell.wxbot(command, WXBOT_STORE_URL=nowhere, WXBOT_BROKER_URL=nowhere)
-    assert said.returncode == (1 if command == "check" else 2)
-    assert "Redis cannot be reached" in said.stdout + said.stderr
-    assert "s3cret-word" not in said.stdout + said.stderr
-    assert "Traceback" not in said.stderr
+def test_an_unreachable_store_is_reported_without_its_password(shell: Shell, command: str) -> None:
+    unreachable = "redis://:s3cret-word@127.0.0.1:9/0"
+    result = shell.wxbot(command, WXBOT_STORE_URL=unreachable, WXBOT_BROKER_URL=unreachable)
+    assert result.returncode == (1 if command == "check" else 2)
+    assert "Redis cannot be reached" in result.stdout + result.stderr
+    assert "s3cret-word" not in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "run", "worker"])
-def test_a_broker_that_is_not_there(shell: Shell, empty_redis: RedisServer, command: str) -> None:
-    nowhere = "redis://:s3cret-word@127.0.0.1:9/0"
-    said = shell.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=nowhere)
-    assert said.returncode == (1 if command == "check" else 2)
-    assert "broker" in (said.stdout + said.stderr).lower()
-    assert "s3cret-word" not in said.stdout + said.stderr
-    assert "Traceback" not in said.stderr
+def test_an_unreachable_broker_is_reported_without_its_password(
+    shell: Shell, empty_redis: RedisServer, command: str
+) -> None:
+    unreachable = "redis://:s3cret-word@127.0.0.1:9/0"
+    result = shell.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=unreachable)
+    assert result.returncode == (1 if command == "check" else 2)
+    assert "broker" in (result.stdout + result.stderr).lower()
+    assert "s3cret-word" not in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
 
 
-def test_a_worker_without_a_broker(shell: Shell) -> None:
-    said = shell.wxbot("worker")
-    assert said.returncode == 2
-    assert "WXBOT_BROKER_URL, which is not set" in said.stderr
+def test_a_worker_without_a_broker_is_refused(shell: Shell) -> None:
+    result = shell.wxbot("worker")
+    assert result.returncode == 2
+    assert "a worker needs a broker: set WXBOT_BROKER_URL" in result.stderr
 
 
-def test_users_who_are_with_agents_are_listed_and_given_back(town: Town, empty_redis: RedisServer) -> None:
+def test_handovers_are_listed_and_ended(two_accounts: TwoAccountShell, empty_redis: RedisServer) -> None:
     user = ConversationKey("wxfedcba9876543210", "oalice")
     store = RedisStore(empty_redis.url)
     store.open()
@@ -132,17 +138,19 @@ def test_users_who_are_with_agents_are_listed_and_given_back(town: Town, empty_r
         store.close()
 
     def handovers(*words: str) -> str:
-        return town.wxbot("handovers", *words, "--account", "club", WXBOT_STORE_URL=empty_redis.url).stdout
+        return two_accounts.wxbot("handovers", *words, "--account", "club", WXBOT_STORE_URL=empty_redis.url).stdout
 
     assert handovers("list").startswith("oalice  kf1@shop  until 2096-10-02 ")
-    assert handovers("end", "oalice") == "oalice is with the bot again\n"
-    assert handovers("list") == "No user is with human agents.\n"
+    assert handovers("end", "oalice") == "the handover of oalice has ended\n"
+    assert handovers("list") == "There are no handovers.\n"
 
 
 @pytest.mark.parametrize("command", ["run", "worker"])
-def test_several_accounts_and_a_broker_that_is_not_there(town: Town, empty_redis: RedisServer, command: str) -> None:
-    nowhere = "redis://:s3cret-word@127.0.0.1:9/0"
-    said = town.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=nowhere)
-    assert said.returncode == 2
-    assert "WXBOT_BROKER_URL" in said.stderr
-    assert "s3cret-word" not in said.stderr
+def test_several_accounts_with_an_unreachable_broker(
+    two_accounts: TwoAccountShell, empty_redis: RedisServer, command: str
+) -> None:
+    unreachable = "redis://:s3cret-word@127.0.0.1:9/0"
+    result = two_accounts.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=unreachable)
+    assert result.returncode == 2
+    assert "WXBOT_BROKER_URL" in result.stderr
+    assert "s3cret-word" not in result.stderr

@@ -1,4 +1,4 @@
-"""``python -m wxbot store copy`` as an operator types it: to another place, back again, and what can go wrong."""
+"""Tests of ``python -m wxbot store copy``: copies to another store and back, refusals and interruptions."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.fixture
 def used(shell: Shell) -> Shell:
-    """A bot that has a dead letter, and two messages that wait."""
+    """Return a shell whose store has a dead letter and two pending messages."""
     accept(shell.store, "carol", "never answered")
-    bury(shell.store, "carol")
+    make_dead_letter(shell.store, "carol")
     accept(shell.store, "alice", "one", "two")
     return shell
 
@@ -59,7 +59,7 @@ def accept(path: Path, name: str, *texts: str, appid: str = APPID) -> None:
         store.close()
 
 
-def bury(path: Path, name: str) -> None:
+def make_dead_letter(path: Path, name: str) -> None:
     store = SqliteStore(path)
     store.open()
 
@@ -73,17 +73,17 @@ def bury(path: Path, name: str) -> None:
     store.close()
 
 
-def waiting(path: Path) -> list[str]:
-    """What waits, in order, as it stands in the file."""
+def pending_texts(path: Path) -> list[str]:
+    """Return the texts of the pending messages in the SQLite file, in order."""
     with closing(sqlite3.connect(path)) as db:
         rows = db.execute("SELECT json_extract(fields, '$.Content') FROM inbox WHERE status = 0 ORDER BY seq")
         return [text for (text,) in rows]
 
 
-def test_to_redis_and_back(used: Shell, empty_redis: RedisServer, tmp_path: Path) -> None:
-    said = used.process("store", "copy", empty_redis.url)
-    assert said.stderr == ""
-    assert said.stdout.splitlines() == [
+def test_a_copy_to_redis_and_back(used: Shell, empty_redis: RedisServer, tmp_path: Path) -> None:
+    result = used.process("store", "copy", empty_redis.url)
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == [
         f"{APPID}: pending messages 2, dead letters 1, dedup records 0, conversations 2",
         f"The copy is complete. To use it, set WXBOT_STORE_URL to {empty_redis.url} and start the bot.",
     ]
@@ -92,28 +92,28 @@ def test_to_redis_and_back(used: Shell, empty_redis: RedisServer, tmp_path: Path
     assert listed.stdout == used.wxbot("deadletters", "list").stdout
     assert "because of a test" in listed.stdout
     back = tmp_path / "back.db"
-    said = used.wxbot("store", "copy", f"sqlite:///{back}", **there)
-    assert said.returncode == 0, said.stderr
-    assert waiting(back) == ["one", "two"]
-    assert waiting(used.store) == ["one", "two"]
+    result = used.wxbot("store", "copy", f"sqlite:///{back}", **there)
+    assert result.returncode == 0, result.stderr
+    assert pending_texts(back) == ["one", "two"]
+    assert pending_texts(used.store) == ["one", "two"]
 
 
-def test_from_one_file_to_another(used: Shell, tmp_path: Path) -> None:
-    """Both named, whatever WXBOT_STORE_URL is."""
+def test_a_copy_between_two_named_files(used: Shell, tmp_path: Path) -> None:
+    """Check that WXBOT_STORE_URL is ignored if both addresses are given."""
     addresses = (f"sqlite:///{used.store}", f"sqlite:///{tmp_path / 'new.db'}")
-    said = used.wxbot("store", "copy", *addresses, WXBOT_STORE_URL="sqlite:////nowhere/wxbot.db")
-    assert said.returncode == 0, said.stderr
-    assert waiting(tmp_path / "new.db") == ["one", "two"]
+    result = used.wxbot("store", "copy", *addresses, WXBOT_STORE_URL="sqlite:////nowhere/wxbot.db")
+    assert result.returncode == 0, result.stderr
+    assert pending_texts(tmp_path / "new.db") == ["one", "two"]
 
 
-def test_every_account(used: Shell, tmp_path: Path) -> None:
+def test_a_copy_of_all_accounts(used: Shell, tmp_path: Path) -> None:
     accept(used.store, "bob", "three", appid=OTHER_APPID)
     ours, all_of_it = tmp_path / "ours.db", tmp_path / "all.db"
     used.wxbot("store", "copy", f"sqlite:///{ours}")
-    said = used.wxbot("store", "copy", "--all-accounts", f"sqlite:///{all_of_it}")
-    assert [line.partition(":")[0] for line in said.stdout.splitlines()[:2]] == [APPID, OTHER_APPID]
-    assert waiting(ours) == ["one", "two"]
-    assert sorted(waiting(all_of_it)) == ["one", "three", "two"]
+    result = used.wxbot("store", "copy", "--all-accounts", f"sqlite:///{all_of_it}")
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()[:2]] == [APPID, OTHER_APPID]
+    assert pending_texts(ours) == ["one", "two"]
+    assert sorted(pending_texts(all_of_it)) == ["one", "three", "two"]
 
 
 def test_no_password_is_shown(used: Shell, tmp_path: Path) -> None:
@@ -122,39 +122,39 @@ def test_no_password_is_shown(used: Shell, tmp_path: Path) -> None:
         quoted = server.user.removeprefix(":").removesuffix("@")
         answers = [used.wxbot("store", "copy", server.url), used.wxbot("store", "copy", server.url)]
         answers.append(used.wxbot("store", "copy", server.url.replace(quoted, "wrong")))
-    assert [said.returncode for said in answers] == [0, 2, 2]
-    for said in answers:
-        assert ":***@" in said.stdout + said.stderr
+    assert [result.returncode for result in answers] == [0, 2, 2]
+    for result in answers:
+        assert ":***@" in result.stdout + result.stderr
         for secret in (server.password, quoted, "wrong"):
-            assert secret not in said.stdout + said.stderr
-        assert_no_secret(used, said)
+            assert secret not in result.stdout + result.stderr
+        assert_no_secret(used, result)
 
 
-# Refusals: one sentence that says what to do, and nothing is changed
+# Refusals: one sentence says what to do, and nothing is changed
 
 
 def refusal(shell: Shell, *arguments: str, **changed: str) -> str:
-    said = shell.wxbot("store", "copy", *arguments, **changed)
-    assert said.returncode == 2, said.stdout + said.stderr
-    assert said.stdout == ""
-    assert "Traceback" not in said.stderr
-    return said.stderr
+    result = shell.wxbot("store", "copy", *arguments, **changed)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
 
 
-def test_the_same_place(used: Shell, tmp_path: Path) -> None:
+def test_a_copy_to_the_same_store_is_refused(used: Shell, tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(used.store)
     for address in (used.store, tmp_path / "link.db"):
         assert "are the same store: choose another target" in refusal(used, f"sqlite:///{address}")
 
 
-def test_a_place_that_has_something(used: Shell, tmp_path: Path) -> None:
+def test_a_target_with_data_is_refused(used: Shell, tmp_path: Path) -> None:
     accept(tmp_path / "new.db", "bob", "hi")
     sentence = f"sqlite:///{tmp_path}/new.db already has data of the account {APPID}: choose a target that has none"
     assert sentence in refusal(used, f"sqlite:///{tmp_path}/new.db")
-    assert waiting(tmp_path / "new.db") == ["hi"]
+    assert pending_texts(tmp_path / "new.db") == ["hi"]
 
 
-def test_a_bot_that_runs(used: Shell, tmp_path: Path) -> None:
+def test_a_copy_while_a_bot_runs_is_refused(used: Shell, tmp_path: Path) -> None:
     store = SqliteStore(used.store)
     store.open()
     asyncio.run(store.claim(ConversationKey(APPID, "oalice"), "a bot", time.time(), 60.0))
@@ -163,7 +163,7 @@ def test_a_bot_that_runs(used: Shell, tmp_path: Path) -> None:
     assert "stop the bot first" in refusal(used, f"sqlite:///{tmp_path}/new.db")
 
 
-def test_a_place_that_is_not_there(used: Shell, tmp_path: Path) -> None:
+def test_a_missing_store_is_refused(used: Shell, tmp_path: Path) -> None:
     typo = tmp_path / "typo.db"
     assert f"the file {typo} does not exist" in refusal(used, f"sqlite:///{typo}", f"sqlite:///{tmp_path}/new.db")
     assert not typo.exists()
@@ -172,16 +172,16 @@ def test_a_place_that_is_not_there(used: Shell, tmp_path: Path) -> None:
     assert "redis://127.0.0.1:9/0 cannot be opened: Redis cannot be reached" in refusal(used, "redis://127.0.0.1:9/0")
 
 
-def test_an_account_that_is_not_there(used: Shell, tmp_path: Path) -> None:
-    said = refusal(used, f"sqlite:///{tmp_path}/new.db", WXBOT_APPID=OTHER_APPID)
-    assert f"has no data of the account {OTHER_APPID}: set WXBOT_APPID to one of {APPID}" in said
+def test_an_unknown_account_is_refused(used: Shell, tmp_path: Path) -> None:
+    result = refusal(used, f"sqlite:///{tmp_path}/new.db", WXBOT_APPID=OTHER_APPID)
+    assert f"has no data of the account {OTHER_APPID}: set WXBOT_APPID to one of {APPID}" in result
 
 
-def test_what_is_no_address(used: Shell) -> None:
-    said = refusal(used, "mysql://root:hunter2@db/wxbot")
-    assert "mysql://root:***@db/wxbot: is not an address of a store" in said
-    assert "WXBOT_STORE_URL" not in said
-    assert "hunter2" not in said
+def test_an_invalid_address_is_refused_without_its_password(used: Shell) -> None:
+    result = refusal(used, "mysql://root:hunter2@db/wxbot")
+    assert "mysql://root:***@db/wxbot: is not an address of a store" in result
+    assert "WXBOT_STORE_URL" not in result
+    assert "hunter2" not in result
     assert "give the address" in refusal(used)
     assert "give the address" in refusal(used, "sqlite:///a", "sqlite:///b", "sqlite:///c")
 
@@ -195,8 +195,8 @@ END
 """
 
 
-def test_a_copy_that_was_killed(used: Shell, tmp_path: Path) -> None:
-    """In the middle: the place it copies to takes the first slice and hangs in the second one."""
+def test_a_killed_copy_is_incomplete_and_can_be_run_again(used: Shell, tmp_path: Path) -> None:
+    """Kill the command in the middle: the target stores the first slice and hangs in the second one."""
     accept(used.store, "bob", *(f"{n}" for n in range(sqlite_bulk.SLICE)))
     accept(used.store, "last", "the last one")
     new = tmp_path / "new.db"
@@ -205,18 +205,18 @@ def test_a_copy_that_was_killed(used: Shell, tmp_path: Path) -> None:
     arguments = ("store", "copy", f"sqlite:///{new}")
     process = subprocess.Popen([sys.executable, "-m", "wxbot", *arguments], cwd=ROOT, env=used.environment)
     try:
-        wait_until(lambda: len(waiting(new)) > 1, "nothing was copied")
+        wait_until(lambda: len(pending_texts(new)) > 1, "nothing was copied")
     finally:
         process.kill()
         process.wait()
-    assert 1 < len(waiting(new)) < len(waiting(used.store))
-    said = used.wxbot("deadletters", "list", WXBOT_STORE_URL=f"sqlite:///{new}")
-    assert (said.returncode, said.stdout) == (2, "")
-    assert f"an incomplete copy of the account {APPID}" in said.stderr
-    assert "run `python -m wxbot store copy` again" in said.stderr
+    assert 1 < len(pending_texts(new)) < len(pending_texts(used.store))
+    result = used.wxbot("deadletters", "list", WXBOT_STORE_URL=f"sqlite:///{new}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"an incomplete copy of the account {APPID}" in result.stderr
+    assert "run `python -m wxbot store copy` again" in result.stderr
     execute(new, "DROP TRIGGER hang")
     assert used.wxbot(*arguments).returncode == 0
-    assert waiting(new) == ["of another account", *waiting(used.store)]
+    assert pending_texts(new) == ["of another account", *pending_texts(used.store)]
     assert used.wxbot("deadletters", "list", WXBOT_STORE_URL=f"sqlite:///{new}").returncode == 0
 
 
@@ -225,22 +225,22 @@ def execute(path: Path, sql: str) -> None:
         db.execute(sql)
 
 
-def test_a_place_that_fails_half_way(used: Shell, tmp_path: Path) -> None:
+def test_a_target_that_fails_in_the_middle(used: Shell, tmp_path: Path) -> None:
     new = tmp_path / "new.db"
     accept(new, "carol", "of another account", appid=OTHER_APPID)
     execute(new, "CREATE TRIGGER full BEFORE INSERT ON conversations BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
-    said = refusal(used, f"sqlite:///{new}")
-    assert "disk is full" in said
-    assert "now holds an incomplete copy, which bots refuse: run the same command again, and it starts over" in said
+    result = refusal(used, f"sqlite:///{new}")
+    assert "disk is full" in result
+    assert "now holds an incomplete copy, which bots refuse: run the same command again, and it starts over" in result
 
 
-def test_ctrl_c(used: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_interrupts_the_copy(used: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(operate, "copy", interrupted)
     for name, value in used.environment.items():
         monkeypatch.setenv(name, value)
-    said = CliRunner().invoke(main, ["store", "copy", f"sqlite:///{tmp_path}/new.db"])
-    assert said.exit_code == 130
-    assert "bots refuse the incomplete copy. Run the same command again." in said.output
+    result = CliRunner().invoke(main, ["store", "copy", f"sqlite:///{tmp_path}/new.db"])
+    assert result.exit_code == 130
+    assert "bots refuse the incomplete copy. Run the same command again." in result.output

@@ -1,4 +1,4 @@
-"""Whoever runs several accounts writes them into one file, and reads one report with everything that is wrong in it."""
+"""Tests of the accounts file: accounts in sections, references to variables, one report with all problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.conftest import no_module_stays
-from tests.settings.test_environment import AES_KEY, SECRET, TOKEN, Environment, nothing
+from tests.settings.test_environment import AES_KEY, SECRET, TOKEN, Environment, empty_environment
 from wxbot.errors import ConfigError
 from wxbot.model.quota import Allowance
 from wxbot.server.assembly import make_deployment
@@ -17,7 +17,7 @@ from wxbot.server.web import create_app
 from wxbot.settings.accounts_file import OWN, SHARED, all_secrets, load_accounts
 from wxbot.settings.schema import Settings
 
-__all__ = ["no_module_stays", "nothing"]
+__all__ = ["empty_environment", "no_module_stays"]
 
 ROOT = Path(__file__).parents[2]
 ORDERS = """
@@ -41,49 +41,49 @@ VARIABLES = {
 }
 
 
-class Desk(Environment):
-    """The environment of a deployment, and its file."""
+class AccountsEnvironment(Environment):
+    """The environment and the accounts file of one test."""
 
-    def accounts(self, *text: str, path: str = "accounts.toml") -> None:
+    def write_accounts(self, *text: str, path: str = "accounts.toml") -> None:
         (self.folder / path).write_text("\n".join(text), encoding="utf-8")
-        self.has(accounts=path)
+        self.set(accounts=path)
 
-    def variable(self, name: str, value: str) -> None:
+    def set_variable(self, name: str, value: str) -> None:
         self.patch.setenv(name, value)
 
 
 @pytest.fixture
-def desk(nothing: Environment) -> Desk:
-    """The variables that the sections name are set."""
-    made = Desk(nothing.patch, nothing.folder)
+def environment(empty_environment: Environment) -> AccountsEnvironment:
+    """Return an environment in which the variables of ``ORDERS`` and ``CLUB`` are set."""
+    made = AccountsEnvironment(empty_environment.patch, empty_environment.folder)
     for name, value in VARIABLES.items():
-        made.variable(name, value)
+        made.set_variable(name, value)
     return made
 
 
 def problems() -> list[str]:
-    """The report, in which no secret may be."""
+    """Load the accounts, and return the problems. Check that no secret is in the error."""
     with pytest.raises(ConfigError) as caught:
         load_accounts()
-    told = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-    assert not [value for value in VARIABLES.values() if value in told]
+    text = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert not [value for value in VARIABLES.values() if value in text]
     return list(caught.value.problems)
 
 
-def problem(desk: Desk, *lines: str) -> str:
-    """What is wrong with the section ``[orders]`` when these lines are added to it, and nothing else is."""
-    desk.accounts(ORDERS, *lines, CLUB)
-    (told,) = problems()
-    place = "accounts.toml [orders] "
-    assert told.startswith(place)
-    return told.removeprefix(place)
+def problem(environment: AccountsEnvironment, *lines: str) -> str:
+    """Add ``lines`` to the section ``[orders]``, and return the only problem without the name of the section."""
+    environment.write_accounts(ORDERS, *lines, CLUB)
+    (text,) = problems()
+    section = "accounts.toml [orders] "
+    assert text.startswith(section)
+    return text.removeprefix(section)
 
 
-# -- what is in the file
+# The content of the file
 
 
-def test_without_a_file_there_is_one_account_from_the_environment(desk: Desk) -> None:
-    desk.has(appid="wx1", secret=SECRET, token=TOKEN, callback_path="/here", accounts=" ")
+def test_without_a_file_there_is_one_account_from_the_environment(environment: AccountsEnvironment) -> None:
+    environment.set(appid="wx1", secret=SECRET, token=TOKEN, callback_path="/here", accounts=" ")
     accounts = load_accounts(max_attempts=5)
     assert list(accounts) == [""]
     assert accounts[""].callback_path == "/here"
@@ -91,12 +91,12 @@ def test_without_a_file_there_is_one_account_from_the_environment(desk: Desk) ->
     assert accounts[""].account == ""
 
 
-def test_without_a_file_what_is_missing_is_said_as_ever(nothing: Environment) -> None:
+def test_without_a_file_missing_settings_are_reported_as_variables(empty_environment: Environment) -> None:
     assert problems() == ["WXBOT_APPID is missing", "WXBOT_SECRET is missing", "WXBOT_TOKEN is missing"]
 
 
-def test_each_section_is_an_account(desk: Desk) -> None:
-    desk.accounts(ORDERS, 'kind = "official"', 'aes_key = "${KEY}"', CLUB, 'plugins = ["faq", "echo"]')
+def test_each_section_is_an_account(environment: AccountsEnvironment) -> None:
+    environment.write_accounts(ORDERS, 'kind = "official"', 'aes_key = "${KEY}"', CLUB, 'plugins = ["faq", "echo"]')
     accounts = load_accounts()
     orders, club = accounts["orders"], accounts["club"]
     assert list(accounts) == ["orders", "club"]
@@ -111,9 +111,11 @@ def test_each_section_is_an_account(desk: Desk) -> None:
     assert set(all_secrets(accounts)) == set(VARIABLES.values())
 
 
-def test_the_environment_has_the_defaults_and_what_all_share(desk: Desk) -> None:
-    desk.has(handler_timeout="7", store_url="sqlite:///here.db", log_level="ERROR", plugins="echo", api_base="http://a")
-    desk.accounts(ORDERS, "handler_timeout = 3", 'api_base = "http://127.0.0.1:1"', CLUB)
+def test_the_environment_has_defaults_and_process_settings(environment: AccountsEnvironment) -> None:
+    environment.set(
+        handler_timeout="7", store_url="sqlite:///here.db", log_level="ERROR", plugins="echo", api_base="http://a"
+    )
+    environment.write_accounts(ORDERS, "handler_timeout = 3", 'api_base = "http://127.0.0.1:1"', CLUB)
     accounts = load_accounts()
     assert [each.handler_timeout for each in accounts.values()] == [3, 7]
     assert [each.api_base for each in accounts.values()] == ["http://127.0.0.1:1", "http://a"]
@@ -122,16 +124,18 @@ def test_the_environment_has_the_defaults_and_what_all_share(desk: Desk) -> None
     assert {each.plugins for each in accounts.values()} == {("echo",)}
 
 
-def test_a_program_may_say_where_the_store_is(desk: Desk) -> None:
-    desk.accounts(ORDERS, CLUB)
+def test_an_override_applies_to_all_accounts(environment: AccountsEnvironment) -> None:
+    environment.write_accounts(ORDERS, CLUB)
     assert {each.store_url for each in load_accounts(store_url="sqlite:///there.db").values()} == {"sqlite:///there.db"}
 
 
-def test_the_file_and_its_variables_may_be_named_in_the_env_file(nothing: Environment) -> None:
-    desk = Desk(nothing.patch, nothing.folder)
-    desk.accounts(ORDERS)
-    desk.patch.delenv("WXBOT_ACCOUNTS")
-    desk.file("WXBOT_ACCOUNTS=accounts.toml", f"ORDERS_SECRET={SECRET}", f"ORDERS_TOKEN={TOKEN}", "WXBOT_AES_KEY=")
+def test_the_env_file_may_name_the_file_and_its_variables(empty_environment: Environment) -> None:
+    environment = AccountsEnvironment(empty_environment.patch, empty_environment.folder)
+    environment.write_accounts(ORDERS)
+    environment.patch.delenv("WXBOT_ACCOUNTS")
+    environment.write_env_file(
+        "WXBOT_ACCOUNTS=accounts.toml", f"ORDERS_SECRET={SECRET}", f"ORDERS_TOKEN={TOKEN}", "WXBOT_AES_KEY="
+    )
     assert load_accounts()["orders"].token.get_secret_value() == TOKEN
 
 
@@ -147,17 +151,17 @@ def test_the_file_and_its_variables_may_be_named_in_the_env_file(nothing: Enviro
         ("'''${WORD}'''", "word"),
     ],
 )
-def test_every_text_may_name_a_variable(desk: Desk, written: str, read: str) -> None:
-    desk.variable("WORD", "word")
-    desk.accounts(ORDERS, f"error_text = {written}")
+def test_a_reference_in_a_text_is_replaced(environment: AccountsEnvironment, written: str, read: str) -> None:
+    environment.set_variable("WORD", "word")
+    environment.write_accounts(ORDERS, f"error_text = {written}")
     assert load_accounts()["orders"].error_text == read
 
 
-def test_a_variable_may_stand_in_lists_and_tables_and_for_a_number(desk: Desk) -> None:
-    desk.variable("WORD", "faq")
-    desk.variable("ROW", "3/1m")
-    desk.variable("SECONDS", "2.5")
-    desk.accounts(
+def test_references_work_in_lists_tables_and_numbers(environment: AccountsEnvironment) -> None:
+    environment.set_variable("WORD", "faq")
+    environment.set_variable("ROW", "3/1m")
+    environment.set_variable("SECONDS", "2.5")
+    environment.write_accounts(
         ORDERS, 'plugins = ["echo", "${WORD}"]', 'quota = { enter = "${ROW}" }', 'handler_timeout = "${SECONDS}"'
     )
     orders = load_accounts()["orders"]
@@ -166,55 +170,57 @@ def test_a_variable_may_stand_in_lists_and_tables_and_for_a_number(desk: Desk) -
     assert orders.handler_timeout == 2.5
 
 
-def test_a_variable_may_have_a_name_like_a_setting(desk: Desk) -> None:
-    desk.variable("WXBOT_ORDERS_SECRET", SECRET)
-    desk.accounts(ORDERS.replace("${ORDERS_SECRET}", "${WXBOT_ORDERS_SECRET}"))
+def test_a_referenced_variable_may_begin_with_the_prefix(environment: AccountsEnvironment) -> None:
+    environment.set_variable("WXBOT_ORDERS_SECRET", SECRET)
+    environment.write_accounts(ORDERS.replace("${ORDERS_SECRET}", "${WXBOT_ORDERS_SECRET}"))
     assert load_accounts()["orders"].secret.get_secret_value() == SECRET
 
 
-def test_cloud_call_needs_no_secrets(desk: Desk) -> None:
-    desk.accounts('[a]\nappid = "wx1"\ncloud_call = "open"', CLUB)
+def test_cloud_call_needs_no_secrets(environment: AccountsEnvironment) -> None:
+    environment.write_accounts('[a]\nappid = "wx1"\ncloud_call = "open"', CLUB)
     assert load_accounts()["a"].secrets() == ("", "")
 
 
-def test_an_empty_aes_key_means_plaintext_here_too(desk: Desk) -> None:
-    desk.accounts(ORDERS, 'aes_key = ""')
+def test_an_empty_aes_key_means_plaintext(environment: AccountsEnvironment) -> None:
+    environment.write_accounts(ORDERS, 'aes_key = ""')
     assert load_accounts()["orders"].aes_key is None
 
 
-def test_a_windows_editor_may_have_written_it(desk: Desk) -> None:
-    desk.has(accounts="accounts.toml")
-    (desk.folder / "accounts.toml").write_bytes(b"\xef\xbb\xbf" + (ORDERS + CLUB).replace("\n", "\r\n").encode())
+def test_a_file_with_bom_and_crlf_is_read(environment: AccountsEnvironment) -> None:
+    environment.set(accounts="accounts.toml")
+    (environment.folder / "accounts.toml").write_bytes(b"\xef\xbb\xbf" + (ORDERS + CLUB).replace("\n", "\r\n").encode())
     assert list(load_accounts()) == ["orders", "club"]
 
 
-def test_the_settings_of_plugins_stay_with_their_account(desk: Desk) -> None:
-    desk.accounts(ORDERS, "[orders.plugin_settings.faq]", 'file = "${ORDERS_TOKEN}.yaml"', "sizes = [1, 2]", CLUB)
+def test_plugin_settings_belong_to_one_account(environment: AccountsEnvironment) -> None:
+    environment.write_accounts(
+        ORDERS, "[orders.plugin_settings.faq]", 'file = "${ORDERS_TOKEN}.yaml"', "sizes = [1, 2]", CLUB
+    )
     accounts = load_accounts()
     assert accounts["orders"].plugin_settings == {"faq": {"file": f"{TOKEN}.yaml", "sizes": [1, 2]}}
     assert accounts["club"].plugin_settings == {}
 
 
-def test_accounts_show_no_secret(desk: Desk) -> None:
-    desk.accounts(ORDERS, "[orders.plugin_settings.bank]", 'key = "${KEY}"')
+def test_accounts_show_no_secret(environment: AccountsEnvironment) -> None:
+    environment.write_accounts(ORDERS, "[orders.plugin_settings.bank]", 'key = "${KEY}"')
     orders = load_accounts()["orders"]
     shown = repr(orders) + str(orders) + repr(orders.model_dump()) + orders.model_dump_json()
     assert not [value for value in VARIABLES.values() if value in shown]
 
 
-def test_every_setting_has_its_place() -> None:
+def test_no_setting_belongs_to_an_account_and_to_the_process() -> None:
     assert set(Settings.model_fields) >= OWN | SHARED
     assert not OWN & SHARED
 
 
-# -- the file itself
+# The file itself
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", "accounts.toml contains no account: write a section such as [orders] for each one"),
-        ("# nothing\n", "accounts.toml contains no account: write a section such as [orders] for each one"),
+        ("# empty_environment\n", "accounts.toml contains no account: write a section such as [orders] for each one"),
         (
             "[orders]\nappid = wx1",
             "accounts.toml is not TOML: Invalid value (at line 2, column 9)",
@@ -238,65 +244,65 @@ def test_every_setting_has_its_place() -> None:
         ('[orders]\nappid = "1"\nappid = "2"', "accounts.toml is not TOML: Cannot overwrite a value"),
     ],
 )
-def test_a_file_that_cannot_be_read(desk: Desk, text: str, told: str) -> None:
-    desk.accounts(text)
+def test_an_invalid_file_is_one_problem(environment: AccountsEnvironment, text: str, expected: str) -> None:
+    environment.write_accounts(text)
     (problem,) = problems()
-    assert problem.startswith(told)
+    assert problem.startswith(expected)
 
 
-def test_a_file_that_is_not_there(desk: Desk) -> None:
-    desk.has(accounts="accounts.toml")
+def test_a_missing_file_is_one_problem(environment: AccountsEnvironment) -> None:
+    environment.set(accounts="accounts.toml")
     assert problems() == ["accounts.toml cannot be read: No such file or directory; check WXBOT_ACCOUNTS"]
-    desk.has(accounts=".")
+    environment.set(accounts=".")
     assert problems() == [". cannot be read: Is a directory; check WXBOT_ACCOUNTS"]
 
 
-def test_a_file_in_another_encoding(desk: Desk) -> None:
-    desk.has(accounts="accounts.toml")
-    (desk.folder / "accounts.toml").write_bytes("# 账号".encode("gbk"))
+def test_a_file_that_is_not_utf8_is_one_problem(environment: AccountsEnvironment) -> None:
+    environment.set(accounts="accounts.toml")
+    (environment.folder / "accounts.toml").write_bytes("# 账号".encode("gbk"))
     assert problems() == ["accounts.toml is not UTF-8: save it as UTF-8"]
 
 
-def test_a_key_outside_of_all_sections(desk: Desk) -> None:
-    desk.accounts('appid = "wx1"', "orders = [1]", CLUB)
+def test_a_key_outside_of_all_sections_is_a_problem(environment: AccountsEnvironment) -> None:
+    environment.write_accounts('appid = "wx1"', "orders = [1]", CLUB)
     assert problems() == [
         "accounts.toml: appid is in no section: write it below the name of its account, such as [orders]",
         "accounts.toml: orders is in no section: write it below the name of its account, such as [orders]",
     ]
 
 
-def test_two_pairs_of_brackets(desk: Desk) -> None:
-    desk.accounts(ORDERS.replace("[orders]", "[[orders]]"))
+def test_double_brackets_are_a_problem(environment: AccountsEnvironment) -> None:
+    environment.write_accounts(ORDERS.replace("[orders]", "[[orders]]"))
     assert problems() == ["accounts.toml: [[orders]] has too many brackets: write [orders]"]
 
 
 @pytest.mark.parametrize("name", ["Orders", "my shop", "a/b", "订单", "", "a.b", "a\\n"])
-def test_a_name_that_is_no_part_of_an_address(desk: Desk, name: str) -> None:
-    desk.accounts(CLUB.replace("[club]", f'["{name}"]'))
-    (told,) = problems()
-    assert "is not a valid account name: use only a-z, 0-9, - and _, because it is part of a path" in told
+def test_an_invalid_account_name_is_a_problem(environment: AccountsEnvironment, name: str) -> None:
+    environment.write_accounts(CLUB.replace("[club]", f'["{name}"]'))
+    (text,) = problems()
+    assert "is not a valid account name: use only a-z, 0-9, - and _, because it is part of a path" in text
 
 
 @pytest.mark.parametrize("name", ["a", "0", "my-shop_2", "send"])
-def test_a_name_that_is(desk: Desk, name: str) -> None:
-    desk.accounts(CLUB.replace("club", name).replace("CLUB", "CLUB"))
+def test_a_valid_account_name_is_part_of_the_callback_path(environment: AccountsEnvironment, name: str) -> None:
+    environment.write_accounts(CLUB.replace("club", name).replace("CLUB", "CLUB"))
     assert load_accounts()[name].callback_path == f"/wechat/{name}"
 
 
-# -- what is wrong in a section
+# Problems in a section
 
 
-def test_all_problems_of_all_sections_are_in_one_report(desk: Desk) -> None:
-    desk.has(typng="no", secret=SECRET, handler_threads="0")
-    desk.accounts(
-        '[orders]\nappid = ""\nsecret = "${NOWHERE}"\naes_key = "short"\nstore_url = "sqlite:///a.db"',
+def test_all_problems_of_all_sections_are_in_one_report(environment: AccountsEnvironment) -> None:
+    environment.set(typng="no", secret=SECRET, handler_threads="0")
+    environment.write_accounts(
+        '[orders]\nappid = ""\nsecret = "${NOT_SET}"\naes_key = "short"\nstore_url = "sqlite:///a.db"',
         '[club]\nappid = "wx2"\nscret = 1\ntyping_delay = "soon"',
         "[empty]",
     )
     assert problems() == [
         "WXBOT_TYPNG is not a setting; did you mean WXBOT_TYPING?",
         "WXBOT_SECRET and WXBOT_ACCOUNTS exclude each other: write secret into its account's section of accounts.toml",
-        "accounts.toml [orders] secret: NOWHERE is not set in the environment",
+        "accounts.toml [orders] secret: NOT_SET is not set in the environment",
         "accounts.toml [orders] aes_key is a secret and must not be in the file: "
         'write aes_key = "${ORDERS_AES_KEY}" and set ORDERS_AES_KEY in the environment',
         "accounts.toml [orders] store_url is a setting of the whole process: set WXBOT_STORE_URL in the environment",
@@ -313,8 +319,8 @@ def test_all_problems_of_all_sections_are_in_one_report(desk: Desk) -> None:
     ]
 
 
-def test_two_sections_with_one_account(desk: Desk) -> None:
-    desk.accounts(ORDERS, CLUB.replace("wx2", "WX1"), CLUB.replace("club", "third").replace("wx2", "wx1"))
+def test_two_sections_with_the_same_appid_are_a_problem(environment: AccountsEnvironment) -> None:
+    environment.write_accounts(ORDERS, CLUB.replace("wx2", "WX1"), CLUB.replace("club", "third").replace("wx2", "wx1"))
     assert problems() == [
         "accounts.toml [club] appid is also the AppID of [orders]: write only one section",
         "accounts.toml [third] appid is also the AppID of [orders]: write only one section",
@@ -325,9 +331,9 @@ def test_two_sections_with_one_account(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "literal", [f'"{SECRET}"', f'"${{ORDERS_SECRET}}{SECRET}"', '"$${ORDERS_SECRET}"', f'["{SECRET}"]', "17", "true"]
 )
-def test_a_secret_stands_nowhere_in_the_file(desk: Desk, name: str, literal: str) -> None:
+def test_a_secret_in_the_file_is_a_problem(environment: AccountsEnvironment, name: str, literal: str) -> None:
     lines = [line for line in ORDERS.splitlines() if not line.startswith(f"{name} ")]
-    desk.accounts(*lines, f"{name} = {literal}")
+    environment.write_accounts(*lines, f"{name} = {literal}")
     variable = f"ORDERS_{name.upper()}"
     assert problems() == [
         f"accounts.toml [orders] {name} is a secret and must not be in the file: "
@@ -336,38 +342,38 @@ def test_a_secret_stands_nowhere_in_the_file(desk: Desk, name: str, literal: str
 
 
 @pytest.mark.parametrize("name", sorted(SHARED))
-def test_what_concerns_the_whole_process_is_not_of_an_account(desk: Desk, name: str) -> None:
-    told = problem(desk, f'{name} = "x"')
-    assert told == f"{name} is a setting of the whole process: set WXBOT_{name.upper()} in the environment"
+def test_a_process_setting_in_the_file_is_a_problem(environment: AccountsEnvironment, name: str) -> None:
+    text = problem(environment, f'{name} = "x"')
+    assert text == f"{name} is a setting of the whole process: set WXBOT_{name.upper()} in the environment"
 
 
 @pytest.mark.parametrize("name", sorted(OWN - {"callback_path"}))
-def test_what_is_of_one_account_is_not_in_the_environment(desk: Desk, name: str) -> None:
-    desk.has(**{name: SECRET})
-    desk.accounts(ORDERS, CLUB)
+def test_an_account_setting_in_the_environment_is_a_problem(environment: AccountsEnvironment, name: str) -> None:
+    environment.set(**{name: SECRET})
+    environment.write_accounts(ORDERS, CLUB)
     assert problems() == [
         f"WXBOT_{name.upper()} and WXBOT_ACCOUNTS exclude each other: "
         f"write {name} into its account's section of accounts.toml"
     ]
 
 
-def test_an_empty_variable_is_nobodys(desk: Desk) -> None:
-    desk.has(appid="", secret="", token=" ", aes_key="", send_key="")
-    desk.accounts(ORDERS)
+def test_an_empty_variable_of_an_account_setting_is_ignored(environment: AccountsEnvironment) -> None:
+    environment.set(appid="", secret="", token=" ", aes_key="", send_key="")
+    environment.write_accounts(ORDERS)
     assert load_accounts()["orders"].appid == "wx1"
 
 
-def test_the_callback_path_is_the_name(desk: Desk) -> None:
-    assert problem(desk, 'callback_path = "/x"') == (
+def test_the_callback_path_cannot_be_set(environment: AccountsEnvironment) -> None:
+    assert problem(environment, 'callback_path = "/x"') == (
         "callback_path is always /wechat/orders, from the section's name: leave it out"
     )
-    desk.has(callback_path="/x")
-    desk.accounts(ORDERS)
+    environment.set(callback_path="/x")
+    environment.write_accounts(ORDERS)
     assert problems() == ["WXBOT_CALLBACK_PATH and WXBOT_ACCOUNTS exclude each other: the paths are /wechat/<account>"]
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ('plugin_folder = "x"', "plugin_folder is not a setting of an account; did you mean plugin_folders?"),
         ('WXBOT_TYPING = "x"', "WXBOT_TYPING is not a setting: write names in lower case"),
@@ -378,12 +384,12 @@ def test_the_callback_path_is_the_name(desk: Desk) -> None:
         ("[orders.plugin_setting.faq]", "plugin_setting is not a setting of an account; did you mean plugin_settings?"),
     ],
 )
-def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
-    assert problem(desk, line) == told
+def test_an_unknown_key_is_a_problem(environment: AccountsEnvironment, line: str, expected: str) -> None:
+    assert problem(environment, line) == expected
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("max_attempts = true", "max_attempts: must not be true or false"),
         ("error_text = false", "error_text: must not be true or false"),
@@ -436,40 +442,40 @@ def test_a_key_that_is_no_setting(desk: Desk, line: str, told: str) -> None:
         ),
     ],
 )
-def test_a_bad_value_is_named_and_never_shown(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, line: str, told: str
+def test_an_invalid_value_is_a_problem_that_does_not_quote_it(
+    environment: AccountsEnvironment, monkeypatch: pytest.MonkeyPatch, line: str, expected: str
 ) -> None:
     monkeypatch.setattr("wxbot.settings.schema.MIN_SEND_KEY", len(TOKEN) + 1)
-    assert problem(desk, line) == told
+    assert problem(environment, line) == expected
 
 
-def test_an_empty_variable_is_an_empty_secret(desk: Desk) -> None:
-    desk.variable("ORDERS_SECRET", "")
-    desk.accounts(ORDERS)
-    (told,) = problems()
-    assert told.startswith("accounts.toml [orders] secret: must not be empty")
+def test_a_reference_to_an_empty_variable_is_an_empty_secret(environment: AccountsEnvironment) -> None:
+    environment.set_variable("ORDERS_SECRET", "")
+    environment.write_accounts(ORDERS)
+    (text,) = problems()
+    assert text.startswith("accounts.toml [orders] secret: must not be empty")
 
 
-def test_what_does_not_fit_together_is_said_once(desk: Desk) -> None:
-    desk.has(role="worker")
-    desk.accounts(ORDERS, CLUB)
-    (told,) = problems()
-    assert told.startswith("a worker needs a broker: set WXBOT_BROKER_URL")
+def test_a_problem_of_the_process_is_reported_once(environment: AccountsEnvironment) -> None:
+    environment.set(role="worker")
+    environment.write_accounts(ORDERS, CLUB)
+    (text,) = problems()
+    assert text.startswith("a worker needs a broker: set WXBOT_BROKER_URL")
 
 
-# -- the example
+# The example
 
 
-def test_the_example_works_once_its_variables_are_set(desk: Desk) -> None:
-    shutil.copy(ROOT / "examples" / "accounts.toml", desk.folder)
-    shutil.copytree(ROOT / "plugins", desk.folder / "plugins")
+def test_the_example_works_when_its_variables_are_set(environment: AccountsEnvironment) -> None:
+    shutil.copy(ROOT / "examples" / "accounts.toml", environment.folder)
+    shutil.copytree(ROOT / "plugins", environment.folder / "plugins")
     for account in ("ORDERS", "CLUB"):
         for name in ("SECRET", "TOKEN", "SEND_KEY"):
-            desk.variable(f"{account}_{name}", f"{account}-{name}-0123456789")
-        desk.variable(f"{account}_AES_KEY", AES_KEY)
-    desk.has(accounts="accounts.toml")
+            environment.set_variable(f"{account}_{name}", f"{account}-{name}-0123456789")
+        environment.set_variable(f"{account}_AES_KEY", AES_KEY)
+    environment.set(accounts="accounts.toml")
     accounts = load_accounts()
     assert accounts["club"].allowances["message"] == Allowance(20, 48 * 3600)
     deployment = make_deployment(accounts)
-    doors = {rule.rule for rule in create_app(deployment).url_map.iter_rules()}
-    assert doors == {"/wechat/orders", "/send/orders", "/wechat/club", "/healthz", "/readyz", "/metrics"}
+    paths = {rule.rule for rule in create_app(deployment).url_map.iter_rules()}
+    assert paths == {"/wechat/orders", "/send/orders", "/wechat/club", "/healthz", "/readyz", "/metrics"}

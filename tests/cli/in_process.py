@@ -18,7 +18,7 @@ OWN_PROCESS = ("run", "worker", "playground")
 
 
 def run_here(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m wxbot …``; return its output and exit code. Raises what the command does not catch."""
+    """Run ``python -m wxbot …``; return its output and exit code. Raises its unhandled exception."""
     assert arguments[0] not in OWN_PROCESS, f"{arguments[0]} needs a process of its own"
     with _environment(environment), _logging_restored(), _modules_restored():
         result = CliRunner(catch_exceptions=False).invoke(main, arguments, prog_name="python -m wxbot")

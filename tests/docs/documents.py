@@ -39,6 +39,12 @@ def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def read_current(path: Path) -> str:
+    """Return the text without the old names, which are in the first column of the two-column tables of CHANGELOG.md."""
+    text = read(path)
+    return re.sub(r"(?m)^ *\| [^|]+ (\| [^|]+ \|)$", r"\1", text) if path.name == "CHANGELOG.md" else text
+
+
 def blocks(path: Path, language: str = "") -> list[Block]:
     """Return the fenced blocks of a document; only those of ``language`` if it is given."""
     found, opened, first = [], "", 0

@@ -52,19 +52,31 @@ CONVERSATIONS: dict[str, list[tuple[UserAction, str]]] = {
 }
 """For each plugin of the documents: user actions, and the last message that the user sees; "" if there is none."""
 
+CHINESE_CONVERSATIONS: dict[str, list[tuple[UserAction, str]]] = {
+    "counter": [
+        (says("计数"), "你问了 1 次。"),
+        (says("倒数"), "1"),
+        (lambda user: user.enters(), "欢迎！"),
+        (says("什么？"), ""),
+    ],
+    "orders": [(says("订单 42"), "订单 42 正在配送中。")],
+}
+"""The same for plugins whose texts are Chinese in the Chinese documents."""
+
 
 @pytest.mark.parametrize("document", WITH_CODE, ids=name_of)
 def test_the_documented_plugins_reply(document: Path, bot_folder: Path) -> None:
     write_files(document, bot_folder)
     if not (bot_folder / "plugins").is_dir():
         pytest.skip("no plugins in this document")
+    conversations = CONVERSATIONS | (CHINESE_CONVERSATIONS if "zh-CN" in str(document) else {})
     for plugin in find_plugins([bot_folder / "plugins"]):
-        talk_to(plugin)
+        talk_to(plugin, conversations[plugin.name])
 
 
-def talk_to(plugin: Plugin) -> None:
+def talk_to(plugin: Plugin, conversation: list[tuple[UserAction, str]]) -> None:
     with chat(plugin) as user:
-        for act, expected in CONVERSATIONS[plugin.name]:
+        for act, expected in conversation:
             times = user.saw.count(expected) + 1
             act(user)
             if expected:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.docs.documents import DOCUMENTS, ROOT, name_of, read
+from tests.docs.documents import DOCUMENTS, ROOT, name_of, read, read_current
 from wxbot.cli.main import main
 from wxbot.plugin.discovery import find_plugins
 from wxbot.testing import chat
@@ -19,7 +19,7 @@ COMMAND = re.compile(r"python -m wxbot ([^`\n#]+)")
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_documented_commands_exist(document: Path) -> None:
-    for line in COMMAND.findall(read(document)):
+    for line in COMMAND.findall(read_current(document)):
         check_command(re.findall(r"[\w-]+", line.partition(" -- ")[0]))
 
 
@@ -39,7 +39,7 @@ def check_command(words: list[str]) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_documented_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"(?m)^([a-z]+):.*##", read(ROOT / "Makefile")))
-    named = re.findall(r"(?:`|\$ )make ([a-z]+)", read(document))
+    named = re.findall(r"(?:`|\$ )make ([a-z]+)", read_current(document))
     assert set(named) <= targets
 
 

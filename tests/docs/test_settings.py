@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.docs.documents import DOCUMENTS, ROOT, blocks, name_of, read, rows
+from tests.docs.documents import DOCUMENTS, ROOT, blocks, name_of, read, read_current, rows
 from wxbot.errors import ConfigError
 from wxbot.model.replies import TextReply
 from wxbot.server.send_body_reader import reply_from_body
@@ -69,7 +69,7 @@ def test_the_chinese_table_has_the_same_names_and_defaults() -> None:
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, EXAMPLE], ids=name_of)
 def test_every_documented_setting_exists(document: Path) -> None:
-    named = set(re.findall(r"WXBOT_[A-Z_]*[A-Z]", read(document)))
+    named = set(re.findall(r"WXBOT_[A-Z_]*[A-Z]", read_current(document)))
     known = {f"WXBOT_{name.upper()}" for name in Settings.model_fields} | READ_ELSEWHERE | MISSPELT_ON_PURPOSE
     assert {name for name in named - known if not name.startswith("WXBOT_PLUGIN_")} - {"WXBOT_PLUGIN"} == set()
 

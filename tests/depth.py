@@ -1,17 +1,17 @@
-"""How much property tests try: the usual, or what a release is worth (``make test-deep``)."""
+"""The number of examples of property tests: the usual number, or many more before a release (TEST_DEPTH=deep)."""
 
 from __future__ import annotations
 
 import os
 
 SWITCH = "TEST_DEPTH"
-"""An environment variable. ``deep``: many more examples, and every pair of stores."""
+"""The environment variable. ``deep``: many more examples, and every pair of stores."""
 DEEP = os.environ.get(SWITCH) == "deep"
 
 EXAMPLES = 500 if DEEP else 30
-"""How many examples a property gets that does not say it itself."""
+"""The default number of examples of a property test."""
 
 
 def examples(usual: int, deep: int) -> int:
-    """Return how many examples a property gets that is slow or rich."""
+    """Return the number of examples of a property test: ``deep`` if TEST_DEPTH=deep, else ``usual``."""
     return deep if DEEP else usual

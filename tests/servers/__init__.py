@@ -1,4 +1,4 @@
-"""Real servers for tests, on free ports of the loopback. ``make servers`` sees that they can be started."""
+"""Real servers for tests, on free ports of 127.0.0.1. ``make servers`` installs their programs if necessary."""
 
 from tests.servers.rabbit_server import RabbitServer
 from tests.servers.redis_server import RedisServer

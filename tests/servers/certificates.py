@@ -1,4 +1,4 @@
-"""A certificate authority of a test's own, and a certificate by it for this machine's loopback."""
+"""A certificate authority for one test, and a server certificate for 127.0.0.1 and localhost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-# Python 3.13 verifies strictly, and asks for this.
-_ONLY_SIGNS_CERTIFICATES = x509.KeyUsage(
+# Python 3.13 requires this extension, because it verifies certificates strictly.
+_AUTHORITY_KEY_USAGE = x509.KeyUsage(
     digital_signature=False,
     content_commitment=False,
     key_encipherment=False,
@@ -28,7 +28,7 @@ _ONLY_SIGNS_CERTIFICATES = x509.KeyUsage(
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files. ``authority`` is what a client has to trust."""
+    """The PEM files. A client must trust ``authority``."""
 
     authority: Path
     server: Path
@@ -36,14 +36,14 @@ class Certificates:
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """For 127.0.0.1 and localhost, good for a day."""
+    """Write certificates that are valid for one day into ``folder``."""
     made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = authority_key.public_key()
     authority = (
         _builder("wxbot tests CA", authority_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_ONLY_SIGNS_CERTIFICATES, critical=True)
+        .add_extension(_AUTHORITY_KEY_USAGE, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(issuer), critical=False)
     )
     names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]

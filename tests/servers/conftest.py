@@ -1,4 +1,4 @@
-"""The servers as every conftest.py gets them."""
+"""The server fixtures."""
 
 from __future__ import annotations
 

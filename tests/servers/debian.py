@@ -1,6 +1,6 @@
-"""Debian packages for one folder: fetched by apt with state of its own, unpacked, and nothing installed.
+"""Debian packages, downloaded by apt and unpacked into a folder, without installing them.
 
-It needs no root and changes nothing outside the folder. What the machine has already is not fetched again.
+It needs no root and changes nothing outside the folder. Packages that the machine has are not downloaded.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
-MACHINE = Path("/etc/apt")
+APT_CONFIGURATION = Path("/etc/apt")
 TOOLS = ("apt-get", "dpkg-deb")
-PATIENCE = 900.0
-"""Seconds for one run of apt. It gives up by itself when a mirror is silent."""
+APT_TIMEOUT = 900.0
+"""Time limit for one run of apt, in seconds. If a mirror does not answer, apt ends earlier."""
 _FIELDS = {"Arch": "Architectures"}
-"""Options of one-line sources that are called otherwise in the newer format. The others only differ in case."""
+"""Options of one-line sources that have another name in the deb822 format. The others differ only in case."""
 
 Source = Mapping[str, str]
 
 
 class CannotUnpackError(Exception):
-    """Why not, as the end of a sentence."""
+    """Raised if packages cannot be unpacked. The text is the reason."""
 
 
 class Apt:
-    """apt with the machine's mirrors and keys, and with lists and a cache of its own, below ``folder``, while it lasts.
+    """apt with the machine's mirrors and keys, and with its own lists and cache in ``folder``.
 
-    Everything here raises CannotUnpackError.
+    It is a context manager that deletes ``folder`` at the end. All methods raise CannotUnpackError.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._trouble: str | None = None
+        self._update_errors: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -46,39 +46,39 @@ class Apt:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def unpack(self, packages: Iterable[str], target: Path) -> None:
-        """Unpack ``packages`` and those of their dependencies that the machine lacks into ``target``, or nothing."""
-        half = self._folder / "unpacked"
+        """Unpack ``packages`` and their missing dependencies into ``target``. If one fails, unpack none."""
+        unpacked = self._folder / "unpacked"
         archives = self._fetch(packages)
-        half.mkdir()
-        half.chmod(0o755)
+        unpacked.mkdir()
+        unpacked.chmod(0o755)
         for archive in archives:
-            _run(["dpkg-deb", "-x", str(archive), str(half)])
+            _run(["dpkg-deb", "-x", str(archive), str(unpacked)])
             archive.unlink()
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
-        half.rename(target)
+        unpacked.rename(target)
 
     def _fetch(self, packages: Iterable[str]) -> list[Path]:
-        if self._trouble is None:
+        if self._update_errors is None:
             self._prepare()
-            self._trouble = self._apt("update").stderr
-        got = self._apt("install", "--download-only", "--reinstall", "--no-install-recommends", "-y", *packages)
+            self._update_errors = self._apt("update").stderr
+        result = self._apt("install", "--download-only", "--reinstall", "--no-install-recommends", "-y", *packages)
         archives = sorted((self._folder / "cache" / "archives").glob("*.deb"))
-        if got.returncode or not archives:
-            complaint = _complaint(self._trouble) or _complaint(got.stderr) or "there is nothing to fetch"
-            raise CannotUnpackError(f"apt says: {complaint}")
+        if result.returncode or not archives:
+            error = _first_error(self._update_errors) or _first_error(result.stderr) or "no package was downloaded"
+            raise CannotUnpackError(f"apt failed: {error}")
         return archives
 
     def _prepare(self) -> None:
         missing = [tool for tool in TOOLS if shutil.which(tool) is None]
         if missing:
-            raise CannotUnpackError(f"there is no {' and no '.join(missing)} here to unpack it with")
+            raise CannotUnpackError(f"{' and '.join(missing)} not found, which unpack Debian packages")
         shutil.rmtree(self._folder, ignore_errors=True)
         text = _text(sources(release()))
         for path in ("sources", "lists/partial", "cache/archives/partial"):
             (self._folder / path).mkdir(parents=True)
         (self._folder / "sources" / "machine.sources").write_text(text, encoding="utf-8")
-        # Hooks are for the machine's own apt: they may need root, and clean what is not ours.
+        # The hooks of the machine's apt are disabled, because they may need root and delete other files.
         hooks = ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success")
         (self._folder / "apt.conf").write_text("".join(f"#clear {hook};\n" for hook in hooks), encoding="utf-8")
 
@@ -89,44 +89,44 @@ class Apt:
             "Dir::State::Lists": self._folder / "lists",
             "Dir::Cache": self._folder / "cache",
             "Dir::Cache::Archives": self._folder / "cache" / "archives",
-            "APT::Sandbox::User": "root",  # the user whom root's apt becomes elsewhere cannot write into a checkout
-            "Debug::NoLocking": "true",  # the locks are root's, and nothing is shared
+            "APT::Sandbox::User": "root",  # because apt's usual user _apt cannot write into a checkout
+            "Debug::NoLocking": "true",  # because only root may take the locks, and nothing is shared
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
             "Acquire::http::Timeout": "30",
         }
-        given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        return _run(["apt-get", "-q", "-c", str(self._folder / "apt.conf"), *given, *words], check=False)
+        arguments = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        return _run(["apt-get", "-q", "-c", str(self._folder / "apt.conf"), *arguments, *words], check=False)
 
 
 def release() -> str:
-    """The code name of the machine's Debian or Ubuntu. Raises CannotUnpackError for another system."""
+    """Return the code name of the machine's Debian or Ubuntu. Raises CannotUnpackError for another system."""
     try:
         return platform.freedesktop_os_release()["VERSION_CODENAME"]
     except (OSError, KeyError):
-        raise CannotUnpackError("this is no release of Debian or Ubuntu") from None
+        raise CannotUnpackError("this system is not Debian or Ubuntu") from None
 
 
-def sources(codename: str, machine: Path = MACHINE) -> list[Source]:
-    """The machine's sources of its own release, and the backports of the same mirror.
+def sources(codename: str, configuration: Path = APT_CONFIGURATION) -> list[Source]:
+    """Return the machine's apt sources of its own release, and the backports of the same mirror.
 
-    Sources of others are left out: they may be unreachable, and have nothing that is wanted here.
+    Third-party sources are left out, because they may be unreachable and do not have these packages.
     """
     suites = {codename, *(f"{codename}-{part}" for part in ("updates", "security", "backports"))}
-    kept: list[Source] = []
-    for source in _machine_sources(machine):
+    found: list[Source] = []
+    for source in _configured_sources(configuration):
         wanted = [suite for suite in source.get("Suites", "").split() if suite in suites]
         if wanted and "main" in source.get("Components", "").split():
-            kept.append({**source, "Suites": " ".join(wanted), "Targets": "Packages"})
-    if not kept:
+            found.append({**source, "Suites": " ".join(wanted), "Targets": "Packages"})
+    if not found:
         raise CannotUnpackError(f"apt has no sources of {codename} on this machine")
-    if not any(f"{codename}-backports" in _suites(source) for source in kept):
-        kept.append({**_mirror(codename, kept), "Suites": f"{codename}-backports"})
-    return kept
+    if not any(f"{codename}-backports" in _suites(source) for source in found):
+        found.append({**_mirror(codename, found), "Suites": f"{codename}-backports"})
+    return found
 
 
 def _mirror(codename: str, candidates: list[Source]) -> Source:
-    """The distribution's mirror. Others may call a suite after the release, but they have no updates to it."""
+    """Return the source of the distribution: a third party may have a suite with this name, but no updates suite."""
     for suite in (f"{codename}-updates", codename):
         for source in candidates:
             if suite in _suites(source):
@@ -138,8 +138,8 @@ def _suites(source: Source) -> list[str]:
     return source["Suites"].split()
 
 
-def _machine_sources(machine: Path) -> Iterator[dict[str, str]]:
-    for path in (machine / "sources.list", *sorted((machine / "sources.list.d").glob("*"))):
+def _configured_sources(configuration: Path) -> Iterator[dict[str, str]]:
+    for path in (configuration / "sources.list", *sorted((configuration / "sources.list.d").glob("*"))):
         if path.suffix not in (".list", ".sources") or not path.is_file():
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -147,14 +147,14 @@ def _machine_sources(machine: Path) -> Iterator[dict[str, str]]:
 
 
 def _stanzas(text: str) -> Iterator[dict[str, str]]:
-    """The deb822 format. Values keep their further lines: a key may stand there as a whole."""
+    """Yield the sources of a file in deb822 format. A value may have several lines, such as a complete key."""
     text = re.sub(r"(?m)^#.*\n?", "", text)
     for paragraph in re.split(r"\n[ \t]*\n", text):
         fields = {
             name.title(): value.strip() for name, value in re.findall(r"(?m)^(\S+?):(.*(?:\n[ \t].*)*)", paragraph)
         }
-        on = fields.pop("Enabled", "yes").lower() not in ("no", "false", "0")
-        if on and "deb" in fields.get("Types", "").split():
+        is_enabled = fields.pop("Enabled", "yes").lower() not in ("no", "false", "0")
+        if is_enabled and "deb" in fields.get("Types", "").split():
             yield {**fields, "Types": "deb"}
 
 
@@ -162,8 +162,8 @@ def _one_line_sources(text: str) -> Iterator[dict[str, str]]:
     for options, uri, suite, components in re.findall(
         r"(?m)^[ \t]*deb[ \t]+(?:\[(.*?)\][ \t]+)?(\w\S*)[ \t]+(\S+)[ \t]+([^#\n]+)", text
     ):
-        given = (option.partition("=") for option in options.split())
-        fields = {_FIELDS.get(name.title(), name.title()): value.replace(",", " ") for name, _, value in given}
+        pairs = (option.partition("=") for option in options.split())
+        fields = {_FIELDS.get(name.title(), name.title()): value.replace(",", " ") for name, _, value in pairs}
         yield {**fields, "Types": "deb", "Uris": uri, "Suites": suite, "Components": components.strip()}
 
 
@@ -175,8 +175,8 @@ def _field(name: str, value: str) -> str:
     return f"{name}:\n {value}" if "\n" in value else f"{name}: {value}"
 
 
-def _complaint(stderr: str) -> str:
-    """The first thing that apt complains of; an error rather than a warning."""
+def _first_error(stderr: str) -> str:
+    """Return the first error in the output of apt; the first warning if there is no error."""
     lines = [line for line in stderr.splitlines() if re.match("[EW]: ", line)]
     return min(lines, key=lambda line: line[0], default="")[3:]
 
@@ -189,10 +189,10 @@ def _run(command: list[str], *, check: bool = True) -> subprocess.CompletedProce
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=APT_TIMEOUT,
             check=check,
         )
     except subprocess.TimeoutExpired:
-        raise CannotUnpackError(f"{shlex.join(command[:1])} took more than {PATIENCE:.0f} s") from None
+        raise CannotUnpackError(f"{shlex.join(command[:1])} took more than {APT_TIMEOUT:.0f} s") from None
     except subprocess.CalledProcessError as failure:
         raise CannotUnpackError(f"{command[0]} failed: {failure.stderr.strip()}") from None

@@ -1,4 +1,4 @@
-"""Playwright's driver: it is a Node.js that comes with it, and wants a library that a small Debian lacks."""
+"""Playwright's driver, a Node.js that is part of the package. It needs a library that a minimal Debian lacks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.servers.programs import Files
 
 
 def environment() -> Mapping[str, str]:
-    """What it needs in its environment to start here."""
-    places = [str(path) for path in DRIVER.unpacked.glob("usr/lib/*-linux-*")]
-    if not places:
+    """Return the environment variables that the driver needs to start on this machine."""
+    folders = [str(path) for path in DRIVER.unpacked.glob("usr/lib/*-linux-*")]
+    if not folders:
         return {}
-    return {"LD_LIBRARY_PATH": ":".join([*places, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])}
+    return {"LD_LIBRARY_PATH": ":".join([*folders, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])}
 
 
 def node() -> Path:
-    """The one that Playwright starts."""
+    """Return the path of the Node.js that Playwright starts."""
     spec = find_spec("playwright")
     assert spec is not None
     assert spec.origin is not None
@@ -29,12 +29,12 @@ def node() -> Path:
 
 def _starts() -> bool:
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             [node(), "--version"], env={**os.environ, **environment()}, capture_output=True, timeout=60, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return told.returncode == 0
+    return result.returncode == 0
 
 
 DRIVER = Files("driver", ("libatomic1",), _starts)

@@ -1,8 +1,8 @@
-"""Fixtures: one server of a kind for each process that runs tests, started when the first test asks for it.
+"""Fixtures: one shared server of each kind for each test process, started when the first test needs it.
 
-Import them into a conftest.py. However many import them, the servers are the same. What is called ``empty_…`` is the
-server of all tests too, without anything that the tests before have left in it. Who harms one mends it with
-``emptied``, since not everybody asks for an empty one.
+Import them into a conftest.py; all importers share the same servers. An ``empty_…`` fixture is the shared server
+without the data of earlier tests. A test that stops, kills or pauses a shared server restores it with ``emptied``,
+because not every test uses an ``empty_…`` fixture.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from tests.servers.rabbit_server import RabbitServer
 from tests.servers.redis_server import RedisServer
 
 
-class _Runs(Protocol):
+class _SharedServer(Protocol):
     def start(self) -> None: ...
     def kill(self) -> None: ...
 
 
-_Server = TypeVar("_Server", bound=_Runs)
-_shared = pytest.StashKey[dict[str, _Runs]]()
+_Server = TypeVar("_Server", bound=_SharedServer)
+_shared = pytest.StashKey[dict[str, _SharedServer]]()
 
 
 def skip_or_fail(what: str) -> NoReturn:
-    """There is no ``what``: the test is skipped and says what to do, or fails where servers are required."""
-    sentence = f"there is no {what} here: run `make servers`"
+    """Skip the test because ``what`` is missing, or fail it if servers are required. The reason says what to do."""
+    sentence = f"{what} not found: run `make servers`"
     if required():
         pytest.fail(f"{sentence} ({SWITCH}=required)", pytrace=False)
     pytest.skip(sentence)
 
 
 def needs(program: Program) -> None:
-    """For a test that starts a server of its own."""
+    """Skip or fail a test that starts ``program`` itself, if the program is missing."""
     if found(program) is None:
         skip_or_fail(str(program))
 
@@ -54,7 +54,7 @@ def valkey_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def cluster_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> RedisServer:
-    """A cluster of one node: it refuses what a larger one would refuse."""
+    """Return a cluster of one node. It rejects the same commands as a larger cluster."""
     needs(REDIS)
     return _one_for_all(request, "cluster", lambda: RedisServer(tmp_path_factory.mktemp("cluster"), cluster=True))
 
@@ -81,18 +81,18 @@ def empty_cluster(cluster_server: RedisServer) -> RedisServer:
 
 
 def _one_for_all(request: pytest.FixtureRequest, kind: str, make: Callable[[], _Server]) -> _Server:
-    """It ends with the run and not with the fixture, of which there is one for each place that imports it."""
+    """Return the shared server of this kind. It ends with the test run: each conftest.py has its own fixture."""
     running = request.config.stash.setdefault(_shared, {})
     if kind not in running:
         server = make()
         server.start()
         request.config.add_cleanup(server.kill)
         running[kind] = server
-    return running[kind]  # type: ignore[return-value]  # what ``make`` makes for this kind
+    return running[kind]  # type: ignore[return-value]  # ``make`` of this kind returned it
 
 
 def emptied(server: RedisServer) -> RedisServer:
-    """Also after a test that has paused or killed it."""
+    """Delete all data of ``server`` and return it. Resume or restart it first, if a test paused or ended it."""
     if server.alive:
         server.resume()
     else:

@@ -1,4 +1,4 @@
-"""Fonts for what a browser draws in tests: a machine without a desktop often has none of Chinese characters."""
+"""Fonts for the browser tests, because a machine without a desktop often has no font with Chinese characters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers import programs
 from tests.servers.programs import CHROMIUM, Files
 
 MACHINE = Path("/etc/fonts/fonts.conf")
-# For a machine without a configuration of its own.
+# Used on a machine without a fontconfig configuration.
 _PREFERRED = {
     "sans-serif": ("DejaVu Sans", "WenQuanYi Micro Hei"),
     "monospace": ("DejaVu Sans Mono", "WenQuanYi Micro Hei Mono"),
@@ -18,9 +18,9 @@ _PREFERRED = {
 
 
 def configuration(folder: Path) -> Path:
-    """Write what FONTCONFIG_FILE is to name: the machine's fonts, if it has any, and those that were unpacked."""
+    """Write a file for FONTCONFIG_FILE with the fonts of the machine and the unpacked ones. Return its path."""
     parts = [f"<include>{MACHINE}</include>"] if MACHINE.is_file() else [_alias(*each) for each in _PREFERRED.items()]
-    # Where Chromium was unpacked, the fonts that Debian wants beside it were too.
+    # Debian's Chromium depends on fonts, which were unpacked with it.
     unpacked = (FONTS.unpacked, programs.FOLDER / "packages" / CHROMIUM.name)
     parts += [f"<dir>{escape(str(place / 'usr/share/fonts'))}</dir>" for place in unpacked]
     parts.append(f"<cachedir>{escape(str(folder / 'cache'))}</cachedir>")
@@ -35,7 +35,7 @@ def _alias(family: str, preferred: tuple[str, ...]) -> str:
 
 
 def _there() -> bool:
-    """Whether Chinese characters can be drawn."""
+    """Return True if there is a font with Chinese characters."""
     return any(FONTS.unpacked.rglob("*.tt[cf]")) or _machine_has_chinese()
 
 

@@ -1,4 +1,4 @@
-"""The programs that tests run, servers and a browser: which ones, how new, and where they are on this machine."""
+"""The servers and the browser that tests run: their minimum versions, and their paths on this machine."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / ".servers"
-"""What ``make servers`` unpacks; ``make clean`` removes it."""
+"""The folder into which ``make servers`` unpacks programs; ``make clean`` deletes it."""
 LAUNCHERS = FOLDER / "bin"
 SWITCH = "TEST_SERVERS"
-"""An environment variable. ``required``: a program that is missing is a failure, and not a reason to skip."""
+"""The environment variable TEST_SERVERS. ``required``: a test fails, and is not skipped, if its program is missing."""
 RABBIT_WITHOUT_SU = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-"""Debian's script on the PATH starts the broker as a user of its own, who may not write into a test's folder."""
+"""The broker's own script. Debian's script on the PATH runs it as another user, who cannot write into a test folder."""
 
 
 def version_of(executable: Path) -> tuple[int, ...]:
-    """What ``--version`` says; nothing if the program does not run."""
+    """Return the version that ``--version`` prints; empty if the program does not run."""
     try:
-        told = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        result = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.search(r"\bv=(\d+(?:\.\d+)*)", told.stdout)
+    found = re.search(r"\bv=(\d+(?:\.\d+)*)", result.stdout)
     return tuple(map(int, found[1].split("."))) if found else ()
 
 
 def version_of_broker(executable: Path) -> tuple[int, ...]:
-    """RabbitMQ tells its version only once it runs; the name of its folder has it too, except where it is linked."""
+    """Return the version in the name of the broker's folder; (0,) if it has none. Only a running broker prints it."""
     found = re.search(r"rabbitmq_server-(\d+(?:\.\d+)*)", _script(executable))
     return tuple(map(int, found[1].split("."))) if found else (0,)
 
 
 def version_of_browser(executable: Path) -> tuple[int, ...]:
-    """The script in place of a browser that some distributions put on the PATH has no version."""
+    """Return the version of a browser; empty for the placeholder script that some distributions put on the PATH."""
     try:
-        told = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    found = re.match(r"(?:Google )?Chrom\S+ (\d+(?:\.\d+)*)", told.stdout)
+    found = re.match(r"(?:Google )?Chrom\S+ (\d+(?:\.\d+)*)", result.stdout)
     return tuple(map(int, found[1].split("."))) if found else ()
 
 
@@ -53,12 +53,12 @@ def _script(executable: Path) -> str:
 
 @dataclass(frozen=True)
 class Program:
-    """A program, the Debian packages it is in, and its place in them. Elsewhere it may have other names."""
+    """A program, its Debian packages, and its path in them. On other systems it may have ``other_names``."""
 
     name: str
     minimum: int
     packages: tuple[str, ...]
-    place: str
+    path_in_package: str
     version: Callable[[Path], tuple[int, ...]] = version_of
     other_names: tuple[str, ...] = ()
 
@@ -80,7 +80,7 @@ RABBIT = Program(
 )
 CHROMIUM = Program(
     "chromium",
-    123,  # the first with light-dark(): the newest thing in the page's style
+    123,  # the first version with light-dark(), which the page's style uses
     ("chromium-common", "chromium"),
     "usr/lib/chromium/chromium",
     version_of_browser,
@@ -91,7 +91,7 @@ PROGRAMS = (REDIS, VALKEY, RABBIT, CHROMIUM)
 
 @dataclass(frozen=True)
 class Files:
-    """What a program needs beside it, the Debian packages it is in, and whether it is there: here or unpacked."""
+    """Files that a program needs, their Debian packages, and ``there``, which returns True if the machine has them."""
 
     name: str
     packages: tuple[str, ...]
@@ -103,7 +103,7 @@ class Files:
 
 
 def find(program: Program) -> Path | None:
-    """What is on the PATH, else what ``make servers`` has unpacked."""
+    """Return the path of ``program``: on the PATH, or unpacked by ``make servers``; None if it is missing."""
     names = (program.name, *program.other_names)
     for path in (*map(on_path, names), LAUNCHERS / program.name):
         if path is not None and path.is_file() and program.suits(path):
@@ -112,7 +112,7 @@ def find(program: Program) -> Path | None:
 
 
 found = functools.cache(find)
-"""``find``, asked once: a machine's programs do not change while tests run."""
+"""The same as ``find``, but cached, because programs do not change while tests run."""
 
 
 def required() -> bool:
@@ -122,5 +122,5 @@ def required() -> bool:
 def on_path(name: str) -> Path | None:
     if name == RABBIT.name and RABBIT_WITHOUT_SU.is_file():
         return RABBIT_WITHOUT_SU
-    place = shutil.which(name)
-    return Path(place) if place else None
+    path = shutil.which(name)
+    return Path(path) if path else None

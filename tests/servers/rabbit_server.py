@@ -1,4 +1,4 @@
-"""A real RabbitMQ on free ports of the loopback, with an epmd of its own so that it shares nothing with anybody."""
+"""A real RabbitMQ on free ports of 127.0.0.1, with its own epmd, so that it shares nothing with other servers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Self
 from tests.servers.processes import Port, Process, wait_until
 from tests.servers.programs import LAUNCHERS, RABBIT, found, on_path
 
-START_SECONDS = 90.0  # it takes five to twenty
+START_SECONDS = 90.0  # a start takes 5 to 20 seconds
 _GREETING = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME = b"\x01"
 
 
 class RabbitServer:
-    """Keeps its port over restarts, and its durable queues in ``folder``. As a context manager it runs in the block."""
+    """A RabbitMQ server with its data in ``folder`` and a fixed port. As a context manager it runs in the block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,21 +44,21 @@ class RabbitServer:
         return self._broker is not None and self._broker.alive
 
     def start(self) -> None:
-        """Start, and wait until the broker greets whoever speaks AMQP."""
+        """Start the server and wait until it accepts AMQP connections."""
         assert self._broker is None, "runs already"
         executable = found(RABBIT)
-        assert executable is not None, f"there is no {RABBIT} here: run `make servers`"
+        assert executable is not None, f"{RABBIT} not found: run `make servers`"
         for folder in (self.folder / "epmd", self.folder / "log"):
             folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "plugins").write_text("[].\n", encoding="utf-8")
         (self.folder / "rabbitmq.conf").write_text(_SETTINGS, encoding="utf-8")
-        # In the foreground, with its pid known. The broker's own would be a daemon that stays.
+        # epmd is started in the foreground, because the broker would start one as a daemon that does not end with it.
         epmd = on_path("epmd") or LAUNCHERS / "epmd"
         self._epmd = Process([epmd], self.folder / "epmd", self._environment())
         try:
             wait_until(lambda: _connects(self._epmd_port.number), self._epmd.story)
             self._broker = Process([executable], self.folder, self._environment())
-            wait_until(self._greets, self.story, START_SECONDS)
+            wait_until(self._accepts_amqp, self.story, START_SECONDS)
         except BaseException:
             self.kill()
             raise
@@ -71,7 +71,7 @@ class RabbitServer:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to it and all it has started. It does no harm where nothing runs."""
+        """Send SIGKILL to the server and all its child processes. Do nothing if it does not run."""
         broker, self._broker = self._broker, None
         epmd, self._epmd = self._epmd, None
         for process in (broker, epmd):
@@ -87,7 +87,7 @@ class RabbitServer:
         self._broker.resume()
 
     def story(self) -> str:
-        """The end of its log."""
+        """Return the last lines of its log."""
         return self._broker.story() if self._broker else "does not run"
 
     def _environment(self) -> dict[str, str]:
@@ -104,16 +104,16 @@ class RabbitServer:
             "RABBITMQ_LOG_BASE": f"{folder}/log",
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": f"{folder}/pid",
-            "RABBITMQ_CONF_ENV_FILE": "/dev/null",  # none of the machine's own
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",  # not the machine's configuration
             "RABBITMQ_CONFIG_FILE": f"{folder}/rabbitmq.conf",
             "RABBITMQ_CONFIG_FILES": f"{folder}/conf.d",
             "RABBITMQ_ADVANCED_CONFIG_FILE": f"{folder}/advanced.config",
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{folder}/plugins",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",  # starts in less time, with tests on the other processors
-            "RUNNING_UNDER_SYSTEMD": "true",  # no shell in between: the process that is started is the broker
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",  # one scheduler thread, so that it starts faster
+            "RUNNING_UNDER_SYSTEMD": "true",  # the script execs the broker, so that its pid is the broker's
         }
 
-    def _greets(self) -> bool:
+    def _accepts_amqp(self) -> bool:
         assert self.alive, f"ended:\n{self.story()}"
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5.0) as connection:
             connection.sendall(_GREETING)
@@ -122,7 +122,7 @@ class RabbitServer:
 
 
 _SETTINGS = """\
-# A test's folder may be on a small disk, and its machine busy.
+# The test folder may be on a small disk, and other tests use memory.
 disk_free_limit.absolute = 1MB
 vm_memory_high_watermark.relative = 0.9
 """

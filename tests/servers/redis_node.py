@@ -1,4 +1,4 @@
-"""What a server and a Sentinel have in common: a program of Redis or Valkey, its port, its life and one client."""
+"""The base class of a Redis or Valkey server and of a Sentinel: its program, port, process and client."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Flavour = Literal["redis", "valkey"]
 
 
 class RedisNode:
-    """Knows its port from the beginning, keeps it over restarts, and runs between ``start`` and ``stop``.
+    """A Redis or Valkey process with a reserved port, which stays the same when it restarts.
 
-    As a context manager it runs for the time of the block.
+    It runs between ``start`` and ``stop``; as a context manager, inside the block.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RedisNode:
         self.password = password
         self.certificates = certificates
         self._port = Port()
-        self._settings = {**self._of_every_node(), **settings}
+        self._settings = {**self._common_settings(), **settings}
         self._mode = mode
         self._process: Process | None = None
 
@@ -57,7 +57,7 @@ class RedisNode:
 
     @property
     def url(self) -> str:
-        """With TLS it names the authority to trust, as ``ssl_ca_certs``."""
+        """Return the URL of the node. With TLS it has the certificate authority as ``ssl_ca_certs``."""
         return f"{self.scheme}://{self.user}127.0.0.1:{self.port}/0{self.query}"
 
     @property
@@ -66,7 +66,7 @@ class RedisNode:
 
     @property
     def user(self) -> str:
-        """How an address names the password."""
+        """Return the part of the URL with the password; empty if there is none."""
         return f":{quote(self.password, safe='')}@" if self.password else ""
 
     @property
@@ -82,11 +82,11 @@ class RedisNode:
         return self._process is not None and self._process.alive
 
     def start(self) -> None:
-        """Start with what the folder holds, and wait until commands are answered."""
+        """Start with the data in the folder, and wait until it answers commands."""
         assert self._process is None, "runs already"
         program = VALKEY if self.flavour == "valkey" else REDIS
         executable = found(program)
-        assert executable is not None, f"there is no {program} here: run `make servers`"
+        assert executable is not None, f"{program} not found: run `make servers`"
         self._process = Process([executable, self._configuration(), *self._mode], self.folder)
         try:
             wait_until(self._answers, self.story)
@@ -95,41 +95,41 @@ class RedisNode:
             raise
 
     def stop(self) -> None:
-        """SIGTERM, and wait: it writes what it has to."""
+        """Send SIGTERM and wait while the server saves its data."""
         process, self._process = self._running, None
         process.stop()
 
     def kill(self) -> None:
-        """SIGKILL, and wait. It does no harm where nothing runs."""
+        """Send SIGKILL and wait. Do nothing if it does not run."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
 
     def pause(self) -> None:
-        """Until ``resume`` it takes connections, because the kernel does that, and answers nothing."""
+        """Pause the process until ``resume``. The kernel still accepts connections, but commands get no answer."""
         self._running.pause()
 
     def resume(self) -> None:
         self._running.resume()
 
     def cli(self, *words: str | bytes | float) -> Any:
-        """One command on a connection of its own; texts come back as str. Raises what redis-py raises."""
+        """Run one command on a new connection and return its answer, with texts as str. Raises redis.RedisError."""
         with self._client() as client:
             return client.execute_command(*words)
 
     def waits_for(self, answer: Any, *words: str | bytes | float, seconds: float = START_SECONDS) -> None:
-        """Until the command has this answer. Connections that break meanwhile, as in a failover, are no matter."""
+        """Repeat a command until it has this answer. Connection errors, as during a failover, are ignored."""
         seen: list[Any] = [None]
 
-        def there() -> bool:
-            with suppress(redis.ConnectionError, redis.TimeoutError):  # one that loads its data is such an error too
+        def is_there() -> bool:
+            with suppress(redis.ConnectionError, redis.TimeoutError):  # also raised while the server loads its data
                 seen[0] = self.cli(*words)
             return bool(seen[0] == answer)
 
-        wait_until(there, lambda: f"{words} has {seen[0]!r} and not {answer!r}\n{self.story()}", seconds)
+        wait_until(is_there, lambda: f"{words} answers {seen[0]!r}, not {answer!r}\n{self.story()}", seconds)
 
     def story(self) -> str:
-        """The end of its log."""
+        """Return the last lines of its log."""
         return self._process.story() if self._process else "does not run"
 
     @property
@@ -152,17 +152,17 @@ class RedisNode:
         assert self.alive, f"ended:\n{self.story()}"
         try:
             return bool(self.cli("PING"))
-        except (redis.ConnectionError, redis.TimeoutError):  # one that loads its data is such an error too
+        except (redis.ConnectionError, redis.TimeoutError):  # also raised while the server loads its data
             return False
 
     def _configuration(self) -> Path:
         path = self.folder / "node.conf"
-        if not path.exists():  # else it may hold what Sentinel has written
+        if not path.exists():  # Sentinel writes its state into this file
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{name} {value}\n" for name, value in self._settings.items()), encoding="utf-8")
         return path
 
-    def _of_every_node(self) -> dict[str, str]:
+    def _common_settings(self) -> dict[str, str]:
         settings = {
             "bind": "127.0.0.1",
             "protected-mode": "no",

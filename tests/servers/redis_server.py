@@ -1,4 +1,4 @@
-"""A real Redis or Valkey on a free port of the loopback, for one test or for all of them."""
+"""A real Redis or Valkey on a free port of 127.0.0.1, for one test or shared by all tests."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NO_OPTIONS: Mapping[str, str] = {}
 class RedisServer(RedisNode):
     """A server with its data in ``folder``.
 
-    ``options`` are lines of its configuration file and come before what stands here. A replica has its master's
-    password and certificates. With ``cluster`` it is a cluster of one node, which has all the slots.
+    ``options`` are settings of its configuration file, which override those below. A replica has its master's password
+    and certificates. With ``cluster`` it is a cluster of one node, which has all slots.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RedisServer(RedisNode):
         settings = {
             "appendonly": "yes" if appendonly else "no",
             "appendfsync": appendfsync,
-            **_QUICK,
+            **_FAST,
             **_with_password(password),
             **(_cluster(self._bus, tls) if self._bus else {}),
             **({"replicaof": f"127.0.0.1 {replica_of.port}"} if replica_of else {}),
@@ -56,24 +56,24 @@ class RedisServer(RedisNode):
         super().__init__(folder, settings, flavour=flavour, password=password, certificates=certificates)
 
     def start(self) -> None:
-        """Start with what the folder holds, and wait until commands are answered.
+        """Start with the data in the folder, and wait until it answers commands.
 
-        A replica that is new has its master's data then, and the slots of a cluster are served.
+        A new replica also gets its master's data first, and a cluster serves its slots.
         """
-        new = not (self.folder / "node.conf").exists()
+        is_new = not (self.folder / "node.conf").exists()
         super().start()
         try:
-            if new and self._replica:
+            if is_new and self._replica:
                 self.wait_until_in_sync()
             if self._bus is not None:
-                self._wait_until_slots_are_served(new)
+                self._wait_until_slots_are_served(is_new)
         except BaseException:
             self.kill()
             raise
 
     @property
     def role(self) -> str:
-        """``master`` or ``slave``, as INFO has it; empty if there is no answer just now."""
+        """Return ``master`` or ``slave``, as INFO reports it; empty if the server does not answer."""
         return str(self._replication().get("role", ""))
 
     def restart(self) -> None:
@@ -81,30 +81,30 @@ class RedisServer(RedisNode):
         self.start()
 
     def flush(self) -> None:
-        """As new, apart from what CONFIG SET has set: no data, no functions, no scripts."""
+        """Delete all data, functions and scripts. Settings made by CONFIG SET stay."""
         with self._client() as client:
             for words in (("FLUSHALL", "SYNC"), ("FUNCTION", "FLUSH", "SYNC"), ("SCRIPT", "FLUSH", "SYNC")):
                 client.execute_command(*words)
 
     def wait_until_in_sync(self) -> None:
-        """Of a replica: until it has its master's data and follows it."""
+        """Wait until this replica has its master's data."""
         wait_until(lambda: self._replication().get("master_link_status") == "up", self.story)
 
     def _replication(self) -> dict[str, Any]:
-        """What it says of that; nothing if it has no answer just now."""
+        """Return INFO replication; empty if the server does not answer."""
         with suppress(redis.ConnectionError, redis.TimeoutError):
             return dict(self.cli("INFO", "replication"))
         return {}
 
-    def _wait_until_slots_are_served(self, new: bool) -> None:
-        if new:
+    def _wait_until_slots_are_served(self, is_new: bool) -> None:
+        if is_new:
             self.cli("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
         wait_until(lambda: "cluster_state:ok" in self.cli("CLUSTER", "INFO"), self.story)
 
 
-_QUICK = {
-    "save": '""',  # the append-only file is all the durability that is tested
-    "shutdown-timeout": "1",  # or a master waits ten seconds for a replica that a test has paused
+_FAST = {
+    "save": '""',  # no snapshots: the tests use the append-only file only
+    "shutdown-timeout": "1",  # because a master waits ten seconds by default for a replica that a test has paused
     "repl-diskless-sync-delay": "0",
     "enable-debug-command": "local",
 }

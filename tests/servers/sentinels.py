@@ -1,4 +1,4 @@
-"""Sentinels that watch a master and its replicas, at a pace for tests."""
+"""Sentinels that monitor a master and its replicas, with short intervals for tests."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from tests.servers.processes import wait_until
 from tests.servers.redis_node import RedisNode
 from tests.servers.redis_server import RedisServer
 
-# Sentinel asks every ten seconds, and when it finds that it was slow, it does nothing for half a minute: a test would
-# wait for that. Quicker is not better. What a replica told five pings ago makes it no candidate, and while its master
-# is down it is asked once a second. And a new master is made a replica again by a Sentinel that has not heard of its
-# election for four greetings; only as long as they do not know each other may they greet more often.
-_PACE = ("info-period", 200, "ping-period", 400, "ask-period", 100, "tilt-period", 1000)
-GREETING_MS = 1000
-STRANGERS_GREETING_MS = 100
+# By default Sentinel polls every ten seconds, and does nothing for half a minute after it was delayed, which is too
+# slow for a test. Shorter intervals than these fail. A replica is no candidate if its last INFO is older than five
+# pings, and while its master is down Sentinel asks for INFO once a second. A Sentinel that has not heard of an election
+# for four hello messages turns the new master into a replica again, so hello messages may be more frequent only
+# until the Sentinels know each other.
+_INTERVALS = ("info-period", 200, "ping-period", 400, "ask-period", 100, "tilt-period", 1000)
+HELLO_MS = 1000
+FIRST_HELLO_MS = 100
 FAILOVER_TIMEOUT_MS = 3000
-"""Another failover is begun only after twice this time."""
+"""The next failover begins after twice this time at the earliest."""
 
 
 class Sentinel(RedisNode):
-    """One of them. It is the server's program in another mode."""
+    """A Sentinel: the server's program in another mode."""
 
     def start(self) -> None:
         super().start()
-        self.cli("SENTINEL", "DEBUG", *_PACE)
-        self.greets_every(GREETING_MS)
+        self.cli("SENTINEL", "DEBUG", *_INTERVALS)
+        self.sends_hello_every(HELLO_MS)
 
-    def greets_every(self, milliseconds: int) -> None:
+    def sends_hello_every(self, milliseconds: int) -> None:
         self.cli("SENTINEL", "DEBUG", "publish-period", milliseconds)
 
     def announced(self, name: str) -> int:
-        """The port of the master."""
+        """Return the port of the master."""
         return int(self.cli("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)[1])
 
 
 class Sentinels:
-    """``count`` Sentinels for ``master`` and its ``replicas``, which run already. As RedisServer, a context manager."""
+    """A context manager with ``count`` Sentinels for ``master`` and its ``replicas``, which must be running."""
 
     def __init__(
         self,
@@ -80,12 +81,12 @@ class Sentinels:
 
     @property
     def url(self) -> str:
-        places = ",".join(f"127.0.0.1:{port}" for port in self.ports)
-        return f"{self._first.scheme}+sentinel://{self._first.user}{places}/{self.name}/0{self._first.query}"
+        addresses = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return f"{self._first.scheme}+sentinel://{self._first.user}{addresses}/{self.name}/0{self._first.query}"
 
     @property
     def sentinels(self) -> Sequence[Sentinel]:
-        """Each of them, to be killed and started again."""
+        """Return the Sentinels, so that a test can kill and start one."""
         return self._sentinels
 
     @property
@@ -94,20 +95,20 @@ class Sentinels:
 
     @property
     def master(self) -> RedisServer:
-        """Whom the Sentinels call the master. Raises AssertionError while they do not agree."""
+        """Return the master. Raises AssertionError while the Sentinels do not agree on one."""
         announced = self._announced()
-        assert len(announced) == 1, f"{announced or 'nobody'} is announced:\n{self.story()}"
+        assert len(announced) == 1, f"the Sentinels announce {len(announced)} masters: {announced}:\n{self.story()}"
         return self._servers[announced.pop()]
 
     def start(self) -> None:
-        """Start, and wait until each of them knows all the others and all the replicas."""
+        """Start all Sentinels, and wait until each knows the others and all replicas."""
         try:
             for sentinel in self._sentinels:
                 sentinel.start()
-                sentinel.greets_every(STRANGERS_GREETING_MS)
+                sentinel.sends_hello_every(FIRST_HELLO_MS)
             wait_until(self._know_each_other, self.story)
             for sentinel in self._sentinels:
-                sentinel.greets_every(GREETING_MS)
+                sentinel.sends_hello_every(HELLO_MS)
         except BaseException:
             self.kill()
             raise
@@ -121,7 +122,7 @@ class Sentinels:
             sentinel.kill()
 
     def fail_over(self, *, kill: bool = False) -> RedisServer:
-        """Have another master, by SENTINEL FAILOVER or by the death of the old one, and wait until all announce it."""
+        """Fail over by SENTINEL FAILOVER or by killing the master. Return the new master when all announce it."""
         old = self.master
         if kill:
             old.kill()
@@ -145,7 +146,7 @@ class Sentinels:
     def _know_each_other(self) -> bool:
         others, replicas = len(self._sentinels) - 1, len(self._servers) - 1
         for sentinel in self._sentinels:
-            told = sentinel.cli("SENTINEL", "MASTER", self.name)
-            if (int(told["num-other-sentinels"]), int(told["num-slaves"])) != (others, replicas):
+            state = sentinel.cli("SENTINEL", "MASTER", self.name)
+            if (int(state["num-other-sentinels"]), int(state["num-slaves"])) != (others, replicas):
                 return False
         return True

@@ -1,4 +1,4 @@
-"""What ``make servers`` takes from the machine's sources, and what it says where there is nothing to take."""
+"""Test which apt sources ``make servers`` uses, and what it prints if a program is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.servers import debian, driver, install, programs
 from tests.servers.fonts import FONTS
 
 DISTRIBUTION = """\
-# The distribution's own
+# Debian
 Types: deb deb-src
 URIs: http://mirror.example/debian
 Suites: bookworm bookworm-updates
@@ -23,7 +23,7 @@ URIs: http://off.example/debian
 Suites: bookworm
 Components: main
 """
-SOMEBODY_ELSE = """\
+THIRD_PARTY = """\
 Types: deb
 URIs: http://else.example/deb
 Suites: bookworm
@@ -50,8 +50,8 @@ def machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_backports_are_of_the_distributions_own_mirror(machine: Path) -> None:
-    (machine / "sources.list.d" / "another.sources").write_text(SOMEBODY_ELSE)
+def test_backports_come_from_the_mirror_of_the_distribution(machine: Path) -> None:
+    (machine / "sources.list.d" / "another.sources").write_text(THIRD_PARTY)
     (machine / "sources.list.d" / "debian.sources").write_text(DISTRIBUTION)
     others, own, backports = debian.sources("bookworm", machine)
     assert others["Signed-By"].splitlines()[0] == "-----BEGIN PGP PUBLIC KEY BLOCK-----"
@@ -61,7 +61,7 @@ def test_the_backports_are_of_the_distributions_own_mirror(machine: Path) -> Non
     assert own["Signed-By"] == "/usr/share/keyrings/archive.gpg"
 
 
-def test_one_line_sources(machine: Path) -> None:
+def test_one_line_sources_are_read(machine: Path) -> None:
     (machine / "sources.list").write_text(ONE_LINE)
     own, backports = debian.sources("bookworm", machine)
     assert own == {
@@ -76,18 +76,18 @@ def test_one_line_sources(machine: Path) -> None:
     assert backports["Suites"] == "bookworm-backports"
 
 
-def test_no_sources_of_this_release(machine: Path) -> None:
+def test_missing_sources_of_the_release_raise_an_error(machine: Path) -> None:
     (machine / "sources.list").write_text(ONE_LINE)
     with pytest.raises(debian.CannotUnpackError, match="apt has no sources of trixie"):
         debian.sources("trixie", machine)
 
 
-WHY = "there is no apt-get and no dpkg-deb here to unpack it with"
+WHY = "apt-get and dpkg-deb not found, which unpack Debian packages"
 
 
 @pytest.fixture
-def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with nothing, and its folder for what is unpacked."""
+def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Simulate a machine without any program. Return the folder of its PATH and of unpacked packages."""
     monkeypatch.delenv(programs.SWITCH, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(programs, "RABBIT_WITHOUT_SU", tmp_path / "none")
@@ -99,8 +99,8 @@ def nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("switch", "code", "fate"), [("", 0, "are skipped"), ("required", 1, "fail")])
-def test_a_machine_with_nothing(
-    nothing: Path,
+def test_missing_programs_are_reported_with_what_to_do(
+    bare_machine: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     switch: str,
@@ -109,13 +109,13 @@ def test_a_machine_with_nothing(
 ) -> None:
     monkeypatch.setenv(programs.SWITCH, switch)
     assert install.main() == code
-    said = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     names = [*(program.name for program in programs.PROGRAMS), *FONTS.packages, *driver.DRIVER.packages]
-    assert [line.partition(" ")[0] for line in said] == names
-    sentence = "redis-server 7 or newer is not here ({}), so tests of it {}; install it so that it is on the PATH."
-    assert said[0] == sentence.format(WHY, fate)
+    assert [line.partition(" ")[0] for line in lines] == names
+    sentence = "redis-server 7 or newer not found, and it cannot be unpacked: {}. Its tests {}. Install it on the PATH."
+    assert lines[0] == sentence.format(WHY, fate)
     assert install.main([install.BROWSER]) == code
-    assert capsys.readouterr().out.splitlines() == said[-3:]
+    assert capsys.readouterr().out.splitlines() == lines[-3:]
 
 
 BROWSERS = [
@@ -127,20 +127,20 @@ BROWSERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "told", "good"), BROWSERS)
-def test_browsers_on_the_path(
-    nothing: Path, capsys: pytest.CaptureFixture[str], name: str, told: str, good: bool
+@pytest.mark.parametrize(("name", "version_text", "is_accepted"), BROWSERS)
+def test_a_browser_on_the_path_is_used_if_it_is_new_enough(
+    bare_machine: Path, capsys: pytest.CaptureFixture[str], name: str, version_text: str, is_accepted: bool
 ) -> None:
-    says(nothing / name, told)
-    says(nothing / "fc-list", "some.ttc: Some")
-    says(nothing / "node", "v24")
-    assert programs.find(programs.CHROMIUM) == (nothing / name if good else None)
+    prints(bare_machine / name, version_text)
+    prints(bare_machine / "fc-list", "some.ttc: Some")
+    prints(bare_machine / "node", "v24")
+    assert programs.find(programs.CHROMIUM) == (bare_machine / name if is_accepted else None)
     assert install.main([install.BROWSER]) == 0
-    assert (capsys.readouterr().out == "") is good
+    assert (capsys.readouterr().out == "") is is_accepted
 
 
-def test_what_a_browser_needs_beside_it(nothing: Path) -> None:
-    says(nothing / "fc-list", "")
+def test_fonts_and_the_library_of_the_driver_are_found_when_unpacked(bare_machine: Path) -> None:
+    prints(bare_machine / "fc-list", "")
     assert not FONTS.there()
     assert not driver.DRIVER.there()
     assert driver.environment() == {}
@@ -149,11 +149,12 @@ def test_what_a_browser_needs_beside_it(nothing: Path) -> None:
     assert FONTS.there()
     library = driver.DRIVER.unpacked / "usr" / "lib" / "x86_64-linux-gnu"
     library.mkdir(parents=True)
-    (nothing / "node").write_text(f'#!/bin/sh\ntest "${{LD_LIBRARY_PATH%%:*}}" = "{library}"\n')
-    (nothing / "node").chmod(0o755)
+    (bare_machine / "node").write_text(f'#!/bin/sh\ntest "${{LD_LIBRARY_PATH%%:*}}" = "{library}"\n')
+    (bare_machine / "node").chmod(0o755)
     assert driver.DRIVER.there()
 
 
-def says(program: Path, words: str) -> None:
-    program.write_text(f'#!/bin/sh\nprintf "%s" "{words}"\n')
+def prints(program: Path, text: str) -> None:
+    """Write a script that prints ``text``."""
+    program.write_text(f'#!/bin/sh\nprintf "%s" "{text}"\n')
     program.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The real servers that other tests run do what those tests count on."""
+"""Test the real servers that other tests use: durability, failover, cleanup of processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def needs_flavour(flavour: Flavour) -> None:
 
 
 @FLAVOURS
-def test_what_was_written_is_there_after_a_kill_and_after_a_restart(tmp_path: Path, flavour: Flavour) -> None:
+def test_written_data_survives_a_kill_and_a_restart(tmp_path: Path, flavour: Flavour) -> None:
     needs_flavour(flavour)
     with RedisServer(tmp_path, flavour=flavour, appendfsync="always") as server:
         address = server.url
@@ -44,7 +44,7 @@ def test_what_was_written_is_there_after_a_kill_and_after_a_restart(tmp_path: Pa
         assert server.url == address
 
 
-def test_without_durability_nothing_is(tmp_path: Path) -> None:
+def test_data_is_lost_at_a_restart_without_an_append_only_file(tmp_path: Path) -> None:
     needs(REDIS)
     with RedisServer(tmp_path, appendonly=False) as server:
         server.cli("SET", "word", "one")
@@ -52,14 +52,14 @@ def test_without_durability_nothing_is(tmp_path: Path) -> None:
         assert server.cli("GET", "word") is None
 
 
-def test_options_come_first(tmp_path: Path) -> None:
+def test_options_override_the_default_settings(tmp_path: Path) -> None:
     needs(REDIS)
     with RedisServer(tmp_path, options={"appendonly": "no", "maxmemory-policy": "allkeys-lru"}) as server:
-        told = server.cli("CONFIG", "GET", "appendonly", "maxmemory-policy")
-        assert told == {"appendonly": "no", "maxmemory-policy": "allkeys-lru"}
+        values = server.cli("CONFIG", "GET", "appendonly", "maxmemory-policy")
+        assert values == {"appendonly": "no", "maxmemory-policy": "allkeys-lru"}
 
 
-def test_a_paused_server_answers_later(tmp_path: Path) -> None:
+def test_a_paused_server_answers_after_resume(tmp_path: Path) -> None:
     needs(REDIS)
     with RedisServer(tmp_path) as server:
         server.pause()
@@ -73,13 +73,13 @@ def test_a_paused_server_answers_later(tmp_path: Path) -> None:
         assert not server.alive
 
 
-def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_failed_start_raises_an_error_with_the_log(tmp_path: Path) -> None:
     needs(REDIS)
     with pytest.raises(AssertionError, match="nonsense"):
         RedisServer(tmp_path, options={"nonsense": "1"}).start()
 
 
-def test_a_password_is_asked_for(tmp_path: Path) -> None:
+def test_a_server_with_a_password_rejects_other_passwords(tmp_path: Path) -> None:
     needs(REDIS)
     with RedisServer(tmp_path, password="p@ss:w/rd %") as server:
         assert server.cli("PING")
@@ -89,20 +89,20 @@ def test_a_password_is_asked_for(tmp_path: Path) -> None:
 
 
 @FLAVOURS
-def test_tls(tmp_path: Path, flavour: Flavour) -> None:
+def test_a_tls_server_is_trusted_only_with_its_authority(tmp_path: Path, flavour: Flavour) -> None:
     needs_flavour(flavour)
     with RedisServer(tmp_path / "one", flavour=flavour, tls=True) as server:
         assert server.url.startswith("rediss://")
         assert server.cli("PING")
-        stranger = redis.Redis.from_url(server.url.partition("?")[0])
-        with stranger, pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
-            stranger.ping()
+        untrusting = redis.Redis.from_url(server.url.partition("?")[0])
+        with untrusting, pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+            untrusting.ping()
         with RedisServer(tmp_path / "two", flavour=flavour, replica_of=server) as replica:
             assert replica.role == "slave"
 
 
 @FLAVOURS
-def test_a_replica_has_the_data_and_takes_no_writes(tmp_path: Path, flavour: Flavour) -> None:
+def test_a_replica_has_the_data_and_rejects_writes(tmp_path: Path, flavour: Flavour) -> None:
     needs_flavour(flavour)
     with RedisServer(tmp_path / "master", flavour=flavour, password="secret") as master:
         master.cli("SET", "word", "one")
@@ -113,7 +113,7 @@ def test_a_replica_has_the_data_and_takes_no_writes(tmp_path: Path, flavour: Fla
 
 
 @pytest.mark.parametrize(("flavour", "kill"), [("redis", False), ("redis", True), ("valkey", True)])
-def test_sentinels_have_another_master(tmp_path: Path, flavour: Flavour, kill: bool) -> None:
+def test_sentinels_fail_over_to_the_replica(tmp_path: Path, flavour: Flavour, kill: bool) -> None:
     needs_flavour(flavour)
     with (
         RedisServer(tmp_path / "one", flavour=flavour, password="secret") as one,
@@ -131,7 +131,7 @@ def test_sentinels_have_another_master(tmp_path: Path, flavour: Flavour, kill: b
         one.waits_for("two", "GET", "word")
 
 
-def test_sentinels_over_tls(tmp_path: Path) -> None:
+def test_sentinels_fail_over_with_tls(tmp_path: Path) -> None:
     needs(REDIS)
     with (
         RedisServer(tmp_path / "one", tls=True) as one,
@@ -143,7 +143,7 @@ def test_sentinels_over_tls(tmp_path: Path) -> None:
         assert sentinels.fail_over() is two
 
 
-def test_a_cluster_refuses_keys_of_several_slots(cluster_server: RedisServer) -> None:
+def test_a_cluster_rejects_keys_of_several_slots(cluster_server: RedisServer) -> None:
     cluster_server.flush()
     cluster_server.cli("MSET", "{a}1", "one", "{a}2", "two")
     for words in (("MSET", "a", "one", "b", "two"), ("EVAL", "return 1", 2, "a", "b")):
@@ -159,7 +159,7 @@ def test_a_cluster_serves_its_slots_after_a_restart(tmp_path: Path) -> None:
         assert server.cli("GET", "word") == "one"
 
 
-def test_a_flushed_server_is_as_new(empty_redis: RedisServer) -> None:
+def test_a_flushed_server_has_no_data_functions_or_scripts(empty_redis: RedisServer) -> None:
     empty_redis.cli("SET", "word", "one")
     empty_redis.cli("FUNCTION", "LOAD", "#!lua name=mine\nredis.register_function('one', function() return 1 end)")
     script = empty_redis.cli("SCRIPT", "LOAD", "return 1")
@@ -170,7 +170,7 @@ def test_a_flushed_server_is_as_new(empty_redis: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("harm", [RedisServer.kill, RedisServer.pause, RedisServer.stop])
-def test_a_server_of_all_tests_is_mended(
+def test_a_shared_server_is_restored_after_harm(
     valkey_server: RedisServer, empty_valkey: RedisServer, harm: Callable[[RedisServer], None]
 ) -> None:
     assert empty_valkey is valkey_server
@@ -179,17 +179,16 @@ def test_a_server_of_all_tests_is_mended(
     assert emptied(valkey_server).cli("DBSIZE") == 0
 
 
-def test_ports_are_not_given_to_two() -> None:
+def test_a_reserved_port_is_not_given_twice() -> None:
     ports = [Port() for _ in range(300)]
     assert len({port.number for port in ports}) == len(ports)
 
 
 @pytest.mark.parametrize("program", ["exec sleep 600", "trap '' TERM INT HUP; sleep 600 & wait"])
-def test_a_process_ends_with_whoever_started_it(tmp_path: Path, program: str) -> None:
-    """Even if that one is killed and can see to nothing."""
+def test_a_process_ends_when_its_starter_is_killed(tmp_path: Path, program: str) -> None:
     script = (
-        "import sys, pathlib, tests.servers.processes as ours\n"
-        "process = ours.Process(['sh', '-c', sys.argv[1]], pathlib.Path(sys.argv[2]))\n"
+        "import sys, pathlib\nfrom tests.servers.processes import Process\n"
+        "process = Process(['sh', '-c', sys.argv[1]], pathlib.Path(sys.argv[2]))\n"
         "print(process.pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
@@ -202,15 +201,15 @@ def test_a_process_ends_with_whoever_started_it(tmp_path: Path, program: str) ->
             assert ends(10.0)
 
 
-def test_what_a_process_has_started_ends_with_it(tmp_path: Path) -> None:
+def test_the_child_processes_end_with_a_process(tmp_path: Path) -> None:
     process = Process(["sh", "-c", "sleep 600 & echo $!; wait"], tmp_path)
-    wait_until(lambda: process.story() != "", "nothing is started")
+    wait_until(lambda: process.story() != "", "the shell has not started sleep")
     with watched(int(process.story())) as ends:
         process.stop()
         assert ends(10.0)
 
 
-def test_a_broker(tmp_path: Path) -> None:
+def test_a_broker_starts_and_stops(tmp_path: Path) -> None:
     needs(RABBIT)
     with RabbitServer(tmp_path) as server:
         assert server.url == f"amqp://guest:guest@127.0.0.1:{server.port}/"

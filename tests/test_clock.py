@@ -1,4 +1,4 @@
-"""The clock that machines share, and the one that a simulator moves."""
+"""Tests of the shared clock, which follows the store's server, and of the playground's offset clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVER = 1_700_000_000.0
 
 
 class Watch:
-    """The machine's steady time, turned by hand."""
+    """A replacement of ``elapsed`` that a test advances."""
 
     def __init__(self) -> None:
         self.now = 5000.0
@@ -31,61 +31,61 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     return watch
 
 
-def test_alone_it_is_the_machines_own() -> None:
+def test_a_shared_clock_begins_with_the_machines_time() -> None:
     assert abs(SharedClock().now() - time.time()) < 1
 
 
-def test_it_is_what_the_server_says(watch: Watch) -> None:
-    ours = SharedClock()
-    ours.follow(SERVER, 5000.0, 5000.0)
-    assert ours.now() == SERVER
+def test_a_shared_clock_follows_the_server(watch: Watch) -> None:
+    bot_clock = SharedClock()
+    bot_clock.follow(SERVER, 5000.0, 5000.0)
+    assert bot_clock.now() == SERVER
     watch.now += 12.5
-    assert ours.now() == SERVER + 12.5
+    assert bot_clock.now() == SERVER + 12.5
 
 
-def test_the_way_there_and_back_is_taken_as_equally_long(watch: Watch) -> None:
-    ours = SharedClock()
-    ours.follow(SERVER, 5000.0, 5000.4)
+def test_the_server_time_is_taken_in_the_middle_of_the_round_trip(watch: Watch) -> None:
+    bot_clock = SharedClock()
+    bot_clock.follow(SERVER, 5000.0, 5000.4)
     watch.now = 5000.4
-    assert ours.now() == pytest.approx(SERVER + 0.2)
+    assert bot_clock.now() == pytest.approx(SERVER + 0.2)
 
 
-def test_setting_the_machines_clock_changes_nothing(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = SharedClock()
-    ours.follow(SERVER, 5000.0, 5000.0)
+def test_a_change_of_the_machines_clock_has_no_effect(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    bot_clock = SharedClock()
+    bot_clock.follow(SERVER, 5000.0, 5000.0)
     monkeypatch.setattr(time, "time", lambda: 0.0)
     watch.now += 1
-    assert ours.now() == SERVER + 1
+    assert bot_clock.now() == SERVER + 1
 
 
-def test_two_machines_agree_however_wrong_they_are(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = SharedClock()
+def test_two_machines_with_wrong_clocks_agree(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = SharedClock()
     monkeypatch.setattr(time, "time", lambda: 123.0)
-    other = SharedClock()
-    assert abs(one.now() - other.now()) > 1000
-    for each in (one, other):
+    second = SharedClock()
+    assert abs(first.now() - second.now()) > 1000
+    for each in (first, second):
         each.follow(SERVER, 5000.0, 5000.0)
-    assert one.now() == other.now()
+    assert first.now() == second.now()
 
 
-def test_an_answer_that_was_long_on_its_way_says_too_little(watch: Watch) -> None:
-    ours = SharedClock()
-    ours.follow(SERVER, 4999.0, 5000.0)
-    first = ours.now()
-    ours.follow(SERVER + 100, 4999.0, 5000.0)
-    assert ours.now() == first
-    ours.follow(SERVER + 100, 5000.0, 5000.0)
-    assert ours.now() == SERVER + 100
+def test_a_slow_response_is_ignored(watch: Watch) -> None:
+    bot_clock = SharedClock()
+    bot_clock.follow(SERVER, 4999.0, 5000.0)
+    first = bot_clock.now()
+    bot_clock.follow(SERVER + 100, 4999.0, 5000.0)
+    assert bot_clock.now() == first
+    bot_clock.follow(SERVER + 100, 5000.0, 5000.0)
+    assert bot_clock.now() == SERVER + 100
 
 
-# -- moved by a simulator
+# The offset clock
 
 HOUR = 3600.0
 
 
 @pytest.fixture
-def stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's own time does not go on by itself."""
+def stopped_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the machine's time."""
     monkeypatch.setattr(time, "time", lambda: SERVER)
     monkeypatch.setattr(clock, "CHECK_SECONDS", 0.001)
 
@@ -95,87 +95,87 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "clock"
 
 
-def test_it_is_as_far_ahead_as_the_file_says(stands_still: None, file: Path) -> None:
-    ours = OffsetClock(file)
-    assert ours.now() == SERVER
-    for ahead in (31.0, 172800.5, 0.0):
-        file.write_text(repr(ahead))
-        assert ours.now() == SERVER + ahead
+def test_the_offset_is_read_from_the_file(stopped_time: None, file: Path) -> None:
+    bot_clock = OffsetClock(file)
+    assert bot_clock.now() == SERVER
+    for offset in (31.0, 172800.5, 0.0):
+        file.write_text(repr(offset))
+        assert bot_clock.now() == SERVER + offset
 
 
 @pytest.mark.parametrize("content", [b"", b" ", b"soon", b"\xff\xfe", "一".encode(), b"1 2", b"nan", b"inf"])
-def test_a_file_that_holds_no_number_moves_nothing(stands_still: None, file: Path, content: bytes) -> None:
+def test_a_file_without_a_number_means_no_offset(stopped_time: None, file: Path, content: bytes) -> None:
     file.write_bytes(content)
     assert OffsetClock(file).now() == SERVER
 
 
-def test_a_folder_moves_nothing(stands_still: None, tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_means_no_offset(stopped_time: None, tmp_path: Path) -> None:
     assert OffsetClock(tmp_path).now() == SERVER
 
 
-def test_it_follows_the_simulators_clock(file: Path, stands_still: None) -> None:
-    theirs = LeapingClock(file)
-    ours = [OffsetClock(file), OffsetClock(file)]
+def test_the_offset_clock_follows_the_playgrounds_clock(file: Path, stopped_time: None) -> None:
+    playground_clock = LeapingClock(file)
+    bot_clock = [OffsetClock(file), OffsetClock(file)]
     for _ in range(3):
-        theirs.advance(10.1)
-        assert [each.now() for each in ours] == [theirs.now()] * 2
+        playground_clock.advance(10.1)
+        assert [each.now() for each in bot_clock] == [playground_clock.now()] * 2
 
 
-def test_a_timer_rings_after_a_leap_and_not_before(file: Path, stands_still: None) -> None:
-    async def story() -> None:
-        ours, theirs = OffsetClock(file), LeapingClock(file)
-        rang, last = asyncio.Event(), asyncio.Event()
-        ours.call_later(HOUR, rang.set)
-        theirs.advance(HOUR - 1)
-        ours.call_later(0, last.set)
+def test_a_timer_runs_after_an_advance_and_not_before(file: Path, stopped_time: None) -> None:
+    async def scenario() -> None:
+        bot_clock, playground_clock = OffsetClock(file), LeapingClock(file)
+        fired, last = asyncio.Event(), asyncio.Event()
+        bot_clock.call_later(HOUR, fired.set)
+        playground_clock.advance(HOUR - 1)
+        bot_clock.call_later(0, last.set)
         await asyncio.wait_for(last.wait(), 10)
-        assert not rang.is_set()
-        theirs.advance(1)
-        await asyncio.wait_for(rang.wait(), 10)
+        assert not fired.is_set()
+        playground_clock.advance(1)
+        await asyncio.wait_for(fired.wait(), 10)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_without_a_leap_a_timer_rings_in_its_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_advance_a_timer_runs_on_time(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "CHECK_SECONDS", 0.001)
 
-    async def story() -> None:
-        rang = asyncio.Event()
-        OffsetClock(file).call_later(0.01, rang.set)
-        await asyncio.wait_for(rang.wait(), 10)
+    async def scenario() -> None:
+        fired = asyncio.Event()
+        OffsetClock(file).call_later(0.01, fired.set)
+        await asyncio.wait_for(fired.wait(), 10)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_a_timer_that_was_called_off_does_not_ring(file: Path, stands_still: None) -> None:
-    async def story() -> None:
-        ours, theirs = OffsetClock(file), LeapingClock(file)
-        rang: list[str] = []
+def test_a_cancelled_timer_does_not_run(file: Path, stopped_time: None) -> None:
+    async def scenario() -> None:
+        bot_clock, playground_clock = OffsetClock(file), LeapingClock(file)
+        fired: list[str] = []
         done = asyncio.Event()
-        cancelled = [ours.call_later(HOUR, lambda: rang.append("cancelled")) for _ in range(2)]
+        cancelled = [bot_clock.call_later(HOUR, lambda: fired.append("cancelled")) for _ in range(2)]
         cancelled[0].cancel()
-        ours.call_later(HOUR, done.set)
+        bot_clock.call_later(HOUR, done.set)
         await asyncio.sleep(0)
         cancelled[1].cancel()
-        theirs.advance(HOUR)
+        playground_clock.advance(HOUR)
         await asyncio.wait_for(done.wait(), 10)
         cancelled[1].cancel()
-        assert rang == []
+        assert fired == []
 
-    asyncio.run(story())
-
-
-def test_what_is_overdue_rings_at_once(file: Path, stands_still: None) -> None:
-    async def story() -> None:
-        rang = asyncio.Event()
-        OffsetClock(file).call_later(-5, rang.set)
-        assert not rang.is_set()
-        await asyncio.wait_for(rang.wait(), 10)
-
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_a_bot_has_it_only_where_a_file_is_set(file: Path) -> None:
+def test_an_overdue_timer_runs_at_once(file: Path, stopped_time: None) -> None:
+    async def scenario() -> None:
+        fired = asyncio.Event()
+        OffsetClock(file).call_later(-5, fired.set)
+        assert not fired.is_set()
+        await asyncio.wait_for(fired.wait(), 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_bot_has_an_offset_clock_only_with_a_clock_file(file: Path) -> None:
     given = {"appid": "wx0", "secret": "-", "token": "-", "store_url": "sqlite:///wxbot.db"}
     assert isinstance(make_clock(load_settings(env_file=None, **given, clock_file=str(file))), OffsetClock)
     assert type(make_clock(load_settings(env_file=None, **given))) is SystemClock

@@ -1,4 +1,4 @@
-"""What is logged can be shown to anybody: no secret is in it, and no stranger has forged a line of it."""
+"""Log lines contain no secret, and text from outside cannot forge a log line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from wxbot.errors import InvalidPush
-from wxbot.logs import RedactingFormatter, configure_logging, set_log_account, account_in_logs
+from wxbot.logs import RedactingFormatter, account_in_logs, configure_logging, set_log_account
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
 from wxbot.server.web import create_app
@@ -22,28 +22,28 @@ SECRET = "5ecret0123456789"
 TOKEN = "t0kenABCDEF"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 SECRETS = (SECRET, TOKEN, AES_KEY)
-ACCESS_TOKEN = "71_xYz-_9876543210"  # WeChat gives it later, so nobody could tell the formatter
+ACCESS_TOKEN = "71_xYz-_9876543210"  # the formatter does not know it, because WeChat issues it later
 
 _BEGINNING = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ [\w.]+: ")
 
 
 class Log:
-    """A logger of its own whose lines are kept."""
+    """A separate logger that stores its lines."""
 
     def __init__(self) -> None:
-        self.written = io.StringIO()
+        self.stream = io.StringIO()
         self.logger = logging.Logger("wxbot.test")  # noqa: LOG001 - it must not outlive the test
-        handler = logging.StreamHandler(self.written)
+        handler = logging.StreamHandler(self.stream)
         handler.setFormatter(RedactingFormatter(SECRETS))
         self.logger.addHandler(handler)
 
     @property
     def text(self) -> str:
-        return self.written.getvalue()
+        return self.stream.getvalue()
 
     @property
-    def genuine(self) -> list[str]:
-        """The lines that look as if the bot had written them."""
+    def log_lines(self) -> list[str]:
+        """Return the lines that begin as a log line does, also forged ones."""
         return [line for line in re.split("[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]", self.text) if _BEGINNING.match(line)]
 
 
@@ -52,7 +52,7 @@ def log() -> Log:
     return Log()
 
 
-# -- secrets
+# Secrets
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -84,7 +84,7 @@ def test_no_secret_in_a_traceback(log: Log, secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "line",
     [
         f"GET https://api.weixin.qq.com/cgi-bin/x?access_token={ACCESS_TOKEN}&a=b",
         f'"GET /cgi-bin/token?grant_type=client_credential&appid=wx1&secret={ACCESS_TOKEN} HTTP/1.1" 200',
@@ -108,14 +108,14 @@ def test_no_secret_in_a_traceback(log: Log, secret: str) -> None:
         json.dumps({"body": json.dumps(["access_token", ACCESS_TOKEN])}),
     ],
 )
-def test_what_looks_like_a_credential_is_hidden(log: Log, told: str) -> None:
-    log.logger.warning(told)
-    log.logger.warning("%s", told)
+def test_credentials_are_redacted(log: Log, line: str) -> None:
+    log.logger.warning(line)
+    log.logger.warning("%s", line)
     assert ACCESS_TOKEN not in log.text
     assert log.text.count("***") == 2
 
 
-def test_what_stands_beside_a_credential_is_kept(log: Log) -> None:
+def test_text_beside_a_credential_is_not_changed(log: Log) -> None:
     log.logger.info("GET /x?access_token=abc&openid=oALICE")
     log.logger.info('{"access_token": "abc", "expires_in": 7200}')
     log.logger.info("the AppSecret is wrong (WXBOT_SECRET), the access_token too")
@@ -126,44 +126,44 @@ def test_what_stands_beside_a_credential_is_kept(log: Log) -> None:
 
 @pytest.mark.parametrize("arguments", [("one", "two"), (), ({"other": 1},)])
 @pytest.mark.parametrize("message", ["%s %d %s", "%(name)d"])
-def test_a_line_that_does_not_fit_its_arguments_hides_secrets_too(
+def test_a_line_that_does_not_fit_its_arguments_is_redacted(
     log: Log, message: str, arguments: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = message + SECRET
-    log.logger.info(said, *arguments, {"key": TOKEN})
-    assert capsys.readouterr().err == "", "logging's own report would show everything"
+    wrong = message + SECRET
+    log.logger.info(wrong, *arguments, {"key": TOKEN})
+    assert capsys.readouterr().err == "", "the report of logging itself would not be redacted"
     assert "does not fit" in log.text
     assert SECRET not in log.text
     assert TOKEN not in log.text
 
 
-def test_a_secret_that_contains_another_is_hidden_whole() -> None:
+def test_a_secret_that_contains_another_is_redacted_completely() -> None:
     record = logging.makeLogRecord({"msg": "abcdef"})
     assert RedactingFormatter(["abc", "abcdef"]).format(record).endswith(": ***")
 
 
-def test_no_secrets_at_all() -> None:
+def test_a_formatter_without_secrets() -> None:
     for none in ((), ("",)):
         assert RedactingFormatter(none).format(logging.makeLogRecord({"msg": "hello"})).endswith(": hello")
 
 
-# -- forged lines
+# Forged lines
 
 FORGED = "2026-01-01 00:00:00,000 INFO wxbot.web: all is well"
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
-def test_a_stranger_cannot_begin_a_line(log: Log, newline: str) -> None:
+def test_text_from_outside_cannot_begin_a_log_line(log: Log, newline: str) -> None:
     log.logger.info("the user said %s", f"hi{newline}{FORGED}")
     try:
         raise ValueError(f"hi{newline}{FORGED}")
     except ValueError:
         log.logger.exception("handler failed")
-    assert len(log.genuine) == 2
-    assert log.text.count("all is well") == 2, "nothing is hidden"
+    assert len(log.log_lines) == 2
+    assert log.text.count("all is well") == 2, "the text itself is not removed"
 
 
-def test_a_stranger_cannot_move_the_cursor(log: Log) -> None:
+def test_control_characters_are_escaped(log: Log) -> None:
     log.logger.info("the user said %s", "\x1b[2J\x1b[H\b\x7f\x9b1A\0 你好\t.")
     assert not [character for character in log.text if character < " " and character not in "\n\t"]
     assert not [character for character in log.text if "\x7f" <= character < "\xa0"]
@@ -182,12 +182,12 @@ def test_a_traceback_stays_readable(log: Log) -> None:
     assert lines[-2:] == ["    ValueError: two", "    lines"]
 
 
-# -- as the bot does it
+# The configured logging
 
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """The root logger, put back in the end."""
+    """Return the root logger, and restore its handlers and level afterwards."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield root
@@ -195,20 +195,20 @@ def root() -> Iterator[logging.Logger]:
     root.setLevel(level)
 
 
-def test_everything_goes_to_standard_error_once(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_line_is_written_to_standard_error_once(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("WARNING", SECRETS)
     configure_logging("INFO", SECRETS)
     assert len(root.handlers) == 1
-    logging.getLogger("urllib3.connectionpool").debug("not important enough")
-    logging.getLogger("somebody.else").info("key is %s", SECRET)
+    logging.getLogger("urllib3.connectionpool").debug("below the level")
+    logging.getLogger("other.library").info("key is %s", SECRET)
     written = capsys.readouterr()
     assert written.out == ""
-    assert written.err.endswith("INFO somebody.else: key is ***\n")
+    assert written.err.endswith("INFO other.library: key is ***\n")
     assert written.err.count("\n") == 1
 
 
 class LeakyBot:
-    """A bot that refuses everything and repeats its input in its errors, as no bot should."""
+    """A bot that raises errors with the text of its input."""
 
     callback_path = "/wechat"
     send_api = SimpleNamespace(is_open=False)
@@ -230,26 +230,27 @@ class LeakyBot:
         return None
 
 
-def test_no_request_forges_a_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_request_cannot_forge_a_log_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", SECRETS)
     client = create_app(Deployment({"": cast(Bot, LeakyBot())})).test_client()
     assert client.get("/wechat", query_string={"echostr": f"x\n{FORGED}"}).status_code == 400
     assert client.post("/wechat", data=f"x\r\n{FORGED} {SECRET}").status_code == 500
     written = capsys.readouterr().err
-    genuine = [line for line in written.splitlines() if _BEGINNING.match(line)]
-    assert len(genuine) == 2
+    log_lines = [line for line in written.splitlines() if _BEGINNING.match(line)]
+    assert len(log_lines) == 2
     assert written.count("all is well") >= 2
     assert SECRET not in written
 
 
-# -- several accounts
+# Several accounts
 
 
-def ends(log: Log) -> list[str]:
+def messages(log: Log) -> list[str]:
+    """Return the lines without time, level and logger."""
     return [line.partition(": ")[2] for line in log.text.splitlines()]
 
 
-def test_a_line_says_whose_it_is(log: Log) -> None:
+def test_a_line_names_the_account_of_its_context(log: Log) -> None:
     log.logger.info("before")
     with account_in_logs("orders"):
         log.logger.info("within")
@@ -257,28 +258,28 @@ def test_a_line_says_whose_it_is(log: Log) -> None:
             log.logger.info("deeper")
         log.logger.info("within again")
     log.logger.info("after")
-    assert ends(log) == ["before", "[orders] within", "[club] deeper", "[orders] within again", "after"]
+    assert messages(log) == ["before", "[orders] within", "[club] deeper", "[orders] within again", "after"]
 
 
-def test_a_thread_may_say_it_once_for_all(log: Log) -> None:
+def test_set_log_account_is_in_force_until_it_is_removed(log: Log) -> None:
     try:
         set_log_account("orders")
         log.logger.info("one")
     finally:
         set_log_account("")
     log.logger.info("two")
-    assert ends(log) == ["[orders] one", "two"]
+    assert messages(log) == ["[orders] one", "two"]
 
 
-def test_a_line_that_does_not_fit_its_arguments_says_it_too(log: Log) -> None:
+def test_a_line_that_does_not_fit_its_arguments_names_the_account(log: Log) -> None:
     with account_in_logs("orders"):
         log.logger.info("%d", SECRET)
-    (line,) = ends(log)
+    (line,) = messages(log)
     assert line.startswith("[orders] '%d' does not fit")
     assert SECRET not in line
 
 
-def test_what_a_plugin_puts_into_its_records_stays(log: Log) -> None:
+def test_a_plugin_may_use_account_as_an_extra(log: Log) -> None:
     with account_in_logs("orders"):
         log.logger.info("hello", extra={"account": "theirs"})
-    assert ends(log) == ["[orders] hello"]
+    assert messages(log) == ["[orders] hello"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(account)s%(message)s"
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(wxbot_account)s%(message)s"
 
 _account: ContextVar[str] = ContextVar("wxbot_account", default="")
 
@@ -56,7 +56,7 @@ class RedactingFormatter(logging.Formatter):
 
     def _formatted(self, record: logging.LogRecord) -> str:
         account = _account.get()  # the context is the right one, because a handler formats in the thread that logs
-        record.account = f"[{account}] " if account else ""
+        record.wxbot_account = f"[{account}] " if account else ""
         try:
             return super().format(record)
         except (TypeError, ValueError, KeyError):  # else logging would print the arguments without redaction

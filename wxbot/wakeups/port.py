@@ -8,8 +8,11 @@ from wxbot.store.records import Claim, ConversationKey
 
 
 class Waker(Protocol):
-    """Carries the hint "this conversation has news". A lost or doubled hint loses nothing: the inbox is swept."""
+    """Carries the notification "this conversation has a new message".
+
+    A lost or repeated wake-up does no harm, because the inbox is polled as well.
+    """
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
-        """``claim`` is the conversation itself, where it was granted to this process with the push."""
+        """Send the wake-up. ``claim`` is set if this process claimed the conversation when it accepted the message."""
         ...

@@ -22,11 +22,11 @@ from tests.wakeups.dramatiq.support import APPID, SOON, Ear, Server, queued, rea
 from wxbot.errors import StoreUnavailable
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
-from wxbot.wakeups.dramatiq import waker as dramatiq_hints
+from wxbot.wakeups.dramatiq import waker as waker_module
 from wxbot.wakeups.dramatiq.waker import DramatiqWaker, WakeupReader
 
-OUT = "the broker of the hints is out"
-BACK = "the broker of the hints is back"
+OUT = "broker unavailable"
+BACK = "broker available again"
 HANGING_SECONDS = 40.0
 """RabbitMQ's connections are given up when heartbeats have been missing for long enough."""
 
@@ -207,7 +207,7 @@ def test_a_user_without_the_rights(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
         server.cli("ACL", "SETUSER", "bot", "on", ">secret", "~other:*", "+@all")
         url = server.url.replace("//", "//bot:secret@")
-        with pytest.raises(StoreUnavailable, match="rights") as caught:
+        with pytest.raises(StoreUnavailable, match="permissions") as caught:
             DramatiqWaker(make_broker(url), APPID).open()
         assert "secret" not in str(caught.value)
 
@@ -237,15 +237,15 @@ def test_more_hints_than_this_process_keeps(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(REDIS)
-    monkeypatch.setattr(dramatiq_hints, "BACKLOG", 10)
+    monkeypatch.setattr(waker_module, "BACKLOG", 10)
     with RedisServer(tmp_path) as server, waking(server.url) as waker:
         wake(waker, "first")
         wait_until(lambda: queued(server.url) == 1, "it did not arrive")
         server.pause()
         wake(waker, *users(100))
-        assert waker._hints.qsize() <= 10
+        assert waker._wakeups.qsize() <= 10
         server.resume()
-        lines = [line for line in caplog.messages if "no more hints are kept" in line]
+        lines = [line for line in caplog.messages if "wake-ups dropped" in line]
         assert len(lines) == 1
 
 
@@ -253,7 +253,7 @@ def test_a_hint_that_has_waited_for_too_long_is_dropped(
     tmp_path: Path, ear: Ear, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(REDIS)
-    monkeypatch.setattr(dramatiq_hints, "STALE_SECONDS", 0.2)
+    monkeypatch.setattr(waker_module, "STALE_SECONDS", 0.2)
     server = RedisServer(tmp_path)
     server.start()
     with waking(server.url) as waker:
@@ -261,7 +261,7 @@ def test_a_hint_that_has_waited_for_too_long_is_dropped(
         server.kill()
         waits_for(waker.problem, True)
         wake(waker, "too late")
-        wait_until(waker._hints.empty, "it was not dropped")
+        wait_until(waker._wakeups.empty, "it was not dropped")
         assert waker.problem() is not None
         server.start()
         waits_for(waker.problem, False)

@@ -140,7 +140,7 @@ def test_idle_readers_write_next_to_nothing(redis_server: RedisServer, ear: Ear)
 
         wait_until(lambda: calls("llen") >= 100, "it does not look")
         assert calls("evalsha") < 10
-        consumers = [thread for thread in threading.enumerate() if thread.name == "wxbot-hints"]
+        consumers = [thread for thread in threading.enumerate() if thread.name == "wxbot-wakeups"]
         assert len(consumers) == 1, "nothing is ever delayed, so nobody looks for it"
 
 

@@ -1,1 +1,1 @@
-"""Hints between machines: Dramatiq on Redis or RabbitMQ."""
+"""Wake-ups between machines: Dramatiq on Redis or RabbitMQ."""

@@ -1,8 +1,8 @@
-"""Dramatiq's brokers as wxbot needs them: a hint may be lost, and a broker that is out must harm nothing else.
+"""The base of the Dramatiq brokers. A wake-up may be lost, and an unavailable broker must not harm anything else.
 
-Dramatiq's queues, messages, scripts and threads are used as they are, so its dashboard and every other tool that knows
-them shows what goes on. What is replaced is how a failure is met. Dramatiq expects that it ends the process, or repeats
-without end; here whoever meets one notes it, pauses, and goes on where it was.
+Dramatiq's queues, messages, scripts and threads are used unchanged, so its dashboard and other tools work with them.
+Only the handling of failures is replaced. After a failure Dramatiq ends the process or retries without end. This code
+logs the failure, pauses and continues.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
 log = logging.getLogger("wxbot.wakeups")
 
 RETRY_SECONDS = 0.5
-"""Between two tries while the broker is out."""
+"""Pause between two attempts while the broker is unavailable."""
 PAUSE_SECONDS = 0.02
-"""Between two looks of a consumer that takes nothing new any more."""
+"""Pause of a consumer that fetches no new wake-ups, before it checks again."""
 
 
 class Outage:
-    """Whether the broker works for one thread of ours. The log hears of a change, and of nothing in between."""
+    """The state of the broker for one thread. Only changes are logged."""
 
     def __init__(self) -> None:
         self.problem: str | None = None
 
     def begins(self, problem: str) -> None:
-        """It failed. Only the first failure is told."""
+        """Record a failure. Log it if the broker was available before."""
         if self.problem is None:
-            log.error("the broker of the hints is out, the sweep finds the messages: %s", problem)
+            log.error("broker unavailable, polling finds the messages: error=%s", problem)
         self.problem = problem
 
     def ends(self) -> None:
-        """It works."""
+        """Record that the broker works. Log it if the broker was unavailable before."""
         if self.problem is not None:
             self.problem = None
-            log.warning("the broker of the hints is back")
+            log.warning("broker available again")
 
 
 class WakeupBroker(Broker):
-    """A broker of Dramatiq's that can also be asked whether it works, and given up.
+    """A Dramatiq broker that can also be probed and aborted.
 
-    ``consuming`` is the outage as the consumer sees it. Once ``refusing`` is set, consumers take nothing new, and what
-    was not done by then goes back to its queue.
+    ``consuming`` is the state of the broker for the consumer. After ``refusing`` is set, consumers fetch no new
+    wake-ups, and unfinished ones go back to the queue.
     """
 
     consuming: Outage
@@ -62,42 +62,45 @@ class WakeupBroker(Broker):
 
     @abstractmethod
     def probe(self, queue_name: str) -> int:
-        """Prove that a message would be taken now, in the calling thread; how many wait. Raises whatever is wrong."""
+        """Check that the broker accepts messages now. Return the number of queued messages.
+
+        Uses the connection of the calling thread. Raises every error of the broker.
+        """
 
     @abstractmethod
     def explain(self, error: Exception) -> str:
-        """What is wrong, and what to do, for the person who runs the bot. Holds no password."""
+        """Return an error text for the operator: what is wrong and what to do. It contains no password."""
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Let go of the connection that the calling thread has. Raises nothing."""
+        """Close the connection of the calling thread. Raises nothing."""
 
     @abstractmethod
     def leave(self, queue_name: str) -> None:
-        """Tell the broker that this process ends, in the calling thread. Raises nothing."""
+        """Tell the broker that this process ends. Uses the connection of the calling thread. Raises nothing."""
 
     @abstractmethod
     def abort(self) -> None:
-        """End what other threads wait for, as far as that can be done: the broker hangs and we have to go."""
+        """Interrupt the calls of other threads if possible, because the broker hangs and the process must end."""
 
 
 class WakeupConsumer(Consumer):
-    """A consumer that outlives every failure of its broker: Dramatiq's thread around it sees none.
+    """A consumer that hides every failure of its broker from Dramatiq's consumer thread.
 
-    That thread would pause for three seconds at each, and some kinds would end it for good. An acknowledgment that
-    fails would hold a worker thread, and with it the end of the process, until the broker is back.
+    That thread would pause for three seconds after each failure, and some errors would end it. A failed acknowledgment
+    would block a worker thread, and with it the end of the process, until the broker is available again.
     """
 
     def __init__(self, broker: WakeupBroker, connect: Callable[[], Consumer]) -> None:
         self.broker = broker
         self.inner: Consumer | None = None
-        self.taken: set[str] = set()
-        """Messages that were handed out by ``inner`` and are neither acknowledged nor put back."""
+        self.unsettled: set[str] = set()
+        """The ids of messages that ``inner`` fetched and that are neither acknowledged nor requeued."""
         self._connect = connect
 
     @abstractmethod
-    def take(self, inner: Consumer) -> MessageProxy | None:
-        """The next message, or None after a short wait. Ends the outage when the broker has answered."""
+    def fetch(self, inner: Consumer) -> MessageProxy | None:
+        """Return the next message, or None after a short wait. End the outage when the broker responds."""
 
     def __next__(self) -> MessageProxy | None:
         if self.broker.refusing.is_set():
@@ -105,10 +108,10 @@ class WakeupConsumer(Consumer):
             return None
         try:
             self.inner = self.inner or self._connect()
-            return self.take(self.inner)
+            return self.fetch(self.inner)
         except DecodeError:
-            log.warning("the queue of the hints holds something that Dramatiq cannot read")
-        except Exception as error:  # noqa: BLE001 - whatever it is must not end the thread
+            log.warning("wake-up queue contains a message that Dramatiq cannot read")
+        except Exception as error:  # noqa: BLE001 - no error may end the thread
             if not self.broker.refusing.is_set():
                 self.broker.consuming.begins(self.broker.explain(error))
             self.reset()
@@ -116,75 +119,75 @@ class WakeupConsumer(Consumer):
         return None
 
     def reset(self) -> None:
-        """The broker has failed: what belongs to the lost connection is forgotten."""
+        """Drop the state of the lost connection after a failure of the broker."""
 
     def ack(self, message: MessageProxy) -> None:
-        """Raises nothing. What is not acknowledged comes again, and a doubled hint does no harm."""
+        """Acknowledge the message. Raises nothing: without it the wake-up is repeated, which does no harm."""
         if self.broker.refusing.is_set():
             self._settle(message, lambda inner: inner.requeue([message]))
         else:
             self._settle(message, lambda inner: inner.ack(message))
 
     def nack(self, message: MessageProxy) -> None:
-        """To the dead letters, for what no actor here can read. Raises nothing."""
+        """Move a message that no actor can read to the dead letters. Raises nothing."""
         self._settle(message, lambda inner: inner.nack(message))
 
     def _settle(self, message: MessageProxy, call: Callable[[Consumer], None]) -> None:
         inner = self.inner
-        if inner is None or message.message_id not in self.taken:
-            return  # it came over a connection that is gone, and its number may mean another message by now
+        if inner is None or message.message_id not in self.unsettled:
+            return  # its connection is lost, and its number may now belong to another message
         try:
             call(inner)
-        except Exception as error:  # noqa: BLE001 - the consumer's thread meets the same failure and tells of it
-            self.not_settled(message, error)
+        except Exception as error:  # noqa: BLE001 - the consumer's thread gets the same error and logs it
+            self.on_settle_failed(message, error)
         finally:
-            self.taken.discard(message.message_id)
+            self.unsettled.discard(message.message_id)
 
-    def not_settled(self, message: MessageProxy, error: Exception) -> None:
-        """The broker still counts it as ours."""
-        log.debug("a hint could not be acknowledged: %s", error)
+    def on_settle_failed(self, message: MessageProxy, error: Exception) -> None:
+        """Handle a failed acknowledgment. The broker still assigns the message to this process."""
+        log.debug("wake-up not acknowledged: error=%s", error)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
-        """Raises nothing."""
+        """Requeue the messages. Raises nothing."""
         with suppress(Exception):
             if self.inner is not None:
                 self.inner.requeue(messages)
 
     def close(self) -> None:
-        """Raises nothing."""
+        """Close the consumer. Raises nothing."""
         self.reset()
 
 
 class ThreadNames(Middleware):
-    """Dramatiq's threads get names that say whose they are."""
+    """Names Dramatiq's threads."""
 
     def after_consumer_thread_boot(self, broker: Broker, thread: ConsumerThread) -> None:
-        thread.name = "wxbot-hints"
+        thread.name = "wxbot-wakeups"
 
     def after_worker_thread_boot(self, broker: Broker, thread: WorkerThread) -> None:
-        thread.name = "wxbot-hint"
+        thread.name = "wxbot-wakeup"
 
 
 def middleware() -> list[Middleware]:
-    """What goes along with every hint: nothing but counting, where ``prometheus_client`` is installed.
+    """Return the middleware: thread names, and metrics if ``prometheus_client`` is installed.
 
-    None of Dramatiq's default middleware does a hint any good:
+    None of Dramatiq's default middleware is used, because each is useless or harmful for wake-ups:
 
-    - AgeLimit makes dead letters of what is late, and compares the clocks of two machines for it.
-    - TimeLimit interrupts who takes long, and taking long is how a full process holds hints off.
-    - ShutdownNotifications interrupts too. Nobody is interrupted between a send and its record.
-    - Callbacks and Pipelines run what a message asks for. Hints ask for nothing.
-    - Retries repeats what failed through the delay queue. The sweep has found the message before that.
+    - AgeLimit turns late messages into dead letters, and compares the clocks of two machines for that.
+    - TimeLimit interrupts actors that take long. A full process blocks in the actor on purpose.
+    - ShutdownNotifications interrupts actors. Processing must not be interrupted between a send and its record.
+    - Callbacks and Pipelines run follow-up messages. Wake-ups have none.
+    - Retries repeats failed messages through the delay queue. Polling finds the message before that.
     """
     counting = _counting()
     return [ThreadNames(), *([] if counting is None else [counting])]
 
 
 def metrics() -> bytes | None:
-    """What Dramatiq's middleware has counted in all processes of this machine, for Prometheus.
+    """Return the metrics of Dramatiq's middleware from all processes of this machine, in Prometheus's text format.
 
-    None without ``prometheus_client``. All processes share the folder ``PROMETHEUS_MULTIPROC_DIR``, or Dramatiq's own
-    below the folder for temporary files; whoever starts the processes has to empty it first.
+    Return None without ``prometheus_client``. All processes share the folder ``PROMETHEUS_MULTIPROC_DIR``, or
+    Dramatiq's own folder below the folder for temporary files. It must be emptied before the processes start.
     """
     if _counting() is None:
         return None
@@ -200,7 +203,7 @@ def metrics() -> bytes | None:
 def _counting() -> Middleware | None:
     if find_spec("prometheus_client") is None:
         return None
-    # Dramatiq would overwrite where the rest of the process counts.
+    # Otherwise Dramatiq would overwrite the folder in which the rest of the process counts.
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         os.environ.setdefault("dramatiq_prom_db", folder)
     from dramatiq.middleware.prometheus import Prometheus

@@ -1,4 +1,4 @@
-"""Hints on RabbitMQ, through Dramatiq's own queues and pika."""
+"""Wake-ups on RabbitMQ, through Dramatiq's own queues and pika."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ LIMITS = {
     "heartbeat": 10,
     "connection_attempts": 1,
 }
-"""Of every connection, in seconds; an address may name its own after a ``?``."""
+"""The time limits of every connection, in seconds. An address may override them after a ``?``."""
 
 
 class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
-    """Dramatiq's broker with time limits. A connection belongs to the thread that has made it.
+    """Dramatiq's RabbitMQ broker with time limits. A connection belongs to the thread that opened it.
 
-    Raises ValueError for an address that cannot be read.
+    Raises ValueError for an invalid address.
     """
 
     def __init__(self, url: str, middleware: list[Middleware]) -> None:
@@ -47,7 +47,7 @@ class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
         self.parameters = _parameters(url)
         self.consuming = Outage()
         self.refusing = Event()
-        # Of each failed try pika tells in many lines; what matters is in ours.
+        # pika logs many lines for each failed attempt. The log line of Outage says what matters.
         if not logging.getLogger("pika").level:
             logging.getLogger("pika").setLevel(logging.CRITICAL)
 
@@ -56,12 +56,12 @@ class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
             try:
                 return super(RabbitmqWakeupBroker, self).consume(queue_name, prefetch, timeout)
             finally:
-                self.disconnect()  # it has only declared the queue; the consumer has a connection of its own
+                self.disconnect()  # it only declared the queue; the consumer has its own connection
 
         return _RabbitmqConsumer(self, connect)
 
     def probe(self, queue_name: str) -> int:
-        """This is also when heartbeats are exchanged: pika does that only while it is asked for something."""
+        """Return the number of queued messages. pika also exchanges heartbeats only during such calls."""
         try:
             return int(self.get_queue_message_counts(queue_name)[0])
         except Exception:
@@ -74,7 +74,7 @@ class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
         for kinds, sentence in _EXPLANATIONS:
             if isinstance(error, kinds):
                 return sentence.format(getattr(error, "reply_text", None) or repr(error)[:200])
-        return f"RabbitMQ cannot be reached: {error!r:.200}; does it run, and is the address right?"
+        return f"RabbitMQ cannot be reached: {error!r:.200}; check that it runs and that the address is right"
 
     def disconnect(self) -> None:
         with suppress(Exception):
@@ -84,25 +84,25 @@ class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
         self.disconnect()
 
     def abort(self) -> None:
-        """pika has no way to do that from another thread; the missing heartbeats end the connection."""
+        """Do nothing. pika cannot interrupt another thread; missing heartbeats end the connection."""
 
     def close(self) -> None:
-        """Dramatiq's own would use the connections of other threads, and hang where they do."""
+        """Close the connection of this thread. Dramatiq's method would use other threads' connections and may hang."""
         self.disconnect()
 
 
 _EXPLANATIONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
         (ProbableAuthenticationError, AuthenticationError),
-        "RabbitMQ refuses us; check user and password in the address",
+        "RabbitMQ denied access; check user and password in the address",
     ),
     (
         (ProbableAccessDeniedError,),
-        "RabbitMQ refuses us: {}; check the virtual host in the address, and the user's rights there",
+        "RabbitMQ denied access: {}; check the virtual host in the address, and the user's permissions there",
     ),
-    ((ConnectionClosedByBroker,), "RabbitMQ has closed the connection: {}"),
-    ((ChannelClosedByBroker, AMQPChannelError), "RabbitMQ refuses the queue of the hints: {}"),
-    ((ConnectionBlockedTimeout,), "RabbitMQ has no memory or disk left and takes nothing new"),
+    ((ConnectionClosedByBroker,), "RabbitMQ closed the connection: {}"),
+    ((ChannelClosedByBroker, AMQPChannelError), "RabbitMQ rejected the queue of the wake-ups: {}"),
+    ((ConnectionBlockedTimeout,), "RabbitMQ has no memory or disk space left and rejects messages"),
     ((AMQPConnectorStackTimeout, AMQPHeartbeatTimeout), "RabbitMQ did not answer in time"),
 )
 
@@ -112,7 +112,7 @@ def _parameters(url: str) -> Any:
         parameters = pika.URLParameters(url)
         given = parse_qs(urlsplit(url).query)
     except (ValueError, TypeError, AttributeError):
-        raise ValueError("the RabbitMQ address cannot be read; write amqp://USER:PASSWORD@HOST:5672/VHOST") from None
+        raise ValueError("the RabbitMQ address is invalid; write amqp://USER:PASSWORD@HOST:5672/VHOST") from None
     for name, value in LIMITS.items():
         if name not in given:
             setattr(parameters, name, value)
@@ -120,21 +120,21 @@ def _parameters(url: str) -> Any:
 
 
 class _RabbitmqConsumer(WakeupConsumer):
-    """RabbitMQ takes back by itself what a lost connection held."""
+    """Fetches wake-ups. RabbitMQ itself requeues the messages of a lost connection."""
 
-    def take(self, inner: Consumer) -> MessageProxy | None:
+    def fetch(self, inner: Consumer) -> MessageProxy | None:
         message = next(inner)
         self.broker.consuming.ends()
         if message is not None:
-            self.taken.add(message.message_id)
+            self.unsettled.add(message.message_id)
         return message
 
     def reset(self) -> None:
         inner, self.inner = self.inner, None
-        self.taken.clear()
+        self.unsettled.clear()
         if inner is not None:
             connection: Any = getattr(inner, "connection", None)
             with suppress(Exception):
                 inner.close()
-            with suppress(Exception):  # where only the channel had failed
+            with suppress(Exception):  # still open if only the channel failed
                 connection.close()

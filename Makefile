@@ -5,9 +5,11 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 BIN := .venv/bin
 PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
+# One process runs a whole file. tests/conftest.py sorts the files by duration.
+PYTEST_ORDER := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground run test screenshots servers test-scaleout check bench clean
+.PHONY: help demo playground run test test-deep screenshots servers test-scaleout check bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -23,7 +25,11 @@ run: .venv/runtime  ## Run the bot with gunicorn, as in production (settings: do
 
 test: .venv/dev  ## Run all tests; unpacks Chromium for the browser tests if it is not installed
 	@$(BIN)/python -m tests.servers.install browser
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ORDER) $(PYTEST_ARGS)
+
+test-deep: .venv/dev  ## Run all tests with many examples for the property tests and every pair of stores (for releases)
+	@$(BIN)/python -m tests.servers.install
+	TEST_DEPTH=deep $(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ORDER) $(PYTEST_ARGS)
 
 screenshots: .venv/dev  ## Take the screenshots of README and docs again, in Chromium
 	@$(BIN)/python -m tests.servers.install browser

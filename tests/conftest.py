@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from tests.depth import EXAMPLES
+from wxbot.typing_indicator import indicator as typing_indicator
 
 # derandomize: the same examples on every machine. deadline=None: a slow machine must not fail a test.
 settings.register_profile("wxbot", max_examples=EXAMPLES, derandomize=True, deadline=None, print_blob=True)
@@ -24,8 +25,8 @@ _THREAD_NAMES = ("wxbot", "chat-server", "fake-wechat")
 # Each file runs in one process (--dist loadfile), so that its module fixtures are set up once.
 _FIRST = (
     "tests/wakeups/dramatiq/test_dramatiq_faults.py",
-    "tests/faults/",
     "tests/browser/",
+    "tests/faults/",
     "tests/servers/test_servers.py",
     "tests/playground/",
     "tests/cli/",
@@ -42,15 +43,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return two workers for each processor, but no more than eight, because most tests wait more than they compute."""
-    processors = len(os.sched_getaffinity(0))
-    return max(processors, min(2 * processors, 8))
+    """Return one worker more than there are processors, because many tests wait more than they compute."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_finish() -> None:
     """Exclude all objects of imports and collection from garbage collection, because they stay until the end."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def typing_calls_may_be_slow() -> Iterator[None]:
+    """Have replies wait for typing calls that are slow because the machine is busy, so that none overtakes another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typing_indicator, "MAX_REPLY_DELAY", 10.0)
+        yield
 
 
 @pytest.fixture(autouse=True)

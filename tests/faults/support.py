@@ -20,7 +20,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, Self
 
-from wxbot.testing import FakeWeChat, User
+from wxbot.testing import FakeWeChat, Record, User
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
@@ -49,6 +49,21 @@ class Visit:
     def waits_until_over(self, timeout: float = 10.0) -> None:
         """Until the handler has returned, was cancelled or died with its process."""
         assert self._over.wait(timeout), f"{self} goes on"
+
+
+def wrong_calls(wechat: FakeWeChat) -> list[Record]:
+    """Return the typing calls that WeChat refused or had no use for.
+
+    A CancelTyping goes before the reply, but over a connection of its own. Where a busy machine reads the reply first,
+    the call is not wrong.
+    """
+    wrong = []
+    for record in wechat.violations:
+        calls = [each for each in wechat.timeline if each.openid == record.openid and each.kind in ("typing", "send")]
+        before = calls[max(0, calls.index(record) - 1)]
+        if not (record.needless and before.kind == "send"):
+            wrong.append(record)
+    return wrong
 
 
 class Stage:
@@ -253,6 +268,10 @@ class Deployment:
             yield
         finally:
             other.close()
+
+    def waits_for_the_end_of(self, workers: set[int]) -> None:
+        """Until the master has none of these processes any more: a moment after the last line of their log."""
+        self._retry(lambda: workers.isdisjoint(self.workers), f"without {workers}")
 
     def waits_for_records(self, left: int = 0) -> None:
         """Until all but ``left`` messages are recorded as answered: a moment after the user has read the reply."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.servers import RedisServer
 from tests.servers.fixtures import cluster_server, redis_server, valkey_server
+from tests.store.processes import Processes, running_processes
 from tests.store.support import Place, RedisPlace, SqlitePlace, Stores, Worker
 
 __all__ = ["cluster_server", "redis_server", "valkey_server"]
@@ -43,3 +44,10 @@ def one(stores: Stores) -> Worker:
 def two(stores: Stores) -> Worker:
     """Another process on the same data."""
     return stores.worker("two")
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    """Real ones."""
+    with running_processes() as processes:
+        yield processes

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
 
+from tests.store.processes import Processes
 from tests.store.support import ALICE, BOB, NOW, Place, Stores, Worker, arrival, some
 from wxbot.store.records import ClaimRequest
 
-PROCESSES = 3
 ROUNDS = 20
 
 
@@ -113,16 +112,11 @@ def test_of_many_threads_exactly_one_is_told_that_a_message_is_new(one: Worker) 
     assert one.works_off() == ["hi"]
 
 
-def test_of_many_processes_exactly_one_is_told_that_a_message_is_new(place: Place) -> None:
+def test_of_many_processes_exactly_one_is_told_that_a_message_is_new(place: Place, processes: Processes) -> None:
     """They open a new store at the same moment, too."""
-    context = get_context("spawn")
-    with context.Manager() as manager:
-        ready = manager.Barrier(PROCESSES)
-        with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-            runs = [pool.submit(_deliver_all, place, ready) for _ in range(PROCESSES)]
-            answers = [run.result(30) for run in runs]
+    answers = processes.run(_deliver_all, place)
     for n in range(ROUNDS):
-        assert sorted(answer[n] for answer in answers) == [False] * (PROCESSES - 1) + [True], f"round {n}"
+        assert sorted(answer[n] for answer in answers) == [False] * (processes.count - 1) + [True], f"round {n}"
 
 
 def _deliver_all(place: Place, ready: threading.Barrier) -> list[bool]:

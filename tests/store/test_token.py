@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from threading import Barrier
 
+from tests.store.processes import Processes
 from tests.store.support import APPID, NOW, Place, Stores, Worker
 from wxbot.store.records import StoredToken
 
 OLD = StoredToken("an old token", NOW + 60)
 NEW = StoredToken("a new token", NOW + 7200)
-PROCESSES = 3
 
 
 def begins(worker: Worker, refused: str | None = None, now: float = NOW, seconds: float = 10.0) -> bool:
@@ -109,13 +107,8 @@ def test_a_replacement_that_has_ended_is_fetched_again(one: Worker) -> None:
     assert begins(one, refused=OLD.value, now=NEW.expires_at)
 
 
-def test_of_many_processes_one_fetches(place: Place) -> None:
-    context = get_context("spawn")
-    with context.Manager() as manager:
-        ready = manager.Barrier(PROCESSES)
-        with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-            runs = [pool.submit(_begin_everywhere, place, ready) for _ in range(PROCESSES)]
-            answers = [run.result(30) for run in runs]
+def test_of_many_processes_one_fetches(place: Place, processes: Processes) -> None:
+    answers = processes.run(_begin_everywhere, place)
     assert [sum(winners) for winners in zip(*answers, strict=True)] == [1] * 10
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.plugin.conftest import no_module_stays
+from tests.plugin.conftest import no_module_is_left
 from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
@@ -31,7 +31,7 @@ from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, User, settings_for
 from wxbot.testing.chat import chat, serve_accounts
 
-__all__ = ["empty_redis", "no_module_stays", "redis_server"]
+__all__ = ["empty_redis", "no_module_is_left", "redis_server"]
 
 A_PUSH = {
     "ToUserName": "gh_0",
@@ -382,7 +382,7 @@ def test_a_stop_while_it_starts_wins(town: Town) -> None:
         assert entered.wait(20)
         stopping = threading.Thread(target=deployment.stop, args=(0,))
         stopping.start()
-        wait_until(lambda: deployment._wanted is None, "stop is called")
+        wait_until(lambda: deployment._start_request is None, "stop is called")
         go_on.set()
         starting.join(20)
         stopping.join(20)

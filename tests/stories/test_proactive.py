@@ -119,6 +119,7 @@ def waits_until_settled(bot: Bot, openid: str, left: int) -> None:
 def test_what_cannot_be_sent_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
+    alice.waits_for("answer to hi")
     with pytest.raises(InvalidReply, match=r"Mini Program.* 'voice'"):
         asyncio.run(bot.send(alice.openid, VoiceReply("MEDIA")))
     with pytest.raises(InvalidReply, match="empty"):

@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import pytest
 
+from tests.stories.support import waits_until_idle
 from wxbot import Context, Plugin
 from wxbot.server.assembly import make_bot
+from wxbot.server.bot import Bot
 from wxbot.store.records import DeadLetter
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
@@ -29,15 +31,22 @@ class Desk:
         self.asked = 0
         self._file = folder / "wxbot.db"
         self._appid = ""
+        self._bot: Bot | None = None
 
     @contextmanager
     def open(self, **choices: object) -> Iterator[FakeWeChat]:
         with FakeWeChat(self.clock) as wechat:
             self._appid = wechat.appid
             bot = make_bot(settings_for(wechat, self._file, **choices), plugins=[self._plugin()], clock=self.clock)
+            self._bot = bot
             with serve(bot) as address:
                 wechat.callback_url = address
                 yield wechat
+
+    def is_done_with(self, user: User) -> None:
+        """Wait until everything about this user is recorded, a moment after they have read the reply."""
+        assert self._bot is not None, "not open"
+        waits_until_idle(self._bot, user)
 
     def dead_letters(self) -> Sequence[DeadLetter]:
         return self._store(lambda store: store.dead_letters(self._appid, 100))
@@ -276,5 +285,6 @@ def test_after_a_lost_answer_what_follows_is_tried_again_later(desk: Desk) -> No
         alice.says("three")
         turn_until_seen(desk, alice, "three")
         assert replies(alice) == ["one", "two", "three"]
+        desk.is_done_with(alice)
     (letter,) = desk.dead_letters()
     assert [reply["text"] for reply in letter.unsent] == ["one"]

@@ -48,7 +48,7 @@ def texts_of(bot: Receiver) -> list[str]:
 # -- what arrives
 
 
-def test_a_text_arrives(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_a_text_push_has_all_fields_and_a_valid_signature(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     answer = alice.says("你好 😀").wait()
     assert (answer.outcome, answer.status, answer.body) == ("success", 200, "success")
     received = bot.received[0]
@@ -70,7 +70,7 @@ def test_a_text_arrives(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
 
 @pytest.mark.parametrize("form", ["xml", "json"])
 @pytest.mark.parametrize("mode", ["safe", "compatible"])
-def test_encrypted_pushes_can_be_opened(clock: ManualClock, bot: Receiver, mode: Any, form: Any) -> None:
+def test_encrypted_pushes_can_be_decrypted(clock: ManualClock, bot: Receiver, mode: Any, form: Any) -> None:
     with FakeWeChat(clock, mode=mode, format=form, callback_url=bot.url) as wechat:
         alice = wechat.user("alice")
         alice.says("hi").wait()
@@ -84,7 +84,7 @@ def test_encrypted_pushes_can_be_opened(clock: ManualClock, bot: Receiver, mode:
     assert (b"FromUserName" in received.body) is (mode == "compatible")
 
 
-def test_every_kind_has_its_fields(alice: User, bot: Receiver) -> None:
+def test_every_kind_of_push_has_its_fields(alice: User, bot: Receiver) -> None:
     alice.sends_image(url="http://x/1.jpg", media_id="M")
     alice.sends_mini_program_page("Shop")
     alice.enters("from-order-page")
@@ -100,7 +100,7 @@ def test_every_kind_has_its_fields(alice: User, bot: Receiver) -> None:
     assert len({image["MsgId"], page["MsgId"]}) == 2
 
 
-def test_the_timeline_tells_what_the_user_did(alice: User) -> None:
+def test_the_timeline_has_user_actions_and_pushes(alice: User) -> None:
     alice.says("hi").wait()
     alice.sends_image(media_id="M").wait()
     alice.does("CLICK", EventKey="menu-1").wait()
@@ -108,7 +108,7 @@ def test_the_timeline_tells_what_the_user_did(alice: User) -> None:
     assert told == [(kind, what) for what in ("hi", "[image M]", "[CLICK menu-1]") for kind in ("user", "push")]
 
 
-def test_the_url_is_verified(wechat: FakeWeChat, bot: Receiver) -> None:
+def test_verify_checks_the_callback_url(wechat: FakeWeChat, bot: Receiver) -> None:
     bot.answer = lambda received: (200, received.query["echostr"].encode())
     assert wechat.verify()
     query = bot.received[0].query
@@ -122,7 +122,7 @@ def test_the_url_is_verified(wechat: FakeWeChat, bot: Receiver) -> None:
 # -- five seconds, three tries
 
 
-def test_without_an_answer_there_are_three_tries_of_five_seconds(
+def test_a_push_without_an_answer_is_tried_three_times_for_five_seconds(
     alice: User, bot: Receiver, clock: ManualClock
 ) -> None:
     bot.answer = lambda received: SILENCE
@@ -145,7 +145,7 @@ def test_without_an_answer_there_are_three_tries_of_five_seconds(
     assert clock.timers == 0
 
 
-def test_one_long_turn_is_as_good_as_three(alice: User, bot: Receiver, clock: ManualClock) -> None:
+def test_one_advance_of_15_seconds_ends_all_three_tries(alice: User, bot: Receiver, clock: ManualClock) -> None:
     bot.answer = lambda received: SILENCE
     push = alice.says("anybody?")
     bot.waits_for(1)
@@ -156,7 +156,7 @@ def test_one_long_turn_is_as_good_as_three(alice: User, bot: Receiver, clock: Ma
     assert [one.outcome for one in push.attempts] == ["timeout"] * 3
 
 
-def test_a_late_success_on_the_third_try_is_a_success(alice: User, bot: Receiver, clock: ManualClock) -> None:
+def test_a_success_on_the_third_try_is_a_success(alice: User, bot: Receiver, clock: ManualClock) -> None:
     bot.answer = lambda received: SUCCESS if len(bot.received) == 3 else SILENCE
     push = alice.says("hello?")
     for n in (1, 2):
@@ -177,7 +177,7 @@ def test_a_late_success_on_the_third_try_is_a_success(alice: User, bot: Receiver
         ((200, b"<xml></xml>"), "not JSON"),
     ],
 )
-def test_an_answer_that_is_none_is_tried_again_when_the_five_seconds_are_over(
+def test_a_refused_answer_is_retried_when_five_seconds_are_over(
     alice: User, bot: Receiver, clock: ManualClock, answer: Any, why: str
 ) -> None:
     bot.answer = lambda received: answer if len(bot.received) == 1 else SUCCESS
@@ -190,7 +190,7 @@ def test_an_answer_that_is_none_is_tried_again_when_the_five_seconds_are_over(
     assert bot.received[0].body == bot.received[1].body
 
 
-def test_without_a_pause_it_is_tried_again_at_once(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_a_refused_answer_is_retried_at_once_without_a_pause(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     wechat.retry_pause = 0
     wechat.tries = 4
     bot.answer = lambda received: (500, b"")
@@ -199,21 +199,21 @@ def test_without_a_pause_it_is_tried_again_at_once(alice: User, bot: Receiver, w
     assert alice.saw == [NOTICE]
 
 
-def test_nobody_listens(clock: ManualClock) -> None:
+def test_a_push_without_a_server_is_an_error(clock: ManualClock) -> None:
     with FakeWeChat(clock, callback_url="http://127.0.0.1:9/", retry_pause=0, account_kind="official") as wechat:
         alice = wechat.user("alice")
         assert alice.says("hi").wait().outcome == "error"
         assert alice.saw == ["[该公众号暂时无法提供服务，请稍后再试]"]
 
 
-def test_without_a_callback_url_nothing_is_sent(wechat: FakeWeChat, alice: User) -> None:
+def test_without_a_callback_url_no_push_is_sent(wechat: FakeWeChat, alice: User) -> None:
     wechat.callback_url = ""
     push = alice.says("hi")
     with pytest.raises(AssertionError, match="set callback_url"):
         push.wait()
 
 
-def test_waiting_ends_with_the_story(alice: User, bot: Receiver) -> None:
+def test_a_timeout_of_wait_raises_an_error_with_the_records(alice: User, bot: Receiver) -> None:
     bot.answer = lambda received: SILENCE
     push = alice.says("hi")
     with pytest.raises(AssertionError, match="alice: user 'hi'"):
@@ -223,7 +223,7 @@ def test_waiting_ends_with_the_story(alice: User, bot: Receiver) -> None:
 # -- again, at once, out of order
 
 
-def test_a_redelivery_is_the_same_push_freshly_signed_and_no_interaction(
+def test_a_redelivery_has_the_same_fields_a_new_signature_and_is_no_interaction(
     alice: User, bot: Receiver, wechat: FakeWeChat, clock: ManualClock
 ) -> None:
     push = alice.says("hi")
@@ -237,7 +237,7 @@ def test_a_redelivery_is_the_same_push_freshly_signed_and_no_interaction(
     assert Caller(wechat).typing(alice) == 45080
 
 
-def test_the_same_push_twice_at_the_same_moment(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_a_push_may_be_delivered_twice_at_once(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     wechat.deliver_twice_at_once = True
     push = alice.says("hi")
     push.wait()
@@ -245,7 +245,7 @@ def test_the_same_push_twice_at_the_same_moment(alice: User, bot: Receiver, wech
     assert bot.received[0].body == bot.received[1].body
 
 
-def test_pushes_of_one_user_keep_their_order(alice: User, bot: Receiver) -> None:
+def test_pushes_of_one_user_are_delivered_in_order(alice: User, bot: Receiver) -> None:
     words = [str(n) for n in range(30)]
     pushes = [alice.says(word) for word in words]
     for push in pushes:
@@ -253,9 +253,7 @@ def test_pushes_of_one_user_keep_their_order(alice: User, bot: Receiver) -> None
     assert texts_of(bot) == words
 
 
-def test_a_push_without_an_answer_keeps_the_next_one_back_for_one_try(
-    alice: User, bot: Receiver, clock: ManualClock
-) -> None:
+def test_a_push_waits_for_the_first_try_of_the_one_before(alice: User, bot: Receiver, clock: ManualClock) -> None:
     bot.answer = lambda received: SILENCE if fields_of(received)["Content"] == "slow" else SUCCESS
     alice.says("slow")
     quick = alice.says("quick")
@@ -265,14 +263,14 @@ def test_a_push_without_an_answer_keeps_the_next_one_back_for_one_try(
     assert quick.wait().outcome == "success"
 
 
-def test_or_nothing_keeps_it_back(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_pushes_do_not_wait_for_each_other_without_in_order(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     wechat.in_order = False
     bot.answer = lambda received: SILENCE if fields_of(received)["Content"] == "slow" else SUCCESS
     alice.says("slow")
     assert alice.says("quick").wait().outcome == "success"
 
 
-def test_held_pushes_come_in_any_order(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+def test_held_pushes_are_released_in_a_given_order(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
     wechat.hold()
     one, two, three = (alice.says(word) for word in ("one", "two", "three"))
     assert bot.received == []
@@ -281,7 +279,7 @@ def test_held_pushes_come_in_any_order(wechat: FakeWeChat, alice: User, bot: Rec
     assert texts_of(bot) == ["three", "one", "two"]
 
 
-def test_held_pushes_come_reversed_or_as_they_were(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+def test_held_pushes_are_released_reversed_or_in_order(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
     wechat.hold()
     one, two = alice.says("one"), alice.says("two")
     wechat.release("reversed")
@@ -303,7 +301,7 @@ def transfer(user: User, **changes: Any) -> dict[str, Any]:
     return {**swapped, "CreateTime": 1_700_000_000, "MsgType": "transfer_customer_service", **changes}
 
 
-def test_a_transfer_to_a_human_agent(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+def test_a_transfer_to_human_agents_queues_the_user(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
     bot.answer = lambda received: (200, json.dumps(transfer(alice)).encode())
     push = alice.says("a human, please")
     assert push.wait().outcome == "success"
@@ -320,7 +318,7 @@ def test_a_transfer_to_a_human_agent(wechat: FakeWeChat, alice: User, bot: Recei
         ({"CreateTime": "now"}, "CreateTime"),
     ],
 )
-def test_passive_answers_that_are_wrong(
+def test_invalid_passive_replies_are_refused(
     wechat: FakeWeChat, alice: User, bot: Receiver, changes: dict[str, Any], why: str
 ) -> None:
     wechat.retry_pause = 0
@@ -330,7 +328,7 @@ def test_passive_answers_that_are_wrong(
     assert why in last.why
 
 
-def test_an_encrypted_passive_text_of_an_official_account(clock: ManualClock, bot: Receiver) -> None:
+def test_an_encrypted_passive_text_of_an_official_account_is_accepted(clock: ManualClock, bot: Receiver) -> None:
     with FakeWeChat(clock, account_kind="official", callback_url=bot.url) as wechat:
         alice, keys = wechat.user("alice"), wechat.keys
 
@@ -352,7 +350,7 @@ def test_an_encrypted_passive_text_of_an_official_account(clock: ManualClock, bo
 # -- by hand
 
 
-def test_a_push_can_be_tampered_with(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+def test_push_raw_sends_an_invalid_push_unchanged(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
     push = alice.says("hi")
     push.wait()
     query, body = wechat.envelope(push.fields, mode="safe", timestamp="1", nonce="2")
@@ -365,16 +363,17 @@ def test_a_push_can_be_tampered_with(wechat: FakeWeChat, alice: User, bot: Recei
     assert received.headers["X-Forwarded-For"] == "1.2.3.4"
 
 
-def test_a_callback_url_may_have_a_query_of_its_own(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_a_callback_url_may_have_a_query(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     wechat.callback_url = bot.url + "?account=1"
     alice.says("hi").wait()
     assert {"account", "signature", "openid"} <= set(bot.received[0].query)
 
 
-def test_with_the_real_clock_too(bot: Receiver) -> None:
-    bot.answer = lambda received: SILENCE if len(bot.received) == 1 else SUCCESS
+def test_tries_and_timeouts_work_with_the_real_clock(bot: Receiver) -> None:
     with FakeWeChat(RealClock(), callback_url=bot.url) as wechat:
         wechat.push_timeout = 0.05
+        wechat.on_record(lambda record: setattr(wechat, "push_timeout", 10.0 if record.attempt else 0.05))
+        bot.answer = lambda received: SUCCESS if wechat.push_timeout == 10.0 else SILENCE
         push = wechat.user("alice").says("hi")
         push.wait()
         assert [one.outcome for one in push.attempts] == ["timeout", "success"]

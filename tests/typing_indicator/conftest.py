@@ -1,4 +1,4 @@
-"""Fixtures for the stories: a clock, and a bot on the stage."""
+"""Fixtures of the stories: a clock, and a bot with FakeWeChat."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from wxbot.settings.schema import Settings
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.typing_indicator.port import Permit
 from wxbot.wechat.http.transport import Limits, Transport
+
+
+@pytest.fixture(autouse=True)
+def typing_calls_may_be_slow() -> None:
+    """Leave the bot its own limit, because these tests have slow calls and a manual clock."""
 
 
 @pytest.fixture
@@ -47,8 +52,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 @pytest.fixture
 def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    """Puts a bot with this plugin on the stage. ``account_kind`` is FakeWeChat's, ``taken_for`` what the bot
-    believes instead, the rest are settings of the bot."""
+    """Return a function that starts a bot with a plugin.
+
+    ``account_kind`` is FakeWeChat's; ``taken_for`` is the bot's, if it differs. All others are settings of the bot.
+    """
     with no_thread_left(), ExitStack() as stack:
 
         def start(plugin: Plugin, *, account_kind: Any = "miniprogram", taken_for: str = "", **settings: Any) -> Stage:
@@ -56,7 +63,7 @@ def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[
             settings |= {"account_kind": taken_for} if taken_for else {}
             found = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
             store = f"sqlite:///{tmp_path / 'wxbot.db'}"
-            # A clock that leaps ahead is faster than the store: a short lease would run out before it is renewed.
+            # A manual clock advances faster than the store, so a short lease would expire before it is renewed.
             chosen = Settings.model_validate({**found, "store_url": store, "lease_seconds": 3600, **settings})
             bot = make_bot(chosen, plugins=[plugin], clock=clock)
             bot.start()

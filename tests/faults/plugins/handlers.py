@@ -8,6 +8,10 @@ import signal
 from dataclasses import dataclass
 
 from wxbot import Context, Plugin
+from wxbot.typing_indicator import indicator as typing_indicator
+
+# The machine may be busy, and its typing calls slow: no reply shall overtake one.
+typing_indicator.MAX_REPLY_DELAY = 5.0
 
 
 @dataclass
@@ -20,19 +24,22 @@ class Stage:
 plugin = Plugin("handlers", description="Directed by a test", settings=Stage)
 
 
-@plugin.text(re.compile(r"^ask .*"))
-async def ask(ctx: Context) -> str | None:
-    """Tell the test that this message is being worked, and answer what it says."""
+async def word_of_the_test(ctx: Context) -> str | None:
+    """Tell the test that this message is being worked, and return what it says; None if it has gone."""
     reader, writer = await asyncio.open_connection("127.0.0.1", ctx.settings.port)
     try:
         visit = {"openid": ctx.openid, "text": ctx.text, "pid": os.getpid(), "attempt": ctx.attempt}
         writer.write(json.dumps(visit).encode() + b"\n")
         line = await reader.readline()
-        if not line.endswith(b"\n"):  # the test has gone
-            return None
-        return str(json.loads(line))
+        return str(json.loads(line)) if line.endswith(b"\n") else None
     finally:
         writer.close()
+
+
+@plugin.text(re.compile(r"^ask .*"))
+async def ask(ctx: Context) -> str | None:
+    """Answer what the test says."""
+    return await word_of_the_test(ctx)
 
 
 @plugin.text(re.compile(r"^work (\d+) .*"))
@@ -44,15 +51,18 @@ async def work(ctx: Context) -> str:
 
 @plugin.text("crash")
 async def crash(ctx: Context) -> str:
-    """What a bug in a C library does."""
-    os.kill(os.getpid(), signal.SIGSEGV)
+    """What a bug in a C library does, when the test says so."""
+    if await word_of_the_test(ctx) is not None:
+        os.kill(os.getpid(), signal.SIGSEGV)
     return "unreachable"
 
 
 @plugin.text("exit")
 def leave(ctx: Context) -> str:
-    """What a careless library does."""
-    os._exit(0)
+    """What a careless library does, when the test says so."""
+    if asyncio.run(word_of_the_test(ctx)) is not None:
+        os._exit(0)
+    return "unreachable"
 
 
 @plugin.fallback

@@ -10,13 +10,12 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from tests.store.processes import running_processes
 from tests.store.support import ALICE, APPID, NOW, Stores, Worker, arrival
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
@@ -206,11 +205,8 @@ def test_an_older_wxbot_goes_on_beside_a_newer_one(old_file: Path, stores: Store
 
 @pytest.mark.usefixtures("old_file")
 def test_several_processes_upgrade_a_file_at_once(place: File) -> None:
-    context = get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(3, mp_context=context) as pool:
-        ready = manager.Barrier(3)
-        runs = [pool.submit(_open, place, ready) for _ in range(3)]
-        assert [run.result(30) for run in runs] == [False] * 3
+    with running_processes() as processes:
+        assert processes.run(_open, place) == [False] * processes.count
 
 
 def _open(place: File, ready: threading.Barrier) -> bool:

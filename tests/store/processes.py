@@ -1,0 +1,38 @@
+"""Processes that meet in a store at the same moment. Their start takes a second, so a module has one set of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.managers import SyncManager
+from threading import Barrier
+from typing import TypeVar
+
+Where = TypeVar("Where")
+Result = TypeVar("Result")
+
+
+class Processes:
+    """As many processes as ``count``."""
+
+    count = 3
+
+    def __init__(self, pool: ProcessPoolExecutor, manager: SyncManager) -> None:
+        self._pool = pool
+        self._manager = manager
+
+    def run(self, work: Callable[[Where, Barrier], Result], place: Where) -> list[Result]:
+        """Return what ``work`` returns in each process. It gets a barrier, at which it has to wait for the others."""
+        ready = self._manager.Barrier(self.count)
+        runs = [self._pool.submit(work, place, ready) for _ in range(self.count)]
+        return [run.result(30) for run in runs]
+
+
+@contextmanager
+def running_processes() -> Iterator[Processes]:
+    """Start them; they end with the block."""
+    context = get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(Processes.count, mp_context=context) as pool:
+        yield Processes(pool, manager)

@@ -1,4 +1,4 @@
-"""A handler may be written in many ways and fail in many more; only its own user may notice."""
+"""Test all kinds of handlers and their failures: a failure affects only the handler's own user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Stage:
-    """Where handlers are run: a clock, threads, one message."""
+    """A clock, threads and one message for the run of a handler."""
 
     def __init__(self, threads: Executor) -> None:
         self.clock = ManualClock()
@@ -38,9 +38,9 @@ class Stage:
         return HandlerRun(handler, Context(message, "shop"), self.threads, self.clock, LIMIT)
 
     async def time_passes(self, seconds: float) -> None:
-        """Turn the clock once somebody waits for it."""
+        """Advance the clock as soon as a timer waits for it."""
         await settle()
-        assert self.clock.timers, "nobody waits"
+        assert self.clock.timers, "no timer is set"
         self.clock.advance(seconds)
         await settle()
 
@@ -51,7 +51,7 @@ async def settle() -> None:
 
 
 def on_stage(play: Callable[[Stage], Coroutine[Any, Any, T]]) -> T:
-    """``play`` with real threads, of which none is left in the end, and no task either."""
+    """Run ``play`` with real threads, and assert that no thread and no task is left."""
 
     async def watched() -> T:
         with ThreadPoolExecutor(2) as threads:
@@ -63,7 +63,7 @@ def on_stage(play: Callable[[Stage], Coroutine[Any, Any, T]]) -> T:
 
 
 async def answers_of(run: HandlerRun) -> list[Reply | None]:
-    """All a handler says, as the pipeline asks for it."""
+    """Return all replies of a handler, fetched as the pipeline fetches them."""
     said = []
     try:
         while not (step := await run.next()).last:
@@ -73,7 +73,7 @@ async def answers_of(run: HandlerRun) -> list[Reply | None]:
     return [*said, step.reply]
 
 
-def says(function: Callable[[Context], Any]) -> list[str | None]:
+def replies_of(function: Callable[[Context], Any]) -> list[str | None]:
     async def play(stage: Stage) -> list[Reply | None]:
         return await answers_of(stage.run(function))
 
@@ -84,13 +84,13 @@ def text_of(reply: Reply | None) -> str | None:
     return reply.text if isinstance(reply, TextReply) else None
 
 
-def fails(function: Callable[[Context], Any]) -> BaseException:
-    """What the pipeline gets to see of the failure. It must be an Exception: anything else ends more than a turn."""
+def error_of(function: Callable[[Context], Any]) -> BaseException:
+    """Return the error that the pipeline gets. It must be an Exception, or it would end the process."""
 
     async def play(stage: Stage) -> None:
         await answers_of(stage.run(function))
 
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - the callers look closer
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the callers check it
         on_stage(play)
     return caught.value
 
@@ -118,11 +118,11 @@ def generator(ctx: Context) -> Iterator[str]:
     yield "there"
 
 
-def hands_over(ctx: Context) -> Awaitable[str]:
+def returns_awaitable(ctx: Context) -> Awaitable[str]:
     return coroutine(ctx)
 
 
-def hands_over_a_generator(ctx: Context) -> AsyncIterator[str]:
+def returns_async_generator(ctx: Context) -> AsyncIterator[str]:
     return asynchronous_generator(ctx)
 
 
@@ -158,34 +158,34 @@ class AsynchronousCallable:
         (Callables(), ["hi"]),
         (Callables().method, ["hi"]),
         (AsynchronousCallable(), ["hi"]),
-        (hands_over, ["hi"]),
+        (returns_awaitable, ["hi"]),
         (asynchronous_generator, ["hi", "there", None]),
         (generator, ["hi", "there", None]),
-        (hands_over_a_generator, ["hi", "there", None]),
+        (returns_async_generator, ["hi", "there", None]),
         (functools.partial(generator), ["hi", "there", None]),
         (iterator, ["hi", "there", None]),
     ],
 )
-def test_every_kind_of_handler(function: Callable[[Context], Any], expected: list[str | None]) -> None:
-    assert says(function) == expected
+def test_every_kind_of_handler_runs(function: Callable[[Context], Any], expected: list[str | None]) -> None:
+    assert replies_of(function) == expected
 
 
-def test_replies_are_taken_as_they_are() -> None:
-    assert says(lambda ctx: TextReply("hi")) == ["hi"]
+def test_a_reply_object_is_sent_unchanged() -> None:
+    assert replies_of(lambda ctx: TextReply("hi")) == ["hi"]
 
 
-def test_silence_is_an_answer() -> None:
+def test_none_is_a_valid_reply() -> None:
     def silent_parts(ctx: Context) -> Iterator[str | None]:
         yield None
         yield "hi"
 
-    assert says(lambda ctx: None) == [None]
-    assert says(silent_parts) == [None, "hi", None]
-    assert says(lambda ctx: iter(())) == [None]
+    assert replies_of(lambda ctx: None) == [None]
+    assert replies_of(silent_parts) == [None, "hi", None]
+    assert replies_of(lambda ctx: iter(())) == [None]
 
 
-def test_plain_functions_do_not_hold_up_the_loop() -> None:
-    """Two handlers in threads that can only end once the loop has gone on."""
+def test_plain_functions_do_not_block_the_event_loop() -> None:
+    """Run two handlers in threads that can end only if the event loop goes on."""
     goes_on = threading.Event()
 
     def waits(ctx: Context) -> str:
@@ -245,21 +245,23 @@ every_way = pytest.mark.parametrize(
 
 @every_way
 @pytest.mark.parametrize("wrong", [42, b"hi", True, {"text": "hi"}, ["hi", "there"], ("hi",), object()])
-def test_a_wrong_answer_names_the_handler(status: Callable[[Any], Callable[[Context], Any]], wrong: Any) -> None:
-    error = fails(status(wrong))
+def test_a_reply_of_a_wrong_type_raises_an_error_with_the_name_of_the_handler(
+    status: Callable[[Any], Callable[[Context], Any]], wrong: Any
+) -> None:
+    error = error_of(status(wrong))
     assert isinstance(error, PluginError)
     assert str(error).startswith(f"handler shop.status returned {type(wrong).__name__}; ")
     assert "await" not in str(error)
 
 
 @pytest.mark.parametrize("status", [return_value, yield_value, yield_value_in_thread])
-def test_a_forgotten_await_is_guessed(status: Callable[[Any], Callable[[Context], Any]]) -> None:
-    """And Python's own "was never awaited" does not come on top: here it would fail the test."""
+def test_the_error_suggests_a_missing_await(status: Callable[[Any], Callable[[Context], Any]]) -> None:
+    """Close the coroutine too: Python's warning "was never awaited" would fail this test."""
 
     async def fetch() -> str:
         return "never fetched"
 
-    error = fails(status(fetch()))
+    error = error_of(status(fetch()))
     assert isinstance(error, PluginError)
     assert str(error).startswith("handler shop.status returned coroutine; ")
     assert str(error).endswith("; is an await missing?")
@@ -269,7 +271,7 @@ def test_a_forgotten_await_is_guessed(status: Callable[[Any], Callable[[Context]
 
 
 def raising(error: BaseException) -> dict[str, Callable[[Context], Any]]:
-    """A handler of each kind that raises ``error``."""
+    """Return a handler of each kind that raises ``error``."""
 
     async def in_coroutine(ctx: Context) -> str:
         raise error
@@ -285,10 +287,10 @@ def raising(error: BaseException) -> dict[str, Callable[[Context], Any]]:
         yield "first"
         raise error
 
-    def in_handed_over(ctx: Context) -> Awaitable[str]:
+    def in_returned_awaitable(ctx: Context) -> Awaitable[str]:
         return in_coroutine(ctx)
 
-    kinds = (in_coroutine, in_asynchronous_generator, in_thread, in_generator, in_handed_over)
+    kinds = (in_coroutine, in_asynchronous_generator, in_thread, in_generator, in_returned_awaitable)
     return {kind.__name__: kind for kind in kinds}
 
 
@@ -296,46 +298,46 @@ kinds = pytest.mark.parametrize("kind", list(raising(Exception())))
 
 
 @kinds
-def test_what_a_handler_raises_is_passed_on(kind: str) -> None:
+def test_an_exception_of_the_handler_is_passed_on(kind: str) -> None:
     error = ValueError("no such order")
-    assert fails(raising(error)[kind]) is error
+    assert error_of(raising(error)[kind]) is error
 
 
 @kinds
 @pytest.mark.parametrize("stop", [StopIteration, StopAsyncIteration])
-def test_stopping_an_iteration_that_is_none_is_a_failure(kind: str, stop: type[Exception]) -> None:
-    """StopIteration cannot be passed through a future: whoever waits for it would wait for ever."""
-    error = fails(raising(stop("over"))[kind])
+def test_a_raised_stop_iteration_is_a_failure(kind: str, stop: type[Exception]) -> None:
+    """Turn StopIteration into another error, because a future cannot hold it and its awaiter would wait for ever."""
+    error = error_of(raising(stop("over"))[kind])
     assert isinstance(error, RuntimeError | stop)
 
 
 @kinds
-@pytest.mark.parametrize("spreading", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
-def test_no_handler_ends_more_than_itself(kind: str, spreading: type[BaseException]) -> None:
-    error = fails(raising(spreading())[kind])
+@pytest.mark.parametrize("base_exception", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
+def test_a_base_exception_ends_only_the_handler(kind: str, base_exception: type[BaseException]) -> None:
+    error = error_of(raising(base_exception())[kind])
     assert isinstance(error, PluginError)
-    assert str(error) == f"handler shop.{kind} raised {spreading.__name__}"
+    assert str(error) == f"handler shop.{kind} raised {base_exception.__name__}"
 
 
 @kinds
-def test_a_timeout_of_its_own_is_not_ours(kind: str) -> None:
-    """A fetch with a timeout must not be reported as the handler's time being up."""
-    error = fails(raising(TimeoutError("orders did not answer"))[kind])
+def test_a_timeout_raised_by_the_handler_is_its_own_error(kind: str) -> None:
+    """Report a timeout of a fetch as the handler's error, not as the handler's own timeout."""
+    error = error_of(raising(TimeoutError("orders did not answer"))[kind])
     assert isinstance(error, PluginError)
     assert f"handler shop.{kind} raised TimeoutError('orders did not answer')" in str(error)
     assert isinstance(error.__cause__, TimeoutError)
 
 
-def test_asyncios_own_timeout_is_not_ours() -> None:
-    async def impatient(ctx: Context) -> str:
+def test_an_asyncio_timeout_in_the_handler_is_its_own_error() -> None:
+    async def times_out(ctx: Context) -> str:
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
         return "never"
 
-    assert "handler shop.impatient raised TimeoutError" in str(fails(impatient))
+    assert "handler shop.times_out raised TimeoutError" in str(error_of(times_out))
 
 
-def test_cancelling_the_work_is_not_the_handlers_doing() -> None:
+def test_a_cancellation_by_wxbot_is_passed_on() -> None:
     async def play(stage: Stage) -> None:
         work = asyncio.create_task(answers_of(stage.run(wait_for_ever)))
         await stage.time_passes(1)
@@ -359,12 +361,12 @@ async def say_one_thing_and_wait(ctx: Context) -> AsyncIterator[str]:
     await asyncio.Event().wait()
 
 
-def hand_over_waiting(ctx: Context) -> Awaitable[str]:
+def return_awaitable_that_waits(ctx: Context) -> Awaitable[str]:
     return wait_for_ever(ctx)
 
 
-@pytest.mark.parametrize("function", [wait_for_ever, say_one_thing_and_wait, hand_over_waiting])
-def test_time_is_up_on_the_loop(function: Callable[[Context], Any]) -> None:
+@pytest.mark.parametrize("function", [wait_for_ever, say_one_thing_and_wait, return_awaitable_that_waits])
+def test_a_handler_on_the_event_loop_times_out(function: Callable[[Context], Any]) -> None:
     async def play(stage: Stage) -> None:
         work = asyncio.create_task(answers_of(stage.run(function)))
         await stage.time_passes(LIMIT - 0.1)
@@ -377,8 +379,8 @@ def test_time_is_up_on_the_loop(function: Callable[[Context], Any]) -> None:
 
 
 @pytest.mark.parametrize("in_parts", [False, True])
-def test_time_is_up_in_a_thread(in_parts: bool) -> None:
-    """The thread cannot be stopped, but nobody waits for it."""
+def test_a_handler_in_a_thread_times_out(in_parts: bool) -> None:
+    """Return at the timeout, although the thread itself cannot be stopped."""
     let_go = threading.Event()
 
     def waits(ctx: Context) -> str:
@@ -404,7 +406,7 @@ def test_time_is_up_in_a_thread(in_parts: bool) -> None:
     on_stage(play)
 
 
-def test_the_limit_is_for_all_steps_together() -> None:
+def test_the_timeout_covers_all_steps_together() -> None:
     async def play(stage: Stage) -> list[str]:
         said = []
 
@@ -428,8 +430,8 @@ def test_the_limit_is_for_all_steps_together() -> None:
     assert on_stage(play) == ["part", "part"]
 
 
-def test_the_time_between_steps_is_not_the_handlers() -> None:
-    """A slow send is not held against the handler."""
+def test_the_time_between_steps_does_not_count() -> None:
+    """Count only the handler's own time, not that of a slow send."""
 
     async def play(stage: Stage) -> str:
         run = stage.run(asynchronous_generator)
@@ -455,7 +457,7 @@ def test_no_timer_is_left() -> None:
 # -- the end
 
 
-def test_closing_runs_finally(caplog: pytest.LogCaptureFixture) -> None:
+def test_close_runs_finally(caplog: pytest.LogCaptureFixture) -> None:
     ended = []
 
     async def asynchronous(ctx: Context) -> AsyncIterator[str]:
@@ -487,7 +489,7 @@ def test_closing_runs_finally(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records == []
 
 
-def test_time_being_up_runs_finally_too() -> None:
+def test_a_timeout_runs_finally() -> None:
     ended = []
 
     async def works(ctx: Context) -> AsyncIterator[str]:
@@ -508,46 +510,46 @@ def test_time_being_up_runs_finally_too() -> None:
 
 
 def raising_at_the_end(error: BaseException, in_thread: bool) -> Callable[[Context], Any]:
-    async def untidy(ctx: Context) -> AsyncIterator[str]:
+    async def fails_in_finally(ctx: Context) -> AsyncIterator[str]:
         try:
             yield "first"
         finally:
             raise error
 
-    def untidy_in_thread(ctx: Context) -> Iterator[str]:
+    def fails_in_finally_in_thread(ctx: Context) -> Iterator[str]:
         try:
             yield "first"
         finally:
             raise error
 
-    return untidy_in_thread if in_thread else untidy
+    return fails_in_finally_in_thread if in_thread else fails_in_finally
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
-def test_a_failure_while_closing_is_logged_and_no_more(
+def test_a_failure_during_close_is_only_logged(
     error: type[BaseException], in_thread: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def play(stage: Stage) -> None:
-        run = stage.run(raising_at_the_end(error("untidy"), in_thread))
+        run = stage.run(raising_at_the_end(error("fails_in_finally"), in_thread))
         await run.next()
         await run.close()
 
     on_stage(play)
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith("handler shop.untidy")
+    assert record.getMessage().startswith("handler failed while it was closed: handler=shop.fails_in_finally")
 
 
-def test_closing_does_not_take_for_ever(caplog: pytest.LogCaptureFixture) -> None:
-    async def clings(ctx: Context) -> AsyncIterator[str]:
+def test_close_has_a_timeout(caplog: pytest.LogCaptureFixture) -> None:
+    async def waits_in_finally(ctx: Context) -> AsyncIterator[str]:
         try:
             yield "first"
         finally:
             await asyncio.Event().wait()
 
     async def play(stage: Stage) -> None:
-        run = stage.run(clings)
+        run = stage.run(waits_in_finally)
         await run.next()
         closing = asyncio.create_task(run.close())
         await stage.time_passes(LIMIT)
@@ -557,15 +559,15 @@ def test_closing_does_not_take_for_ever(caplog: pytest.LogCaptureFixture) -> Non
     assert "TimeoutError" in caplog.text
 
 
-def test_cancelling_the_closing_is_passed_on() -> None:
-    async def clings(ctx: Context) -> AsyncIterator[str]:
+def test_a_cancellation_of_close_is_passed_on() -> None:
+    async def waits_in_finally(ctx: Context) -> AsyncIterator[str]:
         try:
             yield "first"
         finally:
             await asyncio.Event().wait()
 
     async def play(stage: Stage) -> None:
-        run = stage.run(clings)
+        run = stage.run(waits_in_finally)
         await run.next()
         closing = asyncio.create_task(run.close())
         await stage.time_passes(1)
@@ -576,14 +578,14 @@ def test_cancelling_the_closing_is_passed_on() -> None:
     on_stage(play)
 
 
-def test_a_generator_that_says_more_while_it_is_closed(caplog: pytest.LogCaptureFixture) -> None:
-    def insists(ctx: Context) -> Generator[str, None, None]:
+def test_a_generator_that_yields_during_close_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def yields_again(ctx: Context) -> Generator[str, None, None]:
         for _ in range(2):
             with contextlib.suppress(GeneratorExit):
                 yield "still here"
 
     async def play(stage: Stage) -> None:
-        run = stage.run(insists)
+        run = stage.run(yields_again)
         await run.next()
         await run.close()
 

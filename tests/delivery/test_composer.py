@@ -1,4 +1,4 @@
-"""What a handler gives, made ready for WeChat or refused in one sentence."""
+"""Test that replies become messages for WeChat, or are refused with one sentence."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MP4 = b"\x00\x00\x00\x18ftypmp42"
 JPEG = b"\xff\xd8\xff" + bytes(10)
 
 
-def account(kind: AccountKind, **more: object) -> Composer:
+def composer_for(kind: AccountKind, **more: object) -> Composer:
     return Composer(account_kind=kind, kinds=reply_kinds(kind), **more)  # type: ignore[arg-type]
 
 
-def test_long_text_comes_in_parts_and_blank_text_not_at_all() -> None:
-    mini = account("miniprogram", text_bytes=100)
-    assert len(mini.messages(TextReply("一二三四。" * 20))) == 4
-    assert mini.messages(TextReply(" \n")) == []
+def test_long_text_is_split_and_blank_text_is_dropped() -> None:
+    composer = composer_for("miniprogram", text_bytes=100)
+    assert len(composer.messages(TextReply("一二三四。" * 20))) == 4
+    assert composer.messages(TextReply(" \n")) == []
 
 
-def test_files_are_read_and_every_field_that_holds_one() -> None:
-    (ready,) = account("official").messages(VideoReply(MP4, thumb=Media(JPEG, filename="t.jpg")))
+def test_every_media_field_is_read() -> None:
+    (ready,) = composer_for("official").messages(VideoReply(MP4, thumb=Media(JPEG, filename="t.jpg")))
     assert ready == VideoReply(Media(MP4, "video/mp4", "video.mp4"), Media(JPEG, "image/jpeg", "t.jpg"))
 
 
@@ -47,13 +47,13 @@ def test_files_are_read_and_every_field_that_holds_one() -> None:
         ("miniprogram", LinkReply(7, "http://x.test"), "title must be a str, not int"),  # type: ignore[arg-type]
     ],
 )
-def test_what_cannot_be_sent_is_named(kind: AccountKind, reply: Reply, words: str) -> None:
+def test_a_reply_that_cannot_be_sent_raises_an_error(kind: AccountKind, reply: Reply, words: str) -> None:
     with pytest.raises(InvalidReply) as caught:
-        account(kind).messages(reply)
+        composer_for(kind).messages(reply)
     assert words in str(caught.value)
 
 
-def test_the_kinds_can_be_set_where_sources_disagree() -> None:
+def test_the_reply_types_can_be_configured() -> None:
     assert Composer(kinds=frozenset({"text", "news"})).messages(NewsReply("t", "http://x.test"))
 
 

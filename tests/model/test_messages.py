@@ -1,4 +1,4 @@
-"""What WeChat pushes becomes typed messages."""
+"""Test that pushes become typed messages."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ from wxbot.model.messages import (
 HEAD = {"ToUserName": "gh_1", "FromUserName": "oALICE", "CreateTime": "1700000000", "MsgId": "42"}
 
 
-def received(**fields: Any) -> Message:
+def message_of(**fields: Any) -> Message:
     return message_from("wx1", {**HEAD, **fields}, 1_700_000_001.5)
 
 
-def facts(message: Message) -> dict[str, Any]:
-    """What is particular to the kind of ``message``."""
+def specific_fields(message: Message) -> dict[str, Any]:
+    """Return the attributes that the class of ``message`` adds to ``Message``."""
     common = {field.name for field in dataclasses.fields(Message)} | {"download_from"}
     return {
         field.name: getattr(message, field.name) for field in dataclasses.fields(message) if field.name not in common
     }
 
 
-def an_event(event: str, key: str = "", **own: Any) -> dict[str, Any]:
+def event_fields(event: str, key: str = "", **own: Any) -> dict[str, Any]:
     return {"event": event, "key": key, **own}
 
 
@@ -122,19 +122,19 @@ EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
     (
         {"MsgType": "event", "Event": "user_enter_tempsession", "SessionFrom": "from-home"},
         EnterSessionEvent,
-        an_event("user_enter_tempsession", "from-home"),
+        event_fields("user_enter_tempsession", "from-home"),
     ),
-    ({"MsgType": "event", "Event": "subscribe"}, SubscribeEvent, an_event("subscribe", scene="", ticket="")),
+    ({"MsgType": "event", "Event": "subscribe"}, SubscribeEvent, event_fields("subscribe", scene="", ticket="")),
     (
         {"MsgType": "event", "Event": "subscribe", "EventKey": "qrscene_123123", "Ticket": "T"},
         SubscribeEvent,
-        an_event("subscribe", "qrscene_123123", scene="123123", ticket="T"),
+        event_fields("subscribe", "qrscene_123123", scene="123123", ticket="T"),
     ),
-    ({"MsgType": "event", "Event": "unsubscribe"}, UnsubscribeEvent, an_event("unsubscribe")),
+    ({"MsgType": "event", "Event": "unsubscribe"}, UnsubscribeEvent, event_fields("unsubscribe")),
     (
         {"MsgType": "event", "Event": "SCAN", "EventKey": "123123", "Ticket": "T"},
         ScanEvent,
-        an_event("scan", "123123", scene="123123", ticket="T"),
+        event_fields("scan", "123123", scene="123123", ticket="T"),
     ),
     (
         {
@@ -145,23 +145,23 @@ EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
             "Precision": "119.385040",
         },
         LocationEvent,
-        an_event("location", latitude=23.137466, longitude=113.352425, precision=119.38504),
+        event_fields("location", latitude=23.137466, longitude=113.352425, precision=119.38504),
     ),
-    ({"MsgType": "event", "Event": "CLICK", "EventKey": "K1"}, MenuClickEvent, an_event("click", "K1")),
+    ({"MsgType": "event", "Event": "CLICK", "EventKey": "K1"}, MenuClickEvent, event_fields("click", "K1")),
     (
         {"MsgType": "event", "Event": "VIEW", "EventKey": "http://u", "MenuId": "1"},
         MenuViewEvent,
-        an_event("view", "http://u", menu_id="1"),
+        event_fields("view", "http://u", menu_id="1"),
     ),
     (
         {"MsgType": "event", "Event": "VIEW", "EventKey": "http://u", "MenuID": 7},
         MenuViewEvent,
-        an_event("view", "http://u", menu_id="7"),
+        event_fields("view", "http://u", menu_id="7"),
     ),
     (
         {"MsgType": "event", "Event": "view_miniprogram", "EventKey": "pages/a", "MenuId": "2"},
         MenuViewEvent,
-        an_event("view_miniprogram", "pages/a", menu_id="2"),
+        event_fields("view_miniprogram", "pages/a", menu_id="2"),
     ),
     *[
         (
@@ -172,7 +172,7 @@ EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
                 "ScanCodeInfo": {"ScanType": "qrcode", "ScanResult": "1"},
             },
             MenuScanEvent,
-            an_event(event, "K", scan_type="qrcode", scan_result="1"),
+            event_fields(event, "K", scan_type="qrcode", scan_result="1"),
         )
         for event in ("scancode_push", "scancode_waitmsg")
     ],
@@ -185,7 +185,7 @@ EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
                 "SendPicsInfo": {"Count": "2", "PicList": {"item": [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}]}},
             },
             MenuPicturesEvent,
-            an_event(event, "K", count=2, md5_sums=("a", "b")),
+            event_fields(event, "K", count=2, md5_sums=("a", "b")),
         )
         for event in ("pic_sysphoto", "pic_photo_or_album", "pic_weixin")
     ],
@@ -203,27 +203,29 @@ EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
             },
         },
         MenuLocationEvent,
-        an_event("location_select", "K", latitude=23.0, longitude=113.5, scale=15, label="street 1", poi_name="shop"),
+        event_fields(
+            "location_select", "K", latitude=23.0, longitude=113.5, scale=15, label="street 1", poi_name="shop"
+        ),
     ),
     (
         {"MsgType": "event", "Event": "kf_create_session", "KfAccount": "test1@test"},
         AgentSessionEvent,
-        an_event("kf_create_session", agent="test1@test", close_type=""),
+        event_fields("kf_create_session", agent="test1@test", close_type=""),
     ),
     (
         {"MsgType": "event", "Event": "kf_close_session", "KfAccount": "test1@test", "CloseType": "KF"},
         AgentSessionEvent,
-        an_event("kf_close_session", agent="test1@test", close_type="KF"),
+        event_fields("kf_close_session", agent="test1@test", close_type="KF"),
     ),
     (
         {"MsgType": "event", "Event": "kf_switch_session", "FromKfAccount": "a@t", "ToKfAccount": "b@t"},
         AgentSwitchEvent,
-        an_event("kf_switch_session", from_agent="a@t", to_agent="b@t"),
+        event_fields("kf_switch_session", from_agent="a@t", to_agent="b@t"),
     ),
     (
         {"MsgType": "event", "Event": "TEMPLATESENDJOBFINISH", "MsgID": "5", "Status": "success"},
         EventMessage,
-        an_event("templatesendjobfinish"),
+        event_fields("templatesendjobfinish"),
     ),
     ({"MsgType": "Hologram", "MediaId": "M3"}, UnknownMessage, {"msg_type": "Hologram"}),
     ({}, UnknownMessage, {"msg_type": ""}),
@@ -231,10 +233,10 @@ EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("fields", "kind", "expected"), EXAMPLES)
-def test_each_kind(fields: dict[str, Any], kind: type[Message], expected: dict[str, Any]) -> None:
-    message = received(**fields)
+def test_each_message_type_is_parsed(fields: dict[str, Any], kind: type[Message], expected: dict[str, Any]) -> None:
+    message = message_of(**fields)
     assert type(message) is kind
-    assert facts(message) == expected
+    assert specific_fields(message) == expected
     assert (message.appid, message.openid, message.account, message.msg_id) == ("wx1", "oALICE", "gh_1", "42")
     assert (message.created_at, message.received_at) == (1_700_000_000, 1_700_000_001.5)
     assert (message.article_id, message.article_number) == ("", 0)
@@ -250,88 +252,92 @@ def test_each_kind(fields: dict[str, Any], kind: type[Message], expected: dict[s
         (None, ()),
     ],
 )
-def test_one_picture_and_none(listed: Any, sums: tuple[str, ...]) -> None:
-    message = received(MsgType="event", Event="pic_weixin", SendPicsInfo={"Count": 1, "PicList": listed})
+def test_a_list_of_one_image_or_none_is_parsed(listed: Any, sums: tuple[str, ...]) -> None:
+    message = message_of(MsgType="event", Event="pic_weixin", SendPicsInfo={"Count": 1, "PicList": listed})
     assert isinstance(message, MenuPicturesEvent)
     assert message.md5_sums == sums
 
 
-def test_a_message_written_below_an_article_names_it() -> None:
-    message = received(MsgType="text", Content="hi", MsgDataId="5", Idx="1")
+def test_a_message_below_an_article_has_its_id() -> None:
+    message = message_of(MsgType="text", Content="hi", MsgDataId="5", Idx="1")
     assert (message.article_id, message.article_number) == ("5", 1)
 
 
-def test_the_event_location_is_not_the_message_location() -> None:
-    assert isinstance(received(MsgType="location", Location_X="1"), LocationMessage)
-    assert isinstance(received(MsgType="event", Event="LOCATION", Latitude="1"), LocationEvent)
+def test_the_location_event_differs_from_the_location_message() -> None:
+    assert isinstance(message_of(MsgType="location", Location_X="1"), LocationMessage)
+    assert isinstance(message_of(MsgType="event", Event="LOCATION", Latitude="1"), LocationEvent)
 
 
 @pytest.mark.parametrize("spelt", ["TEXT", "Text", "text"])
-def test_the_case_of_a_kind_does_not_matter(spelt: str) -> None:
-    assert isinstance(received(MsgType=spelt, Content="hi"), TextMessage)
+def test_the_case_of_msg_type_does_not_matter(spelt: str) -> None:
+    assert isinstance(message_of(MsgType=spelt, Content="hi"), TextMessage)
 
 
 @pytest.mark.parametrize("fields", [fields for fields, _, _ in EXAMPLES if fields])
 @pytest.mark.parametrize("nothing", [{}, None, ""])
-def test_what_is_missing_is_empty(fields: dict[str, Any], nothing: Any) -> None:
+def test_a_missing_field_is_empty(fields: dict[str, Any], nothing: Any) -> None:
     kind = {name: value for name, value in fields.items() if name in ("MsgType", "Event")}
     bare = kind if nothing == {} else {**dict.fromkeys(fields, nothing), **kind}
-    found = {name: value for name, value in facts(received(**bare)).items() if name not in ("event", "msg_type")}
+    found = {
+        name: value for name, value in specific_fields(message_of(**bare)).items() if name not in ("event", "msg_type")
+    }
     assert not any(found.values())
     assert {type(value) for value in found.values()} <= {str, int, float, tuple}
 
 
 @pytest.mark.parametrize("odd", ["north", "nan", "inf", "1e300", ["1"], {"a": "b"}, "\u0661x"])
-def test_what_is_no_number_counts_as_none(odd: Any) -> None:
-    message = received(MsgType="location", Location_X=odd, Scale=odd)
+def test_an_invalid_number_becomes_zero(odd: Any) -> None:
+    message = message_of(MsgType="location", Location_X=odd, Scale=odd)
     assert isinstance(message, LocationMessage)
     assert (message.latitude, message.scale) == (0.0, 0)
 
 
-def test_events_have_no_id() -> None:
+def test_an_event_has_no_msg_id() -> None:
     fields = {name: value for name, value in HEAD.items() if name != "MsgId"}
     assert message_from("wx1", {**fields, "MsgType": "event", "Event": "subscribe"}, 0.0).msg_id == ""
 
 
-def test_json_pushes_have_numbers_where_xml_has_text() -> None:
-    from_json = received(MsgType="text", Content="hi", CreateTime=1_700_000_000, MsgId=23456789012345678)
-    from_xml = received(MsgType="text", Content="hi", CreateTime="1700000000", MsgId="23456789012345678")
+def test_json_and_xml_pushes_give_the_same_message() -> None:
+    from_json = message_of(MsgType="text", Content="hi", CreateTime=1_700_000_000, MsgId=23456789012345678)
+    from_xml = message_of(MsgType="text", Content="hi", CreateTime="1700000000", MsgId="23456789012345678")
     assert dataclasses.replace(from_json, raw={}) == dataclasses.replace(from_xml, raw={})
     assert from_json.msg_id == "23456789012345678", "all digits are kept"
 
 
 def test_zero_is_not_missing() -> None:
-    assert facts(received(MsgType="text", Content=0, bizmsgmenuid=0)) == {"text": "0", "menu_id": "0"}
+    assert specific_fields(message_of(MsgType="text", Content=0, bizmsgmenuid=0)) == {"text": "0", "menu_id": "0"}
 
 
-def test_nothing_wechat_sends_is_out_of_reach() -> None:
-    assert received(MsgType="text", Content="hi", New="field").raw["New"] == "field"
+def test_raw_contains_unknown_fields() -> None:
+    assert message_of(MsgType="text", Content="hi", New="field").raw["New"] == "field"
 
 
-def test_what_a_user_wrote_is_not_printed_twice() -> None:
-    assert repr(received(MsgType="text", Content="hello")).count("hello") == 1
+def test_repr_does_not_contain_raw() -> None:
+    assert repr(message_of(MsgType="text", Content="hello")).count("hello") == 1
 
 
-def test_messages_are_frozen_and_can_stand_in_a_set() -> None:
-    message = received(MsgType="image", MediaId="M1", PicUrl="http://pic")
-    assert len({message, received(MsgType="image", MediaId="M1", PicUrl="http://pic")}) == 1
+def test_messages_are_frozen_and_hashable() -> None:
+    message = message_of(MsgType="image", MediaId="M1", PicUrl="http://pic")
+    assert len({message, message_of(MsgType="image", MediaId="M1", PicUrl="http://pic")}) == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         message.openid = "oBOB"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("kind", ["image", "voice", "video", "shortvideo"])
-def test_a_file_is_fetched_by_its_id(kind: str) -> None:
+def test_a_file_is_downloaded_by_its_media_id(kind: str) -> None:
     async def fetch(media_id: str) -> Media:
         return Media(media_id.encode(), "image/png", "a.png")
 
     message = message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0, fetch)
     assert isinstance(message, MediaMessage)
     assert asyncio.run(message.download()).content == b"M1"
-    assert message == message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0), "by what WeChat sent"
+    assert message == message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0), (
+        "messages are compared by the fields of the push"
+    )
 
 
 @pytest.mark.parametrize(("clearer", "fetched"), [("M16", b"M16"), ("", b"M1")])
-def test_of_speech_there_may_be_a_clearer_version(clearer: str, fetched: bytes) -> None:
+def test_the_16k_version_of_a_voice_message_is_preferred(clearer: str, fetched: bytes) -> None:
     async def fetch(media_id: str) -> Media:
         return Media(media_id.encode(), "audio/amr", "a.amr")
 
@@ -341,16 +347,16 @@ def test_of_speech_there_may_be_a_clearer_version(clearer: str, fetched: bytes) 
     assert asyncio.run(message.download_16k()).content == fetched
 
 
-def test_without_a_bot_no_file_is_fetched() -> None:
-    message = received(MsgType="image", MediaId="M1")
+def test_a_download_outside_of_a_bot_raises_an_error() -> None:
+    message = message_of(MsgType="image", MediaId="M1")
     assert isinstance(message, ImageMessage)
     with pytest.raises(PluginError, match="running bot"):
         asyncio.run(message.download())
 
 
 @pytest.mark.parametrize("odd", [{"a": 1}, [], ["x"], {}])
-def test_what_is_no_text_is_empty_and_stays_in_raw(odd: Any) -> None:
-    message = received(MsgType="text", Content=odd)
+def test_a_text_field_of_another_type_is_empty_and_stays_in_raw(odd: Any) -> None:
+    message = message_of(MsgType="text", Content=odd)
     assert isinstance(message, TextMessage)
     assert (message.text, message.raw["Content"]) == ("", odd)
 
@@ -364,11 +370,11 @@ kinds = st.sampled_from([fields for fields, _, _ in EXAMPLES if fields])
 
 
 @given(st.data(), kinds)
-def test_no_value_of_a_field_makes_it_fail(data: st.DataObject, example: dict[str, Any]) -> None:
+def test_no_field_value_raises_an_error(data: st.DataObject, example: dict[str, Any]) -> None:
     own = [name for name in example if name not in ("MsgType", "Event")] + ["MsgId", "EventKey", "Idx"]
     odd = {
         name: data.draw(json_values | st.dictionaries(st.sampled_from(["item", "PicList"]), json_values))
         for name in own
     }
-    message = received(**{**example, **odd})
-    assert {type(value) for value in facts(message).values()} <= {str, int, float, tuple}
+    message = message_of(**{**example, **odd})
+    assert {type(value) for value in specific_fields(message).values()} <= {str, int, float, tuple}

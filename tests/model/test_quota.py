@@ -1,4 +1,4 @@
-"""WeChat's table of what a deed allows."""
+"""Test the quota: the allowance of each user action, and the parser of WXBOT_QUOTA."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ TWO_DAYS = 48 * 3600.0
         ({"MsgType": "text"}, "unverified", None),
     ],
 )
-def test_what_a_deed_allows(fields: dict[str, str], account: str, allowed: tuple[int, float] | None) -> None:
+def test_a_user_action_sets_its_allowance(
+    fields: dict[str, str], account: str, allowed: tuple[int, float] | None
+) -> None:
     assert allowance_for(fields, ALLOWANCES[account]) == allowed  # type: ignore[index]
 
 
@@ -44,25 +46,25 @@ def test_what_a_deed_allows(fields: dict[str, str], account: str, allowed: tuple
         ("", {}),
     ],
 )
-def test_a_table_is_read(text: str, table: dict[str, Allowance]) -> None:
+def test_a_table_is_parsed(text: str, table: dict[str, Allowance]) -> None:
     assert parse_allowances(text) == table
 
 
 @pytest.mark.parametrize(
     "row", ["message", "message=5", "message=5/48", "pay=5/48h", "message=-1/48h", "message=5/48h/2"]
 )
-def test_a_bad_row_is_named(row: str) -> None:
+def test_an_invalid_row_is_named(row: str) -> None:
     with pytest.raises(ValueError, match="is not a valid quota") as caught:
         parse_allowances(f"enter=2/1m, {row}")
     assert repr(row) in str(caught.value)
 
 
 @given(st.sampled_from(USER_ACTIONS), st.integers(0, 9999), st.integers(0, 999_999), st.sampled_from("smhd"))
-def test_every_row_that_can_be_written_can_be_read(deed: str, messages: int, time: int, unit: str) -> None:
+def test_every_valid_row_is_parsed(action: str, messages: int, time: int, unit: str) -> None:
     seconds = time * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[unit]
-    assert parse_allowances(f"{deed}={messages}/{time}{unit}") == {deed: Allowance(messages, seconds)}
+    assert parse_allowances(f"{action}={messages}/{time}{unit}") == {action: Allowance(messages, seconds)}
 
 
-def test_a_quota_ends_with_its_time() -> None:
+def test_a_quota_expires() -> None:
     quota = Quota(3, 100.0)
     assert [quota.at(now) for now in (99.9, 100.0, 101.0)] == [3, 0, 0]

@@ -1,4 +1,4 @@
-"""What a bot answers can be put away and taken out again, whatever is in it."""
+"""Test that replies can be stored and read again."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_a_reply_survives_the_store(reply: Reply) -> None:
     assert reply_from_json(json.loads(stored)) == reply
 
 
-def test_what_is_not_given_is_not_stored() -> None:
+def test_default_values_are_not_stored() -> None:
     assert reply_to_json(TextReply("hi")) == {"kind": "text", "text": "hi"}
     assert reply_to_json(TextReply("hi", ai=False)) == {"kind": "text", "text": "hi", "ai": False}
 
 
-def test_what_earlier_versions_stored_is_read() -> None:
+def test_a_reply_of_an_earlier_version_is_read() -> None:
     assert reply_from_json({"kind": "text", "text": "hi"}) == TextReply("hi")
 
 
@@ -76,12 +76,12 @@ def test_what_earlier_versions_stored_is_read() -> None:
         ({"kind": "text"}, "cannot read"),
     ],
 )
-def test_a_reply_that_another_version_wrote_is_not_guessed_at(stored: dict[str, Any], words: str) -> None:
+def test_an_unknown_reply_raises_an_error(stored: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         reply_from_json(stored)
 
 
-def test_kinds_are_wechats_msgtypes() -> None:
+def test_reply_types_are_wechats_msgtypes() -> None:
     assert set(KINDS) == {
         *("text", "image", "voice", "video", "music"),
         *("news", "link", "miniprogrampage", "msgmenu", "mpnewsarticle"),
@@ -90,7 +90,7 @@ def test_kinds_are_wechats_msgtypes() -> None:
 
 
 @pytest.mark.parametrize("reply", KINDS.values())
-def test_every_file_of_a_reply_is_a_field_of_it(reply: type[Reply]) -> None:
+def test_every_media_entry_is_a_field(reply: type[Reply]) -> None:
     assert set(reply.media) <= {field.name for field in dataclasses.fields(reply)}
     assert set(reply.media.values()) <= set(get_args(MediaKind))
 
@@ -100,16 +100,16 @@ def test_replies_are_frozen() -> None:
         TextReply("hi").text = "ho"  # type: ignore[misc]
 
 
-def test_a_menu_takes_pairs() -> None:
+def test_a_menu_accepts_pairs() -> None:
     assert MenuReply("ok?", [("1", "yes"), MenuItem("2", "no")]).items == (MenuItem("1", "yes"), MenuItem("2", "no"))
 
 
-def test_who_sends_and_the_note_are_named() -> None:
+def test_agent_and_ai_are_keyword_arguments() -> None:
     with pytest.raises(TypeError):
         TextReply("hi", True)  # type: ignore[call-arg]
 
 
-def test_a_link_to_a_page_survives_any_character() -> None:
+def test_a_mini_program_link_is_escaped() -> None:
     link = mini_program_link('<Shop> & "more"', "wx1", "pages/a?x=1&y=2", "https://example.com/?a=1&b=2")
     assert link == (
         '<a href="https://example.com/?a=1&amp;b=2" data-miniprogram-appid="wx1" '
@@ -117,18 +117,18 @@ def test_a_link_to_a_page_survives_any_character() -> None:
     )
 
 
-def test_what_a_file_holds_is_not_printed() -> None:
+def test_repr_does_not_contain_the_file() -> None:
     assert "secret" not in repr(ImageReply(Media(b"secret", "image/png", "a.png")))
 
 
 @pytest.mark.parametrize("item", ["No", ("1",), ("1", ""), (1, "one"), MenuItem("", "x"), None])
-def test_what_is_no_item_of_a_menu_is_named(item: object) -> None:
-    """A text of two letters is no pair."""
+def test_an_invalid_menu_item_raises_an_error(item: object) -> None:
+    """Refuse a text of two letters too, because it is no pair."""
     with pytest.raises(InvalidReply, match="an item must be MenuItem"):
         MenuReply("ok?", [item])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("parts", [("", "wx1", "p"), ("t", "", "p"), ("t", "wx1", "")])
-def test_a_link_to_nowhere_is_refused(parts: tuple[str, str, str]) -> None:
+def test_an_empty_part_of_a_link_raises_an_error(parts: tuple[str, str, str]) -> None:
     with pytest.raises(InvalidReply, match="text, appid and path must not be empty"):
         mini_program_link(*parts)

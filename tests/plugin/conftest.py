@@ -1,4 +1,4 @@
-"""What the tests of plugins share: folders full of plugins, messages, and a user in front of a running bot."""
+"""Fixtures of the plugin tests: plugin folders, and a user of a running bot."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Visit = Callable[..., AbstractContextManager[User]]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting and no ``.env`` of whoever runs the tests."""
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Remove the settings and the ``.env`` file of the developer who runs the tests."""
     for name in [name for name in os.environ if name.upper().startswith("WXBOT_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(autouse=True)
-def no_module_stays() -> Iterator[None]:
-    """Modules that a test has imported are gone after it."""
+def no_module_is_left() -> Iterator[None]:
+    """Remove the modules that a test imported."""
     before = dict(sys.modules)
     yield
     for name in set(sys.modules) - set(before):
@@ -39,7 +39,7 @@ def no_module_stays() -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The plugin folder."""
+    """Return the plugin folder."""
     made = tmp_path / "plugins"
     made.mkdir()
     return made
@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(folder: Path) -> Write:
-    """``write("echo.py", '''...''')`` writes a file into the plugin folder, or into another ``where``."""
+    """Return a function that writes a file into the plugin folder, or into the folder ``where``."""
 
     def write(name: str, text: str = "", where: Path = folder) -> Path:
         path = where / name
@@ -60,7 +60,7 @@ def write(folder: Path) -> Write:
 
 @pytest.fixture
 def visit(tmp_path: Path) -> Visit:
-    """``with visit(folders, plugins="echo") as user``: a user in front of a bot with the plugins in ``folders``."""
+    """Return a context manager: ``with visit(folders, plugins="echo") as user`` runs a bot with these plugins."""
 
     @contextmanager
     def visit(*folders: Path, plugins: str = "") -> Iterator[User]:

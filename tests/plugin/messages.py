@@ -1,4 +1,4 @@
-"""Messages to choose a handler for, without a platform that pushes them."""
+"""Messages for tests of the router, made without a push."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ VOICE = pushed("voice", MediaId="M")
 
 
 def choose(message: Message, *plugins: Plugin, **context: Any) -> Choice | None:
-    """The handler the router chooses, and its context; ``context`` are fields of every plugin's."""
+    """Return the handler that the router chooses, and its context; ``context`` sets fields of each context."""
     return Router(plugins).choose(lambda name: Context(message, name, **context))
 
 
 def chosen(message: Message, *plugins: Plugin, **context: Any) -> str | None:
-    """The name of the handler the router chooses."""
+    """Return the name of the handler that the router chooses."""
     choice = choose(message, *plugins, **context)
     return None if choice is None else choice.handler.name

@@ -1,4 +1,4 @@
-"""Files in a folder and installed packages become plugins, or one clear message says why not."""
+"""Test plugin discovery: files in folders and installed packages become plugins, or one error says why not."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ def names(*folders: Path) -> list[str]:
 
 
 def load(*folders: Path, **choices: Any) -> PluginSet:
-    """As the bot does it."""
+    """Load the plugins as the bot does."""
     return make_plugins(load_settings(appid="wx1", secret="s", token="t", plugin_folders=folders, **choices))
 
 
-def modules_of_plugins() -> set[str]:
+def plugin_modules() -> set[str]:
     return {name for name in sys.modules if name.startswith("wxbot_plugins_")}
 
 
-# -- what is found
+# -- plugins in folders
 
 
-def test_an_empty_folder(folder: Path) -> None:
+def test_an_empty_folder_has_no_plugins(folder: Path) -> None:
     assert names(folder) == []
 
 
-def test_files_and_packages_by_name(folder: Path, write: Write) -> None:
+def test_files_and_packages_are_sorted_by_name(folder: Path, write: Write) -> None:
     write("b.py", shop("b"))
     write("c/__init__.py", shop("c"))
     write("a.py", shop("a"))
     assert names(folder) == ["a", "b", "c"]
 
 
-def test_several_plugins_in_one_file(folder: Path, write: Write) -> None:
+def test_several_plugins_in_one_file_are_found(folder: Path, write: Write) -> None:
     write("many.py", "from wxbot import Plugin\none = Plugin('one')\ntwo = Plugin('two')\nagain = one\n")
     assert names(folder) == ["one", "two"]
 
@@ -69,13 +69,13 @@ def test_several_plugins_in_one_file(folder: Path, write: Write) -> None:
 @pytest.mark.parametrize(
     "name", ["_helper.py", "_helpers/__init__.py", ".hidden.py", "._shop.py", "notes.txt", "data/table.csv", "x.pyc"]
 )
-def test_what_is_no_plugin_is_left_alone(folder: Path, write: Write, name: str) -> None:
+def test_other_files_are_not_imported(folder: Path, write: Write, name: str) -> None:
     write(name, "raise Exception('must not be imported')")
     write("shop.py", shop("shop"))
     assert names(folder) == ["shop"]
 
 
-def test_a_folder_called_like_a_file(folder: Path, write: Write) -> None:
+def test_a_folder_with_the_name_of_a_file_is_ignored(folder: Path, write: Write) -> None:
     write("odd.py/notes.txt")
     assert names(folder) == []
 
@@ -100,8 +100,8 @@ def test_a_package_imports_its_own_modules(folder: Path, write: Write) -> None:
     assert plugin.handlers[1].function(None) == "True"  # type: ignore[arg-type]
 
 
-def test_a_package_may_have_its_handlers_import_late_in_each_folder(tmp_path: Path, write: Write) -> None:
-    """Two folders with a package of the same file name do not get each other's modules."""
+def test_packages_of_the_same_name_in_two_folders_import_their_own_modules(tmp_path: Path, write: Write) -> None:
+    """Import each folder's own modules, although two folders have a package of the same name."""
     for name in ("one", "two"):
         write(
             "shop/__init__.py",
@@ -114,19 +114,19 @@ def test_a_package_may_have_its_handlers_import_late_in_each_folder(tmp_path: Pa
     assert [late() for late in loaded.resources.values()] == ["one", "two"]
 
 
-def test_several_folders_in_their_order(tmp_path: Path, write: Write) -> None:
+def test_several_folders_are_read_in_order(tmp_path: Path, write: Write) -> None:
     write("shop.py", shop("first"), where=tmp_path / "z")
     write("shop.py", shop("second"), where=tmp_path / "a")
     assert names(tmp_path / "z", tmp_path / "a") == ["first", "second"]
 
 
-def test_folders_are_relative_to_where_the_bot_runs(folder: Path, write: Write) -> None:
+def test_folders_are_relative_to_the_working_directory(folder: Path, write: Write) -> None:
     write("shop.py", shop("shop"))
     assert names(Path("plugins")) == ["shop"]
 
 
 @pytest.mark.parametrize("name", ["json", "asyncio", "wxbot", "plugins"])
-def test_a_plugin_called_like_a_module_harms_nobody(folder: Path, write: Write, name: str) -> None:
+def test_a_plugin_with_the_name_of_a_module_does_not_replace_it(folder: Path, write: Write, name: str) -> None:
     before = sys.modules.get(name)
     write(f"{name}.py", f"import {name}\n" * (name != "plugins") + shop(name))
     assert names(folder) == [name]
@@ -135,24 +135,25 @@ def test_a_plugin_called_like_a_module_harms_nobody(folder: Path, write: Write, 
     assert asyncio.run(asyncio.sleep(0, "works")) == "works"
 
 
-def test_the_path_is_left_alone(folder: Path, write: Write) -> None:
+def test_sys_path_is_unchanged(folder: Path, write: Write) -> None:
     before = list(sys.path)
     write("shop.py", shop("shop"))
     names(folder)
     assert sys.path == before
 
 
-def test_finding_twice_reads_twice(folder: Path, write: Write) -> None:
-    """A test or a program may make several bots; each gets the files as they are now."""
+def test_finding_plugins_twice_reads_the_files_twice(folder: Path, write: Write) -> None:
+    """Read the files again, because a test or a program may make several bots."""
     write("shop/__init__.py", "from .handlers import plugin")
     write("shop/handlers.py", shop("before"))
+    before = plugin_modules()
     assert names(folder) == ["before"]
     write("shop/handlers.py", shop("afterwards"))
     assert names(folder) == ["afterwards"]
-    assert len(modules_of_plugins()) == 2
+    assert len(plugin_modules() - before) == 2
 
 
-# -- what cannot be used
+# -- invalid plugins
 
 
 @pytest.mark.parametrize(
@@ -172,47 +173,49 @@ def test_finding_twice_reads_twice(folder: Path, write: Write) -> None:
 )
 def test_a_plugin_that_fails_to_import_is_named(folder: Path, write: Write, source: str, problem: str) -> None:
     path = write("broken.py", source)
+    before = plugin_modules()
     with pytest.raises(PluginError) as caught:
         names(folder)
     assert str(caught.value).startswith(f"the plugin {path} cannot be imported: ")
     assert problem in str(caught.value)
-    assert caught.value.__cause__ is not None, "the traceback of the plugin is there for who wants it"
-    assert modules_of_plugins() == set(), "nothing half imported stays"
+    assert caught.value.__cause__ is not None, "the error has the plugin's traceback"
+    assert plugin_modules() == before, "no partly imported module is left"
 
 
-def test_a_file_that_is_no_text(folder: Path) -> None:
+def test_a_file_that_is_no_text_raises_an_error(folder: Path) -> None:
     (folder / "shop.py").write_bytes(b"\xff\xfe\x00 no python")
     with pytest.raises(PluginError, match=r"shop\.py cannot be imported: SyntaxError"):
         names(folder)
 
 
-def test_a_package_that_fails_leaves_nothing(folder: Path, write: Write) -> None:
+def test_a_package_that_fails_to_import_leaves_no_module(folder: Path, write: Write) -> None:
     write("shop/__init__.py", "from . import data\n1 / 0")
     write("shop/data.py")
+    before = plugin_modules()
     with pytest.raises(PluginError, match="ZeroDivisionError"):
         names(folder)
-    assert modules_of_plugins() == set()
+    assert plugin_modules() == before
 
 
-def test_stopping_by_hand_is_not_a_plugins_fault(folder: Path, write: Write) -> None:
+def test_a_keyboard_interrupt_is_passed_on(folder: Path, write: Write) -> None:
     write("shop.py", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         names(folder)
 
 
-def test_a_module_without_a_plugin(folder: Path, write: Write) -> None:
+def test_a_module_without_a_plugin_raises_an_error(folder: Path, write: Write) -> None:
     path = write("helper.py", "from wxbot import Plugin\n\ndef make(): return Plugin('shop')\n")
     with pytest.raises(PluginError) as caught:
         names(folder)
     assert str(caught.value).startswith(f"{path} defines no Plugin; add plugin = Plugin('name'), or begin")
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match=r"the plugin folder .*missing does not exist; set WXBOT_PLUGIN_FOLDERS"):
         names(tmp_path / "missing")
 
 
-def test_a_folder_that_is_a_file(write: Write) -> None:
+def test_a_folder_that_is_a_file_raises_an_error(write: Write) -> None:
     with pytest.raises(PluginError, match=r"shop\.py does not exist"):
         names(write("shop.py", shop("shop")))
 
@@ -221,14 +224,14 @@ def test_a_folder_that_is_a_file(write: Write) -> None:
 
 
 class Installed:
-    """Packages in a folder on the path, with real metadata."""
+    """Packages in a folder on ``sys.path``, with real metadata."""
 
     def __init__(self, site: Path, write: Write) -> None:
         self.site = site
         self.write = write
 
     def package(self, name: str, source: str, *entry_points: str) -> None:
-        """``shop_x`` with ``source``, and ``entry_points`` such as ``"shop = shop_x:plugin"``."""
+        """Install a package with ``source`` and with ``entry_points`` such as ``"shop = shop_x:plugin"``."""
         self.write(f"{name}/__init__.py", source, where=self.site)
         info = f"{name}-1.0.dist-info"
         self.write(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", where=self.site)
@@ -251,7 +254,7 @@ def test_installed_plugins_come_after_those_in_folders(folder: Path, write: Writ
     assert names(folder) == ["zoo", "a", "more", "b"]
 
 
-def test_installed_plugins_answer(folder: Path, installed: Installed) -> None:
+def test_installed_plugins_reply(folder: Path, installed: Installed) -> None:
     installed.package("shop_a", shop("a"), "a = shop_a:plugin")
     assert chosen(text("a"), *load(folder).router.plugins) == "a.answer"
 
@@ -267,7 +270,7 @@ def test_installed_plugins_answer(folder: Path, installed: Installed) -> None:
         ("plugin = 42", "a = shop_a", "defines no Plugin"),
     ],
 )
-def test_an_installed_plugin_that_cannot_be_used_is_named(
+def test_an_invalid_installed_plugin_is_named(
     installed: Installed, source: str, entry_point: str, problem: str
 ) -> None:
     installed.package("shop_a", source, entry_point)
@@ -276,21 +279,21 @@ def test_an_installed_plugin_that_cannot_be_used_is_named(
     assert problem in str(caught.value)
 
 
-# -- which are used
+# -- the selection of plugins
 
 
 def plugins(*chosen: str) -> list[Plugin]:
     return [Plugin(name) for name in chosen]
 
 
-def test_all_unless_some_are_named() -> None:
+def test_all_plugins_are_selected_unless_names_are_given() -> None:
     found = plugins("a", "b", "c")
     assert select_plugins(found, ()) == found
     assert [plugin.name for plugin in select_plugins(found, ("c", "a"))] == ["c", "a"]
     assert [plugin.name for plugin in select_plugins(found, ("c", "a", "c"))] == ["c", "a"]
 
 
-def test_unknown_names_list_what_was_found() -> None:
+def test_an_unknown_name_raises_an_error_with_the_found_names() -> None:
     with pytest.raises(ConfigError) as caught:
         select_plugins(plugins("shop", "echo"), ("ecko", "echo", "shp"))
     assert caught.value.problems == (
@@ -299,12 +302,12 @@ def test_unknown_names_list_what_was_found() -> None:
     )
 
 
-def test_unknown_names_where_nothing_was_found() -> None:
+def test_an_unknown_name_without_any_plugin_raises_an_error() -> None:
     with pytest.raises(ConfigError, match=r"\(found: none\)"):
         select_plugins([], ("echo",))
 
 
-def test_the_setting_chooses_and_orders(folder: Path, write: Write) -> None:
+def test_the_setting_selects_and_orders_plugins(folder: Path, write: Write) -> None:
     for name in ("a", "b", "c"):
         write(f"{name}.py", shop(name).replace(f'@plugin.text("{name}")', "@plugin.text()"))
     loaded = load(folder, plugins="c,a")
@@ -313,7 +316,7 @@ def test_the_setting_chooses_and_orders(folder: Path, write: Write) -> None:
     assert set(loaded.resources) == {"a", "c"}
 
 
-def test_a_clash_of_names(tmp_path: Path, write: Write) -> None:
+def test_two_plugins_with_the_same_name_raise_an_error(tmp_path: Path, write: Write) -> None:
     write("one.py", shop("shop"), where=tmp_path / "a")
     write("two.py", shop("shop"), where=tmp_path / "b")
     write("three.py", shop("other"), where=tmp_path / "b")
@@ -325,9 +328,9 @@ def test_a_clash_of_names(tmp_path: Path, write: Write) -> None:
     assert [plugin.name for plugin in load(*folders, plugins="other").router.plugins] == ["other"]
 
 
-# -- made ready
+# -- settings and setup
 
-SETTLED = """
+WITH_SETTINGS = """
 import dataclasses
 from wxbot import Plugin
 
@@ -344,10 +347,10 @@ def build(settings: Settings) -> str:
 """
 
 
-def test_settings_reach_the_setup_and_its_result_is_kept(
+def test_the_setup_gets_the_settings_and_makes_the_resource(
     folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write("my_house.py", SETTLED.format(name="my-house"))
+    write("my_house.py", WITH_SETTINGS.format(name="my-house"))
     monkeypatch.setenv("WXBOT_PLUGIN_MY_HOUSE_ROOMS", "4")
     assert load(folder).resources == {"my-house": "4 rooms, front door"}
 
@@ -356,26 +359,26 @@ def test_the_settings_of_all_plugins_are_in_one_report(
     folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b", "c"):
-        write(f"{name}.py", SETTLED.format(name=name))
+        write(f"{name}.py", WITH_SETTINGS.format(name=name))
     monkeypatch.setenv("WXBOT_PLUGIN_A_ROOMS", "many")
     monkeypatch.setenv("WXBOT_PLUGIN_C_ROOMS", "2")
     monkeypatch.setenv("WXBOT_PLUGIN_C_DOR", "back")
     with pytest.raises(ConfigError) as caught:
         load(folder)
-    told = sorted(problem.split()[0].rstrip(":") for problem in caught.value.problems)
-    assert told == ["WXBOT_PLUGIN_A_ROOMS", "WXBOT_PLUGIN_B_ROOMS", "WXBOT_PLUGIN_C_DOR"]
+    names_in_report = sorted(problem.split()[0].rstrip(":") for problem in caught.value.problems)
+    assert names_in_report == ["WXBOT_PLUGIN_A_ROOMS", "WXBOT_PLUGIN_B_ROOMS", "WXBOT_PLUGIN_C_DOR"]
 
 
-def test_settings_of_a_plugin_that_is_not_used_are_no_mistake(
+def test_settings_of_an_unselected_plugin_are_ignored(
     folder: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write("a.py", SETTLED.format(name="a"))
+    write("a.py", WITH_SETTINGS.format(name="a"))
     write("b.py", shop("b"))
     monkeypatch.setenv("WXBOT_PLUGIN_A_DOOR", "back")
     assert set(load(folder, plugins="b").resources) == {"b"}
 
 
-def test_settings_for_others_do_not_disturb_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_other_plugins_are_ignored_if_a_program_gives_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WXBOT_PLUGIN_A_DOOR", "back")
     loaded = make_plugins(load_settings(appid="wx1", secret="s", token="t"), plugins("b"))
     assert set(loaded.resources) == {"b"}
@@ -396,9 +399,9 @@ def test_a_failing_setup_stops_the_start(folder: Path, write: Write, failure: st
     assert str(caught.value) == problem
 
 
-def test_nothing_is_set_up_while_settings_are_wrong(folder: Path, write: Write, tmp_path: Path) -> None:
+def test_no_setup_runs_if_settings_are_invalid(folder: Path, write: Write, tmp_path: Path) -> None:
     write("a.py", shop("a") + f"\n@plugin.setup\ndef build(settings):\n    open({str(tmp_path / 'made')!r}, 'w')\n")
-    write("b.py", SETTLED.format(name="b"))
+    write("b.py", WITH_SETTINGS.format(name="b"))
     with pytest.raises(ConfigError):
         load(folder)
     assert not (tmp_path / "made").exists()

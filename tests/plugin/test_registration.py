@@ -1,4 +1,4 @@
-"""Authors make mistakes: each is a PluginError that says where, before any user has written."""
+"""Test the registration of handlers: every mistake is a PluginError that names its place when the bot starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shop() -> Plugin:
 
 @pytest.fixture
 def untyped(shop: Plugin) -> Any:
-    """The plugin as those see it who use no type checker."""
+    """Return the plugin without its types, for calls that a type checker refuses."""
     return shop
 
 
@@ -39,40 +39,40 @@ def hours(ctx: Context) -> str:
 # -- mistakes
 
 
-def test_forgotten_parentheses_of_text(untyped: Any) -> None:
+def test_text_without_parentheses_raises_an_error(untyped: Any) -> None:
     with pytest.raises(PluginError, match=r"plugin 'shop': text\(\).*status.*with parentheses"):
         untyped.text(status)
 
 
-def test_forgotten_parentheses_of_event(untyped: Any) -> None:
+def test_event_without_parentheses_raises_an_error(untyped: Any) -> None:
     with pytest.raises(PluginError, match=r"plugin 'shop': event\(\).*status"):
         untyped.event(status)
 
 
-def test_event_without_names(shop: Plugin) -> None:
+def test_event_without_names_raises_an_error(shop: Plugin) -> None:
     with pytest.raises(PluginError, match=r"plugin 'shop': event\(\) needs names of events.*not nothing"):
         shop.event()
 
 
-def test_forgotten_parentheses_of_on(untyped: Any) -> None:
+def test_on_without_parentheses_raises_an_error(untyped: Any) -> None:
     with pytest.raises(PluginError, match=r"plugin 'shop': the predicate status of on\(\) must be a plain function"):
         untyped.on(status)
 
 
-def test_forgotten_parentheses_of_on_above_a_plain_function(untyped: Any) -> None:
-    """It looks like a predicate, but then nothing comes under it: said when the bot is put together."""
+def test_on_without_parentheses_above_a_plain_function_raises_an_error(untyped: Any) -> None:
+    """Raise when the router is made, because the function looks like a predicate without a handler below it."""
     untyped.on(hours)
     with pytest.raises(PluginError, match=r"plugin 'shop': the decorator for on hours has no handler below it"):
         Router([untyped])
 
 
-def test_a_registration_above_nothing(shop: Plugin) -> None:
+def test_a_decorator_without_a_handler_raises_an_error(shop: Plugin) -> None:
     shop.text("hi")
     with pytest.raises(PluginError, match="plugin 'shop': the decorator for text 'hi' has no handler below it"):
         Router([shop])
 
 
-def test_finished_registrations_are_fine(shop: Plugin) -> None:
+def test_decorators_with_handlers_raise_no_error(shop: Plugin) -> None:
     both = shop.text("hi")
     both(status)
     both(hours)
@@ -81,35 +81,37 @@ def test_finished_registrations_are_fine(shop: Plugin) -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "mini_program_page", "fallback", "setup"])
-def test_parentheses_too_many(untyped: Any, name: str) -> None:
+def test_needless_parentheses_raise_an_error(untyped: Any, name: str) -> None:
     with pytest.raises(PluginError, match=f"plugin 'shop': write @plugin.{name} without parentheses"):
         getattr(untyped, name)()
 
 
 @pytest.mark.parametrize("name", ["image", "mini_program_page", "fallback", "setup"])
-def test_something_in_parentheses_that_take_nothing(untyped: Any, name: str) -> None:
-    with pytest.raises(PluginError, match=r"shop\.'hi' is not a function; does its decorator have parentheses too many\?"):
+def test_a_needless_argument_raises_an_error(untyped: Any, name: str) -> None:
+    with pytest.raises(
+        PluginError, match=r"shop\.'hi' is not a function; does its decorator have parentheses too many\?"
+    ):
         getattr(untyped, name)("hi")
 
 
-def test_the_handler_is_called_rather_than_named(untyped: Any) -> None:
+def test_the_result_of_a_handler_in_place_of_the_handler_raises_an_error(untyped: Any) -> None:
     with pytest.raises(PluginError, match=r"shop\.'9 to 5' is not a function"):
         untyped.text("hours")(hours(None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wanted", [None, 42, b"bytes", ["a", "list"], re.compile(rb"bytes")])
-def test_what_text_cannot_look_for(untyped: Any, wanted: Any) -> None:
+def test_an_invalid_argument_of_text_raises_an_error(untyped: Any, wanted: Any) -> None:
     with pytest.raises(PluginError, match=r"plugin 'shop': text\(\) needs str or compiled patterns, not "):
         untyped.text("hi", wanted)
 
 
 @pytest.mark.parametrize("predicate", [None, True, "text"])
-def test_a_predicate_that_is_none(untyped: Any, predicate: Any) -> None:
+def test_an_invalid_predicate_raises_an_error(untyped: Any, predicate: Any) -> None:
     with pytest.raises(PluginError, match=r"predicate shop\..* is not a function"):
         untyped.on(predicate)
 
 
-def test_a_predicate_of_the_wrong_arity(untyped: Any) -> None:
+def test_a_predicate_without_an_argument_raises_an_error(untyped: Any) -> None:
     with pytest.raises(PluginError, match=r"predicate shop\.<lambda> must take exactly one argument, the context"):
         untyped.on(lambda: True)
 
@@ -128,7 +130,7 @@ def keyword(ctx: Context, *, more: str) -> str:
 
 @pytest.mark.parametrize("function", [none, two, keyword])
 @pytest.mark.parametrize("way", ["text", "image", "event", "on", "fallback"])
-def test_a_handler_takes_the_context_and_nothing_else(untyped: Any, function: Any, way: str) -> None:
+def test_a_handler_with_other_arguments_raises_an_error(untyped: Any, function: Any, way: str) -> None:
     ways = {
         "text": untyped.text("hi"),
         "image": untyped.image,
@@ -138,32 +140,32 @@ def test_a_handler_takes_the_context_and_nothing_else(untyped: Any, function: An
     }
     with pytest.raises(PluginError, match=rf"handler shop\.{function.__name__} must take exactly one argument"):
         ways[way](function)
-    assert shop_is_empty(untyped)
+    assert has_no_handlers(untyped)
 
 
-def shop_is_empty(plugin: Plugin) -> bool:
+def has_no_handlers(plugin: Plugin) -> bool:
     return not plugin.handlers and plugin.fallback_handler is None
 
 
-def test_more_arguments_with_defaults_are_fine(shop: Plugin) -> None:
-    def anything(*arguments: Any, **more: Any) -> str:
+def test_more_arguments_with_defaults_are_accepted(shop: Plugin) -> None:
+    def any_arguments(*arguments: Any, **more: Any) -> str:
         return ""
 
     def default(ctx: Context, more: str = "") -> str:
         return more
 
-    for function in (anything, default, functools.partial(two, more="more")):
+    for function in (any_arguments, default, functools.partial(two, more="more")):
         shop.text("hi")(function)
     assert len(shop.handlers) == 3
 
 
-def test_two_fallbacks_of_one_plugin(shop: Plugin) -> None:
+def test_two_fallbacks_of_one_plugin_raise_an_error(shop: Plugin) -> None:
     shop.fallback(status)
     with pytest.raises(PluginError, match=r"plugin 'shop' has two fallbacks: shop\.status and shop\.hours"):
         shop.fallback(hours)
 
 
-def test_two_fallbacks_of_two_plugins(shop: Plugin) -> None:
+def test_two_fallbacks_of_two_plugins_raise_an_error(shop: Plugin) -> None:
     other = Plugin("other")
     shop.fallback(status)
     other.fallback(hours)
@@ -171,19 +173,19 @@ def test_two_fallbacks_of_two_plugins(shop: Plugin) -> None:
         Router([shop, other])
 
 
-def test_two_plugins_of_one_name() -> None:
+def test_two_plugins_with_the_same_name_raise_an_error() -> None:
     with pytest.raises(PluginError, match="two plugins have the name 'shop'"):
         Router([Plugin("shop"), Plugin("shop")])
 
 
 @pytest.mark.parametrize("name", ["", "Shop", "my shop", "1shop", "-shop", "shop!", "店", "shop\n", None, 42])
-def test_a_bad_name(name: Any) -> None:
+def test_an_invalid_name_raises_an_error(name: Any) -> None:
     with pytest.raises(PluginError, match="a plugin's name must be lower-case letters, digits, - and _, not "):
         Plugin(name)
 
 
 @pytest.mark.parametrize("name", ["shop", "my-shop", "my_shop", "shop24", "s"])
-def test_a_good_name(name: str) -> None:
+def test_a_valid_name_is_accepted(name: str) -> None:
     assert Plugin(name).name == name
 
 
@@ -197,12 +199,12 @@ class ShopModel(pydantic.BaseModel):
 
 
 @pytest.mark.parametrize("wrong", [ShopSettings(), ShopModel(), dict, str, {"door": str}, "door"])
-def test_settings_that_have_no_fields(wrong: Any) -> None:
+def test_settings_without_fields_raise_an_error(wrong: Any) -> None:
     with pytest.raises(PluginError, match="plugin 'shop': settings= must be a pydantic model or dataclass, not "):
         Plugin("shop", settings=wrong)
 
 
-def test_a_setup_that_cannot_run(shop: Plugin) -> None:
+def test_an_async_setup_raises_an_error(shop: Plugin) -> None:
     async def connect(settings: None) -> str:
         return "connected"
 
@@ -210,12 +212,12 @@ def test_a_setup_that_cannot_run(shop: Plugin) -> None:
         shop.setup(connect)
 
 
-def test_a_setup_without_an_argument(untyped: Any) -> None:
+def test_a_setup_without_an_argument_raises_an_error(untyped: Any) -> None:
     with pytest.raises(PluginError, match=r"setup shop\.none must take exactly one argument, the settings"):
         untyped.setup(none)
 
 
-def test_two_setups(shop: Plugin) -> None:
+def test_two_setups_raise_an_error(shop: Plugin) -> None:
     shop.setup(lambda settings: 1)
     with pytest.raises(PluginError, match=r"plugin 'shop' has two setups; the second is shop\.second"):
 
@@ -224,7 +226,7 @@ def test_two_setups(shop: Plugin) -> None:
             return 2
 
 
-def test_match_without_a_pattern(shop: Plugin) -> None:
+def test_match_without_a_pattern_raises_an_error(shop: Plugin) -> None:
     shop.text("hi")(status)
     choice = choose(text("hi"), shop)
     assert choice is not None
@@ -232,15 +234,15 @@ def test_match_without_a_pattern(shop: Plugin) -> None:
         _ = choice.context.match
 
 
-def test_the_rest_of_wechat_without_a_bot() -> None:
+def test_wechatpy_outside_of_a_bot_raises_an_error() -> None:
     with pytest.raises(PluginError, match=r"ctx\.wechatpy needs a running bot"):
         _ = Context(text("hi"), "shop").wechatpy
 
 
-# -- what is given back
+# -- the results of decorators
 
 
-def test_decorators_leave_functions_as_they_are(shop: Plugin) -> None:
+def test_decorators_return_the_function_unchanged(shop: Plugin) -> None:
     assert shop.text("hi")(status) is status
     assert shop.image(status) is status
     assert shop.mini_program_page(status) is status
@@ -249,12 +251,12 @@ def test_decorators_leave_functions_as_they_are(shop: Plugin) -> None:
     assert shop.fallback(status) is status
 
     def connect(settings: None) -> None:
-        """Nothing to connect to."""
+        """Do nothing."""
 
     assert shop.setup(connect) is connect
 
 
-def test_a_handler_says_what_it_is_for(shop: Plugin) -> None:
+def test_a_handler_has_a_purpose_and_a_name(shop: Plugin) -> None:
     shop.text("hi", re.compile("^a+$"))(status)
     shop.text()(status)
     shop.image(status)
@@ -274,61 +276,61 @@ def hours_wanted(ctx: Context) -> bool:
 
 
 @pytest.mark.parametrize("said", ["hours", "Hours", " HOURS\n", "\u3000hours "])
-def test_words_are_the_whole_text(shop: Plugin, said: str) -> None:
+def test_a_word_must_equal_the_whole_text(shop: Plugin, said: str) -> None:
     shop.text("Hours ", "open")(hours)
     assert chosen(text(said), shop) == "shop.hours"
 
 
 @pytest.mark.parametrize("said", ["hours?", "the hours", "hour", "ho urs", ""])
-def test_a_part_of_the_text_is_not_enough(shop: Plugin, said: str) -> None:
+def test_a_word_does_not_match_a_part_of_the_text(shop: Plugin, said: str) -> None:
     shop.text("hours")(hours)
     assert chosen(text(said), shop) is None
 
 
-def test_case_is_folded_as_people_do(shop: Plugin) -> None:
+def test_words_are_case_folded(shop: Plugin) -> None:
     shop.text("STRASSE", "营业时间")(hours)
     assert chosen(text("straße"), shop) == "shop.hours"
     assert chosen(text("营业时间"), shop) == "shop.hours"
 
 
-def test_patterns_are_searched_for(shop: Plugin) -> None:
+def test_patterns_are_searched_in_the_text(shop: Plugin) -> None:
     shop.text(re.compile(r"order (\d+)"), re.compile(r"(\d+) pieces"))(status)
     for said, number in [("my order 42 please", "42"), ("7 pieces", "7"), ("3 pieces of order 5", "5")]:
         choice = choose(text(said), shop)
         assert choice is not None
-        assert choice.context.match[1] == number, "the first pattern that is found, not the first place"
-    assert chosen(text("Order 42"), shop) is None, "case counts in a pattern"
+        assert choice.context.match[1] == number, "the first pattern that matches, not the first position"
+    assert chosen(text("Order 42"), shop) is None, "a pattern is case-sensitive"
 
 
-def test_patterns_see_the_text_as_it_was_written(shop: Plugin) -> None:
+def test_patterns_are_searched_in_the_unchanged_text(shop: Plugin) -> None:
     shop.text(re.compile(r"^hi$"))(status)
     assert chosen(text(" hi"), shop) is None
 
 
-def test_a_match_of_nothing_is_a_match(shop: Plugin) -> None:
+def test_an_empty_match_is_a_match(shop: Plugin) -> None:
     shop.text(re.compile("x*"))(status)
     choice = choose(text("hi"), shop)
     assert choice is not None
     assert choice.context.match[0] == ""
 
 
-def test_words_win_over_patterns_in_one_registration(shop: Plugin) -> None:
+def test_words_precede_patterns_in_one_registration(shop: Plugin) -> None:
     shop.text(re.compile("h."), "hi")(status)
     choice = choose(text("hi"), shop)
     assert choice is not None
     assert choice.context._match is None
 
 
-def test_no_words_mean_every_text_and_nothing_else(shop: Plugin) -> None:
+def test_text_without_words_matches_every_text_and_nothing_else(shop: Plugin) -> None:
     shop.text()(status)
     assert chosen(text("anything"), shop) == "shop.status"
     assert [chosen(message, shop) for message in (IMAGE, PAGE, VOICE, event("click"))] == [None] * 4
 
 
-# -- kinds
+# -- message types
 
 
-def test_each_kind_has_its_decorator(shop: Plugin) -> None:
+def test_each_message_type_has_its_decorator(shop: Plugin) -> None:
     def named(name: str) -> Any:
         async def handler(ctx: Context) -> str:
             return name
@@ -366,7 +368,7 @@ def test_the_first_match_wins_in_the_order_of_plugins_and_lines() -> None:
     assert chosen(text("hi"), two, one) == "two.status"
 
 
-def test_a_match_of_one_plugin_is_not_seen_by_another() -> None:
+def test_the_match_of_one_plugin_is_not_passed_to_another() -> None:
     one, two = Plugin("one"), Plugin("two")
     one.text(re.compile("(never)"))(status)
     two.text("hi")(hours)
@@ -378,7 +380,7 @@ def test_a_match_of_one_plugin_is_not_seen_by_another() -> None:
 # -- predicates
 
 
-def test_a_predicate_sees_the_state_and_the_resource(shop: Plugin) -> None:
+def test_a_predicate_gets_the_state_and_the_resource(shop: Plugin) -> None:
     shop.on(lambda ctx: ctx.state.get("asked") == "size" and ctx.text in ctx.resource)(status)
     sizes = {"S", "M", "L"}
     assert chosen(text("M"), shop, state={"asked": "size"}, resource=sizes) == "shop.status"
@@ -397,21 +399,21 @@ def test_a_predicate_may_be_any_callable(shop: Plugin) -> None:
     assert chosen(text("ho"), shop) == "shop.hours"
 
 
-def test_a_predicate_may_want_events(shop: Plugin) -> None:
+def test_a_predicate_may_match_events(shop: Plugin) -> None:
     shop.on(lambda ctx: True)(status)
     assert chosen(event("anything"), shop) == "shop.status"
 
 
-def test_what_a_predicate_raises_is_not_hidden(shop: Plugin) -> None:
+def test_an_exception_of_a_predicate_is_passed_on(shop: Plugin) -> None:
     shop.on(lambda ctx: ctx.state["asked"] == "size")(status)
     with pytest.raises(KeyError):
         choose(text("hi"), shop)
 
 
-# -- put together by a program
+# -- plugins given by a program
 
 
-def test_a_program_may_give_plugins_and_sees_their_settings_and_resources() -> None:
+def test_a_program_may_give_plugins_and_gets_their_settings_and_resources() -> None:
     shop = Plugin("shop", settings=ShopSettings)
     shop.setup(lambda settings: f"the {settings.door} door")
     bare = Plugin("bare")

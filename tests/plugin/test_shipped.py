@@ -1,4 +1,4 @@
-"""The plugins that come with wxbot, as a user meets them: through WeChat, a webhook and a running bot."""
+"""Test the shipped plugins, with FakeWeChat, a webhook and a running bot."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def shipped(name: str) -> Plugin:
     return next(plugin for plugin in find_plugins([SHIPPED]) if plugin.name == name)
 
 
-def test_what_is_shipped() -> None:
+def test_three_plugins_are_shipped() -> None:
     assert [plugin.name for plugin in find_plugins([SHIPPED])] == ["echo", "faq", "slow"]
     assert all(plugin.description for plugin in find_plugins([SHIPPED]))
 
 
-def test_all_together(visit: Visit) -> None:
-    """Out of the box: a question has its answer, slow takes its time, and all the rest comes back."""
+def test_all_shipped_plugins_run_together(visit: Visit) -> None:
+    """Use all shipped plugins together: faq answers a question, slow waits, and echo repeats all other texts."""
     with visit(SHIPPED) as alice:
         alice.says("hello there")
         alice.waits_for("hello there")
@@ -54,15 +54,15 @@ def first_of_the_shipped_answers() -> tuple[str, str]:
 # -- echo
 
 
-def test_echo_says_back_what_it_hears(visit: Visit) -> None:
+def test_echo_repeats_a_text(visit: Visit) -> None:
     with visit(SHIPPED, plugins="echo") as alice:
         for said in ("你好", "<b>&amp;", "👨‍👩‍👧 and\ntwo lines"):
             alice.says(said)
             alice.waits_for(said)
 
 
-def test_echo_is_silent_about_what_is_no_text(visit: Visit) -> None:
-    """A picture gets no answer, and does not keep the next message from getting one."""
+def test_echo_sends_no_reply_to_other_messages(visit: Visit) -> None:
+    """Send no reply to an image, and reply to the next message."""
     with visit(SHIPPED, plugins="echo") as alice:
         alice.sends_image()
         alice.sends("voice", MediaId="M")
@@ -72,7 +72,7 @@ def test_echo_is_silent_about_what_is_no_text(visit: Visit) -> None:
         assert [saw for saw in alice.saw if saw not in ("Typing", "CancelTyping")] == ["still there?"]
 
 
-def test_echo_leaves_what_others_want() -> None:
+def test_echo_is_only_the_fallback() -> None:
     greeter = Plugin("greeter")
     greeter.text("hi")(lambda ctx: "hello")
     assert chosen(text("hi"), shipped("echo"), greeter) == "greeter.<lambda>"
@@ -83,14 +83,14 @@ def test_echo_leaves_what_others_want() -> None:
 
 
 @pytest.mark.parametrize(("said", "seconds"), [("slow 8", "8"), ("slow8", "8"), ("慢 30", "30"), ("慢3", "3")])
-def test_slow_knows_how_long(said: str, seconds: str) -> None:
+def test_slow_reads_the_seconds(said: str, seconds: str) -> None:
     choice = choose(text(said), shipped("slow"))
     assert choice is not None
     assert choice.context.match[1] == seconds
 
 
 @pytest.mark.parametrize("said", ["slow", "slow eight", "slow 1000", "go slow 8", "slow 8 please", "slow -1"])
-def test_slow_does_not_want(said: str) -> None:
+def test_slow_does_not_match_other_texts(said: str) -> None:
     assert chosen(text(said), shipped("slow")) is None
 
 
@@ -108,7 +108,7 @@ HOURS = """
 
 @pytest.fixture
 def faq_file(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Writes the file that faq is told to read."""
+    """Return a function that writes the file that faq reads."""
 
     def written(content: str) -> Path:
         path = write("answers.yaml", content, where=tmp_path)
@@ -122,19 +122,19 @@ FaqFile = Callable[[str], Path]
 
 
 def answers() -> dict[str, str]:
-    """What faq has read, as the bot makes it ready."""
+    """Return the answers that the setup of faq read."""
     settings = load_settings(appid="wx1", secret="s", token="t", plugin_folders=(SHIPPED,), plugins="faq")
     answers: dict[str, str] = make_plugins(settings).resources["faq"]
     return answers
 
 
-def refusal() -> str:
+def setup_error() -> str:
     with pytest.raises(PluginError) as caught:
         answers()
     return str(caught.value)
 
 
-def test_faq_answers_from_the_file_it_is_told(visit: Visit, faq_file: FaqFile) -> None:
+def test_faq_answers_from_the_configured_file(visit: Visit, faq_file: FaqFile) -> None:
     faq_file(HOURS)
     with visit(SHIPPED, plugins="faq") as alice:
         alice.says("营业时间？")
@@ -143,7 +143,7 @@ def test_faq_answers_from_the_file_it_is_told(visit: Visit, faq_file: FaqFile) -
         alice.waits_for("Market Street 1,\nfirst floor.\n")
 
 
-def test_faq_says_nothing_to_what_it_does_not_know(visit: Visit, faq_file: FaqFile) -> None:
+def test_faq_sends_no_reply_to_unknown_questions(visit: Visit, faq_file: FaqFile) -> None:
     faq_file(HOURS)
     with visit(SHIPPED, plugins="faq") as alice:
         for said in ("who are you?", "?", "opening"):
@@ -152,7 +152,7 @@ def test_faq_says_nothing_to_what_it_does_not_know(visit: Visit, faq_file: FaqFi
         alice.enters()
         alice.says("opening hours")
         alice.waits_for("9 to 5.")
-        assert alice.saw == ["Typing", "CancelTyping", "9 to 5."], "and no typing for what nobody answers"
+        assert alice.saw == ["Typing", "CancelTyping", "9 to 5."], "no Typing for a message without a handler"
 
 
 @pytest.mark.parametrize(
@@ -166,30 +166,30 @@ def test_faq_says_nothing_to_what_it_does_not_know(visit: Visit, faq_file: FaqFi
         "Opening hours\n",
     ],
 )
-def test_faq_forgives_case_blanks_and_marks(faq_file: FaqFile, said: str) -> None:
+def test_faq_ignores_case_blanks_and_marks(faq_file: FaqFile, said: str) -> None:
     faq_file(HOURS)
     assert chosen(text(said), shipped("faq"), resource=answers()) == "faq.answer"
 
 
 @pytest.mark.parametrize("said", ["opening", "opening hours today", "opening  hours", "", "?", " "])
-def test_faq_does_not_guess(faq_file: FaqFile, said: str) -> None:
+def test_faq_does_not_match_similar_texts(faq_file: FaqFile, said: str) -> None:
     faq_file(HOURS)
     assert chosen(text(said), shipped("faq"), resource=answers()) is None
 
 
-def test_faq_is_for_text_only(faq_file: FaqFile) -> None:
+def test_faq_matches_text_only(faq_file: FaqFile) -> None:
     faq_file(HOURS)
     known = answers()
     assert [chosen(message, shipped("faq"), resource=known) for message in (IMAGE, VOICE, event("click"))] == [None] * 3
 
 
-def test_faq_comes_with_answers_of_its_own() -> None:
+def test_faq_has_default_answers() -> None:
     question, answer = first_of_the_shipped_answers()
     assert answer in answers().values()
     assert chosen(text(question), shipped("faq"), resource=answers()) == "faq.answer"
 
 
-def test_faq_with_an_empty_list_answers_nothing(faq_file: FaqFile) -> None:
+def test_faq_with_an_empty_list_has_no_answers(faq_file: FaqFile) -> None:
     faq_file("[]")
     assert answers() == {}
 
@@ -212,33 +212,36 @@ def test_faq_with_an_empty_list_answers_nothing(faq_file: FaqFile) -> None:
         ("- {questions: [yes], answer: b}", "(write numbers and yes/no in quotes)"),
         ("- {questions: [a], answer: 42}", "(write numbers and yes/no in quotes)"),
         ("- {questions: [a], answer: }", "entry 1 of {file}: "),
-        ("- {questions: [a, '?'], answer: b}", "entry 1 of {file}: a question must have more than blanks and punctuation"),
+        (
+            "- {questions: [a, '?'], answer: b}",
+            "entry 1 of {file}: a question must have more than blanks and punctuation",
+        ),
     ],
 )
-def test_faq_says_what_is_wrong_in_the_file(faq_file: FaqFile, content: str, problem: str) -> None:
+def test_faq_names_the_mistake_in_the_file(faq_file: FaqFile, content: str, problem: str) -> None:
     path = faq_file(content)
-    told = refusal()
-    assert told.startswith("faq: ")
-    assert str(path) in told
-    assert problem.replace("{file}", str(path)) in told
+    error = setup_error()
+    assert error.startswith("faq: ")
+    assert str(path) in error
+    assert problem.replace("{file}", str(path)) in error
 
 
-def test_faq_without_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_faq_without_its_file_raises_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WXBOT_PLUGIN_FAQ_FILE", str(tmp_path / "missing.yaml"))
-    assert re.fullmatch(r"faq: cannot read .*missing\.yaml: No such file or directory; set .*_FAQ_FILE", refusal())
+    assert re.fullmatch(r"faq: cannot read .*missing\.yaml: No such file or directory; set .*_FAQ_FILE", setup_error())
     monkeypatch.setenv("WXBOT_PLUGIN_FAQ_FILE", str(tmp_path))
-    assert "Is a directory" in refusal()
+    assert "Is a directory" in setup_error()
 
 
-def test_faq_with_a_file_that_is_no_text(faq_file: FaqFile) -> None:
+def test_faq_with_a_file_that_is_no_text_raises_an_error(faq_file: FaqFile) -> None:
     faq_file("").write_bytes(b"- questions: [\xff\xfe]")
-    assert "is not YAML" in refusal()
+    assert "is not YAML" in setup_error()
 
 
-# -- by themselves
+# -- handlers without a bot
 
 
-def test_a_handler_is_a_function_to_be_called() -> None:
+def test_a_handler_can_be_called_as_a_function() -> None:
     plugin = shipped("slow")
     said = context("slow 0", plugin=plugin)
     assert asyncio.run(plugin.handlers[0].function(said)) == "That took 0 s."

@@ -1,6 +1,6 @@
-"""What a type checker says to plugin authors; never run, only checked together with everything else.
+"""Plugins for the type checker. This module is checked by mypy and never run.
 
-Where an error is expected it is ignored by name, and mypy refuses an ignore that is not needed: each line can fail.
+An expected error is ignored by its name. mypy reports an ignore that is not needed, so each line can fail the check.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def connect(settings: Settings) -> str:
     return settings.door
 
 
-# -- a decorator leaves the type as it is, so that a test can call the handler
+# -- a decorator does not change the type, so that a test can call the handler
 
 
 async def call_them(ctx: Context) -> None:
@@ -95,7 +95,7 @@ async def yields_numbers(ctx: Context) -> AsyncIterator[int]:
     yield 42
 
 
-@plugin.text()  # noqa: RET503 - that is the mistake
+@plugin.text()  # noqa: RET503 - this is the mistake
 async def forgets_to_answer(ctx: Context) -> str:  # type: ignore[return]
     if ctx.text:
         return "yes"
@@ -142,6 +142,6 @@ async def names_no_event(ctx: Context) -> str:
 
 
 async def optional_match(ctx: Context) -> str:
-    """``ctx.match`` is never optional: nobody has to fight the checker for it."""
+    """Use ``ctx.match`` without a check for None, because it is never optional."""
     assert_type(ctx.match, re.Match[str])
     return ctx.match[0]

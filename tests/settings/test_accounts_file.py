@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import no_module_stays
+from tests.plugin.conftest import no_module_is_left
 from tests.settings.test_environment import AES_KEY, SECRET, TOKEN, Environment, empty_environment
 from wxbot.errors import ConfigError
 from wxbot.model.quota import Allowance
@@ -17,7 +17,7 @@ from wxbot.server.web import create_app
 from wxbot.settings.accounts_file import OWN, SHARED, all_secrets, load_accounts
 from wxbot.settings.schema import Settings
 
-__all__ = ["empty_environment", "no_module_stays"]
+__all__ = ["empty_environment", "no_module_is_left"]
 
 ROOT = Path(__file__).parents[2]
 ORDERS = """

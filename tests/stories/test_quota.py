@@ -186,7 +186,7 @@ def test_what_another_program_has_sent_is_learned_from_wechat(clock: ManualClock
         alice = wechat.user("alice")
         wechat.faults.fail("send", 45047)
         alice.says("hi").wait()
-        log.waits_for("kept for the user")
+        log.waits_for("deferring the remaining replies")
         assert replies(alice) == []
         alice.says("again")
         alice.waits_for("answer to again")
@@ -259,7 +259,7 @@ def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualCloc
         alice = wechat.user("alice")
         wechat.faults.fail("send", 45047)
         alice.sends_image(SAMPLE_IMAGE).wait()
-        log.waits_for("kept for the user")
+        log.waits_for("deferring the remaining replies")
         waits_until_idle(bot, alice)
         clock.advance(4 * 86_400)
         alice.says("hi").wait()
@@ -289,7 +289,7 @@ def test_an_offer_that_was_declined_is_not_pushed_on_the_user(clock: ManualClock
         alice.waits_for(lambda seen: seen.endswith(HINT))
         wechat.faults.fail("send", 45047)
         alice.says("unannounced").wait()
-        log.waits_for("kept for the user")
+        log.waits_for("deferring the remaining replies")
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
         assert replies(alice)[5:] == ["answer to unannounced", "answer to hi"]

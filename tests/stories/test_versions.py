@@ -90,7 +90,7 @@ def test_an_old_worker_leaves_it_to_a_new_one(
     with scene(tmp_path) as s:
         s.alice.says("next").wait()
         s.minutes_pass_until(lambda limit: log.waits_for(UNREADABLE, times=looks, timeout=limit))
-        monkeypatch.setattr("wxbot.delivery.turn.reply_from_json", read_by_a_newer_version)
+        monkeypatch.setattr("wxbot.delivery.progress.reply_from_json", read_by_a_newer_version)
         s.minutes_pass_until(lambda limit: s.alice.waits_for("next!", timeout=limit))
     assert s.alice.saw == [NEW_KIND["text"], "next!"]
     assert log.count(UNREADABLE) == looks
@@ -109,7 +109,7 @@ def test_without_a_new_worker_it_ends_as_a_dead_letter(tmp_path: Path, log: Log)
         s.alice.says("next").wait()
         s.minutes_pass_until(lambda limit: s.alice.waits_for("next!", timeout=limit))
     assert s.alice.saw == ["next!"]
-    assert log.count(UNREADABLE) == log.count("of 3: ValueError") == 3
+    assert log.count(UNREADABLE) == log.count("of=3 error=ValueError") == 3
     (letter,) = s.in_store(lambda store: store.dead_letters(s.key.appid, 10))
     assert UNREADABLE in letter.reason
     assert "'hologram'" in letter.reason

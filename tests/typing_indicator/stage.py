@@ -1,4 +1,4 @@
-"""A whole bot against FakeWeChat, in one process: real HTTP both ways, SQLite, one clock that is turned by hand."""
+"""A whole bot and FakeWeChat in one process, with real HTTP in both directions, SQLite and one manual clock."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from wxbot.server.deployment import Deployment
 from wxbot.server.web import create_app
 from wxbot.testing import FakeWeChat, ManualClock
 
-PATIENCE = 10.0  # real seconds until a test is given up
+TEST_TIMEOUT = 10.0  # real seconds until a test fails
 
 
 class Calls:
-    """Watches the bot's calls to WeChat: a test may turn the clock once their answers have been read."""
+    """A counter of the bot's calls in progress: a test may advance the clock when there are none."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._under_way = 0
+        self._in_progress = 0
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -38,16 +38,18 @@ class Calls:
 
     def waits_until_answered(self) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._under_way == 0, PATIENCE), f"{self._under_way} calls hang"
+            assert self._changed.wait_for(lambda: self._in_progress == 0, TEST_TIMEOUT), (
+                f"{self._in_progress} calls hang"
+            )
 
     def _count(self, change: int) -> None:
         with self._changed:
-            self._under_way += change
+            self._in_progress += change
             self._changed.notify_all()
 
 
 class Stage:
-    """The bot, WeChat, and the clock they share."""
+    """The bot, FakeWeChat, and their clock."""
 
     def __init__(self, wechat: FakeWeChat, bot: Bot, clock: ManualClock, calls: Calls) -> None:
         self.wechat = wechat
@@ -56,61 +58,61 @@ class Stage:
         self.alice = wechat.user("alice")
         self._calls = calls
 
-    def rests(self) -> None:
-        """Until the bot has read the answers to its calls, and drawn its conclusions."""
+    def waits_until_idle(self) -> None:
+        """Wait until the bot has processed the answers to its calls."""
         self._calls.waits_until_answered()
         engine = self.bot._runtime
         assert engine is not None
-        engine._loop.run(_some_passes(), PATIENCE)
+        engine._loop.run(_some_iterations(), TEST_TIMEOUT)
 
-    def turn(self, seconds: float) -> None:
-        """Time passes, once the bot rests."""
-        self.rests()
+    def advance(self, seconds: float) -> None:
+        """Advance the clock when the bot is idle."""
+        self.waits_until_idle()
         self.clock.advance(seconds)
 
-    def ends(self) -> None:
-        """The bot finishes what it is at, and stops: nothing more will happen."""
+    def stop_when_idle(self) -> None:
+        """Stop the bot, and assert that its running handlers finish by themselves."""
         stopping = threading.Thread(target=self.bot.stop)
         stopping.start()
-        stopping.join(PATIENCE)
+        stopping.join(TEST_TIMEOUT)
         if stopping.is_alive():
             self.clock.advance(self.bot.drain_seconds)
-            stopping.join(PATIENCE)
-            raise AssertionError("the bot did not come to an end by itself")
+            stopping.join(TEST_TIMEOUT)
+            raise AssertionError("the bot did not stop by itself")
 
 
-class Thinker:
-    """A plugin that takes its time for everything, and tells when it begins."""
+class SlowHandler:
+    """A plugin whose handler takes ``seconds`` for every message and signals its start."""
 
     def __init__(self, clock: ManualClock, seconds: float = 0.0, answer: str | None = "answer") -> None:
-        self.plugin = Plugin("thinker")
-        self._begun = threading.Semaphore(0)
+        self.plugin = Plugin("slow")
+        self._started = threading.Semaphore(0)
 
         @self.plugin.fallback
         async def think(ctx: Context) -> str | None:
-            self._begun.release()
+            self._started.release()
             if seconds:
                 await pause(clock, seconds)
             return answer
 
-    def begins(self) -> None:
-        """Until the handler is at the next message."""
-        assert self._begun.acquire(timeout=PATIENCE), "the handler was not called"
+    def waits_for_start(self) -> None:
+        """Wait until the handler starts for the next message."""
+        assert self._started.acquire(timeout=TEST_TIMEOUT), "the handler was not called"
 
 
-async def _some_passes() -> None:
+async def _some_iterations() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 class _Quiet(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
-        """Says nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def served(bot: Bot, port: int = 0) -> Iterator[str]:
-    """The bot's webhook on a port of its own; its callback URL."""
+    """Serve the bot's webhook on a port, and yield its callback URL."""
     server = make_server("127.0.0.1", port, create_app(Deployment({"": bot})), threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -127,5 +129,5 @@ def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(PATIENCE)
-        assert not thread.is_alive(), f"{thread} outlives the test"
+        thread.join(TEST_TIMEOUT)
+        assert not thread.is_alive(), f"{thread} is still running after the test"

@@ -1,6 +1,6 @@
-"""The driver of the typing indicator alone: which calls it makes, when, and that it never stands in a reply's way.
+"""Test the typing indicator alone: which calls it makes and when, and that it does not delay replies.
 
-The channel and the inbox here are small and real; the clock is turned by hand. ``at`` in what they note is in seconds
+The channel and the inbox are small implementations, and the clock is manual. ``at`` in their records is in seconds
 since the user wrote.
 """
 
@@ -25,8 +25,8 @@ from wxbot.typing_indicator.port import Permit, TypingCommand
 from wxbot.typing_indicator.rules import TypingState
 
 START = 1_700_000_000.0
-LONGEST_CALL = 3.0
-PATIENCE = 10.0  # real seconds until a test is given up
+CALL_TIMEOUT = 3.0
+TEST_TIMEOUT = 10.0  # real seconds until a test fails
 
 
 class Seen(NamedTuple):
@@ -35,14 +35,14 @@ class Seen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """How WeChat answers a call: after ``seconds`` of the clock, with an error or well."""
+    """WeChat's answer to a call: after ``seconds`` of the clock, with an error or without."""
 
     error: WeChatError | None = None
     seconds: float = 0.0
 
 
 FINE = Answer()
-HANGS = Answer(DeliveryUnknown("typing was sent, but no answer came in time"), LONGEST_CALL)
+HANGING = Answer(DeliveryUnknown("typing was sent, but no answer came in time"), CALL_TIMEOUT)
 
 
 def refusal(errcode: int) -> Answer:
@@ -50,11 +50,11 @@ def refusal(errcode: int) -> Answer:
 
 
 @dataclass
-class Wire:
-    """wxbot.typing_indicator.port.TypingCalls that records the calls.
+class Calls:
+    """An implementation of TypingCalls that records the calls.
 
-    ``answers``: to the typing calls to come. ``queue``: seconds that a typing call waits before it is written.
-    ``refused``: when one was not, for want of a permit.
+    ``answers``: the answers to the next typing calls. ``queue``: seconds that a typing call waits before it is written.
+    ``refused``: the times of calls that were not written, because they had no permit.
     """
 
     clock: ManualClock
@@ -75,7 +75,9 @@ class Wire:
                 await pause(self.clock, self.queue)
             if not permit():
                 self.refused.append(self.clock.now() - START)
-                raise RequestNotSent("typing was not sent: the lease on this conversation expired before the request was written")
+                raise RequestNotSent(
+                    "typing was not sent: the lease on this conversation expired before the request was written"
+                )
             self._note(command)
             answer = self.answers.popleft() if self.answers else FINE
             if answer.seconds:
@@ -96,86 +98,86 @@ class Wire:
 
 @dataclass
 class Notes:
-    """wxbot.store.port.Inbox as far as an indicator uses it."""
+    """An implementation of TypingNotes. ``errors`` are raised by the next calls."""
 
     clock: ManualClock
     interacted_at: float = START
-    troubles: deque[Exception] = field(default_factory=deque)
+    errors: deque[Exception] = field(default_factory=deque)
     seconds: float = 0.0
     typing_until: list[float] = field(default_factory=list)
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
         if self.seconds:
             await pause(self.clock, self.seconds)
-        if self.troubles:
-            raise self.troubles.popleft()
+        if self.errors:
+            raise self.errors.popleft()
         self.typing_until.append(typing_until - START)
         return self.interacted_at
 
 
 class Scene:
-    """Alice has just written; her conversation's indicator is in our hands."""
+    """The indicator of Alice's conversation. She has just written."""
 
     def __init__(self, *, state: TypingState | None = None, **options: Any) -> None:
         self.clock = ManualClock(START)
-        self.wire = Wire(self.clock)
+        self.calls = Calls(self.clock)
         self.notes = Notes(self.clock)
         self.options = TypingOptions(**options)
         self.lease = Lease(ConversationKey("wx1", "alice"), "this process", 1, START + 3600, margin=0.5)
         self.indicator = TypingIndicator(
-            self.wire, self.notes, self.lease, self.clock, self.options, state or TypingState(START)
+            self.calls, self.notes, self.lease, self.clock, self.options, state or TypingState(START)
         )
 
-    async def turn(self, seconds: float) -> None:
-        """Time passes; from another thread, so that each timer runs at its own moment."""
+    async def advance(self, seconds: float) -> None:
+        """Advance the clock from another thread, so that each timer runs at its own time."""
         await self.rest()
         await asyncio.to_thread(self.clock.advance, seconds)
         await self.rest()
 
     async def rest(self) -> None:
-        """Let every task go as far as it can."""
+        """Let every task run until it waits."""
         for _ in range(10):
             await asyncio.sleep(0)
 
     async def until(self, at: float) -> None:
-        await self.turn(START + at - self.clock.now())
+        await self.advance(START + at - self.clock.now())
 
     async def sends(self, text: str) -> None:
-        """What the pipeline does around every message."""
+        """Send a message as the pipeline does."""
         called_at = self.clock.now()
-        self.wire.send(text)
+        self.calls.send(text)
         self.indicator.message_sent(called_at)
 
-    async def says_part(self, text: str) -> None:
+    async def sends_part(self, text: str) -> None:
         await self.indicator.pause()
         await self.sends(text)
         self.indicator.resume()
 
     async def answers(self, text: str = "answer") -> None:
-        """The handler is through: the end of a turn, as the pipeline and the conversation do it."""
+        """End the turn as the pipeline and the conversation do, because the handler is done."""
         await self.indicator.stop()
         if text:
             await self.sends(text)
         await self.indicator.end_turn()
-        assert self.wire.open_calls == 0, "the turn is over, and a call goes on"
+        assert self.calls.open_calls == 0, "a call goes on after the end of the turn"
 
     async def answers_while(self, seconds: float) -> asyncio.Task[None]:
-        """The same, while time passes."""
+        """End the turn while the clock advances."""
         task = asyncio.create_task(self.answers())
-        await self.turn(seconds)
+        await self.advance(seconds)
         return task
 
     def writes(self) -> None:
-        """Alice writes again, while the handler works."""
+        """Let Alice write again while the handler runs."""
         self.notes.interacted_at = self.clock.now()
         self.indicator.interacted(self.clock.now())
 
     @property
     def seen(self) -> list[str]:
-        return [seen.what for seen in self.wire.seen]
+        return [seen.what for seen in self.calls.seen]
 
     def at(self, what: str) -> list[float]:
-        return [seen.at for seen in self.wire.seen if seen.what == what]
+        return [seen.at for seen in self.calls.seen if seen.what == what]
 
 
 @asynccontextmanager
@@ -185,19 +187,19 @@ async def nothing_left(scene: Scene) -> AsyncIterator[None]:
     await scene.rest()
     assert asyncio.all_tasks() == before
     assert scene.clock.timers == 0
-    assert scene.wire.open_calls == 0
+    assert scene.calls.open_calls == 0
 
 
 Story = Callable[[Scene], Awaitable[None]]
 
 
 def scene(**setting: Any) -> Callable[[Story], Callable[[], None]]:
-    """Plays an async test on a fresh scene, and looks afterwards whether anything goes on."""
+    """Run an async test with a new scene, and assert that no task, timer or call is left."""
 
     def decorate(story: Story) -> Callable[[], None]:
         async def play() -> None:
             stage = Scene(**setting)
-            async with asyncio.timeout(PATIENCE), nothing_left(stage):
+            async with asyncio.timeout(TEST_TIMEOUT), nothing_left(stage):
                 await story(stage)
 
         @wraps(story)
@@ -210,53 +212,53 @@ def scene(**setting: Any) -> Callable[[Story], Callable[[], None]]:
     return decorate
 
 
-# -- on a healthy wire
+# -- with quick answers from WeChat
 
 
 @scene()
 async def test_typing_then_cancel_then_reply(s: Scene) -> None:
     s.indicator.start()
     await s.answers()
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(0, "CancelTyping"), Seen(0, "answer")]
+    assert s.calls.seen == [Seen(0, "Typing"), Seen(0, "CancelTyping"), Seen(0, "answer")]
 
 
 @scene()
-async def test_the_order_holds_while_calls_take_their_time(s: Scene) -> None:
-    s.wire.answers += [Answer(seconds=0.25), Answer(seconds=0.25)]
+async def test_the_order_is_right_with_slow_calls(s: Scene) -> None:
+    s.calls.answers += [Answer(seconds=0.25), Answer(seconds=0.25)]
     s.indicator.start()
     answering = await s.answers_while(0.24)
     assert s.seen == ["Typing"]
-    await s.turn(0.01)
-    assert s.wire.seen[1:] == [Seen(0.25, "CancelTyping"), Seen(0.25, "answer")]
+    await s.advance(0.01)
+    assert s.calls.seen[1:] == [Seen(0.25, "CancelTyping"), Seen(0.25, "answer")]
     assert not answering.done(), "CancelTyping still waits for its answer"
-    await s.turn(0.25)
+    await s.advance(0.25)
     await answering
     assert s.indicator.state.showing_until == 0
 
 
 @scene()
-async def test_what_shows_is_renewed_every_15_seconds(s: Scene) -> None:
+async def test_typing_is_renewed_every_15_seconds(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(14.99)
+    await s.advance(14.99)
     assert s.at("Typing") == [0]
-    await s.turn(0.01)
+    await s.advance(0.01)
     assert s.at("Typing") == [0, 15]
-    assert s.notes.typing_until == [18, 33], "noted ahead, for the longest that a call may last"
+    assert s.notes.typing_until == [18, 33], "recorded before the call, for the maximum length of a call"
     await s.until(20)
     await s.answers()
-    assert s.wire.seen[2:] == [Seen(20, "CancelTyping"), Seen(20, "answer")]
+    assert s.calls.seen[2:] == [Seen(20, "CancelTyping"), Seen(20, "answer")]
 
 
 @scene()
-async def test_it_stops_with_the_window(s: Scene) -> None:
+async def test_no_typing_is_called_after_the_window(s: Scene) -> None:
     s.indicator.start()
     await s.until(40)
     await s.answers()
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(15, "Typing"), Seen(40, "answer")]
+    assert s.calls.seen == [Seen(0, "Typing"), Seen(15, "Typing"), Seen(40, "answer")]
 
 
 @scene()
-async def test_nothing_is_cancelled_where_the_window_is_about_to_shut(s: Scene) -> None:
+async def test_nothing_is_cancelled_in_the_margin_of_the_window(s: Scene) -> None:
     s.indicator.start()
     await s.until(28.5)
     await s.answers()
@@ -264,26 +266,26 @@ async def test_nothing_is_cancelled_where_the_window_is_about_to_shut(s: Scene) 
 
 
 @scene()
-async def test_nothing_is_cancelled_that_has_ended_by_itself(s: Scene) -> None:
-    s.wire.answers += [FINE, refusal(-1)]
+async def test_an_indicator_that_ended_by_itself_is_not_cancelled(s: Scene) -> None:
+    s.calls.answers += [FINE, refusal(-1)]
     s.indicator.start()
     await s.until(15)
     await s.answers()
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(15, "Typing"), Seen(15, "answer")]
+    assert s.calls.seen == [Seen(0, "Typing"), Seen(15, "Typing"), Seen(15, "answer")]
 
 
 @scene()
-async def test_silence_is_cancelled_too(s: Scene) -> None:
+async def test_the_indicator_is_cancelled_without_a_reply(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(5)
+    await s.advance(5)
     await s.answers("")
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(5, "CancelTyping")]
+    assert s.calls.seen == [Seen(0, "Typing"), Seen(5, "CancelTyping")]
 
 
 @scene()
-async def test_what_was_cancelled_may_show_again_at_once(s: Scene) -> None:
+async def test_a_cancelled_indicator_may_show_again_at_once(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(5)
+    await s.advance(5)
     await s.answers("")
     s.indicator.start()
     await s.rest()
@@ -292,21 +294,21 @@ async def test_what_was_cancelled_may_show_again_at_once(s: Scene) -> None:
 
 
 @scene()
-async def test_a_reply_waits_for_a_renewal_under_way(s: Scene) -> None:
-    s.wire.answers += [FINE, Answer(seconds=0.25)]
+async def test_a_reply_waits_for_a_renewal_in_progress(s: Scene) -> None:
+    s.calls.answers += [FINE, Answer(seconds=0.25)]
     s.indicator.start()
     await s.until(15.125)
     answering = await s.answers_while(0.0)
     assert s.seen == ["Typing", "Typing"]
-    await s.turn(0.125)
+    await s.advance(0.125)
     await answering
-    assert s.wire.seen[2:] == [Seen(15.25, "CancelTyping"), Seen(15.25, "answer")]
+    assert s.calls.seen[2:] == [Seen(15.25, "CancelTyping"), Seen(15.25, "answer")]
 
 
 @scene()
 async def test_stopping_twice_cancels_once(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.indicator.stop()
     await s.rest()
     await s.answers()
@@ -314,21 +316,21 @@ async def test_stopping_twice_cancels_once(s: Scene) -> None:
 
 
 @scene()
-async def test_stopping_again_while_the_cancel_is_under_way_cancels_once(s: Scene) -> None:
-    s.wire.answers += [FINE, HANGS]
+async def test_stopping_again_during_the_cancel_cancels_once(s: Scene) -> None:
+    s.calls.answers += [FINE, HANGING]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.indicator.stop()
     await s.indicator.stop()
     assert s.seen == ["Typing", "CancelTyping"]
     ending = asyncio.create_task(s.indicator.end_turn())
-    await s.turn(0.3)
+    await s.advance(0.3)
     await ending
-    assert s.wire.open_calls == 0
+    assert s.calls.open_calls == 0
 
 
 @scene(margin=5.0)
-async def test_the_margin_is_a_choice(s: Scene) -> None:
+async def test_the_margin_can_be_configured(s: Scene) -> None:
     await s.until(24.5)
     s.indicator.start()
     await s.answers()
@@ -343,7 +345,7 @@ async def test_the_margin_is_a_choice(s: Scene) -> None:
 
 
 @scene()
-async def test_a_message_of_the_user_opens_the_window_for_the_handler_at_work(s: Scene) -> None:
+async def test_a_message_of_the_user_opens_the_window_for_a_running_handler(s: Scene) -> None:
     s.indicator.start()
     await s.until(32)
     s.writes()
@@ -354,7 +356,7 @@ async def test_a_message_of_the_user_opens_the_window_for_the_handler_at_work(s:
 
 
 @scene()
-async def test_a_message_of_the_user_meanwhile_only_prolongs_the_window(s: Scene) -> None:
+async def test_a_message_of_the_user_within_the_window_prolongs_it(s: Scene) -> None:
     s.indicator.start()
     await s.until(25)
     s.writes()
@@ -364,18 +366,18 @@ async def test_a_message_of_the_user_meanwhile_only_prolongs_the_window(s: Scene
 
 
 @scene()
-async def test_news_of_an_old_interaction_changes_nothing(s: Scene) -> None:
+async def test_an_old_interaction_changes_nothing(s: Scene) -> None:
     s.indicator.start()
     await s.until(31)
     s.indicator.interacted(START)
     s.indicator.interacted(START - 5)
-    await s.turn(5)
+    await s.advance(5)
     assert s.at("Typing") == [0, 15]
     await s.answers()
 
 
 @scene()
-async def test_an_interaction_that_only_the_store_knows_of_counts(s: Scene) -> None:
+async def test_an_interaction_from_the_store_counts(s: Scene) -> None:
     s.indicator.start()
     await s.until(10)
     s.notes.interacted_at = s.clock.now()
@@ -385,13 +387,13 @@ async def test_an_interaction_that_only_the_store_knows_of_counts(s: Scene) -> N
 
 
 @scene()
-async def test_a_part_clears_the_indicator_and_opens_the_window(s: Scene) -> None:
+async def test_a_sent_part_ends_the_indicator_and_opens_the_window(s: Scene) -> None:
     s.indicator.start()
     await s.until(5)
-    await s.says_part("one")
+    await s.sends_part("one")
     await s.until(40)
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(5, "one"), Seen(5, "Typing"), Seen(20, "Typing")]
-    await s.says_part("two")
+    assert s.calls.seen == [Seen(0, "Typing"), Seen(5, "one"), Seen(5, "Typing"), Seen(20, "Typing")]
+    await s.sends_part("two")
     await s.rest()
     assert s.at("Typing")[-1] == 40
     await s.answers("three")
@@ -399,19 +401,19 @@ async def test_a_part_clears_the_indicator_and_opens_the_window(s: Scene) -> Non
 
 
 @scene()
-async def test_the_end_right_after_a_part_makes_no_call(s: Scene) -> None:
+async def test_an_end_directly_after_a_part_makes_no_call(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(2)
-    await s.says_part("one")
+    await s.advance(2)
+    await s.sends_part("one")
     await s.answers("")
     assert s.seen == ["Typing", "one"]
 
 
 @scene()
-async def test_parts_in_one_breath_show_no_typing_in_between(s: Scene) -> None:
+async def test_parts_without_a_pause_cause_no_typing_in_between(s: Scene) -> None:
     s.indicator.start()
-    await s.says_part("one")
-    await s.says_part("two")
+    await s.sends_part("one")
+    await s.sends_part("two")
     await s.answers("three")
     assert s.seen == ["Typing", "one", "two", "three"]
 
@@ -420,11 +422,11 @@ async def test_parts_in_one_breath_show_no_typing_in_between(s: Scene) -> None:
 
 
 @scene(delay=2.0)
-async def test_a_delay_is_kept(s: Scene) -> None:
+async def test_typing_is_called_after_the_delay(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(1.99)
+    await s.advance(1.99)
     assert s.seen == []
-    await s.turn(0.01)
+    await s.advance(0.01)
     assert s.at("Typing") == [2]
     await s.until(17)
     assert s.at("Typing") == [2, 17]
@@ -434,46 +436,46 @@ async def test_a_delay_is_kept(s: Scene) -> None:
 @scene(delay=2.0)
 async def test_a_handler_quicker_than_the_delay_causes_no_call(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(1.99)
+    await s.advance(1.99)
     await s.answers()
-    await s.turn(30)
+    await s.advance(30)
     assert s.seen == ["answer"]
 
 
 @scene(delay=2.0)
-async def test_news_during_the_delay_does_not_shorten_it(s: Scene) -> None:
+async def test_an_interaction_during_the_delay_does_not_shorten_it(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     s.writes()
-    await s.turn(0.5)
+    await s.advance(0.5)
     assert s.seen == []
-    await s.turn(0.5)
+    await s.advance(0.5)
     assert s.at("Typing") == [2]
     await s.answers()
 
 
 @scene(enabled=False)
-async def test_switched_off_it_never_calls(s: Scene) -> None:
+async def test_a_disabled_indicator_makes_no_calls(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(3)
-    await s.says_part("one")
-    await s.turn(3)
+    await s.advance(3)
+    await s.sends_part("one")
+    await s.advance(3)
     await s.answers()
     assert s.seen == ["one", "answer"]
 
 
-# -- what WeChat says
+# -- errors of WeChat
 
 
 @pytest.mark.parametrize(
     "answer", [refusal(-1), refusal(45011), refusal(40001), Answer(RequestNotSent("no connection"))], ids=repr
 )
-def test_a_passing_failure_is_tried_again_after_a_pause(answer: Answer) -> None:
+def test_a_temporary_failure_is_retried_after_a_pause(answer: Answer) -> None:
     @scene()
     async def story(s: Scene) -> None:
-        s.wire.answers += [answer, answer]
+        s.calls.answers += [answer, answer]
         s.indicator.start()
-        await s.turn(1.99)
+        await s.advance(1.99)
         assert s.at("Typing") == [0]
         await s.until(10)
         assert s.at("Typing") == [0, 2, 4]
@@ -485,21 +487,21 @@ def test_a_passing_failure_is_tried_again_after_a_pause(answer: Answer) -> None:
 
 @scene()
 async def test_a_failed_typing_needs_no_cancel(s: Scene) -> None:
-    s.wire.answers += [refusal(-1)]
+    s.calls.answers += [refusal(-1)]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.answers()
     assert s.seen == ["Typing", "answer"]
 
 
 @scene()
 async def test_the_pause_after_a_failure_outlasts_the_turn(s: Scene) -> None:
-    s.wire.answers += [refusal(-1)]
+    s.calls.answers += [refusal(-1)]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.answers()
     s.indicator.start()
-    await s.turn(5)
+    await s.advance(5)
     assert s.at("Typing") == [0, 2]
     await s.answers()
 
@@ -509,14 +511,14 @@ async def test_the_pause_after_a_failure_outlasts_the_turn(s: Scene) -> None:
     [refusal(45081), Answer(DeliveryUnknown("the connection broke")), Answer(DeliveryUnknown("slow"), 3.0)],
     ids=repr,
 )
-def test_what_may_be_showing_is_taken_for_showing(answer: Answer) -> None:
+def test_an_indicator_that_may_be_showing_is_treated_as_showing(answer: Answer) -> None:
     @scene()
     async def story(s: Scene) -> None:
-        s.wire.answers += [answer]
+        s.calls.answers += [answer]
         s.indicator.start()
         await s.until(14.99 + answer.seconds)
         assert s.at("Typing") == [0]
-        await s.turn(0.01)
+        await s.advance(0.01)
         assert s.at("Typing") == [0, 15 + answer.seconds]
         await s.answers()
         assert s.seen[-2:] == ["CancelTyping", "answer"]
@@ -526,18 +528,18 @@ def test_what_may_be_showing_is_taken_for_showing(answer: Answer) -> None:
 
 @scene()
 async def test_45081_is_cancelled_at_the_end(s: Scene) -> None:
-    s.wire.answers += [refusal(45081)]
+    s.calls.answers += [refusal(45081)]
     s.indicator.start()
-    await s.turn(3)
+    await s.advance(3)
     await s.answers()
     assert s.seen == ["Typing", "CancelTyping", "answer"]
 
 
 @pytest.mark.parametrize("errcode", [45080, 40003, 45015, 45047])
-def test_a_refusal_holds_until_the_next_interaction(errcode: int) -> None:
+def test_after_a_refusal_typing_waits_for_the_next_interaction(errcode: int) -> None:
     @scene()
     async def story(s: Scene) -> None:
-        s.wire.answers += [refusal(errcode)]
+        s.calls.answers += [refusal(errcode)]
         s.indicator.start()
         await s.until(20)
         assert s.seen == ["Typing"]
@@ -551,28 +553,28 @@ def test_a_refusal_holds_until_the_next_interaction(errcode: int) -> None:
 
 
 @scene()
-async def test_a_reply_opens_the_window_that_was_called_shut(s: Scene) -> None:
-    s.wire.answers += [refusal(45080)]
+async def test_a_reply_opens_a_window_that_wechat_called_closed(s: Scene) -> None:
+    s.calls.answers += [refusal(45080)]
     s.indicator.start()
     await s.rest()
-    await s.says_part("one")
+    await s.sends_part("one")
     await s.rest()
     assert s.seen == ["Typing", "one", "Typing"]
     await s.answers()
 
 
 @pytest.mark.parametrize("errcode", [40200, 40101, 48001])
-def test_an_account_without_typing_switches_it_off_for_all(errcode: int) -> None:
+def test_an_account_without_typing_disables_it_for_all_conversations(errcode: int) -> None:
     @scene()
     async def story(s: Scene) -> None:
-        s.wire.answers += [refusal(errcode)]
+        s.calls.answers += [refusal(errcode)]
         s.indicator.start()
-        await s.turn(1)
+        await s.advance(1)
         assert not s.options.enabled
         s.writes()
-        await s.turn(20)
-        await s.says_part("one")
-        await s.turn(20)
+        await s.advance(20)
+        await s.sends_part("one")
+        await s.advance(20)
         await s.answers()
         s.indicator.start()
         await s.answers()
@@ -582,9 +584,9 @@ def test_an_account_without_typing_switches_it_off_for_all(errcode: int) -> None
 
 
 @scene()
-async def test_a_handler_at_work_heeds_what_another_conversation_learned(s: Scene) -> None:
+async def test_a_running_handler_stops_typing_if_another_conversation_disabled_it(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(5)
+    await s.advance(5)
     s.options.enabled = False
     await s.until(20)
     await s.answers()
@@ -592,21 +594,21 @@ async def test_a_handler_at_work_heeds_what_another_conversation_learned(s: Scen
 
 
 @scene()
-async def test_nothing_is_cancelled_once_it_is_switched_off(s: Scene) -> None:
+async def test_nothing_is_cancelled_after_typing_was_disabled(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(5)
+    await s.advance(5)
     s.options.enabled = False
     await s.answers()
     assert s.seen == ["Typing", "answer"]
 
 
 @pytest.mark.parametrize("errcode", [-1, 45080, 45081, 45015])
-def test_a_refused_cancel_is_no_matter(errcode: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_cancel_is_only_logged(errcode: int, caplog: pytest.LogCaptureFixture) -> None:
     @scene()
     async def story(s: Scene) -> None:
-        s.wire.answers += [FINE, refusal(errcode)]
+        s.calls.answers += [FINE, refusal(errcode)]
         s.indicator.start()
-        await s.turn(1)
+        await s.advance(1)
         await s.answers()
         assert s.seen == ["Typing", "CancelTyping", "answer"]
 
@@ -616,104 +618,106 @@ def test_a_refused_cancel_is_no_matter(errcode: int, caplog: pytest.LogCaptureFi
 
 
 @scene()
-async def test_40200_for_a_cancel_switches_off_too(s: Scene) -> None:
-    s.wire.answers += [FINE, refusal(40200)]
+async def test_40200_for_a_cancel_disables_typing(s: Scene) -> None:
+    s.calls.answers += [FINE, refusal(40200)]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.answers()
     assert not s.options.enabled
 
 
 @scene()
-async def test_what_a_failed_cancel_left_showing_is_not_called_again(s: Scene) -> None:
-    s.wire.answers += [FINE, Answer(RequestNotSent("no connection"))]
+async def test_typing_is_not_called_again_after_a_failed_cancel(s: Scene) -> None:
+    s.calls.answers += [FINE, Answer(RequestNotSent("no connection"))]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.answers("")
     s.indicator.start()
     await s.until(15)
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(1, "CancelTyping"), Seen(15, "Typing")]
+    assert s.calls.seen == [Seen(0, "Typing"), Seen(1, "CancelTyping"), Seen(15, "Typing")]
     await s.answers()
 
 
-# -- a sick wire
+# -- slow and hanging calls
 
 
 @scene()
-async def test_a_hanging_typing_costs_a_quick_reply_its_patience_and_no_more(s: Scene) -> None:
-    s.wire.answers += [HANGS, FINE]
+async def test_a_hanging_typing_delays_a_quick_reply_by_the_maximum_delay_only(s: Scene) -> None:
+    s.calls.answers += [HANGING, FINE]
     s.indicator.start()
     answering = await s.answers_while(0.29)
     assert s.seen == ["Typing"]
-    await s.turn(0.01)
+    await s.advance(0.01)
     await answering
     assert s.at("answer") == [pytest.approx(0.3, abs=1e-6)]
-    assert s.seen == ["Typing", "CancelTyping", "answer"], "it may show, so it is cancelled"
+    assert s.seen == ["Typing", "CancelTyping", "answer"], "the indicator may show, so it is cancelled"
 
 
 @scene()
-async def test_a_hanging_typing_costs_a_slower_reply_nothing(s: Scene) -> None:
-    s.wire.answers += [HANGS, FINE]
+async def test_a_hanging_typing_does_not_delay_a_slower_reply(s: Scene) -> None:
+    s.calls.answers += [HANGING, FINE]
     s.indicator.start()
-    await s.turn(0.5)
+    await s.advance(0.5)
     await s.answers()
     assert s.at("answer") == [0.5]
 
 
 @scene()
-async def test_a_typing_that_found_no_connection_shows_nothing_that_could_be_cancelled(s: Scene) -> None:
-    s.wire.queue = 5.0
+async def test_a_typing_that_was_not_written_is_not_cancelled(s: Scene) -> None:
+    s.calls.queue = 5.0
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.indicator.stop()
     await s.indicator.end_turn()
     assert s.seen == []
-    assert s.wire.open_calls == 0
+    assert s.calls.open_calls == 0
 
 
 @scene()
-async def test_a_hanging_typing_costs_a_part_nothing(s: Scene) -> None:
-    s.wire.answers += [HANGS]
+async def test_a_hanging_typing_does_not_delay_a_part(s: Scene) -> None:
+    s.calls.answers += [HANGING]
     s.indicator.start()
-    await s.turn(1)
-    await s.says_part("one")
-    assert s.wire.open_calls == 0, "the sick call is gone before the part is out"
+    await s.advance(1)
+    await s.sends_part("one")
+    assert s.calls.open_calls == 0, "the hanging call has ended before the reply is sent"
     await s.rest()
-    assert s.wire.seen == [Seen(0, "Typing"), Seen(1, "one"), Seen(1, "CancelTyping"), Seen(1, "Typing")], "it was late"
+    assert s.calls.seen == [Seen(0, "Typing"), Seen(1, "one"), Seen(1, "CancelTyping"), Seen(1, "Typing")], (
+        "the first Typing may be late"
+    )
     await s.answers()
 
 
 @scene()
-async def test_both_hanging_the_reply_still_goes_out(s: Scene) -> None:
-    s.wire.answers += [HANGS, HANGS]
+async def test_a_reply_is_sent_while_both_calls_hang(s: Scene) -> None:
+    s.calls.answers += [HANGING, HANGING]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     answering = await s.answers_while(0.0)
-    assert s.at("answer") == [1], "before CancelTyping is answered"
+    assert s.at("answer") == [1], "the reply does not wait for the answer to CancelTyping"
     assert not answering.done()
-    await s.turn(0.3)
+    await s.advance(0.3)
     await answering
-    assert s.wire.open_calls == 0, "the turn is over, and so is its call"
+    assert s.calls.open_calls == 0, "no call goes on after the end of the turn"
 
 
 @scene()
-async def test_the_next_typing_waits_for_a_cancel_under_way(s: Scene) -> None:
-    s.wire.answers += [FINE, Answer(seconds=0.25)]
+async def test_the_next_typing_waits_for_a_cancel_in_progress(s: Scene) -> None:
+    s.calls.answers += [FINE, Answer(seconds=0.25)]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     answering = await s.answers_while(0.0)
     assert s.seen == ["Typing", "CancelTyping", "answer"]
     assert not answering.done()
-    await s.turn(0.25)
+    await s.advance(0.25)
     await answering
     s.indicator.start()
     await s.rest()
-    assert s.wire.seen[3:] == [Seen(1.25, "Typing")]
+    assert s.calls.seen[3:] == [Seen(1.25, "Typing")]
     await s.answers()
 
 
 @scene()
-async def test_a_store_that_is_slow_costs_no_more_than_patience(s: Scene) -> None:
+async def test_a_slow_store_delays_a_reply_by_the_maximum_delay_only(s: Scene) -> None:
     s.notes.seconds = 5.0
     s.indicator.start()
     answering = await s.answers_while(0.3)
@@ -726,8 +730,8 @@ async def test_a_store_that_is_slow_costs_no_more_than_patience(s: Scene) -> Non
 
 
 @scene()
-async def test_whoever_lost_the_lease_makes_no_call(s: Scene) -> None:
-    s.notes.troubles += [LeaseLost("another process took over")]
+async def test_no_call_is_made_after_the_lease_was_lost(s: Scene) -> None:
+    s.notes.errors += [LeaseLost("another process took over")]
     s.indicator.start()
     await s.until(29)
     await s.answers("")
@@ -735,10 +739,10 @@ async def test_whoever_lost_the_lease_makes_no_call(s: Scene) -> None:
 
 
 @scene()
-async def test_without_the_store_there_is_no_typing_until_it_is_back(s: Scene) -> None:
-    s.notes.troubles += [StoreUnavailable("locked"), StoreUnavailable("locked")]
+async def test_typing_waits_until_the_store_is_available(s: Scene) -> None:
+    s.notes.errors += [StoreUnavailable("locked"), StoreUnavailable("locked")]
     s.indicator.start()
-    await s.turn(1.99)
+    await s.advance(1.99)
     assert s.seen == []
     await s.until(10)
     assert s.at("Typing") == [4]
@@ -746,18 +750,18 @@ async def test_without_the_store_there_is_no_typing_until_it_is_back(s: Scene) -
 
 
 @scene(state=TypingState(START, START + 6, uncertain=True))
-async def test_what_an_earlier_owner_may_have_shown_is_ended_before_ours(s: Scene) -> None:
+async def test_an_uncertain_indicator_of_an_earlier_owner_is_cancelled_first(s: Scene) -> None:
     s.indicator.start()
     await s.until(10)
-    assert s.wire.seen == [Seen(0, "CancelTyping"), Seen(0, "Typing")]
+    assert s.calls.seen == [Seen(0, "CancelTyping"), Seen(0, "Typing")]
     await s.answers()
 
 
-@pytest.mark.parametrize("answer", [Answer(error=RequestNotSent("no")), HANGS], ids=["not reached", "hangs"])
-def test_doubt_that_cannot_be_cleared_costs_a_look_each_two_seconds(answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [Answer(error=RequestNotSent("no")), HANGING], ids=["not reached", "hangs"])
+def test_a_failed_cancel_of_an_uncertain_indicator_is_retried_every_two_seconds(answer: Answer) -> None:
     @scene(state=TypingState(START, START + 20, uncertain=True))
     async def story(s: Scene) -> None:
-        s.wire.answers += [answer, FINE, FINE]
+        s.calls.answers += [answer, FINE, FINE]
         s.indicator.start()
         await s.until(10)
         assert s.seen == ["CancelTyping", "CancelTyping", "Typing"] or s.seen == ["CancelTyping", "Typing"]
@@ -767,8 +771,8 @@ def test_doubt_that_cannot_be_cleared_costs_a_look_each_two_seconds(answer: Answ
 
 
 @scene(state=TypingState(START, START + 20, uncertain=True))
-async def test_a_window_found_shut_while_doubt_is_cleared_ends_the_matter(s: Scene) -> None:
-    s.wire.answers += [refusal(45080)]
+async def test_a_closed_window_ends_the_cancel_of_an_uncertain_indicator(s: Scene) -> None:
+    s.calls.answers += [refusal(45080)]
     s.indicator.start()
     await s.until(10)
     assert s.seen == ["CancelTyping"]
@@ -776,11 +780,11 @@ async def test_a_window_found_shut_while_doubt_is_cleared_ends_the_matter(s: Sce
 
 
 @scene()
-async def test_a_late_typing_is_ended_before_the_next_one(s: Scene) -> None:
-    """It was written, nobody waited for its answer, and it may have been read after the reply."""
-    s.wire.answers += [HANGS]
+async def test_an_abandoned_typing_is_cancelled_before_the_next_one(s: Scene) -> None:
+    """Cancel first, because the abandoned Typing may be processed after the reply."""
+    s.calls.answers += [HANGING]
     s.indicator.start()
-    await s.turn(0.5)
+    await s.advance(0.5)
     await s.answers()
     assert s.indicator.state.uncertain
     s.indicator.start()
@@ -790,26 +794,26 @@ async def test_a_late_typing_is_ended_before_the_next_one(s: Scene) -> None:
 
 
 @scene(state=TypingState(START, START + 6))
-async def test_what_an_earlier_owner_left_showing_is_cancelled(s: Scene) -> None:
+async def test_the_indicator_of_an_earlier_owner_is_cancelled(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.answers()
     assert s.seen == ["CancelTyping", "answer"]
 
 
-# -- a lease that runs out on the way
+# -- a lease that expires during a call
 
 
 @scene()
-async def test_a_typing_that_waited_for_longer_than_the_lease_is_tried_again_with_a_new_one(s: Scene) -> None:
+async def test_a_typing_that_waited_longer_than_the_lease_is_retried_with_a_new_one(s: Scene) -> None:
     s.lease.expires_at = START + 1
-    s.wire.queue = 0.75
+    s.calls.queue = 0.75
     s.indicator.start()
-    await s.turn(1)
-    assert (s.seen, s.wire.refused) == ([], [0.75]), "the last half second belongs to nobody"
+    await s.advance(1)
+    assert (s.seen, s.calls.refused) == ([], [0.75]), "nothing is written in the margin of the lease"
     s.lease.expires_at = START + 3600
     await s.until(2.5)
-    s.wire.queue = 0.0
+    s.calls.queue = 0.0
     await s.until(10)
     assert s.at("Typing") == [2.75]
     await s.answers()
@@ -817,38 +821,38 @@ async def test_a_typing_that_waited_for_longer_than_the_lease_is_tried_again_wit
 
 
 @scene()
-async def test_a_lease_that_stays_away_costs_a_look_each_two_seconds_and_no_call(s: Scene) -> None:
+async def test_without_a_lease_nothing_is_written(s: Scene) -> None:
     s.lease.expires_at = START
     s.indicator.start()
     await s.until(40)
-    assert s.wire.refused == [float(at) for at in range(0, 28 + 1, 2)]
+    assert s.calls.refused == [float(at) for at in range(0, 28 + 1, 2)]
     assert s.indicator.state.showing_until == 0
     await s.answers()
     assert s.seen == ["answer"]
 
 
 @scene()
-async def test_whoever_took_over_meanwhile_is_left_its_typing(s: Scene) -> None:
+async def test_the_indicator_of_a_new_owner_is_not_cancelled(s: Scene) -> None:
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     s.lease.expires_at = s.clock.now()
     await s.answers("")
     assert s.seen == ["Typing"]
-    assert s.wire.refused == [1]
+    assert s.calls.refused == [1]
     assert s.indicator.state.showing_until == START + 15, "nothing was cancelled"
 
 
-# -- cancelled from outside
+# -- interruptions
 
 
 @pytest.mark.parametrize("hanging", [False, True])
-def test_an_interrupted_turn_is_cancelled_like_any_other(hanging: bool) -> None:
+def test_the_indicator_of_an_interrupted_turn_is_cancelled(hanging: bool) -> None:
     @scene()
     async def story(s: Scene) -> None:
         if hanging:
-            s.wire.answers += [HANGS]
+            s.calls.answers += [HANGING]
         s.indicator.start()
-        await s.turn(2)
+        await s.advance(2)
 
         async def work() -> None:
             try:
@@ -861,13 +865,13 @@ def test_an_interrupted_turn_is_cancelled_like_any_other(hanging: bool) -> None:
         task.cancel()
         await asyncio.wait({task})
         await s.indicator.end_turn()
-        assert s.wire.seen == [Seen(0, "Typing"), Seen(2, "CancelTyping")]
+        assert s.calls.seen == [Seen(0, "Typing"), Seen(2, "CancelTyping")]
 
     story()
 
 
 async def cancelled(work: Coroutine[Any, Any, None], s: Scene) -> None:
-    """``work`` is begun, and cancelled while it waits."""
+    """Start ``work`` and cancel it while it waits."""
     task = asyncio.create_task(work)
     await s.rest()
     assert not task.done()
@@ -877,31 +881,31 @@ async def cancelled(work: Coroutine[Any, Any, None], s: Scene) -> None:
 
 
 @scene()
-async def test_interrupted_while_it_is_patient_with_typing_it_still_ends(s: Scene) -> None:
-    s.wire.answers += [HANGS]
+async def test_an_interruption_during_the_wait_for_typing_leaves_no_call(s: Scene) -> None:
+    s.calls.answers += [HANGING]
     s.indicator.start()
     await cancelled(s.indicator.stop(), s)
     await s.indicator.stop()
     await s.indicator.end_turn()
     await s.rest()
-    assert s.wire.open_calls == 0
+    assert s.calls.open_calls == 0
     assert s.seen == ["Typing", "CancelTyping"]
 
 
 @scene()
-async def test_interrupted_while_it_is_patient_with_cancel_it_still_ends(s: Scene) -> None:
-    s.wire.answers += [FINE, HANGS]
+async def test_an_interruption_during_the_wait_for_cancel_leaves_no_call(s: Scene) -> None:
+    s.calls.answers += [FINE, HANGING]
     s.indicator.start()
-    await s.turn(1)
+    await s.advance(1)
     await s.indicator.stop()
     await cancelled(s.indicator.end_turn(), s)
     await s.rest()
-    assert s.wire.open_calls == 0
+    assert s.calls.open_calls == 0
     assert s.seen == ["Typing", "CancelTyping"]
 
 
 @scene()
-async def test_ending_a_turn_that_never_began_is_nothing(s: Scene) -> None:
+async def test_ending_a_turn_without_a_handler_makes_no_call(s: Scene) -> None:
     await s.indicator.stop()
     await s.indicator.end_turn()
     assert s.seen == []

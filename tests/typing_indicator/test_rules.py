@@ -1,8 +1,8 @@
-"""The pure rules of the typing indicator, held against a model of WeChat that was written from WeChat's own pages.
+"""Test the rules of the typing indicator against a model of WeChat that was written from WeChat's own pages.
 
-The model knows nothing of the rules: it has its own numbers, and its own account of what a bot can know. The histories
-are Hypothesis's: late pushes, sick calls, crashes, other programs on the same account. All times are multiples of
-1/64 s, which floats hold exactly, so that every boundary is met on the point.
+The model does not use the rules: it has its own numbers, and its own record of the facts that a bot can know.
+Hypothesis generates the histories: late pushes, failing calls, crashes, other programs that use the same account. All
+times are multiples of 1/64 s, which floats represent exactly, so that every boundary is tested exactly.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from wxbot.typing_indicator import rules
 from wxbot.typing_indicator.rules import TypingState
 
 START = 1_700_000_000.0
-LONGEST_CALL = 3.0
-DEAD_FOR = 6.0  # a lease outlives its last renewal by 6 s at least: nobody takes over earlier
+CALL_TIMEOUT = 3.0
+TAKEOVER_AFTER = 6.0  # a lease lasts at least 6 s after its last renewal: no other process takes over earlier
 
-# What WeChat does
+# The model of WeChat
 
 
 @dataclass
 class WeChat:
-    """What one user sees, and what a typing call is answered with (errcodes of WeChat's pages)."""
+    """The indicator of one user, and the errcodes of typing calls (from WeChat's pages)."""
 
     last: float = -math.inf
     since: float = -math.inf
@@ -63,13 +63,17 @@ class WeChat:
         self.last, self.since = now, -math.inf
 
 
-# What a bot can know
+# The facts that a bot can know
 
 
 @dataclass
 class Knowledge:
-    """``last``: the last interaction it was told of. ``until``: nothing of ours shows from then on. ``exact``: it even
-    knows just what shows. ``refused``: WeChat called the window shut, and nothing was heard since."""
+    """The facts that the owner of the conversation can know.
+
+    ``last``: the last known interaction. ``until``: from then on our indicator does not show. ``exact``: the owner
+    knows exactly if the indicator shows. ``refused``: WeChat said that the window is closed, and no interaction
+    followed.
+    """
 
     last: float
     until: float = 0.0
@@ -77,7 +81,7 @@ class Knowledge:
     refused: bool = False
     quiet_until: float = 0.0
 
-    def hear(self, at: float) -> None:
+    def learn_interaction(self, at: float) -> None:
         if at > self.last:
             self.last, self.refused = at, False
 
@@ -88,13 +92,13 @@ class Knowledge:
         return not self.refused and now < self.last + 30 - margin
 
     def could_show(self, now: float, margin: float) -> bool:
-        """Whether a Typing is wanted now: all it knows says that WeChat would take it."""
+        """Return True if Typing should be called now: WeChat would accept it by all known facts."""
         return self.window_open(now, margin) and now >= max(self.until, self.quiet_until)
 
 
 @dataclass
 class Call:
-    """A Typing under way. ``acted_at`` and ``errcode``: what WeChat made of it, if it has come to it."""
+    """A Typing call in progress. ``acted_at`` and ``errcode``: when and how WeChat processed it, if it did."""
 
     began_at: float
     acted_at: float | None = None
@@ -103,7 +107,7 @@ class Call:
 
 @dataclass
 class Owner:
-    """A process that holds the conversation: the rules' belief, and beside it what can be known."""
+    """A process that owns the conversation: the state of the rules, and the facts that it can know."""
 
     state: TypingState
     known: Knowledge
@@ -113,34 +117,34 @@ class Owner:
 
 @dataclass
 class Store:
-    """What survives a process."""
+    """The stored state, which survives a process."""
 
     interacted_at: float
     typing_until: float = 0.0
     known: Knowledge = field(default_factory=lambda: Knowledge(0.0))
 
-    def hear(self, at: float) -> None:
+    def learn_interaction(self, at: float) -> None:
         self.interacted_at = max(self.interacted_at, at)
 
 
 Ticks = st.integers(1, 64 * 4).map(lambda ticks: ticks / 64)
 Moments = st.integers(0, 64).map(lambda ticks: ticks / 64)
-Fates = st.sampled_from(["fine", "busy", "lost after acting", "lost before acting", "slow"])
-Sends = st.sampled_from(["fine", "refused", "lost after acting", "lost before acting"])
+CallResults = st.sampled_from(["fine", "busy", "lost after acting", "lost before acting", "slow"])
+SendResults = st.sampled_from(["fine", "refused", "lost after acting", "lost before acting"])
 
 
 class Histories(RuleBasedStateMachine):
-    """One user's conversation, driven by the rules in the way of ``wxbot.typing_indicator.indicator``."""
+    """One user's conversation, with the rules applied as ``wxbot.typing_indicator.indicator`` applies them."""
 
     @initialize(margin=st.sampled_from([1.0, 1.5, 4.0, 20.0]), fraction=st.integers(0, 63), latency=Moments)
-    def user_writes_first(self, margin: float, fraction: int, latency: float) -> None:
+    def user_writes_at_first(self, margin: float, fraction: int, latency: float) -> None:
         self.margin = margin
         self.now = START + fraction / 64
         self.wechat = WeChat()
-        self.fates: deque[str] = deque()
+        self.results: deque[str] = deque()
         self.pushes: list[float] = []
         self.events: set[float] = set()
-        self.orphan: Call | None = None
+        self.abandoned: Call | None = None
         self.wechat.user_writes(self.now)
         heard = self.arrival_of(math.floor(self.now), self.now + latency)
         self.now += latency
@@ -149,12 +153,12 @@ class Histories(RuleBasedStateMachine):
         self.owner: Owner | None = Owner(TypingState(heard), Knowledge(heard, exact=True))
 
     def arrival_of(self, created_at: int, now: float) -> float:
-        """When the user acted, as far as the push tells: now, unless CreateTime is of a second that is over."""
+        """Return when the user acted according to the push: now, unless the second of CreateTime is over."""
         expected = now if math.floor(now) == created_at else float(created_at)
         assert interaction_time(created_at, now) == expected
         return expected
 
-    # -- the user, and others
+    # -- the user, and other programs
 
     @rule()
     def user_writes(self) -> None:
@@ -162,38 +166,38 @@ class Histories(RuleBasedStateMachine):
         self.pushes.append(self.now)
 
     @precondition(lambda self: self.pushes)
-    @rule(data=st.data(), told=st.booleans(), again=st.booleans())
-    def push_arrives(self, data: st.DataObject, told: bool, again: bool) -> None:
-        """Late or in time; to this process, or to another that shares the store. Redelivered, it was kept before."""
+    @rule(data=st.data(), by_this_process=st.booleans(), again=st.booleans())
+    def push_arrives(self, data: st.DataObject, by_this_process: bool, again: bool) -> None:
+        """Deliver a push, late or in time, to this process or to another one; ``again``: WeChat will redeliver it."""
         push = data.draw(st.sampled_from(self.pushes))
         if not again:
             self.pushes.remove(push)
-        self.hears_of(self.arrival_of(math.floor(push), self.now), told)
+        self.learns_of(self.arrival_of(math.floor(push), self.now), by_this_process)
 
-    @rule(told=st.booleans())
-    def event_arrives(self, told: bool) -> None:
-        """An event that the bot takes for an interaction and WeChat, it turns out, does not."""
+    @rule(by_this_process=st.booleans())
+    def event_arrives(self, by_this_process: bool) -> None:
+        """Deliver an event that is an interaction for the bot, but not for WeChat."""
         self.events.add(self.now)
-        self.hears_of(self.now, told)
+        self.learns_of(self.now, by_this_process)
 
-    def hears_of(self, at: float, told: bool) -> None:
-        self.store.hear(at)
-        if told and self.owner is not None:
-            self.tell(self.owner, at)
-        self.work_on()
+    def learns_of(self, at: float, by_this_process: bool) -> None:
+        self.store.learn_interaction(at)
+        if by_this_process and self.owner is not None:
+            self.notify(self.owner, at)
+        self.continue_work()
 
     @precondition(lambda self: self.owner)
     @rule()
     def lease_is_renewed(self) -> None:
         assert self.owner is not None
-        self.tell(self.owner, self.store.interacted_at)
-        self.work_on()
+        self.notify(self.owner, self.store.interacted_at)
+        self.continue_work()
 
-    @rule(deed=st.sampled_from(["Typing", "CancelTyping", "message"]))
-    def another_program_acts(self, deed: str) -> None:
-        if deed == "Typing":
+    @rule(action=st.sampled_from(["Typing", "CancelTyping", "message"]))
+    def another_program_acts(self, action: str) -> None:
+        if action == "Typing":
             self.wechat.typing(self.now, by_another=True)
-        elif deed == "CancelTyping":
+        elif action == "CancelTyping":
             self.wechat.cancel(self.now)
         else:
             self.wechat.message_to_user(self.now)
@@ -215,55 +219,55 @@ class Histories(RuleBasedStateMachine):
     def process_is_stopped_for_a_while(self, seconds: float) -> None:
         self.now += seconds
         self.call_times_out()
-        self.work_on()
+        self.continue_work()
 
     def pass_time(self, seconds: float) -> None:
-        """Stop wherever the rules, or the model, expect something to happen."""
+        """Advance the time, with a stop at every moment at which the rules or the model expect a change."""
         goal = self.now + seconds
         while self.now < goal:
-            self.now = min(goal, *(at for at in self.alarms() if at > self.now), goal)
+            self.now = min(goal, *(at for at in self.next_changes() if at > self.now), goal)
             self.call_times_out()
-            self.work_on()
-            self.nothing_is_missed()
+            self.continue_work()
+            self.no_typing_is_missed()
 
-    def alarms(self) -> list[float]:
+    def next_changes(self) -> list[float]:
         if self.owner is None:
             return []
         known, call = self.owner.known, self.owner.call
         due = rules.next_typing(self.owner.state, self.now, self.margin)
         expected = [known.until, known.quiet_until, known.last + 30 - self.margin]
-        return [*expected, *([] if due is None else [due]), *([] if call is None else [call.began_at + LONGEST_CALL])]
+        return [*expected, *([] if due is None else [due]), *([] if call is None else [call.began_at + CALL_TIMEOUT])]
 
-    # -- the work of a handler
+    # -- the handler
 
     @precondition(lambda self: self.owner and not self.owner.working)
-    @rule(fate=Fates)
-    def handler_starts(self, fate: str) -> None:
+    @rule(result=CallResults)
+    def handler_starts(self, result: str) -> None:
         assert self.owner is not None
-        self.fates.append(fate)
+        self.results.append(result)
         self.owner.working = True
-        self.work_on()
+        self.continue_work()
 
-    @rule(fates=st.lists(Fates, min_size=1, max_size=3))
-    def weather_changes(self, fates: list[str]) -> None:
-        self.fates.extend(fates)
+    @rule(results=st.lists(CallResults, min_size=1, max_size=3))
+    def later_calls_fail(self, results: list[str]) -> None:
+        self.results.extend(results)
 
     @precondition(lambda self: self.owner and self.owner.working)
-    @rule(how=Sends, answered=st.booleans(), before=Moments, after=Moments, dies=st.booleans())
-    def part_is_sent(self, how: str, answered: bool, before: float, after: float, dies: bool) -> None:
+    @rule(how=SendResults, answered=st.booleans(), before=Moments, after=Moments, dies=st.booleans())
+    def reply_is_sent(self, how: str, answered: bool, before: float, after: float, dies: bool) -> None:
         assert self.owner is not None
         self.pause(self.owner, answered)
         self.send(self.owner, how, before, after)
         if dies:
             self.process_dies()
         elif how == "fine":
-            self.note(self.owner)
-        self.work_on()
+            self.save(self.owner)
+        self.continue_work()
 
     @precondition(lambda self: self.owner and self.owner.working)
-    @rule(cancel=Fates, answered=st.booleans(), how=Sends, silent=st.booleans(), leaves=st.booleans())
-    def handler_ends(self, cancel: str, answered: bool, how: str, silent: bool, leaves: bool) -> None:
-        """Through, failed, timed out or handed back: it is all one to the indicator."""
+    @rule(cancel=CallResults, answered=st.booleans(), how=SendResults, silent=st.booleans(), releases=st.booleans())
+    def handler_ends(self, cancel: str, answered: bool, how: str, silent: bool, releases: bool) -> None:
+        """End the handler: done, failed, timed out or released, which makes no difference to the indicator."""
         owner = self.owner
         assert owner is not None
         self.pause(owner, answered)
@@ -271,11 +275,11 @@ class Histories(RuleBasedStateMachine):
         self.stop(owner, cancel)
         if not silent:
             self.send(owner, how, 0.0, 0.0)
-        self.note(owner)
-        if leaves:
+        self.save(owner)
+        if releases:
             self.owner = None
 
-    # -- a Typing that is slow
+    # -- a slow Typing call
 
     @precondition(lambda self: self.slow is not None and self.slow.acted_at is None)
     @rule()
@@ -288,13 +292,13 @@ class Histories(RuleBasedStateMachine):
     def slow_call_ends(self, how: str) -> None:
         assert self.owner is not None
         self.end_call(self.owner, how)
-        self.work_on()
+        self.continue_work()
 
     @property
     def slow(self) -> Call | None:
         if self.owner is not None:
             return self.owner.call
-        return self.orphan if self.orphan and self.now <= self.orphan.began_at + LONGEST_CALL else None
+        return self.abandoned if self.abandoned and self.now <= self.abandoned.began_at + CALL_TIMEOUT else None
 
     # -- crash and takeover
 
@@ -302,20 +306,20 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def process_dies(self) -> None:
         assert self.owner is not None
-        self.orphan, self.owner, self.died_at = self.owner.call, None, self.now
+        self.abandoned, self.owner, self.died_at = self.owner.call, None, self.now
 
     @precondition(lambda self: self.owner is None)
     @rule(later=Moments)
     def another_owner_takes_over(self, later: float) -> None:
-        self.now = max(self.now, self.died_at + DEAD_FOR) + later
+        self.now = max(self.now, self.died_at + TAKEOVER_AFTER) + later
         known = replace(self.store.known, last=self.store.interacted_at, refused=False, quiet_until=0.0)
         self.owner = Owner(TypingState(self.store.interacted_at, self.store.typing_until), known)
-        self.orphan = None
+        self.abandoned = None
 
-    # -- what must always hold
+    # -- invariants
 
     @invariant()
-    def nothing_is_missed(self) -> None:
+    def no_typing_is_missed(self) -> None:
         owner = getattr(self, "owner", None)
         if owner is None or owner.call is not None:
             return
@@ -333,13 +337,13 @@ class Histories(RuleBasedStateMachine):
         if owner is not None and not self.wechat.by_another and owner.call is None:
             assert self.wechat.since + 15 <= owner.known.until or not self.wechat.shows(self.now)
 
-    # -- the driver, in the way of wxbot.typing_indicator.indicator
+    # -- the driver, as in wxbot.typing_indicator.indicator
 
-    def tell(self, owner: Owner, at: float) -> None:
+    def notify(self, owner: Owner, at: float) -> None:
         owner.state = rules.interacted(owner.state, at)
-        owner.known.hear(at)
+        owner.known.learn_interaction(at)
 
-    def work_on(self) -> None:
+    def continue_work(self) -> None:
         owner = self.owner
         if owner is None or not owner.working or owner.call is not None:
             return
@@ -347,22 +351,22 @@ class Histories(RuleBasedStateMachine):
         if due is not None and due <= self.now:
             self.call_typing(owner)
             again = rules.next_typing(owner.state, self.now, self.margin)
-            assert again is None or again > self.now, "twice in one moment"
+            assert again is None or again > self.now, "Typing twice at the same moment"
 
     def call_typing(self, owner: Owner) -> None:
-        misled = owner.known.last in self.events
-        assert owner.known.could_show(self.now, self.margin), "Typing, though it may not be taken"
-        assert misled or self.wechat.is_open(self.now), "Typing outside the window"
+        after_ignored_event = owner.known.last in self.events
+        assert owner.known.could_show(self.now, self.margin), "Typing, although WeChat may refuse it"
+        assert after_ignored_event or self.wechat.is_open(self.now), "Typing outside the window"
         assert self.wechat.by_another or not self.wechat.shows(self.now), "Typing while it shows"
         owner.call = Call(self.now)
-        owner.state = rules.typing_called(owner.state, self.now, LONGEST_CALL)
-        owner.known.learn(self.now + LONGEST_CALL + 15, exact=False)
+        owner.state = rules.typing_called(owner.state, self.now, CALL_TIMEOUT)
+        owner.known.learn(self.now + CALL_TIMEOUT + 15, exact=False)
         self.store.typing_until = owner.state.showing_until
         self.store.known = replace(owner.known)
-        self.tell(owner, self.store.interacted_at)
-        fate = self.fates.popleft() if self.fates else "fine"
-        if fate != "slow":
-            self.end_call(owner, fate)
+        self.notify(owner, self.store.interacted_at)
+        result = self.results.popleft() if self.results else "fine"
+        if result != "slow":
+            self.end_call(owner, result)
 
     def act(self, call: Call) -> None:
         if call.acted_at is None:
@@ -390,17 +394,17 @@ class Histories(RuleBasedStateMachine):
         self.forget_exactness(owner)
 
     def forget_exactness(self, owner: Owner) -> None:
-        """What another program shows cannot be known."""
+        """Forget the exact state if another program called Typing, because the bot cannot know of it."""
         if self.wechat.by_another and self.wechat.shows(self.now):
             owner.known.exact = False
 
     def call_times_out(self) -> None:
         call = self.owner.call if self.owner else None
-        if self.owner is not None and call is not None and self.now >= call.began_at + LONGEST_CALL:
+        if self.owner is not None and call is not None and self.now >= call.began_at + CALL_TIMEOUT:
             self.end_call(self.owner, "lost before acting")
 
     def pause(self, owner: Owner, answered: bool) -> None:
-        """Before a part goes out: a call under way is answered just in time, or given up."""
+        """Pause before a send: a call in progress is answered just in time, or abandoned."""
         if owner.call is not None and answered:
             self.end_call(owner, "fine")
         owner.call = None
@@ -413,35 +417,35 @@ class Histories(RuleBasedStateMachine):
         self.now += after
         if how == "fine":
             owner.state = rules.message_sent(owner.state, called_at)
-            owner.known.hear(called_at)
+            owner.known.learn_interaction(called_at)
             owner.known.refused = False
             owner.known.learn(0.0, exact=True)
         else:
             owner.known.exact = False
 
-    def stop(self, owner: Owner, fate: str) -> None:
+    def stop(self, owner: Owner, result: str) -> None:
         needed = rules.cancel_needed(owner.state, self.now, self.margin)
         may, shows = owner.known.window_open(self.now, self.margin), self.wechat.shows(self.now)
         assert needed == (may and self.now < owner.known.until)
         if not self.wechat.by_another:
-            assert needed or not (may and shows), "Typing is left showing"
+            assert needed or not (may and shows), "the indicator is left showing"
         if not needed:
             return
-        misled = owner.known.last in self.events
-        assert misled or self.wechat.is_open(self.now), "CancelTyping outside the window"
-        assert shows or not owner.known.exact, "CancelTyping for nothing"
-        if fate in ("fine", "slow", "lost after acting"):
+        after_ignored_event = owner.known.last in self.events
+        assert after_ignored_event or self.wechat.is_open(self.now), "CancelTyping outside the window"
+        assert shows or not owner.known.exact, "CancelTyping without an indicator"
+        if result in ("fine", "slow", "lost after acting"):
             errcode = self.wechat.cancel(self.now)
-            if errcode == 0 and fate != "lost after acting":
+            if errcode == 0 and result != "lost after acting":
                 owner.state = rules.typing_cancelled(owner.state)
                 owner.known.learn(0.0, exact=True)
                 return
         owner.known.exact = False
 
-    def note(self, owner: Owner) -> None:
-        """The store takes down how it stands."""
+    def save(self, owner: Owner) -> None:
+        """Store the current state."""
         self.store.typing_until = owner.state.showing_until
-        self.store.hear(owner.known.last)
+        self.store.learn_interaction(owner.known.last)
         self.store.known = replace(owner.known)
 
 
@@ -455,7 +459,7 @@ TestHistories.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
-# Boundaries, one by one
+# Single boundaries
 
 FRESH = TypingState(START)
 
@@ -471,7 +475,7 @@ FRESH = TypingState(START)
         (3600.0, 1.5, None),
     ],
 )
-def test_typing_may_go_out_until_the_margin(after: float, margin: float, due: float | None) -> None:
+def test_typing_is_allowed_until_the_margin(after: float, margin: float, due: float | None) -> None:
     expected = None if due is None else START + due
     assert rules.next_typing(FRESH, START + after, margin) == expected
 
@@ -480,9 +484,7 @@ def test_typing_may_go_out_until_the_margin(after: float, margin: float, due: fl
     ("shown_at", "due"),
     [(0.0, 15.0), (13.484375, 28.484375), (13.5, None), (28.0, None)],
 )
-def test_renewal_comes_when_15_seconds_are_over_and_the_window_is_still_open(
-    shown_at: float, due: float | None
-) -> None:
+def test_typing_is_renewed_after_15_seconds_if_the_window_is_open(shown_at: float, due: float | None) -> None:
     state = rules.typing_shown(FRESH, START + shown_at)
     expected = None if due is None else START + due
     assert rules.next_typing(state, START + shown_at, 1.5) == expected
@@ -496,7 +498,7 @@ def test_cancel_is_needed_for_15_seconds_exactly(now: float, needed: bool) -> No
     assert rules.cancel_needed(rules.typing_shown(FRESH, START), START + now, 1.5) is needed
 
 
-def test_cancel_needs_an_open_window_too() -> None:
+def test_cancel_needs_an_open_window() -> None:
     state = rules.typing_shown(FRESH, START + 20)
     assert rules.cancel_needed(state, START + 28.484375, 1.5)
     assert not rules.cancel_needed(state, START + 28.5, 1.5)
@@ -514,7 +516,9 @@ def test_cancel_needs_an_open_window_too() -> None:
     ],
     ids=["on the second", "within it", "as soon as it is over", "redelivered after 5 s", "our clock is behind"],
 )
-def test_the_user_acted_on_arrival_or_at_create_time(created_at: int, received_at: float, interacted_at: float) -> None:
+def test_the_interaction_time_is_the_arrival_or_create_time(
+    created_at: int, received_at: float, interacted_at: float
+) -> None:
     assert interaction_time(created_at, received_at) == interacted_at
 
 
@@ -525,59 +529,63 @@ def test_a_retry_waits_two_seconds_even_if_the_user_writes() -> None:
     assert not rules.cancel_needed(state, START + 1, 1.5)
 
 
-def test_45080_is_believed_until_the_next_interaction() -> None:
-    shut = rules.typing_refused(FRESH)
-    assert rules.next_typing(shut, START + 1, 1.5) is None
-    assert rules.next_typing(rules.interacted(shut, START), START + 1, 1.5) is None
-    assert rules.next_typing(rules.interacted(shut, START + 1), START + 1, 1.5) == START + 1
-    assert rules.next_typing(rules.message_sent(shut, START + 1), START + 1, 1.5) == START + 1
+def test_after_45080_the_window_is_closed_until_the_next_interaction() -> None:
+    closed = rules.typing_refused(FRESH)
+    assert rules.next_typing(closed, START + 1, 1.5) is None
+    assert rules.next_typing(rules.interacted(closed, START), START + 1, 1.5) is None
+    assert rules.next_typing(rules.interacted(closed, START + 1), START + 1, 1.5) == START + 1
+    assert rules.next_typing(rules.message_sent(closed, START + 1), START + 1, 1.5) == START + 1
 
 
-def test_45080_says_that_nothing_shows() -> None:
-    shut = rules.typing_refused(rules.typing_called(FRESH, START + 1, LONGEST_CALL))
-    assert rules.next_typing(rules.interacted(shut, START + 2), START + 2, 1.5) == START + 2
+def test_45080_means_that_the_indicator_does_not_show() -> None:
+    closed = rules.typing_refused(rules.typing_called(FRESH, START + 1, CALL_TIMEOUT))
+    assert rules.next_typing(rules.interacted(closed, START + 2), START + 2, 1.5) == START + 2
 
 
-def test_a_reply_opens_a_window_that_was_called_shut_in_the_same_moment() -> None:
+def test_a_reply_opens_a_window_that_was_closed_at_the_same_moment() -> None:
     sent = rules.message_sent(rules.typing_refused(FRESH), START)
     assert rules.next_typing(sent, START, 1.5) == START
 
 
-def test_a_call_under_way_may_show_from_its_last_moment_on() -> None:
-    calling = rules.typing_called(FRESH, START + 1, LONGEST_CALL)
-    assert rules.next_typing(calling, START + 1, 1.5) == START + 1 + LONGEST_CALL + 15
+def test_a_call_in_progress_may_show_until_15_seconds_after_its_timeout() -> None:
+    calling = rules.typing_called(FRESH, START + 1, CALL_TIMEOUT)
+    assert rules.next_typing(calling, START + 1, 1.5) == START + 1 + CALL_TIMEOUT + 15
     assert rules.cancel_needed(calling, START + 18.984375, 1.5)
 
 
-def test_an_old_interaction_is_no_news() -> None:
+def test_an_old_interaction_changes_nothing() -> None:
     assert rules.interacted(FRESH, START) is FRESH
     assert rules.interacted(FRESH, START - 1) is FRESH
     assert rules.message_sent(FRESH, START - 1).interacted_at == START
 
 
-def test_a_call_that_was_given_up_leaves_what_showed_before() -> None:
+def test_a_call_that_was_not_written_leaves_the_state_as_before() -> None:
     shows = rules.typing_shown(FRESH, START)
-    calling = rules.typing_called(rules.interacted(shows, START + 14), START + 15, LONGEST_CALL)
-    given_up = rules.typing_not_written(calling, shows)
-    assert (given_up.showing_until, given_up.interacted_at) == (START + 15, START + 14)
+    calling = rules.typing_called(rules.interacted(shows, START + 14), START + 15, CALL_TIMEOUT)
+    not_written = rules.typing_not_written(calling, shows)
+    assert (not_written.showing_until, not_written.interacted_at) == (START + 15, START + 14)
 
 
-def test_what_is_in_doubt_is_not_waited_for_but_cancelled_first() -> None:
-    doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
-    assert rules.next_typing(doubt, START + 1, 1.5) == START + 1
-    assert rules.must_cancel_first(doubt, START + 1)
-    assert not rules.must_cancel_first(rules.uncertainty_resolved(doubt), START + 1)
-    assert not rules.must_cancel_first(doubt, START + LONGEST_CALL + 15)
+def test_an_uncertain_indicator_is_cancelled_first() -> None:
+    uncertain = rules.typing_abandoned(rules.typing_called(FRESH, START, CALL_TIMEOUT))
+    assert rules.next_typing(uncertain, START + 1, 1.5) == START + 1
+    assert rules.must_cancel_first(uncertain, START + 1)
+    assert not rules.must_cancel_first(rules.uncertainty_resolved(uncertain), START + 1)
+    assert not rules.must_cancel_first(uncertain, START + CALL_TIMEOUT + 15)
 
 
-def test_neither_a_message_nor_a_cancel_ends_a_doubt() -> None:
-    """The Typing may be read after them."""
-    doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
-    for after in (rules.message_sent(doubt, START + 1), rules.typing_cancelled(doubt)):
+def test_neither_a_message_nor_a_cancel_ends_the_uncertainty() -> None:
+    """Keep the state uncertain, because WeChat may process the Typing after them."""
+    uncertain = rules.typing_abandoned(rules.typing_called(FRESH, START, CALL_TIMEOUT))
+    for after in (rules.message_sent(uncertain, START + 1), rules.typing_cancelled(uncertain)):
         assert rules.must_cancel_first(after, START + 2)
 
 
-def test_an_answer_ends_a_doubt() -> None:
-    doubt = rules.typing_abandoned(rules.typing_called(FRESH, START, LONGEST_CALL))
-    for after in (rules.typing_shown(doubt, START), rules.typing_failed(doubt, START), rules.typing_refused(doubt)):
+def test_an_answer_ends_the_uncertainty() -> None:
+    uncertain = rules.typing_abandoned(rules.typing_called(FRESH, START, CALL_TIMEOUT))
+    for after in (
+        rules.typing_shown(uncertain, START),
+        rules.typing_failed(uncertain, START),
+        rules.typing_refused(uncertain),
+    ):
         assert not after.uncertain

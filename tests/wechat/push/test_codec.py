@@ -1,4 +1,4 @@
-"""Reading a push: both formats, exactly; and whatever is not one is refused in words and costs little."""
+"""The codec reads both formats exactly, and rejects bad input cheaply and with a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.model.test_messages import EXAMPLES, facts
+from tests.model.test_messages import EXAMPLES, specific_fields
 from wxbot.errors import InvalidPush
 from wxbot.model.messages import (
     MenuLocationEvent,
@@ -52,12 +52,12 @@ def xml(inner: str) -> bytes:
     return f"<xml>{inner}</xml>".encode()
 
 
-def test_xml_text_is_kept_exactly() -> None:
+def test_xml_text_is_read_exactly() -> None:
     fields = fields_of(xml("<Content><![CDATA[  hi\n ]]></Content><Blank> </Blank><Empty/><N>1</N>"))
     assert fields == {"Content": "  hi\n ", "Blank": " ", "Empty": "", "N": "1"}
 
 
-def test_nested_elements_are_dicts_and_repeated_ones_lists() -> None:
+def test_nested_elements_become_dicts_and_repeated_ones_lists() -> None:
     items = "<item><PicMd5Sum>a</PicMd5Sum></item><item><PicMd5Sum>b</PicMd5Sum></item><item/>"
     fields = fields_of(xml(f"<SendPicsInfo>\n<Count>2</Count>\n<PicList>{items}</PicList></SendPicsInfo>"))
     pictures = [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}, ""]
@@ -73,18 +73,18 @@ def test_json_numbers_stay_exact_beyond_2_to_53() -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b" \r\n\t", b"\xef\xbb\xbf\n"])
-def test_the_first_byte_tells_the_format(start: bytes) -> None:
+def test_the_first_byte_determines_the_format(start: bytes) -> None:
     assert (format_of(start + b"<xml/>"), format_of(start + b"{}")) == ("xml", "json")
     assert fields_of(start + b'{"a": 1}') == {"a": 1}
     assert fields_of(start + b"<xml><a>1</a></xml>") == {"a": "1"}
 
 
-def test_a_claimed_encoding_is_not_followed() -> None:
+def test_a_declared_encoding_is_ignored() -> None:
     body = '<?xml version="1.0" encoding="gbk"?><xml><a>你好</a></xml>'.encode()
     assert fields_of(body) == {"a": "你好"}
 
 
-def test_control_characters_do_not_lose_the_message() -> None:
+def test_control_characters_do_not_make_a_push_invalid() -> None:
     assert fields_of(xml("<Content>a\x08b\ufffe</Content>")) == {"Content": "a\ufffdb\ufffd"}
     assert fields_of(b'{"Content": "a\\u0000b\x01\n"}') == {"Content": "a\0b\x01\n"}
 
@@ -92,7 +92,7 @@ def test_control_characters_do_not_lose_the_message() -> None:
 @given(st.text())
 @example("]]>")
 @example("😀 line\nline\r\n<xml>&amp;</xml>")
-def test_json_round_trip(text: str) -> None:
+def test_any_text_is_read_from_json(text: str) -> None:
     for ascii_only in (True, False):
         assert fields_of(json.dumps({"Content": text}, ensure_ascii=ascii_only).encode()) == {"Content": text}
 
@@ -100,7 +100,7 @@ def test_json_round_trip(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")))
 @example("]]>")
 @example("😀 line\n<xml>&amp;</xml>\t")
-def test_xml_round_trip(text: str) -> None:
+def test_any_text_is_read_from_xml(text: str) -> None:
     for written in (cdata(text), escape(text)):
         assert fields_of(xml(f"<Content>{written}</Content>")) == {"Content": text}
 
@@ -108,12 +108,12 @@ def test_xml_round_trip(text: str) -> None:
 @given(st.binary())
 @example(b"<xml>" + b"\xff" * 4)
 @example(b'{"a": \xed\xa0\x80}')
-def test_arbitrary_bytes_are_read_or_refused(body: bytes) -> None:
+def test_arbitrary_bytes_are_read_or_rejected(body: bytes) -> None:
     for start in (b"", b"<", b"{", b"<xml>", b'{"a":'):
         try:
             check_message(fields_of(start + body))
         except InvalidPush as refusal:
-            assert "\n" not in refusal.reason  # noqa: PT017 - anything else escapes
+            assert "\n" not in refusal.reason  # noqa: PT017 - any other exception fails the test
 
 
 @pytest.mark.parametrize(
@@ -154,28 +154,28 @@ def test_arbitrary_bytes_are_read_or_refused(body: bytes) -> None:
     ],
     ids=range(32),
 )
-def test_what_cannot_be_read_is_refused_with_its_reason(body: bytes, word: str) -> None:
+def test_bad_input_is_rejected_with_its_reason(body: bytes, word: str) -> None:
     assert word in reason_for(body)
 
 
 @pytest.mark.parametrize("user", [None, "", " ", 7, ["a", "b"], {"a": "b"}, "o\0", "o\n", "o" * 129, True])
-def test_a_user_is_one_short_text(user: Any) -> None:
+def test_from_user_name_must_be_one_short_text(user: Any) -> None:
     assert "FromUserName" in reason_with(FromUserName=user)
 
 
-def test_repeated_and_nested_users_in_xml_are_refused() -> None:
+def test_repeated_and_nested_user_names_in_xml_are_rejected() -> None:
     rest = "<CreateTime>1</CreateTime><MsgType>text</MsgType>"
     assert "FromUserName" in reason_for(xml("<FromUserName>a</FromUserName><FromUserName>b</FromUserName>" + rest))
     assert "FromUserName" in reason_for(xml("<FromUserName><a>b</a></FromUserName>" + rest))
 
 
 @pytest.mark.parametrize("value", [None, "", "soon", "1.5", 1.5, -1, 0, 2**40, True, ["1"], "９", "1" * 5000])
-def test_create_time_is_in_whole_seconds(value: Any) -> None:
+def test_create_time_must_be_in_whole_seconds(value: Any) -> None:
     assert "CreateTime" in reason_with(CreateTime=value)
 
 
 @pytest.mark.parametrize("value", ["1482048670", " 1482048670\n", 1482048670])
-def test_create_time_becomes_a_number(value: Any) -> None:
+def test_create_time_becomes_an_int(value: Any) -> None:
     assert check_message({**GOOD, "CreateTime": value})["CreateTime"] == 1482048670
 
 
@@ -194,26 +194,26 @@ def test_create_time_becomes_a_number(value: Any) -> None:
         ("ToUserName", "a\0"),
     ],
 )
-def test_other_fields_wxbot_keys_on_have_one_type(name: str, value: Any) -> None:
+def test_other_required_fields_must_have_their_type(name: str, value: Any) -> None:
     assert name in reason_with(**{name: value})
 
 
 @pytest.mark.parametrize("event", [None, "", ["a"]])
-def test_an_event_has_a_name(event: Any) -> None:
+def test_an_event_must_have_a_name(event: Any) -> None:
     assert "Event" in reason_with(MsgType="event", Event=event)
 
 
 @pytest.mark.parametrize("empty", ["", None])
-def test_an_empty_msg_id_is_none(empty: Any) -> None:
+def test_an_empty_msg_id_is_removed(empty: Any) -> None:
     assert "MsgId" not in check_message({**GOOD, "MsgId": empty})
 
 
-def test_unknown_kinds_and_msg_ids_of_cloud_functions_pass() -> None:
+def test_unknown_types_and_msg_ids_of_cloud_functions_are_accepted() -> None:
     fields = check_message({**GOOD, "MsgType": "hologram", "MsgId": "49d72d_1555684067"})
     assert isinstance(message_from("wx1", fields, 1.0), UnknownMessage)
 
 
-def test_a_mini_program_card() -> None:
+def test_a_mini_program_card_is_read() -> None:
     body = xml(
         "<ToUserName>gh</ToUserName><FromUserName>o</FromUserName><CreateTime>1</CreateTime><MsgId>5</MsgId>"
         "<MsgType>miniprogrampage</MsgType><PagePath><![CDATA[pages/a?x=1&y=2]]></PagePath>"
@@ -225,14 +225,14 @@ def test_a_mini_program_card() -> None:
 
 @pytest.mark.parametrize("form", ["xml", "json"])
 @pytest.mark.parametrize(("fields", "kind", "expected"), [each for each in EXAMPLES if each[0]])
-def test_every_kind_comes_through_both_formats(
+def test_every_message_type_is_read_from_both_formats(
     fields: dict[str, Any], kind: type[Message], expected: dict[str, Any], form: Format
 ) -> None:
     head = {"ToUserName": "gh_a", "FromUserName": "oUSER", "CreateTime": 1482048670, "MsgDataId": 5, "Idx": 1}
     body = to_text({**head, **fields}, form).encode()
     message = message_from("wx1", check_message(fields_of(body)), 1.0)
     assert type(message) is kind
-    assert facts(message) == expected
+    assert specific_fields(message) == expected
     assert (message.article_id, message.article_number) == ("5", 1)
 
 
@@ -242,7 +242,7 @@ def event_of(inner: str) -> Message:
     return message_from("wx1", check_message(fields_of(body)), 1.0)
 
 
-def test_what_is_nested_as_wechats_pages_lay_it_out() -> None:
+def test_nested_events_of_wechats_documentation_are_read() -> None:
     scanned = event_of(
         "<Event><![CDATA[scancode_waitmsg]]></Event>\n<ScanCodeInfo><ScanType><![CDATA[qrcode]]></ScanType>\n"
         "<ScanResult><![CDATA[2 1]]></ScanResult>\n</ScanCodeInfo>"

@@ -54,7 +54,7 @@ class Chromium:
     """A browser for many tests, used only now and then.
 
     While a thread uses Playwright, its event loop counts as running there, and asyncio.run fails. So the loop counts
-    as running within ``in_use`` only, and tests that use asyncio are not disturbed by a browser that is there.
+    as running only within ``in_use``, and the browser does not disturb tests that use asyncio.
     """
 
     def __init__(self, browser: Browser, loop: asyncio.AbstractEventLoop) -> None:

@@ -81,8 +81,8 @@ def start_playground(tmp_path: Path) -> Iterator[StartPlayground]:
 class Lender:
     """Lends one playground to several tests, because its start takes seconds.
 
-    A test finds the session of a Mini Program with all controls at their defaults. Users of earlier tests may exist, so each
-    test adds users of its own. After a test that changed the controls, or failed, a new playground is started.
+    A test finds the session of a Mini Program with all controls at their defaults. Users of earlier tests may exist, so
+    each test adds users of its own. After a test that changed the controls, or failed, a new playground is started.
     """
 
     def __init__(self, factory: pytest.TempPathFactory) -> None:

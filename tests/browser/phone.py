@@ -42,9 +42,9 @@ class Phone:
         self.closes_panel()
 
     def does(self, english: str, chinese: str = "", fields: Mapping[str, str] | None = None) -> None:
-        """Use a button of the action panel, such as "Follow". ``fields``: values for its form; empty keeps the defaults.
+        """Use a button of the action panel, such as "Follow". ``fields``: values for its form; empty keeps defaults.
 
-        A tile that asks for nothing is given None.
+        A button without a form gets None.
         """
         self.opens_panel()
         self._button(english, chinese or english).click()

@@ -1,4 +1,4 @@
-"""Nobody is kept out: axe-core finds nothing in any view, and everything can be done without a mouse."""
+"""Accessibility: axe-core finds no problem in any view, and every function works without a mouse."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_axe_finds_no_problem_in_any_view(pages: Pages, lent: Playground, colour
 
 
 def _has_something_to_show(phone: Phone) -> None:
-    """Several kinds of bubbles."""
+    """Show several kinds of bubbles."""
     for text, seen in (("card", "pages/orders"), ("link", "What is on it"), ("crash", "抱歉"), ("words", "not bold")):
         phone.says(text)
         phone.sees(seen)
@@ -40,7 +40,7 @@ def _has_something_to_show(phone: Phone) -> None:
 
 
 def views(ui: PlaygroundUI) -> Iterator[str]:
-    """Opens one view after the other; its name."""
+    """Open the views one after the other and yield their names."""
     yield "timeline"
     details = ui.timeline.opens_row("push", "picture")
     yield "details"
@@ -84,13 +84,13 @@ def test_axe_finds_no_problem_at_the_width_of_a_phone(
 
 
 def goes_to(page: Page, english: str, chinese: str) -> None:
-    """One of the parts that a narrow page shows one at a time."""
+    """Go to a part of the page, which a narrow page shows one at a time."""
     parts = page.get_by_role("navigation", name=either("Sections of the page", "页面分区"))
     parts.get_by_role("button", name=either(english, chinese)).click()
 
 
 def fits(page: Page) -> bool:
-    """Nobody has to scroll sideways."""
+    """Return True if the page needs no horizontal scrolling."""
     return bool(page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"))
 
 
@@ -98,7 +98,7 @@ def fits(page: Page) -> bool:
 
 
 def tabs_to(page: Page, goal: Locator, key: str = "Tab") -> None:
-    """Press a key until the focus is there, and can be seen to be."""
+    """Press a key until the element has the focus, visibly."""
     for _ in range(MOST_TABS):
         if goal.evaluate("goal => goal === document.activeElement"):
             assert goal.evaluate("goal => goal.matches(':focus-visible')")
@@ -192,7 +192,7 @@ def test_the_page_can_be_used_with_single_keys(ui: PlaygroundUI) -> None:
 
 
 def test_the_page_is_structured_for_screen_readers(ui: PlaygroundUI) -> None:
-    """Landmarks and headings to go to, a chat that is read as it grows, gauges that are read when asked only."""
+    """Check landmarks, headings, a chat that is read as it grows, and gauges that are read only on request."""
     page = ui.page
     dora = ui.add_user("read-dora")
     for role, names in {

@@ -1,4 +1,4 @@
-"""The browser that the other tests here look with: it starts, sees, draws Chinese, and tells of what goes wrong."""
+"""The browser of the other tests: it starts, renders, draws Chinese, and reports errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HTML = """<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><title>å
 
 
 def shown(body: str = "") -> str:
-    """The address of a page with ``body`` in it."""
+    """Return the URL of a page with ``body`` in it."""
     return "data:text/html;charset=utf-8," + HTML.format(body).replace("#", "%23")
 
 
@@ -31,7 +31,7 @@ def test_a_page_is_loaded(pages: Pages) -> None:
 
 @pytest.mark.usefixtures("chinese_fonts")
 def test_chinese_characters_are_drawn(pages: Pages) -> None:
-    """A font that lacks two characters draws the same box for both."""
+    """Check Chinese characters: a font without them draws the same box for both."""
     page = pages.open(shown("<p><span>&#xE000;</span></p>"))
     one, other, lacking = (span.screenshot() for span in page.locator("span").all())
     assert len({one, other, lacking}) == 3
@@ -89,7 +89,7 @@ def test_pages_are_isolated(pages: Pages) -> None:
 
 
 def test_asyncio_works_beside_the_browser(lasting_browser: Chromium) -> None:
-    """Only while the browser is used, its event loop is in the way of others."""
+    """Use asyncio: the event loop of the browser occupies the thread only while the browser is in use."""
     asyncio.run(asyncio.sleep(0))
     with lasting_browser.in_use() as browser:
         coroutine = asyncio.sleep(0)

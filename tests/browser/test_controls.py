@@ -1,4 +1,4 @@
-"""A control of each kind, as a person turns it at the page, and what the bot makes of it."""
+"""The controls of the page, and the reactions of the bot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.browser.ui import PlaygroundUI
 
 
 def test_the_encryption_mode_can_be_changed(ui: PlaygroundUI) -> None:
-    """Our own bot is started again for it: with a key it believes nothing but encrypted pushes."""
+    """The mode switch restarts the local bot, because a bot with a key accepts only encrypted pushes."""
     amy = ui.add_user("mode-amy")
     ui.controls.chooses("Encryption mode", "Plaintext")
     ui.is_live()
@@ -54,7 +54,7 @@ def test_the_format_can_be_changed_to_xml(ui: PlaygroundUI) -> None:
 
 
 def test_a_redelivered_push_is_answered_once(ui: PlaygroundUI) -> None:
-    """Two pushes and one answer."""
+    """Two pushes lead to one reply."""
     carl = ui.add_user("again-carl")
     carl.says("only once")
     carl.sees("You said: only once")
@@ -76,7 +76,7 @@ def test_concurrent_duplicates_are_answered_once(ui: PlaygroundUI) -> None:
 
 
 def _answered_once(ui: PlaygroundUI, name: str, text: str) -> None:
-    """Whoever writes once more is answered: by then a second answer to ``text`` would be there."""
+    """Send another message and wait for its reply: a second reply to ``text`` would arrive before it."""
     phone = ui.phone(name)
     phone.says("and now")
     phone.sees("You said: and now")
@@ -102,7 +102,7 @@ def test_held_pushes_are_released_in_reverse(ui: PlaygroundUI, lent: Playground)
 
 
 def test_a_send_that_fails_once_is_retried(ui: PlaygroundUI) -> None:
-    """-1 (busy) says for certain that it did not arrive: the bot tries again."""
+    """errcode -1 (busy) means that the message certainly did not arrive, so the bot retries."""
     fay = ui.add_user("fault-fay")
     ui.controls.injects_fault("send", "errcode (-1: system busy)", errcode=-1)
     fay.says("in spite of it")
@@ -131,7 +131,7 @@ def test_faults_can_be_cleared(ui: PlaygroundUI) -> None:
 
 
 def test_a_slow_typing_call_does_not_delay_the_reply(ui: PlaygroundUI) -> None:
-    """The answer does not wait for a decoration."""
+    """The reply does not wait for a slow typing call."""
     hugo = ui.add_user("slow-hugo")
     ui.controls.injects_fault("typing", "slow response", Seconds=2)
     hugo.says("slow 1")
@@ -181,7 +181,7 @@ def test_the_clock_can_be_advanced_by_any_time(ui: PlaygroundUI, lent: Playgroun
 
 
 def test_the_bot_is_silent_while_an_agent_has_the_user(ui: PlaygroundUI) -> None:
-    """While an agent has the user, the bot hears nothing of them."""
+    """Messages are not pushed to the bot while an agent handles the user."""
     kate = ui.add_user("agent-kate")
     kate.says("hello")
     kate.sees("You said: hello")
@@ -200,7 +200,7 @@ def test_the_bot_is_silent_while_an_agent_has_the_user(ui: PlaygroundUI) -> None
 
 
 def test_the_bot_can_be_restarted(ui: PlaygroundUI) -> None:
-    """What it had taken before is answered after."""
+    """Messages that were acknowledged before the restart are processed after it."""
     liam = ui.add_user("restart-liam")
     liam.says("slow 1")
     expect(ui.timeline.shows("push", "slow 1", "restart-liam")).to_contain_text("success")

@@ -22,7 +22,7 @@ MOST_ELEMENTS = 10_000
 
 
 class Nobody:
-    """A bot that is never asked: all users are an agent's."""
+    """A bot that gets no messages, because an agent handles all users."""
 
     target = "http://127.0.0.1:9/wechat"
     plugins = ""
@@ -44,7 +44,7 @@ class Nobody:
 
 @pytest.fixture
 def crowd(tmp_path: Path) -> Iterator[Playground]:
-    """A hundred users who have talked to an agent."""
+    """Start a playground with a hundred users who have talked to an agent."""
     playground = Playground(Nobody(), AccountChoice(), Credentials(), tmp_path)
     try:
         playground.start()
@@ -106,7 +106,7 @@ def test_ten_thousand_rows_stay_usable(crowd: Playground, pages: Pages) -> None:
 
 
 def test_the_page_stays_usable_while_many_rows_arrive(crowd: Playground, pages: Pages) -> None:
-    """While rows pour in, the page does what it is asked to, and has them all in the end."""
+    """The page reacts while many rows arrive, and has all of them in the end."""
     with PageServer(crowd, "127.0.0.1", 0) as server:
         ui = PlaygroundUI(pages.open(f"http://127.0.0.1:{server.port}/"))
         ui.timeline.says(ROWS, ROWS)

@@ -56,7 +56,7 @@ _TEXTS = """() => {
 
 
 def english_on(page: Page, *known: str) -> list[str]:
-    """Texts of the page that hold a word of Latin letters which is no name; ``known``: what users wrote."""
+    """Return texts of the page with a Latin word that is not a name. ``known``: texts of users."""
     texts = page.evaluate(_TEXTS)
     without = "|".join(map(re.escape, known))
     return [text for text in texts if set(re.findall(r"[A-Za-z]\w+", re.sub(without, " ", text), re.ASCII)) - NAMES]
@@ -78,7 +78,7 @@ def _values(text: str) -> set[str]:
 
 
 def test_every_key_in_the_sources_has_a_text() -> None:
-    """Of those that stand in the sources as they are; some are put together of a prefix and a value."""
+    """Check the keys that are literals in the sources; others are built from a prefix and a value."""
     words = set(dictionary())
     page = (STATIC / "index.html").read_text(encoding="utf-8")
     asked = set(re.findall(r'data-say(?:-\w+)?="([^"]+)"', page))

@@ -1,4 +1,4 @@
-"""The line to the server breaks and comes back: the page says so, and in the end shows all there is, once."""
+"""The connection to the server breaks and is restored: the page says so, and finally shows every row once."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def connection(lent: Playground) -> Iterator[Connection]:
 
 @pytest.fixture
 def remote_ui(pages: Pages, connection: Connection) -> PlaygroundUI:
-    """The page at the other end of the line."""
+    """Open the page through the connection."""
     ui = PlaygroundUI(pages.open(connection.address))
     pages.troubles(ui.page).expect(BROKEN)
     ui.is_live()
     return ui
 
 
-def shows_what_there_is(ui: PlaygroundUI, playground: Playground, user: str) -> None:
-    """Every row of the server is on the page, once, and in its place."""
+def check_all_rows(ui: PlaygroundUI, playground: Playground, user: str) -> None:
+    """Check that every row of the server is on the page once, in order."""
     everything = [row["n"] for row in playground.server.rows()]
     own = [row["n"] for row in playground.server.rows(user)]
     ui.timeline.says(len(everything), len(everything))
@@ -74,7 +74,7 @@ def test_no_row_is_lost_or_duplicated_after_a_reconnection(
     amy.says("after")
     amy.sees("You said: after")
     amy.has_seen("You said: before", "You said: meanwhile", "You said: after")
-    shows_what_there_is(remote_ui, lent, "line-amy")
+    check_all_rows(remote_ui, lent, "line-amy")
 
 
 def test_the_page_survives_repeated_disconnections(
@@ -88,7 +88,7 @@ def test_the_page_survives_repeated_disconnections(
         connection.restore()
         remote_ui.is_live()
         carl.sees(f"You said: {text}", times=1)
-    shows_what_there_is(remote_ui, lent, "line-carl")
+    check_all_rows(remote_ui, lent, "line-carl")
 
 
 def test_an_unsent_message_is_reported_and_kept(remote_ui: PlaygroundUI, connection: Connection) -> None:
@@ -117,7 +117,7 @@ def test_a_reload_shows_the_same(ui: PlaygroundUI, lent: Playground) -> None:
     emil = ui.shows("line-emil")
     emil.sees("You said: second", times=1)
     emil.has_seen("You said: first", "You said: second")
-    shows_what_there_is(ui, lent, "line-emil")
+    check_all_rows(ui, lent, "line-emil")
     assert ui.timeline.numbers()[: len(before)] == before
 
 
@@ -132,7 +132,7 @@ def test_two_pages_show_the_same(ui: PlaygroundUI, pages: Pages, lent: Playgroun
 
 
 def test_the_page_follows_a_restarted_playground(pages: Pages, tmp_path: Path) -> None:
-    """Its first session is another first session: nothing of the old one is left on the page."""
+    """The first session of a restarted playground is another session: no old data remains on the page."""
     port = str(Port())
     with Playground(tmp_path / "first", words=("--port", port)) as playground:
         ui = PlaygroundUI(pages.open(playground.address))
@@ -149,5 +149,5 @@ def test_the_page_follows_a_restarted_playground(pages: Pages, tmp_path: Path) -
         hugo = ui.add_user("hugo")
         hugo.says("of the new one")
         hugo.sees("You said: of the new one")
-        shows_what_there_is(ui, playground, "hugo")
+        check_all_rows(ui, playground, "hugo")
         ui.page.close()

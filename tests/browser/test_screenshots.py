@@ -1,4 +1,4 @@
-"""The pictures in README and docs, taken while the page is used: ``make screenshots`` takes them anew.
+"""The screenshots in README and docs, taken while the page is used. ``make screenshots`` takes them again.
 
 Otherwise the same is done, and the pictures are looked at and thrown away.
 """
@@ -25,12 +25,12 @@ SHOP = Path(__file__).parent / "scene"
 ENGLISH = "Where is my parcel?"
 CHINESE = "我的快递到哪了？"
 SMALLEST, LARGEST = 10_000, 250_000
-"""Bytes of a picture: something is on it, and it is looked at over slow lines too."""
+"""Limits of the size of a screenshot in bytes: it must not be empty, and must load over slow connections."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where pictures go. A bot takes nothing from its environment that begins with WXBOT_ and is no setting."""
+    """Return the folder of the screenshots. Its variable is removed, because a bot refuses unknown WXBOT_ variables."""
     is_wanted = os.environ.get(WANTED) == "1"
     monkeypatch.delenv(WANTED, raising=False)
     return IMAGES if is_wanted else tmp_path
@@ -77,7 +77,7 @@ def test_the_screenshots_are_taken(pages: Pages, start_playground: StartPlaygrou
 
 
 def _talk(ui: PlaygroundUI, server: Server) -> None:
-    """Something has happened to everybody before."""
+    """Let each user have a conversation first."""
     ming = ui.add_user("小明")
     ming.says("你好")
     ming.sees("您好！")
@@ -104,7 +104,7 @@ def _talk(ui: PlaygroundUI, server: Server) -> None:
 
 
 def _picture(ui: PlaygroundUI, name: str) -> bytes:
-    """The page while the bot types to this user."""
+    """Take a screenshot of the page while typing shows to this user."""
     phone = ui.phone(name)
     expect(phone.typing).to_be_visible()
     picture = ui.page.screenshot()

@@ -1,4 +1,4 @@
-"""A person's story at the playground's page, end to end: what they do on the phones, and what the page tells of it."""
+"""The playground's page end to end: users act on the phones, and the page shows the activity."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_two_users_chat_side_by_side(ui: PlaygroundUI) -> None:
 
 
 def test_unread_messages_are_counted(ui: PlaygroundUI, lent: Playground) -> None:
-    """Their phone is not open: the list of users says that something has come."""
+    """A user without an open phone gets a message: the list of users counts it."""
     away = ui.add_user("away")
     away.says("wait for nobody")
     ui.add_user("near")
@@ -84,7 +84,7 @@ def test_links_work_and_markup_is_text(ui: PlaygroundUI) -> None:
 
 
 def test_invalid_images_are_refused(ui: PlaygroundUI, pages: Pages) -> None:
-    """By the page, where the file says so itself, and by the server, where only its content does."""
+    """The page refuses a file by its declared type, the server by its content."""
     pages.troubles(ui.page).expect("400 .*/users/emil/images")
     emil = ui.add_user("emil")
     emil.sends_picture(b"PK", "archive.zip", "application/zip")

@@ -1,4 +1,4 @@
-"""What happened is saved, played again and compared; what cannot be played is said with its line."""
+"""Saving, replaying and exporting a session; an invalid transcript is refused with its line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.ui import PATIENT, PlaygroundUI
 
 @pytest.fixture
 def fresh_ui(pages: Pages, lent: Playground) -> PlaygroundUI:
-    """The page of a session in which nothing has happened: what is saved tells of everything that has."""
+    """Open the page of a new session, so that the saved transcript contains only the steps of this test."""
     if lent.server.session()["users"]:
         lent.server.post("/account", {"kind": "miniprogram"})
     return open_ui(pages, lent)

@@ -1,4 +1,4 @@
-"""对方正在输入… at the title of a phone: while the platform shows it, to whom it shows it, and no longer."""
+"""对方正在输入… in the title of a phone: it shows exactly while the platform shows it, to the right user."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _WATCH = """(card, typing) => {
   look();
 }"""
 ENOUGH = 3.0
-"""Seconds for which it is looked at: more than a page may be late."""
+"""Seconds of observation: more than the possible delay of a page."""
 LATE = 2.0
-"""Seconds by which a page on a busy machine may be late. The indicator lasts 15 s by itself: it cannot be mistaken."""
+"""Seconds by which a page on a busy machine may be late. Typing itself lasts 15 s, so the two cannot be confused."""
 
 
 def watch(phone: Phone) -> None:
     phone.card.evaluate(_WATCH, TYPING)
 
 
-def spells(phone: Phone) -> list[dict[str, Any]]:
-    """When it was shown so far: each with its seconds, and the text of the chat as it ended."""
+def periods(phone: Phone) -> list[dict[str, Any]]:
+    """Return the periods in which typing showed, with their seconds and the chat text at their end."""
     return list(phone.card.evaluate("card => card.typingSpells"))
 
 
 def is_watched_typing(phone: Phone, seconds: float) -> None:
-    """Wait until the title has said it for so long without a break."""
+    """Wait until the title has shown typing for this long without a break."""
     card = phone.card.element_handle()
     ui = phone.card.page
     ui.wait_for_function("([card, seconds]) => card.typingSeconds > seconds", arg=[card, seconds])
@@ -73,20 +73,20 @@ def test_typing_shows_until_the_reply(ui: PlaygroundUI, lent: Playground) -> Non
     assert rows[0]["what"] == "Typing"
     assert rows[-1]["what"] == "There is typing-answer."
     told = lent.server.lanes("typing-amy")["typing"]
-    shown = spells(amy)
+    shown = periods(amy)
     assert sum(spell["seconds"] for spell in shown) > ENOUGH
     assert len(shown) == len(told)
     for spell, bar in zip(shown, told, strict=True):
         assert abs(spell["seconds"] - (bar["to"] - bar["from"])) < LATE
-    assert not spells(ben)
+    assert not periods(ben)
 
     ben.says("hello")
     ben.sees("You said: hello")
-    assert len(spells(amy)) == len(shown)
+    assert len(periods(amy)) == len(shown)
 
 
 def test_typing_ends_after_15_seconds(ui: PlaygroundUI, lent: Playground) -> None:
-    """After 15 s by the platform's clock; the bot may not show it anew when the window is shut."""
+    """Typing ends after 15 s of the platform's clock. The bot must not renew it after the window has closed."""
     carl = ui.add_user("typing-carl")
     watch(carl)
     carl.says("wait for typing-end")
@@ -97,13 +97,13 @@ def test_typing_ends_after_15_seconds(ui: PlaygroundUI, lent: Playground) -> Non
     assert not carl.chat.get_by_text("There is").is_visible()
     lent.lets_answer("typing-end")
     carl.sees("There is typing-end.")
-    [spell] = spells(carl)
+    [spell] = periods(carl)
     assert "There is" not in spell["chat"]
     assert all(row["errcode"] in (0, None) for row in lent.server.rows("typing-carl"))
 
 
 def test_opening_another_phone_does_not_change_the_typing_state(ui: PlaygroundUI, lent: Playground) -> None:
-    """Whoever looks at a phone while the bot types sees it, and the list of users says so of all."""
+    """A phone opened while the bot types shows typing, and so does the list of users."""
     dora = ui.add_user("typing-dora")
     dora.says("wait for typing-change")
     expect(dora.typing).to_be_visible()

@@ -248,7 +248,7 @@ class Controls:
         return self.region.get_by_role("group", name=either(english, chinese or english))
 
     def chooses(self, control: str, value: str) -> None:
-        """Choose a value, such as "Plaintext" for "Encryption mode". Return when it is set, after a restart of the bot."""
+        """Choose a value, such as "Plaintext" for "Encryption mode". Return when it is set and the bot is restarted."""
         choice = self.group(control).get_by_role("radio", name=value, exact=True)
         with self.page.expect_response("**/controls", timeout=PATIENT) as answer:
             choice.check()

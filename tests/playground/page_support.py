@@ -1,4 +1,4 @@
-"""What tests of the playground share: a bot in this process, a page server, and who sits at the page."""
+"""Helpers for tests of the page: a bot in this process, a page server, and a client."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from wxbot.server.assembly import make_bot
 from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
 
 PATIENCE = 30.0
-"""Real seconds for what must come; nothing takes so long unless something is wrong."""
+"""Timeout in real seconds. Nothing takes this long unless there is an error."""
 _SILENCES = 9  # events in a row that tell only the time, one in ten seconds: a transcript may wait for a minute
 JSON = "application/json"
 PLAIN = AccountChoice(mode="plain")
 
 
 def echoing() -> Plugin:
-    """Says back every text."""
+    """Return a plugin that echoes every text."""
     plugin = Plugin("echo")
 
     @plugin.fallback
@@ -38,11 +38,11 @@ def echoing() -> Plugin:
 
 
 LEASE_SECONDS = 15
-"""A push that is just being taken while the bot stops waits for its lease: not for an hour, as in other tests."""
+"""Lease duration: a push that is claimed while the bot stops waits for its lease, but not as long as in other tests."""
 
 
-class NearBot:
-    """A BotUnderTest in this process. ``starts``: how often it did; ``fails``: how often it will not, from now on."""
+class InProcessBot:
+    """A bot under test in this process. ``starts``: number of starts; ``fails``: number of starts that will fail."""
 
     target = ""
     plugins = "near"
@@ -94,7 +94,7 @@ class NearBot:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page server answered."""
+    """A response of the page server."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -113,7 +113,7 @@ class Answer:
 
 
 class Event(NamedTuple):
-    """One server-sent event."""
+    """A server-sent event."""
 
     name: str
     data: Any
@@ -121,10 +121,7 @@ class Event(NamedTuple):
 
 
 class EventStream:
-    """An open page: what it is told. ``rows`` and ``users``: those of the session it is in, as far as it was told.
-
-    ``last_event_id``: as a browser keeps it.
-    """
+    """An open page that receives events. ``rows`` and ``users``: the data of its session so far."""
 
     def __init__(self, port: int, headers: Mapping[str, str]) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -194,9 +191,9 @@ class EventStream:
 
 
 class PageClient:
-    """Somebody at the page of a playground."""
+    """A client of the page of a playground."""
 
-    def __init__(self, playground: Playground, server: PageServer, bot: NearBot) -> None:
+    def __init__(self, playground: Playground, server: PageServer, bot: InProcessBot) -> None:
         self.playground = playground
         self.server = server
         self.bot = bot
@@ -204,7 +201,7 @@ class PageClient:
 
     @property
     def wechat(self) -> FakeWeChat:
-        """The platform of the session there is now."""
+        """Return the platform of the current session."""
         return self.playground.view.wechat
 
     def ask(
@@ -260,16 +257,16 @@ class PageClient:
             stream.next()  # the session there was before
             answer = self.post(f"/play?name={name}", transcript.encode(), "application/yaml")
             assert answer.status == 202, answer
-            return next_verdict(stream)
+            return next_result(stream)
 
 
-def next_verdict(stream: EventStream) -> Any:
-    """What came of the transcript that plays."""
+def next_result(stream: EventStream) -> Any:
+    """Wait for the end of the replay and return its result."""
     return progress(stream, lambda told: told["state"] in ("passed", "failed"))
 
 
 def progress(stream: EventStream, matches: Callable[[Any], bool]) -> Any:
-    """How far the transcript that plays has come, once that matches: a new session tells it as well."""
+    """Wait until the progress of the replay matches. A new session also contains the progress."""
     while True:
         event = stream.next()
         told = event.data["play"] if event.name == "session" else event.data if event.name == "play" else None
@@ -281,8 +278,8 @@ def progress(stream: EventStream, matches: Callable[[Any], bool]) -> Any:
 def client_for(
     folder: Path, *plugins: Plugin, choice: AccountChoice = PLAIN, key: str = "", **choices: Any
 ) -> Iterator[PageClient]:
-    """A playground with its bot and its page; without ``plugins`` the bot echoes. ``choices``: fields of Settings."""
-    bot = NearBot(*(plugins or (echoing(),)), **choices)
+    """Run a playground with its bot and its page. Default plugin: echo. ``choices``: fields of Settings."""
+    bot = InProcessBot(*(plugins or (echoing(),)), **choices)
     playground = Playground(bot, choice, Credentials(), folder)
     with ExitStack() as stack:
         stack.callback(playground.close)

@@ -1,4 +1,4 @@
-"""What the tests of transcripts share: one with every step, and a bot that can be recorded and played to."""
+"""Helpers for tests of transcripts: a transcript with every step, and a bot to record and replay with."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ OFFICIAL = Transcript(
 
 
 def parrot(*, answer: str = "{}") -> Plugin:
-    """Says back each text; ``story`` in two parts, ``show`` with a picture of the user's, nothing for ``silence``."""
+    """Return a plugin that echoes each text. ``story`` gets two parts, ``silence`` no reply."""
     plugin = Plugin("parrot")
 
     @plugin.text("story")
@@ -161,7 +161,7 @@ def parrot(*, answer: str = "{}") -> Plugin:
 def session(
     store: Path, *plugins: Plugin, bot: bool = True, **choices: Any
 ) -> Iterator[tuple[FakeWeChat, LeapingClock]]:
-    """A platform and its clock, with a bot in front of it. ``choices``: those of FakeWeChat."""
+    """Run a platform and its clock, with a bot. ``choices``: arguments of FakeWeChat."""
     clock = LeapingClock()
     with FakeWeChat(clock, **{"format": "json", **choices}) as wechat:
         if not bot:
@@ -174,7 +174,7 @@ def session(
 
 
 def played(transcript: Transcript, store: Path, *plugins: Plugin, **choices: Any) -> list[str]:
-    """The problems of playing ``transcript`` to a new bot."""
+    """Replay ``transcript`` to a new bot. Return the differences."""
     with session(
         store, *plugins, mode=transcript.mode, format=transcript.format, account_kind=transcript.account_kind
     ) as (wechat, clock):

@@ -1,4 +1,4 @@
-"""The export: a pytest file that reads well, passes every check, and fails when the plugin answers differently."""
+"""The export to pytest: readable source that passes every check and fails when a reply changes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ TWICE = """\
     yield ctx.text
     yield ctx.text"""
 EXPECTED = '''\
-"""What was played in the simulator: two users."""
+"""Replay a conversation recorded in the playground: two users."""
 
 import re
 
@@ -67,7 +67,7 @@ from wxbot.testing import LeapingClock, wechat_for
 
 
 class Like:
-    """Equal to every text in which the pattern is found."""
+    """A value that equals every text in which the pattern is found."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -104,7 +104,7 @@ def test_two_users() -> None:
         bob.waits_for(lambda _: True, timeout=90, times=3)
         amy.says("你好")
         amy.waits_for("你好", times=2)
-        wechat.waits_until_quiet()  # an answer too many would come now
+        wechat.waits_until_quiet()  # a reply too many would come now
         assert amy.saw[3:] == ["Typing", "CancelTyping", "你好"]
         assert bob.saw == ["Typing", "CancelTyping", Like("^Order [0-9]+$")]
 '''

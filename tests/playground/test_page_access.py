@@ -1,4 +1,4 @@
-"""Who may use the page: this machine, else only who has the key; another site in the same browser never."""
+"""Access control of the page: this machine, or a client with the key; never another site in the browser."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ ROUTES = [
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[PageClient]:
-    """At a page on loopback, without a key."""
+    """A client of a page on loopback, without a key."""
     with client_for(tmp_path) as client:
         yield client
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[PageClient]:
-    """At a page that asks for the key."""
+    """A client of a page that requires the key."""
     with client_for(tmp_path, key=KEY) as client:
         yield client
 
 
 def raw(client: PageClient, *lines: bytes) -> Answer:
-    """A request as nobody's library would write it."""
+    """Send a raw request that no HTTP library would send."""
     with closing(socket.create_connection(("127.0.0.1", client.server.port), PATIENCE)) as connection:
         connection.sendall(b"\r\n".join([b"GET / HTTP/1.1", *lines, b"Connection: close", b"", b""]))
         answer = bytearray()

@@ -1,4 +1,4 @@
-"""What can be turned at the page, and that it does at the platform what it says."""
+"""The controls of the page and their effects on the platform."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.playground.page_support import PageClient, client_for, echoing, next_verdict, progress
+from tests.playground.page_support import PageClient, client_for, echoing, next_result, progress
 from tests.testing.bot import Caller
 from wxbot import Context, MenuReply, Plugin
 from wxbot.playground.session import AccountChoice
@@ -48,7 +48,7 @@ def pushes_of(user: User) -> list[Record]:
 
 
 def answers(client: PageClient, user: User, text: str) -> Record:
-    """The user writes and is answered; the last attempt to deliver it."""
+    """Send a message and wait for the reply. Return the last delivery attempt."""
     client.lets(user, "says", text=text)
     user.waits_for(text)
     client.wechat.waits_until(lambda: any(push.what == text for push in pushes_of(user)))
@@ -177,7 +177,7 @@ def test_the_push_of_a_row_can_be_redelivered(client: PageClient, alice: User) -
         alice.waits_for_pushes(times)
         assert pushes_of(alice)[-1].body == first
     answer = client.post("/redeliver", {"row": reply})
-    assert (answer.status, answer.error) == (404, f"row {reply} tells of no push")
+    assert (answer.status, answer.error) == (404, f"row {reply} contains no push")
 
 
 # -- what goes wrong
@@ -195,7 +195,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 
 
 def calls(client: PageClient, user: User) -> dict[str, Callable[[], object]]:
-    """One call of each kind, as a bot makes it."""
+    """Return one call of each kind, as a bot makes it."""
     caller = Caller(client.wechat)
     caller.fetch()
     media_id = client.wechat.add_media("image", SAMPLE_IMAGE)
@@ -237,7 +237,7 @@ def test_a_fault_hits_the_chosen_endpoint(
 
 
 def attempt(call: Callable[[], object]) -> None:
-    """What a fault breaks is no surprise."""
+    """Make a call and ignore the error that a fault causes."""
     with suppress(OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError, KeyError):
         call()
 
@@ -402,7 +402,7 @@ def test_an_exited_bot_is_down(client: PageClient) -> None:
     client.bot.stop()
     with client.opens() as page:
         told = page.next().data["bot"]
-        assert (told["state"], told["problem"]) == ("down", "the bot ended by itself; its log says why")
+        assert (told["state"], told["problem"]) == ("down", "the bot exited unexpectedly: see its log")
         client.done("/bot/restart")
         page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
 
@@ -428,7 +428,7 @@ def test_actions_are_refused_while_the_bot_starts(client: PageClient, monkeypatc
             client.post("/play", STORY.encode(), "application/yaml"),
         ]
         assert [answer.status for answer in busy] == [409] * len(busy)
-        assert all("wait until that is done" in answer.error for answer in busy)
+        assert all("wait until it is done" in answer.error for answer in busy)
         controls(client, in_order=False)
         client.adds("alice")
         may_go_on.set()
@@ -444,7 +444,7 @@ def test_a_transcript_passes(client: PageClient, alice: User) -> None:
     with client.opens() as page:
         answer = client.post("/play?name=%E6%95%85%E4%BA%8B.yaml", STORY.encode(), "application/yaml")
         assert (answer.status, answer.json) == (202, {"ok": True})
-        told = next_verdict(page)
+        told = next_result(page)
         assert told == {"name": "故事.yaml", "done": 5, "steps": 5, "state": "passed", "problems": []}
     with client.opens() as page:
         session = page.next().data
@@ -464,7 +464,7 @@ def test_a_transcript_with_different_replies_fails(client: PageClient) -> None:
 def test_transcripts_are_accepted_with_several_content_types(client: PageClient, kind: str) -> None:
     with client.opens() as page:
         assert client.post("/play", b"\xef\xbb\xbf" + STORY.encode(), kind).status == 202
-        assert next_verdict(page)["name"] == "transcript.yaml"
+        assert next_result(page)["name"] == "transcript.yaml"
 
 
 BAD_TRANSCRIPTS = [
@@ -531,7 +531,7 @@ def test_only_one_transcript_is_replayed_at_a_time(tmp_path: Path) -> None:
             assert client.post(path, body).status == 409
         assert client.post("/play", story.encode(), "text/plain").status == 409
         may_go_on.set()
-        assert next_verdict(page)["problems"] == []
+        assert next_result(page)["problems"] == []
         assert client.plays(story)["state"] == "passed"
 
 
@@ -551,16 +551,16 @@ def test_a_transcript_can_be_stopped(client: PageClient) -> None:
         assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
         progress(page, lambda told: told["done"] == 1)
         client.done("/play/stop")
-        told = next_verdict(page)
+        told = next_result(page)
     assert (told["state"], told["problems"]) == ("failed", ["stopped at step 2"])
     assert [user.name for user in client.wechat.users] == ["amy"]
     answer = client.post("/play/stop")
-    assert (answer.status, answer.error) == (422, "no transcript plays")
+    assert (answer.status, answer.error) == (422, "no transcript is being replayed")
     assert client.plays(STORY)["state"] == "passed"
 
 
 def test_closing_the_server_stops_a_replay(tmp_path: Path) -> None:
-    """It would wait for a minute, and so would this test; what was played says that it was stopped."""
+    """The replay would wait for a minute. It reports that it was stopped."""
     with client_for(tmp_path) as client, client.opens() as page:
         assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
         progress(page, lambda told: told["done"] == 1)
@@ -617,7 +617,7 @@ steps:
 
 def test_a_replay_can_be_saved_and_replayed(client: PageClient) -> None:
     assert client.plays(EVERYTHING)["problems"] == []
-    kept = kept_without_typing(client)
+    kept = saved_without_typing(client)
     for words in (
         "redeliver: amy",
         "hold",
@@ -629,11 +629,11 @@ def test_a_replay_can_be_saved_and_replayed(client: PageClient) -> None:
         assert words in kept
     assert kept.index("hold") < kept.index("amy says: one") < kept.index("release")
     assert client.plays(kept)["problems"] == []
-    assert actions_in(kept_without_typing(client)) == actions_in(kept)
+    assert actions_in(saved_without_typing(client)) == actions_in(kept)
 
 
-def kept_without_typing(client: PageClient) -> str:
-    """What happened; whether an answer overtakes the indicator is not to matter when it is played again."""
+def saved_without_typing(client: PageClient) -> str:
+    """Save the transcript without typing, because the order of a reply and CancelTyping may differ in the replay."""
     kept = client.get("/transcript.yaml").body.decode()
     return kept.replace("steps:", "typing: false\nsteps:", 1)
 
@@ -659,7 +659,7 @@ def test_a_manual_session_can_be_saved_and_replayed(client: PageClient, alice: U
     before = alice.saw.count("CancelTyping")
     client.done("/users/alice/images", SAMPLE_IMAGE, "image/jpeg")
     alice.waits_for("CancelTyping", times=before + 1)
-    assert client.plays(kept_without_typing(client))["problems"] == []
+    assert client.plays(saved_without_typing(client))["problems"] == []
 
 
 def test_a_session_continues_after_a_replay(client: PageClient) -> None:

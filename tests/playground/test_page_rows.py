@@ -1,4 +1,4 @@
-"""What is drawn of each record: its row, its bubble on the phone, and the lanes of a user's time."""
+"""The display of each record: its row, its bubble on the phone, and the lanes."""
 
 from __future__ import annotations
 

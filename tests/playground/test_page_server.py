@@ -1,4 +1,4 @@
-"""The playground's server: what a page is told, what it may ask, and what it is answered when it asks nonsense."""
+"""The server of the page: its events, its requests, and its errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def official(tmp_path: Path) -> Iterator[PageClient]:
 
 
 def snapshot(client: PageClient) -> Any:
-    """Everything a request may change, but for the time."""
+    """Return everything that a request may change, except the time."""
     state = client.playground.state()
     del state["now"]
     return state, len(client.wechat.timeline), client.bot.starts
@@ -172,7 +172,7 @@ def test_an_invalid_last_event_id_is_ignored(client: PageClient, known: str) -> 
 
 
 def test_many_rows_are_sent_in_several_events(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "MOST_ROWS", 3)
+    monkeypatch.setattr(feed, "MAX_ROWS", 3)
     alice = client.adds("alice")
     for number in range(3):
         client.lets(alice, "says", text=str(number))
@@ -189,8 +189,8 @@ def test_many_rows_are_sent_in_several_events(client: PageClient, monkeypatch: p
 
 
 def test_an_idle_page_gets_keep_alive_events(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "KEEP_ALIVE", 0.01)
-    monkeypatch.setattr(feed, "LOOK", 0.01)
+    monkeypatch.setattr(feed, "KEEP_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr(feed, "CHECK_SECONDS", 0.01)
     with client.opens() as page:
         while (event := page.next()).name != "time":
             pass
@@ -292,14 +292,14 @@ def test_unknown_rows_are_not_found(client: PageClient) -> None:
     for path in ("/rows/-1", "/rows/x", "/rows/1.5", "/rows/%EF%BC%91", "/rows/9999999999999999", "/rows/%20"):
         answer = client.get(path)
         assert answer.status == 400, path
-        assert "no number" in answer.error
+        assert "not a number" in answer.error
 
 
 # -- secrets
 
 
 def gossip() -> Plugin:
-    """Answers with what it is asked to betray."""
+    """Return a plugin that replies with the secrets it is asked for."""
     plugin = Plugin("gossip")
 
     @plugin.fallback
@@ -375,7 +375,7 @@ OFFICIAL_USER_ACTIONS: list[dict[str, Any]] = [
 
 
 def pushed(client: PageClient, number: int) -> None:
-    """Until that many pushes have been acknowledged."""
+    """Wait until this many pushes have been acknowledged."""
     client.wechat.user("alice").waits_for_pushes(number)
     pushes = [record for record in client.wechat.timeline if record.kind == "push"]
     assert all(push.outcome == "success" for push in pushes), pushes
@@ -452,7 +452,7 @@ def test_invalid_names_are_refused(client: PageClient, name: str) -> None:
 def test_a_name_can_be_used_once(client: PageClient) -> None:
     client.adds("alice")
     answer = client.post("/users", {"name": " alice "})
-    assert (answer.status, answer.error) == (422, "alice is there already")
+    assert (answer.status, answer.error) == (422, "the user alice exists already")
     assert len(client.wechat.users) == 1
 
 
@@ -483,7 +483,7 @@ def test_other_files_are_not_sent_as_images(client: PageClient, content: bytes) 
     client.adds("alice")
     answer = client.post("/users/alice/images", content, "image/png")
     assert answer.status == 400
-    assert "no picture" in answer.error
+    assert "unsupported image format" in answer.error
     assert client.wechat.timeline == []
 
 
@@ -496,10 +496,10 @@ def test_an_empty_image_and_an_unknown_user_are_refused(client: PageClient) -> N
 
 def test_a_large_image_is_refused(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     client.adds("alice")
-    monkeypatch.setattr(server, "MAX_PICTURE", len(SAMPLE_IMAGE))
+    monkeypatch.setattr(server, "MAX_IMAGE", len(SAMPLE_IMAGE))
     assert client.post("/users/alice/images", SAMPLE_IMAGE, "image/jpeg").status == 202
     answer = client.post("/users/alice/images", SAMPLE_IMAGE + b"x", "image/jpeg")
-    assert (answer.status, answer.error) == (413, "this is too large")
+    assert (answer.status, answer.error) == (413, "the request body is too large")
     packed = client.ask(
         "POST", "/users/alice/images", gzip.compress(SAMPLE_IMAGE + bytes(9999)), {"Content-Encoding": "gzip"}
     )
@@ -579,7 +579,7 @@ def test_large_bodies_are_refused(client: PageClient, path: str) -> None:
     client.adds("alice")
     before = snapshot(client)
     answer = client.post(path, b'{"name": "' + b"x" * 70_000 + b'"}')
-    assert (answer.status, answer.error) == (413, "this is too large")
+    assert (answer.status, answer.error) == (413, "the request body is too large")
     assert snapshot(client) == before
 
 
@@ -732,7 +732,7 @@ def test_another_method_is_not_allowed(client: PageClient) -> None:
         ("PUT", "/log"),
     ):
         answer = client.ask(method, path)
-        assert (answer.status, answer.error) == (405, "this address is asked in another way")
+        assert (answer.status, answer.error) == (405, "method not allowed for this path")
         assert_safe(answer.headers)
 
 

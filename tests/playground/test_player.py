@@ -1,4 +1,4 @@
-"""The player: what was recorded passes, and where the bot answers differently it says so."""
+"""The player: a matching replay passes, and a different one is reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from wxbot.testing.rules import AccountKind
 
 
 def of(*steps: Step, typing: bool = True, kind: AccountKind = "miniprogram") -> Transcript:
-    """As it comes from a file: each step knows its line."""
+    """Return a transcript as read from a file: each step has a line."""
     form = "json" if kind == "miniprogram" else "xml"
     return read(write(Transcript(kind, "safe", "json" if form == "json" else "xml", steps, typing)))
 
@@ -126,7 +126,7 @@ def test_actions_at_an_official_account(tmp_path: Path) -> None:
 
 def test_the_number_of_completed_steps_is_reported(tmp_path: Path) -> None:
     done: list[int] = []
-    played(of(Says("amy", "a"), Sees("amy", (*TYPED, "a")), Forward(1)), tmp_path / "db", told=done.append)
+    played(of(Says("amy", "a"), Sees("amy", (*TYPED, "a")), Forward(1)), tmp_path / "db", on_step=done.append)
     assert done == [1, 2, 3]
 
 
@@ -142,7 +142,7 @@ def test_a_different_reply_stops_only_its_user(tmp_path: Path) -> None:
     first, *others = played(transcript, tmp_path / "db", parrot(answer="{}!"))
     assert others == []
     assert first.startswith(
-        "step 2 (line 7): amy saw something else\n"
+        "step 2 (line 7): amy: replies differ\n"
         '  expected: ["Typing", "a"]\n'
         '  got:      ["Typing", "a!"]\n'
         '  the first difference: expected "a", got "a!"\n'
@@ -155,7 +155,7 @@ def test_a_different_reply_stops_only_its_user(tmp_path: Path) -> None:
 def test_differences_are_reported_per_user(tmp_path: Path) -> None:
     steps = (Says("amy", "a"), Says("bob", "b"), Sees("amy", (Matches("^x"),)), Sees("bob", ("c", "d")))
     amy, bob = played(of(*steps, typing=False), tmp_path / "db")
-    assert amy.startswith('step 3 (line 9): amy saw something else\n  expected: [{matches: "^x"}]\n')
+    assert amy.startswith('step 3 (line 9): amy: replies differ\n  expected: [{matches: "^x"}]\n')
     assert 'the first difference: expected {matches: "^x"}, got "a"' in amy
     assert 'the first difference: expected "c", got "b"' in bob
 
@@ -174,9 +174,9 @@ def test_within_overrides_the_timeout(tmp_path: Path) -> None:
 def test_an_unexpected_reply_is_a_difference(tmp_path: Path) -> None:
     transcript = of(Says("amy", "story"), Sees("amy", ("Typing", "one")))
     (problem,) = played(transcript, tmp_path / "db")
-    assert problem.startswith('after the last step: amy saw more than the transcript has: ["Typing"')
+    assert problem.startswith('after the last step: amy saw more than expected: ["Typing"')
     (problem,) = played(of(Says("amy", "a")), tmp_path / "other")
-    assert problem.startswith('after the last step: amy saw more than the transcript has: ["Typing"')
+    assert problem.startswith('after the last step: amy saw more than expected: ["Typing"')
 
 
 def test_typing_can_be_ignored(tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_an_impossible_step_is_a_difference(tmp_path: Path) -> None:
     problems = played(of(*steps, kind="official"), tmp_path / "db")
     assert [problem.partition(": ")[2] for problem in problems] == [
         "amy was sent no msgmenu with the item 'Yes'",
-        "bob has 0 push(es) so far: there is none to deliver again",
-        "cat has 0 push(es) so far: there is none to deliver again",
+        "cannot redeliver: bob has 0 push(es) so far",
+        "cannot redeliver: cat has 0 push(es) so far",
         "kf1 has no session with this user",
     ]
     assert problems[0].startswith("step 1 (line 6): ")
@@ -205,7 +205,7 @@ def test_an_impossible_step_is_a_difference(tmp_path: Path) -> None:
 
 def test_a_step_without_a_file_has_no_line(tmp_path: Path) -> None:
     (problem,) = played(Transcript("miniprogram", "safe", "json", (Redeliver("bob"),)), tmp_path / "db")
-    assert problem.startswith("step 1: bob has 0")
+    assert problem.startswith("step 1: cannot redeliver: bob has 0")
 
 
 def test_an_unacknowledged_push_is_a_difference(tmp_path: Path) -> None:
@@ -219,11 +219,11 @@ def test_an_unacknowledged_push_is_a_difference(tmp_path: Path) -> None:
 def test_an_undelivered_push_is_a_difference(tmp_path: Path) -> None:
     with session(tmp_path / "db", bot=False) as (wechat, clock):
         (problem,) = play(of(Says("amy", "a")), wechat, clock.advance)
-        assert problem.endswith("of amy was never delivered: is there a callback URL?")
+        assert problem.endswith("of amy was never delivered: no callback URL is set")
     with session(tmp_path / "db", bot=False) as (wechat, clock), Receiver(lambda received: None) as bot:
         wechat.callback_url = bot.url
         (problem,) = play(of(Says("amy", "a")), wechat, clock.advance, patience=0.2)
-        assert problem.endswith("of amy is still under way")
+        assert problem.endswith("of amy is still being delivered")
 
 
 def test_a_push_held_to_the_end_is_no_difference(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_mode_switch_uses_the_callback(tmp_path: Path) -> None:
 
 
 def test_the_player_waits_for_the_end_of_the_indicator(tmp_path: Path) -> None:
-    """A bot that shows it and is silent: it ends by time, which is what the transcript has."""
+    """The bot shows typing and sends nothing: typing ends by time, as in the transcript."""
     with session(tmp_path / "db", bot=False) as (wechat, clock), Receiver() as bot:
         wechat.callback_url = bot.url
         amy = wechat.user("amy")

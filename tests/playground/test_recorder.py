@@ -1,4 +1,4 @@
-"""The recorder: what users and agents do and see becomes steps, and what was ordered is noted between them."""
+"""The recorder: user and agent actions and seen items become steps, with control steps between them."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_a_slow_reply_is_recorded_with_within(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_pause_while_the_bot_works_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the bot does then nobody sees, and a replay that hurries on would come before it."""
+    """The bot works in the pause without visible results, and a replay without the pause would be too early."""
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with session(tmp_path / "db", bot=False) as (wechat, _):

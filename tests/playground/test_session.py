@@ -1,4 +1,4 @@
-"""Sessions with a bot in another process: our own under gunicorn, or somebody else's at its callback URL."""
+"""Sessions with a bot in another process: a local bot under gunicorn, or an external one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.playground.page_support import NearBot, PageClient, client_for, echoing
+from tests.playground.page_support import InProcessBot, PageClient, client_for, echoing
 from tests.servers.processes import Port
 from tests.testing.bot import Receiver
 from wxbot.cli.main import main
@@ -41,7 +41,7 @@ from wxbot.testing import FakeWeChat, serve, settings_for
 
 ROOT = Path(__file__).parents[2]
 TRIAL = '''
-"""Answers at once, later, or never."""
+"""Replies at once, later, or never."""
 
 import asyncio
 import os
@@ -86,7 +86,7 @@ def plugins(tmp_path: Path) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a bot, and we are in it. The bot has one worker, which is ready sooner than two."""
+    """Create the folder of a bot and make it current. The bot has one worker, which starts faster than two."""
     folder = tmp_path / "project"
     folder.mkdir()
     for name in ("wsgi.py", "gunicorn.conf.py"):
@@ -111,7 +111,7 @@ def session_of(bot: BotUnderTest, folder: Path, choice: AccountChoice, given: Cr
 
 
 def processes_about(folder: Path) -> list[str]:
-    """The processes whose settings name this folder."""
+    """Return the processes whose settings contain this folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -122,7 +122,7 @@ def processes_about(folder: Path) -> list[str]:
     return found
 
 
-# -- our own bot
+# -- the local bot
 
 
 def test_a_local_bot_starts_replies_and_leaves_nothing_behind(
@@ -236,7 +236,7 @@ def test_a_folder_without_wsgi_is_reported(tmp_path: Path, plugins: str, monkeyp
         bot.serve(session.wechat, session.clock, session.folder)
 
 
-# -- somebody else's
+# -- an external bot
 
 
 GIVEN = Credentials("wx99", "s" * 32, "given-token", "a" * 42 + "A")
@@ -264,7 +264,7 @@ def test_an_external_bot_with_the_same_settings_replies(tmp_path: Path) -> None:
 
 
 def why_not(tmp_path: Path, target: str) -> str:
-    """What is said of a bot that is not verified."""
+    """Return the error for a bot that is not verified."""
     bot = ExternalBot(target)
     with (
         session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session,
@@ -284,7 +284,7 @@ def test_an_unreachable_target_is_reported(tmp_path: Path) -> None:
 
 WRONG_ANSWERS = [
     ((403, b""), "is the Token the same on both sides?"),
-    ((200, b"success"), "is this its callback URL?"),
+    ((200, b"success"), "check the callback URL"),
     ((500, b"oops"), "answered with HTTP 500"),
     ((302, b""), "answered with HTTP 302"),
     ((404, b""), "404"),
@@ -300,7 +300,7 @@ def test_a_failed_verification_is_reported(tmp_path: Path, answer: tuple[int, by
 
 @pytest.mark.parametrize("target", ["8000", "127.0.0.1:8000/wechat", "ftp://127.0.0.1/", "http:///wechat", "wechat"])
 def test_an_invalid_callback_url_is_refused(target: str) -> None:
-    with pytest.raises(Exception, match="is no callback URL; one looks like"):
+    with pytest.raises(Exception, match="is not a callback URL: use one like"):
         bot_for(target, "")
 
 
@@ -317,7 +317,7 @@ def test_an_external_bot_may_start_later(tmp_path: Path) -> None:
     with ExitStack() as stack:
         stack.callback(playground.close)
         server = stack.enter_context(PageServer(playground, "127.0.0.1", 0))
-        client = PageClient(playground, server, NearBot())
+        client = PageClient(playground, server, InProcessBot())
         with pytest.raises(BotDidNotAnswer):
             playground.start()
         with client.opens() as page:
@@ -394,7 +394,7 @@ def simulate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def refusal(project: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
-    """Gives the command words that it refuses before it starts anything, in this process; what it says then."""
+    """Run the command with options that it refuses before it starts anything. Return the error text."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def refused(*words: str) -> str:
@@ -415,11 +415,11 @@ def test_the_command_replays_a_transcript(project: Path, plugins: str) -> None:
     story.write_text(STORY)
     said = simulate(project, "--play", "story.yaml", "--plugins", plugins)
     assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout == "story.yaml: the bot answered as it stands there, 2 steps.\n"
+    assert said.stdout == "story.yaml: PASS: 2 steps\n"
     story.write_text(STORY.replace("CancelTyping, hi", "CancelTyping, bye"))
     said = simulate(project, "--play", "story.yaml", "--plugins", plugins)
     assert said.returncode == 1
-    assert "story.yaml: the bot answered otherwise:" in said.stdout
+    assert "story.yaml: FAIL: replies differ" in said.stdout
     assert '"bye"' in said.stdout
     assert not list(project.glob("wxbot-playground-*"))
 

@@ -1,4 +1,4 @@
-"""Transcripts: what is written is read again as it was, and what cannot be read is said with line and reason."""
+"""Reading and writing transcripts: written ones are read unchanged, invalid ones are refused with line and reason."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def refusal(text: str) -> str:
 
 
 def line_refused(text: str) -> int:
-    """The line of the error, or 1 if there is none."""
+    """Return the line of the error, or 1 if there is none."""
     try:
         read(text)
     except BadTranscript as error:
@@ -264,37 +264,37 @@ def test_omitted_values_have_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("", 1, "the file is empty; it begins with `wxbot-transcript: 1`"),
+        ("", 1, "the file is empty: the first line must be `wxbot-transcript: 1`"),
         ("# nothing\n", 1, "the file is empty"),
-        ("hello", 1, "this is no transcript: it begins with `wxbot-transcript: 1`"),
+        ("hello", 1, "not a transcript: the first line must be `wxbot-transcript: 1`"),
         ("account: official\nsteps: []", 1, "the line `wxbot-transcript: 1` is missing"),
-        ("wxbot-transcript: 2\nsteps: []", 1, "version 1 of transcripts, not 2"),
+        ("wxbot-transcript: 2\nsteps: []", 1, "unsupported transcript version 2"),
         ("wxbot-transcript: 1", 1, "`steps:` is missing"),
-        ("wxbot-transcript: 1\nstep: []", 2, "has no `step` (did you mean `steps`?); there are wxbot-transcript, acc"),
-        ("wxbot-transcript: 1\nsteps:\n  a: b", 3, "steps are a list: begin each with a dash"),
+        ("wxbot-transcript: 1\nstep: []", 2, "has no `step` (did you mean `steps`?); known: wxbot-transcript, acc"),
+        ("wxbot-transcript: 1\nsteps:\n  a: b", 3, "`steps` must be a list: begin each step with a dash"),
         (
             "wxbot-transcript: 1\naccount: offical\nsteps: []",
             2,
-            "offical is none of miniprogram, official, unverified (d",
+            "offical is not one of miniprogram, official, unverified (d",
         ),
-        ("wxbot-transcript: 1\nmode: cloud\nsteps: []", 2, "cloud is none of plain, compatible, safe"),
-        ("wxbot-transcript: 1\nformat: yaml\nsteps: []", 2, "yaml is none of json, xml"),
+        ("wxbot-transcript: 1\nmode: cloud\nsteps: []", 2, "cloud is not one of plain, compatible, safe"),
+        ("wxbot-transcript: 1\nformat: yaml\nsteps: []", 2, "yaml is not one of json, xml"),
         (
             "wxbot-transcript: 1\naccount: official\nformat: json\nsteps: []",
             3,
             "WeChat pushes JSON to Mini Programs only",
         ),
         ("wxbot-transcript: 1\ntyping: no\nsteps: []", 2, "no is neither true nor false"),
-        ("wxbot-transcript: 1\nmode: [safe]\nsteps: []", 2, "a text belongs here"),
-        ("wxbot-transcript: 1\nmode: safe\nmode: safe\nsteps: []", 3, "`mode` stands here twice"),
+        ("wxbot-transcript: 1\nmode: [safe]\nsteps: []", 2, "expected a text"),
+        ("wxbot-transcript: 1\nmode: safe\nmode: safe\nsteps: []", 3, "duplicate key `mode`"),
         ("wxbot-transcript: 1\nsteps: []\n---\na: b", 3, "there is a second document"),
-        ("wxbot-transcript: 1\nsteps: [", 2, "this is no YAML: while parsing a flow node"),
-        ("a: b: c", 1, "this is no YAML: mapping values are not allowed here; quote a text with a colon in it"),
-        ("a: \0", 1, 'the character U+0000 cannot stand in YAML; in double quotes it is "\\u0000"'),
-        ('a:\n- "\\UFFFFFFFF"', 2, "an escape in double quotes (\\U…) means no character"),
+        ("wxbot-transcript: 1\nsteps: [", 2, "invalid YAML: while parsing a flow node"),
+        ("a: b: c", 1, "invalid YAML: mapping values are not allowed here; put a text with a colon in quotes"),
+        ("a: \0", 1, 'the character U+0000 is not allowed in YAML: write it as "\\u0000"'),
+        ('a:\n- "\\UFFFFFFFF"', 2, "an escape in double quotes (\\U…) is not a character"),
         ("[" * 5000, 1, "there are more than 20 levels"),
-        ("a: &a b\nc: *a", 1, "anchors and aliases (& and *) are not taken here"),
-        ("a: *a", 1, "anchors and aliases (& and *) are not taken here"),
+        ("a: &a b\nc: *a", 1, "anchors and aliases (& and *) are not supported"),
+        ("a: *a", 1, "anchors and aliases (& and *) are not supported"),
     ],
 )
 def test_an_invalid_file_is_reported(text: str, line: int, words: str) -> None:
@@ -305,53 +305,53 @@ def test_an_invalid_file_is_reported(text: str, line: int, words: str) -> None:
 @pytest.mark.parametrize(
     ("step", "line", "words"),
     [
-        ("-", 4, "a step is written like `amy says: 你好` or `forward: 31`"),
-        ("- [a]", 4, "a step is written like"),
-        ("- {}", 4, "a step is written like"),
+        ("-", 4, "not a step: write it like `amy says: 你好` or `forward: 31`"),
+        ("- [a]", 4, "not a step: write it like"),
+        ("- {}", 4, "not a step: write it like"),
         (
             "- amy sais: x",
             4,
-            "there is no step amy sais (did you mean `amy says`?). A step is a name and one of: says, s",
+            "unknown step `amy sais` (did you mean `amy says`?). A step is a name with one of: says, s",
         ),
         ("- forwards: 3", 4, "did you mean `forward`?"),
         ("- zzz", 4, "or one of: waits, forward, redeliver, fault"),
         ("- amy says: a\n  bob says: b", 5, "`amy says` and `bob says` are two steps: begin each with a dash"),
-        ("- amy says: a\n  amy says: b", 5, "`amy says` stands here twice"),
-        ("- amy says: a\n  to: bob", 5, "`amy says` has no `to`; there are none"),
-        ("- amy says:", 4, "a text is missing here"),
-        ("- amy says", 4, "something is missing after `amy says`"),
-        ("- amy says: [a]", 4, "a text belongs here; quote it"),
+        ("- amy says: a\n  amy says: b", 5, "duplicate key `amy says`"),
+        ("- amy says: a\n  to: bob", 5, "`amy says` has no `to`; it has no details"),
+        ("- amy says:", 4, "the text is missing"),
+        ("- amy says", 4, "the value of `amy says` is missing"),
+        ("- amy says: [a]", 4, "expected a text: put it in quotes"),
         ("- amy says: !mine a", 4, "without the tag !mine"),
         ("- amy says: !!python/object:os.system a", 4, "without the tag tag:yaml.org,2002:python/object:os.system"),
         ('- " says": a', 4, "a name has 1 to 200 characters"),
         (f"- {'a' * 201} says: a", 4, "a name has 1 to 200 characters"),
-        ("- ? [a]\n  : b", 4, "a text belongs here"),
-        ("- hold: now", 4, "nothing belongs after `hold:`"),
+        ("- ? [a]\n  : b", 4, "expected a text"),
+        ("- hold: now", 4, "`hold` takes no value"),
         ("- amy sees: {match: a}", 4, "has no `match` (did you mean `matches`?)"),
         ("- amy sees: [{}]", 4, "a text or {matches: REGULAR EXPRESSION}"),
-        ("- amy sees:\n  - a\n  - {matches: (}", 6, "( is no regular expression: missing )"),
+        ("- amy sees:\n  - a\n  - {matches: (}", 6, "( is not a regular expression: missing )"),
         ("- amy sees: [a]\n  within: soon", 5, "soon is not a number from 0 to"),
-        ("- amy sends picture: cat.jpg", 4, "as `!!binary` and its base64, or nothing at all"),
-        ("- amy sends picture: !!binary ===", 4, "this is no base64"),
-        ("- amy sends picture: !!binary 字", 4, "this is no base64"),
+        ("- amy sends picture: cat.jpg", 4, "as `!!binary` with base64, or no value"),
+        ("- amy sends picture: !!binary ===", 4, "invalid base64"),
+        ("- amy sends picture: !!binary 字", 4, "invalid base64"),
         ('- amy sends picture: !!binary ""', 4, "the file is empty"),
         ("- amy sends card: Shoes", 4, "`amy sends card` needs the detail `page`"),
-        ("- amy does: CLICK\n  feilds: {}", 5, "has no `feilds` (did you mean `fields`?); there are fields"),
-        ("- amy does: CLICK\n  fields: menu-1", 5, "fields belong here, such as {EventKey: menu-1}"),
-        ("- amy leaves", 4, "no user of a Mini Program leaves; `account: official` at the top"),
+        ("- amy does: CLICK\n  feilds: {}", 5, "has no `feilds` (did you mean `fields`?); known: fields"),
+        ("- amy does: CLICK\n  fields: menu-1", 5, "expected fields, such as {EventKey: menu-1}"),
+        ("- amy leaves", 4, "`leaves` is not possible at a Mini Program: set `account: official` at the top"),
         ("- forward: -1", 4, "-1 is not a number from 0 to 2.592e+06"),
         ("- forward: 1e9", 4, "1e9 is not a number"),
         ("- forward: .inf", 4, ".inf is not a number"),
         ("- forward: 31 s", 4, "31 s is not a number"),
-        ("- forward", 4, "something is missing after `forward`"),
+        ("- forward", 4, "the value of `forward` is missing"),
         ("- redeliver: amy\n  push: 0", 5, "0 is not a whole number from 1 to 1000000"),
         (
             "- fault: sned\n  kind: fail",
             4,
-            "sned is none of typing, send, token, upload, download (did you mean `send`?)",
+            "sned is not one of typing, send, token, upload, download (did you mean `send`?)",
         ),
         ("- fault: send", 4, "`fault` needs the detail `kind`"),
-        ("- fault: send\n  kind: explode", 5, "explode is none of fail, http, drop, slow, hang"),
+        ("- fault: send\n  kind: explode", 5, "explode is not one of fail, http, drop, slow, hang"),
         ("- fault: send\n  kind: fail\n  errcode: many", 6, "many is not a whole number"),
         (
             "- fault: send\n  kind: fail\n  times: never",
@@ -361,8 +361,8 @@ def test_an_invalid_file_is_reported(text: str, line: int, words: str) -> None:
         ("- fault: send\n  kind: http\n  status: 99", 6, "99 is not a whole number from 100 to 599"),
         ("- kf1 writes: hello", 4, "`kf1 writes` needs the detail `to`"),
         ("- in order: off", 4, "off is neither true nor false"),
-        ("- release: backwards", 4, "backwards is none of sent, reversed"),
-        ("- mode: open", 4, "open is none of plain, compatible, safe"),
+        ("- release: backwards", 4, "backwards is not one of sent, reversed"),
+        ("- mode: open", 4, "open is not one of plain, compatible, safe"),
     ],
 )
 def test_an_invalid_step_is_reported(step: str, line: int, words: str) -> None:
@@ -373,8 +373,8 @@ def test_an_invalid_step_is_reported(step: str, line: int, words: str) -> None:
 
 def test_official_accounts_refuse_mini_program_steps_and_json() -> None:
     for account in ("official", "unverified"):
-        assert "no user of an Official Account enters" in refusal(of_steps("- amy enters", account=account))
-        assert "no user of an Official Account sends card" in refusal(
+        assert "`enters` is not possible at an Official Account" in refusal(of_steps("- amy enters", account=account))
+        assert "`sends card` is not possible at an Official Account" in refusal(
             of_steps("- amy sends card: a\n  page: b", account=account)
         )
         assert "WeChat pushes JSON to Mini Programs only" in refusal(of_steps("- format: json", account=account))
@@ -385,15 +385,15 @@ def test_an_error_contains_file_and_line() -> None:
         read(of_steps("- hold", "- hodl"), "talk.yaml")
     assert isinstance(caught.value, BadTranscript)
     assert (caught.value.name, caught.value.line) == ("talk.yaml", 5)
-    assert caught.value.reason.startswith("there is no step hodl (did you mean `hold`?)")
+    assert caught.value.reason.startswith("unknown step `hodl` (did you mean `hold`?)")
 
 
 def test_size_limits_are_enforced() -> None:
     too_many = refusal(of_steps(*["- hold"] * 10_001))
     assert "more than 10000 steps" in too_many
     assert too_many.startswith("talk.yaml, line 10004: ")
-    assert "more than 16 MB" in refusal("#" * (16 << 20) + "x")
-    assert "more than 16 MB" in refusal("字" * (6 << 20))
+    assert "larger than 16 MB" in refusal("#" * (16 << 20) + "x")
+    assert "larger than 16 MB" in refusal("字" * (6 << 20))
     assert "more than 200000 values" in refusal("[" + "a," * 200_001 + "]")
 
 

@@ -1,4 +1,4 @@
-"""What a user really sees of the indicator: the order of a message and the CancelTyping beside it is chance."""
+"""The visible items of the indicator: the order of a message and a CancelTyping beside it is random."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def _why_not_verified(wechat: FakeWeChat) -> str:
         return f"cannot be reached ({type(error).__name__}): is the bot running?"
     except (aiohttp.ClientError, ValueError) as error:
         return f"sent an invalid HTTP response ({type(error).__name__})"
-    return f"did not pass the callback URL verification (GET request): {problem}" if problem else ""
+    return f"failed the callback URL verification (GET request): it {problem}" if problem else ""
 
 
 def _check_key_conflict(mode: Mode) -> None:

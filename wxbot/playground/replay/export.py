@@ -379,7 +379,7 @@ def _redelivered_pushes(steps: Sequence[t.Step]) -> set[tuple[str, int]]:
         elif isinstance(step, t.Redeliver):
             number, count = step.push or counts.get(step.user, 0), counts.get(step.user, 0)
             if not 1 <= number <= count:
-                raise NotExportable(f"{step.user} has {count} push(es), so there is no push {number} to redeliver")
+                raise NotExportable(f"cannot redeliver: {step.user} has {count} push(es) so far")
             found.add((step.user, number))
     return found
 

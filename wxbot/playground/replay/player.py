@@ -157,7 +157,7 @@ class _Player:
         pushes = self._part(step.user).pushes
         number = step.push or len(pushes)
         if not 1 <= number <= len(pushes):
-            raise _Different(f"{step.user} has {len(pushes)} push(es), so there is no push {number} to redeliver")
+            raise _Different(f"cannot redeliver: {step.user} has {len(pushes)} push(es) so far")
         self._sent(pushes[number - 1].redeliver())
 
     def _control(self, step: t.Step) -> None:

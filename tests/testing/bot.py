@@ -1,4 +1,4 @@
-"""The smallest bot there is, for the tests of FakeWeChat: it receives pushes and calls the API, over real HTTP."""
+"""A minimal bot for the tests of FakeWeChat, which receives pushes and calls the API over real HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wxbot.testing import FakeWeChat, User
 
 @dataclass(frozen=True)
 class Received:
-    """One request that came in."""
+    """A received request."""
 
     method: str
     query: dict[str, str]
@@ -38,7 +38,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Receiver:
-    """A callback address. ``answer`` decides on each request; None is silence until the receiver is closed."""
+    """A callback URL. ``answer`` returns status and body for a request; None for no answer until the receiver closes."""
 
     def __init__(self, answer: Callable[[Received], Answer] = lambda received: SUCCESS) -> None:
         self.answer = answer
@@ -88,7 +88,7 @@ def _handler_of(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body)
 
         def log_message(self, *parts: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
         do_GET = do_POST = handle_any  # noqa: N815
 
@@ -96,13 +96,13 @@ def _handler_of(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
 
 
 class Caller:
-    """Calls the API as a bot does, one connection per call."""
+    """A client of the API, which opens one connection per call."""
 
     def __init__(self, wechat: FakeWeChat) -> None:
         self.wechat = wechat
         self.api_base = wechat.api_base
         self.token = ""
-        self.answered: dict[str, str] = {}
+        self.response_headers: dict[str, str] = {}
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         return self.ask("GET", path, query, None)
@@ -112,11 +112,11 @@ class Caller:
         return self.ask("POST", path, query, raw)
 
     def call(self, path: str, body: Any, **query: str) -> int:
-        """The errcode of a call with the token."""
+        """Call the API with the token and return the errcode."""
         return int(self.post(path, body, access_token=self.token or self.fetch(), **query)["errcode"])
 
     def fetch(self, **changes: str) -> str:
-        """Fetch a classic token and use it from now on."""
+        """Fetch a token from cgi-bin/token, return it, and use it for the next calls."""
         self.token = str(self.classic(**changes).get("access_token", ""))
         return self.token
 
@@ -139,7 +139,7 @@ class Caller:
         return self.sends_kind(user, "text", {"content": text})
 
     def uploads(self, kind: str, content: bytes, filename: str = "cat.png") -> dict[str, Any]:
-        """The answer to an upload."""
+        """Upload a file and return the answer."""
         return self.posts_form(kind, f'form-data; name="media"; filename="{filename}"', content)
 
     def posts_form(self, kind: str, disposition: str, content: bytes) -> dict[str, Any]:
@@ -151,11 +151,11 @@ class Caller:
         return answer
 
     def downloads(self, media_id: str) -> tuple[str, str, bytes]:
-        """Content-Type, Content-disposition and body of the answer, which is HTTP 200 whatever happens."""
+        """Download a file. Return Content-Type, Content-disposition and body; the status is 200 even for an error."""
         query = {"access_token": self.token or self.fetch(), "media_id": media_id}
         status, body = self.exchange("GET", DOWNLOAD, query, None)
         assert status == 200
-        return self.answered["Content-Type"], self.answered.get("Content-disposition", ""), body
+        return self.response_headers["Content-Type"], self.response_headers.get("Content-disposition", ""), body
 
     def sends_kind(self, user: User, kind: str, content: Any) -> int:
         body = {"touser": user.openid, "msgtype": kind, kind: content}
@@ -170,13 +170,13 @@ class Caller:
     def exchange(
         self, method: str, path: str, query: dict[str, str], body: bytes | None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
-        """Status and body of the answer; its headers are in ``answered`` then."""
+        """Send a request and return status and body. The headers of the response are stored in ``response_headers``."""
         port = urllib.parse.urlsplit(self.api_base).port
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         try:
             connection.request(method, f"{path}?{urllib.parse.urlencode(query)}", body, headers or {})
             response = connection.getresponse()
-            self.answered = dict(response.getheaders())
+            self.response_headers = dict(response.getheaders())
             return response.status, response.read()
         finally:
             connection.close()

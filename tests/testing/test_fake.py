@@ -1,4 +1,4 @@
-"""FakeWeChat as a whole: users, memory, waiting, and leaving nothing behind."""
+"""Test FakeWeChat as a whole: users, records, waiting, and that close ends everything."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
 # -- the account and its users
 
 
-def test_a_bot_is_told_what_it_needs(wechat: FakeWeChat) -> None:
+def test_settings_has_the_environment_variables_of_a_bot(wechat: FakeWeChat) -> None:
     settings = wechat.settings()
     assert set(settings) == {"WXBOT_APPID", "WXBOT_SECRET", "WXBOT_TOKEN", "WXBOT_AES_KEY", "WXBOT_API_BASE"}
     assert settings["WXBOT_API_BASE"] == wechat.api_base
     assert len(settings["WXBOT_AES_KEY"]) == 43
 
 
-def test_plain_mode_has_no_key(clock: ManualClock) -> None:
+def test_settings_has_no_aes_key_in_plain_mode(clock: ManualClock) -> None:
     with FakeWeChat(clock, mode="plain", appid="wx1", secret="s", token="t") as wechat:
         settings = wechat.settings()
     assert (settings["WXBOT_APPID"], settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"]) == ("wx1", "s", "t")
@@ -47,19 +47,19 @@ def test_plain_mode_has_no_key(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("kind", ["official", "unverified"])
-def test_a_bot_is_told_what_kind_of_account_it_has_unless_it_is_the_usual_one(clock: ManualClock, kind: Any) -> None:
+def test_settings_has_the_account_kind_unless_it_is_the_default(clock: ManualClock, kind: Any) -> None:
     with FakeWeChat(clock, account_kind=kind) as wechat:
         assert wechat.settings()["WXBOT_ACCOUNT_KIND"] == kind
     with FakeWeChat(clock) as wechat:
         assert "WXBOT_ACCOUNT_KIND" not in wechat.settings()
 
 
-def test_official_accounts_push_xml_only(clock: ManualClock) -> None:
+def test_json_pushes_of_an_official_account_raise_an_error(clock: ManualClock) -> None:
     with pytest.raises(ValueError, match="format must be xml"):
         FakeWeChat(clock, account_kind="official", format="json")
 
 
-def test_openids_come_from_names(wechat: FakeWeChat) -> None:
+def test_an_openid_is_derived_from_the_name(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     assert alice.openid.startswith("oalice")
     assert wechat.user("alice") is alice
@@ -69,36 +69,36 @@ def test_openids_come_from_names(wechat: FakeWeChat) -> None:
     assert wechat.user("eve").openid != wechat.user("eve_").openid
 
 
-def test_several_platforms_side_by_side(clock: ManualClock) -> None:
+def test_two_platforms_do_not_share_tokens(clock: ManualClock) -> None:
     with FakeWeChat(clock, appid="wx1") as one, FakeWeChat(clock, appid="wx2") as two:
         token = Caller(one).fetch()
         assert Caller(two).get("/cgi-bin/getcallbackip", access_token=token)["errcode"] == 40001
         assert Caller(two).classic(appid="wx1")["errcode"] == 40013
 
 
-# -- memory
+# -- records
 
 
-def test_nothing_secret_is_remembered(wechat: FakeWeChat) -> None:
+def test_records_contain_no_secret(wechat: FakeWeChat) -> None:
     bot, alice = Caller(wechat), wechat.user("alice")
     alice.says("hi")
     bot.stable()
     bot.typing(alice)
     bot.classic(secret="guess-of-a-secret")
-    told = repr([(record, record.body, str(record)) for record in wechat.timeline]) + repr(wechat.keys)
+    text = repr([(record, record.body, str(record)) for record in wechat.timeline]) + repr(wechat.keys)
     settings = wechat.settings()
     secrets = [settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"], settings["WXBOT_AES_KEY"], bot.token]
-    assert not [secret for secret in [*secrets, "guess-of-a-secret"] if secret in told]
+    assert not [secret for secret in [*secrets, "guess-of-a-secret"] if secret in text]
 
 
-def test_the_whole_timeline_in_order(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_the_timeline_has_all_records_in_order(wechat: FakeWeChat, clock: ManualClock) -> None:
     bot, alice, bob = Caller(wechat), wechat.user("alice"), wechat.user("bob")
     alice.says("hi")
     bot.typing(alice)
     clock.advance(2)
     bot.sends(bob, "you there?")
-    told = [(record.kind, record.name, record.what, record.errcode) for record in wechat.timeline]
-    assert told == [
+    records = [(record.kind, record.name, record.what, record.errcode) for record in wechat.timeline]
+    assert records == [
         ("user", "alice", "hi", None),
         ("token", "", "token", 0),
         ("typing", "alice", "Typing", 0),
@@ -110,7 +110,7 @@ def test_the_whole_timeline_in_order(wechat: FakeWeChat, clock: ManualClock) -> 
     assert bob.saw == []
 
 
-def test_a_demo_can_print_as_it_happens(wechat: FakeWeChat) -> None:
+def test_on_record_calls_back_with_each_record_until_it_is_stopped(wechat: FakeWeChat) -> None:
     lines: list[str] = []
 
     def listen(record: Record) -> None:
@@ -123,7 +123,7 @@ def test_a_demo_can_print_as_it_happens(wechat: FakeWeChat) -> None:
     bot.typing(alice)
     bot.typing(alice, "CancelTyping")
     stop()
-    bot.sends(alice, "not told")
+    bot.sends(alice, "after stop")
     assert lines[0] == "alice: user 'hi'"
     assert lines[1] == "-: token 'token' -> 0"
     assert lines[2].startswith("alice: typing 'Typing' -> -1 system error rid: ")
@@ -135,7 +135,7 @@ def test_a_demo_can_print_as_it_happens(wechat: FakeWeChat) -> None:
 # -- waiting
 
 
-def test_waiting_is_over_as_soon_as_it_happens(wechat: FakeWeChat) -> None:
+def test_waiting_returns_when_the_record_is_there(wechat: FakeWeChat) -> None:
     bot, alice = Caller(wechat), wechat.user("alice")
     alice.says("hi")
     bot.fetch()
@@ -155,23 +155,23 @@ def test_waiting_is_over_as_soon_as_it_happens(wechat: FakeWeChat) -> None:
     wechat.waits_until(lambda: len(alice.saw) == 3, why="three things seen")
 
 
-def test_waiting_in_vain_tells_the_story(wechat: FakeWeChat) -> None:
+def test_a_timeout_while_waiting_raises_an_error_with_the_records(wechat: FakeWeChat) -> None:
     bot, alice = Caller(wechat), wechat.user("alice")
     alice.says("hi")
     bot.typing(alice, "Sleep")
     with pytest.raises(AssertionError) as failed:
         alice.waits_for("Hello", timeout=0.01)
-    told = str(failed.value)
-    assert "alice saw 'Hello' 1 time(s)" in told
-    assert "0.000 s  alice: user 'hi'" in told
-    assert "alice: typing 'Sleep' -> 45072" in told
+    text = str(failed.value)
+    assert "alice saw 'Hello' 1 time(s)" in text
+    assert "0.000 s  alice: user 'hi'" in text
+    assert "alice: typing 'Sleep' -> 45072" in text
     with pytest.raises(AssertionError, match="the moon"):
         wechat.waits_until(lambda: False, timeout=0.01, why="the moon is blue")
     with pytest.raises(AssertionError, match="2 calls for alice"):
         alice.waits_for_calls(2, timeout=0.01)
 
 
-def test_waiting_for_the_indicator_to_end_by_time(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_waits_until_typing_returns_when_the_indicator_ends_by_itself(wechat: FakeWeChat, clock: ManualClock) -> None:
     bot, alice = Caller(wechat), wechat.user("alice")
     alice.says("hi")
     bot.typing(alice)
@@ -185,10 +185,10 @@ def test_waiting_for_the_indicator_to_end_by_time(wechat: FakeWeChat, clock: Man
     wechat.waits_until(lambda: clock.timers == 0)
 
 
-# -- the end
+# -- close
 
 
-def test_nothing_is_left_behind() -> None:
+def test_close_ends_all_threads() -> None:
     before = set(threading.enumerate())
     with Receiver(lambda received: SILENCE) as bot, FakeWeChat(ManualClock(), callback_url=bot.url) as wechat:
         alice = wechat.user("alice")
@@ -204,7 +204,7 @@ def test_nothing_is_left_behind() -> None:
     assert set(threading.enumerate()) == before
 
 
-def test_a_taken_port_is_an_error_that_leaves_nothing_behind(wechat: FakeWeChat) -> None:
+def test_a_port_in_use_raises_an_error_and_ends_all_threads(wechat: FakeWeChat) -> None:
     before = set(threading.enumerate())
     port = int(wechat.api_base.rpartition(":")[2])
     with pytest.raises(OSError, match="address already in use"):
@@ -213,7 +213,7 @@ def test_a_taken_port_is_an_error_that_leaves_nothing_behind(wechat: FakeWeChat)
     assert set(threading.enumerate()) == before
 
 
-# -- size
+# -- load
 
 
 async def answer_all(wechat: FakeWeChat, openids: list[str], token: str) -> None:
@@ -232,7 +232,7 @@ async def answer_all(wechat: FakeWeChat, openids: list[str], token: str) -> None
 
 @contextmanager
 def quick_bot() -> Iterator[str]:
-    """The address of a receiver that answers success to thousands of pushes."""
+    """Yield the URL of a receiver that can answer success to thousands of pushes."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
@@ -253,7 +253,7 @@ def quick_bot() -> Iterator[str]:
         background.close()
 
 
-def test_two_thousand_users_at_once() -> None:
+def test_two_thousand_users_are_served_at_once() -> None:
     with quick_bot() as url, FakeWeChat(RealClock(), callback_url=url) as wechat:
         users = [wechat.user(f"user{n}") for n in range(2000)]
         pushes = [user.says("hi") for user in users]

@@ -1,4 +1,4 @@
-"""Human agents at FakeWeChat: the queue, the session, and who gets the user's messages meanwhile."""
+"""Test the human agents of FakeWeChat: the queue, sessions, and where the user's messages go during a session."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def events_of(bot: Receiver) -> list[dict[str, Any]]:
     ]
 
 
-# -- a session from beginning to end
+# -- sessions
 
 
-def test_a_user_asks_for_a_human_and_gets_one(
+def test_an_agent_gets_the_messages_of_a_session_from_start_to_close(
     alice: User, wechat: FakeWeChat, bot: Receiver, clock: ManualClock
 ) -> None:
     agent = wechat.agent("kf1@account")
@@ -87,7 +87,7 @@ def test_a_user_asks_for_a_human_and_gets_one(
     assert wechat.agent("kf1@account") is agent
 
 
-def test_who_waits_still_reaches_the_bot(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+def test_messages_of_a_queued_user_still_go_to_the_bot(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
     alice.says("a human, please").wait()
     bot.answer = lambda received: SUCCESS
     alice.says("hello?").wait()
@@ -103,15 +103,13 @@ def test_who_waits_still_reaches_the_bot(alice: User, wechat: FakeWeChat, bot: R
     assert agent.saw == [("alice", "a human, please"), ("alice", "still there")]
 
 
-def test_what_the_user_does_besides_writing_still_reaches_the_bot(
-    alice: User, wechat: FakeWeChat, bot: Receiver
-) -> None:
+def test_events_of_a_user_with_an_agent_still_go_to_the_bot(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
     wechat.agent("kf1@account").takes(alice).wait()
     alice.clicks("menu-1").wait()
     assert events_of(bot)[-1] == {"Event": "CLICK", "EventKey": "menu-1"}
 
 
-def test_after_half_an_hour_messages_come_to_the_bot_again(
+def test_messages_go_to_the_bot_again_30_minutes_after_the_session_started(
     alice: User, wechat: FakeWeChat, bot: Receiver, clock: ManualClock
 ) -> None:
     agent = wechat.agent("kf1@account")
@@ -126,7 +124,7 @@ def test_after_half_an_hour_messages_come_to_the_bot_again(
     assert events_of(bot)[-1] == {"Event": "kf_close_session", "KfAccount": "kf1@account", "CloseType": "2"}
 
 
-def test_one_agent_hands_over_to_another(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+def test_an_agent_switches_the_session_to_another_agent(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
     one, two = wechat.agent("kf1@account"), wechat.agent("kf2@account")
     one.takes(alice).wait()
     one.hands_to(alice, two).wait()
@@ -140,7 +138,7 @@ def test_one_agent_hands_over_to_another(alice: User, wechat: FakeWeChat, bot: R
     }
 
 
-def test_a_message_transferred_while_an_agent_is_there_goes_to_the_agent(
+def test_a_message_transferred_during_a_session_goes_to_its_agent(
     alice: User, wechat: FakeWeChat, bot: Receiver
 ) -> None:
     wechat.hold()
@@ -156,7 +154,7 @@ def test_a_message_transferred_while_an_agent_is_there_goes_to_the_agent(
 # -- the rules of window and quota
 
 
-def test_what_an_agent_writes_takes_no_quota_but_opens_the_window(
+def test_an_agents_message_uses_no_quota_and_opens_the_window(
     alice: User, wechat: FakeWeChat, clock: ManualClock
 ) -> None:
     caller, agent = Caller(wechat), wechat.agent("kf1@account")
@@ -173,17 +171,19 @@ def test_what_an_agent_writes_takes_no_quota_but_opens_the_window(
     assert [record.kind for record in alice.timeline].count("agent") == 5
 
 
-def test_an_agent_who_comes_is_no_interaction(alice: User, wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_the_start_of_a_session_is_not_an_interaction(alice: User, wechat: FakeWeChat, clock: ManualClock) -> None:
     alice.says("hi").wait()
     clock.advance(30)
     wechat.agent("kf1@account").takes(alice)
     assert Caller(wechat).typing(alice) == 45080
 
 
-# -- who may have whom
+# -- assignment of users to agents
 
 
-def test_a_user_may_be_meant_for_one_agent(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+def test_a_user_transferred_to_one_agent_cannot_be_taken_by_another(
+    alice: User, wechat: FakeWeChat, bot: Receiver
+) -> None:
     bot.answer = lambda received: transfer(received, TransInfo={"KfAccount": "kf2@account"})
     alice.says("Two, please").wait()
     with pytest.raises(ValueError, match="assigned to kf2@account"):
@@ -193,7 +193,7 @@ def test_a_user_may_be_meant_for_one_agent(alice: User, wechat: FakeWeChat, bot:
     assert wechat.agent("kf2@account").saw == [("alice", "Two, please")]
 
 
-def test_agents_keep_to_their_own_users(alice: User, wechat: FakeWeChat) -> None:
+def test_an_agent_cannot_act_on_a_user_of_another_agent(alice: User, wechat: FakeWeChat) -> None:
     one, two = wechat.agent("kf1@account"), wechat.agent("kf2@account")
     with pytest.raises(ValueError, match="no session"):
         one.says(alice, "hello")
@@ -202,16 +202,16 @@ def test_agents_keep_to_their_own_users(alice: User, wechat: FakeWeChat) -> None
         two.takes(alice)
     with pytest.raises(ValueError, match="the user is assigned to kf1@account"):
         one.takes(alice)
-    for deed in (lambda: two.closes(alice), lambda: two.hands_to(alice, one), lambda: two.says(alice, "x")):
+    for action in (lambda: two.closes(alice), lambda: two.hands_to(alice, one), lambda: two.says(alice, "x")):
         with pytest.raises(ValueError, match="kf2@account has no session"):
-            deed()
+            action()
     assert repr(one) == "<Agent kf1@account>"
 
 
-# -- transfers that are refused
+# -- rejected transfers
 
 
-def test_an_event_cannot_be_transferred(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+def test_the_transfer_of_an_event_is_rejected(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
     bot.answer = transfer
     last = alice.clicks("menu-1").wait()
     assert (last.outcome, last.n) == ("refused", 3)
@@ -225,7 +225,7 @@ def test_an_event_cannot_be_transferred(alice: User, wechat: FakeWeChat, bot: Re
 
 
 @pytest.mark.parametrize("info", ["kf1@account", {}, {"KfAccount": ""}])
-def test_an_agent_must_have_a_name(alice: User, bot: Receiver, info: Any) -> None:
+def test_a_transfer_to_an_agent_without_an_account_is_rejected(alice: User, bot: Receiver, info: Any) -> None:
     bot.answer = lambda received: transfer(received, TransInfo=info)
     last = alice.says("a human, please").wait()
     assert last.outcome == "refused"
@@ -233,7 +233,7 @@ def test_an_agent_must_have_a_name(alice: User, bot: Receiver, info: Any) -> Non
     assert not alice.is_queued
 
 
-def test_a_mini_program_cannot_choose_the_agent(bot: Receiver) -> None:
+def test_a_mini_program_that_chooses_the_agent_is_rejected(bot: Receiver) -> None:
     with FakeWeChat(ManualClock(), mode="plain", callback_url=bot.url, retry_pause=0) as wechat:
         alice = wechat.user("alice")
         assert alice.says("a human, please").wait().outcome == "success"
@@ -246,7 +246,7 @@ def test_a_mini_program_cannot_choose_the_agent(bot: Receiver) -> None:
         )
 
 
-def test_the_end_of_the_platform_is_the_end_of_reports(wechat: FakeWeChat, alice: User) -> None:
+def test_an_agent_cannot_act_after_the_platform_is_closed(wechat: FakeWeChat, alice: User) -> None:
     wechat.close()
     with pytest.raises(RuntimeError, match="closed"):
         wechat.agent("kf1@account").takes(alice)

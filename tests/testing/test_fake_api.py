@@ -1,4 +1,4 @@
-"""FakeWeChat's API over real HTTP: tokens, errcodes, faults."""
+"""Test FakeWeChat's API over real HTTP: tokens, errcodes, faults."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def alice(wechat: FakeWeChat) -> User:
     return alice
 
 
-# -- what the user sees
+# -- typing and messages
 
 
-def test_a_healthy_answer(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+def test_typing_cancel_typing_and_a_message_are_accepted(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
     shown = [alice.is_shown_typing]
     assert bot.typing(alice) == 0
     shown.append(alice.is_shown_typing)
@@ -54,7 +54,7 @@ def test_a_healthy_answer(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
     assert wechat.violations == []
 
 
-def test_window_indicator_and_quota_by_the_clock(alice: User, bot: Caller, clock: ManualClock) -> None:
+def test_window_indicator_and_quota_expire_by_the_clock(alice: User, bot: Caller, clock: ManualClock) -> None:
     assert bot.typing(alice) == 0
     assert bot.typing(alice) == 45081
     clock.advance(15)
@@ -77,7 +77,7 @@ def test_entering_the_session_allows_two_messages_in_a_minute(wechat: FakeWeChat
     assert [bot.sends(alice, str(n)) for n in range(3)] == [0, 0, 45047]
 
 
-def test_events_may_be_told_not_to_open_the_window(clock: ManualClock) -> None:
+def test_events_do_not_open_the_window_if_the_setting_is_off(clock: ManualClock) -> None:
     with FakeWeChat(clock, events_open_window=False) as wechat:
         alice = wechat.user("alice")
         alice.enters()
@@ -87,14 +87,14 @@ def test_events_may_be_told_not_to_open_the_window(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("event", ["CLICK", "subscribe", "SCAN"])
-def test_an_official_account_has_three_messages_for_an_event(event: str) -> None:
+def test_an_event_of_an_official_account_allows_three_messages(event: str) -> None:
     with FakeWeChat(ManualClock(), account_kind="official") as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
         alice.does(event, EventKey="k")
         assert [bot.sends(alice, str(n)) for n in range(4)] == [0, 0, 0, 45047]
 
 
-def test_unsubscribing_ends_everything() -> None:
+def test_calls_after_an_unsubscription_are_rejected() -> None:
     with FakeWeChat(ManualClock(), account_kind="official") as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
         alice.says("bye")
@@ -102,14 +102,16 @@ def test_unsubscribing_ends_everything() -> None:
         assert (bot.sends(alice, "wait!"), bot.typing(alice)) == (45015, 45015)
 
 
-def test_another_table_of_quota() -> None:
+def test_another_quota_table_is_used() -> None:
     with FakeWeChat(ManualClock(), quota={"message": Allowance(1, 10)}) as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
         alice.says("hi")
         assert (bot.sends(alice, "1"), bot.sends(alice, "2")) == (0, 45047)
 
 
-def test_what_a_bot_should_not_do_is_listed(alice: User, bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_violations_lists_what_a_bot_should_not_do(
+    alice: User, bot: Caller, wechat: FakeWeChat, clock: ManualClock
+) -> None:
     bot.typing(alice, "CancelTyping")
     clock.advance(30)
     bot.typing(alice)
@@ -142,7 +144,7 @@ def test_what_a_bot_should_not_do_is_listed(alice: User, bot: Caller, wechat: Fa
         ("sticker", {}, 40008),
     ],
 )
-def test_content_of_a_message(alice: User, bot: Caller, kind: str, content: Any, errcode: int) -> None:
+def test_the_content_of_a_message_is_checked(alice: User, bot: Caller, kind: str, content: Any, errcode: int) -> None:
     assert bot.sends_kind(alice, kind, content) == errcode
 
 
@@ -162,16 +164,16 @@ def test_content_of_a_message(alice: User, bot: Caller, kind: str, content: Any,
         (b'{"touser":"nobody","command":["Typing"]}', 45072),
     ],
 )
-def test_bodies_that_cannot_be_right(bot: Caller, body: bytes, errcode: int) -> None:
+def test_invalid_bodies_are_rejected(bot: Caller, body: bytes, errcode: int) -> None:
     assert bot.call(TYPING, body) == errcode
 
 
 @pytest.mark.parametrize("body", [b'{"touser":"nobody","msgtype":"text","text":{"content":"x"}}', b'{"msgtype":{}}'])
-def test_nobody_to_send_to(bot: Caller, body: bytes) -> None:
+def test_an_unknown_openid_is_rejected(bot: Caller, body: bytes) -> None:
     assert bot.call(SEND, body) == 40003
 
 
-def test_an_unverified_account_has_neither_typing_nor_sending() -> None:
+def test_an_unverified_account_can_neither_type_nor_send() -> None:
     with FakeWeChat(ManualClock(), account_kind="unverified") as wechat:
         alice = wechat.user("alice")
         alice.says("hi")
@@ -179,7 +181,7 @@ def test_an_unverified_account_has_neither_typing_nor_sending() -> None:
         assert Caller(wechat).sends(alice, "hello") == 48001
 
 
-def test_the_business_addresses_want_a_businessid(alice: User, bot: Caller) -> None:
+def test_the_business_endpoints_need_a_businessid(alice: User, bot: Caller) -> None:
     typing: dict[str, Any] = {"touser": alice.openid, "command": "Typing"}
     message: dict[str, Any] = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}}
     for path, body in [("typing", typing), ("send", message)]:
@@ -188,7 +190,7 @@ def test_the_business_addresses_want_a_businessid(alice: User, bot: Caller) -> N
     assert alice.saw == ["Typing", "x"]
 
 
-def test_methods_addresses_and_unknown_paths(bot: Caller) -> None:
+def test_wrong_methods_and_unknown_paths_are_rejected(bot: Caller) -> None:
     assert bot.get(TYPING)["errcode"] == 43002
     assert bot.post("/cgi-bin/token", {})["errcode"] == 43001
     assert bot.get("/cgi-bin/nothing")["errcode"] == 40066
@@ -197,7 +199,7 @@ def test_methods_addresses_and_unknown_paths(bot: Caller) -> None:
         assert bot.get(path, access_token=bot.fetch())["ip_list"] == ["127.0.0.1"]
 
 
-def test_every_refusal_has_a_rid(bot: Caller) -> None:
+def test_every_error_has_a_rid(bot: Caller) -> None:
     answer = bot.get(TYPING)
     assert "POST method rid: " in answer["errmsg"]
 
@@ -215,19 +217,19 @@ def test_every_refusal_has_a_rid(bot: Caller) -> None:
         ({"secret": "guess"}, 40125),
     ],
 )
-def test_a_token_has_its_price(bot: Caller, changes: dict[str, str], errcode: int) -> None:
+def test_a_token_call_with_wrong_credentials_is_rejected(bot: Caller, changes: dict[str, str], errcode: int) -> None:
     assert bot.classic(**changes)["errcode"] == errcode
     assert bot.stable(**changes)["errcode"] == errcode
     assert bot.wechat.token_fetches == 0
 
 
 @pytest.mark.parametrize(("token", "errcode"), [("nonsense", 40014), ("12_" + "x" * 120, 40001)])
-def test_tokens_that_were_never_given(alice: User, bot: Caller, token: str, errcode: int) -> None:
+def test_an_unknown_token_is_rejected(alice: User, bot: Caller, token: str, errcode: int) -> None:
     bot.token = token
     assert bot.typing(alice) == errcode
 
 
-def test_a_call_without_a_token(alice: User, bot: Caller) -> None:
+def test_a_call_without_a_token_is_rejected(alice: User, bot: Caller) -> None:
     assert bot.post(TYPING, {"touser": alice.openid, "command": "Typing"})["errcode"] == 41001
 
 
@@ -280,7 +282,7 @@ def test_the_stable_token_stays_until_five_minutes_before_its_end(alice: User, b
     assert bot.typing(alice) == 42001
 
 
-def test_the_two_families_do_not_disturb_each_other(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+def test_classic_and_stable_tokens_are_independent(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
     wechat.token_overlap = 0
     stable = bot.stable()["access_token"]
     bot.fetch()
@@ -291,7 +293,7 @@ def test_the_two_families_do_not_disturb_each_other(alice: User, bot: Caller, we
     assert wechat.token_fetches == 4
 
 
-def test_force_refresh_ends_the_old_token_but_not_twice_in_30_seconds(
+def test_force_refresh_replaces_the_token_at_most_every_30_seconds(
     alice: User, bot: Caller, clock: ManualClock
 ) -> None:
     first = bot.stable()["access_token"]
@@ -313,7 +315,7 @@ def test_force_refresh_works_20_times_a_day(bot: Caller, clock: ManualClock) -> 
     assert len(tokens) == 21
 
 
-def test_lifetime_can_be_set(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_the_token_lifetime_can_be_set(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
     wechat.token_lifetime = 60
     first = bot.stable()
     assert first["expires_in"] == 60
@@ -323,7 +325,7 @@ def test_lifetime_can_be_set(bot: Caller, wechat: FakeWeChat, clock: ManualClock
     assert bot.stable()["access_token"] != first["access_token"]
 
 
-def test_a_revoked_token_is_refused_at_once(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+def test_a_revoked_token_is_rejected_at_once(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
     bot.token = bot.stable()["access_token"]
     wechat.faults.revoke_token()
     assert bot.typing(alice) == 40001
@@ -334,7 +336,9 @@ def test_a_revoked_token_is_refused_at_once(alice: User, bot: Caller, wechat: Fa
 # -- faults
 
 
-def test_an_ordered_errcode_comes_as_often_as_ordered(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
+def test_an_injected_errcode_is_returned_the_given_number_of_times(
+    alice: User, bot: Caller, wechat: FakeWeChat
+) -> None:
     wechat.faults.fail("typing", times=2)
     wechat.faults.fail("typing", 45081)
     assert [bot.typing(alice) for _ in range(4)] == [-1, -1, 45081, 0]
@@ -345,7 +349,7 @@ def test_an_ordered_errcode_comes_as_often_as_ordered(alice: User, bot: Caller, 
 
 
 @pytest.mark.parametrize("acted", [False, True])
-def test_an_http_error_before_or_after_the_deed(alice: User, bot: Caller, wechat: FakeWeChat, acted: bool) -> None:
+def test_an_http_error_before_or_after_processing(alice: User, bot: Caller, wechat: FakeWeChat, acted: bool) -> None:
     wechat.faults.http_error("send", 502, acted=acted)
     assert post_text(bot, alice)[0] == 502
     assert alice.saw == (["hello"] if acted else [])
@@ -353,7 +357,9 @@ def test_an_http_error_before_or_after_the_deed(alice: User, bot: Caller, wechat
 
 
 @pytest.mark.parametrize("acted", [False, True])
-def test_a_connection_that_breaks(alice: User, bot: Caller, wechat: FakeWeChat, acted: bool) -> None:
+def test_a_connection_dropped_before_or_after_processing(
+    alice: User, bot: Caller, wechat: FakeWeChat, acted: bool
+) -> None:
     bot.fetch()
     wechat.faults.drop("send", acted=acted)
     with pytest.raises((http.client.HTTPException, ConnectionError)):
@@ -361,7 +367,7 @@ def test_a_connection_that_breaks(alice: User, bot: Caller, wechat: FakeWeChat, 
     assert alice.saw == (["hello"] if acted else [])
 
 
-def test_a_slow_answer_comes_when_the_clock_was_turned(
+def test_a_slow_answer_comes_when_the_clock_is_advanced(
     alice: User, bot: Caller, wechat: FakeWeChat, clock: ManualClock
 ) -> None:
     bot.fetch()
@@ -376,7 +382,7 @@ def test_a_slow_answer_comes_when_the_clock_was_turned(
     assert alice.calls[0].took == 7
 
 
-def test_a_call_that_hangs_ends_with_the_platform(clock: ManualClock) -> None:
+def test_a_call_that_hangs_ends_when_the_platform_is_closed(clock: ManualClock) -> None:
     with FakeWeChat(clock) as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
         alice.says("hi")
@@ -397,9 +403,7 @@ def test_a_call_that_hangs_ends_with_the_platform(clock: ManualClock) -> None:
         assert alice.saw == []
 
 
-def test_faults_can_be_taken_back_and_only_known_endpoints_have_them(
-    alice: User, bot: Caller, wechat: FakeWeChat
-) -> None:
+def test_faults_can_be_cleared_and_need_a_known_endpoint(alice: User, bot: Caller, wechat: FakeWeChat) -> None:
     wechat.faults.hang("typing")
     wechat.faults.clear()
     assert bot.typing(alice) == 0
@@ -408,7 +412,7 @@ def test_faults_can_be_taken_back_and_only_known_endpoints_have_them(
 
 
 class in_the_background:  # noqa: N801 (reads as a sentence)
-    """Does something in a thread while the block runs, and waits for it at the end."""
+    """A context manager that runs ``work`` in a thread during the block, and waits for it at the end."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.thread = threading.Thread(target=work)

@@ -1,4 +1,4 @@
-"""The clock that is turned by hand, and the one that runs and can leap ahead."""
+"""Test ManualClock, RealClock and LeapingClock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def background() -> Iterator[Background]:
     background.close()
 
 
-def test_it_stands_still_until_it_is_turned() -> None:
+def test_a_manual_clock_changes_only_when_it_is_advanced() -> None:
     clock = ManualClock()
     assert clock.now() == START
     clock.advance(2.5)
@@ -33,7 +33,7 @@ def test_it_stands_still_until_it_is_turned() -> None:
         clock.advance(-1)
 
 
-def test_timers_run_in_the_order_of_their_deadlines_each_at_its_own_time(background: Background) -> None:
+def test_timers_run_in_order_each_at_its_deadline(background: Background) -> None:
     clock = ManualClock()
     ran: list[tuple[str, float]] = []
 
@@ -55,16 +55,16 @@ def test_a_cancelled_timer_does_not_run_and_is_not_counted(background: Backgroun
         clock.call_later(1.0, lambda: ran.append("cancelled")).cancel()
         for _ in range(500):
             clock.call_later(1.0, lambda: ran.append("cancelled")).cancel()
-        clock.call_later(2.0, lambda: ran.append("kept"))
+        clock.call_later(2.0, lambda: ran.append("not cancelled"))
 
     background.run(arm())
     assert clock.timers == 1
     clock.advance(5)
-    assert ran == ["kept"]
+    assert ran == ["not cancelled"]
     assert clock.timers == 0
 
 
-def test_one_turn_wakes_a_sleeping_loop_as_often_as_it_should(background: Background) -> None:
+def test_one_advance_resumes_a_sleeping_task_several_times(background: Background) -> None:
     clock = ManualClock()
     woken: list[float] = []
 
@@ -79,8 +79,8 @@ def test_one_turn_wakes_a_sleeping_loop_as_often_as_it_should(background: Backgr
     assert woken == [float(second) for second in range(1, 11)]
 
 
-def test_it_may_be_turned_on_the_loop_that_waits() -> None:
-    async def story() -> None:
+def test_a_clock_may_be_advanced_on_the_loop_of_its_timers() -> None:
+    async def scenario() -> None:
         clock = ManualClock()
         sleeper = asyncio.ensure_future(clock.sleep(3))
         await asyncio.sleep(0)
@@ -88,10 +88,10 @@ def test_it_may_be_turned_on_the_loop_that_waits() -> None:
         await asyncio.wait_for(sleeper, 5)
         assert clock.timers == 0
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_timers_of_a_closed_loop_are_let_go() -> None:
+def test_timers_of_a_closed_loop_are_dropped() -> None:
     clock = ManualClock()
 
     async def arm() -> None:
@@ -102,15 +102,15 @@ def test_timers_of_a_closed_loop_are_let_go() -> None:
     assert clock.timers == 0
 
 
-def test_a_timer_that_is_due_already_runs_without_a_turn() -> None:
-    async def story() -> None:
+def test_a_timer_without_delay_runs_without_an_advance() -> None:
+    async def scenario() -> None:
         clock = ManualClock()
         await asyncio.wait_for(clock.sleep(0), 5)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_many_threads_may_use_it(background: Background) -> None:
+def test_a_manual_clock_is_thread_safe(background: Background) -> None:
     clock = ManualClock()
     ran: list[float] = []
 
@@ -128,8 +128,8 @@ def test_many_threads_may_use_it(background: Background) -> None:
     assert ran == [START + 8] * 100
 
 
-def test_the_real_clock_has_the_same_face() -> None:
-    async def story() -> float:
+def test_the_real_clock_has_the_same_methods() -> None:
+    async def scenario() -> float:
         clock = RealClock()
         before = clock.now()
         await clock.sleep(0.001)
@@ -138,24 +138,24 @@ def test_the_real_clock_has_the_same_face() -> None:
         await asyncio.wait_for(done.wait(), 5)
         return clock.now() - before
 
-    assert asyncio.run(story()) > 0
+    assert asyncio.run(scenario()) > 0
 
 
-# -- the clock that can leap
+# -- LeapingClock
 
 
 @pytest.fixture
-def stands_still(monkeypatch: pytest.MonkeyPatch) -> float:
-    """The computer's own time, which does not go on by itself."""
+def frozen_time(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Stop the time of the computer. Return it."""
     monkeypatch.setattr(time, "time", lambda: START)
     return START
 
 
 HOUR = 3600.0
-"""Longer than any test: what waits for it rings by a leap only."""
+"""Longer than any test, so that such a timer runs only if the clock is advanced."""
 
 
-def test_it_is_the_real_time_until_it_leaps(stands_still: float) -> None:
+def test_a_leaping_clock_shows_real_time_plus_all_advances(frozen_time: float) -> None:
     clock = LeapingClock()
     assert (clock.now(), clock.ahead) == (START, 0.0)
     clock.advance(31)
@@ -167,66 +167,66 @@ def test_it_is_the_real_time_until_it_leaps(stands_still: float) -> None:
     assert clock.ahead == 31.5
 
 
-def test_a_leap_rings_what_falls_due_by_it_and_nothing_else(background: Background, stands_still: float) -> None:
+def test_an_advance_runs_only_the_timers_that_fall_due(background: Background, frozen_time: float) -> None:
     clock = LeapingClock()
-    rang: list[str] = []
+    ran: list[str] = []
     last = threading.Event()
 
     async def arm() -> None:
-        clock.call_later(10, lambda: rang.append("early"))
-        clock.call_later(20, lambda: rang.append("cancelled")).cancel()
+        clock.call_later(10, lambda: ran.append("early"))
+        clock.call_later(20, lambda: ran.append("cancelled")).cancel()
         clock.call_later(30, last.set)
-        clock.call_later(HOUR, lambda: rang.append("never"))
+        clock.call_later(HOUR, lambda: ran.append("never"))
 
     background.run(arm())
     clock.advance(9.5)
-    background.run(_passes())
-    assert rang == []
+    background.run(_let_loop_settle())
+    assert ran == []
     clock.advance(20.5)
     assert last.wait(10)
-    background.run(_passes())
-    assert rang == ["early"]
+    background.run(_let_loop_settle())
+    assert ran == ["early"]
 
 
-async def _passes() -> None:
-    """Whatever a loop has been told is done by then."""
+async def _let_loop_settle() -> None:
+    """Give the event loop enough iterations to run all scheduled callbacks."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-def test_a_timer_rings_once(background: Background, stands_still: float) -> None:
+def test_a_timer_runs_once(background: Background, frozen_time: float) -> None:
     clock = LeapingClock()
-    rang: list[int] = []
+    ran: list[int] = []
 
     async def arm() -> None:
-        clock.call_later(1, lambda: rang.append(1))
+        clock.call_later(1, lambda: ran.append(1))
 
     background.run(arm())
     for _ in range(3):
         clock.advance(5)
-    background.run(_passes())
-    assert rang == [1]
+    background.run(_let_loop_settle())
+    assert ran == [1]
 
 
-def test_a_timer_may_be_called_off_between_the_leap_and_its_ring(stands_still: float) -> None:
-    async def story() -> None:
+def test_a_timer_may_be_cancelled_after_the_advance_and_before_it_runs(frozen_time: float) -> None:
+    async def scenario() -> None:
         clock = LeapingClock()
-        rang: list[int] = []
-        handle = clock.call_later(5, lambda: rang.append(1))
+        ran: list[int] = []
+        handle = clock.call_later(5, lambda: ran.append(1))
         clock.advance(5)
         handle.cancel()
         handle.cancel()
-        await _passes()
-        assert rang == []
+        await _let_loop_settle()
+        assert ran == []
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_timers_of_several_loops_are_rung_from_another_thread(stands_still: float) -> None:
+def test_an_advance_from_another_thread_runs_timers_of_several_loops(frozen_time: float) -> None:
     clock = LeapingClock()
-    rang = [threading.Event() for _ in range(4)]
+    ran = [threading.Event() for _ in range(4)]
     with ExitStack() as stack:
-        for event in rang:
+        for event in ran:
             loop = Background("test-loop")
             stack.callback(loop.close)
             loop.run(_arm(clock, event))
@@ -237,34 +237,34 @@ def test_timers_of_several_loops_are_rung_from_another_thread(stands_still: floa
             leap.join()
         assert clock.ahead == pytest.approx(HOUR)
         clock.advance(1)
-        assert all(event.wait(10) for event in rang)
+        assert all(event.wait(10) for event in ran)
 
 
 async def _arm(clock: LeapingClock, event: threading.Event) -> None:
     clock.call_later(HOUR, event.set)
 
 
-def test_timers_of_a_loop_that_has_ended_do_no_harm() -> None:
+def test_an_advance_ignores_timers_of_a_closed_loop() -> None:
     clock = LeapingClock()
     asyncio.run(_arm(clock, threading.Event()))
     clock.advance(HOUR * 2)
 
 
-def test_who_sleeps_by_it_wakes_by_a_leap_and_by_itself() -> None:
-    async def story() -> None:
+def test_a_sleep_ends_by_an_advance_or_by_real_time() -> None:
+    async def scenario() -> None:
         clock = LeapingClock()
         sleeper = asyncio.ensure_future(clock.sleep(HOUR))
-        await _passes()
+        await _let_loop_settle()
         assert not sleeper.done()
         clock.advance(HOUR)
         await asyncio.wait_for(sleeper, 10)
         await asyncio.wait_for(clock.sleep(0.001), 10)
         await asyncio.wait_for(clock.sleep(0), 10)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_it_writes_down_how_far_it_is_ahead(tmp_path: Path) -> None:
+def test_a_leaping_clock_writes_how_far_it_is_ahead_to_its_file(tmp_path: Path) -> None:
     file = tmp_path / "clock"
     clock = LeapingClock(file)
     assert float(file.read_text()) == 0.0
@@ -274,12 +274,12 @@ def test_it_writes_down_how_far_it_is_ahead(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_wechat_may_live_by_it() -> None:
+def test_the_platform_may_use_a_leaping_clock() -> None:
     clock = LeapingClock()
     with FakeWeChat(clock) as wechat:
         alice = wechat.user("alice")
         alice.says("hi")
-        standing = wechat.platform.status_of(alice.openid)
-        assert standing.may_send(clock.now()) == 0
+        status = wechat.platform.status_of(alice.openid)
+        assert status.may_send(clock.now()) == 0
         clock.advance(48 * HOUR)
-        assert standing.may_send(clock.now()) == 45015
+        assert status.may_send(clock.now()) == 45015

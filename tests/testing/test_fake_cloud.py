@@ -1,4 +1,4 @@
-"""FakeCloud: API calls out of a container, and pushes into one."""
+"""Test FakeCloud: API calls from a container, and pushes into a container."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEND = "/cgi-bin/message/custom/send"
 
 
 class Contained(Caller):
-    """A bot in a container: its calls go to the sidecar, with no token unless it puts one there itself."""
+    """A bot in a container. Its calls have no token unless the test adds one."""
 
     def __init__(self, cloud: FakeCloud, wechat: FakeWeChat) -> None:
         super().__init__(wechat)
@@ -68,24 +68,24 @@ def alice(wechat: FakeWeChat) -> User:
 def test_calls_need_no_token(bot: Contained, alice: User, wechat: FakeWeChat) -> None:
     assert bot.types(alice) == 0
     assert bot.types(alice) == 45081
-    assert len(bot.answered["x-openapi-seqid"]) == 32
+    assert len(bot.response_headers["x-openapi-seqid"]) == 32
     assert bot.writes(alice, "hello") == 0
     assert alice.saw == ["Typing", "hello"]
     assert [record.what for record in wechat.violations] == ["Typing"]
     assert wechat.token_fetches == 0
 
 
-def test_files_go_through_it_too(bot: Contained, wechat: FakeWeChat) -> None:
+def test_files_are_uploaded_and_downloaded_without_a_token(bot: Contained, wechat: FakeWeChat) -> None:
     head = b'--B\r\nContent-Disposition: form-data; name="media"; filename="cat.jpg"\r\n\r\n'
     form = {"Content-Type": "multipart/form-data; boundary=B"}
     answer = bot.exchange("POST", UPLOAD, {"type": "image"}, head + SAMPLE_IMAGE + b"\r\n--B--\r\n", form)[1]
     media_id = json.loads(answer)["media_id"]
     assert bot.exchange("GET", DOWNLOAD, {"media_id": media_id}, None) == (200, SAMPLE_IMAGE)
-    assert "x-openapi-seqid" in bot.answered
+    assert "x-openapi-seqid" in bot.response_headers
     assert wechat.media[media_id].filename == "cat.jpg"
 
 
-def test_a_token_of_ones_own_is_a_mistake(bot: Contained, alice: User) -> None:
+def test_a_call_with_an_access_token_is_rejected(bot: Contained, alice: User) -> None:
     token = Caller(bot.wechat).fetch()
     assert bot.types(alice, access_token=token) == 42001
 
@@ -99,7 +99,9 @@ def test_only_listed_paths_may_be_called(bot: Contained, alice: User, cloud: Fak
     assert bot.get("/cgi-bin/getcallbackip")["ip_list"] == ["127.0.0.1"]
 
 
-def test_it_does_not_work_while_it_is_switched_off_or_starting(bot: Contained, alice: User, cloud: FakeCloud) -> None:
+def test_calls_are_rejected_while_the_interface_service_is_off_or_starting(
+    bot: Contained, alice: User, cloud: FakeCloud
+) -> None:
     cloud.ready = False
     assert bot.types(alice) == 41001
     assert [(record.errcode, record.what) for record in alice.calls] == [(41001, "Typing")]
@@ -107,12 +109,12 @@ def test_it_does_not_work_while_it_is_switched_off_or_starting(bot: Contained, a
     assert bot.types(alice) == 0
 
 
-def test_faults_are_those_of_the_account(bot: Contained, alice: User, wechat: FakeWeChat) -> None:
+def test_faults_of_the_account_apply_to_cloud_calls(bot: Contained, alice: User, wechat: FakeWeChat) -> None:
     wechat.faults.fail("typing", -1)
     assert [bot.types(alice), bot.types(alice)] == [-1, 0]
 
 
-def test_answers_may_be_spelt_in_camel_case(bot: Contained, alice: User, cloud: FakeCloud) -> None:
+def test_answers_may_have_camel_case_keys(bot: Contained, alice: User, cloud: FakeCloud) -> None:
     cloud.spelling = "errCode"
     body = {"touser": alice.openid, "command": "Typing"}
     assert bot.post(TYPING, body) == {"errCode": 0, "errMsg": "ok"}
@@ -133,7 +135,7 @@ def test_several_accounts_share_an_environment(clock: ManualClock, wechat: FakeW
         assert (alice.saw, bob.saw) == (["from the owner"] * 2, ["from the other"])
 
 
-def test_what_a_bot_in_the_container_needs(clock: ManualClock, wechat: FakeWeChat) -> None:
+def test_settings_has_the_environment_variables_of_a_container(clock: ManualClock, wechat: FakeWeChat) -> None:
     with FakeWeChat(clock, appid="wxOTHER", account_kind="official") as other, FakeCloud(wechat, other) as cloud:
         assert cloud.settings() == {
             "WXBOT_APPID": "wxOWNER",
@@ -141,14 +143,14 @@ def test_what_a_bot_in_the_container_needs(clock: ManualClock, wechat: FakeWeCha
             "WXBOT_CLOUD_CALL": "open",
             "WXBOT_API_BASE": cloud.api_base,
         }
-        told = cloud.settings(other)
-        assert (told["WXBOT_APPID"], told["WXBOT_ACCOUNT_KIND"]) == ("wxOTHER", "official")
+        settings = cloud.settings(other)
+        assert (settings["WXBOT_APPID"], settings["WXBOT_ACCOUNT_KIND"]) == ("wxOTHER", "official")
         assert not cloud.token_file.exists()
     with pytest.raises(ValueError, match="owner"):
         FakeCloud()
 
 
-# -- the token in a file
+# -- the token file
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def tokens(wechat: FakeWeChat) -> Iterator[FakeCloud]:
         yield cloud
 
 
-def test_the_token_lies_in_a_file(tokens: FakeCloud, wechat: FakeWeChat, alice: User) -> None:
+def test_calls_need_the_token_of_the_file(tokens: FakeCloud, wechat: FakeWeChat, alice: User) -> None:
     bot = Contained(tokens, wechat)
     settings = tokens.settings()
     assert (settings["WXBOT_CLOUD_CALL"], settings["WXBOT_CLOUD_TOKEN_FILE"]) == ("token", str(tokens.token_file))
@@ -171,7 +173,9 @@ def test_the_token_lies_in_a_file(tokens: FakeCloud, wechat: FakeWeChat, alice: 
     assert token not in repr([(record, record.body) for record in wechat.timeline])
 
 
-def test_a_token_works_for_half_an_hour(tokens: FakeCloud, wechat: FakeWeChat, alice: User, clock: ManualClock) -> None:
+def test_a_cloud_token_is_valid_for_30_minutes(
+    tokens: FakeCloud, wechat: FakeWeChat, alice: User, clock: ManualClock
+) -> None:
     bot, old = Contained(tokens, wechat), tokens.token_file.read_text()
     clock.advance(600)
     new = tokens.rotate_token()
@@ -183,14 +187,14 @@ def test_a_token_works_for_half_an_hour(tokens: FakeCloud, wechat: FakeWeChat, a
     assert bot.writes(alice, "2", cloudbase_access_token=new) == 0
 
 
-def test_or_until_it_is_revoked(tokens: FakeCloud, wechat: FakeWeChat, alice: User) -> None:
+def test_a_revoked_cloud_token_is_rejected(tokens: FakeCloud, wechat: FakeWeChat, alice: User) -> None:
     bot, old = Contained(tokens, wechat), tokens.token_file.read_text()
     new = tokens.rotate_token(revoke=True)
     assert bot.writes(alice, "1", cloudbase_access_token=old) == 40001
     assert bot.writes(alice, "1", cloudbase_access_token=new) == 0
 
 
-def test_nothing_is_left_behind(wechat: FakeWeChat, alice: User) -> None:
+def test_close_ends_all_threads_and_deletes_the_token_file(wechat: FakeWeChat, alice: User) -> None:
     before = set(threading.enumerate())
     with FakeCloud(wechat, token_mode=True) as cloud:
         token_file = cloud.token_file
@@ -217,7 +221,7 @@ def pushes_into(container: Receiver, **choices: Any) -> FakeWeChat:
 
 @pytest.mark.parametrize("form", ["xml", "json"])
 @pytest.mark.parametrize("kind", ["miniprogram", "official"])
-def test_a_push_is_clear_and_not_signed(container: Receiver, kind: Any, form: Any) -> None:
+def test_a_push_into_a_container_is_not_encrypted_and_not_signed(container: Receiver, kind: Any, form: Any) -> None:
     with pushes_into(container, account_kind=kind, format=form) as wechat:
         alice = wechat.user("alice")
         alice.says("hi").wait()
@@ -233,7 +237,7 @@ def test_a_push_is_clear_and_not_signed(container: Receiver, kind: Any, form: An
         }
 
 
-def test_users_of_another_account_come_under_other_headers(container: Receiver, wechat: FakeWeChat) -> None:
+def test_pushes_about_another_account_have_other_headers(container: Receiver, wechat: FakeWeChat) -> None:
     with pushes_into(container, appid="wxOTHER") as other:
         with FakeCloud(wechat, other):
             other.user("bob").says("hi").wait()
@@ -246,7 +250,7 @@ def test_users_of_another_account_come_under_other_headers(container: Receiver, 
     assert "X-WX-FROM-OPENID" not in own
 
 
-def test_other_pushes_have_no_such_headers(container: Receiver) -> None:
+def test_pushes_outside_a_container_have_no_wx_headers(container: Receiver) -> None:
     with pushes_into(container) as wechat:
         wechat.mode = "plain"
         wechat.user("alice").says("hi").wait()
@@ -256,7 +260,7 @@ def test_other_pushes_have_no_such_headers(container: Receiver) -> None:
 
 
 @pytest.mark.parametrize("form", ["xml", "json"])
-def test_passive_answers_are_clear_too(container: Receiver, form: Any) -> None:
+def test_passive_replies_of_a_container_are_not_encrypted(container: Receiver, form: Any) -> None:
     with pushes_into(container, account_kind="official", format=form) as wechat:
         alice = wechat.user("alice")
         answer: dict[str, Any] = {"ToUserName": alice.openid, "FromUserName": "gh_0123456789ab", "CreateTime": 1}
@@ -278,7 +282,7 @@ def test_passive_answers_are_clear_too(container: Receiver, form: Any) -> None:
         ("xml", b"<xml><action><![CDATA[CheckContainerPath]]></action></xml>"),
     ],
 )
-def test_the_path_is_tried_out_when_it_is_saved(container: Receiver, form: Any, body: bytes) -> None:
+def test_probe_sends_the_test_request_for_the_container_path(container: Receiver, form: Any, body: bytes) -> None:
     with pushes_into(container, format=form) as wechat:
         assert wechat.probe()
         received = container.received[0]
@@ -293,12 +297,12 @@ def test_the_path_is_tried_out_when_it_is_saved(container: Receiver, form: Any, 
     ("answer", "well"),
     [((200, b""), True), ((200, b'"success"'), False), ((200, b"{}"), False), ((403, b"success"), False)],
 )
-def test_only_success_or_nothing_is_a_good_answer_to_that(container: Receiver, answer: Any, well: bool) -> None:
+def test_probe_accepts_only_success_or_an_empty_body(container: Receiver, answer: Any, well: bool) -> None:
     container.answer = lambda received: answer
     with pushes_into(container) as wechat:
         assert wechat.probe() is well
 
 
-def test_a_bot_of_a_container_has_no_key(container: Receiver) -> None:
+def test_settings_has_no_aes_key_in_cloud_mode(container: Receiver) -> None:
     with pushes_into(container) as wechat:
         assert "WXBOT_AES_KEY" not in wechat.settings()

@@ -1,4 +1,4 @@
-"""How FakeWeChat signs, encrypts and reads: against published examples, and against itself."""
+"""Test the signatures, encryption and formats of FakeWeChat, with published examples and with round trips."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def by_id(vector: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("vector", SEALED, ids=by_id)
-def test_published_ciphertexts_are_read(vector: dict[str, Any]) -> None:
+def test_published_ciphertexts_are_decrypted(vector: dict[str, Any]) -> None:
     text, appid = envelope.decrypt(vector["encrypt"], vector["encoding_aes_key"])
     assert (text.decode(), appid) == (vector["expected_plaintext"], vector["app_id"])
 
 
 @pytest.mark.parametrize("vector", SEALED, ids=by_id)
-def test_published_ciphertexts_are_made_byte_by_byte(vector: dict[str, Any]) -> None:
+def test_published_ciphertexts_are_reproduced(vector: dict[str, Any]) -> None:
     text = vector["expected_plaintext"].encode()
     sealed = base64.b64decode(vector["encrypt"])
     made = envelope.encrypt(text, vector["app_id"], vector["encoding_aes_key"], _random_of(vector))
@@ -46,17 +46,17 @@ def _random_of(vector: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("vector", SIGNED, ids=by_id)
-def test_published_signatures_are_made(vector: dict[str, Any]) -> None:
+def test_published_signatures_are_reproduced(vector: dict[str, Any]) -> None:
     assert envelope.sign(vector["token"], vector["timestamp"], vector["nonce"]) == vector["signature"]
 
 
 @pytest.mark.parametrize("vector", SIGNED_ANSWERS, ids=by_id)
-def test_published_message_signatures_are_made(vector: dict[str, Any]) -> None:
+def test_published_message_signatures_are_reproduced(vector: dict[str, Any]) -> None:
     parts = (vector["token"], vector["timestamp"], vector["nonce"], vector["encrypt"])
     assert envelope.sign(*parts) == vector["msg_signature"]
 
 
-def test_the_published_json_answer_is_taken() -> None:
+def test_the_published_json_answer_is_accepted() -> None:
     vector = next(vector for vector in VECTORS if vector["id"] == "mp-doc-json-reply")
     answer = envelope.read_answer(vector["body"].encode(), KEYS, "safe", "json", vector["nonce"])
     assert answer == {"demo_resp": "good luck"}
@@ -74,7 +74,7 @@ def test_a_new_aes_key_has_43_letters_and_digits() -> None:
 
 
 @given(text=st.binary(max_size=200), appid=st.text("wx0123456789abcdef", min_size=1))
-def test_what_is_sealed_can_be_opened(text: bytes, appid: str) -> None:
+def test_encrypted_text_can_be_decrypted(text: bytes, appid: str) -> None:
     sealed = envelope.encrypt(text, appid, KEYS.aes_key)
     assert len(base64.b64decode(sealed)) % 32 == 0
     assert envelope.decrypt(sealed, KEYS.aes_key) == (text, appid)
@@ -85,8 +85,8 @@ def test_text_survives_both_formats(content: str) -> None:
     for form in ("xml", "json"):
         text = envelope.to_text({**FIELDS, "Content": content}, form)
         fields = envelope.from_text(text.encode(), form)
-        kept = content if form == "json" else envelope._NOT_XML.sub("", content)
-        assert fields["Content"] == kept
+        expected = content if form == "json" else envelope._NOT_XML.sub("", content)
+        assert fields["Content"] == expected
 
 
 def test_lists_and_objects_become_nested_xml() -> None:
@@ -97,7 +97,7 @@ def test_lists_and_objects_become_nested_xml() -> None:
 
 
 @pytest.mark.parametrize("form", ["xml", "json"])
-def test_a_safe_push_hides_all_but_the_account(form: envelope.Format) -> None:
+def test_a_safe_push_shows_only_the_account(form: envelope.Format) -> None:
     query, body = envelope.push(FIELDS, KEYS, "safe", form, "1714112445", "415670741")
     outer = envelope.from_text(body, form)
     assert set(outer) == {"ToUserName", "Encrypt"}
@@ -108,7 +108,7 @@ def test_a_safe_push_hides_all_but_the_account(form: envelope.Format) -> None:
     assert envelope.from_text(text, form)["Content"] == "你好 😀"
 
 
-def test_a_compatible_push_has_both_and_a_plain_one_only_the_clear_fields() -> None:
+def test_a_compatible_push_has_plain_and_encrypted_fields_a_plain_one_only_plain() -> None:
     query, body = envelope.push(FIELDS, KEYS, "compatible", "json", "1", "2")
     assert {**json.loads(body), "Encrypt": ""} == {**FIELDS, "Encrypt": ""}
     assert "msg_signature" in query
@@ -118,7 +118,7 @@ def test_a_compatible_push_has_both_and_a_plain_one_only_the_clear_fields() -> N
 
 
 def answer(form: envelope.Format = "xml", **changes: Any) -> bytes:
-    """An encrypted answer as a bot should give it, but for the ``changes``."""
+    """Return a valid encrypted answer with ``changes``."""
     keys: Keys = changes.pop("keys", KEYS)
     sealed = envelope.encrypt(envelope.to_text(FIELDS, form).encode(), keys.appid, keys.aes_key)
     signature = envelope.sign(keys.token, "17", "42", sealed)
@@ -151,23 +151,23 @@ def test_an_encrypted_answer_is_read_and_checked(form: envelope.Format) -> None:
         (b'<!DOCTYPE xml [<!ENTITY a "b">]><xml>&a;</xml>', "plain"),
     ],
 )
-def test_everything_else_is_malformed(body: bytes, mode: envelope.Mode) -> None:
+def test_an_invalid_answer_raises_malformed(body: bytes, mode: envelope.Mode) -> None:
     with pytest.raises(Malformed):
         envelope.read_answer(body, KEYS, mode, "xml", "42")
 
 
-def test_a_json_answer_wants_a_number_for_the_time() -> None:
+def test_the_time_in_a_json_answer_must_be_a_number() -> None:
     with pytest.raises(Malformed, match="TimeStamp"):
         envelope.read_answer(answer("json", TimeStamp="17"), KEYS, "safe", "json", "42")
 
 
 @pytest.mark.parametrize("mode", ["safe", "compatible", "plain"])
 @pytest.mark.parametrize("body", [b"", b"success"])
-def test_nothing_and_success_are_always_right(body: bytes, mode: envelope.Mode) -> None:
+def test_an_empty_body_and_success_are_always_accepted(body: bytes, mode: envelope.Mode) -> None:
     assert envelope.read_answer(body, KEYS, mode, "json", "42") is None
 
 
-def test_compatible_mode_takes_clear_answers_too() -> None:
+def test_compatible_mode_accepts_unencrypted_answers() -> None:
     clear = envelope.to_text(FIELDS, "json").encode()
     assert envelope.read_answer(clear, KEYS, "compatible", "json", "42") == FIELDS
     assert envelope.read_answer(answer("json"), KEYS, "compatible", "json", "42") == FIELDS

@@ -1,4 +1,4 @@
-"""What went over the wire is kept with each record, and no secret with it."""
+"""Test that each record has its request and response, without secrets."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ REDACTOR = Redactor([SECRET, TOKEN, AES_KEY, ""])
 ALL = [SECRET, TOKEN, AES_KEY, ACCESS_TOKEN]
 
 
-# -- what is hidden
+# -- redaction
 
 
 @pytest.mark.parametrize("secret", ALL)
 @pytest.mark.parametrize("around", ["{}", "a{}b", "你{}好", "{0}{0}", '{{"x": "{}"}}', "x_{}", "7{}7", "?x={}&y=1"])
-def test_secrets_are_hidden_wherever_they_stand(secret: str, around: str) -> None:
+def test_secrets_are_redacted_everywhere(secret: str, around: str) -> None:
     text = around.format(secret)
     assert REDACTOR.redact(text) == around.format(HIDDEN)
     side = REDACTOR.message(f"POST /{text}", {"X-Header": text}, text.encode())
@@ -44,7 +44,7 @@ def test_secrets_are_hidden_wherever_they_stand(secret: str, around: str) -> Non
     secret=st.sampled_from(ALL),
     glue=st.sampled_from(["", "_", "-", "0", "12_", "\\"]),
 )
-def test_whatever_stands_around_a_secret(before: str, after: str, secret: str, glue: str) -> None:
+def test_secrets_are_redacted_inside_any_text(before: str, after: str, secret: str, glue: str) -> None:
     text = before + glue + secret + glue + after
     side = REDACTOR.message(text, {"Name": text}, text.encode(errors="surrogatepass"))
     shown = [REDACTOR.redact(text), side.line, side.headers[0][1], side.body.decode(errors="replace")]
@@ -52,18 +52,18 @@ def test_whatever_stands_around_a_secret(before: str, after: str, secret: str, g
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_what_holds_no_secret_is_left_byte_for_byte(text: str) -> None:
+def test_text_without_a_secret_is_unchanged(text: str) -> None:
     assert REDACTOR.redact(text) == text
     assert REDACTOR.message("", {}, text.encode()).body == text.encode()[:MAX_STORED_BYTES]
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_text_are_left_as_well(content: bytes) -> None:
+def test_binary_bodies_are_unchanged(content: bytes) -> None:
     assert REDACTOR.message("", {}, content).body == content
 
 
 @given(st.text())
-def test_even_half_characters_do_no_harm(text: str) -> None:
+def test_lone_surrogates_are_accepted(text: str) -> None:
     assert isinstance(REDACTOR.redact(text), str)
 
 
@@ -77,7 +77,7 @@ def test_even_half_characters_do_no_harm(text: str) -> None:
         ("GET /x?secrets=3&my_access_token=4", "GET /x?secrets=3&my_access_token=4"),
     ],
 )
-def test_parameters_that_hold_secrets(line: str, shown: str) -> None:
+def test_secret_query_parameters_are_redacted(line: str, shown: str) -> None:
     assert REDACTOR.message(line, {}, b"").line == shown
 
 
@@ -91,25 +91,25 @@ def test_parameters_that_hold_secrets(line: str, shown: str) -> None:
         ('{"text": "secret: abc"}', '{"text": "secret: abc"}'),
     ],
 )
-def test_fields_that_hold_secrets(body: str, shown: str) -> None:
+def test_secret_json_fields_are_redacted(body: str, shown: str) -> None:
     assert REDACTOR.message("", {}, body.encode()).body.decode() == shown
 
 
-def test_a_token_that_is_a_common_word_betrays_nothing() -> None:
+def test_secret_values_are_redacted_even_if_a_known_secret_is_a_common_word() -> None:
     redactor = Redactor(["token", "secret"])
     side = redactor.message("GET /x?access_token=abc&secret=def", {}, b'{"access_token": "ghi", "secret": "jkl"}')
     shown = side.line + side.body.decode()
     assert not any(value in shown for value in ("abc", "def", "ghi", "jkl"))
 
 
-def test_without_secrets_nothing_is_hidden() -> None:
+def test_nothing_is_redacted_without_secrets() -> None:
     assert Redactor([]).redact("anything") == "anything"
 
 
-# -- how much is kept
+# -- the maximum size of a stored body
 
 
-def test_a_long_body_is_kept_to_a_length() -> None:
+def test_a_long_body_is_cut() -> None:
     side = REDACTOR.message("", {}, b"x" * (MAX_STORED_BYTES + 1))
     assert (len(side.body), side.size) == (MAX_STORED_BYTES, MAX_STORED_BYTES + 1)
     side = REDACTOR.message("", {}, b"x" * MAX_STORED_BYTES)
@@ -117,12 +117,12 @@ def test_a_long_body_is_kept_to_a_length() -> None:
 
 
 @pytest.mark.parametrize("secret", ALL)
-def test_no_part_of_a_secret_stays_where_a_body_is_cut(secret: str) -> None:
+def test_a_cut_body_contains_no_part_of_a_secret(secret: str) -> None:
     for inside in (1, 5, len(secret) - 1):
         body = b"." * (MAX_STORED_BYTES - inside) + secret.encode() + b"." * 99
-        kept = REDACTOR.message("", {}, body).body
-        assert len(kept) <= MAX_STORED_BYTES
-        assert set(kept) <= set(b"." + HIDDEN.encode())
+        stored = REDACTOR.message("", {}, body).body
+        assert len(stored) <= MAX_STORED_BYTES
+        assert set(stored) <= set(b"." + HIDDEN.encode())
 
 
 # -- calls of the API
@@ -152,19 +152,19 @@ def caller(wechat: FakeWeChat) -> Caller:
 
 
 def exchange_of(wechat: FakeWeChat, kind: str) -> Exchange:
-    """That of the last record of this kind."""
+    """Return the exchange of the last record of this kind."""
     record = next(record for record in reversed(wechat.timeline) if record.kind == kind)
     assert record.exchange is not None
     return record.exchange
 
 
-def assert_keeps_secrets(wechat: FakeWeChat, caller: Caller) -> None:
+def assert_no_secret_recorded(wechat: FakeWeChat, caller: Caller) -> None:
     everything = "".join(repr(record.exchange) + repr(record) for record in wechat.timeline)
     for secret in (wechat.settings()["WXBOT_SECRET"], wechat.keys.token, wechat.keys.aes_key, caller.token or "-" * 9):
         assert secret not in everything
 
 
-def test_a_message_that_was_sent(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+def test_the_exchange_of_a_sent_message(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
     assert caller.sends(alice, "你好") == 0
     exchange = exchange_of(wechat, "send")
     assert exchange.request.line == "POST /cgi-bin/message/custom/send?access_token=•••"
@@ -173,10 +173,10 @@ def test_a_message_that_was_sent(wechat: FakeWeChat, alice: User, caller: Caller
     assert exchange.answer.line == "HTTP 200"
     assert json.loads(exchange.answer.body) == {"errcode": 0, "errmsg": "ok"}
     assert exchange.clear is None
-    assert_keeps_secrets(wechat, caller)
+    assert_no_secret_recorded(wechat, caller)
 
 
-def test_tokens_are_not_kept(wechat: FakeWeChat, caller: Caller) -> None:
+def test_tokens_are_redacted_in_the_exchange(wechat: FakeWeChat, caller: Caller) -> None:
     caller.fetch()
     classic = exchange_of(wechat, "token")
     assert classic.answer is not None
@@ -184,10 +184,10 @@ def test_tokens_are_not_kept(wechat: FakeWeChat, caller: Caller) -> None:
     caller.stable()
     stable = exchange_of(wechat, "token")
     assert json.loads(stable.request.body)["secret"] == HIDDEN
-    assert_keeps_secrets(wechat, caller)
+    assert_no_secret_recorded(wechat, caller)
 
 
-def test_a_call_that_was_refused(wechat: FakeWeChat, caller: Caller) -> None:
+def test_the_exchange_of_a_rejected_call(wechat: FakeWeChat, caller: Caller) -> None:
     answer = caller.post("/cgi-bin/message/custom/send", b"nonsense", access_token="not-a-token")
     exchange = exchange_of(wechat, "send")
     assert exchange.request.body == b"nonsense"
@@ -196,7 +196,7 @@ def test_a_call_that_was_refused(wechat: FakeWeChat, caller: Caller) -> None:
     assert json.loads(exchange.answer.body) == answer
 
 
-def test_an_address_there_is_not(wechat: FakeWeChat, caller: Caller) -> None:
+def test_the_exchange_of_an_unknown_path(wechat: FakeWeChat, caller: Caller) -> None:
     caller.get("/cgi-bin/none")
     exchange = exchange_of(wechat, "other")
     assert exchange.request.line == "GET /cgi-bin/none"
@@ -204,7 +204,7 @@ def test_an_address_there_is_not(wechat: FakeWeChat, caller: Caller) -> None:
     assert exchange.answer.line == "HTTP 404"
 
 
-def test_a_file_that_was_uploaded_and_fetched(wechat: FakeWeChat, caller: Caller) -> None:
+def test_the_exchanges_of_an_upload_and_a_download(wechat: FakeWeChat, caller: Caller) -> None:
     media_id = caller.uploads("image", SAMPLE_IMAGE)["media_id"]
     upload = exchange_of(wechat, "upload")
     assert SAMPLE_IMAGE in upload.request.body
@@ -220,10 +220,10 @@ def test_a_file_that_was_uploaded_and_fetched(wechat: FakeWeChat, caller: Caller
     missing = exchange_of(wechat, "download")
     assert missing.answer is not None
     assert json.loads(missing.answer.body)["errcode"] == 40007
-    assert_keeps_secrets(wechat, caller)
+    assert_no_secret_recorded(wechat, caller)
 
 
-def test_of_a_large_file_the_beginning_is_kept(wechat: FakeWeChat, caller: Caller) -> None:
+def test_the_exchange_of_a_large_file_is_cut(wechat: FakeWeChat, caller: Caller) -> None:
     caller.uploads("image", SAMPLE_IMAGE + bytes(200_000))
     request = exchange_of(wechat, "upload").request
     assert len(request.body) == MAX_STORED_BYTES
@@ -234,7 +234,7 @@ def test_of_a_large_file_the_beginning_is_kept(wechat: FakeWeChat, caller: Calle
 
 
 def faulty(wechat: FakeWeChat, alice: User, caller: Caller) -> Exchange:
-    """The exchange of a call that goes wrong, whatever the caller meets."""
+    """Make a call with a fault, ignore its errors, and return its exchange."""
     caller.fetch()
     with suppress(OSError, http.client.HTTPException, AssertionError, json.JSONDecodeError):
         caller.sends(alice, "hi")
@@ -244,18 +244,18 @@ def faulty(wechat: FakeWeChat, alice: User, caller: Caller) -> Exchange:
     return exchange
 
 
-def test_a_connection_that_was_dropped_has_no_answer(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+def test_the_exchange_of_a_dropped_connection_has_no_answer(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
     wechat.faults.drop("send")
     assert faulty(wechat, alice, caller).answer is None
 
 
-def test_a_call_that_failed_with_http_has_no_answer_of_the_api(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+def test_the_exchange_of_an_http_error_has_no_answer(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
     wechat.faults.http_error("send", 502)
     assert faulty(wechat, alice, caller).answer is None
 
 
 @pytest.mark.parametrize("kind", ["drop", "http"])
-def test_what_was_done_all_the_same_has_the_answer_that_got_lost(
+def test_the_exchange_of_a_processed_call_with_a_fault_has_the_lost_answer(
     wechat: FakeWeChat, alice: User, caller: Caller, kind: str
 ) -> None:
     if kind == "drop":
@@ -267,7 +267,7 @@ def test_what_was_done_all_the_same_has_the_answer_that_got_lost(
     assert json.loads(answer.body)["errcode"] == 0
 
 
-def test_an_errcode_that_was_ordered(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
+def test_the_exchange_of_an_injected_errcode(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
     wechat.faults.fail("send", 45009)
     answer = faulty(wechat, alice, caller).answer
     assert answer is not None
@@ -289,7 +289,7 @@ def push_of(wechat: FakeWeChat, number: int = 0) -> Record:
 
 @pytest.mark.parametrize("form", ["json", "xml"])
 @pytest.mark.parametrize("mode", ["safe", "compatible", "plain"])
-def test_a_push_as_the_bot_got_it(clock: ManualClock, bot: Receiver, mode: str, form: str) -> None:
+def test_the_exchange_of_a_push(clock: ManualClock, bot: Receiver, mode: str, form: str) -> None:
     with FakeWeChat(clock, mode=mode, format=form, callback_url=bot.url) as wechat:  # type: ignore[arg-type]
         wechat.user("alice").says("你好").wait()
         exchange = push_of(wechat).exchange
@@ -308,7 +308,7 @@ def test_a_push_as_the_bot_got_it(clock: ManualClock, bot: Receiver, mode: str, 
         assert "你好" in exchange.clear
 
 
-def test_a_push_that_is_not_answered_in_time(wechat: FakeWeChat, clock: ManualClock, bot: Receiver) -> None:
+def test_the_exchange_of_a_push_that_times_out(wechat: FakeWeChat, clock: ManualClock, bot: Receiver) -> None:
     bot.answer = lambda received: SILENCE
     wechat.callback_url, wechat.tries = bot.url, 1
     push = wechat.user("alice").says("hi")
@@ -321,7 +321,7 @@ def test_a_push_that_is_not_answered_in_time(wechat: FakeWeChat, clock: ManualCl
     assert record.exchange.answer is None
 
 
-def test_a_push_that_meets_no_server(wechat: FakeWeChat) -> None:
+def test_the_exchange_of_a_push_without_a_server(wechat: FakeWeChat) -> None:
     with Receiver() as gone:
         address = gone.url
     wechat.callback_url, wechat.tries = address, 1
@@ -333,7 +333,7 @@ def test_a_push_that_meets_no_server(wechat: FakeWeChat) -> None:
     assert record.exchange.answer is None
 
 
-def test_an_answer_wechat_does_not_take_is_shown(wechat: FakeWeChat, bot: Receiver) -> None:
+def test_the_exchange_of_a_refused_answer_has_the_answer(wechat: FakeWeChat, bot: Receiver) -> None:
     bot.answer = lambda received: (200, b"<html>an error page")
     wechat.callback_url, wechat.tries = bot.url, 1
     wechat.user("alice").says("hi").wait()
@@ -344,7 +344,7 @@ def test_an_answer_wechat_does_not_take_is_shown(wechat: FakeWeChat, bot: Receiv
     assert record.exchange.answer.body == b"<html>an error page"
 
 
-def test_a_bot_that_tells_its_secrets_is_not_quoted(wechat: FakeWeChat, bot: Receiver) -> None:
+def test_secrets_in_the_answer_of_a_bot_are_redacted(wechat: FakeWeChat, bot: Receiver) -> None:
     token, secret = wechat.keys.token, wechat.settings()["WXBOT_SECRET"]
     bot.answer = lambda received: (500, f"token={token} secret={secret}".encode())
     wechat.callback_url, wechat.tries = bot.url, 1
@@ -355,7 +355,7 @@ def test_a_bot_that_tells_its_secrets_is_not_quoted(wechat: FakeWeChat, bot: Rec
     assert secret not in repr(exchange)
 
 
-def test_access_tokens_look_alike() -> None:
+def test_the_format_of_an_access_token_is_redacted() -> None:
     with FakeWeChat() as wechat:
         token = Caller(wechat).fetch()
     assert Redactor([]).redact(f"x{token}x") == f"x{HIDDEN}x"

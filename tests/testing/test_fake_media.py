@@ -1,4 +1,4 @@
-"""Files at FakeWeChat: what may be uploaded, how it is fetched, when it is gone."""
+"""Test the files of FakeWeChat: uploads, downloads and expiry."""
 
 from __future__ import annotations
 
@@ -43,24 +43,29 @@ def fetched(url: str) -> bytes:
         return body
 
 
-# -- in and out
+# -- upload and download
 
 
-def test_what_was_uploaded_comes_back(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_an_uploaded_file_can_be_downloaded(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
     answer = bot.uploads("image", PNG, "小猫.png")
     assert set(answer) == {"type", "media_id", "created_at"}
     assert (answer["type"], answer["created_at"]) == ("image", int(clock.now()))
     content_type, disposition, content = bot.downloads(answer["media_id"])
     assert (content_type, content) == ("image/png", PNG)
     assert disposition.startswith('attachment; filename="')
-    kept = wechat.media[answer["media_id"]]
-    assert (kept.kind, kept.content, kept.filename, kept.content_type) == ("image", PNG, "小猫.png", "image/png")
-    assert kept.expires_at == clock.now() + 3 * DAY
-    assert wechat.uploads == [kept]
-    assert repr(PNG)[2:-1] not in repr(kept)
+    stored = wechat.media[answer["media_id"]]
+    assert (stored.kind, stored.content, stored.filename, stored.content_type) == (
+        "image",
+        PNG,
+        "小猫.png",
+        "image/png",
+    )
+    assert stored.expires_at == clock.now() + 3 * DAY
+    assert wechat.uploads == [stored]
+    assert repr(PNG)[2:-1] not in repr(stored)
 
 
-def test_a_video_is_fetched_at_an_address_of_its_own(bot: Caller, wechat: FakeWeChat) -> None:
+def test_a_video_is_downloaded_from_its_own_url(bot: Caller, wechat: FakeWeChat) -> None:
     media_id = bot.uploads("video", SAMPLE_VIDEO, "clip.mp4")["media_id"]
     content_type, _, body = bot.downloads(media_id)
     assert content_type.startswith("application/json")
@@ -71,15 +76,15 @@ def test_a_video_is_fetched_at_an_address_of_its_own(bot: Caller, wechat: FakeWe
         fetched(url)
 
 
-def test_the_timeline_tells_of_files(bot: Caller, wechat: FakeWeChat) -> None:
+def test_the_timeline_has_uploads_and_downloads(bot: Caller, wechat: FakeWeChat) -> None:
     media_id = bot.uploads("image", PNG)["media_id"]
     bot.downloads(media_id)
     bot.downloads("nothing")
-    told = [(record.kind, record.what, record.errcode) for record in wechat.timeline if record.kind != "token"]
-    assert told == [("upload", "[image cat.png]", 0), ("download", "[image cat.png]", 0), ("download", "get", 40007)]
+    records = [(record.kind, record.what, record.errcode) for record in wechat.timeline if record.kind != "token"]
+    assert records == [("upload", "[image cat.png]", 0), ("download", "[image cat.png]", 0), ("download", "get", 40007)]
 
 
-def test_a_test_may_put_files_there_itself(bot: Caller, wechat: FakeWeChat) -> None:
+def test_a_test_may_add_files(bot: Caller, wechat: FakeWeChat) -> None:
     media_id = wechat.add_media("image", b"anything", "x.bin", "image/webp")
     assert bot.downloads(media_id) == ("image/webp", 'attachment; filename="x.bin"', b"anything")
     nameless = wechat.add_media("thumb", SAMPLE_IMAGE, media_id="T")
@@ -90,7 +95,7 @@ def test_a_test_may_put_files_there_itself(bot: Caller, wechat: FakeWeChat) -> N
     assert set(wechat.media) == {media_id, nameless, quoted}
 
 
-# -- what may be uploaded
+# -- the checks of an upload
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_a_test_may_put_files_there_itself(bot: Caller, wechat: FakeWeChat) -> N
         ("", PNG, 40004),
     ],
 )
-def test_the_content_tells_what_a_file_is(bot: Caller, kind: str, content: bytes, errcode: int) -> None:
+def test_the_type_of_a_file_is_detected_from_its_content(bot: Caller, kind: str, content: bytes, errcode: int) -> None:
     answer = bot.uploads(kind, content)
     assert answer.get("errcode", 0) == errcode
     assert ("media_id" in answer) is (errcode == 0)
@@ -129,7 +134,7 @@ def test_the_content_tells_what_a_file_is(bot: Caller, kind: str, content: bytes
         ("thumb", SAMPLE_IMAGE, 64 << 10),
     ],
 )
-def test_a_file_may_be_so_big_and_no_bigger(bot: Caller, kind: str, head: bytes, most: int) -> None:
+def test_the_size_of_a_file_is_limited_by_kind(bot: Caller, kind: str, head: bytes, most: int) -> None:
     assert bot.uploads(kind, head.ljust(most, b"."))["type"] == kind
     assert bot.uploads(kind, head.ljust(most + 1, b"."))["errcode"] == 40009
 
@@ -142,18 +147,18 @@ def test_a_file_may_be_so_big_and_no_bigger(bot: Caller, kind: str, head: bytes,
         "form-data; name=\"media\"; filename*=utf-8''cat.png",
     ],
 )
-def test_the_file_must_be_where_wechat_looks_for_it(bot: Caller, disposition: str) -> None:
+def test_an_upload_without_a_plain_filename_is_rejected(bot: Caller, disposition: str) -> None:
     assert bot.posts_form("image", disposition, PNG)["errcode"] == 41005
 
 
 @pytest.mark.parametrize("content_type", ["", "image/png", "multipart/form-data", "multipart/mixed; boundary=B"])
-def test_what_is_no_form_has_no_file(content_type: str) -> None:
+def test_a_body_that_is_not_a_form_has_no_file(content_type: str) -> None:
     body = b'--B\r\nContent-Disposition: form-data; name="media"; filename="x"\r\n\r\nx\r\n--B--\r\n'
     assert file_in("multipart/form-data; boundary=B", body, "media") == ("x", b"x")
     assert file_in(content_type, body, "media") is None
 
 
-def test_the_form_of_a_common_client_is_read(bot: Caller, wechat: FakeWeChat) -> None:
+def test_the_form_of_aiohttp_is_read(bot: Caller, wechat: FakeWeChat) -> None:
     form = aiohttp.FormData(quote_fields=False)
     form.add_field("media", PNG, filename="小猫.png", content_type="image/png")
     query = {"access_token": bot.fetch(), "type": "image"}
@@ -172,7 +177,7 @@ def test_an_upload_needs_a_token_and_post(bot: Caller) -> None:
     assert bot.get(DOWNLOAD, media_id="x")["errcode"] == 41001
 
 
-def test_mini_programs_upload_pictures_only() -> None:
+def test_mini_programs_may_upload_images_only() -> None:
     with FakeWeChat(ManualClock()) as wechat:
         bot = Caller(wechat)
         assert bot.uploads("image", PNG)["type"] == "image"
@@ -181,15 +186,15 @@ def test_mini_programs_upload_pictures_only() -> None:
         assert bot.uploads("voice", SAMPLE_VOICE)["type"] == "voice"
 
 
-def test_what_bytes_are() -> None:
+def test_the_content_type_of_bytes_is_detected() -> None:
     assert content_type_of(b"\xff\xf9\x00") == "application/octet-stream"
     assert content_type_of(b"\xff") == content_type_of(b"") == "application/octet-stream"
 
 
-# -- the end of a file
+# -- expiry
 
 
-def test_a_file_is_gone_after_three_days(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_a_file_expires_after_three_days(bot: Caller, wechat: FakeWeChat, clock: ManualClock) -> None:
     media_id = bot.uploads("image", PNG)["media_id"]
     clock.advance(3 * DAY - 1)
     bot.fetch()
@@ -202,7 +207,7 @@ def test_a_file_is_gone_after_three_days(bot: Caller, wechat: FakeWeChat, clock:
     assert [one.media_id for one in wechat.uploads] == [media_id]
 
 
-def test_wechat_may_lose_a_file_before(bot: Caller, wechat: FakeWeChat) -> None:
+def test_a_deleted_file_is_unknown(bot: Caller, wechat: FakeWeChat) -> None:
     media_id = bot.uploads("image", PNG)["media_id"]
     wechat.forget_media(media_id)
     assert json.loads(bot.downloads(media_id)[2])["errcode"] == 40007
@@ -213,7 +218,7 @@ def test_wechat_may_lose_a_file_before(bot: Caller, wechat: FakeWeChat) -> None:
 # -- faults
 
 
-def test_uploads_and_downloads_go_wrong_as_ordered(bot: Caller, wechat: FakeWeChat) -> None:
+def test_faults_are_injected_into_uploads_and_downloads(bot: Caller, wechat: FakeWeChat) -> None:
     wechat.faults.fail("upload", -1)
     assert bot.uploads("image", PNG)["errcode"] == -1
     media_id = bot.uploads("image", PNG)["media_id"]
@@ -236,7 +241,7 @@ def test_uploads_and_downloads_go_wrong_as_ordered(bot: Caller, wechat: FakeWeCh
     ]
 
 
-def test_a_slow_download_still_brings_the_file(bot: Caller, wechat: FakeWeChat) -> None:
+def test_a_slow_download_returns_the_file(bot: Caller, wechat: FakeWeChat) -> None:
     media_id = wechat.add_media("image", PNG)
     wechat.faults.slow("download", 0.0, times=1)
     assert bot.downloads(media_id)[2] == PNG

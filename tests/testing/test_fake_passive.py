@@ -1,4 +1,4 @@
-"""Passive answers of an Official Account: which WeChat takes, what the user sees, and that they cost nothing."""
+"""Test the passive replies of an Official Account: which are valid, what the user sees, and that they use no quota."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def alice(wechat: FakeWeChat) -> User:
 
 
 def answering(contents: Contents) -> Callable[[Received], Answer]:
-    """A bot that gives every push this answer."""
+    """Return an answer function that gives every push this passive reply."""
 
     def answer(received: Received) -> Answer:
         fields = envelope.from_text(received.body, "xml")
@@ -76,7 +76,7 @@ def news(*titles: str, count: int | None = None) -> Contents:
         (news("Cats"), "[news Cats]"),
     ],
 )
-def test_what_a_user_sees(alice: User, bot: Receiver, contents: Contents, seen: str) -> None:
+def test_the_user_sees_a_valid_passive_reply(alice: User, bot: Receiver, contents: Contents, seen: str) -> None:
     bot.answer = answering(contents)
     push = alice.says("hi")
     assert push.wait().outcome == "success"
@@ -113,7 +113,7 @@ def test_what_a_user_sees(alice: User, bot: Receiver, contents: Contents, seen: 
         ({}, "MsgType None"),
     ],
 )
-def test_what_is_refused(alice: User, bot: Receiver, contents: Contents, why: str) -> None:
+def test_an_invalid_passive_reply_is_refused(alice: User, bot: Receiver, contents: Contents, why: str) -> None:
     bot.answer = answering(contents)
     last = alice.says("hi").wait()
     assert last.outcome == "refused"
@@ -122,13 +122,13 @@ def test_what_is_refused(alice: User, bot: Receiver, contents: Contents, why: st
     assert alice.saw == ["[该公众号暂时无法提供服务，请稍后再试]"]
 
 
-def test_a_file_that_is_gone_is_no_answer(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_a_passive_reply_with_an_expired_file_is_refused(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     wechat.forget_media("SAMPLE_IMAGE")
     bot.answer = answering({"MsgType": "image", "Image": {"MediaId": "SAMPLE_IMAGE"}})
     assert alice.says("hi").wait().outcome == "refused"
 
 
-def test_an_event_may_be_answered_with_eight_articles(alice: User, bot: Receiver) -> None:
+def test_a_passive_reply_to_an_event_may_have_eight_articles(alice: User, bot: Receiver) -> None:
     bot.answer = answering(news(*"12345678"))
     assert alice.clicks("news").wait().outcome == "success"
     bot.answer = answering(news(*"123456789"))
@@ -137,7 +137,7 @@ def test_an_event_may_be_answered_with_eight_articles(alice: User, bot: Receiver
 
 
 @pytest.mark.parametrize(
-    "deed",
+    "action",
     [
         lambda user: user.sends_image(),
         lambda user: user.sends_voice(),
@@ -145,25 +145,27 @@ def test_an_event_may_be_answered_with_eight_articles(alice: User, bot: Receiver
         lambda user: user.sends_location(1, 2),
     ],
 )
-def test_a_message_of_any_kind_with_one(alice: User, bot: Receiver, deed: Callable[[User], Push]) -> None:
+def test_a_passive_reply_to_a_message_with_two_articles_is_refused(
+    alice: User, bot: Receiver, action: Callable[[User], Push]
+) -> None:
     bot.answer = answering(news("1", "2"))
-    assert deed(alice).wait().outcome == "refused"
+    assert action(alice).wait().outcome == "refused"
 
 
-def test_articles_are_found_in_xml_and_in_json() -> None:
+def test_articles_are_read_from_xml_and_from_json() -> None:
     one = {"Title": "t"}
     for articles in ({"item": one}, {"item": [one]}, [one]):
         assert articles_of({"Articles": articles}) == [one]
     assert articles_of({}) == articles_of({"Articles": {}}) == []
 
 
-def test_a_passive_answer_takes_nothing_from_the_quota(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_a_passive_reply_uses_no_quota(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     bot.answer = answering(text("hello"))
     alice.says("hi").wait()
     assert [Caller(wechat).sends(alice, str(n)) for n in range(6)] == [0, 0, 0, 0, 0, 45047]
 
 
-def test_it_is_all_an_unverified_account_has(bot: Receiver, clock: ManualClock) -> None:
+def test_an_unverified_account_can_only_reply_passively(bot: Receiver, clock: ManualClock) -> None:
     with FakeWeChat(clock, mode="plain", account_kind="unverified", callback_url=bot.url) as wechat:
         bot.answer = answering(text("hello"))
         alice = wechat.user("alice")
@@ -172,10 +174,12 @@ def test_it_is_all_an_unverified_account_has(bot: Receiver, clock: ManualClock) 
         assert alice.saw == ["hello"]
 
 
-# -- one answer for each push
+# -- one passive reply for each push
 
 
-def test_the_user_sees_one_answer_however_often_it_is_given(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_the_user_sees_the_passive_reply_to_a_redelivered_push_once(
+    alice: User, bot: Receiver, wechat: FakeWeChat
+) -> None:
     bot.answer = answering(text("hello"))
     wechat.deliver_twice_at_once = True
     push = alice.says("hi")
@@ -186,7 +190,7 @@ def test_the_user_sees_one_answer_however_often_it_is_given(alice: User, bot: Re
     assert alice.saw == ["hello", "hello"]
 
 
-def test_an_answer_may_come_with_the_redelivery(
+def test_a_passive_reply_to_a_redelivery_is_accepted(
     alice: User, bot: Receiver, wechat: FakeWeChat, clock: ManualClock
 ) -> None:
     hello = answering(text("hello"))
@@ -199,7 +203,7 @@ def test_an_answer_may_come_with_the_redelivery(
     assert alice.saw == ["hello"]
 
 
-def test_a_transfer_given_twice_hands_the_message_over_once(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
+def test_a_repeated_transfer_transfers_the_message_once(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
     bot.answer = answering({"MsgType": "transfer_customer_service"})
     push = alice.says("a human, please")
     push.wait()

@@ -1,4 +1,4 @@
-"""How FakeWeChat delivers: to a real HTTP receiver, with the five seconds and the three tries."""
+"""Test the push delivery of FakeWeChat with a real HTTP receiver: timeout, retries, order, redelivery."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def texts_of(bot: Receiver) -> list[str]:
     return [fields_of(received)["Content"] for received in bot.received]
 
 
-# -- what arrives
+# -- fields and formats
 
 
 def test_a_text_push_has_all_fields_and_a_valid_signature(alice: User, bot: Receiver, wechat: FakeWeChat) -> None:
@@ -104,8 +104,8 @@ def test_the_timeline_has_user_actions_and_pushes(alice: User) -> None:
     alice.says("hi").wait()
     alice.sends_image(media_id="M").wait()
     alice.does("CLICK", EventKey="menu-1").wait()
-    told = [(record.kind, record.what) for record in alice.timeline]
-    assert told == [(kind, what) for what in ("hi", "[image M]", "[CLICK menu-1]") for kind in ("user", "push")]
+    records = [(record.kind, record.what) for record in alice.timeline]
+    assert records == [(kind, what) for what in ("hi", "[image M]", "[CLICK menu-1]") for kind in ("user", "push")]
 
 
 def test_verify_checks_the_callback_url(wechat: FakeWeChat, bot: Receiver) -> None:
@@ -119,7 +119,7 @@ def test_verify_checks_the_callback_url(wechat: FakeWeChat, bot: Receiver) -> No
     assert not wechat.verify()
 
 
-# -- five seconds, three tries
+# -- timeout and retries
 
 
 def test_a_push_without_an_answer_is_tried_three_times_for_five_seconds(
@@ -145,7 +145,7 @@ def test_a_push_without_an_answer_is_tried_three_times_for_five_seconds(
     assert clock.timers == 0
 
 
-def test_one_advance_of_15_seconds_ends_all_three_tries(alice: User, bot: Receiver, clock: ManualClock) -> None:
+def test_advances_of_15_seconds_end_all_three_tries(alice: User, bot: Receiver, clock: ManualClock) -> None:
     bot.answer = lambda received: SILENCE
     push = alice.says("anybody?")
     bot.waits_for(1)
@@ -220,7 +220,7 @@ def test_a_timeout_of_wait_raises_an_error_with_the_records(alice: User, bot: Re
         push.wait(timeout=0.05)
 
 
-# -- again, at once, out of order
+# -- redelivery and order
 
 
 def test_a_redelivery_has_the_same_fields_a_new_signature_and_is_no_interaction(
@@ -293,7 +293,7 @@ def test_held_pushes_are_released_reversed_or_in_order(wechat: FakeWeChat, alice
     assert three.done
 
 
-# -- passive answers
+# -- passive replies
 
 
 def transfer(user: User, **changes: Any) -> dict[str, Any]:
@@ -301,7 +301,7 @@ def transfer(user: User, **changes: Any) -> dict[str, Any]:
     return {**swapped, "CreateTime": 1_700_000_000, "MsgType": "transfer_customer_service", **changes}
 
 
-def test_a_transfer_to_human_agents_queues_the_user(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+def test_a_transfer_to_human_agents_is_a_valid_passive_reply(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
     bot.answer = lambda received: (200, json.dumps(transfer(alice)).encode())
     push = alice.says("a human, please")
     assert push.wait().outcome == "success"
@@ -347,7 +347,7 @@ def test_an_encrypted_passive_text_of_an_official_account_is_accepted(clock: Man
         assert Caller(wechat).typing(alice) == 0
 
 
-# -- by hand
+# -- raw requests
 
 
 def test_push_raw_sends_an_invalid_push_unchanged(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:

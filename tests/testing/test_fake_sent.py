@@ -1,4 +1,4 @@
-"""Messages of every kind sent through FakeWeChat's API: what is refused, and what the user sees of the rest."""
+"""Test messages of every kind sent through FakeWeChat's API: which are rejected, and what the user sees."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MUSIC = {"title": "Song", "musicurl": "http://x", "hqmusicurl": "http://x", "thu
 
 @contextmanager
 def account(kind: AccountKind) -> Iterator[tuple[Caller, User]]:
-    """A bot that may write to Alice, with a file of each kind."""
+    """Yield a bot that may send to Alice, with a file of each kind in WeChat."""
     with FakeWeChat(ManualClock(), account_kind=kind) as wechat:
         wechat.add_media("image", SAMPLE_IMAGE, "cat.jpg", media_id="SAMPLE_IMAGE")
         wechat.add_media("thumb", SAMPLE_IMAGE, media_id="THUMB")
@@ -37,10 +37,10 @@ def without(content: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != name}
 
 
-# -- what a user sees
+# -- what a user sees of accepted messages
 
 
-def test_what_users_of_a_mini_program_see() -> None:
+def test_users_of_a_mini_program_see_each_kind_of_message() -> None:
     with account("miniprogram") as (bot, alice):
         assert bot.sends_kind(alice, "image", {"media_id": "SAMPLE_IMAGE"}) == 0
         assert bot.sends_kind(alice, "link", LINK) == 0
@@ -48,7 +48,7 @@ def test_what_users_of_a_mini_program_see() -> None:
         assert alice.saw == ["[image cat.jpg]", "[link LeaseUpdate]", "[miniprogrampage Shop]"]
 
 
-def test_what_users_of_an_official_account_see() -> None:
+def test_users_of_an_official_account_see_each_kind_of_message() -> None:
     with account("official") as (bot, alice):
         assert bot.sends_kind(alice, "voice", {"media_id": "VOICE"}) == 0
         assert bot.sends_kind(alice, "video", {"media_id": "VIDEO", "thumb_media_id": "THUMB", "title": "Cat"}) == 0
@@ -73,7 +73,7 @@ def test_what_users_of_an_official_account_see() -> None:
         ]
 
 
-def test_the_whole_bodies_are_kept_of_what_was_accepted() -> None:
+def test_received_has_the_bodies_of_accepted_messages() -> None:
     with account("official") as (bot, alice):
         bot.sends(alice, "hello")
         bot.sends_kind(alice, "msgmenu", {"list": []})
@@ -85,7 +85,7 @@ def test_the_whole_bodies_are_kept_of_what_was_accepted() -> None:
         ]
 
 
-def test_a_bot_may_send_back_what_it_was_sent() -> None:
+def test_a_bot_may_send_back_the_image_of_a_user() -> None:
     with account("miniprogram") as (bot, alice):
         alice.sends_image()
         alice.sends_image(media_id="M")
@@ -94,7 +94,7 @@ def test_a_bot_may_send_back_what_it_was_sent() -> None:
         assert alice.saw == ["[image MEDIA]", "[image M]"]
 
 
-# -- what is refused
+# -- rejected messages
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_bot_may_send_back_what_it_was_sent() -> None:
         ("mpnewsarticle", {"article_id": "A"}, 45162),
     ],
 )
-def test_what_a_mini_program_may_not_send(kind: str, content: Any, errcode: int) -> None:
+def test_invalid_messages_of_a_mini_program_are_rejected(kind: str, content: Any, errcode: int) -> None:
     with account("miniprogram") as (bot, alice):
         assert bot.sends_kind(alice, kind, content) == errcode
         assert (alice.saw, alice.received) == ([], [])
@@ -157,13 +157,13 @@ def test_what_a_mini_program_may_not_send(kind: str, content: Any, errcode: int)
         ("wxcard", {}, 47001),
     ],
 )
-def test_what_an_official_account_may_not_send(kind: str, content: Any, errcode: int) -> None:
+def test_invalid_messages_of_an_official_account_are_rejected(kind: str, content: Any, errcode: int) -> None:
     with account("official") as (bot, alice):
         assert bot.sends_kind(alice, kind, content) == errcode
         assert (alice.saw, alice.received) == ([], [])
 
 
-def test_a_file_that_is_gone_cannot_be_sent() -> None:
+def test_an_expired_file_cannot_be_sent() -> None:
     clock = ManualClock()
     with FakeWeChat(clock) as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
@@ -178,7 +178,7 @@ def test_a_file_that_is_gone_cannot_be_sent() -> None:
         assert bot.sends_kind(alice, "image", {"media_id": fresh}) == 40007
 
 
-# -- what goes with a message
+# -- options of a message
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_file_that_is_gone_cannot_be_sent() -> None:
         (1, 47001),
     ],
 )
-def test_the_note_that_a_machine_wrote_it(note: Any, errcode: int) -> None:
+def test_the_ai_mark_is_checked(note: Any, errcode: int) -> None:
     with account("miniprogram") as (bot, alice):
         body = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}, "aimsgcontext": note}
         assert bot.call(SEND, body) == errcode
@@ -211,7 +211,7 @@ def test_the_note_that_a_machine_wrote_it(note: Any, errcode: int) -> None:
         ("miniprogram", "kf1@account", 0),
     ],
 )
-def test_the_agent_in_whose_name_it_is_sent(kind: AccountKind, agent: Any, errcode: int) -> None:
+def test_the_agent_of_a_message_is_checked(kind: AccountKind, agent: Any, errcode: int) -> None:
     with account(kind) as (bot, alice):
         body = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}, "customservice": agent}
         assert bot.call(SEND, body) == errcode

@@ -1,4 +1,4 @@
-"""What users do at FakeWeChat, and what of it arrives."""
+"""Test the user actions of FakeWeChat and the pushes that report them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def alice(wechat: FakeWeChat) -> User:
 
 
 def arrived(push: Push, bot: Receiver) -> dict[str, str]:
-    """The fields of a push besides the usual ones."""
+    """Wait for the push, and return its fields without the default ones."""
     assert push.wait().outcome == "success"
     fields = envelope.from_text(bot.received[-1].body, "xml")
     usual = ("ToUserName", "FromUserName", "CreateTime", "MsgId")
@@ -41,7 +41,7 @@ def arrived(push: Push, bot: Receiver) -> dict[str, str]:
 # -- files
 
 
-def test_a_picture_can_be_fetched_in_both_ways(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+def test_an_image_can_be_downloaded_by_url_and_by_media_id(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
     picture = arrived(alice.sends_image(b"\x89PNG\r\n\x1a\n..."), bot)
     assert set(picture) == {"MsgType", "PicUrl", "MediaId"}
     assert Caller(wechat).downloads(picture["MediaId"])[2] == b"\x89PNG\r\n\x1a\n..."
@@ -51,7 +51,7 @@ def test_a_picture_can_be_fetched_in_both_ways(alice: User, wechat: FakeWeChat, 
     assert again["MediaId"] != picture["MediaId"]
 
 
-def test_voice_and_videos(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
+def test_voice_and_video_messages_have_files(alice: User, wechat: FakeWeChat, bot: Receiver) -> None:
     voice = arrived(alice.sends_voice(b"#!AMR\nhello", media_id="V"), bot)
     assert (voice["MsgType"], voice["MediaId"], voice["Format"]) == ("voice", "V", "amr")
     assert wechat.media["V"].content == wechat.media[voice["MediaId16K"]].content == b"#!AMR\nhello"
@@ -66,7 +66,7 @@ def test_voice_and_videos(alice: User, wechat: FakeWeChat, bot: Receiver) -> Non
 # -- other messages
 
 
-def test_a_place_and_an_article(alice: User, bot: Receiver) -> None:
+def test_location_and_link_messages_have_their_fields(alice: User, bot: Receiver) -> None:
     assert arrived(alice.sends_location(23.134521, 113.358803, label="塔"), bot) == {
         "MsgType": "location",
         "Location_X": "23.134521",
@@ -82,7 +82,7 @@ def test_a_place_and_an_article(alice: User, bot: Receiver) -> None:
     }
 
 
-def test_the_item_of_a_menu_comes_as_a_text_and_counts_as_a_click(alice: User, wechat: FakeWeChat) -> None:
+def test_a_clicked_msgmenu_item_arrives_as_a_text_and_counts_as_a_menu_click(alice: User, wechat: FakeWeChat) -> None:
     bot = Caller(wechat)
     alice.says("hi").wait()
     bot.sends_kind(alice, "msgmenu", MENU)
@@ -92,7 +92,7 @@ def test_the_item_of_a_menu_comes_as_a_text_and_counts_as_a_click(alice: User, w
 
 
 @pytest.mark.parametrize("quote", ['"', "'", ""])
-def test_a_link_in_a_text_may_be_an_item_of_a_menu(alice: User, wechat: FakeWeChat, quote: str) -> None:
+def test_a_bizmsgmenu_link_in_a_text_can_be_clicked(alice: User, wechat: FakeWeChat, quote: str) -> None:
     alice.says("hi").wait()
     address = "weixin://bizmsgmenu?msgmenucontent=%E4%BD%A0%E5%A5%BD&amp;msgmenuid=7"
     text = f"Say <a href={quote}{address}{quote}>hello</a> or <a href='https://example.com/?msgmenuid=1'>leave</a>"
@@ -101,7 +101,7 @@ def test_a_link_in_a_text_may_be_an_item_of_a_menu(alice: User, wechat: FakeWeCh
     assert (push.fields["Content"], push.fields["bizmsgmenuid"]) == ("你好", "7")
 
 
-def test_the_latest_menu_with_the_item_is_the_one_clicked(alice: User, wechat: FakeWeChat) -> None:
+def test_a_click_goes_to_the_latest_menu_with_the_item(alice: User, wechat: FakeWeChat) -> None:
     alice.says("hi").wait()
     for number in ("1", "2"):
         Caller(wechat).sends_kind(alice, "msgmenu", {"list": [{"id": number, "content": "Yes"}]})
@@ -115,7 +115,7 @@ def test_the_latest_menu_with_the_item_is_the_one_clicked(alice: User, wechat: F
 
 
 @pytest.mark.parametrize(
-    ("deed", "fields"),
+    ("action", "fields"),
     [
         (lambda user: user.follows(), {"Event": "subscribe", "EventKey": ""}),
         (lambda user: user.follows("7", "T"), {"Event": "subscribe", "EventKey": "qrscene_7", "Ticket": "T"}),
@@ -125,24 +125,24 @@ def test_the_latest_menu_with_the_item_is_the_one_clicked(alice: User, wechat: F
         (lambda user: user.views("http://x"), {"Event": "VIEW", "EventKey": "http://x", "MenuId": "1"}),
     ],
 )
-def test_what_happens_to_an_account(
-    alice: User, bot: Receiver, deed: Callable[[User], Push], fields: dict[str, str]
+def test_each_event_has_its_fields(
+    alice: User, bot: Receiver, action: Callable[[User], Push], fields: dict[str, str]
 ) -> None:
-    assert arrived(deed(alice), bot) == {"MsgType": "event", **fields}
+    assert arrived(action(alice), bot) == {"MsgType": "event", **fields}
 
 
-def test_who_follows_may_be_greeted_and_who_leaves_may_not(alice: User, wechat: FakeWeChat) -> None:
+def test_a_follower_can_be_greeted_until_they_unsubscribe(alice: User, wechat: FakeWeChat) -> None:
     alice.follows()
     assert Caller(wechat).sends(alice, "Welcome!") == 0
     alice.leaves()
     assert Caller(wechat).sends(alice, "Wait!") == 45015
 
 
-# -- who can do what
+# -- user actions of each kind of account
 
 
 @pytest.mark.parametrize(
-    "deed",
+    "action",
     [
         lambda user: user.sends_voice(),
         lambda user: user.sends_video(),
@@ -157,19 +157,21 @@ def test_who_follows_may_be_greeted_and_who_leaves_may_not(alice: User, wechat: 
         lambda user: user.views("http://x"),
     ],
 )
-def test_users_of_a_mini_program_cannot(deed: Callable[[User], Push]) -> None:
+def test_actions_of_official_accounts_raise_an_error_for_a_mini_program(action: Callable[[User], Push]) -> None:
     with FakeWeChat(ManualClock()) as wechat:
         with pytest.raises(ValueError, match="does not exist for a Mini Program"):
-            deed(wechat.user("alice"))
+            action(wechat.user("alice"))
         assert wechat.timeline == []
 
 
-@pytest.mark.parametrize("deed", [lambda user: user.enters(), lambda user: user.sends_mini_program_page()])
-def test_users_of_an_official_account_cannot(alice: User, deed: Callable[[User], Push]) -> None:
+@pytest.mark.parametrize("action", [lambda user: user.enters(), lambda user: user.sends_mini_program_page()])
+def test_actions_of_mini_programs_raise_an_error_for_an_official_account(
+    alice: User, action: Callable[[User], Push]
+) -> None:
     with pytest.raises(ValueError, match="does not exist for an Official Account"):
-        deed(alice)
+        action(alice)
 
 
-def test_anything_can_be_made_up_all_the_same(alice: User, bot: Receiver) -> None:
+def test_any_push_can_be_sent_with_sends_and_does(alice: User, bot: Receiver) -> None:
     assert arrived(alice.does("user_enter_tempsession"), bot)["Event"] == "user_enter_tempsession"
     assert arrived(alice.sends("sticker", MediaId="M"), bot) == {"MsgType": "sticker", "MediaId": "M"}

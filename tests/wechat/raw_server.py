@@ -1,4 +1,4 @@
-"""A server that sends exactly the bytes a test wants, and what the tests of the transport share."""
+"""A server that sends exactly the bytes of a test, and helpers of the transport's tests."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if importlib.util.find_spec("uvloop") is not None:  # not installed everywhere
 
 @dataclass
 class RawServer:
-    """Answers its n-th request with the n-th of ``answers``, the last one again and again."""
+    """A server that answers request n with entry n of ``answers``. The last entry answers all further requests."""
 
     answers: list[Answer]
     url: str = ""
     requests: list[bytes] = field(default_factory=list)
     served_on: list[int] = field(default_factory=list)
-    """For each request the number of its connection."""
+    """The number of each request's connection."""
     opened: int = 0
     open_now: int = 0
     most_open: int = 0
@@ -75,7 +75,7 @@ class RawServer:
 async def raw_server(
     *answers: Answer, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawServer]:
-    """A RawServer that listens on ``host``."""
+    """Yield a RawServer that listens on ``host``."""
     raw = RawServer(list(answers))
 
     def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +98,7 @@ async def raw_server(
 
 @asynccontextmanager
 async def transport(**options: Any) -> AsyncIterator[Transport]:
-    """An open Transport."""
+    """Yield an open Transport."""
     made = Transport(**options)
     await made.open()
     try:
@@ -110,13 +110,13 @@ async def transport(**options: Any) -> AsyncIterator[Transport]:
 def post(
     client: Transport, base: str, body: bytes = b"{}", *, connect: float = 2.0, total: float = 4.0
 ) -> Coroutine[Any, Any, tuple[int, bytes]]:
-    """One call with a token in its URL."""
+    """Make one call with a token in its URL."""
     url = URL(f"{base}/cgi-bin/call?access_token={TOKEN}")
     return client.exchange("POST", url, body, Limits(connect, total), "/cgi-bin/call")
 
 
 async def failure(work: Awaitable[object]) -> WeChatError:
-    """The WeChatError ``work`` ends with, which must be fit for a log."""
+    """Return the WeChatError that ``work`` raises, and check that it has no secret."""
     [error] = await asyncio.gather(work, return_exceptions=True)
     assert isinstance(error, WeChatError), f"{error!r}"
     assert error.__context__ is None
@@ -125,16 +125,16 @@ async def failure(work: Awaitable[object]) -> WeChatError:
 
 
 def run(new_loop: Any, scene: Coroutine[Any, Any, None]) -> None:
-    """Run ``scene``; whatever the loop complains of fails the test."""
-    complaints: list[dict[str, Any]] = []
+    """Run ``scene`` and fail the test if the event loop reports an error."""
+    reports: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.get_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+        runner.get_loop().set_exception_handler(lambda _, report: reports.append(report))
         runner.run(scene)
-    assert complaints == []
+    assert reports == []
 
 
 def closing(data: bytes) -> Answer:
-    """Sends ``data`` and ends the connection in order."""
+    """Return an answer that sends ``data`` and closes the connection."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -146,7 +146,7 @@ def closing(data: bytes) -> Answer:
 
 
 def resetting(data: bytes) -> Answer:
-    """Sends ``data`` and resets the connection."""
+    """Return an answer that sends ``data`` and resets the connection."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -159,7 +159,7 @@ def resetting(data: bytes) -> Answer:
 
 
 def byte_by_byte(data: bytes) -> Answer:
-    """Sends ``data`` in as many pieces as it has bytes."""
+    """Return an answer that sends ``data`` byte by byte."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         for index in range(len(data)):
@@ -171,7 +171,7 @@ def byte_by_byte(data: bytes) -> Answer:
 
 
 def late(seconds: float, data: bytes = FINE) -> Answer:
-    """Sends ``data`` after ``seconds``."""
+    """Return an answer that sends ``data`` after ``seconds``."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(seconds)
@@ -181,7 +181,7 @@ def late(seconds: float, data: bytes = FINE) -> Answer:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until ``condition`` holds, for ten seconds at most, and a little longer."""
+    """Wait until ``condition`` is true, at most ten seconds, and then a few milliseconds more."""
     for _ in range(5000):
         if condition():
             break

@@ -1,4 +1,4 @@
-"""What the tests of the client side share: a clock turned by hand, a shelf, a tiny server, and a search for secrets."""
+"""Helpers of the client's tests: a manual clock, a store, a scripted server, and a check for secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OK = {"errcode": 0, "errmsg": "ok"}
 
 @dataclass
 class HandClock:
-    """Time moves only by ``turn``."""
+    """A clock that moves only by ``advance``."""
 
     time: float = 1_000_000.0
     timers: list[HandTimer] = field(default_factory=list)
@@ -36,7 +36,7 @@ class HandClock:
         return self.timers[-1]
 
     async def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass, then let every task go as far as it can."""
+        """Advance by ``seconds``, run the timers that are due, and let every task run until it waits."""
         self.time += seconds
         due = [timer for timer in self.timers if timer.due <= self.time]
         self.timers = [timer for timer in self.timers if timer.due > self.time]
@@ -55,14 +55,14 @@ class HandTimer:
 
 
 async def settle() -> None:
-    """Run what can run without time passing."""
+    """Let every task run until it waits."""
     for _ in range(30):
         await asyncio.sleep(0)
 
 
 @dataclass
 class TokenAndMediaStore:
-    """A TokenStore and MediaStore in memory, as a store would keep them for all processes."""
+    """A TokenStore and MediaStore in memory. ``broken`` makes every call raise StoreUnavailable."""
 
     stored: StoredToken | None = None
     claimed_until: float = 0.0
@@ -101,7 +101,7 @@ class TokenAndMediaStore:
 
 
 class FixedTokens:
-    """Tokens that hand out what the test says."""
+    """Tokens that return the values of the test."""
 
     def __init__(self, *values: str) -> None:
         self.values = list(values) or [TOKEN]
@@ -117,7 +117,10 @@ class FixedTokens:
 
 @dataclass
 class Api:
-    """A server that answers by ``script``: a dict (JSON), a Response, or an async function of the request."""
+    """A server that answers with ``script``. An entry is a dict (JSON), a Response or an async function of the request.
+
+    The last entry answers all further requests.
+    """
 
     script: list[Any]
     base: str = ""
@@ -130,10 +133,10 @@ class Api:
         if callable(reply):
             reply = await reply(request)
         if isinstance(reply, dict):
-            # WeChat labels its JSON like this as often as not.
+            # WeChat often sends JSON with this content type.
             reply = web.Response(text=json.dumps(reply, ensure_ascii=False), content_type="text/plain")
         if isinstance(reply, web.Response):
-            # One object answers one request; the script may say the same again.
+            # A Response object can be sent only once, but the last entry answers several requests.
             reply = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
         assert isinstance(reply, web.StreamResponse)
         return reply
@@ -194,14 +197,14 @@ async def api(*script: Any) -> AsyncIterator[Api]:
 
 
 async def error_of(work: Awaitable[object]) -> Any:
-    """The error ``work`` ends with."""
+    """Return the error that ``work`` raises."""
     results = await asyncio.gather(work, return_exceptions=True)
     assert isinstance(results[0], BaseException), f"it succeeded: {results[0]!r}"
     return results[0]
 
 
 def assert_silent(error: BaseException) -> None:
-    """No secret and no URL anywhere in what a log could print of ``error``."""
+    """Assert that no text of ``error`` that a log could print has a secret or a URL with one."""
     printed = "".join(traceback.format_exception(error)) + repr(error) + repr(error.args)
     context = error.__context__
     printed += "".join(traceback.format_exception(context)) if context is not None else ""

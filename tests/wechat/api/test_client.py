@@ -1,4 +1,4 @@
-"""The calls to WeChat, against a real server on this machine: what each failure means for a sender."""
+"""The calls to WeChat against a local HTTP server, and the error that each failure raises."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -
         await made.close()
 
 
-def test_sending_and_typing_on_the_wire() -> None:
+def test_the_requests_of_send_and_typing() -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base) as bot:
             await bot.send("oUSER", HELLO)
@@ -99,7 +99,7 @@ def test_sending_and_typing_on_the_wire() -> None:
         ({"typing_path": "/my/typing", "business_id": "7"}, "/my/typing", "7"),
     ],
 )
-def test_the_typing_address_can_be_chosen(options: dict[str, Any], path: str, business: str | None) -> None:
+def test_the_typing_path_is_configurable(options: dict[str, Any], path: str, business: str | None) -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base, **options) as bot:
             await bot.typing("oUSER", "Typing")
@@ -109,7 +109,7 @@ def test_the_typing_address_can_be_chosen(options: dict[str, Any], path: str, bu
     run(scene())
 
 
-def test_half_a_surrogate_pair_does_not_break_a_reply() -> None:
+def test_a_lone_surrogate_is_sent_as_a_question_mark() -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base) as bot:
             await bot.send("oUSER", TextReply("a\ud83d"))
@@ -194,7 +194,7 @@ def errcode(code: Any, errmsg: str = "no rid: 1") -> dict[str, Any]:
     ],
     ids=range(32),
 )
-def test_what_an_answer_means_to_a_sender(answer: Any, kind: type[WeChatError], retryable: bool) -> None:
+def test_each_bad_answer_raises_its_error(answer: Any, kind: type[WeChatError], retryable: bool) -> None:
     async def scene() -> None:
         async with api(answer) as wechat, client(wechat.base, timeout=0.3) as bot:
             error = await error_of(bot.send("oUSER", HELLO))
@@ -217,7 +217,7 @@ def test_without_a_connection_the_call_was_not_sent(base: str) -> None:
     run(scene())
 
 
-def test_a_server_that_does_not_accept_was_not_reached() -> None:
+def test_a_call_to_a_server_that_does_not_accept_was_not_sent() -> None:
     async def scene() -> None:
         with socket.socket() as full:
             full.bind(("127.0.0.1", 0))
@@ -232,7 +232,7 @@ def test_a_server_that_does_not_accept_was_not_reached() -> None:
     run(scene())
 
 
-def test_a_server_without_tls_was_not_reached() -> None:
+def test_a_call_to_a_server_without_tls_was_not_sent() -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base.replace("http:", "https:")) as bot:
             error = await error_of(bot.send("oUSER", HELLO))
@@ -243,7 +243,7 @@ def test_a_server_without_tls_was_not_reached() -> None:
     run(scene())
 
 
-def test_typing_waits_less_than_a_send() -> None:
+def test_typing_has_a_shorter_timeout_than_send() -> None:
     async def scene() -> None:
         async with api(hang) as wechat, client(wechat.base, timeout=60, typing_timeout=0.5) as bot:
             assert isinstance(await error_of(bot.typing("oUSER", "Typing")), DeliveryUnknown)
@@ -276,7 +276,7 @@ def test_a_refused_token_is_replaced_once(code: int) -> None:
     run(scene())
 
 
-def test_a_lasting_refusal_ends_after_the_second_try() -> None:
+def test_a_second_refusal_is_an_error() -> None:
     async def scene() -> None:
         tokens = FixedTokens(TOKEN, "n3w-t0k3n")
         async with api(errcode(40001, f"bad n3w-t0k3n\nrid: 1 {'x' * 500}")) as wechat:
@@ -292,7 +292,7 @@ def test_a_lasting_refusal_ends_after_the_second_try() -> None:
 
 
 class GatedTokens(FixedTokens):
-    """Tokens that come when the test opens the gate, or, with ``replacing``, those that replace a refused one."""
+    """Tokens that are returned when the test opens the gate. With ``replacing`` only ``replace`` waits."""
 
     def __init__(self, *, replacing: bool) -> None:
         super().__init__(TOKEN, "n3w-t0k3n")
@@ -314,36 +314,36 @@ class GatedTokens(FixedTokens):
         await self.gate.wait()
 
 
-@pytest.mark.parametrize("what", ["send", "typing"])
+@pytest.mark.parametrize("method", ["send", "typing"])
 @pytest.mark.parametrize("replacing", [False, True])
-def test_a_right_that_runs_out_while_a_token_is_fetched(replacing: bool, what: str) -> None:
+def test_a_permit_that_ends_while_a_token_is_fetched(replacing: bool, method: str) -> None:
     async def scene() -> None:
         tokens = GatedTokens(replacing=replacing)
-        right = [True]
+        permitted = [True]
         async with api(errcode(40001) if replacing else OK, OK) as wechat, client(wechat.base, tokens) as bot:
             call = asyncio.ensure_future(
-                bot.send("oUSER", HELLO, permit=lambda: right[0])
-                if what == "send"
-                else bot.typing("oUSER", "Typing", permit=lambda: right[0])
+                bot.send("oUSER", HELLO, permit=lambda: permitted[0])
+                if method == "send"
+                else bot.typing("oUSER", "Typing", permit=lambda: permitted[0])
             )
             await tokens.wanted.wait()
             written = len(wechat.asked)
             assert written == (1 if replacing else 0)
-            right[0] = False
+            permitted[0] = False
             tokens.gate.set()
             error = await error_of(call)
             assert (type(error), error.retryable, error.__context__) == (RequestNotSent, True, None)
             assert "was not sent: the lease on this conversation expired" in str(error)
             assert_silent(error)
             assert len(wechat.asked) == written
-            right[0] = True
-            await bot.send("oUSER", HELLO, permit=lambda: right[0])
+            permitted[0] = True
+            await bot.send("oUSER", HELLO, permit=lambda: permitted[0])
             assert len(wechat.asked) == written + 1
 
     run(scene())
 
 
-def test_other_calls_return_what_wechat_answers() -> None:
+def test_call_returns_the_answer() -> None:
     async def scene() -> None:
         async with api({"ip_list": ["127.0.0.1"]}) as wechat, client(wechat.base) as bot:
             assert await bot.call("/cgi-bin/any", {"名": 1}) == {"ip_list": ["127.0.0.1"]}
@@ -355,7 +355,7 @@ def test_other_calls_return_what_wechat_answers() -> None:
 @pytest.mark.parametrize(
     ("code", "word"), [(40101, "WXBOT_BUSINESS_ID"), (40200, "WXBOT_TYPING_PATH"), (48001, "WXBOT_TYPING")]
 )
-def test_an_account_without_typing_is_hinted_at_once(code: int, word: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_account_without_typing_is_logged_once(code: int, word: str, caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with api(errcode(code)) as wechat, client(wechat.base) as bot:
             for _ in range(3):
@@ -369,7 +369,7 @@ def test_an_account_without_typing_is_hinted_at_once(code: int, word: str, caplo
     assert TOKEN not in record.getMessage()
 
 
-def test_made_from_settings_it_fetches_its_own_token() -> None:
+def test_a_client_made_from_settings_fetches_its_token() -> None:
     async def scene() -> None:
         async with api({"access_token": TOKEN, "expires_in": 7200}, OK, OK) as wechat:
             settings = load_settings(appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
@@ -388,7 +388,7 @@ def test_made_from_settings_it_fetches_its_own_token() -> None:
 @pytest.mark.parametrize(
     "form", [str, quote, quote_plus, lambda text: quote(text, safe=""), lambda text: quote(text, safe="").lower()]
 )
-def test_a_secret_is_hidden_in_every_form_it_has_in_a_url(form: Callable[[str], str]) -> None:
+def test_a_secret_is_redacted_in_every_url_encoding(form: Callable[[str], str]) -> None:
     secret = "s+c/r e=t"
-    told = one_line(f"no such {form(secret)} here", [secret, ""])
-    assert told == "no such *** here"
+    line = one_line(f"no such {form(secret)} here", [secret, ""])
+    assert line == "no such *** here"

@@ -1,4 +1,4 @@
-"""Cloud call: what goes with a call, what never does, and what the errors of Cloud Hosting mean in words."""
+"""Cloud calls: the credentials in the query, and the explanations of Cloud Hosting's errors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ CALLS = [OK, OK, UPLOADED, OK, page(200, "GIF89a"), OK]
 
 
 @pytest.mark.parametrize(("own", "more"), [({}, {}), ({"cloud_from_appid": True}, {"from_appid": "wx1"})])
-def test_in_open_mode_no_token_goes_with_a_call(own: dict[str, Any], more: dict[str, str]) -> None:
+def test_in_open_mode_calls_carry_no_token(own: dict[str, Any], more: dict[str, str]) -> None:
     async def scene() -> None:
         async with api(*CALLS) as wechat, client("open", wechat.base, secret=SECRET, **own) as bot:
             await every_call(bot)
@@ -85,11 +85,14 @@ def test_in_open_mode_no_token_goes_with_a_call(own: dict[str, Any], more: dict[
 
 
 @pytest.mark.parametrize(("own", "more"), [({}, {}), ({"cloud_from_appid": True}, {"from_appid": "wx1"})])
-def test_in_token_mode_the_files_token_goes_by_its_own_name(
+def test_in_token_mode_calls_carry_the_token_of_the_file(
     own: dict[str, Any], more: dict[str, str], tmp_path: Path
 ) -> None:
     async def scene() -> None:
-        async with api(*CALLS) as wechat, client("token", wechat.base, cloud_token_file=a_file(tmp_path), **own) as bot:
+        async with (
+            api(*CALLS) as wechat,
+            client("token", wechat.base, cloud_token_file=token_file(tmp_path), **own) as bot,
+        ):
             await every_call(bot)
         queries = [{k: v for k, v in asked.query.items() if k not in ("type", "media_id")} for asked in wechat.asked]
         assert queries == [{"cloudbase_access_token": TOKEN, **more}] * len(CALLS)
@@ -98,12 +101,12 @@ def test_in_token_mode_the_files_token_goes_by_its_own_name(
 
 
 @pytest.mark.parametrize("mode", ["open", "token"])
-def test_the_usual_address_is_without_tls(mode: str) -> None:
+def test_the_default_address_has_no_tls(mode: str) -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call=mode)
     assert make_client(settings, TokenAndMediaStore(), HandClock())._address.base == "http://api.weixin.qq.com"
 
 
-def a_file(folder: Path, content: str = TOKEN + "\n") -> Path:
+def token_file(folder: Path, content: str = TOKEN + "\n") -> Path:
     path = folder / "token"
     path.write_text(content)
     return path
@@ -114,7 +117,7 @@ def a_file(folder: Path, content: str = TOKEN + "\n") -> Path:
 
 def test_the_file_is_read_again_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
-        path = a_file(tmp_path)
+        path = token_file(tmp_path)
         tokens = CloudFileTokens(path)
         read = tokens._read
         reads: list[str] = []
@@ -134,9 +137,9 @@ def test_the_file_is_read_again_when_it_has_changed(tmp_path: Path, monkeypatch:
     run(scene())
 
 
-def test_a_file_put_in_its_place_is_seen_whatever_its_time(tmp_path: Path) -> None:
+def test_a_replaced_file_is_read_even_if_its_time_is_the_same(tmp_path: Path) -> None:
     async def scene() -> None:
-        path = a_file(tmp_path, "a" * 9)
+        path = token_file(tmp_path, "a" * 9)
         tokens = CloudFileTokens(path)
         await tokens.get()
         new = tmp_path / "new"
@@ -149,33 +152,33 @@ def test_a_file_put_in_its_place_is_seen_whatever_its_time(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "text"),
     [
         (lambda path: path.unlink(), r"cannot be read \(No such file or directory\).*WXBOT_CLOUD_TOKEN_FILE"),
-        (lambda path: path.write_text(""), "holds none yet; the platform writes one every ten minutes"),
-        (lambda path: path.write_text(" \n"), "holds none yet"),
-        (lambda path: path.write_text("a\nb"), "holds none yet"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "holds none yet"),
+        (lambda path: path.write_text(""), "has no token yet; the platform writes one every ten minutes"),
+        (lambda path: path.write_text(" \n"), "has no token yet"),
+        (lambda path: path.write_text("a\nb"), "has no token yet"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "has no token yet"),
         (lambda path: (path.unlink(), path.mkdir()), r"cannot be read \(Is a directory\)"),
     ],
 )
-def test_without_a_token_nothing_is_sent_and_it_may_be_tried_again(
-    spoil: Callable[[Path], Any], words: str, tmp_path: Path
+def test_without_a_token_nothing_is_sent_and_a_retry_is_safe(
+    spoil: Callable[[Path], Any], text: str, tmp_path: Path
 ) -> None:
     async def scene() -> None:
-        path = a_file(tmp_path)
+        path = token_file(tmp_path)
         async with api(OK) as wechat, client("token", wechat.base, cloud_token_file=path) as bot:
             await bot.send("oUSER", HELLO)
             spoil(path)
             error = await error_of(bot.send("oUSER", HELLO))
             assert isinstance(error, RequestNotSent)
             assert len(wechat.asked) == 1
-            with pytest.raises(RequestNotSent, match=words):
+            with pytest.raises(RequestNotSent, match=text):
                 raise error
             assert_silent(error)
             if path.is_dir():
                 path.rmdir()
-            a_file(tmp_path, "n3w-t0k3n")
+            token_file(tmp_path, "n3w-t0k3n")
             await bot.send("oUSER", HELLO)
             assert wechat.asked[1].query == {"cloudbase_access_token": "n3w-t0k3n"}
 
@@ -183,9 +186,9 @@ def test_without_a_token_nothing_is_sent_and_it_may_be_tried_again(
 
 
 @pytest.mark.parametrize("code", [40001, 40014, 41001, 42001])
-def test_a_refused_token_is_read_again_once(code: int, tmp_path: Path) -> None:
+def test_the_file_is_read_again_once_after_a_refusal(code: int, tmp_path: Path) -> None:
     async def scene() -> None:
-        path = a_file(tmp_path)
+        path = token_file(tmp_path)
 
         async def refuse(_: Any) -> Any:
             path.write_text("n3w-t0k3n")
@@ -219,33 +222,38 @@ BOTH = ("open", "token")
 
 
 @pytest.mark.parametrize(
-    ("modes", "answer", "kind", "words"),
+    ("modes", "answer", "kind", "text"),
     [
-        (BOTH, errcode(85107), AccountNotAllowed, "add this path to the list"),
-        (BOTH, {"errCode": 85107, "errMsg": "no"}, AccountNotAllowed, "errcode 85107, no (add this path to the list"),
+        (BOTH, errcode(85107), AccountNotAllowed, "the path is not on the list"),
+        (BOTH, {"errCode": 85107, "errMsg": "no"}, AccountNotAllowed, "errcode 85107, no (the path is not on the list"),
         (BOTH, errcode(85105), AccountNotAllowed, "WXBOT_CLOUD_FROM_APPID"),
         (BOTH, errcode(48001), AccountNotAllowed, "WXBOT_CLOUD_FROM_APPID"),
-        (BOTH, errcode(85112), ApiError, "link"),
+        (BOTH, errcode(85112), ApiError, "connection inside Cloud Hosting failed"),
         (BOTH, errcode(85113), SystemBusy, "some minutes"),
         (BOTH, errcode(45015), ReplyWindowClosed, "errcode 45015, no rid: 1"),
-        (("open",), errcode(41001, "access_token missing"), RequestNotSent, "no new version of the service was built"),
-        (("open",), errcode(40097, "access_token missing"), RequestNotSent, "still starting"),
-        (("open",), errcode(42001, "access_token expired"), TokenRefused, "something on the way has added one"),
-        (("open",), errcode(40001), TokenRefused, "no token may go with a call"),
-        (BOTH, page(502), DeliveryUnknown, "/cgi-bin/message/custom/send may not be on the list"),
-        (BOTH, page(500), DeliveryUnknown, "without a readable answer of WeChat's"),
+        (("open",), errcode(41001, "access_token missing"), RequestNotSent, "build a new version of the service"),
+        (("open",), errcode(40097, "access_token missing"), RequestNotSent, "wait until the new version has started"),
+        (
+            ("open",),
+            errcode(42001, "access_token expired"),
+            TokenRefused,
+            "a proxy between the bot and WeChat adds one",
+        ),
+        (("open",), errcode(40001), TokenRefused, "WXBOT_CLOUD_CALL=open sends no token"),
+        (BOTH, page(502), DeliveryUnknown, "check that /cgi-bin/message/custom/send is on the list"),
+        (BOTH, page(500), DeliveryUnknown, "without readable JSON of WeChat"),
         (BOTH, hang_up, DeliveryUnknown, "broke"),
     ],
 )
-def test_what_goes_wrong_there_is_explained(
-    modes: tuple[str, ...], answer: Any, kind: type[WeChatError], words: str, tmp_path: Path
+def test_errors_of_cloud_hosting_are_explained(
+    modes: tuple[str, ...], answer: Any, kind: type[WeChatError], text: str, tmp_path: Path
 ) -> None:
     async def scene(mode: str) -> None:
-        async with api(answer) as wechat, client(mode, wechat.base, cloud_token_file=a_file(tmp_path)) as bot:
+        async with api(answer) as wechat, client(mode, wechat.base, cloud_token_file=token_file(tmp_path)) as bot:
             for call in (bot.send("oUSER", HELLO), bot.call("/cgi-bin/message/custom/send", {})):
                 error = await error_of(call)
                 assert type(error) is kind
-                assert words in str(error)
+                assert text in str(error)
                 assert error.retryable is (kind in (RequestNotSent, SystemBusy))
                 assert_silent(error)
                 assert error.__context__ is None
@@ -254,7 +262,7 @@ def test_what_goes_wrong_there_is_explained(
         run(scene(mode))
 
 
-def test_elsewhere_these_errors_are_wechats_own() -> None:
+def test_outside_cloud_hosting_errors_have_no_explanation() -> None:
     async def scene() -> None:
         token = {"access_token": TOKEN, "expires_in": 7200}
         async with api(token, errcode(85107), page(502)) as wechat:
@@ -269,7 +277,7 @@ def test_elsewhere_these_errors_are_wechats_own() -> None:
     run(scene())
 
 
-def test_without_typing_the_log_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_account_without_typing_gets_advice_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with api(errcode(85107)) as wechat, client("open", wechat.base) as bot:
             for _ in range(2):
@@ -277,5 +285,5 @@ def test_without_typing_the_log_says_what_to_do(caplog: pytest.LogCaptureFixture
 
     run(scene())
     [record] = [each for each in caplog.records if each.name.startswith("wxbot")]
-    assert "add this path to the list" in record.getMessage()
+    assert "the path is not on the list" in record.getMessage()
     assert "WXBOT_TYPING=false" in record.getMessage()

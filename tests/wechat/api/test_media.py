@@ -1,4 +1,4 @@
-"""Files to and from WeChat: uploaded once, believed only when looked at, and never with a token in an error."""
+"""Uploads and downloads: one upload per file, checked downloads, and no token in an error."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(scene)
 
 
-def kept(media_id: str, **more: Any) -> dict[str, Any]:
+def upload_answer(media_id: str, **more: Any) -> dict[str, Any]:
     return {"type": "image", "media_id": media_id, "created_at": 1, **more}
 
 
@@ -112,7 +112,7 @@ def assert_no_url(error: BaseException) -> None:
 )
 def test_an_upload_is_a_form_with_one_file(kind: Any, media: Media) -> None:
     async def scene() -> None:
-        async with api(kept("M1")) as wechat, calls(wechat.base) as files:
+        async with api(upload_answer("M1")) as wechat, calls(wechat.base) as files:
             assert await files.upload(kind, media) == "M1"
         [asked] = wechat.asked
         assert (asked.method, asked.path) == ("POST", UPLOAD)
@@ -128,9 +128,9 @@ def test_an_upload_is_a_form_with_one_file(kind: Any, media: Media) -> None:
     ("name", "sent"),
     [("图 1.png", "__1.png"), ('a"b\r\nX: y.png', "a_b__X__y.png"), ("", "image"), ("x" * 200 + ".png", None)],
 )
-def test_a_name_is_what_wechat_can_read(name: str, sent: str | None) -> None:
+def test_an_upload_has_an_ascii_file_name(name: str, sent: str | None) -> None:
     async def scene() -> None:
-        async with api(kept("M1")) as wechat, calls(wechat.base) as files:
+        async with api(upload_answer("M1")) as wechat, calls(wechat.base) as files:
             await files.upload("image", Media(b"x", "image/png", name))
         [asked] = wechat.asked
         assert b"filename*=" not in asked.body
@@ -140,7 +140,7 @@ def test_a_name_is_what_wechat_can_read(name: str, sent: str | None) -> None:
     run(scene())
 
 
-def test_older_pages_name_the_id_of_a_thumb_otherwise() -> None:
+def test_thumb_media_id_is_read_as_the_media_id() -> None:
     async def scene() -> None:
         async with api({"type": "thumb", "thumb_media_id": "T1"}) as wechat, calls(wechat.base) as files:
             assert await files.upload("thumb", JPEG) == "T1"
@@ -153,7 +153,7 @@ def test_older_pages_name_the_id_of_a_thumb_otherwise() -> None:
 def test_a_refused_token_is_replaced_once(what: str, code: int) -> None:
     async def scene() -> None:
         tokens = FixedTokens(TOKEN, "n3w-t0k3n")
-        good = kept("M1") if what == "upload" else page(200, "GIF89a")
+        good = upload_answer("M1") if what == "upload" else page(200, "GIF89a")
         async with api(errcode(code), good, errcode(code)) as wechat, calls(wechat.base, tokens) as files:
             for _ in range(2):
                 work = files.upload("image", PNG) if what == "upload" else files.download("M1")
@@ -183,8 +183,8 @@ def test_a_refused_token_is_replaced_once(what: str, code: int) -> None:
         (page(502), RequestNotSent, True),
         (page(200), RequestNotSent, True),
         ({}, RequestNotSent, True),
-        (kept(""), RequestNotSent, True),
-        (kept("a b"), RequestNotSent, True),
+        (upload_answer(""), RequestNotSent, True),
+        (upload_answer("a b"), RequestNotSent, True),
         ({"media_id": 7}, RequestNotSent, True),
         (hang_up, RequestNotSent, True),
         (hang_up_midway, RequestNotSent, True),
@@ -193,7 +193,7 @@ def test_a_refused_token_is_replaced_once(what: str, code: int) -> None:
     ],
     ids=range(18),
 )
-def test_an_upload_whose_answer_is_lost_may_be_repeated(answer: Any, kind: type[WeChatError], retryable: bool) -> None:
+def test_each_bad_answer_to_an_upload_raises_its_error(answer: Any, kind: type[WeChatError], retryable: bool) -> None:
     async def scene() -> None:
         async with api(answer) as wechat, calls(wechat.base, seconds=1) as files:
             error = await error_of(files.upload("image", PNG))
@@ -205,7 +205,7 @@ def test_an_upload_whose_answer_is_lost_may_be_repeated(answer: Any, kind: type[
 
 
 @pytest.mark.parametrize("base", ["http://127.0.0.1:1", "http://wechat.invalid", "https://127.0.0.1:1", "http://[x"])
-def test_without_a_connection(base: str) -> None:
+def test_without_a_connection_the_request_was_not_sent(base: str) -> None:
     async def scene() -> None:
         async with calls(base, seconds=2) as files:
             for work in (files.upload("image", PNG), files.download("M1")):
@@ -217,9 +217,9 @@ def test_without_a_connection(base: str) -> None:
         run(scene())
 
 
-def test_a_closed_client_asks_nobody() -> None:
+def test_a_closed_client_sends_nothing() -> None:
     async def scene() -> None:
-        async with api(kept("M1")) as wechat, client(wechat.base) as bot:
+        async with api(upload_answer("M1")) as wechat, client(wechat.base) as bot:
             await bot.close()
             for work in (bot.uploaded(CAT), bot.download("M1"), bot.send("oUSER", CAT)):
                 assert type(await error_of(work)) is RequestNotSent
@@ -236,7 +236,7 @@ def file(body: bytes, content_type: str = "application/octet-stream", dispositio
     return web.Response(body=body, content_type=content_type, headers=headers, **more)
 
 
-def test_a_download_asks_by_the_id() -> None:
+def test_a_download_sends_the_media_id() -> None:
     async def scene() -> None:
         answer = file(PNG.content, "image/png", 'attachment; filename="M1.png"')
         async with api(answer) as wechat, client(wechat.base) as bot:
@@ -271,7 +271,7 @@ def test_a_download_asks_by_the_id() -> None:
         ('attachment; filename="' + "x" * 300 + '.jpg"', "x" * 96 + ".jpg"),
     ],
 )
-def test_a_name_is_harmless(disposition: str, name: str) -> None:
+def test_a_file_name_has_no_dangerous_characters(disposition: str, name: str) -> None:
     async def scene() -> None:
         async with api(file(JPEG.content, "image/jpeg", disposition)) as wechat, calls(wechat.base) as files:
             found = (await files.download("M1")).filename
@@ -294,7 +294,7 @@ def test_a_name_is_harmless(disposition: str, name: str) -> None:
     ],
     ids=range(7),
 )
-def test_the_type_is_what_the_content_is(answer: Any, content_type: str) -> None:
+def test_the_content_type_is_detected_from_the_content(answer: Any, content_type: str) -> None:
     async def scene() -> None:
         async with api(answer) as wechat, calls(wechat.base) as files:
             assert (await files.download("M1")).content_type == content_type
@@ -330,7 +330,7 @@ def test_the_type_is_what_the_content_is(answer: Any, content_type: str) -> None
     ],
     ids=range(22),
 )
-def test_what_is_no_file_is_not_given_out(answer: Any, kind: type[WeChatError], retryable: bool) -> None:
+def test_an_answer_that_is_not_a_file_raises_its_error(answer: Any, kind: type[WeChatError], retryable: bool) -> None:
     async def scene() -> None:
         async with api(answer) as wechat, calls(wechat.base, seconds=1) as files:
             error = await error_of(files.download("M1"))
@@ -343,7 +343,7 @@ def test_what_is_no_file_is_not_given_out(answer: Any, kind: type[WeChatError], 
 
 @asynccontextmanager
 async def with_video(*answers: Any) -> AsyncIterator[tuple[Api, Api, MediaCalls]]:
-    """WeChat, the host where its videos lie, and who asks them."""
+    """Yield WeChat, the host of its videos, and the client."""
     async with (
         api(*answers) as videos,
         api({"video_url": videos.base + "/v.mp4?sign=1"}) as wechat,
@@ -352,7 +352,7 @@ async def with_video(*answers: Any) -> AsyncIterator[tuple[Api, Api, MediaCalls]
         yield wechat, videos, files
 
 
-def test_a_video_is_fetched_from_its_address_without_the_token() -> None:
+def test_a_video_is_downloaded_without_the_token() -> None:
     async def scene() -> None:
         async with with_video(file(VIDEO.content, "video/mp4")) as (_, videos, files):
             assert await files.download("M1") == Media(VIDEO.content, "video/mp4", "")
@@ -380,7 +380,7 @@ def test_a_video_is_fetched_from_its_address_without_the_token() -> None:
     ],
     ids=range(9),
 )
-def test_a_video_that_does_not_come(answer: Any, kind: type[WeChatError]) -> None:
+def test_a_failed_download_of_a_video_raises_its_error(answer: Any, kind: type[WeChatError]) -> None:
     async def scene() -> None:
         async with with_video(answer) as (wechat, videos, files):
             error = await error_of(files.download("M1"))
@@ -393,7 +393,7 @@ def test_a_video_that_does_not_come(answer: Any, kind: type[WeChatError]) -> Non
 
 
 @pytest.mark.parametrize("of_video", [False, True])
-def test_no_more_is_read_than_anybody_may_send(of_video: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_beyond_the_maximum_size_fails(of_video: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media_calls, "MAX_DOWNLOAD_BYTES", 200_000)
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -412,16 +412,16 @@ def test_no_more_is_read_than_anybody_may_send(of_video: bool, monkeypatch: pyte
     run(scene())
 
 
-def test_the_limit_is_above_what_wechat_allows() -> None:
+def test_the_maximum_size_is_above_wechats_limits() -> None:
     assert media_calls.MAX_DOWNLOAD_BYTES == 20 * 1024 * 1024
 
 
 # --- replies with files ---
 
 
-def test_a_file_is_uploaded_and_sent_by_its_id() -> None:
+def test_a_file_is_uploaded_and_its_media_id_is_sent() -> None:
     async def scene() -> None:
-        async with api(kept("M1"), OK) as wechat, client(wechat.base) as bot:
+        async with api(upload_answer("M1"), OK) as wechat, client(wechat.base) as bot:
             await bot.send("oUSER", ImageReply(PNG, ai=True))
         assert paths(wechat) == ["upload", "send"]
         assert wechat.asked[1].json == {
@@ -448,9 +448,9 @@ def test_a_file_is_uploaded_and_sent_by_its_id() -> None:
     ],
     ids=range(8),
 )
-def test_every_file_of_a_reply_becomes_an_id(reply: Reply, uploaded: Reply, kinds: list[str]) -> None:
+def test_every_file_of_a_reply_is_replaced_with_a_media_id(reply: Reply, uploaded: Reply, kinds: list[str]) -> None:
     async def scene() -> None:
-        async with api(kept("M1"), kept("M2")) as wechat, client(wechat.base) as bot:
+        async with api(upload_answer("M1"), upload_answer("M2")) as wechat, client(wechat.base) as bot:
             assert await bot.uploaded(reply) == uploaded
         assert [asked.query["type"] for asked in wechat.asked] == kinds
 
@@ -460,7 +460,7 @@ def test_every_file_of_a_reply_becomes_an_id(reply: Reply, uploaded: Reply, kind
 def test_the_same_file_is_uploaded_once_by_all_processes() -> None:
     async def scene() -> None:
         store, clock = TokenAndMediaStore(), HandClock()
-        async with api(kept("M1"), OK, OK, kept("M2"), kept("M3")) as wechat:
+        async with api(upload_answer("M1"), OK, OK, upload_answer("M2"), upload_answer("M3")) as wechat:
             async with client(wechat.base, store=store, clock=clock) as bot:
                 await bot.send("oALICE", CAT)
             async with client(wechat.base, store=store, clock=clock) as bot:
@@ -475,10 +475,10 @@ def test_the_same_file_is_uploaded_once_by_all_processes() -> None:
     run(scene())
 
 
-def test_one_hour_before_wechat_forgets_it_it_is_uploaded_anew() -> None:
+def test_a_media_id_expires_one_hour_before_the_file() -> None:
     async def scene() -> None:
         clock = HandClock()
-        async with api(kept("M1"), kept("M2")) as wechat, client(wechat.base, clock=clock) as bot:
+        async with api(upload_answer("M1"), upload_answer("M2")) as wechat, client(wechat.base, clock=clock) as bot:
             assert await bot.uploaded(CAT) == ImageReply("M1")
             clock.time += 3 * DAY - 3601
             assert await bot.uploaded(CAT) == ImageReply("M1")
@@ -490,7 +490,7 @@ def test_one_hour_before_wechat_forgets_it_it_is_uploaded_anew() -> None:
 
 
 class Gate:
-    """An answer that comes when the test opens the gate."""
+    """An answer that is sent when the test opens the gate."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         self.opened = asyncio.Event()
@@ -503,26 +503,26 @@ class Gate:
         return web.json_response(self._answer)
 
 
-def test_many_who_want_the_same_file_wait_for_one_upload() -> None:
+def test_many_replies_with_the_same_file_share_one_upload() -> None:
     async def scene() -> None:
-        gate = Gate(kept("M1"))
-        async with api(gate, kept("M2")) as wechat, client(wechat.base) as bot:
-            crowd = [asyncio.ensure_future(bot.uploaded(CAT)) for _ in range(20)]
+        gate = Gate(upload_answer("M1"))
+        async with api(gate, upload_answer("M2")) as wechat, client(wechat.base) as bot:
+            callers = [asyncio.ensure_future(bot.uploaded(CAT)) for _ in range(20)]
             other = asyncio.ensure_future(bot.uploaded(ImageReply(JPEG)))
             await gate.asked.wait()
             await other
-            crowd[0].cancel()  # whoever began it may go: the others still want it
+            callers[0].cancel()  # the caller that began the upload; the others still wait
             await settle()
             gate.opened.set()
-            assert {await each for each in crowd[1:]} == {ImageReply("M1")}
+            assert {await each for each in callers[1:]} == {ImageReply("M1")}
             assert paths(wechat) == ["upload", "upload"]
 
     run(scene())
 
 
-def test_a_failed_upload_fails_for_all_and_is_tried_again() -> None:
+def test_a_failed_upload_fails_for_all_callers_and_is_tried_again() -> None:
     async def scene() -> None:
-        async with api(errcode(-1), kept("M1")) as wechat, client(wechat.base) as bot:
+        async with api(errcode(-1), upload_answer("M1")) as wechat, client(wechat.base) as bot:
             errors = await asyncio.gather(*(bot.uploaded(CAT) for _ in range(3)), return_exceptions=True)
             assert {type(error) for error in errors} == {SystemBusy}
             assert await bot.uploaded(CAT) == ImageReply("M1")
@@ -530,9 +530,9 @@ def test_a_failed_upload_fails_for_all_and_is_tried_again() -> None:
     run(scene())
 
 
-def test_closing_gives_up_an_upload() -> None:
+def test_close_cancels_an_upload() -> None:
     async def scene() -> None:
-        gate = Gate(kept("M1"))
+        gate = Gate(upload_answer("M1"))
         async with api(gate) as wechat, client(wechat.base) as bot:
             waiting = asyncio.ensure_future(bot.uploaded(CAT))
             await gate.asked.wait()
@@ -542,10 +542,13 @@ def test_closing_gives_up_an_upload() -> None:
     run(scene())
 
 
-def test_a_store_that_is_out_of_order_costs_only_uploads(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_outage_only_causes_more_uploads(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         store = TokenAndMediaStore(broken=True)
-        async with api(kept("M1"), OK, kept("M2"), OK) as wechat, client(wechat.base, store=store) as bot:
+        async with (
+            api(upload_answer("M1"), OK, upload_answer("M2"), OK) as wechat,
+            client(wechat.base, store=store) as bot,
+        ):
             await bot.send("oUSER", CAT)
             await bot.send("oUSER", CAT)
             assert paths(wechat) == ["upload", "send"] * 2
@@ -555,10 +558,10 @@ def test_a_store_that_is_out_of_order_costs_only_uploads(caplog: pytest.LogCaptu
     assert "will be uploaded again" in caplog.text
 
 
-def test_a_file_that_wechat_lost_is_uploaded_anew_and_sent_once_more() -> None:
+def test_a_file_that_wechat_lost_is_uploaded_again_and_sent_once_more() -> None:
     async def scene() -> None:
         store = TokenAndMediaStore()
-        script = [kept("M1"), errcode(40007), kept("M2"), OK, OK]
+        script = [upload_answer("M1"), errcode(40007), upload_answer("M2"), OK, OK]
         async with api(*script) as wechat, client(wechat.base, store=store) as bot:
             await bot.send("oUSER", CAT)
             assert paths(wechat) == ["upload", "send", "upload", "send"]
@@ -570,9 +573,9 @@ def test_a_file_that_wechat_lost_is_uploaded_anew_and_sent_once_more() -> None:
     run(scene())
 
 
-def test_a_file_that_is_lost_again_is_given_up() -> None:
+def test_a_file_that_is_lost_twice_is_an_error() -> None:
     async def scene() -> None:
-        script = [kept("M1"), errcode(40007), kept("M2"), errcode(40007)]
+        script = [upload_answer("M1"), errcode(40007), upload_answer("M2"), errcode(40007)]
         async with api(*script) as wechat, client(wechat.base) as bot:
             error = await error_of(bot.send("oUSER", CAT))
             assert type(error) is MediaNotFound
@@ -582,7 +585,7 @@ def test_a_file_that_is_lost_again_is_given_up() -> None:
     run(scene())
 
 
-def test_an_id_that_was_given_is_not_uploaded() -> None:
+def test_a_media_id_of_the_plugin_is_not_uploaded() -> None:
     async def scene() -> None:
         async with api(errcode(40007)) as wechat, client(wechat.base) as bot:
             assert type(await error_of(bot.send("oUSER", ImageReply("GONE")))) is MediaNotFound
@@ -591,19 +594,19 @@ def test_an_id_that_was_given_is_not_uploaded() -> None:
     run(scene())
 
 
-def test_whatever_else_wechat_says_is_said_once() -> None:
+def test_other_errors_are_raised_without_a_retry() -> None:
     async def scene() -> None:
-        async with api(kept("M1"), errcode(45047)) as wechat, client(wechat.base) as bot:
+        async with api(upload_answer("M1"), errcode(45047)) as wechat, client(wechat.base) as bot:
             assert type(await error_of(bot.send("oUSER", CAT))) is ReplyQuotaExceeded
             assert paths(wechat) == ["upload", "send"]
 
     run(scene())
 
 
-def test_somebody_elses_upload_meanwhile_is_used() -> None:
+def test_a_new_media_id_of_another_process_is_used() -> None:
     async def scene() -> None:
         store = TokenAndMediaStore()
-        async with api(kept("M1"), errcode(40007), OK) as wechat, client(wechat.base, store=store) as bot:
+        async with api(upload_answer("M1"), errcode(40007), OK) as wechat, client(wechat.base, store=store) as bot:
             await bot.uploaded(CAT)
             [key] = store.media
             refuse = wechat.script[1]
@@ -620,26 +623,26 @@ def test_somebody_elses_upload_meanwhile_is_used() -> None:
     run(scene())
 
 
-@pytest.mark.parametrize("rights", [[False], [True, False], [True, True, False], [True, True, True, False]])
-def test_who_lost_the_right_uploads_and_sends_nothing(rights: list[bool]) -> None:
+@pytest.mark.parametrize("permits", [[False], [True, False], [True, True, False], [True, True, True, False]])
+def test_without_a_permit_nothing_is_uploaded_and_sent(permits: list[bool]) -> None:
     async def scene() -> None:
-        left = list(rights)
+        left = list(permits)
         permit: Callable[[], bool] = lambda: left.pop(0)  # noqa: E731
-        script = [kept("M1"), errcode(40007), kept("M2"), OK]
+        script = [upload_answer("M1"), errcode(40007), upload_answer("M2"), OK]
         async with api(*script) as wechat, client(wechat.base) as bot:
             error = await error_of(bot.send("oUSER", CAT, permit=permit))
             assert type(error) is RequestNotSent
             assert "lease on this conversation expired" in str(error)
             assert_no_url(error)
-            assert len(wechat.asked) == len(rights) - 1
+            assert len(wechat.asked) == len(permits) - 1
             assert left == []
 
     run(scene())
 
 
-def test_ahead_of_time_whatever_fails_is_only_noted(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_upload_in_advance_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
-        async with api(errcode(40009), kept("M1"), OK) as wechat, client(wechat.base) as bot:
+        async with api(errcode(40009), upload_answer("M1"), OK) as wechat, client(wechat.base) as bot:
             await bot.prepare(CAT)
             await bot.prepare(CAT)
             await bot.prepare(TextReply("hi"))
@@ -653,7 +656,7 @@ def test_ahead_of_time_whatever_fails_is_only_noted(caplog: pytest.LogCaptureFix
     assert TOKEN not in caplog.text
 
 
-def test_a_file_that_nobody_has_read_is_refused() -> None:
+def test_a_file_that_was_not_read_is_rejected() -> None:
     async def scene() -> None:
         async with api(OK) as wechat, client(wechat.base) as bot:
             assert type(await error_of(bot.send("oUSER", ImageReply(b"raw")))) is InvalidReply
@@ -676,7 +679,7 @@ def test_a_file_that_nobody_has_read_is_refused() -> None:
         b'\xef\xbb\xbf{"errcode":4',
     ],
 )
-def test_a_page_or_half_an_answer_is_no_file_whatever_it_is_called(body: bytes, label: str) -> None:
+def test_a_page_or_an_incomplete_answer_is_never_a_file(body: bytes, label: str) -> None:
     async def scene() -> None:
         async with api(file(body, label)) as wechat, calls(wechat.base) as files:
             assert isinstance(await error_of(files.download("M1")), RequestNotSent)
@@ -684,7 +687,7 @@ def test_a_page_or_half_an_answer_is_no_file_whatever_it_is_called(body: bytes, 
     run(scene())
 
 
-def test_an_answer_behind_a_mark_is_read() -> None:
+def test_an_error_after_a_byte_order_mark_is_read() -> None:
     async def scene() -> None:
         answer = file(b'\xef\xbb\xbf{"errcode":40007,"errmsg":"invalid media_id"}', "image/jpeg")
         async with api(answer) as wechat, calls(wechat.base) as files:
@@ -694,7 +697,7 @@ def test_an_answer_behind_a_mark_is_read() -> None:
 
 
 @pytest.mark.parametrize("odd", [None, 7, b"M1"])
-def test_only_a_text_is_a_media_id(odd: Any) -> None:
+def test_a_media_id_must_be_a_str(odd: Any) -> None:
     async def scene() -> None:
         async with api(OK) as wechat, calls(wechat.base) as files:
             error = await error_of(files.download(odd))
@@ -706,12 +709,12 @@ def test_only_a_text_is_a_media_id(odd: Any) -> None:
 
 
 @pytest.mark.parametrize("odd", ["image/png\r\nX-Evil: 1", "image", "image/png\n"])
-def test_a_content_type_writes_no_header(odd: str) -> None:
+def test_a_content_type_cannot_add_a_header(odd: str) -> None:
     async def scene() -> None:
-        async with api(kept("M1")) as wechat, calls(wechat.base) as files:
+        async with api(upload_answer("M1")) as wechat, calls(wechat.base) as files:
             error = await error_of(files.upload("image", Media(b"x", odd, "a.png")))
         assert isinstance(error, InvalidReply)
-        assert "no content type" in str(error)
+        assert "is not a content type" in str(error)
         assert wechat.asked == []
 
     run(scene())

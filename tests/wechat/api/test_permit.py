@@ -1,4 +1,4 @@
-"""A call that waited until somebody else may answer the user is not written, and stands in nobody's way."""
+"""A call whose permit has ended is not written and does not block other calls."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from wxbot.wechat.http.transport import Limits, Transport
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
 
 
-class Right:
-    """A permit that can run out; ``asked`` counts how often it was asked."""
+class CountingPermit:
+    """A permit that the test can end. ``asked`` counts the calls of it."""
 
     def __init__(self, *, valid: bool = True) -> None:
         self.valid = valid
@@ -40,7 +40,7 @@ class Right:
 
 
 class Gate:
-    """A server's answer that comes when the test opens the gate."""
+    """An answer of the server that is sent when the test opens the gate."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
@@ -50,50 +50,50 @@ class Gate:
         writer.write(FINE)
 
 
-async def call(client: Transport, server: RawServer, right: Right, body: bytes = b"{}") -> tuple[int, bytes]:
-    return await client.exchange("POST", URL(server.url + "/call"), body, Limits(2, 4), "/call", right)
+async def call(client: Transport, server: RawServer, permit: CountingPermit, body: bytes = b"{}") -> tuple[int, bytes]:
+    return await client.exchange("POST", URL(server.url + "/call"), body, Limits(2, 4), "/call", permit)
 
 
-async def refused(work: asyncio.Future[tuple[int, bytes]]) -> None:
+async def assert_not_sent(work: asyncio.Future[tuple[int, bytes]]) -> None:
     error = await failure(work)
     assert isinstance(error, RequestNotSent)
     assert str(error) == "/call was not sent: the lease on this conversation expired before the request was written"
 
 
 async def step() -> None:
-    """Calls just started come as far as they can: they are in the queue, and their connections are being opened."""
+    """Let calls that were just started enter the queue and begin to open connections."""
     await asyncio.sleep(0)
 
 
-def test_it_is_asked_once_directly_before_the_request_is_written(loop: Any) -> None:
+def test_the_permit_is_asked_once_directly_before_the_write(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(FINE) as server, transport() as client:
-            right = Right()
+            permit = CountingPermit()
             for n in (1, 2):
-                assert await call(client, server, right) == (200, FINE_BODY)
-                assert right.asked == n
-            early = call(client, server, right, b"early")
-            assert early.send(None) is not None  # one step, and the loop does not run meanwhile
-            assert right.asked == 3
+                assert await call(client, server, permit) == (200, FINE_BODY)
+                assert permit.asked == n
+            early = call(client, server, permit, b"early")
+            assert early.send(None) is not None  # one step of the coroutine; the loop does not run
+            assert permit.asked == 3
             await until(lambda: len(server.requests) == 3)
             early.close()
 
     run(loop, scene())
 
 
-def test_on_an_idle_connection(loop: Any) -> None:
+def test_a_forbidden_call_leaves_an_idle_connection_idle(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(FINE) as server, transport() as client:
             await post(client, server.url)
-            right = Right(valid=False)
-            await refused(asyncio.ensure_future(call(client, server, right)))
+            permit = CountingPermit(valid=False)
+            await assert_not_sent(asyncio.ensure_future(call(client, server, permit)))
             assert await post(client, server.url, b"next") == (200, FINE_BODY)
-            assert (right.asked, len(server.requests), server.opened) == (1, 2, 1)
+            assert (permit.asked, len(server.requests), server.opened) == (1, 2, 1)
 
     run(loop, scene())
 
 
-def test_idle_connections_keep_their_order(loop: Any) -> None:
+def test_a_forbidden_call_keeps_the_order_of_idle_connections(loop: Any) -> None:
     async def scene() -> None:
         gate = Gate()
         async with raw_server(gate) as server, transport() as client:
@@ -102,100 +102,100 @@ def test_idle_connections_keep_their_order(loop: Any) -> None:
             gate.opened.set()
             await asyncio.gather(*calls)
             await post(client, server.url)
-            warmest = server.served_on[-1]
-            await refused(asyncio.ensure_future(call(client, server, Right(valid=False))))
+            last_used = server.served_on[-1]
+            await assert_not_sent(asyncio.ensure_future(call(client, server, CountingPermit(valid=False))))
             await post(client, server.url)
-            assert server.served_on[-1] == warmest
+            assert server.served_on[-1] == last_used
 
     run(loop, scene())
 
 
-def test_while_it_waits_for_a_connection(loop: Any) -> None:
+def test_a_permit_that_ends_while_the_call_waits_for_a_connection(loop: Any) -> None:
     async def scene() -> None:
         gate = Gate()
         async with raw_server(gate, FINE) as server, transport(max_connections=1) as client:
             first = asyncio.ensure_future(post(client, server.url, b"first"))
             await until(lambda: len(server.requests) == 1)
-            lost, kept = Right(), Right()
-            waiting = [asyncio.ensure_future(call(client, server, lost, b"lost")) for _ in range(3)]
-            last = asyncio.ensure_future(call(client, server, kept, b"last"))
+            ended, valid = CountingPermit(), CountingPermit()
+            waiting = [asyncio.ensure_future(call(client, server, ended, b"ended")) for _ in range(3)]
+            last = asyncio.ensure_future(call(client, server, valid, b"last"))
             await step()
-            assert (lost.asked, kept.asked) == (0, 0), "what they would say now means nothing"
-            lost.valid = False
+            assert (ended.asked, valid.asked) == (0, 0), "the permit must not be asked before the write"
+            ended.valid = False
             gate.opened.set()
             for one in waiting:
-                await refused(one)
+                await assert_not_sent(one)
             assert await first == await last == (200, FINE_BODY)
-            assert (lost.asked, kept.asked) == (3, 1)
+            assert (ended.asked, valid.asked) == (3, 1)
             assert [request.partition(b"\r\n\r\n")[2] for request in server.requests] == [b"first", b"last"]
             assert server.opened == 1
 
     run(loop, scene())
 
 
-def test_when_nobody_who_waits_may_go_on_the_connection_is_idle(loop: Any) -> None:
+def test_a_connection_is_idle_if_every_waiting_call_is_forbidden(loop: Any) -> None:
     async def scene() -> None:
         gate = Gate()
         async with raw_server(gate, FINE) as server, transport(max_connections=1) as client:
             first = asyncio.ensure_future(post(client, server.url))
             await until(lambda: len(server.requests) == 1)
-            second = asyncio.ensure_future(call(client, server, Right(valid=False)))
+            second = asyncio.ensure_future(call(client, server, CountingPermit(valid=False)))
             await step()
             gate.opened.set()
-            await refused(second)
+            await assert_not_sent(second)
             assert await first == await post(client, server.url) == (200, FINE_BODY)
             assert (len(server.requests), server.opened) == (2, 1)
 
     run(loop, scene())
 
 
-def test_while_a_connection_is_opened(loop: Any) -> None:
+def test_a_permit_that_ends_while_a_connection_is_opened(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(FINE) as server, transport(max_connections=1) as client:
-            right = Right()
-            waiting = asyncio.ensure_future(call(client, server, right))
+            permit = CountingPermit()
+            waiting = asyncio.ensure_future(call(client, server, permit))
             await step()
-            assert right.asked == 0
-            right.valid = False
-            await refused(waiting)
+            assert permit.asked == 0
+            permit.valid = False
+            await assert_not_sent(waiting)
             assert await post(client, server.url) == (200, FINE_BODY)
             assert (len(server.requests), server.opened) == (1, 1)
 
     run(loop, scene())
 
 
-def test_whoever_gave_up_is_not_asked(loop: Any) -> None:
+def test_the_permit_of_a_cancelled_call_is_not_asked(loop: Any) -> None:
     async def scene() -> None:
         gate = Gate()
         async with raw_server(gate, FINE) as server, transport(max_connections=1) as client:
             first = asyncio.ensure_future(post(client, server.url))
             await until(lambda: len(server.requests) == 1)
-            right = Right()
-            waiting = asyncio.ensure_future(call(client, server, right))
+            permit = CountingPermit()
+            waiting = asyncio.ensure_future(call(client, server, permit))
             await step()
             waiting.cancel()
             gate.opened.set()
             await first
             await asyncio.wait({waiting})
             assert await post(client, server.url) == (200, FINE_BODY)
-            assert right.asked == 0
+            assert permit.asked == 0
 
     run(loop, scene())
 
 
 @pytest.mark.parametrize("connections", [1, 3])
-def test_a_crowd_of_which_some_may_go_on(loop: Any, connections: int) -> None:
+def test_only_the_permitted_calls_of_many_are_written(loop: Any, connections: int) -> None:
     async def scene() -> None:
         chance = random.Random(connections)
         async with raw_server(FINE) as server, transport(max_connections=connections) as client:
-            rights = [Right(valid=chance.random() < 0.5) for _ in range(200)]
-            calls = (call(client, server, right, b"%d" % number) for number, right in enumerate(rights))
+            permits = [CountingPermit(valid=chance.random() < 0.5) for _ in range(200)]
+            calls = (call(client, server, permit, b"%d" % number) for number, permit in enumerate(permits))
             results = await asyncio.gather(*calls, return_exceptions=True)
-            for right, result in zip(rights, results, strict=True):
-                assert right.asked == 1
-                assert isinstance(result, RequestNotSent) if not right.valid else result == (200, FINE_BODY)
+            for permit, result in zip(permits, results, strict=True):
+                assert permit.asked == 1
+                assert isinstance(result, RequestNotSent) if not permit.valid else result == (200, FINE_BODY)
             written = sorted(int(request.partition(b"\r\n\r\n")[2]) for request in server.requests)
-            assert written == [number for number, right in enumerate(rights) if right.valid]
+            assert written == [number for number, permit in enumerate(permits) if permit.valid]
             assert server.opened <= connections
             assert await post(client, server.url) == (200, FINE_BODY)
 

@@ -1,4 +1,4 @@
-"""Everything that goes to WeChat, judged by FakeWeChat: it shares no rule with what is tested here."""
+"""FakeWeChat checks every call to WeChat. It shares no code with the client."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def client(wechat: FakeWeChat, cloud: FakeCloud | None = None, **more: Any
 
 
 @pytest.mark.parametrize("account", ["miniprogram", "official"])
-def test_wechat_takes_every_kind_that_the_account_has(account: AccountKind) -> None:
+def test_wechat_accepts_every_reply_type_of_the_account(account: AccountKind) -> None:
     async def scene(wechat: FakeWeChat) -> None:
         async with client(wechat) as bot:
             for number, reply in enumerate(each for each in REPLIES if each.msg_type in reply_kinds(account)):
@@ -89,7 +89,7 @@ def test_wechat_takes_every_kind_that_the_account_has(account: AccountKind) -> N
         assert {record.errcode for record in wechat.timeline if record.kind in ("send", "upload")} == {0}
 
 
-def test_files_of_users_come_back_as_they_were() -> None:
+def test_downloaded_files_are_unchanged() -> None:
     async def scene(wechat: FakeWeChat) -> None:
         picture = wechat.add_media("image", PNG.content, "a.png")
         clip = wechat.add_media("video", SAMPLE_VIDEO, "clip.mp4")
@@ -103,7 +103,7 @@ def test_files_of_users_come_back_as_they_were() -> None:
         asyncio.run(scene(wechat))
 
 
-def test_a_file_that_wechat_lost_reaches_the_user_all_the_same() -> None:
+def test_a_file_that_wechat_lost_is_uploaded_again() -> None:
     async def scene(wechat: FakeWeChat) -> None:
         alice = wechat.user("alice")
         wechat.act(alice, "text", {"Content": "hi"})
@@ -120,7 +120,7 @@ def test_a_file_that_wechat_lost_reaches_the_user_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("form", ["xml", "json"])
-def test_wechat_takes_every_kind_as_an_answer_to_a_push(form: Format) -> None:
+def test_wechat_accepts_every_passive_reply_type(form: Format) -> None:
     push = {"ToUserName": "gh_a", "FromUserName": "oUSER", "CreateTime": 5, "MsgType": "text", "Content": "hi"}
 
     async def scene(wechat: FakeWeChat) -> None:
@@ -164,7 +164,7 @@ def test_all_calls_go_through_cloud_hosting(token_mode: bool, spelling: Any) -> 
         assert wechat.user("alice").saw[-2:] == ["hi", "from a thread"]
 
 
-def test_before_the_interface_service_has_started_a_call_may_be_repeated() -> None:
+def test_a_call_before_the_interface_service_starts_is_not_sent() -> None:
     async def scene(wechat: FakeWeChat, cloud: FakeCloud) -> None:
         alice = wechat.user("alice")
         wechat.act(alice, "text", {"Content": "hi"})
@@ -182,7 +182,7 @@ def test_before_the_interface_service_has_started_a_call_may_be_repeated() -> No
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_an_environment_of_another_account(named: bool) -> None:
+def test_an_environment_that_belongs_to_another_account(named: bool) -> None:
     async def scene(guest: FakeWeChat, cloud: FakeCloud) -> None:
         bob = guest.user("bob")
         guest.act(bob, "text", {"Content": "hi"})

@@ -1,4 +1,4 @@
-"""The access token: one fetch for many callers and processes, and no way to loop."""
+"""The access token: many callers and processes share one fetch, and no refusal causes a loop."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from wxbot.wechat.http.transport import Transport
 
 @dataclass
 class WeChat:
-    """Counts token calls; each one gives the next token, or what ``answers`` says."""
+    """A fetch that counts its calls. Each call returns the next of ``answers``, then a new token."""
 
     answers: list[FetchedToken | WeChatError] = field(default_factory=list)
     fetched: int = 0
@@ -48,14 +48,16 @@ class WeChat:
 
 
 @dataclass
-class World:
+class Processes:
+    """The store, clock and WeChat that several processes of one bot share."""
+
     clock: HandClock = field(default_factory=HandClock)
-    shelf: TokenAndMediaStore = field(default_factory=TokenAndMediaStore)
+    store: TokenAndMediaStore = field(default_factory=TokenAndMediaStore)
     wechat: WeChat = field(default_factory=WeChat)
 
     def process(self) -> TokenProvider:
-        """Another process of the same bot."""
-        return TokenProvider("wx1", self.wechat, self.shelf, self.clock, fetch_seconds=10)
+        """Return the token provider of another process."""
+        return TokenProvider("wx1", self.wechat, self.store, self.clock, fetch_seconds=10)
 
 
 def run(scene: Coroutine[Any, Any, None]) -> None:
@@ -64,61 +66,61 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
 
 def test_fifty_callers_make_one_fetch() -> None:
     async def scene() -> None:
-        world = World()
-        tokens = world.process()
+        bot = Processes()
+        tokens = bot.process()
         assert set(await asyncio.gather(*(tokens.get() for _ in range(50)))) == {"token-1"}
-        assert world.wechat.fetched == 1
+        assert bot.wechat.fetched == 1
 
     run(scene())
 
 
 def test_two_processes_make_one_fetch() -> None:
     async def scene() -> None:
-        world = World(wechat=WeChat(gate=asyncio.Event()))
-        one, two = asyncio.create_task(world.process().get()), asyncio.create_task(world.process().get())
+        bot = Processes(wechat=WeChat(gate=asyncio.Event()))
+        one, two = asyncio.create_task(bot.process().get()), asyncio.create_task(bot.process().get())
         await settle()
-        assert world.wechat.gate is not None
-        world.wechat.gate.set()
+        assert bot.wechat.gate is not None
+        bot.wechat.gate.set()
         await settle()
-        await world.clock.advance(0.2)
+        await bot.clock.advance(0.2)
         assert {await one, await two} == {"token-1"}
-        assert world.wechat.fetched == 1
+        assert bot.wechat.fetched == 1
 
     run(scene())
 
 
 def test_fifty_refusals_in_two_processes_make_one_fetch() -> None:
     async def scene() -> None:
-        world = World()
-        one, two = world.process(), world.process()
+        bot = Processes()
+        one, two = bot.process(), bot.process()
         assert (await one.get(), await two.get()) == ("token-1", "token-1")
         replaced = asyncio.gather(*(process.replace("token-1") for process in (one, two) for _ in range(25)))
         await settle()
-        await world.clock.advance(0.2)
+        await bot.clock.advance(0.2)
         assert set(await replaced) == {"token-2"}
-        assert world.wechat.fetched == 2
+        assert bot.wechat.fetched == 2
 
     run(scene())
 
 
-def test_a_token_replaced_by_another_process_is_taken_without_a_fetch() -> None:
+def test_a_token_replaced_by_another_process_is_used_without_a_fetch() -> None:
     async def scene() -> None:
-        world = World()
-        one, two = world.process(), world.process()
+        bot = Processes()
+        one, two = bot.process(), bot.process()
         await one.get()
         await two.get()
         assert await one.replace("token-1") == "token-2"
         assert await two.replace("token-1") == "token-2"
         assert await two.replace("token-0") == "token-2"
-        assert world.wechat.fetched == 2
+        assert bot.wechat.fetched == 2
 
     run(scene())
 
 
-def test_replacing_while_others_only_ask_still_replaces() -> None:
+def test_a_refused_token_is_replaced_while_other_callers_get_it() -> None:
     async def scene() -> None:
-        world = World(shelf=TokenAndMediaStore(StoredToken("revoked", 2_000_000)))
-        tokens = world.process()
+        bot = Processes(store=TokenAndMediaStore(StoredToken("revoked", 2_000_000)))
+        tokens = bot.process()
         got, replaced = await asyncio.gather(tokens.get(), tokens.replace("revoked"))
         assert (got, replaced) == ("revoked", "token-1")
 
@@ -126,68 +128,68 @@ def test_replacing_while_others_only_ask_still_replaces() -> None:
 
 
 @pytest.mark.parametrize(("expires_in", "lasts"), [(7200, 7140), (700, 640), (300, 270), (10, 9)])
-def test_a_token_is_renewed_early_by_its_own_life(expires_in: float, lasts: float) -> None:
+def test_a_token_is_renewed_before_it_expires(expires_in: float, lasts: float) -> None:
     async def scene() -> None:
-        world = World(wechat=WeChat([FetchedToken("first", expires_in)]))
-        tokens, late = world.process(), world.process()
+        bot = Processes(wechat=WeChat([FetchedToken("first", expires_in)]))
+        tokens, late = bot.process(), bot.process()
         assert await tokens.get() == "first"
-        await world.clock.advance(lasts - 0.1)
+        await bot.clock.advance(lasts - 0.1)
         assert (await tokens.get(), await late.get()) == ("first", "first")
-        await world.clock.advance(0.2)
+        await bot.clock.advance(0.2)
         assert await tokens.get() == await late.get() == "token-2"
 
     run(scene())
 
 
-def test_the_same_token_again_is_an_error_and_no_loop() -> None:
+def test_the_refused_token_returned_again_is_an_error() -> None:
     async def scene() -> None:
-        world = World(wechat=WeChat([FetchedToken("same", 7200), FetchedToken("same", 7200)]))
-        tokens = world.process()
+        bot = Processes(wechat=WeChat([FetchedToken("same", 7200), FetchedToken("same", 7200)]))
+        tokens = bot.process()
         await tokens.get()
         for _ in range(10):
             error = await error_of(tokens.replace("same"))
             assert isinstance(error, RequestNotSent)
             assert "same one again" in str(error)
-        assert world.wechat.fetched == 2
+        assert bot.wechat.fetched == 2
 
     run(scene())
 
 
-def test_a_burst_does_not_become_a_burst_of_failing_fetches() -> None:
+def test_a_burst_of_callers_makes_one_failing_fetch() -> None:
     async def scene() -> None:
-        world = World(wechat=WeChat([RequestNotSent("no connection"), RequestNotSent("no connection")]))
-        tokens = world.process()
+        bot = Processes(wechat=WeChat([RequestNotSent("no connection"), RequestNotSent("no connection")]))
+        tokens = bot.process()
         for _ in range(20):
             assert "no connection" in str(await error_of(tokens.get()))
-        assert world.wechat.fetched == 1
-        await world.clock.advance(3.1)
+        assert bot.wechat.fetched == 1
+        await bot.clock.advance(3.1)
         await error_of(tokens.get())
-        await world.clock.advance(3.1)
+        await bot.clock.advance(3.1)
         assert await tokens.get() == "token-3"
 
     run(scene())
 
 
-def test_what_a_person_must_mend_is_asked_again_after_half_a_minute() -> None:
+def test_token_unavailable_is_retried_after_30_seconds() -> None:
     async def scene() -> None:
-        world = World(wechat=WeChat([TokenUnavailable("the AppSecret is wrong")]))
-        tokens = world.process()
+        bot = Processes(wechat=WeChat([TokenUnavailable("the AppSecret is wrong")]))
+        tokens = bot.process()
         for wait in (0.0, 29.0):
-            await world.clock.advance(wait)
+            await bot.clock.advance(wait)
             error = await error_of(tokens.get())
             assert isinstance(error, TokenUnavailable)
             assert not error.retryable
-        await world.clock.advance(2.0)
+        await bot.clock.advance(2.0)
         assert await tokens.get() == "token-2"
 
     run(scene())
 
 
-def test_a_caller_who_gives_up_does_not_break_the_others() -> None:
+def test_a_cancelled_caller_does_not_cancel_the_fetch_of_others() -> None:
     async def scene() -> None:
         gate = asyncio.Event()
-        world = World(wechat=WeChat(gate=gate))
-        tokens = world.process()
+        bot = Processes(wechat=WeChat(gate=gate))
+        tokens = bot.process()
         first, second = asyncio.create_task(tokens.get()), asyncio.create_task(tokens.get())
         await settle()
         first.cancel()
@@ -195,57 +197,57 @@ def test_a_caller_who_gives_up_does_not_break_the_others() -> None:
         gate.set()
         assert await second == "token-1"
         assert first.cancelled()
-        assert world.wechat.fetched == 1
+        assert bot.wechat.fetched == 1
 
     run(scene())
 
 
-def test_another_process_that_died_while_fetching_is_waited_for_only_so_long() -> None:
+def test_the_wait_for_a_fetch_of_a_dead_process_is_limited() -> None:
     async def scene() -> None:
-        world = World()
-        world.shelf.claimed_until = world.clock.now() + 5
-        waiting = asyncio.create_task(world.process().get())
+        bot = Processes()
+        bot.store.claimed_until = bot.clock.now() + 5
+        waiting = asyncio.create_task(bot.process().get())
         for _ in range(30):
             await settle()
-            await world.clock.advance(0.2)
+            await bot.clock.advance(0.2)
         assert await waiting == "token-1"
 
-        world.shelf.stored, world.shelf.claimed_until = None, world.clock.now() + 1000
-        waiting = asyncio.create_task(world.process().get())
+        bot.store.stored, bot.store.claimed_until = None, bot.clock.now() + 1000
+        waiting = asyncio.create_task(bot.process().get())
         for _ in range(60):
             await settle()
-            await world.clock.advance(0.2)
+            await bot.clock.advance(0.2)
         assert "too long" in str(await error_of(waiting))
 
     run(scene())
 
 
-def test_closing_gives_up_the_fetch_and_frees_it_for_the_others() -> None:
+def test_close_cancels_the_fetch_and_lets_other_processes_fetch() -> None:
     async def scene() -> None:
-        world = World(wechat=WeChat(gate=asyncio.Event()))
-        tokens = world.process()
+        bot = Processes(wechat=WeChat(gate=asyncio.Event()))
+        tokens = bot.process()
         waiting = asyncio.create_task(tokens.get())
         await settle()
         await tokens.close()
         assert isinstance(await error_of(waiting), asyncio.CancelledError)
-        assert world.shelf.claimed_until == 0
+        assert bot.store.claimed_until == 0
 
     run(scene())
 
 
-def test_a_store_outage_is_worth_another_try_and_a_held_token_still_works() -> None:
+def test_a_store_outage_is_retryable_and_the_current_token_still_works() -> None:
     async def scene() -> None:
-        world = World()
-        tokens = world.process()
+        bot = Processes()
+        tokens = bot.process()
         await tokens.get()
-        world.shelf.broken = True
+        bot.store.broken = True
         assert await tokens.get() == "token-1"
         assert isinstance(await error_of(tokens.replace("token-1")), RequestNotSent)
 
     run(scene())
 
 
-# --- the calls themselves ---
+# --- the token calls ---
 
 
 async def fetch(base: str, kind: Any = "stable", seconds: float = 5.0) -> FetchedToken:
@@ -257,7 +259,7 @@ async def fetch(base: str, kind: Any = "stable", seconds: float = 5.0) -> Fetche
         await transport.close()
 
 
-def test_stable_token_is_asked_in_normal_mode() -> None:
+def test_stable_token_is_called_in_normal_mode() -> None:
     async def scene() -> None:
         async with api({"access_token": TOKEN, "expires_in": 300}) as wechat:
             assert await fetch(wechat.base) == (TOKEN, 300)
@@ -268,7 +270,7 @@ def test_stable_token_is_asked_in_normal_mode() -> None:
     run(scene())
 
 
-def test_classic_token() -> None:
+def test_the_classic_token_call() -> None:
     async def scene() -> None:
         async with api({"access_token": TOKEN, "expires_in": "7200"}) as wechat:
             assert await fetch(wechat.base, "classic") == (TOKEN, 7200)
@@ -287,13 +289,13 @@ def test_classic_token() -> None:
         (
             {"errcode": 40164, "errmsg": "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: 1"},
             TokenUnavailable,
-            "203.0.113.7, is not allowed: add it to the IP allowlist",
+            "203.0.113.7: add it to the IP allowlist",
         ),
         ({"errcode": 40164, "errmsg": "?"}, TokenUnavailable, "allowlist"),
         ({"errcode": 40243, "errmsg": ""}, TokenUnavailable, "frozen"),
         ({"errcode": 41004, "errmsg": ""}, TokenUnavailable, "missing"),
-        ({"errcode": 50004, "errmsg": ""}, TokenUnavailable, "may not use"),
-        ({"errcode": 50007, "errmsg": ""}, TokenUnavailable, "account is frozen"),
+        ({"errcode": 50004, "errmsg": ""}, TokenUnavailable, "does not allow this account"),
+        ({"errcode": 50007, "errmsg": ""}, TokenUnavailable, "frozen the account"),
         ({"errcode": 89503, "errmsg": ""}, TokenUnavailable, "administrator"),
         ({"errcode": 89506, "errmsg": ""}, TokenUnavailable, "24 hours"),
         ({"errcode": 89507, "errmsg": ""}, TokenUnavailable, "one hour"),
@@ -310,7 +312,7 @@ def test_classic_token() -> None:
     ],
     ids=range(21),
 )
-def test_a_failing_token_call_says_what_to_mend(answer: Any, kind: type[WeChatError], word: str) -> None:
+def test_the_error_of_a_failed_token_call_says_what_to_do(answer: Any, kind: type[WeChatError], word: str) -> None:
     async def scene() -> None:
         async with api(answer) as wechat:
             error = await error_of(fetch(wechat.base))
@@ -322,7 +324,7 @@ def test_a_failing_token_call_says_what_to_mend(answer: Any, kind: type[WeChatEr
 
 
 @pytest.mark.parametrize("kind", ["stable", "classic"])
-def test_network_trouble_is_worth_another_try_and_hides_the_secret(kind: str) -> None:
+def test_a_network_failure_is_retryable_and_hides_the_secret(kind: str) -> None:
     async def scene() -> None:
         async with api(hang) as wechat:
             for base, seconds in ((wechat.base, 0.05), ("http://127.0.0.1:1", 5.0)):

@@ -1,4 +1,4 @@
-"""wechatpy's client on our token: bounded, with timeouts, and silent about secrets."""
+"""wechatpy's client with wxbot's token: limited retries, timeouts, and no secrets in errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
 async def use(
     base: str | ApiAddress, work: Callable[[Any], Any], tokens: Tokens | None = None, timeout: float = 5.0
 ) -> Any:
-    """Run ``work`` with a client as a plain handler would: in a thread."""
+    """Run ``work`` with a client in a thread, as a plain handler does."""
     address = base if isinstance(base, ApiAddress) else ApiAddress(base)
     shared = ThreadTokens(tokens or FixedTokens(), asyncio.get_running_loop(), 5.0)
     client = wechatpy_client("wx1", shared, address, timeout)
@@ -49,7 +49,7 @@ def errcode(code: int) -> dict[str, Any]:
     return {"errcode": code, "errmsg": "no rid: 1"}
 
 
-def test_calls_go_to_our_address_with_our_token() -> None:
+def test_calls_use_the_configured_address_and_token() -> None:
     async def scene() -> None:
         async with api(OK, {"kf_list": []}, {"errcode": 0}) as wechat:
             await use(wechat.base, send_text)
@@ -73,7 +73,7 @@ def test_a_refused_token_is_replaced_once(code: int) -> None:
     run(scene())
 
 
-def test_a_lasting_refusal_ends_after_the_second_try() -> None:
+def test_a_second_refusal_is_an_error() -> None:
     async def scene() -> None:
         async with api(errcode(40001)) as wechat:
             error = await error_of(use(wechat.base, send_text, FixedTokens(TOKEN, "n3w-t0k3n")))
@@ -86,7 +86,7 @@ def test_a_lasting_refusal_ends_after_the_second_try() -> None:
     run(scene())
 
 
-def test_an_upload_is_not_sent_again_empty() -> None:
+def test_an_upload_is_not_repeated_after_a_refused_token() -> None:
     async def scene() -> None:
         tokens = FixedTokens(TOKEN, "n3w-t0k3n")
         async with api(errcode(42001), OK) as wechat:
@@ -94,7 +94,7 @@ def test_an_upload_is_not_sent_again_empty() -> None:
             error = await error_of(use(wechat.base, upload, tokens))
         assert isinstance(error, WeChatClientException)
         assert len(wechat.asked) == 1
-        assert tokens.refused == [TOKEN]  # so that the plugin's next try works
+        assert tokens.refused == [TOKEN]  # so that the plugin's next call works
 
     run(scene())
 
@@ -111,7 +111,7 @@ def test_an_upload_is_not_sent_again_empty() -> None:
     ],
     ids=range(6),
 )
-def test_failures_keep_their_kind_and_no_secret(answer: Any, kind: type[Exception]) -> None:
+def test_errors_keep_their_type_and_contain_no_secret(answer: Any, kind: type[Exception]) -> None:
     async def scene() -> None:
         async with api(answer) as wechat:
             error = await error_of(use(wechat.base, send_text, timeout=0.3))
@@ -121,7 +121,7 @@ def test_failures_keep_their_kind_and_no_secret(answer: Any, kind: type[Exceptio
     run(scene())
 
 
-def test_no_connection() -> None:
+def test_a_failed_connection_is_a_connection_error() -> None:
     async def scene() -> None:
         error = await error_of(use("http://127.0.0.1:1", send_text))
         assert isinstance(error, requests.ConnectionError)
@@ -130,7 +130,7 @@ def test_no_connection() -> None:
     run(scene())
 
 
-def test_it_never_fetches_a_token_by_itself() -> None:
+def test_wechatpy_never_fetches_a_token() -> None:
     async def scene() -> None:
         async with api(OK) as wechat:
             assert isinstance(await error_of(use(wechat.base, lambda client: client.fetch_access_token())), PluginError)
@@ -140,7 +140,7 @@ def test_it_never_fetches_a_token_by_itself() -> None:
     run(scene())
 
 
-def test_on_the_event_loop_it_says_what_to_do_instead() -> None:
+def test_a_call_on_the_event_loop_raises_plugin_error() -> None:
     async def scene() -> None:
         tokens = ThreadTokens(FixedTokens(), asyncio.get_running_loop(), 5.0)
         client = wechatpy_client("wx1", tokens, ApiAddress("http://127.0.0.1:1"), 5.0)
@@ -151,14 +151,14 @@ def test_on_the_event_loop_it_says_what_to_do_instead() -> None:
     run(scene())
 
 
-def test_after_the_loop_has_stopped_there_is_no_token() -> None:
+def test_no_token_after_the_loop_has_closed() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     with pytest.raises(RequestNotSent, match="stopping"):
         ThreadTokens(FixedTokens(), loop, 5.0).get()
 
 
-def test_the_log_of_urllib3_names_no_token(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_of_urllib3_has_no_token(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with api(OK) as wechat:
             await use(wechat.base, send_text)
@@ -182,7 +182,7 @@ def test_many_threads_share_one_client() -> None:
     run(scene())
 
 
-def test_tickets_are_kept_until_they_end() -> None:
+def test_tickets_are_stored_until_they_expire() -> None:
     async def scene() -> None:
         async with api({"errcode": 0, "ticket": "T", "expires_in": 7200}) as wechat:
             twice = lambda client: [client.jsapi.get_jsapi_ticket() for _ in range(2)]  # noqa: E731
@@ -204,9 +204,7 @@ def test_tickets_are_kept_until_they_end() -> None:
         ),
     ],
 )
-def test_in_cloud_calls_no_token_goes_by_the_name_of_access_token(
-    address: ApiAddress, tokens: Tokens, query: dict[str, str]
-) -> None:
+def test_cloud_calls_have_no_parameter_access_token(address: ApiAddress, tokens: Tokens, query: dict[str, str]) -> None:
     async def scene() -> None:
         async with api(OK, errcode(42001), OK) as wechat:
             here = ApiAddress(wechat.base, address.token_parameter, address.from_appid)
@@ -218,7 +216,7 @@ def test_in_cloud_calls_no_token_goes_by_the_name_of_access_token(
 
 
 def texts_in(start: Any) -> list[str]:
-    """Every text and every bytes that can be reached through attributes, items and ``geturl``."""
+    """Return every str and bytes reachable from ``start`` through attributes, items and ``geturl``."""
     seen: dict[int, Any] = {}
     found, left = [], [start]
     while left:
@@ -249,7 +247,7 @@ def texts_in(start: Any) -> list[str]:
     ids=range(3),
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_nothing_in_a_response_holds_the_token(answer: Any, stream: bool) -> None:
+def test_a_response_contains_no_token(answer: Any, stream: bool) -> None:
     async def scene() -> None:
         async with api(answer) as wechat:
             ask = lambda client: client._http.get(  # noqa: E731
@@ -263,7 +261,7 @@ def test_nothing_in_a_response_holds_the_token(answer: Any, stream: bool) -> Non
     run(scene())
 
 
-def test_nothing_in_an_error_holds_the_token() -> None:
+def test_an_error_contains_no_token() -> None:
     async def scene() -> None:
         async with api(page(500)) as wechat:
             error = await error_of(use(wechat.base, send_text))

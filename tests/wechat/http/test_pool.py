@@ -1,4 +1,4 @@
-"""Connections: kept, shared, limited, given up; and nothing of them is left behind."""
+"""The connection pool: reuse, limits, cancellation and closing. No connection is left open."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BODIES = [b'{"n":%d}' % number for number in range(5)]
 
 @contextmanager
 def full_server() -> Iterator[str]:
-    """A listening socket that accepts nothing any more."""
+    """Open a listening socket that accepts no more connections; yield its URL."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -49,7 +49,7 @@ def test_an_idle_connection_is_written_to_before_the_first_suspension(loop: Any)
         async with raw_server(FINE) as server, transport(max_connections=1) as client:
             await post(client, server.url)
             call = post(client, server.url, b"early")
-            waiting_for = call.send(None)  # one step of the coroutine, and the loop does not run meanwhile
+            waiting_for = call.send(None)  # one step of the coroutine; the loop does not run
             assert waiting_for is not None
             await until(lambda: len(server.requests) == 2)
             assert server.requests[1].endswith(b"early")
@@ -59,7 +59,7 @@ def test_an_idle_connection_is_written_to_before_the_first_suspension(loop: Any)
 
 
 @pytest.mark.parametrize("connections", [1, 5])
-def test_calls_are_written_in_their_order(loop: Any, connections: int) -> None:
+def test_calls_are_written_in_order(loop: Any, connections: int) -> None:
     async def scene() -> None:
         async with raw_server(late(0.01)) as server, transport(max_connections=connections) as client:
             for _ in range(3):
@@ -72,7 +72,9 @@ def test_calls_are_written_in_their_order(loop: Any, connections: int) -> None:
     run(loop, scene())
 
 
-def test_the_warmest_connection_is_taken_and_old_ones_are_closed(loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_most_recently_used_connection_is_reused_and_idle_ones_are_closed(
+    loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
         time = asyncio.get_running_loop().time
         async with raw_server(late(0.02)) as server, transport() as client:
@@ -95,17 +97,17 @@ def test_the_warmest_connection_is_taken_and_old_ones_are_closed(loop: Any, monk
     run(loop, scene())
 
 
-@pytest.mark.parametrize("parting", [b"", FINE, b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"])
-def test_a_connection_that_ended_while_idle_is_not_used(loop: Any, parting: bytes) -> None:
-    async def answer_then_part(writer: asyncio.StreamWriter) -> None:
+@pytest.mark.parametrize("last_bytes", [b"", FINE, b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"])
+def test_a_connection_that_was_closed_while_idle_is_not_used(loop: Any, last_bytes: bytes) -> None:
+    async def answer_then_close(writer: asyncio.StreamWriter) -> None:
         writer.write(FINE)
         await writer.drain()
         await asyncio.sleep(0.02)
-        writer.write(parting)
+        writer.write(last_bytes)
         writer.close()
 
     async def scene() -> None:
-        async with raw_server(answer_then_part) as server, transport() as client:
+        async with raw_server(answer_then_close) as server, transport() as client:
             for _ in range(3):
                 assert await post(client, server.url) == (200, FINE_BODY)
                 await until(lambda: server.open_now == 0)
@@ -114,7 +116,7 @@ def test_a_connection_that_ended_while_idle_is_not_used(loop: Any, parting: byte
     run(loop, scene())
 
 
-def test_six_hundred_calls_share_the_connections_there_may_be(loop: Any) -> None:
+def test_six_hundred_calls_share_fifty_connections(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(late(0.005)) as server, transport(max_connections=50) as client:
             answers = await asyncio.gather(*(post(client, server.url, total=30, connect=30) for _ in range(600)))
@@ -124,7 +126,7 @@ def test_six_hundred_calls_share_the_connections_there_may_be(loop: Any) -> None
     run(loop, scene())
 
 
-def test_connections_that_end_make_room_for_waiting_calls(loop: Any) -> None:
+def test_closed_connections_are_replaced_for_waiting_calls(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(closing(LAST)) as server, transport(max_connections=3) as client:
             answers = await asyncio.gather(*(post(client, server.url) for _ in range(30)))
@@ -160,11 +162,11 @@ def test_without_a_connection_in_time_the_call_was_not_sent(loop: Any) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", FINE[:10], FINE[:-1]])
-def test_without_an_answer_in_time_the_call_may_have_been_read(loop: Any, sent: bytes) -> None:
+def test_a_call_without_an_answer_in_time_is_delivery_unknown(loop: Any, sent: bytes) -> None:
     async def scene() -> None:
         async with raw_server(FINE, sent, sent, FINE) as server, transport() as client:
             await post(client, server.url)
-            for _ in ("on the kept connection", "on a new one"):
+            for _ in ("on the idle connection", "on a new one"):
                 error = await failure(post(client, server.url, connect=0.3, total=0.4))
                 assert isinstance(error, DeliveryUnknown)
                 assert "in time" in str(error)
@@ -174,7 +176,7 @@ def test_without_an_answer_in_time_the_call_may_have_been_read(loop: Any, sent: 
     run(loop, scene())
 
 
-def test_a_cancelled_call_takes_its_connection_with_it(loop: Any) -> None:
+def test_a_cancelled_call_closes_its_connection(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(FINE, SILENCE, FINE) as server, transport() as client:
             await post(client, server.url)
@@ -190,7 +192,7 @@ def test_a_cancelled_call_takes_its_connection_with_it(loop: Any) -> None:
     run(loop, scene())
 
 
-def test_calls_cancelled_at_any_moment_leave_the_others_alone(loop: Any) -> None:
+def test_cancelled_calls_do_not_affect_other_calls(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(late(0.003)) as server, transport(max_connections=4) as client:
             calls = [asyncio.ensure_future(post(client, server.url, connect=10, total=10)) for _ in range(60)]
@@ -205,7 +207,7 @@ def test_calls_cancelled_at_any_moment_leave_the_others_alone(loop: Any) -> None
     run(loop, scene())
 
 
-def test_cancelled_while_it_waits_for_a_connection(loop: Any) -> None:
+def test_calls_are_cancelled_while_they_wait_for_a_connection(loop: Any) -> None:
     async def scene() -> None:
         with full_server() as url:
             async with transport(max_connections=2) as client:
@@ -218,7 +220,7 @@ def test_cancelled_while_it_waits_for_a_connection(loop: Any) -> None:
     run(loop, scene())
 
 
-def test_closing_ends_the_calls_under_way(loop: Any) -> None:
+def test_close_fails_running_and_waiting_calls(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(SILENCE) as server, transport(max_connections=2) as client:
             calls = [asyncio.ensure_future(failure(post(client, server.url))) for _ in range(3)]
@@ -231,7 +233,7 @@ def test_closing_ends_the_calls_under_way(loop: Any) -> None:
     run(loop, scene())
 
 
-def test_closing_ends_attempts_to_connect(loop: Any) -> None:
+def test_close_cancels_connection_attempts(loop: Any) -> None:
     async def scene() -> None:
         with full_server() as url:
             async with transport() as client:
@@ -245,33 +247,33 @@ def test_closing_ends_attempts_to_connect(loop: Any) -> None:
 
 @contextmanager
 def at_the_first_connection(action: Callable[[], object]) -> Iterator[None]:
-    """``action`` is done once, when a connection is open and the attempt that opened it does not know it yet."""
-    made, todo = pool.Pool.on_open, [action]
+    """Run ``action`` once, when the first connection is open and before its attempt continues."""
+    on_open, actions = pool.Pool.on_open, [action]
 
-    def noticed(self: pool.Pool, connection: Connection) -> None:
-        made(self, connection)
-        if todo:
-            todo.pop()()
+    def patched(self: pool.Pool, connection: Connection) -> None:
+        on_open(self, connection)
+        if actions:
+            actions.pop()()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool.Pool, "on_open", noticed)
+        patch.setattr(pool.Pool, "on_open", patched)
         yield
 
 
-def test_closing_at_the_moment_in_which_a_connection_opens(loop: Any) -> None:
+def test_close_just_when_a_connection_opens(loop: Any) -> None:
     async def scene() -> None:
-        closing_it: list[asyncio.Future[None]] = []
+        closing_tasks: list[asyncio.Future[None]] = []
         async with raw_server(FINE) as server, transport() as client:
-            with at_the_first_connection(lambda: closing_it.append(asyncio.ensure_future(client.close()))):
+            with at_the_first_connection(lambda: closing_tasks.append(asyncio.ensure_future(client.close()))):
                 assert isinstance(await failure(post(client, server.url)), RequestNotSent)
                 async with asyncio.timeout(5):
-                    await closing_it[0]
+                    await closing_tasks[0]
             await until(lambda: server.open_now == 0)
 
     run(loop, scene())
 
 
-def test_cancelled_at_the_moment_in_which_its_connection_opens(loop: Any) -> None:
+def test_a_call_is_cancelled_just_when_its_connection_opens(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(FINE) as server, transport(max_connections=1) as client:
             call = asyncio.ensure_future(post(client, server.url))
@@ -284,7 +286,7 @@ def test_cancelled_at_the_moment_in_which_its_connection_opens(loop: Any) -> Non
     run(loop, scene())
 
 
-def test_opened_again_it_works_again(loop: Any) -> None:
+def test_a_transport_can_be_opened_again(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(FINE) as server, transport() as client:
             for _ in range(2):
@@ -296,7 +298,7 @@ def test_opened_again_it_works_again(loop: Any) -> None:
     run(loop, scene())
 
 
-def test_ipv6(loop: Any) -> None:
+def test_a_call_over_ipv6(loop: Any) -> None:
     async def scene() -> None:
         try:
             async with raw_server(FINE, host="::1") as server, transport() as client:

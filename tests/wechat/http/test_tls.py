@@ -1,4 +1,4 @@
-"""TLS: only a certificate that the context trusts, for the host that was asked."""
+"""TLS: only a trusted certificate for the right host is accepted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("loop", LOOPS)
 
 
 def certificate(path: Path, address: str) -> Path:
-    """A self-signed certificate for ``address``, with its key, in one PEM file."""
+    """Write a self-signed certificate for ``address`` and its key to one PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wechat double")])
     now = datetime.datetime.now(datetime.UTC)
@@ -41,16 +41,16 @@ def certificate(path: Path, address: str) -> Path:
 
 
 def contexts(pem: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context with this certificate, and a client's that trusts it."""
+    """Return a server's context with this certificate, and a client's context that trusts it."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(pem)
     return server, ssl.create_default_context(cafile=str(pem))
 
 
-def test_a_trusted_certificate(loop: Any, tmp_path: Path) -> None:
+def test_a_trusted_certificate_is_accepted(loop: Any, tmp_path: Path) -> None:
     async def scene() -> None:
-        theirs, ours = contexts(certificate(tmp_path / "a.pem", "127.0.0.1"))
-        async with raw_server(FINE, tls=theirs) as server, transport(tls=ours) as client:
+        server_tls, client_tls = contexts(certificate(tmp_path / "a.pem", "127.0.0.1"))
+        async with raw_server(FINE, tls=server_tls) as server, transport(tls=client_tls) as client:
             for _ in range(3):
                 assert await post(client, server.url) == (200, FINE_BODY)
             assert server.opened == 1
@@ -59,10 +59,12 @@ def test_a_trusted_certificate(loop: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("address", "trusted"), [("127.0.0.1", False), ("127.0.0.2", True)])
-def test_a_certificate_of_somebody_else(loop: Any, tmp_path: Path, address: str, trusted: bool) -> None:
+def test_an_untrusted_certificate_or_a_wrong_host_is_rejected(
+    loop: Any, tmp_path: Path, address: str, trusted: bool
+) -> None:
     async def scene() -> None:
-        theirs, ours = contexts(certificate(tmp_path / "a.pem", address))
-        async with raw_server(FINE, tls=theirs) as server, transport(tls=ours if trusted else None) as client:
+        server_tls, client_tls = contexts(certificate(tmp_path / "a.pem", address))
+        async with raw_server(FINE, tls=server_tls) as server, transport(tls=client_tls if trusted else None) as client:
             error = await failure(post(client, server.url))
             assert isinstance(error, RequestNotSent)
             assert "certificate is not trusted" in str(error)
@@ -71,10 +73,13 @@ def test_a_certificate_of_somebody_else(loop: Any, tmp_path: Path, address: str,
     run(loop, scene())
 
 
-def test_answers_that_end_badly(loop: Any, tmp_path: Path) -> None:
+def test_incomplete_answers_over_tls(loop: Any, tmp_path: Path) -> None:
     async def scene() -> None:
-        theirs, ours = contexts(certificate(tmp_path / "a.pem", "127.0.0.1"))
-        async with raw_server(closing(FINE[:-1]), SILENCE, FINE, tls=theirs) as server, transport(tls=ours) as client:
+        server_tls, client_tls = contexts(certificate(tmp_path / "a.pem", "127.0.0.1"))
+        async with (
+            raw_server(closing(FINE[:-1]), SILENCE, FINE, tls=server_tls) as server,
+            transport(tls=client_tls) as client,
+        ):
             for _ in range(2):
                 assert isinstance(await failure(post(client, server.url, total=1.0)), DeliveryUnknown)
             assert await post(client, server.url) == (200, FINE_BODY)
@@ -85,7 +90,7 @@ def test_answers_that_end_badly(loop: Any, tmp_path: Path) -> None:
     run(loop, scene())
 
 
-def test_a_handshake_that_never_ends(loop: Any) -> None:
+def test_a_hanging_handshake_is_not_sent(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(SILENCE) as server, transport() as client:
             url = server.url.replace("http:", "https:")

@@ -1,4 +1,4 @@
-"""HTTP as the transport speaks it: every form of an answer, and what each failure means for a repetition."""
+"""The HTTP of the transport: requests, every form of an answer, and the error for each broken answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MIB = 1024 * 1024
 pytestmark = pytest.mark.parametrize("loop", LOOPS)
 
 
-def test_a_request_on_the_wire(loop: Any) -> None:
+def test_the_bytes_of_a_request(loop: Any) -> None:
     async def scene() -> None:
         async with raw_server(FINE) as server, transport() as client:
             await post(client, server.url, b'{"a":1}')
@@ -44,13 +44,13 @@ def test_a_request_on_the_wire(loop: Any) -> None:
             await client.exchange("GET", url, None, Limits(1, 1), "get")
             await client.exchange("POST", url, None, Limits(1, 1), "empty post")
         host = server.url.removeprefix("http://").encode()
-        same = b"Host: " + host + b"\r\nUser-Agent: wxbot/" + __version__.encode() + b"\r\n"
+        headers = b"Host: " + host + b"\r\nUser-Agent: wxbot/" + __version__.encode() + b"\r\n"
         assert server.requests == [
             b"POST /cgi-bin/call?access_token=t0k3n-of-today HTTP/1.1\r\n"
-            + same
+            + headers
             + b'Content-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}',
-            b"GET /a%2Fb?q=%E4%BD%A0%26 HTTP/1.1\r\n" + same + b"\r\n",
-            b"POST /a%2Fb?q=%E4%BD%A0%26 HTTP/1.1\r\n" + same + b"Content-Length: 0\r\n\r\n",
+            b"GET /a%2Fb?q=%E4%BD%A0%26 HTTP/1.1\r\n" + headers + b"\r\n",
+            b"POST /a%2Fb?q=%E4%BD%A0%26 HTTP/1.1\r\n" + headers + b"Content-Length: 0\r\n\r\n",
         ]
         assert server.opened == 1
 
@@ -81,7 +81,7 @@ def test_a_request_on_the_wire(loop: Any) -> None:
     ],
     ids=range(18),
 )
-def test_forms_of_a_good_answer(loop: Any, answer: Answer, reused: bool) -> None:
+def test_valid_answers_are_read(loop: Any, answer: Answer, reused: bool) -> None:
     async def scene() -> None:
         async with raw_server(answer) as server, transport() as client:
             for _ in range(3):
@@ -120,7 +120,7 @@ def test_forms_of_a_good_answer(loop: Any, answer: Answer, reused: bool) -> None
     ],
     ids=range(23),
 )
-def test_forms_of_a_lost_answer(loop: Any, answer: Answer) -> None:
+def test_broken_answers_are_delivery_unknown(loop: Any, answer: Answer) -> None:
     async def scene() -> None:
         async with raw_server(answer, FINE) as server, transport() as client:
             assert isinstance(await failure(post(client, server.url)), DeliveryUnknown)
@@ -130,7 +130,7 @@ def test_forms_of_a_lost_answer(loop: Any, answer: Answer) -> None:
     run(loop, scene())
 
 
-def test_the_longest_answer(loop: Any) -> None:
+def test_the_longest_answer_is_read(loop: Any) -> None:
     async def scene() -> None:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % MIB + b" " * MIB
         async with raw_server(answer) as server, transport() as client:
@@ -141,7 +141,7 @@ def test_the_longest_answer(loop: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 302, 304, 404, 500])
-def test_any_status_is_an_answer(loop: Any, status: int) -> None:
+def test_any_status_is_returned(loop: Any, status: int) -> None:
     async def scene() -> None:
         body = b"" if status in (204, 304) else b"{}"
         answer = b"HTTP/1.1 %d X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
@@ -163,7 +163,7 @@ def test_any_status_is_an_answer(loop: Any, status: int) -> None:
     ],
     ids=range(6),
 )
-def test_what_cannot_be_a_request_is_not_sent(loop: Any, method: str, url: URL) -> None:
+def test_an_invalid_request_is_not_sent(loop: Any, method: str, url: URL) -> None:
     async def scene() -> None:
         async with transport() as client:
             error = await failure(client.exchange(method, url, None, Limits(1, 1), "call"))

@@ -1,4 +1,4 @@
-"""Answers to a push, as WeChat itself would read them: in its format, encrypted exactly if the push was."""
+"""Answers to a push have its format, and are encrypted exactly if the push was."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read(answer: PassiveAnswer, mode: Mode, form: Format, keys: Keys = KEYS) -> 
 
 
 def as_read(fields: Any, form: Format) -> Any:
-    """XML has no numbers, and a list of one is that one."""
+    """Return ``fields`` as a parser of ``form`` returns them: XML has no numbers and no lists of one item."""
     if form == "json":
         return fields
     if isinstance(fields, dict):
@@ -59,7 +59,7 @@ def as_read(fields: Any, form: Format) -> Any:
 
 @pytest.mark.parametrize("form", ["xml", "json"])
 @pytest.mark.parametrize("mode", ["plain", "compatible", "safe"])
-def test_the_answer_comes_as_the_push_came(mode: Mode, form: Format) -> None:
+def test_the_answer_has_the_format_and_encryption_of_the_push(mode: Mode, form: Format) -> None:
     callback = PLAIN if mode == "plain" else SAFE
     push = pushed(callback, mode, form)
     for fields in (
@@ -72,7 +72,7 @@ def test_the_answer_comes_as_the_push_came(mode: Mode, form: Format) -> None:
 
 
 @pytest.mark.parametrize("form", ["xml", "json"])
-def test_the_key_that_opened_the_push_seals_the_answer(form: Format) -> None:
+def test_the_key_of_the_push_encrypts_the_answer(form: Format) -> None:
     push = pushed(SAFE, "safe", form, OLD_KEYS)
     answer = SAFE.answer(push, transfer_fields(push.fields, NOW), NOW)
     assert read(answer, "safe", form, OLD_KEYS)
@@ -86,7 +86,7 @@ def test_in_plaintext_mode_nothing_is_encrypted() -> None:
 
 
 @given(st.text(), st.sampled_from(["xml", "json"]))
-def test_any_text_can_be_answered(text: str, form: Format) -> None:
+def test_an_answer_may_contain_any_text(text: str, form: Format) -> None:
     push = pushed(SAFE, "safe", form)
     answered = read(SAFE.answer(push, passive_fields(push.fields, TextReply(text), NOW), NOW), "safe", form)
     assert answered is not None
@@ -111,7 +111,7 @@ def received(body: bytes, headers: dict[str, str], query: dict[str, str] | None 
 
 
 @pytest.mark.parametrize("form", ["xml", "json"])
-def test_a_push_of_cloud_hosting(form: Format) -> None:
+def test_a_push_of_cloud_hosting_is_read_and_answered(form: Format) -> None:
     push = received(clear(form), SOURCE)
     assert push is not None
     assert push.fields == as_read(TEXT, form) | {"CreateTime": NOW}
@@ -132,7 +132,7 @@ def test_an_id_beyond_2_to_53_stays_exact() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-wx-source": ""}, {"x-wx-sources": "wx_client"}, {"x-wx-openid": "oUSER"}])
-def test_without_the_header_it_is_not_from_wechat(headers: dict[str, str]) -> None:
+def test_a_push_without_the_header_is_rejected(headers: dict[str, str]) -> None:
     for query in ({}, {"signature": "x", "timestamp": str(NOW), "nonce": "n1"}):
         with pytest.raises(InvalidPush, match="X-WX-SOURCE") as caught:
             received(clear("json"), headers, query)
@@ -140,7 +140,7 @@ def test_without_the_header_it_is_not_from_wechat(headers: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize(
-    ("more", "refused"),
+    ("more", "rejected"),
     [
         ({"X-WX-APPID": "wx1"}, False),
         ({"X-WX-APPID": "wx2"}, True),
@@ -150,9 +150,9 @@ def test_without_the_header_it_is_not_from_wechat(headers: dict[str, str]) -> No
         ({"X-WX-OPENID": "oSOMEBODY"}, False),
     ],
 )
-def test_another_accounts_push_is_refused(more: dict[str, str], refused: bool) -> None:
+def test_a_push_for_another_account_is_rejected(more: dict[str, str], rejected: bool) -> None:
     headers = {"X-WX-Source": "wx_client", **more}
-    if not refused:
+    if not rejected:
         assert received(clear("json"), headers) is not None
         return
     with pytest.raises(InvalidPush, match="WXBOT_APPID") as caught:
@@ -164,7 +164,7 @@ def test_another_accounts_push_is_refused(more: dict[str, str], refused: bool) -
     "body", [b'{"action": "CheckContainerPath"}', b"<xml>\n<action>CheckContainerPath</action>\n</xml>"]
 )
 @pytest.mark.parametrize("headers", [{}, SOURCE])
-def test_the_consoles_check_of_the_path_is_acknowledged(body: bytes, headers: dict[str, str]) -> None:
+def test_the_path_check_of_the_console_is_acknowledged(body: bytes, headers: dict[str, str]) -> None:
     assert received(body, headers) is None
 
 
@@ -178,7 +178,7 @@ def test_the_consoles_check_of_the_path_is_acknowledged(body: bytes, headers: di
         b"CheckContainerPath",
     ],
 )
-def test_nothing_else_passes_for_that_check(body: bytes) -> None:
+def test_other_bodies_are_not_the_path_check(body: bytes) -> None:
     with pytest.raises(InvalidPush):
         received(body, {})
 
@@ -188,25 +188,25 @@ def test_a_push_that_names_no_user_is_acknowledged() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"[]", clear("json", FromUserName=7), clear("json", CreateTime="soon")])
-def test_what_cannot_be_read_is_refused(body: bytes) -> None:
+def test_an_unreadable_push_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidPush) as caught:
         received(body, SOURCE)
     assert caught.value.status == 400
 
 
-def test_an_encrypted_push_asks_for_the_token() -> None:
+def test_an_encrypted_push_is_rejected_and_names_the_setting() -> None:
     _, body = envelope.push(TEXT, KEYS, "safe", "json", str(NOW), "n1")
     with pytest.raises(InvalidPush, match="WXBOT_TOKEN"):
         received(body, SOURCE)
 
 
-def test_nothing_is_verified_there() -> None:
+def test_cloud_hosting_rejects_a_url_verification() -> None:
     with pytest.raises(InvalidPush, match="WXBOT_TOKEN") as caught:
         CLOUD.verify({"echostr": "1", "signature": "x", "timestamp": "1", "nonce": "n"})
     assert caught.value.status == 403
 
 
-# --- which door ---
+# --- the choice of the callback ---
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,11 @@ def test_nothing_is_verified_there() -> None:
         ({"cloud_call": "open", "token": "tok"}, Callback),
     ],
 )
-def test_a_token_means_signed_pushes(settings: dict[str, Any], kind: type[object]) -> None:
+def test_the_settings_choose_the_callback(settings: dict[str, Any], kind: type[object]) -> None:
     assert type(make_callback(load_settings(env_file=None, appid="wx1", **settings))) is kind
 
 
-def test_headers_count_for_nothing_where_there_is_a_token() -> None:
+def test_with_a_token_headers_are_not_used() -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call="open", token="tok", aes_key=KEYS.aes_key)
     with pytest.raises(InvalidPush):
         make_callback(settings).open({}, clear("json"), NOW, NOW, SOURCE)

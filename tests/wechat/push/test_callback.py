@@ -1,4 +1,4 @@
-"""The door: only WeChat's own pushes come in, and each of them has one key for all its deliveries."""
+"""The callback accepts only WeChat's pushes, and a push has the same dedup key in every delivery."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def refusal(callback: Callback, query: dict[str, str], body: Any) -> InvalidPush
 
 
 @where("echostr", kind="signature")
-def test_published_url_verifications_are_echoed(vector: dict[str, Any]) -> None:
+def test_published_url_verifications_return_the_echostr(vector: dict[str, Any]) -> None:
     callback = Callback(appid="wx1", token=vector["token"], aes_key=KEY)
     assert callback.verify(vector) == vector["expected_plaintext"]
 
 
 @where("body", kind="decrypt")
-def test_published_pushes_come_in(vector: dict[str, Any]) -> None:
+def test_published_pushes_are_accepted(vector: dict[str, Any]) -> None:
     callback = Callback(
         appid=vector["app_id"], token=vector["token"], aes_key=vector["encoding_aes_key"], max_skew_seconds=0
     )
@@ -93,13 +93,13 @@ def test_published_pushes_come_in(vector: dict[str, Any]) -> None:
         ({"echostr": "a\nb"}, 400),
     ],
 )
-def test_a_bad_verification_is_refused(changed: dict[str, str], status: int) -> None:
+def test_a_bad_verification_is_rejected(changed: dict[str, str], status: int) -> None:
     with pytest.raises(InvalidPush) as caught:
         PLAIN.verify(plain_query(echostr="123") | changed)
     assert caught.value.status == status
 
 
-def test_plaintext_push() -> None:
+def test_a_plaintext_push_is_read() -> None:
     push = receive(PLAIN, plain_query(), TEXT)
     assert push.fields == TEXT
     assert (push.format, push.encrypted) == ("json", False)
@@ -108,13 +108,13 @@ def test_plaintext_push() -> None:
 
 
 @pytest.mark.parametrize("name", ["timestamp", "nonce"])
-def test_plaintext_parameters_are_needed(name: str) -> None:
+def test_a_plaintext_push_requires_every_parameter(name: str) -> None:
     query = plain_query()
     del query[name]
     assert (refusal(PLAIN, query, TEXT).status, name in refusal(PLAIN, query, TEXT).reason) == (400, True)
 
 
-def test_plaintext_needs_a_signature() -> None:
+def test_a_plaintext_push_requires_a_signature() -> None:
     assert refusal(PLAIN, {"timestamp": str(NOW), "nonce": "n1"}, TEXT).status == 403
     assert refusal(PLAIN, plain_query(signature="é" * 40), TEXT).status == 403
 
@@ -124,12 +124,12 @@ def test_an_encrypted_push_without_a_key_names_the_setting() -> None:
     assert "WXBOT_AES_KEY" in refusal(PLAIN, plain_query(), body).reason
 
 
-def test_in_compatible_mode_without_a_key_the_clear_fields_count() -> None:
+def test_in_compatible_mode_without_a_key_the_plaintext_fields_are_used() -> None:
     first = receive(PLAIN, plain_query(), {**TEXT, "Encrypt": encrypted_push()})
     assert first.fields == TEXT
 
 
-def test_encrypted_push_in_both_formats() -> None:
+def test_an_encrypted_push_is_read_in_both_formats() -> None:
     encrypted = encrypted_push()
     for format_, body in (
         ("json", json.dumps({"Encrypt": encrypted}).encode()),
@@ -139,52 +139,52 @@ def test_encrypted_push_in_both_formats() -> None:
         assert (push.fields, push.format, push.encrypted, push.key) == (TEXT, format_, True, 0)
 
 
-def test_the_previous_key_opens_too() -> None:
+def test_a_push_encrypted_with_the_previous_key_is_read() -> None:
     encrypted = encrypted_push(key=OLD_KEY)
     assert receive(SAFE, safe_query(encrypted), {"Encrypt": encrypted}).key == 1
 
 
-def test_with_a_key_a_plain_push_is_refused_though_signature_is_right() -> None:
+def test_with_a_key_a_plaintext_push_is_rejected_despite_a_valid_signature() -> None:
     assert refusal(SAFE, plain_query(), TEXT).status == 403
     assert refusal(SAFE, safe_query("x"), TEXT).status == 403
 
 
-def test_with_a_key_signature_alone_is_never_enough() -> None:
+def test_with_a_key_a_push_requires_msg_signature() -> None:
     encrypted = encrypted_push()
     for query in (plain_query(), safe_query(encrypted, msg_signature="0" * 40), safe_query(encrypted, nonce="n2")):
         assert refusal(SAFE, query, {**TEXT, "Encrypt": encrypted}).status == 403
 
 
-def test_in_compatible_mode_the_clear_fields_are_ignored() -> None:
+def test_in_compatible_mode_with_a_key_the_plaintext_fields_are_ignored() -> None:
     encrypted = encrypted_push()
     push = receive(SAFE, safe_query(encrypted), {**TEXT, "FromUserName": "oEVIL", "Encrypt": encrypted})
     assert push.fields["FromUserName"] == "oUSER"
 
 
 @pytest.mark.parametrize("encrypt", [["a", "b"], {"a": "b"}, 5, None])
-def test_encrypt_is_a_single_text(encrypt: Any) -> None:
+def test_encrypt_must_be_a_single_text(encrypt: Any) -> None:
     assert refusal(SAFE, safe_query("x"), {"Encrypt": encrypt}).status == 403
 
 
-def test_another_accounts_push_is_forbidden() -> None:
+def test_a_push_for_another_account_is_rejected() -> None:
     encrypted = encrypted_push(appid="wx2")
     assert refusal(SAFE, safe_query(encrypted), {"Encrypt": encrypted}).status == 403
 
 
-def test_a_genuine_push_that_names_no_user_is_acknowledged() -> None:
+def test_a_push_that_names_no_user_is_acknowledged() -> None:
     encrypted = encrypted_push({"InfoType": "component_verify_ticket", "CreateTime": NOW})
     body = json.dumps({"Encrypt": encrypted}).encode()
     assert SAFE.open(safe_query(encrypted), body, now=NOW, received_at=NOW) is None
 
 
 @pytest.mark.parametrize("inside", [[], "text", {"MsgType": "text", "CreateTime": NOW}, {"FromUserName": "o1"}])
-def test_what_was_encrypted_is_checked_as_well(inside: Any) -> None:
+def test_the_decrypted_fields_are_checked(inside: Any) -> None:
     encrypted = encrypted_push(inside)
     assert refusal(SAFE, safe_query(encrypted), {"Encrypt": encrypted}).status == 400
 
 
 @pytest.mark.parametrize(("now", "refused"), [(NOW + 300, False), (NOW + 301, True), (NOW - 301, True)])
-def test_a_push_from_another_time_is_forbidden(now: float, refused: bool) -> None:
+def test_a_timestamp_beyond_max_skew_is_rejected(now: float, refused: bool) -> None:
     body = json.dumps(TEXT).encode()
     if not refused:
         assert the_push(PLAIN.open(plain_query(), body, now, now)).interacted_at == NOW
@@ -194,17 +194,17 @@ def test_a_push_from_another_time_is_forbidden(now: float, refused: bool) -> Non
     assert caught.value.status == 403
 
 
-def test_the_check_of_time_can_be_off() -> None:
+def test_zero_turns_the_timestamp_check_off() -> None:
     callback = Callback(appid="wx1", token="tok", max_skew_seconds=0)
     assert the_push(callback.open(plain_query(), json.dumps(TEXT).encode(), now=0, received_at=0)).fields == TEXT
 
 
-def test_an_empty_token_is_impossible() -> None:
+def test_an_empty_token_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         Callback(appid="wx1", token=" ")
 
 
-def test_repeated_parameters_are_refused() -> None:
+def test_repeated_parameters_are_rejected() -> None:
     assert single_values([("a", "1"), ("b", "2")]) == {"a": "1", "b": "2"}
     with pytest.raises(InvalidPush):
         single_values([("a", "1"), ("a", "1")])
@@ -214,28 +214,28 @@ ENCRYPTED = encrypted_push()
 
 
 @given(st.integers(0, len(ENCRYPTED) - 1), st.characters(codec="ascii"))
-def test_any_change_of_the_ciphertext_is_refused(at: int, char: str) -> None:
+def test_any_change_of_the_ciphertext_is_rejected(at: int, char: str) -> None:
     changed = ENCRYPTED[:at] + char + ENCRYPTED[at + 1 :]
     if changed != ENCRYPTED:
         assert refusal(SAFE, safe_query(ENCRYPTED), {"Encrypt": changed}).status == 403
 
 
 @given(st.integers(0, len(ENCRYPTED) - 1))
-def test_any_truncation_is_refused_even_if_signed(length: int) -> None:
+def test_a_truncated_ciphertext_is_rejected_even_if_signed(length: int) -> None:
     changed = ENCRYPTED[:length]
     refusal(SAFE, safe_query(changed), {"Encrypt": changed})
 
 
 @given(st.integers(0, 255), st.integers(0, 200))
-def test_signed_but_damaged_ciphertext_never_fails_otherwise(byte: int, at: int) -> None:
+def test_a_signed_but_damaged_ciphertext_raises_only_invalid_push(byte: int, at: int) -> None:
     changed = ENCRYPTED[:at] + chr(byte) + ENCRYPTED[at + 1 :]
     try:
         receive(SAFE, safe_query(changed), {"Encrypt": changed})
     except InvalidPush as refused:
-        assert refused.status in (400, 403)  # noqa: PT017 - anything else escapes
+        assert refused.status in (400, 403)  # noqa: PT017 - any other exception fails the test
 
 
-# --- one key for all deliveries ---
+# --- dedup keys ---
 
 
 def key_of(**fields: Any) -> str:
@@ -243,32 +243,32 @@ def key_of(**fields: Any) -> str:
     return dedup_key(check_message({**common, **fields}))
 
 
-def test_a_redelivered_event_has_the_same_key() -> None:
+def test_a_redelivered_event_has_the_same_dedup_key() -> None:
     fields = {"Event": "CLICK", "EventKey": "menu"}
     assert key_of(**fields) == key_of(**dict(reversed(fields.items())))
     assert key_of(**fields).startswith(f"e:{NOW}:click:menu:")
 
 
-def test_two_events_of_one_second_differ() -> None:
+def test_two_events_of_one_second_have_different_keys() -> None:
     first = key_of(Event="LOCATION", Latitude="23.1")
     assert len({first, key_of(Event="LOCATION", Latitude="23.2"), key_of(Event="unsubscribe")}) == 3
 
 
-def test_an_entry_from_another_page_differs() -> None:
+def test_entering_from_another_page_has_another_key() -> None:
     entered = "user_enter_tempsession"
     assert key_of(Event=entered, SessionFrom="a") != key_of(Event=entered, SessionFrom="b")
 
 
-def test_messages_of_one_id_and_another_second_differ() -> None:
+def test_messages_with_one_id_in_different_seconds_have_different_keys() -> None:
     assert key_of(MsgType="text", MsgId=5) == f"m:5:{NOW}" == key_of(MsgType="text", MsgId="5", Content="x")
     assert key_of(MsgType="text", MsgId=5, CreateTime=NOW + 1) != key_of(MsgType="text", MsgId=5)
 
 
-def test_a_message_without_id_is_told_by_its_content() -> None:
+def test_the_key_of_a_message_without_id_depends_on_its_content() -> None:
     assert key_of(MsgType="odd", Content="a") != key_of(MsgType="odd", Content="b")
 
 
-def test_keys_stay_short() -> None:
+def test_dedup_keys_have_a_maximum_length() -> None:
     assert len(key_of(Event="VIEW", EventKey="https://example.com/" * 100)) < 150
 
 
@@ -276,5 +276,5 @@ def test_keys_stay_short() -> None:
     ("received_at", "expected"),
     [(NOW - 3.0, NOW - 3.0), (NOW + 0.9, NOW + 0.9), (NOW + 1.0, NOW), (NOW + 12.5, NOW)],
 )
-def test_a_late_push_opened_the_window_when_the_user_acted(received_at: float, expected: float) -> None:
+def test_the_interaction_time_of_a_late_push_is_create_time(received_at: float, expected: float) -> None:
     assert interaction_time(NOW, received_at) == expected

@@ -1,4 +1,4 @@
-"""The encrypted envelope: everything published must open and seal, everything damaged must be refused in words."""
+"""Encryption: published examples are decrypted and encrypted, damaged ones are rejected with a reason."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def refusal_of(ciphertext: str, envelope: Envelope = ENVELOPE) -> InvalidPush:
 
 
 @where("encrypt")
-def test_every_published_ciphertext_opens(vector: Vector) -> None:
+def test_published_ciphertexts_are_decrypted(vector: Vector) -> None:
     assert envelope_of(vector).decrypt(vector["encrypt"]).plaintext.decode() == vector["expected_plaintext"]
 
 
 @where("encrypt", "random")
-def test_sealing_gives_the_published_ciphertext(vector: Vector) -> None:
-    sealed = envelope_of(vector).encrypt(vector["expected_plaintext"].encode(), random16=vector["random"].encode())
-    assert sealed == vector["encrypt"]
+def test_encryption_gives_the_published_ciphertext(vector: Vector) -> None:
+    encrypted = envelope_of(vector).encrypt(vector["expected_plaintext"].encode(), random16=vector["random"].encode())
+    assert encrypted == vector["encrypt"]
 
 
 @where("encrypt", "msg_signature")
-def test_published_msg_signatures_hold_and_no_others(vector: Vector) -> None:
+def test_only_published_msg_signatures_are_accepted(vector: Vector) -> None:
     envelope = envelope_of(vector)
     envelope.verify_msg_signature(vector["msg_signature"], vector["timestamp"], vector["nonce"], vector["encrypt"])
     with pytest.raises(InvalidPush) as caught:
@@ -61,56 +61,56 @@ def test_published_msg_signatures_hold_and_no_others(vector: Vector) -> None:
 
 
 @where("signature")
-def test_published_signatures(vector: Vector) -> None:
+def test_published_signatures_are_computed(vector: Vector) -> None:
     assert signature(vector["token"], vector["timestamp"], vector["nonce"]) == vector["signature"]
 
 
 @where("body", kind="encrypt", format="json")
-def test_sealed_json_answer_is_spelled_as_published(vector: Vector) -> None:
-    sealed = envelope_of(vector).encrypted_json(
+def test_the_encrypted_json_answer_is_as_published(vector: Vector) -> None:
+    encrypted = envelope_of(vector).encrypted_json(
         vector["expected_plaintext"].encode(),
         int(vector["timestamp"]),
         vector["nonce"],
         random16=vector["random"].encode(),
     )
-    assert json.loads(sealed) == json.loads(vector["body"])
+    assert json.loads(encrypted) == json.loads(vector["body"])
 
 
 @where("body", kind="encrypt", format="xml")
-def test_sealed_xml_answer_is_as_published(vector: Vector) -> None:
-    sealed = envelope_of(vector).encrypted_xml(
+def test_the_encrypted_xml_answer_is_as_published(vector: Vector) -> None:
+    encrypted = envelope_of(vector).encrypted_xml(
         vector["expected_plaintext"].encode(),
         int(vector["timestamp"]),
         vector["nonce"],
         random16=vector["random"].encode(),
     )
-    assert "".join(sealed.split()) == "".join(vector["body"].split())
+    assert "".join(encrypted.split()) == "".join(vector["body"].split())
 
 
-def test_signature_sorts_by_bytes_not_by_alphabet() -> None:
+def test_the_signature_sorts_by_bytes() -> None:
     assert signature("b", "A", "1") == signature("1", "b", "A") == hashlib.sha1(b"1Ab").hexdigest()  # noqa: S324
 
 
-def test_a_foreign_signature_may_be_any_text() -> None:
+def test_any_text_can_be_compared_with_a_signature() -> None:
     assert not same("签名\ud800", signature("a"))
     assert same("签名", "签名")
 
 
 def test_a_nonce_cannot_inject_xml() -> None:
-    sealed = ENVELOPE.encrypted_xml(b"hi", 1, "]]></Nonce><Evil>x</Evil>")
-    assert set(fields_of(sealed.encode())) == {"Encrypt", "MsgSignature", "TimeStamp", "Nonce"}
-    assert fields_of(sealed.encode())["Nonce"] == "]]></Nonce><Evil>x</Evil>"
+    encrypted = ENVELOPE.encrypted_xml(b"hi", 1, "]]></Nonce><Evil>x</Evil>")
+    assert set(fields_of(encrypted.encode())) == {"Encrypt", "MsgSignature", "TimeStamp", "Nonce"}
+    assert fields_of(encrypted.encode())["Nonce"] == "]]></Nonce><Evil>x</Evil>"
 
 
-def test_after_a_key_change_both_keys_open_and_the_right_one_seals() -> None:
+def test_after_a_key_change_both_keys_decrypt_and_the_same_key_encrypts_the_answer() -> None:
     changed = Envelope("wx123", "tok", OTHER_KEY, previous_aes_key=KEY)
-    opened = changed.decrypt(ENVELOPE.encrypt(b"old key"))
-    assert opened == (b"old key", 1)
-    assert ENVELOPE.decrypt(changed.encrypt(b"answer", opened.key)).plaintext == b"answer"
+    decrypted = changed.decrypt(ENVELOPE.encrypt(b"old key"))
+    assert decrypted == (b"old key", 1)
+    assert ENVELOPE.decrypt(changed.encrypt(b"answer", decrypted.key)).plaintext == b"answer"
     assert changed.decrypt(changed.encrypt(b"new key")) == (b"new key", 0)
 
 
-def test_randomness_differs_each_time() -> None:
+def test_each_encryption_uses_new_random_bytes() -> None:
     assert ENVELOPE.encrypt(b"x") != ENVELOPE.encrypt(b"x")
 
 
@@ -132,37 +132,37 @@ def test_randomness_differs_each_time() -> None:
     ],
     ids=range(12),
 )
-def test_damage_is_refused_with_its_reason(ciphertext: str, word: str) -> None:
+def test_damaged_ciphertext_is_rejected_with_its_reason(ciphertext: str, word: str) -> None:
     assert word in refusal_of(ciphertext).reason
 
 
-def test_another_accounts_push_is_forbidden() -> None:
+def test_a_push_for_another_account_is_rejected() -> None:
     refusal = refusal_of(Envelope("wx124", "tok", KEY).encrypt(b"hi"))
     assert (refusal.status, "WXBOT_APPID" in refusal.reason) == (403, True)
 
 
-def test_padding_counts_to_32_not_16() -> None:
+def test_padding_is_to_32_bytes() -> None:
     for length in range(64):
         assert ENVELOPE.decrypt(ENVELOPE.encrypt(b"x" * length)).plaintext == b"x" * length
 
 
 @given(st.binary(max_size=500))
-def test_round_trip(message: bytes) -> None:
+def test_any_message_is_encrypted_and_decrypted(message: bytes) -> None:
     assert ENVELOPE.decrypt(ENVELOPE.encrypt(message)).plaintext == message
 
 
 @given(st.one_of(st.text(), st.binary(max_size=200).map(lambda data: base64.b64encode(data).decode())))
-def test_any_ciphertext_is_opened_or_refused(ciphertext: str) -> None:
+def test_any_ciphertext_is_decrypted_or_rejected(ciphertext: str) -> None:
     refusal_of(ciphertext)
 
 
 @given(st.binary(min_size=1, max_size=96).map(lambda data: aes(data + b"\x00" * (-len(data) % 16))))
-def test_any_decrypted_bytes_are_refused(ciphertext: str) -> None:
+def test_random_ciphertext_blocks_are_rejected(ciphertext: str) -> None:
     refusal_of(ciphertext)
 
 
 @given(st.text())
-def test_cdata_keeps_any_text_inside(text: str) -> None:
+def test_cdata_contains_any_text(text: str) -> None:
     assert "]]>" not in cdata(text)[9:-3].replace("]]]]><![CDATA[>", "")
 
 
@@ -172,6 +172,6 @@ def test_bad_keys_are_value_errors(key: str) -> None:
         Envelope("wx123", "tok", key)
 
 
-def test_nothing_secret_in_repr() -> None:
+def test_the_repr_has_no_secret() -> None:
     assert KEY not in repr(ENVELOPE)
     assert "tok" not in repr(ENVELOPE).lower().replace("token", "")

@@ -145,10 +145,10 @@ class _Timer:
         if call.connection is not None and self._remaining > 0:
             self._handle, self._remaining = self._loop.call_later(self._remaining, self._due), 0.0
             return
-        in_time = (
+        problem = (
             "no connection to WeChat was ready in time" if call.connection is None else "WeChat did not answer in time"
         )
-        call.failed(in_time)
+        call.failed(problem)
         self._pool.drop(call)
 
 

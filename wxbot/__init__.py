@@ -1,4 +1,7 @@
-"""wxbot: a chatbot framework for WeChat customer-service messages. What a plugin author imports, and nothing else."""
+"""wxbot: a chatbot framework for WeChat customer-service messages.
+
+This module exports all names that a plugin author needs, and no others.
+"""
 
 from wxbot.errors import InvalidReply, MediaNotFound, PluginError, SendNotAllowed, WeChatError
 from wxbot.model.media import Media

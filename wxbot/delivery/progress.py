@@ -1,4 +1,4 @@
-"""The remaining work of a message, as the store keeps it: pending replies, unconfirmed replies, a handover, a failure.
+"""The remaining work of a message, in its stored form: pending replies, unconfirmed replies, a handover, a failure.
 
 The entries are JSON values. A reply is stored as ``replies.reply_to_json`` writes it; every other entry has a ``kind``
 that begins with ``_``, which no reply has.

@@ -110,7 +110,7 @@ class Turn:
         ).dead_letter_entries()
 
     def fail(self, reason: str, apology: Sequence[Reply]) -> None:
-        """Record that the handler failed: its state is dropped, its replies are kept, and ``apology`` follows them."""
+        """Record that the handler failed: its new state is dropped, and ``apology`` is sent after its replies."""
         self.failure, self.sent_before_failure, self.handler_done = reason, self.sent + len(self.pending), True
         self.new_state = self.requested_handover = None
         self.pending = [*self.pending, *apology]

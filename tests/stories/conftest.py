@@ -1,4 +1,4 @@
-"""Fixtures for stories."""
+"""Fixtures of the stories: tests that play a conversation between FakeWeChat and a bot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.stories.support import Log
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """wxbot's log from INFO on."""
+    """Return the log lines of wxbot from INFO on."""
     log, wxbot = Log(), logging.getLogger("wxbot")
     level = wxbot.level
     wxbot.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""What stories share: a log that can be waited for, and time that passes until somebody has read something."""
+"""Helpers of the stories: a log to wait for, a clock that advances until a condition holds, and a running bot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 
 class Log(logging.Handler):
-    """Remembers the lines of wxbot's log and waits for them."""
+    """A handler that stores the log lines of wxbot, and can wait for one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,19 +30,19 @@ class Log(logging.Handler):
             self._changed.notify_all()
 
     def count(self, words: str) -> int:
-        """The lines with these words in them."""
+        """Return the number of lines that contain ``words``."""
         return sum(words in line for line in self.lines)
 
     def waits_for(self, words: str, *, times: int = 1, timeout: float = 10.0) -> None:
-        """Until these words are in ``times`` lines; at most ``timeout`` real seconds."""
+        """Wait until ``times`` lines contain ``words``, for at most ``timeout`` real seconds."""
         with self._changed:
-            there = self._changed.wait_for(lambda: self.count(words) >= times, timeout)
-        assert there, f"not logged: {words!r}\n" + "\n".join(self.lines)
+            logged = self._changed.wait_for(lambda: self.count(words) >= times, timeout)
+        assert logged, f"not logged: {words!r}\n" + "\n".join(self.lines)
 
 
-def turn_until(clock: ManualClock, waits: Callable[[float], None], *, step: float = 1.0, turns: int = 25) -> None:
-    """Turn the clock by ``step`` seconds, ``turns`` times at most, until ``waits`` does not fail: it gets a limit."""
-    for _ in range(turns):
+def advance_until(clock: ManualClock, waits: Callable[[float], None], *, step: float = 1.0, steps: int = 25) -> None:
+    """Advance the clock in steps of ``step`` seconds until ``waits``, which gets a time limit, does not fail."""
+    for _ in range(steps):
         try:
             waits(0.1)
         except AssertionError:
@@ -56,7 +56,7 @@ def turn_until(clock: ManualClock, waits: Callable[[float], None], *, step: floa
 def bot_for(
     wechat: FakeWeChat, store: Path, *plugins: Plugin, clock: ManualClock | None = None, **choices: object
 ) -> Iterator[Bot]:
-    """A bot in front of ``wechat``, with its store in a file that others may share. ``choices``: fields of Settings."""
+    """Run a bot for the pushes of ``wechat``, with its store in a file. ``choices``: fields of Settings."""
     bot = make_bot(settings_for(wechat, store, **choices), plugins=plugins, clock=clock)
     with serve(bot) as address:
         wechat.callback_url = address
@@ -64,18 +64,18 @@ def bot_for(
 
 
 def replies(user: User) -> list[str]:
-    """What the user read."""
+    """Return the messages that the user saw."""
     return [seen for seen in user.saw if seen not in ("Typing", "CancelTyping")]
 
 
 def waits_until_idle(bot: Bot, user: User) -> None:
-    """Until nothing of this user is worked any more."""
-    engine = bot._started_runtime()
+    """Wait until the bot no longer processes messages of this user."""
+    runtime = bot._started_runtime()
     for _ in range(1000):
-        if engine._dispatcher is not None and not engine._dispatcher.is_active(bot_key(bot, user.openid)):
+        if runtime._dispatcher is not None and not runtime._dispatcher.is_active(bot_key(bot, user.openid)):
             return
-        engine._loop.run(asyncio.sleep(0.01), 1)
-    raise AssertionError(f"{user} is still answered")
+        runtime._loop.run(asyncio.sleep(0.01), 1)
+    raise AssertionError(f"messages of {user} are still processed")
 
 
 def bot_key(bot: Bot, openid: str) -> ConversationKey:

@@ -1,4 +1,4 @@
-"""Several accounts in one deployment: each is answered by its own bot, and nothing of one reaches another."""
+"""Several accounts in one deployment: each account has its own bot, and they share no messages, state or tokens."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ A_PUSH = {
 OPENID = "oTHE_SAME_IN_BOTH_0000000000"
 
 
-class Town:
-    """Two platforms, an account at each, and one deployment for both: ``orders`` and ``club``."""
+class TwoAccounts:
+    """One deployment of two accounts, ``orders`` and ``club``, each with its own FakeWeChat."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, stack: ExitStack) -> None:
         self.folder = folder
@@ -53,18 +53,18 @@ class Town:
         self._stack = stack
         self.orders = stack.enter_context(FakeWeChat(appid="wx00000000000orders", retry_pause=0))
         self.club = stack.enter_context(FakeWeChat(appid="wx0000000000000club", account_kind="official", retry_pause=0))
-        self._has(store_url=f"sqlite:///{folder}/town.db", lease_seconds="3600")
+        self._has(store_url=f"sqlite:///{folder}/two_accounts.db", lease_seconds="3600")
 
     @property
     def platforms(self) -> Mapping[str, FakeWeChat]:
         return {"orders": self.orders, "club": self.club}
 
     def user(self, name: str) -> tuple[User, User]:
-        """The same openid at both platforms, which cannot happen and must do no harm."""
+        """Return the user with the same openid at both platforms, which never happens at the real WeChat."""
         return self.orders.user(name, OPENID), self.club.user(name, OPENID)
 
     def settings(self, *, orders: str = "", club: str = "", **environment: str) -> dict[str, Settings]:
-        """Read from a file as an operator writes it; ``orders`` and ``club`` are further lines of the sections."""
+        """Return the settings from an accounts file. ``orders`` and ``club``: more lines of the sections."""
         self._has(accounts=str(self.folder / "accounts.toml"), **environment)
         lines = {"orders": orders, "club": club}
         text = "\n".join(self._section(name, lines[name]) for name in lines)
@@ -72,7 +72,7 @@ class Town:
         return load_accounts(env_file=None)
 
     def opens(self, accounts: Mapping[str, Settings], **plugins: Plugin) -> Deployment:
-        """The deployment at its door, with WeChat's pushes on their way to it."""
+        """Serve the deployment, and let both platforms push to it."""
         given = {name: [plugin] for name, plugin in plugins.items()}
         deployment = make_deployment(accounts, plugins=given)
         addresses = self._stack.enter_context(serve_accounts(deployment))
@@ -102,15 +102,15 @@ class Town:
 
 
 @pytest.fixture
-def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+def two_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoAccounts]:
     monkeypatch.chdir(tmp_path)
     with ExitStack() as stack:
-        yield Town(tmp_path, monkeypatch, stack)
+        yield TwoAccounts(tmp_path, monkeypatch, stack)
 
 
-def parrot(sound: str) -> Plugin:
-    """Answers ``sound`` and how often this user has heard it."""
-    plugin = Plugin("parrot")
+def counting_plugin(sound: str) -> Plugin:
+    """Return a plugin that replies ``sound`` and the number of the user's messages."""
+    plugin = Plugin("counting_plugin")
 
     @plugin.fallback
     async def answer(ctx: Context) -> str:
@@ -120,24 +120,24 @@ def parrot(sound: str) -> Plugin:
     return plugin
 
 
-def test_each_account_answers_its_own_users_with_its_own_plugins(town: Town) -> None:
-    town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
-    alice, bob = town.orders.user("alice"), town.club.user("bob")
+def test_each_account_answers_with_its_own_plugins(two_accounts: TwoAccounts) -> None:
+    two_accounts.opens(two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    alice, bob = two_accounts.orders.user("alice"), two_accounts.club.user("bob")
     alice.says("42")
     bob.says("hi")
     alice.waits_for("order 42 1")
     bob.waits_for("hurrah hi 1")
     assert [alice.saw, bob.saw] == [["order 42 1"], ["hurrah hi 1"]]
-    for platform in town.platforms.values():
+    for platform in two_accounts.platforms.values():
         assert platform.violations == []
         assert platform.verify()
         assert platform.token_fetches == 1
 
 
-def test_one_openid_in_two_accounts_is_two_users(town: Town) -> None:
-    accounts = town.settings(club='quota = { message = "1/48h" }')
-    town.opens(accounts, orders=parrot("order"), club=parrot("hurrah"))
-    at_orders, at_club = town.user("alice")
+def test_the_same_openid_in_two_accounts_is_two_users(two_accounts: TwoAccounts) -> None:
+    accounts = two_accounts.settings(club='quota = { message = "1/48h" }')
+    two_accounts.opens(accounts, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    at_orders, at_club = two_accounts.user("alice")
     at_orders.says("one")
     at_orders.waits_for("order one 1")
     at_orders.says("two")
@@ -151,7 +151,7 @@ def test_one_openid_in_two_accounts_is_two_users(town: Town) -> None:
 
 
 def quota_of(settings: Settings) -> int:
-    """What may still be sent to the user with the OPENID."""
+    """Return the remaining quota of the user with OPENID."""
     store = make_store(settings)
     store.open()
     try:
@@ -162,42 +162,44 @@ def quota_of(settings: Settings) -> int:
     return quota.remaining
 
 
-def test_a_push_for_one_account_is_refused_at_the_others_address(town: Town) -> None:
-    deployment = town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
+def test_a_push_to_the_path_of_another_account_is_refused(two_accounts: TwoAccounts) -> None:
+    deployment = two_accounts.opens(
+        two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah")
+    )
     client = create_app(deployment).test_client()
-    alice = town.orders.user("alice")
+    alice = two_accounts.orders.user("alice")
     body = {"ToUserName": "gh_0", "FromUserName": alice.openid, "CreateTime": 1, "MsgType": "text", "Content": "hi"}
-    query, sealed = town.orders.envelope({**body, "MsgId": 1})
+    query, sealed = two_accounts.orders.envelope({**body, "MsgId": 1})
     assert client.post("/wechat/club", query_string=query, data=sealed).status_code == 403
     assert client.post("/wechat", query_string=query, data=sealed).status_code == 404
     assert client.post("/wechat/shop", query_string=query, data=sealed).status_code == 404
-    town.orders.callback_url = town.club.callback_url
-    assert not town.orders.verify()
+    two_accounts.orders.callback_url = two_accounts.club.callback_url
+    assert not two_accounts.orders.verify()
     assert alice.saw == []
 
 
-def test_one_account_loses_its_token_and_the_other_goes_on(town: Town) -> None:
-    town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
-    at_orders, at_club = town.user("alice")
+def test_a_lost_token_does_not_affect_the_other_account(two_accounts: TwoAccounts) -> None:
+    two_accounts.opens(two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    at_orders, at_club = two_accounts.user("alice")
     at_orders.says("one")
     at_club.says("one")
     at_orders.waits_for("order one 1")
     at_club.waits_for("hurrah one 1")
-    town.orders.faults.revoke_token()
-    town.orders.faults.hang("token")
+    two_accounts.orders.faults.revoke_token()
+    two_accounts.orders.faults.hang("token")
     at_orders.says("two")
     at_club.says("two")
     at_club.waits_for("hurrah two 2")
     assert at_orders.saw == ["order one 1"]
-    assert town.club.token_fetches == 1
-    town.orders.close()  # the deployment would wait for the answer to its call when it stops
+    assert two_accounts.club.token_fetches == 1
+    two_accounts.orders.close()  # otherwise the deployment would wait for WeChat's response when it stops
 
 
-def test_other_systems_send_with_the_key_of_the_account(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_send_requires_the_key_of_the_account(two_accounts: TwoAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERS_SEND_KEY", "key-of-orders-0123456789")
-    accounts = town.settings(orders='send_key = "${ORDERS_SEND_KEY}"')
-    deployment = town.opens(accounts, orders=parrot("order"), club=parrot("hurrah"))
-    at_orders, at_club = town.user("alice")
+    accounts = two_accounts.settings(orders='send_key = "${ORDERS_SEND_KEY}"')
+    deployment = two_accounts.opens(accounts, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    at_orders, at_club = two_accounts.user("alice")
     for user, heard in ((at_orders, "order hi 1"), (at_club, "hurrah hi 1")):
         user.says("hi")
         user.waits_for(heard)
@@ -212,7 +214,7 @@ def test_other_systems_send_with_the_key_of_the_account(town: Town, monkeypatch:
     assert at_club.saw == ["hurrah hi 1"]
 
 
-# -- plugins
+# Plugins
 
 
 COUNTER = """
@@ -223,20 +225,20 @@ plugin = Plugin("counter")
 
 @plugin.fallback
 def count(ctx: Context) -> str:
-    from . import words  # late: by the name of the module
+    from . import words  # imported at the first call, by the name of the module
     heard.append(ctx.text)
-    words.said.append(ctx.text)
-    return f"{len(heard)} {len(words.said)}"
+    words.texts.append(ctx.text)
+    return f"{len(heard)} {len(words.texts)}"
 """
 
 
-def test_two_accounts_with_the_same_plugin_share_nothing_of_it(town: Town) -> None:
-    package = town.folder / "plugins" / "counter"
+def test_two_accounts_load_the_same_plugin_separately(two_accounts: TwoAccounts) -> None:
+    package = two_accounts.folder / "plugins" / "counter"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(COUNTER, encoding="utf-8")
-    (package / "words.py").write_text("said: list[str] = []\n", encoding="utf-8")
-    town.opens(town.settings())
-    at_orders, at_club = town.user("alice")
+    (package / "words.py").write_text("texts: list[str] = []\n", encoding="utf-8")
+    two_accounts.opens(two_accounts.settings())
+    at_orders, at_club = two_accounts.user("alice")
     at_orders.says("one")
     at_orders.waits_for("1 1")
     at_club.says("one")
@@ -263,31 +265,31 @@ def greet(ctx: Context) -> str:
 
 
 @pytest.fixture
-def greeter(town: Town) -> Path:
-    folder = town.folder / "plugins"
+def greeter(two_accounts: TwoAccounts) -> Path:
+    folder = two_accounts.folder / "plugins"
     folder.mkdir()
     (folder / "greeter.py").write_text(GREETER, encoding="utf-8")
     return folder
 
 
-def test_an_account_sets_its_plugins_as_it_likes(town: Town, greeter: Path) -> None:
-    accounts = town.settings(
+def test_an_account_overrides_plugin_settings(two_accounts: TwoAccounts, greeter: Path) -> None:
+    accounts = two_accounts.settings(
         orders='[orders.plugin_settings.greeter]\ngreeting = "good day"',
         plugin_greeter_times="2",
         plugin_greeter_greeting="hi",
     )
-    town.opens(accounts)
-    at_orders, at_club = town.user("alice")
+    two_accounts.opens(accounts)
+    at_orders, at_club = two_accounts.user("alice")
     at_orders.says("x")
     at_club.says("x")
     at_orders.waits_for("good day good day")
     at_club.waits_for("hi hi")
 
 
-def test_what_is_wrong_with_plugins_is_said_for_all_accounts_together(town: Town, greeter: Path) -> None:
-    (town.folder / "others").mkdir()
-    (town.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
-    accounts = town.settings(
+def test_plugin_problems_of_all_accounts_are_reported_together(two_accounts: TwoAccounts, greeter: Path) -> None:
+    (two_accounts.folder / "others").mkdir()
+    (two_accounts.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
+    accounts = two_accounts.settings(
         orders='[orders.plugin_settings.greter]\ngreeting = "x"\n[orders.plugin_settings.greeter]\ntimes = "often"',
         club='plugin_folders = ["others"]\nplugins = ["greeter"]',
     )
@@ -301,13 +303,13 @@ def test_what_is_wrong_with_plugins_is_said_for_all_accounts_together(town: Town
     )
 
 
-def test_a_plugin_setting_of_one_account_alone_is_no_mistake(town: Town, greeter: Path) -> None:
-    (town.folder / "others").mkdir()
-    (town.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
+def test_a_plugin_setting_that_one_account_reads_is_accepted(two_accounts: TwoAccounts, greeter: Path) -> None:
+    (two_accounts.folder / "others").mkdir()
+    (two_accounts.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
     others = 'plugin_folders = ["others"]'
-    accounts = town.settings(club=others, plugin_greeter_times="2", plugin_echo_times="3")
+    accounts = two_accounts.settings(club=others, plugin_greeter_times="2", plugin_echo_times="3")
     assert list(make_deployment(accounts).bots) == ["orders", "club"]
-    accounts = town.settings(club=others, plugin_greeter_tims="2")
+    accounts = two_accounts.settings(club=others, plugin_greeter_tims="2")
     with pytest.raises(ConfigError) as refused:
         make_deployment(accounts)
     assert refused.value.problems == (
@@ -315,12 +317,12 @@ def test_a_plugin_setting_of_one_account_alone_is_no_mistake(town: Town, greeter
     )
 
 
-# -- start and stop
+# Start and stop
 
 
 @contextmanager
 def broken(bot: Bot, name: str, error: Exception) -> Iterator[None]:
-    """While this is open, a method of the bot fails."""
+    """Let a method of the bot fail."""
 
     def fail(*_: object) -> None:
         raise error
@@ -339,8 +341,10 @@ def replaced(bot: Bot, name: str, by: Callable[..., None]) -> Iterator[None]:
         setattr(bot, name, works)
 
 
-def test_a_start_that_fails_leaves_nothing_behind(town: Town) -> None:
-    deployment = make_deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+def test_after_a_failed_start_no_bot_runs(two_accounts: TwoAccounts) -> None:
+    deployment = make_deployment(
+        two_accounts.settings(), plugins={"orders": [counting_plugin("a")], "club": [counting_plugin("b")]}
+    )
     with broken(deployment.bots["club"], "start", StoreUnavailable("the disk is full")):
         with pytest.raises(StoreUnavailable, match=r"^\[club\] the disk is full$"):
             deployment.start()
@@ -348,7 +352,7 @@ def test_a_start_that_fails_leaves_nothing_behind(town: Town) -> None:
     for path in ("/wechat/orders", "/wechat/club", "/metrics", "/readyz"):
         create_app(deployment).test_client().get(path)
         assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
-    for name, platform in town.platforms.items():  # a push does not start it either
+    for name, platform in two_accounts.platforms.items():  # a push does not start the bot either
         query, body = platform.envelope(A_PUSH)
         pushed = create_app(deployment).test_client().post(f"/wechat/{name}", query_string=query, data=body)
         assert pushed.status_code == 500
@@ -360,8 +364,10 @@ def test_a_start_that_fails_leaves_nothing_behind(town: Town) -> None:
         deployment.stop(0)
 
 
-def test_a_stop_while_it_starts_wins(town: Town) -> None:
-    deployment = make_deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+def test_a_stop_during_the_start_ends_the_start(two_accounts: TwoAccounts) -> None:
+    deployment = make_deployment(
+        two_accounts.settings(), plugins={"orders": [counting_plugin("a")], "club": [counting_plugin("b")]}
+    )
     entered, go_on, failures = threading.Event(), threading.Event(), []
     start_orders = deployment.bots["orders"].start
 
@@ -395,7 +401,7 @@ def test_a_stop_while_it_starts_wins(town: Town) -> None:
     deployment.stop(0)
 
 
-def test_gunicorn_tries_again_until_it_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gunicorn_starts_again_until_the_worker_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = importlib.util.spec_from_file_location("gunicorn_conf", Path(__file__).parents[2] / "gunicorn.conf.py")
     assert spec is not None
     assert spec.loader is not None
@@ -414,8 +420,12 @@ def test_gunicorn_tries_again_until_it_stops(monkeypatch: pytest.MonkeyPatch) ->
     assert failures == []
 
 
-def test_a_bot_that_cannot_be_stopped_keeps_no_other_from_it(town: Town, caplog: pytest.LogCaptureFixture) -> None:
-    deployment = make_deployment(town.settings(), plugins={"orders": [parrot("a")], "club": [parrot("b")]})
+def test_a_bot_that_fails_to_stop_does_not_keep_others_running(
+    two_accounts: TwoAccounts, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployment = make_deployment(
+        two_accounts.settings(), plugins={"orders": [counting_plugin("a")], "club": [counting_plugin("b")]}
+    )
     deployment.start()
     with broken(deployment.bots["orders"], "stop", RuntimeError("stuck")):
         deployment.stop(0)
@@ -424,11 +434,11 @@ def test_a_bot_that_cannot_be_stopped_keeps_no_other_from_it(town: Town, caplog:
     deployment.stop(0)
 
 
-def test_all_accounts_finish_their_handlers_at_the_same_time(town: Town) -> None:
-    """Each handler ends only when the other account's has been announced to stop as well."""
+def test_all_accounts_finish_their_handlers_at_the_same_time(two_accounts: TwoAccounts) -> None:
+    """Let each handler end only when both bots are being stopped."""
     busy = threading.Barrier(2)
     plugins = {}
-    for name in town.platforms:
+    for name in two_accounts.platforms:
         plugins[name] = plugin = Plugin("slow")
 
         @plugin.fallback
@@ -438,8 +448,8 @@ def test_all_accounts_finish_their_handlers_at_the_same_time(town: Town) -> None
             return "done"
 
     entered, stopping = threading.Semaphore(0), threading.Event()
-    deployment = town.opens(town.settings(), **plugins)
-    users = town.user("alice")
+    deployment = two_accounts.opens(two_accounts.settings(), **plugins)
+    users = two_accounts.user("alice")
     for user in users:
         user.says("go")
     for _ in users:
@@ -451,20 +461,22 @@ def test_all_accounts_finish_their_handlers_at_the_same_time(town: Town) -> None
         user.waits_for("done")
 
 
-def together(bot: Bot, everybody: threading.Barrier, then: threading.Event) -> None:
-    """``bot`` is stopped only once every other one is about to be; ``then`` is set."""
+def together(bot: Bot, all_stopping: threading.Barrier, then: threading.Event) -> None:
+    """Let ``bot.stop`` wait until all bots are being stopped, and set ``then``."""
     stop = bot.stop
 
     def stop_with_all(seconds: float | None = None) -> None:
-        everybody.wait(10)
+        all_stopping.wait(10)
         then.set()
         stop(seconds)
 
     bot.stop = stop_with_all  # type: ignore[method-assign]
 
 
-def test_readiness_names_the_account_that_has_a_problem(town: Town) -> None:
-    deployment = town.opens(town.settings(), orders=parrot("order"), club=parrot("hurrah"))
+def test_readiness_names_the_account_that_has_a_problem(two_accounts: TwoAccounts) -> None:
+    deployment = two_accounts.opens(
+        two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah")
+    )
     client = create_app(deployment).test_client()
     assert client.get("/readyz").status_code == 200
     assert client.get("/metrics").status_code == 404
@@ -473,16 +485,16 @@ def test_readiness_names_the_account_that_has_a_problem(town: Town) -> None:
     assert (answer.status_code, answer.text) == (503, "club: the message store is unavailable")
 
 
-def test_a_deployment_of_nobody() -> None:
+def test_a_deployment_without_accounts_is_refused() -> None:
     with pytest.raises(ConfigError):
         make_deployment({})
 
 
-# -- the log
+# Log lines
 
 
 class Lines(logging.Handler):
-    """The log as people read it."""
+    """A handler that stores log lines with the name of the account."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -507,7 +519,7 @@ def lines() -> Iterator[Lines]:
     wxbot.setLevel(level)
 
 
-def talkative(make: Callable[[Plugin], None]) -> Plugin:
+def logging_plugin(make: Callable[[Plugin], None]) -> Plugin:
     plugin = Plugin("talk")
     make(plugin)
     return plugin
@@ -528,9 +540,11 @@ def in_a_thread(plugin: Plugin) -> None:
 
 
 @pytest.mark.parametrize("where", [in_the_loop, in_a_thread])
-def test_every_line_says_whose_it_is(town: Town, lines: Lines, where: Callable[[Plugin], None]) -> None:
-    deployment = town.opens(town.settings(), orders=talkative(where), club=talkative(where))
-    at_orders, at_club = town.user("alice")
+def test_every_log_line_names_its_account(
+    two_accounts: TwoAccounts, lines: Lines, where: Callable[[Plugin], None]
+) -> None:
+    deployment = two_accounts.opens(two_accounts.settings(), orders=logging_plugin(where), club=logging_plugin(where))
+    at_orders, at_club = two_accounts.user("alice")
     at_orders.says("tea")
     at_orders.waits_for("well")
     at_club.says("coffee")
@@ -542,13 +556,13 @@ def test_every_line_says_whose_it_is(town: Town, lines: Lines, where: Callable[[
     assert any(line.startswith("web: [orders] request refused") for line in lines.written)
     deployment.bots["club"].stop(0)
     client.get("/readyz")
-    assert lines.has("bot: [club] not ready: the bot is not running: it is stopping, or could not start")
+    assert lines.has("bot: [club] not ready: the bot is not running: it is stopping, or it could not start")
 
 
-def test_with_one_account_lines_stay_as_they_are(lines: Lines, tmp_path: Path) -> None:
+def test_log_lines_of_a_single_account_name_no_account(lines: Lines, tmp_path: Path) -> None:
     with FakeWeChat() as wechat:
         deployment = make_deployment(
-            {"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [talkative(in_the_loop)]}
+            {"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [logging_plugin(in_the_loop)]}
         )
         with serve_accounts(deployment) as addresses:
             wechat.callback_url = addresses[""]
@@ -562,27 +576,31 @@ def test_with_one_account_lines_stay_as_they_are(lines: Lines, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["official", "unverified"])
-def test_a_plugin_is_tried_with_an_account_of_any_kind(kind: str) -> None:
-    with chat(parrot("order"), account_kind=kind, typing=False) as alice:
+def test_chat_accepts_every_account_kind(kind: str) -> None:
+    with chat(counting_plugin("order"), account_kind=kind, typing=False) as alice:
         alice.says("42")
         alice.waits_for("order 42 1")
 
 
-# -- beyond one machine
+# Several machines
 
 
-def test_workers_answer_for_all_accounts(town: Town, empty_redis: RedisServer, lines: Lines) -> None:
+def test_workers_process_messages_of_all_accounts(
+    two_accounts: TwoAccounts, empty_redis: RedisServer, lines: Lines
+) -> None:
     addresses = {"store_url": empty_redis.url, "broker_url": empty_redis.url, "lease_seconds": "2"}
-    # So slow a sweep finds nothing in time: what is answered was hinted at.
-    accounts = town.settings(**addresses, poll_seconds="600")
-    town.opens(accounts, orders=talkative(in_the_loop), club=talkative(in_the_loop))
-    workers = town.settings(**addresses, poll_seconds="600", role="worker")
-    worker = make_deployment(workers, plugins={"orders": [talkative(in_the_loop)], "club": [talkative(in_the_loop)]})
+    # Polling is too slow to find a message in time, so each answered message had a wake-up.
+    accounts = two_accounts.settings(**addresses, poll_seconds="600")
+    two_accounts.opens(accounts, orders=logging_plugin(in_the_loop), club=logging_plugin(in_the_loop))
+    workers = two_accounts.settings(**addresses, poll_seconds="600", role="worker")
+    worker = make_deployment(
+        workers, plugins={"orders": [logging_plugin(in_the_loop)], "club": [logging_plugin(in_the_loop)]}
+    )
     worker.start()
     try:
         wait_until(lambda: worker.problem() is None, "the worker is ready")
         assert create_app(worker).test_client().post("/wechat/orders").status_code == 404
-        at_orders, at_club = town.user("alice")
+        at_orders, at_club = two_accounts.user("alice")
         at_orders.says("tea")
         at_club.says("coffee")
         at_orders.waits_for("well")

@@ -1,4 +1,4 @@
-"""Every cell of the table in docs/wechat.md that says yes, played through the real webhook; and what a no does."""
+"""Tests of every "yes" in the table of docs/wechat.md with the real webhook, and of some that say "no"."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FORMATS: Mapping[AccountKind, tuple[str, ...]] = {
 
 
 def cells(direction: str) -> list[Any]:
-    """Each yes of the table, in each format that such an account has."""
+    """Return each "yes" of the table, with each data format of its account kind."""
     return [
         pytest.param(capability.kind, account, form, id=f"{capability.kind}-{account}-{form}")
         for capability in CAPABILITIES
@@ -69,7 +69,7 @@ def cells(direction: str) -> list[Any]:
     ]
 
 
-# What users do, and what a handler gets of it
+# User actions, and the messages that a handler gets for them
 
 UserAction = Callable[[User], object]
 USER_ACTIONS: Mapping[str, tuple[UserAction, type[Message], Mapping[str, Any]]] = {
@@ -179,7 +179,7 @@ REPLIES: Mapping[str, Reply] = {
 
 
 class Stage:
-    """A bot whose every handler notes what it got and gives ``answer``."""
+    """A bot whose handlers store the message that they got, and return ``answer``."""
 
     def __init__(self, wechat: FakeWeChat) -> None:
         self.wechat = wechat
@@ -197,7 +197,7 @@ class Stage:
             return self.answer if self.may_answer else None
 
         @self.plugin.hands_over
-        def wants_people(message: Message) -> bool:
+        def wants_agent(message: Message) -> bool:
             return isinstance(message, TextMessage) and message.text == "people"
 
 
@@ -212,7 +212,7 @@ def stage(account: AccountKind, form: str, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("in"))
-def test_received(stage: Stage, kind: str) -> None:
+def test_each_message_is_received(stage: Stage, kind: str) -> None:
     deed, made, fields = USER_ACTIONS[kind]
     alice = stage.wechat.user("alice")
     deed(alice)
@@ -227,7 +227,7 @@ def test_received(stage: Stage, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("out"))
-def test_sent(stage: Stage, kind: str) -> None:
+def test_each_reply_is_sent(stage: Stage, kind: str) -> None:
     alice = stage.wechat.user("alice")
     stage.answer = REPLIES[kind]
     alice.says("hi").wait()
@@ -236,7 +236,7 @@ def test_sent(stage: Stage, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("typing"))
-def test_shown_while_the_bot_works(stage: Stage, kind: str) -> None:
+def test_the_typing_indicator_is_shown(stage: Stage, kind: str) -> None:
     alice = stage.wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("noted")
@@ -244,7 +244,7 @@ def test_shown_while_the_bot_works(stage: Stage, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("passive"))
-def test_answered_to_the_push(stage: Stage, kind: str) -> None:
+def test_each_passive_reply_is_answered_to_the_push(stage: Stage, kind: str) -> None:
     alice = stage.wechat.user("alice")
     stage.answer = REPLIES.get(kind)
     push = alice.says("people" if kind == "transfer_customer_service" else "hi")
@@ -263,7 +263,7 @@ NO = [
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), NO)
-def test_what_an_account_has_not_is_refused_before_the_call(
+def test_an_unsupported_reply_type_is_refused_before_the_call(
     stage: Stage, kind: str, account: AccountKind, log: Log
 ) -> None:
     alice = stage.wechat.user("alice")

@@ -1,4 +1,4 @@
-"""A bot in a container of WeChat Cloud Hosting: calls through the sidecar, pushes from the inner network."""
+"""A bot in a container of WeChat Cloud Hosting: calls go through the sidecar, pushes come from the internal network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.stories.support import Log, replies, turn_until
+from tests.stories.support import Log, advance_until, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
 from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
@@ -29,8 +29,8 @@ def plugin() -> Plugin:
         return f"{len((await ctx.message.download()).content)} bytes"  # type: ignore[attr-defined]
 
     @plugin.hands_over
-    def people(message: Message) -> bool:
-        return isinstance(message, TextMessage) and message.text == "people"
+    def wants_agent(message: Message) -> bool:
+        return isinstance(message, TextMessage) and message.text == "wants_agent"
 
     @plugin.fallback
     async def echo(ctx: Context) -> str:
@@ -84,7 +84,7 @@ def test_a_message_is_answered_with_typing_and_without_any_secret(
     assert wechat.token_fetches == 0
 
 
-def test_pictures_go_both_ways(wechat: FakeWeChat, bot: Bot) -> None:
+def test_images_are_received_and_sent(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.sends_image(SAMPLE_IMAGE).wait()
     alice.waits_for(f"{len(SAMPLE_IMAGE)} bytes")
@@ -92,13 +92,13 @@ def test_pictures_go_both_ways(wechat: FakeWeChat, bot: Bot) -> None:
     alice.waits_for("[image image.jpg]")
 
 
-def test_the_console_finds_the_path(wechat: FakeWeChat, bot: Bot) -> None:
+def test_the_consoles_path_check_succeeds(wechat: FakeWeChat, bot: Bot) -> None:
     assert wechat.probe()
 
 
-def test_a_transfer_to_people_is_answered_in_clear(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_transfer_to_agents_is_answered_in_plaintext(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
-    push = alice.says("people")
+    push = alice.says("wants_agent")
     assert push.wait().outcome == "success"
     assert alice.is_queued
 
@@ -124,7 +124,7 @@ def test_a_call_that_the_console_does_not_list_is_explained(
     assert alice.saw == ["answer to hi"]
 
 
-def test_a_sidecar_that_is_not_ready_is_waited_for(
+def test_a_call_is_retried_until_the_sidecar_is_ready(
     wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, clock: ManualClock, log: Log
 ) -> None:
     if cloud.token_mode:
@@ -134,7 +134,7 @@ def test_a_sidecar_that_is_not_ready_is_waited_for(
     alice.says("hi").wait()
     log.waits_for("send failed, retrying: seconds=0.5")
     cloud.ready = True
-    turn_until(clock, lambda limit: alice.waits_for("answer to hi", limit))
+    advance_until(clock, lambda limit: alice.waits_for("answer to hi", limit))
 
 
 def test_either_spelling_of_the_error_is_read(wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, log: Log) -> None:
@@ -147,7 +147,7 @@ def test_either_spelling_of_the_error_is_read(wechat: FakeWeChat, cloud: FakeClo
     log.waits_for("45047")
 
 
-def test_a_new_token_in_the_file_is_taken(wechat: FakeWeChat, cloud: FakeCloud, bot: Bot) -> None:
+def test_a_new_token_in_the_file_is_used(wechat: FakeWeChat, cloud: FakeCloud, bot: Bot) -> None:
     if not cloud.token_mode:
         pytest.skip("there is no token")
     alice = wechat.user("alice")
@@ -159,7 +159,7 @@ def test_a_new_token_in_the_file_is_taken(wechat: FakeWeChat, cloud: FakeCloud, 
 
 
 def test_two_accounts_share_one_environment(clock: ManualClock, tmp_path: Path) -> None:
-    """The second one is named in each call, and its pushes are told apart by their headers."""
+    """Check that each call names the second account, and that the headers of pushes identify the account."""
     with (
         FakeWeChat(clock, appid="wx1111111111111111", mode="cloud") as owner,
         FakeWeChat(clock, appid="wx2222222222222222", mode="cloud") as guest,

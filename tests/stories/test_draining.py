@@ -1,4 +1,4 @@
-"""The process ends at a bad moment: nothing is answered twice, nothing that was lost is forgotten."""
+"""The process ends during a send or a handler: no message is answered twice, and unconfirmed replies are stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SORRY = "抱歉，出了点问题，请稍后再试。"
 
 
 def steps() -> Plugin:
-    """A dialogue: the same text means something else at each step."""
+    """Return a plugin with a dialogue in which the same text has another meaning at each step."""
     plugin = Plugin("steps")
 
     @plugin.text("order")
@@ -35,9 +35,7 @@ def steps() -> Plugin:
 
 
 @pytest.mark.parametrize(("text", "reply"), [("order", "step 1"), ("break", SORRY)])
-def test_a_send_that_is_under_way_when_the_time_is_up_is_the_end_of_its_message(
-    tmp_path: Path, text: str, reply: str
-) -> None:
+def test_a_send_in_progress_at_the_end_of_the_drain_is_recorded(tmp_path: Path, text: str, reply: str) -> None:
     with FakeWeChat() as wechat:
         bot = make_bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
         alice = wechat.user("alice")
@@ -45,7 +43,7 @@ def test_a_send_that_is_under_way_when_the_time_is_up_is_the_end_of_its_message(
             wechat.callback_url = address
             wechat.faults.slow("send", 0.5, times=1)
             alice.says(text)
-            alice.waits_for(reply)  # the deed is done; its answer is still on the way when the bot stops
+            alice.waits_for(reply)  # WeChat has delivered the reply, but the bot stops before it gets the response
         bot = make_bot(settings_for(wechat, tmp_path / "wxbot.db", typing=False), plugins=[steps()])
         with serve(bot) as address:
             wechat.callback_url = address
@@ -54,8 +52,8 @@ def test_a_send_that_is_under_way_when_the_time_is_up_is_the_end_of_its_message(
         assert alice.saw == [reply, "step 2" if text == "order" else "step 1"]
 
 
-def test_a_lost_reply_is_remembered_when_the_bot_stops_before_the_handler_is_through(tmp_path: Path) -> None:
-    """The next process finishes the answer, without the part that may have arrived, and keeps that one."""
+def test_an_unconfirmed_reply_is_stored_when_the_bot_stops_during_the_handler(tmp_path: Path) -> None:
+    """Check that the next process sends the other parts, and stores the unconfirmed part as a dead letter."""
     plugin, reached, goes_on = Plugin("parts"), threading.Event(), threading.Event()
 
     @plugin.fallback
@@ -99,8 +97,8 @@ def dead_letters(settings: Settings) -> list[tuple[str, list[dict[str, str]]]]:
         store.close()
 
 
-def test_half_an_emoji_harms_nobody(tmp_path: Path) -> None:
-    """A lone surrogate, as cut streams make them, can be neither stored nor sent."""
+def test_a_lone_surrogate_is_a_failed_handler(tmp_path: Path) -> None:
+    """Check a lone surrogate, as truncated streams contain it: it can be neither stored nor sent."""
     plugin = Plugin("half")
 
     @plugin.text("state")
@@ -124,10 +122,10 @@ def test_half_an_emoji_harms_nobody(tmp_path: Path) -> None:
 
 
 class Panic(BaseException):
-    """What an extension module may raise."""
+    """An exception as an extension module may raise it."""
 
 
-def test_a_panic_of_an_extension_is_a_failed_handler(tmp_path: Path) -> None:
+def test_an_exception_of_an_extension_module_is_a_failed_handler(tmp_path: Path) -> None:
     plugin = Plugin("panics")
 
     @plugin.text("panic")

@@ -1,4 +1,4 @@
-"""A user is left to human agents: the transfer is the answer to the push, and then the bot is silent."""
+"""Handover: the response to the push transfers the user to human agents, and then the bot does not reply."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def helpdesk(agent: bool | str = True) -> Plugin:
     plugin = Plugin("helpdesk")
 
     @plugin.hands_over
-    def wants_people(message: Message) -> bool | str:
+    def wants_agent(message: Message) -> bool | str:
         return agent if isinstance(message, TextMessage) and "人工" in message.text else False
 
     @plugin.text("sorry, wait")
@@ -66,8 +66,8 @@ def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeW
         assert wechat.violations == []
 
 
-def test_the_message_itself_goes_to_the_agents(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
-    """Encrypted, and in the push's own format: else FakeWeChat would not take it."""
+def test_the_message_is_transferred_to_the_agents(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+    """Check the encryption and the format of the response too, which FakeWeChat verifies."""
     alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
         push = alice.says("人工")
@@ -80,9 +80,7 @@ def test_the_message_itself_goes_to_the_agents(wechat: FakeWeChat, tmp_path: Pat
         assert replies(alice) == []
 
 
-def test_while_the_user_waits_in_the_queue_the_bot_is_silent_and_the_agents_get_everything(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
-) -> None:
+def test_during_a_handover_the_agents_get_all_messages(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
     alice, bob, agent = wechat.user("alice"), wechat.user("bob"), wechat.agent("kf1@shop")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
         for text in ("人工", "my order is late", "hello?"):
@@ -95,7 +93,7 @@ def test_while_the_user_waits_in_the_queue_the_bot_is_silent_and_the_agents_get_
         assert replies(alice) == []
 
 
-def test_when_the_agent_closes_the_session_the_bot_is_back(
+def test_the_bot_replies_again_when_the_agent_closes_the_session(
     wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
 ) -> None:
     alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
@@ -123,7 +121,7 @@ def test_a_redelivered_transfer_is_answered_in_the_same_way(
         assert second.answer["MsgType"] == "transfer_customer_service"
 
 
-def test_the_bot_comes_back_when_nobody_took_the_user_for_half_an_hour(
+def test_a_handover_without_an_agent_ends_after_half_an_hour(
     wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
 ) -> None:
     alice = wechat.user("alice")
@@ -137,7 +135,7 @@ def test_the_bot_comes_back_when_nobody_took_the_user_for_half_an_hour(
         assert replies(alice) == ["answer to hi"]
 
 
-def test_the_user_can_have_the_bot_back(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+def test_a_resume_word_ends_the_handover(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
     alice = wechat.user("alice")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock, resume_words="robot, 返回"):
         alice.says("人工").wait()
@@ -147,7 +145,7 @@ def test_the_user_can_have_the_bot_back(wechat: FakeWeChat, tmp_path: Path, cloc
         alice.waits_for("answer to hi")
 
 
-def test_silence_outlives_the_process(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+def test_a_handover_survives_a_restart(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
     alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
         alice.says("人工").wait()
@@ -158,7 +156,7 @@ def test_silence_outlives_the_process(wechat: FakeWeChat, tmp_path: Path, clock:
         assert replies(alice) == []
 
 
-def test_a_handler_hands_over_from_its_answer_on(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
+def test_a_handover_by_a_handler_begins_after_its_reply(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
     alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock) as bot:
         alice.says("sorry, wait").wait()
@@ -170,7 +168,9 @@ def test_a_handler_hands_over_from_its_answer_on(wechat: FakeWeChat, tmp_path: P
         assert replies(alice) == ["somebody will be with you"]
 
 
-def test_a_handler_says_for_how_long(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, log: Log) -> None:
+def test_a_handler_sets_the_duration_of_the_handover(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, log: Log
+) -> None:
     alice = wechat.user("alice")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock) as bot:
         alice.says("for a minute").wait()
@@ -180,14 +180,14 @@ def test_a_handler_says_for_how_long(wechat: FakeWeChat, tmp_path: Path, clock: 
         alice.waits_for("answer to hi")
 
 
-def test_what_was_being_answered_is_not_said_into_the_agents_conversation(
+def test_pending_replies_are_suppressed_after_a_handover(
     wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, log: Log
 ) -> None:
     goes_on = threading.Event()
     plugin = Plugin("slow")
 
     @plugin.hands_over
-    def wants_people(message: Message) -> bool:
+    def wants_agent(message: Message) -> bool:
         return isinstance(message, TextMessage) and message.text == "人工"
 
     @plugin.fallback
@@ -207,9 +207,7 @@ def test_what_was_being_answered_is_not_said_into_the_agents_conversation(
         assert replies(alice) == []
 
 
-def test_a_session_that_an_agent_begins_by_hand_silences_the_bot(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock
-) -> None:
+def test_a_session_that_an_agent_starts_is_a_handover(wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> None:
     alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock):
         alice.says("hi").wait()
@@ -222,7 +220,7 @@ def test_a_session_that_an_agent_begins_by_hand_silences_the_bot(
         assert replies(alice) == ["answer to hi", "kf1@shop has left"]
 
 
-def test_a_certain_agent_can_be_asked_for(tmp_path: Path, clock: ManualClock) -> None:
+def test_a_rule_can_name_an_agent(tmp_path: Path, clock: ManualClock) -> None:
     with FakeWeChat(clock, account_kind="official") as wechat:
         alice = wechat.user("alice")
         with bot_for(wechat, tmp_path / "wxbot.db", helpdesk("kf2@shop"), clock=clock):
@@ -232,8 +230,8 @@ def test_a_certain_agent_can_be_asked_for(tmp_path: Path, clock: ManualClock) ->
             assert push.answer["TransInfo"] == {"KfAccount": "kf2@shop"}
 
 
-def test_a_certain_agent_is_nothing_a_mini_program_has(tmp_path: Path, clock: ManualClock, log: Log) -> None:
-    """Any agent gets the message then."""
+def test_a_mini_program_ignores_the_name_of_an_agent(tmp_path: Path, clock: ManualClock, log: Log) -> None:
+    """Check that any agent gets the message instead."""
     with FakeWeChat(clock) as wechat:
         alice = wechat.user("alice")
         with bot_for(wechat, tmp_path / "wxbot.db", helpdesk("kf2@shop"), clock=clock):
@@ -242,7 +240,7 @@ def test_a_certain_agent_is_nothing_a_mini_program_has(tmp_path: Path, clock: Ma
             assert alice.is_queued
 
 
-def test_a_rule_that_fails_counts_as_no(tmp_path: Path, clock: ManualClock, log: Log) -> None:
+def test_a_rule_that_fails_counts_as_false(tmp_path: Path, clock: ManualClock, log: Log) -> None:
     plugin = Plugin("broken")
 
     @plugin.hands_over
@@ -261,11 +259,11 @@ def test_a_rule_that_fails_counts_as_no(tmp_path: Path, clock: ManualClock, log:
 
 
 def waits_until_handed_over(bot: Bot, user: User) -> None:
-    """Until what a handler asked for is kept."""
-    engine = bot._started_runtime()
+    """Wait until the handover that a handler requested is stored."""
+    runtime = bot._started_runtime()
     for _ in range(1000):
-        kept = engine._loop.run(engine.store.handovers(bot.appid, bot.clock.now(), 10), 5)
-        if user.openid in {key.openid for key, _ in kept}:
+        handovers = runtime._loop.run(runtime.store.handovers(bot.appid, bot.clock.now(), 10), 5)
+        if user.openid in {key.openid for key, _ in handovers}:
             return
-        engine._loop.run(asyncio.sleep(0.01), 1)
+        runtime._loop.run(asyncio.sleep(0.01), 1)
     raise AssertionError(f"{user} was not handed over")

@@ -1,4 +1,4 @@
-"""Beyond one machine: some bots accept, others answer, and one Redis is between them."""
+"""Several machines: webhook processes accept pushes, workers process the messages, and they share a Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["empty_redis", "redis_server"]
 
 
 class Deployment:
-    """Bots that share a store and a broker, each as if on a machine of its own, in front of one platform."""
+    """Bots that share a store and a broker, as webhook and worker processes of one account."""
 
     def __init__(self, wechat: FakeWeChat, redis: RedisServer, stack: ExitStack) -> None:
         self.wechat = wechat
@@ -73,7 +73,7 @@ def user(deployment: Deployment) -> User:
     return deployment.wechat.user("alice")
 
 
-def test_one_accepts_and_another_answers(deployment: Deployment, user: User) -> None:
+def test_a_webhook_accepts_and_a_worker_answers(deployment: Deployment, user: User) -> None:
     deployment.webhook()
     deployment.worker("worker")
     user.says("hello")
@@ -83,7 +83,7 @@ def test_one_accepts_and_another_answers(deployment: Deployment, user: User) -> 
     assert [record for record in deployment.wechat.violations if not record.needless] == []
 
 
-def test_what_was_accepted_before_there_was_a_worker(deployment: Deployment, user: User) -> None:
+def test_a_worker_answers_messages_from_before_its_start(deployment: Deployment, user: User) -> None:
     deployment.webhook()
     user.says("one")
     user.says("two")
@@ -92,8 +92,8 @@ def test_what_was_accepted_before_there_was_a_worker(deployment: Deployment, use
     assert [text for text in user.saw if text not in ("Typing", "CancelTyping")] == ["one!", "two!"]
 
 
-def test_a_webhook_does_not_need_the_broker_to_take_a_message(deployment: Deployment, user: User) -> None:
-    """The hint is lost, the message is not: the sweep finds it."""
+def test_a_webhook_accepts_messages_without_the_broker(deployment: Deployment, user: User) -> None:
+    """Check that polling finds the message although its wake-up is lost."""
     bot = deployment.webhook(broker_url="redis://127.0.0.1:9/0")
     user.says("hello")
     assert bot.problem() == "the broker is unavailable; messages are stored and answered a few seconds later"
@@ -101,7 +101,7 @@ def test_a_webhook_does_not_need_the_broker_to_take_a_message(deployment: Deploy
     user.waits_for("hello!")
 
 
-def test_a_worker_does_not_need_the_broker_to_answer(deployment: Deployment, user: User) -> None:
+def test_a_worker_answers_without_the_broker(deployment: Deployment, user: User) -> None:
     deployment.webhook()
     worker = deployment.worker("worker", broker_url="redis://127.0.0.1:9/0")
     user.says("hello")
@@ -109,7 +109,7 @@ def test_a_worker_does_not_need_the_broker_to_answer(deployment: Deployment, use
     assert worker.problem() == "the broker is unavailable; messages are stored and answered a few seconds later"
 
 
-def test_many_users_and_two_workers(deployment: Deployment) -> None:
+def test_two_workers_answer_many_users(deployment: Deployment) -> None:
     deployment.webhook()
     for name in ("one", "two"):
         deployment.worker(name)
@@ -123,27 +123,27 @@ def test_many_users_and_two_workers(deployment: Deployment) -> None:
     assert [record for record in deployment.wechat.violations if not record.needless] == []
 
 
-def test_a_full_worker_leaves_the_rest_to_another(deployment: Deployment) -> None:
+def test_a_full_worker_leaves_messages_to_another_worker(deployment: Deployment) -> None:
     deployment.webhook()
-    hall = Hall()
+    hall = WaitingPlugin()
     deployment.worker("full", hall.plugin(), max_conversations=1)
     first, second = deployment.wechat.user("first"), deployment.wechat.user("second")
     first.says("hello")
-    hall.waits_until_somebody_is_in()
+    hall.waits_until_a_handler_runs()
     deployment.worker("other")
     second.says("hello")
     second.waits_for("hello!")
     assert deployment.answered_by == ["other"]
-    hall.let_go()
-    first.waits_for("out")
+    hall.release()
+    first.waits_for("done")
 
 
-def test_a_worker_that_stops_hands_its_work_on(deployment: Deployment, user: User) -> None:
+def test_a_stopping_worker_releases_its_messages(deployment: Deployment, user: User) -> None:
     deployment.webhook()
-    hall = Hall()
+    hall = WaitingPlugin()
     leaving = deployment.worker("leaving", hall.plugin())
     user.says("hello")
-    hall.waits_until_somebody_is_in()
+    hall.waits_until_a_handler_runs()
     deployment.worker("heir")
     leaving.stop(0)
     user.waits_for("hello!")
@@ -151,13 +151,13 @@ def test_a_worker_that_stops_hands_its_work_on(deployment: Deployment, user: Use
     assert user.saw[-1] == "hello!"
 
 
-def test_a_worker_takes_no_pushes(deployment: Deployment) -> None:
+def test_a_worker_accepts_no_pushes(deployment: Deployment) -> None:
     worker = create_app(Bots({"": deployment.worker("worker")})).test_client()
     assert worker.post("/wechat").status_code == 404
     assert worker.get("/healthz").status_code == worker.get("/readyz").status_code == 200
 
 
-def test_the_store_is_out_for_a_while(deployment: Deployment, user: User) -> None:
+def test_messages_are_answered_after_a_store_outage(deployment: Deployment, user: User) -> None:
     webhook, worker = deployment.webhook(), deployment.worker("worker")
     user.says("before")
     user.waits_for("before!")
@@ -169,29 +169,29 @@ def test_the_store_is_out_for_a_while(deployment: Deployment, user: User) -> Non
     user.waits_for("after!")
 
 
-class Hall:
-    """A handler that stays until it is let go."""
+class WaitingPlugin:
+    """A plugin whose handlers wait until the test releases them."""
 
     def __init__(self) -> None:
-        self._in = threading.Event()
-        self._let_go: Callable[[], object] | None = None
+        self._running = threading.Event()
+        self._release: Callable[[], object] | None = None
 
     def plugin(self) -> Plugin:
-        plugin = Plugin("hall")
+        plugin = Plugin("waiting")
 
         @plugin.fallback
         async def wait(ctx: Context) -> AsyncIterator[str]:
-            gone, loop = asyncio.Event(), asyncio.get_running_loop()
-            self._let_go = partial(loop.call_soon_threadsafe, gone.set)
-            self._in.set()
-            await gone.wait()
-            yield "out"
+            released, loop = asyncio.Event(), asyncio.get_running_loop()
+            self._release = partial(loop.call_soon_threadsafe, released.set)
+            self._running.set()
+            await released.wait()
+            yield "done"
 
         return plugin
 
-    def waits_until_somebody_is_in(self) -> None:
-        assert self._in.wait(10), "nobody came"
+    def waits_until_a_handler_runs(self) -> None:
+        assert self._running.wait(10), "no handler runs"
 
-    def let_go(self) -> None:
-        assert self._let_go is not None
-        self._let_go()
+    def release(self) -> None:
+        assert self._release is not None
+        self._release()

@@ -1,4 +1,4 @@
-"""The same on the shared store: what one process notes of a user counts for the next one."""
+"""The stories on a Redis store: the next process continues with the state that another process stored."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def plugin() -> Plugin:
     plugin = Plugin("test")
 
     @plugin.hands_over
-    def people(message: Message) -> bool:
-        return isinstance(message, TextMessage) and message.text == "people"
+    def wants_agent(message: Message) -> bool:
+        return isinstance(message, TextMessage) and message.text == "wants_agent"
 
     @plugin.text("book")
     async def book(ctx: Context) -> str:
@@ -43,8 +43,8 @@ def plugin() -> Plugin:
     return plugin
 
 
-class Town:
-    """FakeWeChat, and one process of the bot after the other on one Redis."""
+class SharedStore:
+    """FakeWeChat and a Redis store, for several bots one after the other."""
 
     def __init__(self, wechat: FakeWeChat, url: str, folder: Path, clock: ManualClock) -> None:
         self.wechat = wechat
@@ -59,59 +59,59 @@ class Town:
 
 
 @pytest.fixture
-def town(redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Town]:
+def shared_store(redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SharedStore]:
     clock = ManualClock()
     kind: AccountKind = getattr(request, "param", "miniprogram")
     with FakeWeChat(clock, account_kind=kind, appid=f"wx{abs(hash(request.node.name)) % 10**16:016d}") as wechat:
-        yield Town(wechat, redis_server.url, tmp_path, clock)
+        yield SharedStore(wechat, redis_server.url, tmp_path, clock)
         assert wechat.violations == []
 
 
-def test_the_rest_and_the_quota(town: Town) -> None:
-    alice = town.wechat.user("alice")
-    with town.process():
+def test_deferred_replies_and_quota_are_shared(shared_store: SharedStore) -> None:
+    alice = shared_store.wechat.user("alice")
+    with shared_store.process():
         alice.says("book").wait()
         alice.waits_for(lambda seen: SENTENCE in seen, times=5)
-    with town.process():
+    with shared_store.process():
         alice.says("继续").wait()
         alice.waits_for(lambda seen: SENTENCE in seen, times=9)
     assert "".join(replies(alice)).count(SENTENCE) == 900
 
 
-def test_the_silence_of_a_handed_over_user(town: Town) -> None:
-    alice, agent = town.wechat.user("alice"), town.wechat.agent("kf1@shop")
-    with town.process():
-        alice.says("people").wait()
-    with town.process():
+def test_a_handover_is_shared(shared_store: SharedStore) -> None:
+    alice, agent = shared_store.wechat.user("alice"), shared_store.wechat.agent("kf1@shop")
+    with shared_store.process():
+        alice.says("wants_agent").wait()
+    with shared_store.process():
         alice.says("hello?").wait()
         agent.takes(alice).wait()
         agent.closes(alice).wait()
         alice.says("hi").wait()
         alice.waits_for("answer to hi")
-    assert agent.saw == [("alice", "people"), ("alice", "hello?")]
+    assert agent.saw == [("alice", "wants_agent"), ("alice", "hello?")]
     assert replies(alice) == ["answer to hi"]
 
 
-def test_an_uploaded_file(town: Town) -> None:
-    alice = town.wechat.user("alice")
+def test_an_uploaded_file_is_shared(shared_store: SharedStore) -> None:
+    alice = shared_store.wechat.user("alice")
     for number in range(1, 3):
-        with town.process():
+        with shared_store.process():
             alice.says("picture").wait()
             alice.waits_for("[image image.jpg]", times=number)
-    assert len(town.wechat.uploads) == 1
+    assert len(shared_store.wechat.uploads) == 1
 
 
-@pytest.mark.parametrize("town", ["unverified"], indirect=True)
-def test_a_passive_answer_and_its_rest(town: Town) -> None:
-    alice = town.wechat.user("alice")
-    with town.process():
+@pytest.mark.parametrize("shared_store", ["unverified"], indirect=True)
+def test_a_passive_reply_and_its_deferred_replies_are_shared(shared_store: SharedStore) -> None:
+    alice = shared_store.wechat.user("alice")
+    with shared_store.process():
         push = alice.says("book")
         push.wait()
-    with town.process():
+    with shared_store.process():
         again = push.redeliver()
         again.wait()
         assert again.answer == push.answer
         for _ in range(9):
             alice.says("继续").wait()
     assert "".join(replies(alice)).count(SENTENCE) >= 900
-    assert not [record for record in town.wechat.timeline if record.kind in ("send", "typing")]
+    assert not [record for record in shared_store.wechat.timeline if record.kind in ("send", "typing")]

@@ -1,4 +1,4 @@
-"""An account without the customer-service API answers the push itself, within five seconds, or with the next one."""
+"""Passive replies: the response to a push carries one reply, and later replies come with the next message."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ WAIT = "还在处理中，请稍后发送“继续”查看回复。"
 SENTENCE = "这是一句话。"
 
 
-class Thinker:
-    """A plugin whose answer to "think" comes when it is let go on."""
+class WaitingPlugin:
+    """A plugin whose reply to "think" waits until the test releases it."""
 
     def __init__(self) -> None:
         self.began = threading.Event()
-        self.goes_on = threading.Event()
+        self.released = threading.Event()
         self.thought = 0
-        self.said: list[str] = []
-        self.plugin = Plugin("thinker")
+        self.replies: list[str] = []
+        self.plugin = Plugin("waiting")
 
         @self.plugin.text("think")
         async def think(ctx: Context) -> str:
             self.thought += 1
             self.began.set()
-            await asyncio.to_thread(self.goes_on.wait, 60)
-            self.said.append("a thought")
+            await asyncio.to_thread(self.released.wait, 60)
+            self.replies.append("a thought")
             return "a thought"
 
         @self.plugin.text("book")
@@ -59,7 +59,7 @@ class Thinker:
 
         @self.plugin.fallback
         async def echo(ctx: Context) -> str:
-            self.said.append(f"answer to {ctx.text}")
+            self.replies.append(f"answer to {ctx.text}")
             return f"answer to {ctx.text}"
 
 
@@ -69,8 +69,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def thinker() -> Thinker:
-    return Thinker()
+def waiting_plugin() -> WaitingPlugin:
+    return WaitingPlugin()
 
 
 @pytest.fixture(params=["safe", "plain", "compatible"])
@@ -81,7 +81,7 @@ def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeW
 
 
 class Deliveries:
-    """Counts the deliveries that have come to wait in the bot: only then may time pass."""
+    """A counter of deliveries that wait in the bot. The clock may advance only when a delivery waits."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -109,38 +109,38 @@ def deliveries(monkeypatch: pytest.MonkeyPatch) -> Deliveries:
     return deliveries
 
 
-def goes_on_to(number: int, deliveries: Deliveries, clock: ManualClock) -> None:
-    """WeChat waits for five seconds and delivers again: until delivery ``number`` is under way."""
+def advance_to_delivery(number: int, deliveries: Deliveries, clock: ManualClock) -> None:
+    """Advance the clock by WeChat's timeout of five seconds, and wait for delivery ``number``."""
     for n in range(1, number):
         deliveries.wait_for(n)
         clock.advance(5)
     deliveries.wait_for(number)
 
 
-def test_the_answer_to_the_push_is_what_the_user_reads(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+def test_the_response_to_the_push_is_the_reply(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
 ) -> None:
     alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         assert alice.says("hi").wait().outcome == "success"
         assert alice.follows().wait().outcome == "success"
         assert alice.saw == ["answer to hi", "welcome"]
 
 
-def test_events_that_nobody_handles_are_acknowledged(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+def test_unhandled_events_are_acknowledged(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
 ) -> None:
     alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         assert alice.clicks("menu").wait().outcome == "success"
         assert alice.saw == []
 
 
-def test_what_does_not_fit_into_one_message_is_read_on_request(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+def test_deferred_replies_come_on_request(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
 ) -> None:
     alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         alice.says("book").wait()
         assert alice.saw[0].endswith(HINT)
         alice.says("继续").wait()
@@ -148,21 +148,21 @@ def test_what_does_not_fit_into_one_message_is_read_on_request(
         assert "".join(alice.saw).replace(HINT, "").replace("\n", "") == SENTENCE * 250
 
 
-def test_a_picture_comes_after_the_text(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+def test_an_image_after_a_text_is_deferred(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
 ) -> None:
     alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         alice.says("both").wait()
         alice.says("继续").wait()
         assert alice.saw == [f"a picture:\n{HINT}", "[image image.jpg]"]
 
 
-def test_a_handler_that_fails_is_apologised_for(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+def test_a_failed_handler_sends_the_error_text(
+    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
 ) -> None:
     alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         alice.says("fail").wait()
         assert alice.saw == ["抱歉，出了点问题，请稍后再试。"]
 
@@ -174,55 +174,65 @@ def safe(clock: ManualClock) -> Iterator[FakeWeChat]:
         assert [record for record in wechat.timeline if record.kind in ("typing", "send")] == []
 
 
-def test_a_slow_answer_goes_to_the_delivery_that_waits_for_it(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, deliveries: Deliveries
+def test_a_slow_reply_is_the_response_to_a_redelivery(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
 ) -> None:
     alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         push = alice.says("think")
-        goes_on_to(2, deliveries, clock)
-        thinker.goes_on.set()
+        advance_to_delivery(2, deliveries, clock)
+        waiting_plugin.released.set()
         assert push.wait().n == 2
-        assert (alice.saw, thinker.thought) == (["a thought"], 1)
+        assert (alice.saw, waiting_plugin.thought) == (["a thought"], 1)
 
 
-def test_an_answer_that_no_delivery_could_wait_for_comes_with_the_next_message(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, log: Log, deliveries: Deliveries
+def test_a_late_reply_comes_with_the_next_message(
+    safe: FakeWeChat,
+    tmp_path: Path,
+    clock: ManualClock,
+    waiting_plugin: WaitingPlugin,
+    log: Log,
+    deliveries: Deliveries,
 ) -> None:
     alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         push = alice.says("think")
-        goes_on_to(3, deliveries, clock)
+        advance_to_delivery(3, deliveries, clock)
         clock.advance(LAST_REPLY_AFTER)
         push.wait()
         assert alice.saw == [WAIT]
-        thinker.goes_on.set()
+        waiting_plugin.released.set()
         log.waits_for("too late, deferred")
         alice.says("hi").wait()
         assert alice.saw == [WAIT, "a thought\nanswer to hi"]
-        assert thinker.thought == 1
+        assert waiting_plugin.thought == 1
 
 
-def test_asking_for_the_late_answer_gives_just_that(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, log: Log, deliveries: Deliveries
+def test_the_continue_word_returns_only_the_late_reply(
+    safe: FakeWeChat,
+    tmp_path: Path,
+    clock: ManualClock,
+    waiting_plugin: WaitingPlugin,
+    log: Log,
+    deliveries: Deliveries,
 ) -> None:
     alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         push = alice.says("think")
-        goes_on_to(3, deliveries, clock)
+        advance_to_delivery(3, deliveries, clock)
         clock.advance(LAST_REPLY_AFTER)
         push.wait()
-        thinker.goes_on.set()
+        waiting_plugin.released.set()
         log.waits_for("too late, deferred")
         alice.says("继续").wait()
         assert alice.saw == [WAIT, "a thought"]
 
 
-def test_a_delivery_that_arrives_at_another_process_waits_for_the_same_answer(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, deliveries: Deliveries
+def test_a_redelivery_at_another_process_waits_for_the_same_reply(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
 ) -> None:
-    alice, other = safe.user("alice"), Thinker()
-    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    alice, other = safe.user("alice"), WaitingPlugin()
+    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         first_door = safe.callback_url
         push = alice.says("think")
         deliveries.wait_for(1)
@@ -230,16 +240,16 @@ def test_a_delivery_that_arrives_at_another_process_waits_for_the_same_answer(
             assert safe.callback_url != first_door
             clock.advance(5)
             safe.waits_until(lambda: len(push.attempts) == 1)
-            thinker.goes_on.set()
-            turn_until_done(push, clock, step=0.25)
-            assert (alice.saw, thinker.thought, other.thought) == (["a thought"], 1, 0)
+            waiting_plugin.released.set()
+            advance_until_done(push, clock, step=0.25)
+            assert (alice.saw, waiting_plugin.thought, other.thought) == (["a thought"], 1, 0)
 
 
-def test_a_redelivery_after_the_answer_gets_it_again(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker
+def test_a_redelivery_after_the_reply_gets_the_same_reply(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
 ) -> None:
     alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         push = alice.says("hi")
         push.wait()
         again = push.redeliver()
@@ -248,7 +258,7 @@ def test_a_redelivery_after_the_answer_gets_it_again(
         assert again.answer["Content"] == "answer to hi"
 
 
-def turn_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
+def advance_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
     for _ in range(40):
         try:
             push.wait(0.2)
@@ -259,19 +269,19 @@ def turn_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
     push.wait()
 
 
-def test_pushes_of_one_user_wait_for_each_other(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, thinker: Thinker, deliveries: Deliveries
+def test_pushes_of_one_user_are_answered_in_order(
+    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
 ) -> None:
     """The answers go over two connections: which of them WeChat reads first is chance."""
     safe.in_order = False
     alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", thinker.plugin, clock=clock):
+    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         first = alice.says("think")
-        assert thinker.began.wait(10)
+        assert waiting_plugin.began.wait(10)
         second = alice.says("hi")
         deliveries.wait_for(2)
-        thinker.goes_on.set()
+        waiting_plugin.released.set()
         first.wait()
         second.wait()
-        assert thinker.said == ["a thought", "answer to hi"]
+        assert waiting_plugin.replies == ["a thought", "answer to hi"]
         assert sorted(replies(alice)) == ["a thought", "answer to hi"]

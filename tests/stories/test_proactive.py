@@ -1,4 +1,4 @@
-"""The company's own systems write to a user first: in turn with the bot's answers, within WeChat's limits."""
+"""Proactive messages of other systems: in order with the bot's replies, and within WeChat's limits."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def bot(wechat: FakeWeChat, clock: ManualClock, tmp_path: Path) -> Iterator[Bot]
         yield bot
 
 
-def test_a_program_writes_to_a_user(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_program_sends_a_message(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
@@ -69,7 +69,7 @@ def test_a_program_writes_to_a_user(wechat: FakeWeChat, bot: Bot) -> None:
     alice.waits_for("[image image.jpg]")
 
 
-def test_it_waits_for_the_answer_that_is_being_given(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_proactive_message_waits_for_the_running_handler(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("three").wait()
     alice.waits_for("one")
@@ -79,12 +79,12 @@ def test_it_waits_for_the_answer_that_is_being_given(wechat: FakeWeChat, bot: Bo
     assert replies(alice) == ["one", "two", "three", "your parcel is there"]
 
 
-def test_to_somebody_who_never_wrote_nothing_can_be_sent(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_message_to_an_unknown_user_is_refused(wechat: FakeWeChat, bot: Bot) -> None:
     with pytest.raises(SendNotAllowed, match="must write to the account first"):
         asyncio.run(bot.send(wechat.user("alice").openid, "hello"))
 
 
-def test_after_48_hours_the_user_must_write_again(wechat: FakeWeChat, bot: Bot, clock: ManualClock) -> None:
+def test_a_message_after_48_hours_is_refused(wechat: FakeWeChat, bot: Bot, clock: ManualClock) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
@@ -94,7 +94,7 @@ def test_after_48_hours_the_user_must_write_again(wechat: FakeWeChat, bot: Bot, 
     assert replies(alice) == ["answer to hi"]
 
 
-def test_it_counts_against_the_five(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_proactive_message_counts_in_the_quota(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
@@ -102,21 +102,21 @@ def test_it_counts_against_the_five(wechat: FakeWeChat, bot: Bot) -> None:
         asyncio.run(bot.send(alice.openid, f"message {number}"))
         alice.waits_for(f"message {number}")
         waits_until_settled(bot, alice.openid, 3 - number)
-    with pytest.raises(SendNotAllowed, match="are sent"):
+    with pytest.raises(SendNotAllowed, match="used up"):
         asyncio.run(bot.send(alice.openid, "one too many"))
 
 
 def waits_until_settled(bot: Bot, openid: str, left: int) -> None:
-    engine, user = bot._started_runtime(), bot_key(bot, openid)
+    runtime, user = bot._started_runtime(), bot_key(bot, openid)
     for _ in range(1000):
-        quota = engine.quota(user)
+        quota = runtime.quota(user)
         if quota is not None and quota.remaining == left:
             return
-        engine._loop.run(asyncio.sleep(0.01), 1)
-    raise AssertionError(f"{engine.quota(user)} is left, not {left} messages")
+        runtime._loop.run(asyncio.sleep(0.01), 1)
+    raise AssertionError(f"{runtime.quota(user)} is left, not {left} messages")
 
 
-def test_what_cannot_be_sent_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -> None:
+def test_an_unsupported_reply_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
@@ -130,13 +130,13 @@ def test_what_cannot_be_sent_is_refused_at_once(wechat: FakeWeChat, bot: Bot) ->
     ("reply", "key", "words"),
     [(5, "", "int is neither a text nor a reply"), (None, "", "NoneType"), ("hi", 5, "key"), ("hi", "k" * 129, "key")],
 )
-def test_nonsense_is_refused_at_once(bot: Bot, wechat: FakeWeChat, reply: Any, key: Any, words: str) -> None:
+def test_an_invalid_call_is_refused_at_once(bot: Bot, wechat: FakeWeChat, reply: Any, key: Any, words: str) -> None:
     with pytest.raises(InvalidReply, match=words):
         asyncio.run(bot.send(wechat.user("alice").openid, reply, key=key))
 
 
-def test_a_repetition_of_the_last_message_that_fits_is_no_error(wechat: FakeWeChat, bot: Bot) -> None:
-    """The caller did not hear that it was accepted, and asks again with the same key."""
+def test_a_repeated_call_succeeds_although_the_quota_is_used_up(wechat: FakeWeChat, bot: Bot) -> None:
+    """Check a caller that got no response and posts the message again with the same key."""
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
@@ -148,7 +148,7 @@ def test_a_repetition_of_the_last_message_that_fits_is_no_error(wechat: FakeWeCh
     assert replies(alice)[-1] == "message 3"
 
 
-def test_the_same_key_counts_once(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_second_call_with_the_same_key_sends_nothing(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
@@ -159,7 +159,7 @@ def test_the_same_key_counts_once(wechat: FakeWeChat, bot: Bot) -> None:
     assert replies(alice) == ["answer to hi", "your parcel is there", "and gone"]
 
 
-def test_a_handed_over_user_still_gets_what_the_company_sends(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_proactive_message_is_sent_during_a_handover(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
@@ -189,28 +189,28 @@ def text_for(openid: str, text: str) -> dict[str, Any]:
     return {"touser": openid, "msgtype": "text", "text": {"content": text}}
 
 
-def test_another_system_sends_what_wechats_own_call_takes(wechat: FakeWeChat, bot: Bot) -> None:
+def test_send_accepts_the_body_of_wechats_own_call(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
-    status, said = post(wechat, text_for(alice.openid, "your parcel is there 📦"), Idempotency_Key="parcel-42")
-    assert (status, said) == (202, {"id": "parcel-42"})
+    status, response = post(wechat, text_for(alice.openid, "your parcel is there 📦"), Idempotency_Key="parcel-42")
+    assert (status, response) == (202, {"id": "parcel-42"})
     alice.waits_for("your parcel is there 📦")
 
 
-def test_without_the_key_nothing_is_sent(wechat: FakeWeChat, bot: Bot, log: Log) -> None:
+def test_send_without_the_key_is_refused(wechat: FakeWeChat, bot: Bot, log: Log) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     alice.waits_for("answer to hi")
     for key in ("", "wrong", KEY + "x", KEY[:-1]):
-        status, said = post(wechat, text_for(alice.openid, "hello"), key=key)
+        status, response = post(wechat, text_for(alice.openid, "hello"), key=key)
         assert status == 401
-        assert KEY not in str(said)
+        assert KEY not in str(response)
     assert replies(alice) == ["answer to hi"]
     assert not any(KEY in line for line in log.lines)
 
 
-def test_bad_bodies_get_one_clear_sentence(wechat: FakeWeChat, bot: Bot) -> None:
+def test_an_invalid_body_gets_an_error_of_one_sentence(wechat: FakeWeChat, bot: Bot) -> None:
     alice = wechat.user("alice")
     alice.says("hi").wait()
     cases: list[tuple[Any, int, str]] = [
@@ -224,13 +224,11 @@ def test_bad_bodies_get_one_clear_sentence(wechat: FakeWeChat, bot: Bot) -> None
         (text_for("oNOBODY", "hi"), 409, "must write"),
     ]
     for body, status, words in cases:
-        answered, said = post(wechat, body)
-        assert (answered, words in said["error"]) == (status, True), (body, answered, said)
+        answered, response = post(wechat, body)
+        assert (answered, words in response["error"]) == (status, True), (body, answered, response)
 
 
-def test_without_a_key_in_the_settings_there_is_no_such_address(
-    wechat: FakeWeChat, clock: ManualClock, tmp_path: Path
-) -> None:
+def test_without_a_send_key_the_path_does_not_exist(wechat: FakeWeChat, clock: ManualClock, tmp_path: Path) -> None:
     with bot_for(wechat, tmp_path / "wxbot.db", plugin(), clock=clock):
         status, _ = post(wechat, text_for("oX", "hi"))
         assert status == 404

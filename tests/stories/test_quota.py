@@ -1,4 +1,4 @@
-"""WeChat takes five messages after one of the user's: what does not fit is merged, or kept until they ask for it."""
+"""Quota: WeChat accepts five messages after a user's message. Further replies are merged, or deferred to a request."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.support import Log, bot_for, bot_key, replies, turn_until, waits_until_idle
+from tests.stories.support import Log, advance_until, bot_for, bot_key, replies, waits_until_idle
 from wxbot import Context, ImageMessage, ImageReply, Plugin
 from wxbot.testing import Allowance, FakeWeChat, ManualClock
 from wxbot.testing.media import SAMPLE_IMAGE
 
-HINT = "（未完，发送“继续”接着看）"
+NOTICE = "（未完，发送“继续”接着看）"
 SENTENCE = "这是一句话。"
 
 
-def talker() -> Plugin:  # noqa: C901 - a list of handlers
-    plugin = Plugin("talker")
+def plugin_with_long_replies() -> Plugin:  # noqa: C901 - a list of handlers
+    plugin = Plugin("plugin_with_long_replies")
 
     @plugin.text("eight")
     async def eight(ctx: Context) -> AsyncIterator[str]:
@@ -64,19 +64,19 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def wechat(clock: ManualClock, tmp_path: Path) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock):
         yield wechat
     assert wechat.violations == []
 
 
-def test_an_answer_in_eight_parts_takes_five_messages(wechat: FakeWeChat) -> None:
+def test_a_reply_in_eight_parts_is_merged_into_five_messages(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     alice.says("eight")
     alice.waits_for("part 5\npart 6\npart 7\npart 8")
     assert replies(alice) == ["part 1", "part 2", "part 3", "part 4", "part 5\npart 6\npart 7\npart 8"]
 
 
-def test_typing_goes_on_while_parts_wait_for_the_last_message(clock: ManualClock, tmp_path: Path) -> None:
+def test_typing_is_renewed_while_parts_wait_for_the_last_message(clock: ManualClock, tmp_path: Path) -> None:
     plugin, goes_on = Plugin("slow"), threading.Event()
 
     @plugin.fallback
@@ -96,51 +96,51 @@ def test_typing_goes_on_while_parts_wait_for_the_last_message(clock: ManualClock
         assert wechat.violations == []
 
 
-def test_a_handler_knows_what_is_left(wechat: FakeWeChat) -> None:
+def test_a_handler_reads_the_remaining_quota(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     alice.says("left?")
     alice.waits_for("4 left")
     assert replies(alice) == ["5 left", "4 left"]
 
 
-def test_a_long_text_ends_with_how_to_read_on_and_goes_on_when_asked(wechat: FakeWeChat) -> None:
+def test_a_long_text_is_deferred_and_continued_on_request(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     alice.says("book")
-    alice.waits_for(lambda seen: seen.endswith(HINT))
+    alice.waits_for(lambda seen: seen.endswith(NOTICE))
     assert len(replies(alice)) == 5
     alice.says("继续").wait()
     alice.waits_for(lambda seen: SENTENCE in seen, times=9)
-    text = "".join(replies(alice)).replace(HINT, "").replace("\n", "")
+    text = "".join(replies(alice)).replace(NOTICE, "").replace("\n", "")
     assert text == SENTENCE * 900
     assert all(len(each.encode()) <= 2000 for each in replies(alice))
 
 
-def test_without_a_rest_the_word_is_an_ordinary_one(wechat: FakeWeChat) -> None:
+def test_without_deferred_replies_the_continue_word_is_an_ordinary_text(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     alice.says("继续")
     alice.waits_for("answer to 继续")
 
 
-def test_a_rest_that_was_offered_waits_while_the_user_asks_something_else(wechat: FakeWeChat) -> None:
+def test_announced_replies_wait_during_other_messages(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     alice.says("book")
-    alice.waits_for(lambda seen: seen.endswith(HINT))
+    alice.waits_for(lambda seen: seen.endswith(NOTICE))
     alice.says("hi")
     alice.waits_for("answer to hi")
     alice.says(" 继续 ")
     alice.waits_for(lambda seen: SENTENCE in seen, times=9)
 
 
-def test_pictures_are_not_merged_and_the_hint_takes_a_message_of_its_own(wechat: FakeWeChat) -> None:
+def test_images_are_not_merged_and_the_notice_is_a_message(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     alice.says("pictures")
-    alice.waits_for(HINT)
+    alice.waits_for(NOTICE)
     assert len(replies(alice)) == 5
     alice.says("继续")
     alice.waits_for(lambda seen: seen.startswith("[image"), times=6)
 
 
-def test_of_a_handler_that_fails_what_was_said_comes_first_and_then_the_apology(wechat: FakeWeChat) -> None:
+def test_a_failed_handlers_replies_come_before_the_error_text(wechat: FakeWeChat) -> None:
     alice = wechat.user("alice")
     alice.says("fails late")
     alice.waits_for(lambda seen: "抱歉" in seen)
@@ -153,10 +153,8 @@ def test_entering_allows_two_messages_for_a_minute(wechat: FakeWeChat) -> None:
     alice.waits_for("welcome, 2 left")
 
 
-def test_an_answer_that_comes_after_the_minute_is_kept_for_the_next_message(
-    clock: ManualClock, tmp_path: Path, log: Log
-) -> None:
-    """Nothing is sent that WeChat would refuse."""
+def test_a_reply_after_the_minute_is_deferred_to_the_next_message(clock: ManualClock, tmp_path: Path, log: Log) -> None:
+    """Check that the bot sends no message that WeChat would refuse."""
     plugin, a_minute_is_over = Plugin("slow"), threading.Event()
 
     @plugin.event("user_enter_tempsession")
@@ -180,9 +178,9 @@ def test_an_answer_that_comes_after_the_minute_is_kept_for_the_next_message(
         assert wechat.violations == []
 
 
-def test_what_another_program_has_sent_is_learned_from_wechat(clock: ManualClock, tmp_path: Path, log: Log) -> None:
-    """45047 in the middle of an answer: it is believed, and nothing of the answer is lost."""
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+def test_errcode_45047_defers_the_other_messages(clock: ManualClock, tmp_path: Path, log: Log) -> None:
+    """Return errcode 45047 in the middle of a reply: the other messages are deferred."""
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock):
         alice = wechat.user("alice")
         wechat.faults.fail("send", 45047)
         alice.says("hi").wait()
@@ -193,21 +191,21 @@ def test_what_another_program_has_sent_is_learned_from_wechat(clock: ManualClock
         assert replies(alice) == ["answer to hi", "answer to again"]
 
 
-def test_the_rest_outlives_the_process(clock: ManualClock, tmp_path: Path) -> None:
+def test_deferred_replies_survive_a_restart(clock: ManualClock, tmp_path: Path) -> None:
     with FakeWeChat(clock) as wechat:
         alice = wechat.user("alice")
-        with bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+        with bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock):
             alice.says("book")
-            alice.waits_for(lambda seen: seen.endswith(HINT))
-            turn_until(clock, lambda _: None)
-        with bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+            alice.waits_for(lambda seen: seen.endswith(NOTICE))
+            advance_until(clock, lambda _: None)
+        with bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock):
             alice.says("继续")
             alice.waits_for(lambda seen: SENTENCE in seen, times=9)
 
 
-def test_what_was_sent_before_a_restart_counts(clock: ManualClock, tmp_path: Path) -> None:
-    """Two long answers to one message, and a process that is replaced in between."""
-    plugin = talker()
+def test_messages_sent_before_a_restart_count_in_the_quota(clock: ManualClock, tmp_path: Path) -> None:
+    """Send two long replies to one message, with a restart between them."""
+    plugin = plugin_with_long_replies()
     with FakeWeChat(clock) as wechat:
         alice = wechat.user("alice")
         with bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
@@ -220,11 +218,11 @@ def test_what_was_sent_before_a_restart_counts(clock: ManualClock, tmp_path: Pat
     assert wechat.violations == []
 
 
-def test_the_table_is_a_setting(clock: ManualClock, tmp_path: Path) -> None:
+def test_the_quota_table_is_a_setting(clock: ManualClock, tmp_path: Path) -> None:
     twenty = {"message": Allowance(20, 48 * 3600)}
     with (
         FakeWeChat(clock, quota=twenty) as wechat,
-        bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock, quota="message=20/48h"),
+        bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock, quota="message=20/48h"),
     ):
         alice = wechat.user("alice")
         alice.says("eight")
@@ -232,9 +230,12 @@ def test_the_table_is_a_setting(clock: ManualClock, tmp_path: Path) -> None:
         assert len(replies(alice)) == 8
 
 
-def test_the_words_are_settings(clock: ManualClock, tmp_path: Path) -> None:
+def test_continue_words_and_notice_are_settings(clock: ManualClock, tmp_path: Path) -> None:
     words = {"continue_words": "more, go on", "continue_text": "(say more)"}
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock, **words):
+    with (
+        FakeWeChat(clock) as wechat,
+        bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock, **words),
+    ):
         alice = wechat.user("alice")
         alice.says("book")
         alice.waits_for(lambda seen: seen.endswith("(say more)"))
@@ -242,8 +243,8 @@ def test_the_words_are_settings(clock: ManualClock, tmp_path: Path) -> None:
         alice.waits_for(lambda seen: SENTENCE in seen, times=9)
 
 
-def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualClock, tmp_path: Path, log: Log) -> None:
-    """A file that was kept for longer than WeChat keeps files, say."""
+def test_a_deferred_reply_that_cannot_be_sent_is_a_dead_letter(clock: ManualClock, tmp_path: Path, log: Log) -> None:
+    """Check a deferred file that WeChat has deleted meanwhile."""
     plugin = Plugin("pictures")
 
     @plugin.image
@@ -270,10 +271,13 @@ def test_a_rest_that_cannot_be_sent_any_more_is_not_in_the_way(clock: ManualCloc
         assert replies(alice) == ["answer to hi", "answer to again"]
 
 
-def test_one_message_at_a_time_is_enough(clock: ManualClock, tmp_path: Path) -> None:
-    """Pictures do not give way to hints for ever."""
+def test_a_quota_of_one_message_is_enough(clock: ManualClock, tmp_path: Path) -> None:
+    """Check that images are sent although each message is needed for the notice too."""
     one = {"message": Allowance(1, 48 * 3600)}
-    with FakeWeChat(clock, quota=one) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+    with (
+        FakeWeChat(clock, quota=one) as wechat,
+        bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock),
+    ):
         alice = wechat.user("alice")
         for number, text in enumerate(("pictures", "继续", "继续"), 1):
             alice.says(text).wait()
@@ -281,12 +285,12 @@ def test_one_message_at_a_time_is_enough(clock: ManualClock, tmp_path: Path) -> 
         assert wechat.violations == []
 
 
-def test_an_offer_that_was_declined_is_not_pushed_on_the_user(clock: ManualClock, tmp_path: Path, log: Log) -> None:
-    """What they were never told of comes by itself, and nothing else."""
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock):
+def test_announced_replies_are_not_sent_without_request(clock: ManualClock, tmp_path: Path, log: Log) -> None:
+    """Check that unannounced replies are sent with the next message, and announced replies are not."""
+    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock):
         alice = wechat.user("alice")
         alice.says("book")
-        alice.waits_for(lambda seen: seen.endswith(HINT))
+        alice.waits_for(lambda seen: seen.endswith(NOTICE))
         wechat.faults.fail("send", 45047)
         alice.says("unannounced").wait()
         log.waits_for("deferring the remaining replies")
@@ -297,8 +301,11 @@ def test_an_offer_that_was_declined_is_not_pushed_on_the_user(clock: ManualClock
         alice.waits_for(lambda seen: SENTENCE in seen, times=9)
 
 
-def test_the_hint_of_an_answer_that_was_cut_short_is_not_read_in_its_middle(clock: ManualClock, tmp_path: Path) -> None:
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", talker(), clock=clock) as bot:
+def test_the_notice_of_an_interrupted_reply_is_not_sent_in_its_middle(clock: ManualClock, tmp_path: Path) -> None:
+    with (
+        FakeWeChat(clock) as wechat,
+        bot_for(wechat, tmp_path / "wxbot.db", plugin_with_long_replies(), clock=clock) as bot,
+    ):
         alice = wechat.user("alice")
         wechat.faults.fail("send", 45047, times=1)
         alice.says("book").wait()
@@ -308,4 +315,4 @@ def test_the_hint_of_an_answer_that_was_cut_short_is_not_read_in_its_middle(cloc
         alice.waits_for(lambda seen: SENTENCE in seen, times=5)
         alice.says("继续").wait()
         alice.waits_for(lambda seen: SENTENCE in seen, times=9)
-        assert "".join(replies(alice)).replace(f"\n{HINT}", "") == SENTENCE * 900
+        assert "".join(replies(alice)).replace(f"\n{NOTICE}", "") == SENTENCE * 900

@@ -1,4 +1,4 @@
-"""Everything but text: files, menus, links, the AI mark; and what a plugin gets wrong."""
+"""Replies other than text: files, menus, links, the AI mark; and invalid replies of plugins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.stories.support import Log, bot_for, replies, turn_until
+from tests.stories.support import Log, advance_until, bot_for, replies
 from wxbot import (
     Context,
     ImageMessage,
@@ -32,7 +32,7 @@ THREE_DAYS = 3 * 86_400
 
 
 class Stage:
-    """A bot that answers every text with what ``answer()`` makes."""
+    """A bot that replies to every text with the result of ``answer()``."""
 
     def __init__(self, wechat: FakeWeChat) -> None:
         self.wechat = wechat
@@ -65,7 +65,7 @@ class Stage:
         self.alice.says(f"question {self.asked}").wait()
 
     def gets(self, answer: Any, seen: str) -> None:
-        """Alice asks, and sees this answer."""
+        """Send a text as Alice, and wait until she sees ``seen``."""
         self.answer = lambda: answer
         before = self.alice.saw.count(seen)
         self.asks()
@@ -86,7 +86,7 @@ def stage(clock: ManualClock, tmp_path: Path) -> Iterator[Stage]:
         assert wechat.violations == []
 
 
-def test_a_file_is_given_in_any_form(stage: Stage, tmp_path: Path) -> None:
+def test_a_file_is_given_as_path_bytes_or_media(stage: Stage, tmp_path: Path) -> None:
     path = tmp_path / "cat.jpg"
     path.write_bytes(SAMPLE_IMAGE)
     stage.gets(ImageReply(path), "[image cat.jpg]")
@@ -105,7 +105,7 @@ def test_the_same_content_is_uploaded_once_until_its_three_days_end(stage: Stage
     assert len(stage.wechat.uploads) == 2
 
 
-def test_all_processes_share_what_one_has_uploaded(clock: ManualClock, tmp_path: Path) -> None:
+def test_all_processes_share_uploaded_files(clock: ManualClock, tmp_path: Path) -> None:
     with FakeWeChat(clock) as wechat:
         for number in range(2):
             stage = Stage(wechat)
@@ -115,7 +115,7 @@ def test_all_processes_share_what_one_has_uploaded(clock: ManualClock, tmp_path:
         assert len(wechat.uploads) == 1
 
 
-def test_a_file_that_wechat_has_lost_is_uploaded_again(stage: Stage) -> None:
+def test_a_file_that_wechat_has_deleted_is_uploaded_again(stage: Stage) -> None:
     stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
     stage.wechat.forget_media(stage.wechat.uploads[0].media_id)
     stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
@@ -130,11 +130,11 @@ def test_typing_shows_while_a_file_is_uploaded(stage: Stage) -> None:
     assert typing < upload < cancel
 
 
-def test_an_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
+def test_a_failed_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
     stage.wechat.faults.fail("upload", -1, times=2)
     stage.answer = lambda: ImageReply(SAMPLE_IMAGE)
     stage.asks()
-    turn_until(clock, lambda limit: stage.alice.waits_for("[image image.jpg]", limit))
+    advance_until(clock, lambda limit: stage.alice.waits_for("[image image.jpg]", limit))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_an_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
         (TextReply(42), "TextReply: text must be a str, not int"),  # type: ignore[arg-type]
     ],
 )
-def test_a_reply_that_cannot_be_sent_is_explained_and_the_conversation_goes_on(
+def test_an_invalid_reply_is_an_error_and_the_conversation_continues(
     stage: Stage, answer: Reply, words: str, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage.gets(answer, SORRY)
@@ -159,7 +159,7 @@ def test_a_reply_that_cannot_be_sent_is_explained_and_the_conversation_goes_on(
     assert stage.wechat.uploads == []
 
 
-def test_a_click_on_a_menu_comes_back_to_its_handler(stage: Stage) -> None:
+def test_a_click_on_a_menu_reaches_its_handler(stage: Stage) -> None:
     stage.gets(MenuReply("happy?", [("101", "happy"), ("102", "not so")], "thanks"), "[msgmenu happy?]")
     stage.alice.clicks_menu_item("happy").wait()
     stage.alice.waits_for("glad that you are happy (101)")
@@ -167,12 +167,12 @@ def test_a_click_on_a_menu_comes_back_to_its_handler(stage: Stage) -> None:
     stage.alice.waits_for("some item")
 
 
-def test_a_picture_of_the_users_can_be_read_and_sent_back(stage: Stage) -> None:
+def test_a_users_image_can_be_downloaded_and_sent_back(stage: Stage) -> None:
     stage.alice.sends_image(SAMPLE_IMAGE).wait()
     stage.alice.waits_for("image/jpeg True")
 
 
-def test_a_file_that_is_gone_is_an_error_that_a_plugin_can_catch(clock: ManualClock, tmp_path: Path) -> None:
+def test_a_plugin_can_catch_the_error_of_a_deleted_file(clock: ManualClock, tmp_path: Path) -> None:
     plugin = Plugin("late")
 
     @plugin.image
@@ -191,7 +191,7 @@ def test_a_file_that_is_gone_is_an_error_that_a_plugin_can_catch(clock: ManualCl
         alice.waits_for("gone: 40007")
 
 
-def test_a_link_to_a_page_arrives_whole(stage: Stage) -> None:
+def test_a_link_is_sent_with_all_fields(stage: Stage) -> None:
     link = mini_program_link("open <it>", "wx1234", "pages/a?x=1&y=2")
     text = "字" * 660 + link
     stage.answer = lambda: text
@@ -218,7 +218,7 @@ def marks(wechat: FakeWeChat, user: User) -> list[Any]:
         (False, None, True, {"is_ai_msg": 1}),
     ],
 )
-def test_who_says_that_ai_made_it(
+def test_the_ai_mark_is_set_by_reply_plugin_or_account(
     clock: ManualClock,
     tmp_path: Path,
     account: bool,
@@ -226,7 +226,7 @@ def test_who_says_that_ai_made_it(
     reply_says: bool | None,
     mark: object,
 ) -> None:
-    """The reply, else the plugin, else the account."""
+    """Check the order: the reply decides, else the plugin, else the account."""
     plugin = Plugin("ai", ai=plugin_says)
 
     @plugin.fallback
@@ -240,5 +240,5 @@ def test_who_says_that_ai_made_it(
         assert marks(wechat, alice) == [mark]
 
 
-def test_voice_goes_out_to_an_official_account(stage: Stage) -> None:
+def test_an_official_account_sends_voice(stage: Stage) -> None:
     stage.gets(VoiceReply(SAMPLE_VOICE), "[voice voice.amr]")

@@ -1,4 +1,4 @@
-"""Plugins that misbehave hurt nobody else."""
+"""A plugin that misbehaves does not affect other users."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_handler_that_raises_more_than_an_exception_is_a_failed_handler(kind: 
         assert [seen for seen in user.saw if "Typing" not in seen] == [SORRY, "next"]
 
 
-def test_a_handler_past_its_time_is_cancelled_and_the_user_told() -> None:
+def test_a_handler_that_times_out_is_cancelled_and_the_user_gets_a_text() -> None:
     plugin, clock = Plugin("slow"), ManualClock()
     cancelled = threading.Event()
 
@@ -114,7 +114,7 @@ def test_a_thread_that_hangs_does_not_stop_the_others() -> None:
         release.set()
 
 
-def test_a_predicate_that_fails_is_the_plugins_fault() -> None:
+def test_a_predicate_that_fails_is_an_error_of_the_plugin() -> None:
     plugin = Plugin("bad")
 
     @plugin.on(lambda ctx: bool(1 / len(ctx.text)))

@@ -1,4 +1,4 @@
-"""When sending goes wrong: what may have reached the user is never repeated, everything else is, with a bound."""
+"""Failed sends: an unconfirmed reply is never sent again, every other reply is, a limited number of times."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Result = TypeVar("Result")
 SORRY = "抱歉，出了点问题，请稍后再试。"
 
 
-class Desk:
-    """A bot in front of FakeWeChat, on one hand-turned clock; ``asked`` counts how often the handler ran."""
+class BotWithStore:
+    """A bot and FakeWeChat with one manual clock. ``asked`` counts how often the handler ran."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
@@ -58,11 +58,11 @@ class Desk:
         store = SqliteStore(self._file)
         store.open()
 
-        async def at_work() -> Result:
+        async def awaited() -> Result:
             return await work(store)
 
         try:
-            return asyncio.run(at_work())
+            return asyncio.run(awaited())
         finally:
             store.close()
 
@@ -102,8 +102,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def bot(tmp_path: Path) -> BotWithStore:
+    return BotWithStore(tmp_path)
 
 
 def replies(user: User) -> list[str]:
@@ -114,75 +114,75 @@ def sends(user: User) -> int:
     return sum(record.kind == "send" for record in user.timeline)
 
 
-def test_a_busy_wechat_is_asked_again_and_the_handler_is_not(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_a_busy_errcode_repeats_the_send_and_not_the_handler(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         wechat.faults.fail("send", -1, times=2)
         alice.says("hi")
-        turn_until_seen(desk, alice, "answer to hi")
+        advance_until_seen(bot, alice, "answer to hi")
         assert sends(alice) == 3
         assert replies(alice) == ["answer to hi"]
-        assert desk.asked == 1
-    assert not desk.dead_letters()
+        assert bot.asked == 1
+    assert not bot.dead_letters()
 
 
-def test_a_longer_trouble_is_waited_out_with_the_answer_kept(desk: Desk) -> None:
-    with desk.open(retry_seconds=5, typing=False) as wechat:
+def test_a_longer_failure_keeps_the_reply_for_a_retry(bot: BotWithStore) -> None:
+    with bot.open(retry_seconds=5, typing=False) as wechat:
         alice = wechat.user("alice")
         wechat.faults.fail("send", -1, times=4)
         alice.says("hi")
         alice.says("and then")
-        turn_until_seen(desk, alice, "answer to and then")
+        advance_until_seen(bot, alice, "answer to and then")
         assert sends(alice) == 4 + 2
         assert replies(alice) == ["answer to hi", "answer to and then"]
-        assert desk.asked == 2
-    assert not desk.dead_letters()
+        assert bot.asked == 2
+    assert not bot.dead_letters()
 
 
-def test_a_trouble_without_end_makes_a_dead_letter_that_can_be_retried(desk: Desk) -> None:
-    with desk.open(max_attempts=1, typing=False) as wechat:
+def test_a_permanent_failure_is_a_dead_letter_that_can_be_retried(bot: BotWithStore) -> None:
+    with bot.open(max_attempts=1, typing=False) as wechat:
         alice = wechat.user("alice")
         wechat.faults.fail("send", -1, times=4)
         alice.says("hi")
         alice.says("next")
-        turn_until_seen(desk, alice, "answer to next")
-        (letter,) = desk.dead_letters()
+        advance_until_seen(bot, alice, "answer to next")
+        (letter,) = bot.dead_letters()
         assert "errcode -1" in letter.reason
-        assert desk.retry(letter)
-        turn_until_seen(desk, alice, "answer to hi")
+        assert bot.retry(letter)
+        advance_until_seen(bot, alice, "answer to hi")
         assert replies(alice) == ["answer to next", "answer to hi"]
-        assert desk.asked == 2
-    assert not desk.dead_letters()
+        assert bot.asked == 2
+    assert not bot.dead_letters()
 
 
 @pytest.mark.parametrize("acted", [True, False])
-@pytest.mark.parametrize("trouble", ["http_error", "drop"])
-def test_a_reply_that_may_have_arrived_is_not_sent_again(desk: Desk, trouble: str, acted: bool) -> None:
-    with desk.open() as wechat:
+@pytest.mark.parametrize("fault", ["http_error", "drop"])
+def test_an_unconfirmed_reply_is_not_sent_again(bot: BotWithStore, fault: str, acted: bool) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
-        getattr(wechat.faults, trouble)("send", acted=acted)
+        getattr(wechat.faults, fault)("send", acted=acted)
         alice.says("hi")
         alice.says("next")
         alice.waits_for("answer to next")
         assert replies(alice) == (["answer to hi"] if acted else []) + ["answer to next"]
-    (letter,) = desk.dead_letters()
+    (letter,) = bot.dead_letters()
     assert letter.unsent == ({"kind": "text", "text": "answer to hi"},)
 
 
-def test_an_operator_can_send_a_doubtful_reply_after_all(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_an_operator_can_send_an_unconfirmed_reply(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         wechat.faults.drop("send")
         alice.says("hi")
         alice.says("next")
         alice.waits_for("answer to next")
-        assert desk.retry(desk.dead_letters()[0])
-        turn_until_seen(desk, alice, "answer to hi")
-        assert desk.asked == 2
+        assert bot.retry(bot.dead_letters()[0])
+        advance_until_seen(bot, alice, "answer to hi")
+        assert bot.asked == 2
 
 
-def test_a_revoked_token_is_replaced_and_nobody_notices(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_a_revoked_token_is_replaced(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         alice.says("hi")
         alice.waits_for("answer to hi")
@@ -193,21 +193,21 @@ def test_a_revoked_token_is_replaced_and_nobody_notices(desk: Desk) -> None:
         assert wechat.token_fetches == 2
 
 
-def test_out_of_the_48_hours_the_answer_is_kept_for_the_next_message(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_a_reply_after_48_hours_is_deferred_to_the_next_message(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         wechat.faults.fail("send", 45015)
         alice.says("hi")
         alice.waits_for_calls(3)
-        desk.clock.advance(1)
+        bot.clock.advance(1)
         alice.says("next")
         alice.waits_for("answer to next")
         assert replies(alice) == ["answer to hi", "answer to next"]
-    assert desk.dead_letters() == []
+    assert bot.dead_letters() == []
 
 
-def test_parts_after_a_lost_answer_still_arrive_in_order(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_parts_after_an_unconfirmed_one_are_sent_in_order(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         wechat.faults.drop("send", acted=True)
         alice.says("three")
@@ -215,8 +215,8 @@ def test_parts_after_a_lost_answer_still_arrive_in_order(desk: Desk) -> None:
         assert replies(alice) == ["one", "two", "three"]
 
 
-def test_a_long_answer_comes_in_pieces_that_end_with_a_sentence(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_a_long_text_is_split_at_the_end_of_a_sentence(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         alice.says("long")
         alice.waits_for(lambda seen: seen.startswith("这是"), times=4)
@@ -225,8 +225,8 @@ def test_a_long_answer_comes_in_pieces_that_end_with_a_sentence(desk: Desk) -> N
         assert all(piece.endswith("。") and len(piece.encode()) <= 2000 for piece in pieces)
 
 
-def test_the_memory_of_a_user_survives_a_restart_and_a_failed_handler(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_state_survives_a_restart_and_a_failed_handler(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         alice.says("remember")
         alice.waits_for("1 times")
@@ -234,30 +234,30 @@ def test_the_memory_of_a_user_survives_a_restart_and_a_failed_handler(desk: Desk
         alice.waits_for(SORRY)
         wechat.user("bob").says("remember")
         wechat.user("bob").waits_for("1 times")
-    with desk.open() as wechat:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         alice.says("remember")
         alice.waits_for("2 times")
-    (letter,) = desk.dead_letters()
+    (letter,) = bot.dead_letters()
     assert "RuntimeError" in letter.reason
 
 
-def test_a_memory_that_cannot_be_kept_is_the_plugins_fault(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_state_that_cannot_be_stored_is_an_error_of_the_plugin(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         alice.says("state that is not JSON")
         alice.waits_for(SORRY)
         assert replies(alice) == [SORRY]
-    (letter,) = desk.dead_letters()
+    (letter,) = bot.dead_letters()
     assert "ctx.state" in letter.reason
 
 
-def turn_until_seen(desk: Desk, user: User, text: str) -> None:
-    """Turn the clock second by second, so that sweeps and retries come due, until ``user`` has seen ``text``."""
+def advance_until_seen(bot: BotWithStore, user: User, text: str) -> None:
+    """Advance the clock second by second until ``user`` has seen ``text``, so that polling and retries run."""
     for _ in range(60):
         if text in user.saw:
             return
-        desk.clock.advance(1.0)
+        bot.clock.advance(1.0)
         try:
             user.waits_for(text, timeout=0.2)
         except AssertionError:
@@ -265,8 +265,8 @@ def turn_until_seen(desk: Desk, user: User, text: str) -> None:
     user.waits_for(text)
 
 
-def test_what_is_known_of_a_user_goes_when_they_unsubscribe(desk: Desk) -> None:
-    with desk.open() as wechat:
+def test_state_is_deleted_when_the_user_unsubscribes(bot: BotWithStore) -> None:
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         alice.says("remember")
         alice.waits_for("1 times")
@@ -276,15 +276,15 @@ def test_what_is_known_of_a_user_goes_when_they_unsubscribe(desk: Desk) -> None:
         alice.waits_for("1 times", times=2)
 
 
-def test_after_a_lost_answer_what_follows_is_tried_again_later(desk: Desk) -> None:
-    """The part that may have arrived is kept, once the others are out, and is not said twice."""
-    with desk.open() as wechat:
+def test_replies_after_an_unconfirmed_one_are_retried_later(bot: BotWithStore) -> None:
+    """Check that the unconfirmed part is stored when the others are sent, and is not sent again."""
+    with bot.open() as wechat:
         alice = wechat.user("alice")
         wechat.faults.drop("send", acted=True)
         wechat.faults.fail("send", -1, times=4)
         alice.says("three")
-        turn_until_seen(desk, alice, "three")
+        advance_until_seen(bot, alice, "three")
         assert replies(alice) == ["one", "two", "three"]
-        desk.is_done_with(alice)
-    (letter,) = desk.dead_letters()
+        bot.is_done_with(alice)
+    (letter,) = bot.dead_letters()
     assert [reply["text"] for reply in letter.unsent] == ["one"]

@@ -1,4 +1,4 @@
-"""A process was stopped for a while, and another one has taken over: the user reads every answer once."""
+"""A process is stopped for a while and another process takes over: the user gets every reply once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.support import Log, turn_until
+from tests.stories.support import Log, advance_until
 from wxbot import Context, Plugin
 from wxbot.clock import Clock, Timer
 from wxbot.conversation.conversation import LEASE_MARGIN
@@ -19,12 +19,12 @@ from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
 
 LEASE = 8.0
-NOT_PERMITTED = "was not sent: the lease on this conversation expired before the request was written"
-ASKING = "checking ownership"
+LEASE_EXPIRED = "was not sent: the lease on this conversation expired before the request was written"
+CHECKING = "checking ownership"
 
 
 class StoppableClock:
-    """The time as a process sees it that may be stopped: what falls due meanwhile happens when it goes on."""
+    """The clock of a process that can be stopped. Timers that become due meanwhile run when it continues."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
@@ -48,7 +48,7 @@ class StoppableClock:
     def stop(self) -> None:
         self._stopped = True
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._stopped = False
         late, self._late = self._late, []
         for callback in late:
@@ -56,7 +56,7 @@ class StoppableClock:
 
 
 class ClockAhead:
-    """A clock that is wrong by some seconds."""
+    """A clock that is ahead of another clock by ``seconds``."""
 
     def __init__(self, clock: ManualClock, seconds: float) -> None:
         self._clock = clock
@@ -70,7 +70,7 @@ class ClockAhead:
 
 
 class Handler:
-    """A plugin that answers at once or, announced to, when the test says so; ``runs`` counts how often it was asked."""
+    """A plugin that replies at once, or to "slow" when the test releases it. ``runs`` counts the calls."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -90,7 +90,7 @@ class Handler:
 
 
 class Machines:
-    """Bots that share a store and one user, Alice, whose pushes go to the first; it can be stopped."""
+    """Bots that share a store and one user, Alice, whose pushes go to the first bot. That bot can be stopped."""
 
     def __init__(self, wechat: FakeWeChat, clock: ManualClock) -> None:
         self.wechat = wechat
@@ -100,14 +100,14 @@ class Machines:
         self.handler = Handler()
         self.alice = wechat.user("alice")
 
-    def turn_until(self, text: str) -> None:
-        """Time passes until Alice has read ``text``."""
-        turn_until(self.clock, lambda limit: self.alice.waits_for(text, timeout=limit))
+    def advance_until(self, text: str) -> None:
+        """Advance the clock until Alice has seen ``text``."""
+        advance_until(self.clock, lambda limit: self.alice.waits_for(text, timeout=limit))
 
 
 @contextmanager
 def machines(folder: Path, *, others: Sequence[float] = (), **choices: object) -> Iterator[Machines]:
-    """The first bot and as many others as ``others`` says how far their clocks are ahead, in seconds."""
+    """Run the first bot and one more bot for each of ``others``: the seconds that its clock is ahead."""
     clock = ManualClock()
     with FakeWeChat(clock) as wechat, ExitStack() as stack:
         made = Machines(wechat, clock)
@@ -130,11 +130,11 @@ def sends(user: User) -> int:
 
 @pytest.mark.parametrize("typing", [True, False])
 @pytest.mark.parametrize("waits_for", ["its first token", "another token"])
-def test_a_send_that_waited_until_another_process_had_answered_is_not_written(
+def test_a_send_is_not_written_after_another_process_has_answered(
     tmp_path: Path, log: Log, waits_for: str, typing: bool
 ) -> None:
-    with machines(tmp_path, others=[0.0], typing=typing) as scene:
-        alice, wechat = scene.alice, scene.wechat
+    with machines(tmp_path, others=[0.0], typing=typing) as setup:
+        alice, wechat = setup.alice, setup.wechat
         if waits_for == "another token":
             alice.says("one").wait()
             alice.waits_for("answer to one")
@@ -143,72 +143,74 @@ def test_a_send_that_waited_until_another_process_had_answered_is_not_written(
         wechat.faults.slow("token", 30.0, times=1)
         alice.says("two").wait()
         wechat.waits_until(lambda: wechat.token_fetches == fetched + 1)
-        scene.first.stop()
-        runs = scene.handler.runs
-        scene.turn_until("answer to two")
-        assert scene.handler.runs == runs + 1, "by the second process"
-        assert log.count(NOT_PERMITTED) == 0
-        scene.clock.advance(30)  # now the first one has its token
-        log.waits_for(NOT_PERMITTED)
-        scene.first.go_on()
+        setup.first.stop()
+        runs = setup.handler.runs
+        setup.advance_until("answer to two")
+        assert setup.handler.runs == runs + 1, "by the second process"
+        assert log.count(LEASE_EXPIRED) == 0
+        setup.clock.advance(30)  # now the first bot has its access token
+        log.waits_for(LEASE_EXPIRED)
+        setup.first.resume()
         alice.says("three").wait()
-        scene.turn_until("answer to three")
+        setup.advance_until("answer to three")
     assert replies(alice)[-2:] == ["answer to two", "answer to three"]
     assert sends(alice) == len(replies(alice))
-    assert [call for call in wechat.violations if not call.needless] == []  # a Typing noted but not called is cancelled
+    assert [
+        call for call in wechat.violations if not call.needless
+    ] == []  # CancelTyping is called for a Typing that was noted but not sent
 
 
 @pytest.mark.parametrize("left", [LEASE_MARGIN + 0.25, LEASE_MARGIN - 0.25])
-def test_shortly_before_its_end_a_lease_is_not_relied_on(tmp_path: Path, log: Log, left: float) -> None:
-    with machines(tmp_path, typing=False) as scene:
-        scene.alice.says("slow").wait()
-        assert scene.handler.begun.wait(10)
-        scene.first.stop()  # so nothing renews the lease
-        scene.clock.advance(LEASE - left)
-        scene.handler.may_answer.set()
-        scene.alice.waits_for("answer to slow")
-        assert (log.count(ASKING) > 0) == (left < LEASE_MARGIN)
-        assert log.count(NOT_PERMITTED) == 0
-        scene.first.go_on()
-    assert replies(scene.alice) == ["answer to slow"]
+def test_a_lease_is_checked_shortly_before_it_expires(tmp_path: Path, log: Log, left: float) -> None:
+    with machines(tmp_path, typing=False) as setup:
+        setup.alice.says("slow").wait()
+        assert setup.handler.begun.wait(10)
+        setup.first.stop()  # so that nothing renews the lease
+        setup.clock.advance(LEASE - left)
+        setup.handler.may_answer.set()
+        setup.alice.waits_for("answer to slow")
+        assert (log.count(CHECKING) > 0) == (left < LEASE_MARGIN)
+        assert log.count(LEASE_EXPIRED) == 0
+        setup.first.resume()
+    assert replies(setup.alice) == ["answer to slow"]
 
 
-def test_a_send_that_waited_for_too_long_is_written_all_the_same_if_nobody_took_over(tmp_path: Path, log: Log) -> None:
-    with machines(tmp_path, typing=False) as scene:
-        scene.wechat.faults.slow("token", 30.0, times=1)
-        scene.alice.says("hi").wait()
-        scene.wechat.waits_until(lambda: scene.wechat.token_fetches == 1)
-        scene.first.stop()
-        scene.clock.advance(30)
-        log.waits_for(NOT_PERMITTED)
-        scene.first.go_on()
-        scene.turn_until("answer to hi")
-        assert scene.handler.runs == 1
-    assert replies(scene.alice) == ["answer to hi"]
+def test_a_late_send_is_written_if_no_process_took_over(tmp_path: Path, log: Log) -> None:
+    with machines(tmp_path, typing=False) as setup:
+        setup.wechat.faults.slow("token", 30.0, times=1)
+        setup.alice.says("hi").wait()
+        setup.wechat.waits_until(lambda: setup.wechat.token_fetches == 1)
+        setup.first.stop()
+        setup.clock.advance(30)
+        log.waits_for(LEASE_EXPIRED)
+        setup.first.resume()
+        setup.advance_until("answer to hi")
+        assert setup.handler.runs == 1
+    assert replies(setup.alice) == ["answer to hi"]
 
 
-def test_an_owner_that_learns_of_its_loss_sends_nothing_more_whatever_its_clock_says(tmp_path: Path, log: Log) -> None:
-    with machines(tmp_path, others=[LEASE + 2], typing=False) as scene:
-        scene.wechat.faults.slow("token", 6.5, times=1)
-        scene.alice.says("hi").wait()
-        scene.wechat.waits_until(lambda: scene.wechat.token_fetches == 1)
-        turn_until(scene.clock, lambda limit: wait_until(lambda: has_lost(scene.bots[0]), limit), turns=6)
-        scene.turn_until("answer to hi")
-        assert log.count(NOT_PERMITTED) == 0
-        turn_until(scene.clock, lambda limit: wait_until(lambda: not has_lost(scene.bots[0]), limit))
-    assert scene.handler.runs == 2
-    assert replies(scene.alice) == ["answer to hi"]
+def test_an_owner_that_has_lost_the_lease_sends_nothing_with_a_wrong_clock(tmp_path: Path, log: Log) -> None:
+    with machines(tmp_path, others=[LEASE + 2], typing=False) as setup:
+        setup.wechat.faults.slow("token", 6.5, times=1)
+        setup.alice.says("hi").wait()
+        setup.wechat.waits_until(lambda: setup.wechat.token_fetches == 1)
+        advance_until(setup.clock, lambda limit: wait_until(lambda: has_lost(setup.bots[0]), limit), steps=6)
+        setup.advance_until("answer to hi")
+        assert log.count(LEASE_EXPIRED) == 0
+        advance_until(setup.clock, lambda limit: wait_until(lambda: not has_lost(setup.bots[0]), limit))
+    assert setup.handler.runs == 2
+    assert replies(setup.alice) == ["answer to hi"]
 
 
 def has_lost(bot: Bot) -> bool:
-    """Whether the bot works a conversation of which it knows that it is somebody else's."""
+    """Return True if the bot processes a conversation that it knows to have lost."""
     assert bot._runtime is not None
     assert bot._runtime._dispatcher is not None
     return any(conversation.lost for conversation in list(bot._runtime._dispatcher._active.values()))
 
 
 def wait_until(condition: Callable[[], bool], limit: float) -> None:
-    """For what nobody tells us of."""
+    """Wait until ``condition`` holds, for at most ``limit`` seconds."""
     never, pauses = threading.Event(), int(limit / 0.01)
     for _ in range(pauses):
         if condition():

@@ -1,4 +1,4 @@
-"""A deploy in which old and new workers share the store: what one of them cannot read is left to the other."""
+"""Old and new workers share a store during a deploy: an old worker leaves unreadable messages to a new one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.stories.support import Log, turn_until
+from tests.stories.support import Log, advance_until
 from wxbot import Context, Plugin
 from wxbot.conversation.pipeline import UNREADABLE_WAIT
 from wxbot.model.replies import Reply, TextReply, reply_from_json
@@ -29,8 +29,8 @@ def read_by_a_newer_version(value: Mapping[str, Any]) -> Reply:
     return TextReply(value["text"]) if value["kind"] == "hologram" else reply_from_json(value)
 
 
-class Scene:
-    """A bot, and a message of Alice's whose handler a newer worker has run: its reply, of a new kind, is not sent."""
+class UnreadableReply:
+    """A bot, and a message of Alice with a pending reply of an unknown type, stored by a newer worker."""
 
     def __init__(self, wechat: FakeWeChat, clock: ManualClock, file: Path) -> None:
         self.clock = clock
@@ -56,7 +56,7 @@ class Scene:
         await store.settle(claim.lease, Outcome(claim.pending.seq, "released", unsent=(NEW_KIND,)), now, go_on=False)
 
     def due_at(self, at: float) -> bool:
-        """Whether a worker that sweeps at ``at`` would find the conversation."""
+        """Return True if a worker that polls at ``at`` would find the conversation."""
 
         async def look(store: SqliteStore) -> bool:
             return self.key in await store.waiting(self.key.appid, at, 10)
@@ -64,11 +64,11 @@ class Scene:
         return self.in_store(look)
 
     def minutes_pass_until(self, waits: Callable[[float], None]) -> None:
-        turn_until(self.clock, waits, step=UNREADABLE_WAIT / 4)
+        advance_until(self.clock, waits, step=UNREADABLE_WAIT / 4)
 
 
 @contextmanager
-def scene(folder: Path) -> Iterator[Scene]:
+def unreadable_reply(folder: Path) -> Iterator[UnreadableReply]:
     clock, plugin = ManualClock(), Plugin("echo")
 
     @plugin.fallback
@@ -76,7 +76,7 @@ def scene(folder: Path) -> Iterator[Scene]:
         return f"{ctx.text}!"
 
     with FakeWeChat(clock) as wechat:
-        made = Scene(wechat, clock, folder / "wxbot.db")
+        made = UnreadableReply(wechat, clock, folder / "wxbot.db")
         bot = make_bot(settings_for(wechat, folder / "wxbot.db", typing=False), plugins=[plugin], clock=clock)
         with serve(bot) as address:
             wechat.callback_url = address
@@ -84,10 +84,10 @@ def scene(folder: Path) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("looks", [1, 2])
-def test_an_old_worker_leaves_it_to_a_new_one(
+def test_an_old_worker_leaves_an_unreadable_reply_to_a_new_one(
     tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
-    with scene(tmp_path) as s:
+    with unreadable_reply(tmp_path) as s:
         s.alice.says("next").wait()
         s.minutes_pass_until(lambda limit: log.waits_for(UNREADABLE, times=looks, timeout=limit))
         monkeypatch.setattr("wxbot.delivery.progress.reply_from_json", read_by_a_newer_version)
@@ -96,16 +96,16 @@ def test_an_old_worker_leaves_it_to_a_new_one(
     assert log.count(UNREADABLE) == looks
 
 
-def test_nobody_looks_at_it_again_for_a_minute(tmp_path: Path, log: Log) -> None:
-    with scene(tmp_path) as s:
+def test_an_unreadable_reply_is_not_polled_for_a_minute(tmp_path: Path, log: Log) -> None:
+    with unreadable_reply(tmp_path) as s:
         looked_at = s.clock.now()
         log.waits_for(UNREADABLE)
     assert not s.due_at(looked_at + UNREADABLE_WAIT - 0.1)
     assert s.due_at(looked_at + UNREADABLE_WAIT)
 
 
-def test_without_a_new_worker_it_ends_as_a_dead_letter(tmp_path: Path, log: Log) -> None:
-    with scene(tmp_path) as s:
+def test_without_a_new_worker_an_unreadable_reply_is_a_dead_letter(tmp_path: Path, log: Log) -> None:
+    with unreadable_reply(tmp_path) as s:
         s.alice.says("next").wait()
         s.minutes_pass_until(lambda limit: s.alice.waits_for("next!", timeout=limit))
     assert s.alice.saw == ["next!"]

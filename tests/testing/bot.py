@@ -38,7 +38,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Receiver:
-    """A callback URL. ``answer`` returns status and body for a request; None for no answer until the receiver closes."""
+    """A callback URL. ``answer`` returns status and body for a request; None for silence until the receiver closes."""
 
     def __init__(self, answer: Callable[[Received], Answer] = lambda received: SUCCESS) -> None:
         self.answer = answer

@@ -1,1 +1,1 @@
-"""Several machines on one: ``make test-scaleout``. It takes minutes and needs root, so pytest does not collect it."""
+"""Tests on several simulated hosts: ``make test-scaleout``. pytest does not collect them, because they need root."""

@@ -1,7 +1,7 @@
-"""FakeWeChat at hundreds of messages a second, on an address of its own, pushing through several webhooks.
+"""A FakeWeChat for hundreds of messages a second, which pushes to several webhooks.
 
-The platform with its rules and records is FakeWeChat's own. Only the wire is another one: raw asyncio protocols,
-because aiohttp on both sides would take much of the small machine that the bot is to be measured on.
+The rules and records are those of FakeWeChat. Only its HTTP code is replaced by raw asyncio protocols, because aiohttp
+needs more CPU, which would be missing for the bot on a small machine.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ T = TypeVar("T")
 Address = tuple[str, int]
 
 ALLOWED = 100
-"""Messages that one of the user allows: many, because what is sent twice takes from it too. It is not what we test."""
-MOST_PUSHES = 4096
-"""Under way at the same moment. The real platform has no bound that we know of."""
-LOOK_SECONDS = 0.05
+"""Messages that a user's message allows: many, because repeated replies count too, and the quota is not tested here."""
+MAX_PUSHES = 4096
+"""Maximum number of concurrent pushes. No limit of the real platform is known."""
+CHECK_SECONDS = 0.05
+"""Time between two measurements of the event loop's delay, in seconds."""
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class BusyWeChat(FakeWeChat):
-    """``webhooks`` are host and port of each; every try of a push goes to any of them.
+    """A fast FakeWeChat. Each attempt of a push goes to a random one of ``webhooks`` (host and port).
 
-    ``slowest``: for how many seconds we ourselves were too busy to take a call, at most. What comes in meanwhile on
-    several connections is taken in any order.
+    ``slowest``: the longest delay of this platform's own event loop, in seconds. Calls that arrive on several
+    connections during a delay are processed in any order.
     """
 
     def __init__(self, host: str, webhooks: Sequence[Address], chance: random.Random) -> None:
@@ -54,25 +55,25 @@ class BusyWeChat(FakeWeChat):
         self._delivery = _Delivery(self, self.platform, self._background, self.choose_webhook)
         self._server = _Server(self.platform)
         self.slowest = 0.0
-        self._background.call(self._look_at_ourselves, self._background.loop.time())
+        self._background.call(self._measure_delay, self._background.loop.time())
         self._background.run(self._server.start(host, port))
         self.api_base = f"http://{host}:{self._server.port}"
 
-    def _look_at_ourselves(self, due: float) -> None:
+    def _measure_delay(self, due: float) -> None:
         loop = self._background.loop
         self.slowest = max(self.slowest, loop.time() - due)
-        loop.call_later(LOOK_SECONDS, self._look_at_ourselves, loop.time() + LOOK_SECONDS)
+        loop.call_later(CHECK_SECONDS, self._measure_delay, loop.time() + CHECK_SECONDS)
 
     def choose_webhook(self) -> Address:
         return self._chance.choice(self._webhooks)
 
-    def play(self, story: Coroutine[Any, Any, T]) -> T:
-        """Run it on our event loop, where it need not wait for its turn among threads."""
-        return self._background.run(story)
+    def play(self, scenario: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the platform's event loop, and return its result."""
+        return self._background.run(scenario)
 
 
 class _Background(Background):
-    """On uvloop."""
+    """A background thread with a uvloop event loop."""
 
     def __init__(self, name: str) -> None:
         self.loop = uvloop.new_event_loop()
@@ -81,13 +82,13 @@ class _Background(Background):
 
 
 class _Delivery(PushDelivery):
-    """A new connection for each push, to one of several addresses."""
+    """A delivery of pushes that uses a new connection for each push, to one of several addresses."""
 
     def __init__(
         self, sender: BusyWeChat, platform: Platform, background: Background, choose: Callable[[], Address]
     ) -> None:
         super().__init__(sender, platform, background)
-        self._slots = asyncio.Semaphore(MOST_PUSHES)
+        self._slots = asyncio.Semaphore(MAX_PUSHES)
         self._choose = choose
 
     async def request(
@@ -112,9 +113,9 @@ class _Delivery(PushDelivery):
 
 
 class _Answer(asyncio.Protocol):
-    """Reads one answer: it ends with the connection.
+    """A reader of one response, which ends when the connection ends.
 
-    A failure is a result of the future and not its exception: it is no noise if nobody waits any more.
+    A failure is a result of the future and not its exception, because asyncio would log an exception without a waiter.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -132,11 +133,11 @@ class _Answer(asyncio.Protocol):
         if exc is None and length is not None and len(body) == int(length[1]):
             self.whole.set_result(CallbackResponse(int(head.split(b" ", 2)[1]), {}, body))
         else:
-            self.whole.set_result(ConnectionResetError("closed before the answer was whole"))
+            self.whole.set_result(ConnectionResetError("closed before the response was complete"))
 
 
 class _Server(Server):
-    """The API on kept connections. Ordered faults are not looked at: here it is machines that fail."""
+    """A server of the API with keep-alive connections. It ignores injected faults of FakeWeChat."""
 
     def __init__(self, platform: Platform) -> None:
         super().__init__(platform)
@@ -156,22 +157,22 @@ class _Server(Server):
 
 
 class _Caller(asyncio.Protocol):
-    """One connection of the bot's."""
+    """One connection of the bot to the API."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, api: Api, among: set[asyncio.Transport]) -> None:
+    def __init__(self, api: Api, connections: set[asyncio.Transport]) -> None:
         self._api = api
-        self._among = among
+        self._connections = connections
         self._read = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not asserted: uvloop's transports are no subclasses of asyncio.Transport.
+        # No assert, because uvloop's transports are not subclasses of asyncio.Transport.
         self._transport = transport  # type: ignore[assignment]
-        self._among.add(self._transport)
+        self._connections.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._among.discard(self._transport)
+        self._connections.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._read += data

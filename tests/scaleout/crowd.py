@@ -1,4 +1,4 @@
-"""Who says what, and when: made beforehand from a seed, said at its time whatever the bot does."""
+"""The users' messages: planned from a seed, and sent at their planned times, independent of the bot's speed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.scaleout.busy_wechat import BusyWeChat
 from wxbot.testing.push import Push
 
 EARLY = 0.001
-"""Seconds that a message may be said too early, rather than have the event loop wait once more."""
+"""Seconds that a message may be sent too early, which saves one more wait of the event loop."""
 
 VERY_LONG = 0.997
-"""The share of messages whose handlers do not take so long that a second Typing is needed."""
-LOOK_EVERY = 50
-"""Messages between two looks at how many pushes are on their way."""
+"""The share of messages whose handlers need no second Typing. The handlers of the others take 17 seconds."""
+CHECK_EVERY = 50
+"""Number of messages between two checks of the pushes in progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Saying:
-    """One message that is planned. ``at``: seconds from the beginning."""
+class PlannedMessage:
+    """A planned message. ``at``: seconds from the beginning. ``parts``: the number of its replies."""
 
     at: float
     number: int
@@ -32,16 +32,16 @@ class Saying:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One that was said, and the push that reports it. ``due_at``: seconds since 1970."""
+class SentMessage:
+    """A message that was sent, with its push. ``due_at``: its planned time, in seconds since 1970."""
 
-    saying: Saying
+    planned: PlannedMessage
     push: Push
     due_at: float
 
 
 def handler_text(kind: float, chance: random.Random, number: int) -> tuple[str, int]:
-    """What a handler of the plugin gets, and how many messages it answers with: most of them quick, a few slow."""
+    """Return a text for a handler of the plugin, and the number of its replies. Most handlers are fast, a few slow."""
     if kind < 0.5:
         return f"m{number} takes 0", 1
     if kind < 0.94:
@@ -52,61 +52,63 @@ def handler_text(kind: float, chance: random.Random, number: int) -> tuple[str, 
     return f"m{number} takes 17000", 1
 
 
-def any_time(chance: random.Random, messages: int, users: int, seconds: float) -> list[Saying]:
-    """``messages`` at random moments, by random users."""
+def at_random_times(chance: random.Random, messages: int, users: int, seconds: float) -> list[PlannedMessage]:
+    """Return ``messages`` planned messages of random users at random times."""
     plan = []
     for number, at in enumerate(sorted(chance.uniform(0, seconds) for _ in range(messages))):
-        # Who takes very long is killed again and again: not at the end, where everybody would wait for it.
+        # A very slow handler is killed several times, so it comes in the first half: later it would delay the end.
         text, parts = handler_text(chance.random() * (1.0 if at < seconds / 2 else VERY_LONG), chance, number)
-        plan.append(Saying(at, number, f"user{chance.randrange(users)}", text, parts))
+        plan.append(PlannedMessage(at, number, f"user{chance.randrange(users)}", text, parts))
     return plan
 
 
-def steadily(per_second: float, users: int, seconds: float, milliseconds: int, first: int = 0) -> list[Saying]:
-    """Evenly spaced, the users in turn."""
+def at_constant_rate(
+    per_second: float, users: int, seconds: float, milliseconds: int, first: int = 0
+) -> list[PlannedMessage]:
+    """Return planned messages at a constant rate, from one user after the other."""
     return [
-        Saying(n / per_second, first + n, f"user{n % users}", f"m{first + n} takes {milliseconds}")
+        PlannedMessage(n / per_second, first + n, f"user{n % users}", f"m{first + n} takes {milliseconds}")
         for n in range(round(per_second * seconds))
     ]
 
 
 class Crowd:
-    """Says what is planned, on the event loop of the platform."""
+    """The users, who send the planned messages on the event loop of the platform."""
 
-    def __init__(self, wechat: BusyWeChat, plan: Sequence[Saying], most: float = float("inf")) -> None:
-        self.said: list[Said] = []
+    def __init__(self, wechat: BusyWeChat, plan: Sequence[PlannedMessage], most: float = float("inf")) -> None:
+        self.sent: list[SentMessage] = []
         self.given_up = False
-        """Set once more than ``most`` pushes were on their way: it would only get worse."""
+        """True if more than ``most`` pushes were in progress: then the other messages are not sent."""
         self.latest = 0.0
-        """By how much the most belated message was said too late: we are on the same machine as all else."""
+        """The longest delay of a message after its planned time, in seconds."""
         self._wechat = wechat
         self._plan = plan
         self._most = most
 
-    async def speak(self) -> None:
-        """Returns when all is said; the pushes may still be on their way."""
+    async def send_all(self) -> None:
+        """Send all planned messages. Their pushes may still be in progress when this returns."""
         began = time.time()
-        for saying in self._plan:
-            late = time.time() - began - saying.at
+        for planned in self._plan:
+            late = time.time() - began - planned.at
             if late < -EARLY:
                 await asyncio.sleep(-late)
-            if len(self.said) % LOOK_EVERY == 0 and self.undelivered() > self._most:
+            if len(self.sent) % CHECK_EVERY == 0 and self.undelivered() > self._most:
                 self.given_up = True
                 return
             self.latest = max(self.latest, late)
-            push = self._wechat.user(saying.user).says(saying.text)
-            self.said.append(Said(saying, push, began + saying.at))
+            push = self._wechat.user(planned.user).says(planned.text)
+            self.sent.append(SentMessage(planned, push, began + planned.at))
 
     def undelivered(self) -> int:
-        """How many pushes the platform is not through with."""
-        return sum(not said.push.done for said in tuple(self.said))
+        """Return the number of pushes that are still in progress."""
+        return sum(not sent.push.done for sent in tuple(self.sent))
 
 
 def acknowledged_at(push: Push) -> float | None:
-    """When the platform had a webhook's "success", in seconds since 1970; None if there was none."""
+    """Return when the platform got the response "success", in seconds since 1970; None if it did not."""
     times = [attempt.at + attempt.ms / 1000 for attempt in push.attempts if attempt.outcome == "success"]
     return min(times, default=None)
 
 
-def tries(said: Iterable[Said]) -> int:
-    return sum(len(each.push.attempts) for each in said)
+def tries(sent: Iterable[SentMessage]) -> int:
+    return sum(len(each.push.attempts) for each in sent)

@@ -1,4 +1,4 @@
-"""wxbot on several hosts: one Redis, webhook machines and worker machines, each a real process on its host."""
+"""wxbot on several simulated hosts: a Redis, webhook processes and workers, all of them real processes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ WORKERS = ("worker1", "worker2")
 STORE = "store"
 HOSTS = (*WEBHOOKS, *WORKERS, STORE)
 STOP_SECONDS = 60.0
-FIRST = 15
-"""By so much our own process, the platform, goes before what it starts: the real one is no machine of ours."""
+NICE = 15
+"""Niceness of the started processes, so that the simulated platform has priority over them."""
 _TICKS = os.sysconf("SC_CLK_TCK")
-_OURS = ("WXBOT_", "GUNICORN_", "WEB_CONCURRENCY")
+_SETTING_PREFIXES = ("WXBOT_", "GUNICORN_", "WEB_CONCURRENCY")
 
 
 class Service:
@@ -43,14 +43,14 @@ class Service:
         self.host = host
         self._folder = folder
         self._settings = settings
-        # The environment is taken over, apart from what would be settings: those are ours alone.
-        alien = [word for name in os.environ if name.startswith(_OURS) for word in ("-u", name)]
-        self._command = host.command("nice", "-n", str(FIRST), "env", "-C", str(ROOT), *alien, *words)
+        # The service inherits the environment except variables that are settings.
+        unset = [word for name in os.environ if name.startswith(_SETTING_PREFIXES) for word in ("-u", name)]
+        self._command = host.command("nice", "-n", str(NICE), "env", "-C", str(ROOT), *unset, *words)
         self._process: Process | None = None
 
     @property
     def pid(self) -> int:
-        """Of the first process: gunicorn's master, or Redis."""
+        """Return the process id of gunicorn's master, or of Redis."""
         assert self._process is not None, f"{self.host.name} does not run"
         return self._process.pid
 
@@ -60,7 +60,7 @@ class Service:
 
     @property
     def children(self) -> list[int]:
-        """Gunicorn's workers."""
+        """Return the process ids of gunicorn's workers."""
         with suppress(OSError):
             return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
         return []
@@ -69,13 +69,13 @@ class Service:
         self._process = Process(self._command, self._folder, self._settings)
 
     def stop(self) -> None:
-        """SIGTERM, and wait."""
+        """Send SIGTERM, and wait for the end."""
         process, self._process = self._process, None
         if process is not None:
             process.stop(STOP_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL to all of it, and wait."""
+        """Send SIGKILL to all processes, and wait for their end."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -84,12 +84,12 @@ class Service:
         return (self._folder / "output.log").read_text(encoding="utf-8", errors="replace")
 
     def cpu_seconds(self) -> float:
-        """User and system time of its living processes, and of those that have ended."""
+        """Return the user and system time of all processes, also of ended ones, in seconds."""
         return sum(_cpu_seconds(pid) for pid in (self.pid, *self.children))
 
 
 class Bot(Service):
-    """gunicorn with wxbot, as a webhook machine or as a worker machine."""
+    """gunicorn with wxbot, as webhook or as worker."""
 
     def __init__(self, host: Host, words: Sequence[str], folder: Path, settings: Mapping[str, str], port: int) -> None:
         super().__init__(host, words, folder, settings)
@@ -112,18 +112,18 @@ class Bot(Service):
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is in the store, as numbers of users, and how many hints lie in the broker."""
+    """The numbers of users with pending messages and with leases in the store, and of wake-ups in the broker."""
 
     waiting: int
     leased: int
-    hints: int
+    wakeups: int
 
     def __str__(self) -> str:
-        return f"waiting {self.waiting:4d}  leased {self.leased:4d}  hints {self.hints:4d}"
+        return f"waiting {self.waiting:4d}  leased {self.leased:4d}  wake-ups {self.wakeups:4d}"
 
 
 class Store(Service):
-    """Redis with an append-only file: the store, and in another database the broker."""
+    """A Redis with AOF persistence: the store, and the broker in another database."""
 
     def __init__(self, host: Host, folder: Path) -> None:
         executable = found(REDIS)
@@ -139,19 +139,19 @@ class Store(Service):
         return f"redis://{self.host.address}:{STORE_PORT}"
 
     def start(self) -> None:
-        """Start, and wait until it has read what it kept."""
+        """Start Redis, and wait until it has loaded its data."""
         super().start()
         wait_until(self._answers, self.story)
 
-    def users_in_work(self, appid: str) -> tuple[int, int]:
-        """How many wait for somebody, and how many have somebody."""
+    def waiting_and_leased(self, appid: str) -> tuple[int, int]:
+        """Return the numbers of users with pending messages and without, and with a lease."""
         with self._client(0) as client:
             return (
                 client.zcard(f"wxbot:{{{appid}}}:waiting"),
                 client.zcard(f"wxbot:{{{appid}}}:leases"),
             )
 
-    def hints(self, appid: str) -> int:
+    def wakeups(self, appid: str) -> int:
         with self._client(1) as client:
             return int(client.llen(f"{NAMESPACE}:{queue_name(appid)}"))
 
@@ -175,7 +175,7 @@ class Store(Service):
 
 
 class Deployment:
-    """A Redis, two webhook machines and, with ``broker``, two worker machines; nothing of it runs yet."""
+    """A Redis, two webhook hosts and, with ``broker``, two worker hosts. No process runs yet."""
 
     def __init__(self, hosts: Mapping[str, Host], wechat: BusyWeChat, folder: Path, *, broker: bool) -> None:
         self.broker = broker
@@ -190,13 +190,13 @@ class Deployment:
         return [self.store, *self.bots.values()]
 
     @property
-    def answering(self) -> list[Bot]:
-        """The machines on which handlers run."""
+    def processing(self) -> list[Bot]:
+        """Return the bots that run handlers."""
         names = WORKERS if self.broker else WEBHOOKS
         return [self.bots[name] for name in names if name in self.bots]
 
     def start(self, names: Sequence[str], settings: Mapping[str, str], processes: int = 2) -> None:
-        """Start webhook and worker machines, and wait until they do their work."""
+        """Start webhooks and workers, and wait until they are ready."""
         for name in names:
             bot = self.bots[name] = self._bot(self._hosts[name], processes, settings)
             bot.start()
@@ -204,21 +204,21 @@ class Deployment:
             self.bots[name].waits_until_ready()
 
     def kill(self) -> None:
-        """Power off."""
+        """Kill all processes."""
         for service in self.services:
             service.kill()
 
     def backlog(self) -> Backlog:
         appid = self.wechat.appid
-        return Backlog(*self.store.users_in_work(appid), self.store.hints(appid))
+        return Backlog(*self.store.waiting_and_leased(appid), self.store.wakeups(appid))
 
     def is_idle(self) -> bool:
-        """Nothing waits in the store, nobody works."""
-        return self.store.users_in_work(self.wechat.appid) == (0, 0)
+        """Return True if there are no pending messages and no leases."""
+        return self.store.waiting_and_leased(self.wechat.appid) == (0, 0)
 
     def bot_of(self, pid: int) -> Bot | None:
-        """The machine that a gunicorn worker belongs to."""
-        return next((bot for bot in self.answering if pid in bot.children), None)
+        """Return the bot of a gunicorn worker; None if there is none."""
+        return next((bot for bot in self.processing if pid in bot.children), None)
 
     def _bot(self, host: Host, processes: int, more: Mapping[str, str]) -> Bot:
         is_worker = host.name in WORKERS
@@ -244,7 +244,7 @@ class Deployment:
 
 @contextmanager
 def deployment(network: Network, wechat: BusyWeChat, folder: Path, *, broker: bool) -> Iterator[Deployment]:
-    """With its Redis running. All of its processes are gone afterwards."""
+    """Make a deployment and start its Redis. Kill all its processes afterwards."""
     with ExitStack() as stack:
         made = Deployment(network.hosts, wechat, folder, broker=broker)
         stack.callback(made.kill)
@@ -256,8 +256,8 @@ def webhook_addresses(network: Network) -> list[tuple[str, int]]:
     return [(network.hosts[name].address, WEBHOOK_PORT) for name in WEBHOOKS]
 
 
-def end(pid: int) -> None:
-    """kill -9."""
+def kill_process(pid: int) -> None:
+    """Kill a process with SIGKILL."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""A worker machine is added under load and the queue gets shorter; it is taken away, and nothing is lost."""
+"""A worker host is added under load, and the queue gets shorter. Then it is stopped, and no message is lost."""
 
 from __future__ import annotations
 
@@ -7,97 +7,99 @@ import threading
 import time
 
 from tests.scaleout.busy_wechat import BusyWeChat
-from tests.scaleout.crowd import Crowd, steadily
+from tests.scaleout.crowd import Crowd, at_constant_rate
 from tests.scaleout.deployment import WEBHOOKS, Backlog, Deployment, deployment, webhook_addresses
-from tests.scaleout.report import Result, Stage, load
-from tests.scaleout.storm import judge_said, through
+from tests.scaleout.load_with_faults import judge_sent, wait_until_processed
+from tests.scaleout.report import Result, Run, load
 from tests.servers.processes import wait_until
 
-NAME = "4. A worker more, a worker less"
+NAME = "4. Adding and stopping a worker"
 CONCURRENCY = 20
 HANDLER_MS = 1000
 PER_SECOND = 30
-"""Half as much again as one machine can answer: twenty users at a time, a second each."""
+"""1.5 times the messages that one host can process: 20 users at the same time, one second each."""
 SECONDS = 36.0
 GROWN = 60
-"""Users who wait before help comes."""
-LOOK_EVERY = 1.0
-PATIENCE = 60.0
+"""Number of waiting users at which the second worker is started."""
+CHECK_EVERY = 1.0
+MAX_WAIT = 60.0
 
 
-class Watch:
-    """Notes every second how long the queues are."""
+class QueueRecorder:
+    """A recorder of the queue's length, once per second."""
 
-    def __init__(self, stage: Stage, bots: Deployment) -> None:
+    def __init__(self, run: Run, bots: Deployment) -> None:
         self.seen: list[tuple[float, Backlog]] = []
-        self._stage = stage
+        self._run = run
         self._bots = bots
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._record)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> QueueRecorder:
         self._thread.start()
         return self
 
     def __exit__(self, *problem: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def queue(self) -> int:
-        """Users for whom nobody works yet."""
+        """Return the number of users whose messages no worker processes yet."""
         return self.seen[-1][1].waiting if self.seen else 0
 
-    def _go_on(self) -> None:
-        while not self._over.wait(LOOK_EVERY):
+    def _record(self) -> None:
+        while not self._stopped.wait(CHECK_EVERY):
             backlog = self._bots.backlog()
             self.seen.append((time.monotonic(), backlog))
-            self._stage.say(f"    {backlog}")
+            self._run.say(f"    {backlog}")
 
 
-def elastic(stage: Stage) -> Result:
+def elastic(run: Run) -> Result:
     result = Result(NAME)
-    if not stage.broker:
-        result.figures.append("not played: without a broker there are no worker machines")
+    if not run.broker:
+        result.figures.append("skipped: without a broker there are no workers")
         return result
-    stage.say(f"{NAME}: {PER_SECOND} messages a second, each machine can do {CONCURRENCY}; {load()}")
-    chance = random.Random(f"elastic {stage.seed}")
-    plan = steadily(PER_SECOND, PER_SECOND * int(SECONDS), SECONDS, HANDLER_MS)
+    run.say(f"{NAME}: {PER_SECOND} messages per second, each worker can process {CONCURRENCY}; {load()}")
+    chance = random.Random(f"elastic {run.seed}")
+    plan = at_constant_rate(PER_SECOND, PER_SECOND * int(SECONDS), SECONDS, HANDLER_MS)
     with (
-        BusyWeChat(stage.network.address, webhook_addresses(stage.network), chance) as wechat,
-        deployment(stage.network, wechat, stage.folder / "elastic", broker=True) as bots,
+        BusyWeChat(run.network.address, webhook_addresses(run.network), chance) as wechat,
+        deployment(run.network, wechat, run.folder / "elastic", broker=True) as bots,
     ):
         limited = {"concurrency": str(CONCURRENCY)}
         bots.start([*WEBHOOKS, "worker1"], limited, processes=1)
         crowd = Crowd(wechat, plan)
-        speaker = threading.Thread(target=lambda: wechat.play(crowd.speak()))
-        with Watch(stage, bots) as watch:
-            speaker.start()
+        sender = threading.Thread(target=lambda: wechat.play(crowd.send_all()))
+        with QueueRecorder(run, bots) as queue_recorder:
+            sender.start()
             try:
-                result.figures += _story(stage, bots, watch, limited)
+                result.figures += _add_and_stop_worker(run, bots, queue_recorder, limited)
             finally:
-                speaker.join()
-            drained = through(bots, crowd)
-        verdict = judge_said(bots, crowd.said, [])
+                sender.join()
+            drained = wait_until_processed(bots, crowd)
+        verdict = judge_sent(bots, crowd.sent, [])
     result.broken += verdict.broken()
     result.figures.append(
         f"{verdict.messages} messages, acknowledged {verdict.acknowledged}, answered {verdict.answered}, answered twice"
-        f" {len(verdict.doubles)}; all through {drained:.1f} s after the last word; {load()}"
+        f" {len(verdict.doubles)}; all processed {drained:.1f} s after the last message; {load()}"
     )
     return result
 
 
-def _story(stage: Stage, bots: Deployment, watch: Watch, limited: dict[str, str]) -> list[str]:
-    wait_until(lambda: watch.queue() >= GROWN, "the queue does not grow", PATIENCE)
-    grown = watch.queue()
-    stage.say("    worker2 is started")
+def _add_and_stop_worker(
+    run: Run, bots: Deployment, queue_recorder: QueueRecorder, limited: dict[str, str]
+) -> list[str]:
+    wait_until(lambda: queue_recorder.queue() >= GROWN, "the queue does not grow", MAX_WAIT)
+    grown = queue_recorder.queue()
+    run.say("    worker2 is started")
     bots.start(["worker2"], limited, processes=1)
     began = time.monotonic()
-    wait_until(lambda: watch.queue() <= grown // 4, "the queue does not get shorter", PATIENCE)
-    shorter, took = watch.queue(), time.monotonic() - began
-    stage.say("    worker2 gets SIGTERM")
+    wait_until(lambda: queue_recorder.queue() <= grown // 4, "the queue does not get shorter", MAX_WAIT)
+    shorter, took = queue_recorder.queue(), time.monotonic() - began
+    run.say("    worker2 gets SIGTERM")
     leaving = time.monotonic()
     bots.bots["worker2"].stop()
     return [
-        f"one machine: {grown} users wait; with a second one {shorter} after {took:.1f} s",
-        f"the second one left {time.monotonic() - leaving:.1f} s after SIGTERM",
+        f"one worker: {grown} users wait; with a second worker {shorter} after {took:.1f} s",
+        f"the second worker ended {time.monotonic() - leaving:.1f} s after SIGTERM",
     ]

@@ -1,4 +1,4 @@
-"""Hosts of one's own: network namespaces on a bridge. Each has an address, and can be cut off like a pulled cable."""
+"""Simulated hosts: network namespaces on a bridge. Each has an address, and its link can be cut off."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ NEEDED = "root on Linux, and the command ip (Debian: iproute2), to make network 
 
 
 class CannotBuild(Exception):
-    """This machine does not let us. The text says why."""
+    """The network cannot be built on this machine. The text says why."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """One namespace. ``cable`` is the bridge's end of its link."""
+    """A network namespace. ``link`` is the bridge's end of its link."""
 
     name: str
     address: str
     namespace: str
-    cable: str
+    link: str
 
     def command(self, *words: str) -> list[str]:
-        """``words`` as a command that runs on this host; it becomes the command, so its process id is the same."""
+        """Return a command that runs ``words`` on this host, with the same process id."""
         return ["ip", "netns", "exec", self.namespace, *words]
 
     def cut_off(self) -> None:
-        """Nothing comes in and nothing goes out until ``reconnect``; who is on it is not told."""
-        _ip("link", "set", self.cable, "down")
+        """Drop all traffic of the host until ``reconnect``. Its processes get no error."""
+        _ip("link", "set", self.link, "down")
 
     def reconnect(self) -> None:
-        _ip("link", "set", self.cable, "up")
+        _ip("link", "set", self.link, "up")
 
 
 class Network:
-    """The hosts by name, and our own ``address`` on their bridge."""
+    """The hosts by name, and the ``address`` of this process on their bridge."""
 
     def __init__(self, run: str, names: Sequence[str]) -> None:
         self.bridge = f"wxb-{run}"
@@ -51,7 +51,7 @@ class Network:
         }
 
     def build(self) -> None:
-        """Raises CannotBuild."""
+        """Create the bridge and the hosts. Raises CannotBuild."""
         try:
             _ip("link", "add", "name", self.bridge, "type", "bridge")
             _ip("address", "add", f"{self.address}/24", "dev", self.bridge)
@@ -62,22 +62,22 @@ class Network:
             raise CannotBuild(str(error)) from None
 
     def remains(self) -> list[str]:
-        """What is still there of it."""
+        """Return the namespaces and links that still exist."""
         spaces = {line.split()[0] for line in _ip("netns", "list").splitlines() if line}
         links = _ip("-o", "link", "show")
-        ours = [host.namespace for host in self.hosts.values() if host.namespace in spaces]
-        return ours + [name for name in (self.bridge, *(h.cable for h in self.hosts.values())) if f" {name}" in links]
+        left = [host.namespace for host in self.hosts.values() if host.namespace in spaces]
+        return left + [name for name in (self.bridge, *(h.link for h in self.hosts.values())) if f" {name}" in links]
 
     def removal(self) -> str:
-        """A shell script that removes all of it, as far as it is there."""
+        """Return a shell script that removes all namespaces and links that exist."""
         spaces = [f"ip netns delete {host.namespace}" for host in self.hosts.values()]
-        links = [f"ip link delete {name}" for name in (*(host.cable for host in self.hosts.values()), self.bridge)]
+        links = [f"ip link delete {name}" for name in (*(host.link for host in self.hosts.values()), self.bridge)]
         return "\n".join([*links, *spaces, "true"])
 
     def _connect(self, host: Host) -> None:
         _ip("netns", "add", host.namespace)
-        _ip("link", "add", host.cable, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
-        _ip("link", "set", host.cable, "master", self.bridge, "up")
+        _ip("link", "add", host.link, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+        _ip("link", "set", host.link, "master", self.bridge, "up")
         for words in (
             ("address", "add", f"{host.address}/24", "dev", "eth0"),
             ("link", "set", "lo", "up"),
@@ -88,18 +88,18 @@ class Network:
 
 @contextmanager
 def network(names: Sequence[str]) -> Iterator[Network]:
-    """Built, and removed for certain: by a process that waits for the end of ours, however it comes.
+    """Build a network, and remove it afterwards. A second process removes it if this one is killed.
 
     Raises CannotBuild.
     """
     if os.geteuid() != 0 or shutil.which("ip") is None:
-        raise CannotBuild("we are not root, or there is no ip")
+        raise CannotBuild("this user is not root, or the command ip is missing")
     built = Network(secrets.token_hex(3), names)
     remover = subprocess.Popen(
         ["sh", "-c", f"read -r _\n{built.removal()}"],
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is not for it
+        start_new_session=True,  # so that Ctrl-C does not end it
     )
     try:
         built.build()
@@ -113,7 +113,7 @@ def network(names: Sequence[str]) -> Iterator[Network]:
 
 
 def _unused_subnet() -> str:
-    """One of those that RFC 2544 sets aside for tests of networks."""
+    """Return an unused subnet of 198.18.0.0/15, which RFC 2544 reserves for network tests."""
     taken = _ip("-o", "-4", "address", "show")
     return next(
         subnet for subnet in (f"198.18.{secrets.randbelow(256)}" for _ in range(1000)) if f" {subnet}." not in taken

@@ -1,4 +1,4 @@
-"""What the parts say: progress while they run, a summary at the end."""
+"""The output of the parts: progress while they run, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.scaleout.network import Network
 
 @dataclass
 class Result:
-    """What came of a part: figures, the promises that were not kept, and the targets that were missed.
+    """The result of a part: figures, broken promises and missed targets.
 
-    A target depends on the machine and on who else is at work on it; so it is told, and is no failure.
+    A missed target is reported but is not a failure, because it depends on the machine and its load.
     """
 
     name: str
@@ -26,14 +26,14 @@ class Result:
     missed: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """All of it."""
+        """Return all lines of the result."""
         broken = [f"BROKEN: {promise}" for promise in self.broken]
         return [*self.figures, *broken, *(f"MISSED: {target}" for target in self.missed)]
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where the parts play."""
+class Run:
+    """A run of the parts: the network, the folder for logs, and the options."""
 
     network: Network
     folder: Path
@@ -47,17 +47,17 @@ class Stage:
 
 
 def load() -> str:
-    """Who else is on this machine: its load average."""
+    """Return the load average of this machine."""
     return "load {:.1f} {:.1f} {:.1f}".format(*os.getloadavg())
 
 
 def spread(seconds: Sequence[float]) -> str:
-    """In milliseconds."""
+    """Return percentiles and the maximum in milliseconds."""
     if not seconds:
         return "nothing measured"
     shares = (0.5, 0.9, 0.99)
-    told = [f"p{share * 100:.0f} {percentile(seconds, share) * 1000:.0f}" for share in shares]
-    return f"{'  '.join(told)}  max {max(seconds) * 1000:.0f} ms"
+    percentiles = [f"p{share * 100:.0f} {percentile(seconds, share) * 1000:.0f}" for share in shares]
+    return f"{'  '.join(percentiles)}  max {max(seconds) * 1000:.0f} ms"
 
 
 def percentile(seconds: Sequence[float], share: float) -> float:
@@ -66,7 +66,7 @@ def percentile(seconds: Sequence[float], share: float) -> float:
 
 
 def summary(results: Iterable[Result]) -> bool:
-    """Print it; whether all promises were kept."""
+    """Print the results. Return True if no promise was broken."""
     broken = missed = 0
     for result in results:
         click.echo("\n    ".join(("", result.name, *result.lines())).replace("    ", "", 1))

@@ -1,4 +1,4 @@
-"""Every contract test runs once for every store."""
+"""Fixtures of the contract tests. Every contract test runs once for each store."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import pytest
 from tests.servers import RedisServer
 from tests.servers.fixtures import cluster_server, redis_server, valkey_server
 from tests.store.processes import Processes, running_processes
-from tests.store.support import Place, RedisPlace, SqlitePlace, Stores, Worker
+from tests.store.support import Backend, RedisBackend, SqliteBackend, Stores, Worker
 
 __all__ = ["cluster_server", "redis_server", "valkey_server"]
 
 
 @pytest.fixture(params=["sqlite", "redis", "valkey", "cluster"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     if request.param == "sqlite":
-        return SqlitePlace(tmp_path)
+        return SqliteBackend(tmp_path)
     server: RedisServer = request.getfixturevalue(f"{request.param}_server")
-    return RedisPlace(server.url)
+    return RedisBackend(server.url)
 
 
 @pytest.fixture
-def stores(place: Place) -> Iterator[Stores]:
+def stores(backend: Backend) -> Iterator[Stores]:
     with asyncio.Runner() as runner:
-        stores = Stores(place, runner)
+        stores = Stores(backend, runner)
         try:
             yield stores
         finally:
@@ -36,18 +36,18 @@ def stores(place: Place) -> Iterator[Stores]:
 
 @pytest.fixture
 def one(stores: Stores) -> Worker:
-    """A process."""
+    """Return one process."""
     return stores.worker("one")
 
 
 @pytest.fixture
 def two(stores: Stores) -> Worker:
-    """Another process on the same data."""
+    """Return another process on the same data."""
     return stores.worker("two")
 
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
-    """Real ones."""
+    """Start real processes."""
     with running_processes() as processes:
         yield processes

@@ -1,4 +1,4 @@
-"""What the tests of copying share: two places, a deployment that moves from one to the other, and a life before it."""
+"""Helpers of the copy tests: two stores, a deployment that moves from one to the other, and steps that fill a store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from typing import Any, Protocol, cast
 import pytest
 from hypothesis import strategies as st
 
-from tests.store.support import ALICE, APPID, BOB, KEPT, NOW, Place, RedisPlace, SqlitePlace, Stores, Worker, arrival
+from tests.store.support import (
+    ALICE,
+    APPID,
+    BOB,
+    NOW,
+    RETENTION,
+    Backend,
+    RedisBackend,
+    SqliteBackend,
+    Stores,
+    Worker,
+    incoming,
+)
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.model.quota import Quota
 from wxbot.store.copying import End, copy
@@ -27,47 +39,47 @@ CAROL = ConversationKey("wxfedcba9876543210", "carol")
 UNSENT = ({"kind": "text", "text": "not out yet"},)
 
 
-class Spot(Place, Protocol):
-    """A place whose store can be copied."""
+class CopyableBackend(Backend, Protocol):
+    """A backend whose store can be copied."""
 
     def bulk(self) -> BulkStore: ...
 
-    def alias(self) -> Spot:
-        """The same place under another name."""
+    def alias(self) -> CopyableBackend:
+        """Return the same store under another address."""
         ...
 
 
-class SqliteSpot(SqlitePlace):
+class CopyableSqlite(SqliteBackend):
     def bulk(self) -> BulkStore:
-        return SqliteBulkStore(self._folder / f"wxbot{self._round}.db", retention=KEPT)
+        return SqliteBulkStore(self._folder / f"wxbot{self._round}.db", retention=RETENTION)
 
-    def alias(self) -> Spot:
+    def alias(self) -> CopyableBackend:
         link = self._folder / "link"
         link.symlink_to(self._folder)
-        spot = SqliteSpot(link)
-        spot._round = self._round
-        return spot
+        alias = CopyableSqlite(link)
+        alias._round = self._round
+        return alias
 
 
-class RedisSpot(RedisPlace):
+class CopyableRedis(RedisBackend):
     def bulk(self) -> BulkStore:
-        return RedisBulkStore(self._url, retention=KEPT)
+        return RedisBulkStore(self._url, retention=RETENTION)
 
-    def alias(self) -> Spot:
-        spot = shallow_copy(self)
-        spot._url = self._url.replace("127.0.0.1", "localhost")
-        return spot
+    def alias(self) -> CopyableBackend:
+        alias = shallow_copy(self)
+        alias._url = self._url.replace("127.0.0.1", "localhost")
+        return alias
 
 
-def sqlite_spot(folder: Path) -> SqliteSpot:
+def copyable_sqlite(folder: Path) -> CopyableSqlite:
     folder.mkdir()
-    return SqliteSpot(folder)
+    return CopyableSqlite(folder)
 
 
 class Move:
-    """A deployment that is about to move: a process on the old store and one on the new."""
+    """A deployment that moves: a process on the old store and one on the new store."""
 
-    def __init__(self, here: Spot, there: Spot, runner: asyncio.Runner) -> None:
+    def __init__(self, here: CopyableBackend, there: CopyableBackend, runner: asyncio.Runner) -> None:
         self.here, self.there = here, there
         self._runner = runner
         self._begin()
@@ -78,7 +90,9 @@ class Move:
         self.old, self.new = (stores.worker(name) for stores, name in zip(self._stores, ("old", "new"), strict=True))
 
     @contextmanager
-    def ends(self, here: Spot | None = None, there: Spot | None = None) -> Iterator[tuple[End, End]]:
+    def ends(
+        self, here: CopyableBackend | None = None, there: CopyableBackend | None = None
+    ) -> Iterator[tuple[End, End]]:
         with ExitStack() as opened:
             bulks = [(here or self.here).bulk(), (there or self.there).bulk()]
             for bulk in bulks:
@@ -86,28 +100,28 @@ class Move:
                 opened.callback(bulk.close)
             yield End("FROM", bulks[0], self.old_clock), End("TO", bulks[1], self.new_clock)
 
-    def copies(self, appid: str | None = APPID, **other: Spot) -> dict[str, Mapping[Kind, int]]:
+    def copies(self, appid: str | None = APPID, **other: CopyableBackend) -> dict[str, Mapping[Kind, int]]:
         with self.ends(**other) as (source, target):
             return self._runner.run(copy(source, target, appid))
 
     def copies_with(self, change: Callable[[End, End], tuple[End, End]]) -> dict[str, Mapping[Kind, int]]:
-        """Copy, but one end is something else than it seems."""
+        """Copy with one end replaced by a double."""
         with self.ends() as (source, target):
             return self._runner.run(copy(*change(source, target), APPID))
 
-    def refuses(self, appid: str | None = APPID, **other: Spot) -> str:
+    def refuses(self, appid: str | None = APPID, **other: CopyableBackend) -> str:
         with pytest.raises(CopyFailed) as caught:
             self.copies(appid, **other)
         return str(caught.value)
 
     def time_passes(self, seconds: float) -> float:
-        for clock, place in ((self.old_clock, self.here), (self.new_clock, self.there)):
+        for clock, backend in ((self.old_clock, self.here), (self.new_clock, self.there)):
             clock.advance(seconds)
-            place.time_passes(seconds)
+            backend.time_passes(seconds)
         return self.new_clock.now()
 
-    def begin_anew(self) -> None:
-        """In empty places."""
+    def start_over(self) -> None:
+        """Start again with empty stores."""
         self.close()
         self.here.empty()
         self.there.empty()
@@ -119,7 +133,7 @@ class Move:
 
 
 class Double:
-    """A store that is not all that it seems."""
+    """A double that changes one method of a store."""
 
     def __init__(self, bulk: BulkStore) -> None:
         self.bulk = bulk
@@ -132,18 +146,18 @@ class Double:
         return replace(end, bulk=cast(BulkStore, cls(end.bulk)))
 
 
-class DiesHalfWay(Double):
+class FailsHalfWay(Double):
     async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
         slices = 0
-        async for kept in self.bulk.export(appid, now):
-            yield kept
+        async for records in self.bulk.export(appid, now):
+            yield records
             slices += 1
             if slices == 2:
                 raise StoreUnavailable("the plug was pulled")
 
 
 def letters(worker: Worker) -> list[Any]:
-    """The dead letters, oldest first. Numbers are each store's own."""
+    """Return the dead letters, oldest first, without their numbers, because each store has its own."""
     return [replace(letter, seq=0) for letter in worker.wait(worker.store.dead_letters(APPID, 100))]
 
 
@@ -157,8 +171,8 @@ users = st.sampled_from(USERS)
 few = st.integers(0, 3)
 budgets = st.none() | st.builds(Quota, few, st.sampled_from([NOW + 60.1, NOW + 172_800.0]))
 handovers = st.sampled_from([None, None, Handover(NOW + 2, "agent"), Handover(NOW + 500), Handover(0.0)])
-deeds = st.fixed_dictionaries({"quota": budgets, "handover": handovers, "for_agents": st.booleans()})
-accepts = st.tuples(st.just("accept"), users, st.integers(0, 8), deeds)
+actions = st.fixed_dictionaries({"quota": budgets, "handover": handovers, "for_agents": st.booleans()})
+accepts = st.tuples(st.just("accept"), users, st.integers(0, 8), actions)
 works = st.tuples(
     st.just("work"),
     users,
@@ -181,19 +195,19 @@ letter_work = st.tuples(st.sampled_from(["retry", "drop"]), few)
 steps = st.lists(st.one_of(accepts, accepts, works, works, dies, passes, letter_work), max_size=25)
 
 
-class Life:
-    """Takes the steps on a store, and can tell all that a bot would get to know of it."""
+class Scenario:
+    """Runs steps on a store and returns everything that a bot could read from it."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.now = NOW
 
-    def live(self, step: tuple[Any, ...]) -> None:
+    def run_step(self, step: tuple[Any, ...]) -> None:
         what, *details = step
         getattr(self, f"_{what.replace(' ', '_')}")(*details)
 
-    def _accept(self, key: ConversationKey, number: int, deed: dict[str, Any]) -> None:
-        self.worker.accept(arrival(f"{number}", key, at=self.now, dedup_key=f"m:{number}:{key.openid}", **deed))
+    def _accept(self, key: ConversationKey, number: int, action: dict[str, Any]) -> None:
+        self.worker.accept(incoming(f"{number}", key, at=self.now, dedup_key=f"m:{number}:{key.openid}", **action))
 
     def _work(self, key: ConversationKey, status: Any, more: dict[str, Any]) -> None:
         if claim := self.worker.tries_to_claim(key, self.now):
@@ -211,42 +225,42 @@ class Life:
     def _time(self, seconds: float) -> None:
         self.now += seconds
 
-    def _retry(self, place: int) -> None:
-        if letter := self._letter(place):
+    def _retry(self, position: int) -> None:
+        if letter := self._letter(position):
             self.worker.wait(self.worker.store.retry_dead_letter(APPID, letter, self.now))
 
-    def _drop(self, place: int) -> None:
-        if letter := self._letter(place):
+    def _drop(self, position: int) -> None:
+        if letter := self._letter(position):
             self.worker.wait(self.worker.store.drop_dead_letter(APPID, letter))
 
-    def _letter(self, place: int) -> int | None:
+    def _letter(self, position: int) -> int | None:
         there = self.worker.wait(self.worker.store.dead_letters(APPID, 100))
-        return there[place].seq if place < len(there) else None
+        return there[position].seq if position < len(there) else None
 
-    def tell(self) -> list[Any]:
-        """Works everything off."""
-        told: list[Any] = [letters(self.worker), [self.worker.quota(key) for key in USERS]]
-        told.append(dict(self.worker.wait(self.worker.store.handovers(APPID, self.now, 100))))
-        told += [sorted(self.worker.waiting(self.now + seconds)) for seconds in (0.0, 0.5, 3.0, 5.0, 10.0)]
-        told += [self._work_off(key) for key in USERS]
+    def observe(self) -> list[Any]:
+        """Process all messages and return everything that was read."""
+        found: list[Any] = [letters(self.worker), [self.worker.quota(key) for key in USERS]]
+        found.append(dict(self.worker.wait(self.worker.store.handovers(APPID, self.now, 100))))
+        found += [sorted(self.worker.waiting(self.now + seconds)) for seconds in (0.0, 0.5, 3.0, 5.0, 10.0)]
+        found += [self._process_all(key) for key in USERS]
         for letter in self.worker.wait(self.worker.store.dead_letters(APPID, 100)):
             self._retry(0)
-            told.append(self._work_off(letter.key))
+            found.append(self._process_all(letter.key))
         for number in range(9):
-            told.append(
-                [self.worker.accept(arrival(f"{number}", key, dedup_key=f"m:{number}:{key.openid}")) for key in USERS]
+            found.append(
+                [self.worker.accept(incoming(f"{number}", key, dedup_key=f"m:{number}:{key.openid}")) for key in USERS]
             )
-        return [*told, [self._work_off(key) for key in USERS]]
+        return [*found, [self._process_all(key) for key in USERS]]
 
-    def _work_off(self, key: ConversationKey) -> list[Any]:
+    def _process_all(self, key: ConversationKey) -> list[Any]:
         claim = self.worker.tries_to_claim(key, self.now + 10)
         if claim is None:
             return []
-        told: list[Any] = [claim.interacted_at, claim.typing_until, claim.state]
+        found: list[Any] = [claim.interacted_at, claim.typing_until, claim.state]
         pending = claim.pending
         while True:
-            told.append(replace(pending, seq=0))
+            found.append(replace(pending, seq=0))
             following = self.worker.settles(claim.lease, pending, now=self.now + 10)
             if following is None:
-                return told
+                return found
             pending = following

@@ -1,4 +1,4 @@
-"""Processes that meet in a store at the same moment. Their start takes a second, so a module has one set of them."""
+"""Processes that access a store at the same moment. They start slowly, so a module has one set of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Processes:
-    """As many processes as ``count``."""
+    """A pool of ``count`` processes."""
 
     count = 3
 
@@ -23,16 +23,16 @@ class Processes:
         self._pool = pool
         self._manager = manager
 
-    def run(self, work: Callable[[Where, Barrier], Result], place: Where) -> list[Result]:
-        """Return what ``work`` returns in each process. It gets a barrier, at which it has to wait for the others."""
+    def run(self, work: Callable[[Where, Barrier], Result], backend: Where) -> list[Result]:
+        """Run ``work`` in each process and return all results. ``work`` must wait for the others at the barrier."""
         ready = self._manager.Barrier(self.count)
-        runs = [self._pool.submit(work, place, ready) for _ in range(self.count)]
+        runs = [self._pool.submit(work, backend, ready) for _ in range(self.count)]
         return [run.result(30) for run in runs]
 
 
 @contextmanager
 def running_processes() -> Iterator[Processes]:
-    """Start them; they end with the block."""
+    """Start the processes. They end with the block."""
     context = get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(Processes.count, mp_context=context) as pool:
         yield Processes(pool, manager)

@@ -1,4 +1,4 @@
-"""Fills a store with everything that a store can hold: tests/data/store_format holds what was written at one time."""
+"""Fill a store with every kind of record. tests/data/store_format is the result of an earlier commit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from wxbot.wechat.push.callback import dedup_key
 
 DATA = Path(__file__).parents[1] / "data" / "store_format"
 SQLITE, LISTING = DATA / "store.sqlite3", DATA / "redis.json"
-OTHER, HALF = "wxfedcba9876543210", "wx00000000000000aa"
+OTHER, INCOMPLETE = "wxfedcba9876543210", "wx00000000000000aa"
 CAROL, DAVE, ERIN, FRANK, GINA = (ConversationKey(APPID, name) for name in ("carol", "dave", "erin", "frank", "gina"))
 WALTER = ConversationKey(OTHER, "walter")
 LEASE, DAY = 8.0, 86_400.0
@@ -82,14 +82,14 @@ TO_DO: tuple[dict[str, Any], ...] = (
     {"kind": "_hand_over", "until": NOW + 900, "agent": "kf2@shop"},
     {"kind": "_failure", "reason": "handler echo failed", "said": 2},
 )
-"""What a turn leaves behind besides replies (wxbot/delivery/turn.py)."""
+"""The remaining work of a turn besides replies (wxbot/delivery/turn.py)."""
 RUN_AGAIN: tuple[dict[str, Any], ...] = (UNSENT[1], {"kind": "_again"})
 PLUGINS: dict[str, Any] = {"echo": {"count": 7, "names": ["阿明", None, True, 1.5], "nested": {"empty": {}}}}
-REST = DeferredReplies(
+DEFERRED = DeferredReplies(
     unannounced=(TextReply("nobody told"), *REPLIES[2:4]), announced=(TextReply("on request"), REPLIES[10])
 )
-STATE = with_deferred(PLUGINS, REST)
-ONLY_TOLD = with_deferred(PLUGINS, DeferredReplies(announced=(TextReply("the rest"),)))
+STATE = with_deferred(PLUGINS, DEFERRED)
+ONLY_ANNOUNCED = with_deferred(PLUGINS, DeferredReplies(announced=(TextReply("the rest"),)))
 TOKEN = StoredToken("this-is-no-real-token", NOW + 7200)
 
 
@@ -99,18 +99,18 @@ def text(key: ConversationKey, words: str, msg_id: str) -> dict[str, Any]:
 
 
 def image(key: ConversationKey) -> dict[str, Any]:
-    """Return the fields of a picture as JSON has them."""
+    """Return the fields of an image message as JSON has them."""
     return _push(key, CreateTime=int(NOW), MsgType="image", PicUrl="http://127.0.0.1/p", MediaId="M", MsgId=2**60 + 1)
 
 
 def event(key: ConversationKey) -> dict[str, Any]:
-    """Return the fields of an event, with fields inside of a field."""
+    """Return the fields of an event, with nested fields."""
     info = {"Location_X": "31.2", "Location_Y": "121.5", "Scale": "15", "Label": "上海", "Poiname": ""}
     return _push(key, MsgType="event", Event="location_select", EventKey="V1", SendLocationInfo=info)
 
 
-def sent_first(key: ConversationKey) -> dict[str, Any]:
-    """Return the fields of what ``bot.send`` keeps."""
+def proactive(key: ConversationKey) -> dict[str, Any]:
+    """Return the fields of a proactive message (``bot.send``)."""
     return {"MsgType": "wxbot.send", "FromUserName": key.openid, "ToUserName": "", "CreateTime": int(NOW)}
 
 
@@ -119,20 +119,20 @@ def _push(key: ConversationKey, **fields: Any) -> dict[str, Any]:
 
 
 async def live(store: Store, bulk: BulkStore) -> None:
-    """Take an empty store through a life after which it holds everything."""
+    """Fill an empty store with every kind of record."""
     await store.ping()
-    await _alice_waits_for_the_next_attempt(store)
-    await _bob_and_carol_are_worked(store)
-    await _dave_and_erin_are_with_agents(store)
-    await _frank_is_answered_passively(store)
-    accept(store, GINA, sent_first(GINA), named="s:a-key", interacted_at=0.0, unsent=UNSENT[:2])
-    await _walter_has_a_rest(store)
+    await _alice_is_retried_later(store)
+    await _process_bob_and_carol(store)
+    await _hand_dave_and_erin_over(store)
+    await _reply_passively_to_frank(store)
+    accept(store, GINA, proactive(GINA), named="s:a-key", interacted_at=0.0, unsent=UNSENT[:2])
+    await _defer_replies_to_walter(store)
     await store.save_token(APPID, TOKEN)
     await store.save_token(OTHER, StoredToken("this-is-no-token-either", NOW))
     await store.begin_token_fetch(OTHER, "this-was-refused", NOW, 60.0)
     await store.save_media(APPID, CAT_DIGEST, StoredMedia("STORED-ID_1", TWO_DAYS), NOW)
     await store.save_media(OTHER, CAT_DIGEST, StoredMedia("STORED-ID_2", TWO_DAYS), NOW)
-    await _half_a_copy_comes(bulk)
+    await _begin_incomplete_copy(bulk)
 
 
 def accept(
@@ -143,25 +143,25 @@ def accept(
     named: str = "",
     at: float = NOW,
     interacted_at: float = NOW,
-    bid: ClaimRequest | None = None,
+    request: ClaimRequest | None = None,
     **more: Any,
 ) -> None:
-    """Have ``store`` keep a push that it has not seen."""
-    arrival = IncomingMessage(key, named or dedup_key(fields), fields, at, interacted_at, **more)
-    assert store.accept(arrival, bid).new
+    """Accept a push that ``store`` has not seen."""
+    incoming = IncomingMessage(key, named or dedup_key(fields), fields, at, interacted_at, **more)
+    assert store.accept(incoming, request).new
 
 
-async def _settle(store: Store, key: ConversationKey, *verdicts: dict[str, Any]) -> PendingMessage | None:
-    """Claim ``key`` and settle a message for each of ``verdicts``; return the message after them."""
+async def _settle(store: Store, key: ConversationKey, *outcomes: dict[str, Any]) -> PendingMessage | None:
+    """Claim ``key`` and settle a message for each of ``outcomes``. Return the message after them."""
     claim = some(await store.claim(key, "one", NOW, LEASE))
     pending: PendingMessage | None = claim.pending
-    for status in verdicts:
+    for status in outcomes:
         assert pending is not None
         pending = await store.settle(claim.lease, Outcome(pending.seq, **status), NOW, go_on=True)
     return pending
 
 
-async def _alice_waits_for_the_next_attempt(store: Store) -> None:
+async def _alice_is_retried_later(store: Store) -> None:
     accept(store, ALICE, text(ALICE, "first 😀", "7001"), quota=Quota(5, TWO_DAYS))
     accept(store, ALICE, image(ALICE), at=NOW + 0.25)
     accept(store, ALICE, event(ALICE), at=NOW + 0.5)
@@ -170,8 +170,8 @@ async def _alice_waits_for_the_next_attempt(store: Store) -> None:
     await _settle(store, ALICE, {**later, **left})
 
 
-async def _bob_and_carol_are_worked(store: Store) -> None:
-    accept(store, BOB, text(BOB, "held", "7002"), bid=ClaimRequest("one", LEASE, 7.0))
+async def _process_bob_and_carol(store: Store) -> None:
+    accept(store, BOB, text(BOB, "held", "7002"), request=ClaimRequest("one", LEASE, 7.0))
     accept(store, BOB, text(BOB, "behind", "7003"))
     accept(store, CAROL, text(CAROL, "left alone", "7004"), quota=Quota(5, TWO_DAYS))
     claim = some(await store.claim(CAROL, "one", NOW, 0.5))
@@ -180,7 +180,7 @@ async def _bob_and_carol_are_worked(store: Store) -> None:
     await store.save_typing(claim.lease, NOW + 7)
 
 
-async def _dave_and_erin_are_with_agents(store: Store) -> None:
+async def _hand_dave_and_erin_over(store: Store) -> None:
     accept(store, DAVE, text(DAVE, "done", "7005"), quota=Quota(5, NOW + 3600))
     accept(store, DAVE, text(DAVE, "dead", "7006"))
     dead = {"status": "dead", "reason": "handler 猫 failed: KeyError('x')", "sent": 1, "unsent": RUN_AGAIN}
@@ -189,7 +189,7 @@ async def _dave_and_erin_are_with_agents(store: Store) -> None:
     accept(store, ERIN, text(ERIN, "for people", "7007"), handover=Handover(NOW + 3600), for_agents=True)
 
 
-async def _frank_is_answered_passively(store: Store) -> None:
+async def _reply_passively_to_frank(store: Store) -> None:
     for number in range(4):
         accept(store, FRANK, text(FRANK, f"passive {number}", f"800{number}"))
     claim = some(await store.claim(FRANK, "one", NOW, LEASE))
@@ -203,57 +203,57 @@ async def _frank_is_answered_passively(store: Store) -> None:
     await store.settle(claim.lease, Outcome(pending.seq, "released", sent=1, unsent=LEFT_OVER), NOW, go_on=False)
 
 
-async def _walter_has_a_rest(store: Store) -> None:
+async def _defer_replies_to_walter(store: Store) -> None:
     accept(store, WALTER, text(WALTER, "done", "9001"), quota=Quota(5, TWO_DAYS))
     accept(store, WALTER, text(WALTER, "begun", "9002"))
     accept(store, WALTER, text(WALTER, "waiting", "9003"))
-    later = {"status": "retry", "retry_at": NOW + 5, "reason": "busy", "unsent": LEFT_OVER, "state": ONLY_TOLD}
+    later = {"status": "retry", "retry_at": NOW + 5, "reason": "busy", "unsent": LEFT_OVER, "state": ONLY_ANNOUNCED}
     await _settle(store, WALTER, {"status": "done", "sent": 1}, later)
 
 
-async def _half_a_copy_comes(bulk: BulkStore) -> None:
-    assert await bulk.begin(HALF, "half", 3)
-    key, later = ConversationKey(HALF, "hugo"), NOW + DAY
+async def _begin_incomplete_copy(bulk: BulkStore) -> None:
+    assert await bulk.begin(INCOMPLETE, "half", 3)
+    key, later = ConversationKey(INCOMPLETE, "hugo"), NOW + DAY
     waits = StoredMessage(1, "hugo", "m:1", text(key, "copied", "1"), NOW, 1, 1, LEFT_OVER)
     dead = StoredMessage(2, "hugo", "m:2", text(key, "dead", "2"), NOW, 3, 0, (), NOW, "a reason", later)
     known = StoredConversation("hugo", NOW, NOW + 7, STATE, NOW, None, Quota(2, later), Handover(later, "kf1@shop"))
-    assert all(await bulk.restore(HALF, "half", [waits, dead, DedupRecord(3, "hugo", "m:3", later), known], NOW))
+    assert all(await bulk.restore(INCOMPLETE, "half", [waits, dead, DedupRecord(3, "hugo", "m:3", later), known], NOW))
 
 
-# What a store holds
+# The content of a store
 
 
 def listing() -> dict[str, Any]:
-    """Return what a Redis held then, as ``listing_of`` has told it."""
-    kept: dict[str, Any] = json.loads(LISTING.read_text("utf-8"))
-    return kept
+    """Return the content of a Redis at that commit, as ``listing_of`` wrote it."""
+    stored: dict[str, Any] = json.loads(LISTING.read_text("utf-8"))
+    return stored
 
 
 def load(url: str) -> None:
-    """Put what a Redis held then into another one."""
+    """Load that content into another Redis."""
     with redis.Redis.from_url(url) as client:
-        for key, kept in listing().items():
-            if kept["type"] == "string":
-                client.set(key, kept["value"])
+        for key, stored in listing().items():
+            if stored["type"] == "string":
+                client.set(key, stored["value"])
             else:
-                (client.hset if kept["type"] == "hash" else client.zadd)(key, mapping=kept["value"])
-            if "ttl" in kept:
-                client.expire(key, kept["ttl"])
+                (client.hset if stored["type"] == "hash" else client.zadd)(key, mapping=stored["value"])
+            if "ttl" in stored:
+                client.expire(key, stored["ttl"])
 
 
 def tables_of(file: Path) -> dict[str, Any]:
-    """Return the statements that made the file's tables, without comments, and all rows."""
+    """Return the statements that created the file's tables, without comments, and all rows."""
     with closing(sqlite3.connect(file)) as db:
         made = db.execute("SELECT name, sql FROM sqlite_master").fetchall()
-        told: dict[str, Any] = {f"sql of {name}": re.sub(r"--.*|\s+", " ", sql or "").split() for name, sql in made}
+        content: dict[str, Any] = {f"sql of {name}": re.sub(r"--.*|\s+", " ", sql or "").split() for name, sql in made}
         for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            told[name] = [parsed(row) for row in db.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2')]  # noqa: S608
-        told["version"] = db.execute("PRAGMA user_version").fetchone()
-    return told
+            content[name] = [parsed(row) for row in db.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2')]  # noqa: S608
+        content["version"] = db.execute("PRAGMA user_version").fetchone()
+    return content
 
 
 def listing_of(url: str) -> dict[str, Any]:
-    """Return all keys of a Redis: type, value, and the seconds until it is forgotten, in whole minutes."""
+    """Return all keys of a Redis: type, value, and time to live in seconds, rounded to minutes."""
     listing: dict[str, Any] = {}
     with redis.Redis.from_url(url, decode_responses=True) as client:
         for key in sorted(client.scan_iter()):
@@ -270,7 +270,7 @@ def _value(client: Any, key: str) -> Any:
 
 
 def parsed(value: Any) -> Any:
-    """Return ``value`` with JSON read, because the order in an object does not matter."""
+    """Return ``value`` with its JSON parsed, because the order of keys does not matter."""
     if isinstance(value, dict):
         return {name: parsed(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What the contract tests share: the stores under test, and one owner's calls to them in plain, waiting form."""
+"""Helpers of the contract tests: the stores under test, and blocking calls of one owner."""
 
 from __future__ import annotations
 
@@ -33,49 +33,49 @@ ALICE = ConversationKey(APPID, "alice")
 BOB = ConversationKey(APPID, "bob")
 
 Result = TypeVar("Result")
-Verdict = Literal["done", "dead", "retry", "released"]
-KEPT = Retention(dedup_seconds=100.0, dead_letter_seconds=1000.0, state_seconds=10_000.0)
+Status = Literal["done", "dead", "retry", "released"]
+RETENTION = Retention(dedup_seconds=100.0, dead_letter_seconds=1000.0, state_seconds=10_000.0)
 
 
-class Place(Protocol):
-    """Where the instances of one kind of store keep what they share. A new kind has to keep the whole contract."""
+class Backend(Protocol):
+    """The shared data of all instances of one kind of store. A new kind must pass all contract tests."""
 
     def store(self) -> Store:
-        """Another instance on the same data, with ``KEPT``."""
+        """Return another instance on the same data, with the retention ``RETENTION``."""
         ...
 
     def time_passes(self, seconds: float) -> None:
-        """On the clock of a server that forgets by its own time."""
+        """Advance the clock of a server that expires keys by its own time."""
         ...
 
     def empty(self) -> None: ...
 
 
-class SqlitePlace:
+class SqliteBackend:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._round = 0
 
     def store(self) -> Store:
-        return SqliteStore(self._folder / f"wxbot{self._round}.db", retention=KEPT)
+        return SqliteStore(self._folder / f"wxbot{self._round}.db", retention=RETENTION)
 
     def time_passes(self, seconds: float) -> None:
-        """It has no server: ``now`` is all it knows."""
+        """Do nothing. SQLite has no clock, only the ``now`` of its callers."""
 
     def empty(self) -> None:
         self._round += 1
 
 
-class RedisPlace:
+class RedisBackend:
     def __init__(self, url: str) -> None:
         self._url = url
         self.empty()
 
     def store(self) -> Store:
-        return RedisStore(self._url, retention=KEPT)
+        return RedisStore(self._url, retention=RETENTION)
 
     def time_passes(self, seconds: float) -> None:
-        """Every key gets that much nearer to its end."""
+        """Reduce the time to live of every key by ``seconds``."""
         with self.client() as server:
             for key in server.scan_iter():
                 left = server.pttl(key)
@@ -90,7 +90,7 @@ class RedisPlace:
         return redis.Redis.from_url(self._url)
 
 
-def arrival(
+def incoming(
     text: str,
     key: ConversationKey = ALICE,
     *,
@@ -99,7 +99,7 @@ def arrival(
     dedup_key: str | None = None,
     **more: Any,
 ) -> IncomingMessage:
-    """A text message; its text is also its MsgId unless told otherwise."""
+    """Return a text message. Its text is also its MsgId, unless ``dedup_key`` is given."""
     fields = {"FromUserName": key.openid, "MsgType": "text", "Content": text, "CreateTime": int(at)}
     return IncomingMessage(
         key, dedup_key or f"msg:{text}", fields, at, at if interacted_at is None else interacted_at, **more
@@ -111,7 +111,7 @@ def text_of(pending: PendingMessage | None) -> str:
     return str(pending.fields["Content"])
 
 
-def outcome(pending: PendingMessage, status: Verdict = "done", **more: Any) -> Outcome:
+def outcome(pending: PendingMessage, status: Status = "done", **more: Any) -> Outcome:
     return Outcome(pending.seq, status, **more)
 
 
@@ -122,14 +122,14 @@ def some(claim: Claim | None) -> Claim:
 
 @dataclass
 class Stores:
-    """Any number of instances of one kind of store on the same data, as several processes have them."""
+    """Instances of one kind of store on the same data, one for each process."""
 
-    place: Place
+    backend: Backend
     runner: asyncio.Runner
     opened: list[Store] = field(default_factory=list)
 
     def open(self) -> Store:
-        store = self.place.store()
+        store = self.backend.store()
         store.open()
         self.opened.append(store)
         return store
@@ -145,7 +145,7 @@ class Stores:
 
 @dataclass
 class Worker:
-    """One process that owns conversations, with a store of its own. Every call waits for its result."""
+    """A process that owns conversations, with its own store. Every call waits for its result."""
 
     name: str
     store: Store
@@ -155,11 +155,11 @@ class Worker:
     def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(call)
 
-    def accept(self, *arrivals: IncomingMessage) -> list[bool]:
-        return [self.store.accept(arrival).new for arrival in arrivals]
+    def accept(self, *messages: IncomingMessage) -> list[bool]:
+        return [self.store.accept(incoming).new for incoming in messages]
 
     def delivers(self, text: str, key: ConversationKey = ALICE, **more: Any) -> AcceptResult:
-        return self.store.accept(arrival(text, key, **more))
+        return self.store.accept(incoming(text, key, **more))
 
     def quota(self, key: ConversationKey = ALICE) -> Quota | None:
         return self.wait(self.store.quota(key))
@@ -177,11 +177,11 @@ class Worker:
         return some(self.tries_to_claim(key, now, seconds))
 
     def renews(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, tuple[int, float]]:
-        """Extends every lease this worker ever had: fence and last interaction of those that are still its own."""
+        """Renew every lease this worker ever had. Return fence and last interaction of the renewed leases."""
         return {key: (self.leases[key].fence, news.interacted_at) for key, news in self.hears(now, seconds).items()}
 
     def hears(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, LeaseUpdate]:
-        """Extends every lease this worker ever had: what is new of those that are still its own."""
+        """Renew every lease this worker ever had. Return the updates of the renewed leases."""
         return self.wait(self.store.renew(list(self.leases.values()), now, seconds))
 
     def saves_typing(self, lease: Lease, until: float) -> float:
@@ -205,7 +205,7 @@ class Worker:
         self,
         lease: Lease,
         pending: PendingMessage,
-        status: Verdict = "done",
+        status: Status = "done",
         *,
         now: float = NOW,
         go_on: bool = True,
@@ -214,7 +214,7 @@ class Worker:
         return self.wait(self.store.settle(lease, outcome(pending, status, **more), now, go_on=go_on))
 
     def works_off(self, key: ConversationKey = ALICE, now: float = NOW) -> list[str]:
-        """Claim and answer all there is; what was read, in order."""
+        """Claim the conversation and settle all its messages. Return their texts in order."""
         claim = self.tries_to_claim(key, now)
         texts = []
         pending = claim.pending if claim else None

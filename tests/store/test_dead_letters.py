@@ -1,4 +1,4 @@
-"""What every store promises about messages that could not be answered."""
+"""Contract tests of dead letters."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.store.support import ALICE, APPID, BOB, NOW, Place, Worker, arrival, text_of
+from tests.store.support import ALICE, APPID, BOB, NOW, Backend, Worker, incoming, text_of
 from wxbot.store.records import ConversationKey, DeadLetter
 
 UNSENT = ({"kind": "text", "text": "never out"},)
 
 
 def kill(worker: Worker, key: ConversationKey = ALICE, **more: Any) -> DeadLetter:
-    """The first message of a user becomes a dead letter; the rest stays."""
+    """Turn the first message of a user into a dead letter. Later messages stay."""
     claim = worker.claims(key)
     worker.settles(claim.lease, claim.pending, "dead", go_on=False, reason="so it is", **more)
     (letter,) = [letter for letter in letters(worker) if letter.seq == claim.pending.seq]
@@ -28,8 +28,8 @@ def retry(worker: Worker, seq: int) -> bool:
     return worker.wait(worker.store.retry_dead_letter(APPID, seq, NOW))
 
 
-def test_a_dead_letter_tells_all_there_is_to_know(one: Worker) -> None:
-    message = arrival("hi", at=NOW - 5)
+def test_a_dead_letter_contains_the_message_and_the_reason(one: Worker) -> None:
+    message = incoming("hi", at=NOW - 5)
     one.accept(message)
     letter = kill(one, sent=2, unsent=UNSENT)
     assert letter.key == ALICE
@@ -38,34 +38,34 @@ def test_a_dead_letter_tells_all_there_is_to_know(one: Worker) -> None:
     assert (letter.reason, letter.unsent) == ("so it is", UNSENT)
 
 
-def test_what_the_user_wrote_is_not_in_the_repr(one: Worker) -> None:
-    one.accept(arrival("my secret"))
+def test_the_users_text_is_not_in_the_repr(one: Worker) -> None:
+    one.accept(incoming("my secret"))
     assert "my secret" not in repr(kill(one))
 
 
 def test_dead_letters_are_listed_oldest_first(one: Worker, two: Worker) -> None:
-    one.accept(arrival("a", ALICE), arrival("b", BOB), arrival("c", ALICE))
+    one.accept(incoming("a", ALICE), incoming("b", BOB), incoming("c", ALICE))
     for key in (BOB, ALICE, ALICE):
         kill(one, key)
     assert [letter.fields["Content"] for letter in letters(two)] == ["a", "b", "c"]
     assert [letter.fields["Content"] for letter in letters(two, limit=2)] == ["a", "b"]
 
 
-def test_a_dead_letter_does_not_hold_up_the_rest(one: Worker) -> None:
-    one.accept(arrival("a"), arrival("b"))
+def test_a_dead_letter_does_not_block_later_messages(one: Worker) -> None:
+    one.accept(incoming("a"), incoming("b"))
     kill(one)
     assert one.works_off() == ["b"]
     assert one.waiting() == []
 
 
-def test_a_dead_letter_is_remembered_as_seen(one: Worker) -> None:
-    one.accept(arrival("a"))
+def test_a_redelivery_of_a_dead_letter_is_recognized(one: Worker) -> None:
+    one.accept(incoming("a"))
     kill(one)
-    assert one.accept(arrival("a")) == [False]
+    assert one.accept(incoming("a")) == [False]
 
 
-def test_retrying_puts_it_back_with_fresh_attempts(one: Worker) -> None:
-    one.accept(arrival("a"))
+def test_retrying_resets_the_attempts(one: Worker) -> None:
+    one.accept(incoming("a"))
     claim = one.claims()
     one.settles(claim.lease, claim.pending, "retry", retry_at=NOW)
     letter = kill(one, sent=1, unsent=UNSENT)
@@ -76,25 +76,25 @@ def test_retrying_puts_it_back_with_fresh_attempts(one: Worker) -> None:
     assert (text_of(pending), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 1, UNSENT)
 
 
-def test_retrying_keeps_its_old_place(one: Worker) -> None:
-    one.accept(arrival("a"), arrival("b"))
+def test_retrying_keeps_the_old_position(one: Worker) -> None:
+    one.accept(incoming("a"), incoming("b"))
     letter = kill(one)
     assert retry(one, letter.seq)
     assert one.works_off() == ["a", "b"]
 
 
-def test_retrying_works_after_the_user_was_forgotten(one: Worker, place: Place) -> None:
-    one.accept(arrival("a", at=NOW - 200))
+def test_retrying_works_after_the_conversation_has_expired(one: Worker, backend: Backend) -> None:
+    one.accept(incoming("a", at=NOW - 200))
     letter = kill(one)
-    place.time_passes(200)
+    backend.time_passes(200)
     one.purges()
     assert retry(one, letter.seq)
     assert one.waiting() == [ALICE]
     assert one.works_off() == ["a"]
 
 
-def test_retrying_while_the_user_is_answered_waits_for_its_turn(one: Worker, two: Worker) -> None:
-    one.accept(arrival("a"), arrival("b"))
+def test_a_dead_letter_retried_during_processing_waits(one: Worker, two: Worker) -> None:
+    one.accept(incoming("a"), incoming("b"))
     letter = kill(one)
     claim = one.claims()
     assert retry(two, letter.seq)
@@ -103,8 +103,8 @@ def test_retrying_while_the_user_is_answered_waits_for_its_turn(one: Worker, two
     assert text_of(following) == "a"
 
 
-def test_dropping_forgets_it(one: Worker) -> None:
-    one.accept(arrival("a"))
+def test_dropping_deletes_the_dedup_record_too(one: Worker) -> None:
+    one.accept(incoming("a"))
     letter = kill(one)
     assert one.wait(one.store.drop_dead_letter(APPID, letter.seq))
     assert letters(one) == []
@@ -114,7 +114,7 @@ def test_dropping_forgets_it(one: Worker) -> None:
 
 @pytest.mark.parametrize("state", ["waiting", "done", "unknown"])
 def test_only_dead_letters_are_retried_or_dropped(one: Worker, state: str) -> None:
-    one.accept(arrival("a"))
+    one.accept(incoming("a"))
     claim = one.claims()
     one.settles(claim.lease, claim.pending, "done" if state == "done" else "released")
     seq = claim.pending.seq + (1 if state == "unknown" else 0)

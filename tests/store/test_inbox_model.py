@@ -1,4 +1,4 @@
-"""Any sequence of steps, with two owners that may die: the inbox agrees with a simple model of its contract."""
+"""Property test: after any steps of two owners that may die, the inbox agrees with a simple model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.depth import examples
-from tests.store.support import APPID, NOW, Place, Stores, Verdict, outcome
+from tests.store.support import APPID, NOW, Backend, Status, Stores, outcome
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Quota
 from wxbot.store.records import WITH_BOT, ConversationKey, Handover, Lease, LeaseUpdate, PendingMessage
@@ -38,7 +38,7 @@ class Message:
 
 @dataclass
 class User:
-    """What the inbox should know of one user."""
+    """The expected content of the inbox for one user."""
 
     seen: set[str] = field(default_factory=set)
     waiting: list[Message] = field(default_factory=list)
@@ -56,7 +56,7 @@ class User:
         if quota is not None and (self.quota is None or self.quota.expires_at == quota.expires_at):
             self.quota = quota
 
-    def has_them_at(self, now: float) -> Handover:
+    def handover_at(self, now: float) -> Handover:
         return self.active_handover if now < self.active_handover.until else WITH_BOT
 
     def is_free(self, now: float) -> bool:
@@ -72,20 +72,20 @@ class User:
 
 @dataclass
 class Work:
-    """What an owner believes that it is doing."""
+    """The message that an owner processes, as far as it knows."""
 
     lease: Lease
     pending: PendingMessage
 
 
 class InboxMachine(RuleBasedStateMachine):
-    place: Place
+    backend: Backend
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.place.empty()
-        self.stores = Stores(self.place, self.runner)
+        self.backend.empty()
+        self.stores = Stores(self.backend, self.runner)
         self.workers = {name: self.stores.worker(name) for name in OWNERS}
         self.users = {key: User() for key in USERS}
         self.work: dict[tuple[str, ConversationKey], Work] = {}
@@ -169,7 +169,7 @@ class InboxMachine(RuleBasedStateMachine):
     def settle(
         self,
         data: st.DataObject,
-        status: Verdict,
+        status: Status,
         go_on: bool,
         sent: int,
         sent_ago: float | None,
@@ -253,7 +253,7 @@ class InboxMachine(RuleBasedStateMachine):
         held = worker.hears(self.now, LEASE)
         owned = {key: user for key, user in self.users.items() if user.owner == owner and key in worker.leases}
         assert held == {
-            key: LeaseUpdate(user.interacted_at, user.has_them_at(self.now), user.quota) for key, user in owned.items()
+            key: LeaseUpdate(user.interacted_at, user.handover_at(self.now), user.quota) for key, user in owned.items()
         }
         for user in owned.values():
             user.lease_until = self.now + LEASE
@@ -266,10 +266,10 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule(owner=owners)
     def die(self, owner: str) -> None:
-        """And be born again with the same name: what it held is its no more, as far as it knows."""
+        """Restart the owner under the same name. It no longer knows its leases."""
         self.workers[owner].store.close()
         self.workers[owner] = self.stores.worker(owner)
-        self.work = {place: work for place, work in self.work.items() if place[0] != owner}
+        self.work = {key: work for key, work in self.work.items() if key[0] != owner}
 
     @rule(seconds=st.sampled_from([0.5, 4.0, 5.0, LEASE]))
     def time_passes(self, seconds: float) -> None:
@@ -288,7 +288,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.users[key].seen.remove(text)
 
     @invariant()
-    def the_same_users_wait(self) -> None:
+    def waiting_users_agree(self) -> None:
         expected = {key for key, user in self.users.items() if user.is_claimable(self.now)}
         waiting = self.workers["one"].waiting(self.now)
         assert set(waiting) == expected
@@ -297,11 +297,11 @@ class InboxMachine(RuleBasedStateMachine):
         assert dues == sorted(dues)
 
     @invariant()
-    def the_same_may_be_sent_by_the_same(self) -> None:
+    def quotas_and_handovers_agree(self) -> None:
         worker = self.workers["two"]
         assert {key: worker.quota(key) for key in USERS} == {key: user.quota for key, user in self.users.items()}
         listed = worker.wait(worker.store.handovers(APPID, self.now, 10))
-        assert dict(listed) == {k: to for k, user in self.users.items() if (to := user.has_them_at(self.now)).until}
+        assert dict(listed) == {k: to for k, user in self.users.items() if (to := user.handover_at(self.now)).until}
         assert [to.until for _, to in listed] == sorted(to.until for _, to in listed)
 
     def some_work(self, data: st.DataObject) -> tuple[str, ConversationKey, Work, User]:
@@ -317,8 +317,8 @@ class InboxMachine(RuleBasedStateMachine):
         assert (pending.quota, pending.active_handover) == (user.quota, user.active_handover)
 
 
-def test_the_inbox_agrees_with_its_model(place: Place) -> None:
-    machine = type("Machine", (InboxMachine,), {"place": place})
+def test_the_inbox_agrees_with_its_model(backend: Backend) -> None:
+    machine = type("Machine", (InboxMachine,), {"backend": backend})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -1,8 +1,8 @@
-"""What every store promises about the files that an account has uploaded."""
+"""Contract tests of uploaded media."""
 
 from __future__ import annotations
 
-from tests.store.support import APPID, NOW, Place, Stores, Worker
+from tests.store.support import APPID, NOW, Backend, Stores, Worker
 from wxbot.store.records import StoredMedia
 
 CAT = StoredMedia("media id of a cat", NOW + 1000.25)
@@ -17,11 +17,11 @@ def loads(worker: Worker, digest: str, appid: str = APPID) -> StoredMedia | None
     return worker.wait(worker.store.load_media(appid, digest))
 
 
-def test_what_was_not_saved_is_not_there(one: Worker) -> None:
+def test_unknown_media_is_not_found(one: Worker) -> None:
     assert loads(one, "cat") is None
 
 
-def test_what_was_saved_is_everybodys(one: Worker, two: Worker) -> None:
+def test_saved_media_is_shared_by_all_processes(one: Worker, two: Worker) -> None:
     saves(one, "cat", CAT)
     saves(two, "dog", DOG)
     assert (loads(two, "cat"), loads(one, "dog")) == (CAT, DOG)
@@ -34,13 +34,13 @@ def test_it_survives_a_restart(stores: Stores) -> None:
     assert loads(stores.worker("second"), "cat") == CAT
 
 
-def test_the_newer_one_counts(one: Worker) -> None:
+def test_saving_again_replaces_the_media(one: Worker) -> None:
     saves(one, "cat", CAT)
     saves(one, "cat", DOG)
     assert loads(one, "cat") == DOG
 
 
-def test_it_can_be_forgotten(one: Worker, two: Worker) -> None:
+def test_saved_media_can_be_deleted(one: Worker, two: Worker) -> None:
     saves(one, "cat", CAT)
     saves(one, "dog", DOG)
     saves(two, "cat", None)
@@ -55,15 +55,15 @@ def test_every_account_has_its_own(one: Worker) -> None:
     assert loads(one, "cat") == CAT
 
 
-def test_it_is_kept_until_it_expires(one: Worker, place: Place) -> None:
+def test_media_is_stored_until_it_expires(one: Worker, backend: Backend) -> None:
     saves(one, "cat", CAT)
-    place.time_passes(999)
+    backend.time_passes(999)
     saves(one, "dog", DOG, NOW + 999)
     assert loads(one, "cat") == CAT
 
 
-def test_what_has_expired_makes_room(one: Worker, place: Place) -> None:
+def test_expired_media_is_deleted(one: Worker, backend: Backend) -> None:
     saves(one, "cat", CAT)
-    place.time_passes(1001)
+    backend.time_passes(1001)
     saves(one, "dog", DOG, NOW + 1001)
     assert (loads(one, "cat"), loads(one, "dog")) == (None, DOG)

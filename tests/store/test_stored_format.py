@@ -1,7 +1,7 @@
-"""What commit 6492466 has stored can be read, worked and copied, and what is written now has the same form.
+"""The data that commit 6492466 stored can be read, processed and copied, and the stored format has not changed.
 
-tests/data/store_format was written by ``stored_life.live`` at that commit. It is never written anew: a change that
-these tests notice needs a migration, or deployments lose what they keep.
+tests/data/store_format was written by ``stored_life.live`` at that commit. It must not be written again: a change that
+fails these tests needs a migration, or deployments lose their data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.store.stored_life import (
     ERIN,
     FRANK,
     GINA,
-    HALF,
+    INCOMPLETE,
     OTHER,
     REPLIES,
     SQLITE,
@@ -58,7 +58,7 @@ from wxbot.typing_indicator.indicator import TypingIndicator
 from wxbot.wechat.push.callback import dedup_key
 
 LATER = NOW + 60
-"""Every lease has run out, and every message is due."""
+"""At this time every lease has expired and every message is due."""
 
 Address = Path | str
 WHERE = ("sqlite", "redis", "valkey", "cluster")
@@ -70,7 +70,7 @@ def store_at(address: Address) -> Store:
 
 @contextmanager
 def opened(address: Address) -> Iterator[BulkStore]:
-    """Give the store at ``address`` as a whole, and close it in the end."""
+    """Open the store at ``address`` for copying, and close it afterwards."""
     bulk: BulkStore = SqliteBulkStore(address) if isinstance(address, Path) else RedisBulkStore(address)
     bulk.open(create=True)
     with closing(bulk):
@@ -78,7 +78,7 @@ def opened(address: Address) -> Iterator[BulkStore]:
 
 
 @pytest.fixture(params=WHERE)
-def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
+def empty_store(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     """Return the address of an empty store."""
     if request.param == "sqlite":
         return tmp_path / "store.sqlite3"
@@ -86,13 +86,13 @@ def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
 
 
 @pytest.fixture
-def old(nowhere: Address) -> Address:
-    """Return the address of a store that holds what was written then."""
-    if isinstance(nowhere, Path):
-        shutil.copy(SQLITE, nowhere)
-        return nowhere
-    load(nowhere)
-    return nowhere
+def old(empty_store: Address) -> Address:
+    """Return the address of a store with the data of that commit."""
+    if isinstance(empty_store, Path):
+        shutil.copy(SQLITE, empty_store)
+        return empty_store
+    load(empty_store)
+    return empty_store
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def worker(old: Address) -> Iterator[Worker]:
     store.close()
 
 
-# What was written then can be read
+# Reading the old data
 
 
 def waits(fields: dict[str, Any], received_at: float = NOW, attempts: int = 1, **more: Any) -> PendingMessage:
@@ -118,9 +118,9 @@ CLAIMS: dict[ConversationKey, tuple[int, float, float, dict[str, Any]]] = {
     CAROL: (2, NOW + 0.25, NOW + 7, {"echo": {"count": 1}}),
     FRANK: (2, NOW, 0.0, {}),
     GINA: (1, 0.0, 0.0, {}),
-    WALTER: (2, NOW, 0.0, life.ONLY_TOLD),
+    WALTER: (2, NOW, 0.0, life.ONLY_ANNOUNCED),
 }
-"""Fence, last interaction, end of Typing and state, as a claim tells them."""
+"""Fence, last interaction, typing end and state in each claim."""
 MESSAGES = {
     ALICE: [
         waits(life.text(ALICE, "first 😀", "7001"), attempts=2, sent=2, unsent=life.UNSENT, quota=THREE),
@@ -133,7 +133,7 @@ MESSAGES = {
         waits(life.text(FRANK, "passive 2", "8002"), sent=1, unsent=life.LEFT_OVER),
         waits(life.text(FRANK, "passive 3", "8003")),
     ],
-    GINA: [waits(life.sent_first(GINA), unsent=life.UNSENT[:2])],
+    GINA: [waits(life.proactive(GINA), unsent=life.UNSENT[:2])],
     WALTER: [
         waits(life.text(WALTER, "begun", "9002"), attempts=2, unsent=life.LEFT_OVER, quota=FIVE),
         waits(life.text(WALTER, "waiting", "9003"), quota=FIVE),
@@ -148,15 +148,15 @@ TRACES = [
 ]
 
 
-def test_what_waits(worker: Worker) -> None:
+def test_waiting_conversations_can_be_read(worker: Worker) -> None:
     assert set(worker.waiting(LATER)) == set(CLAIMS) - {WALTER}
-    assert set(worker.waiting(NOW + 1)) == {CAROL, FRANK, GINA}  # the others are held, or not due
+    assert set(worker.waiting(NOW + 1)) == {CAROL, FRANK, GINA}  # the others are leased or not due
     assert worker.tries_to_claim(BOB, NOW + 1) is None
     assert worker.tries_to_claim(ALICE, NOW + 1) is None
 
 
 @pytest.mark.parametrize("key", CLAIMS, ids=lambda key: key.openid)
-def test_a_conversation_is_worked_to_its_end(worker: Worker, key: ConversationKey) -> None:
+def test_a_conversation_can_be_processed_to_its_end(worker: Worker, key: ConversationKey) -> None:
     claim = worker.claims(key, LATER)
     assert (claim.lease.fence, claim.interacted_at, claim.typing_until, claim.state) == CLAIMS[key]
     found, pending = [], cast("PendingMessage | None", claim.pending)
@@ -174,7 +174,7 @@ def test_a_lease_is_renewed_and_its_message_settled(worker: Worker) -> None:
     assert worker.saves_typing(lease, NOW + 12) == NOW
 
 
-def test_what_was_seen_is_known(worker: Worker) -> None:
+def test_dedup_records_can_be_read(worker: Worker) -> None:
     waiting = [(key, pending.fields) for key, pendings in MESSAGES.items() for pending in pendings if key != GINA]
     known = [(key, dedup_key(fields)) for key, fields in [*TRACES, *waiting]]
     for key, dedup in [*known, (GINA, "s:a-key")]:
@@ -182,7 +182,7 @@ def test_what_was_seen_is_known(worker: Worker) -> None:
     assert not worker.wait(worker.store.seen(ALICE, dedup_key(TRACES[0][1])))
 
 
-def test_quotas_and_hand_overs(worker: Worker) -> None:
+def test_quotas_and_handovers_can_be_read(worker: Worker) -> None:
     budgets = {ALICE: THREE, BOB: None, CAROL: FOUR, DAVE: Quota(5, NOW + 3600), ERIN: None, WALTER: FIVE}
     assert {key: worker.quota(key) for key in budgets} == budgets
     to_agents = [(ERIN, Handover(NOW + 3600)), (DAVE, Handover(TWO_DAYS, "kf1@shop"))]
@@ -191,7 +191,7 @@ def test_quotas_and_hand_overs(worker: Worker) -> None:
     assert worker.wait(worker.store.handovers(APPID, LATER, 9)) == to_agents[1:]
 
 
-def test_a_dead_letter_is_told_and_tried_again(worker: Worker) -> None:
+def test_a_dead_letter_can_be_read_and_retried(worker: Worker) -> None:
     (letter,) = worker.wait(worker.store.dead_letters(APPID, 9))
     fields, reason = life.text(DAVE, "dead", "7006"), "handler 猫 failed: KeyError('x')"
     assert (letter.key, letter.fields, letter.reason, letter.unsent) == (DAVE, fields, reason, life.RUN_AGAIN)
@@ -200,10 +200,10 @@ def test_a_dead_letter_is_told_and_tried_again(worker: Worker) -> None:
     claim = worker.claims(DAVE, LATER)
     terms: dict[str, Any] = {"quota": Quota(5, NOW + 3600), "active_handover": Handover(TWO_DAYS, "kf1@shop")}
     assert replace(claim.pending, seq=0) == waits(fields, sent=1, unsent=life.RUN_AGAIN, **terms)
-    assert deferred_in(claim.state) == life.REST
+    assert deferred_in(claim.state) == life.DEFERRED
 
 
-def test_tokens_and_media(worker: Worker) -> None:
+def test_tokens_and_media_can_be_read(worker: Worker) -> None:
     store = worker.store
     assert worker.wait(store.load_token(APPID)) == life.TOKEN
     assert not worker.wait(store.begin_token_fetch(OTHER, None, NOW + 59, 60))
@@ -213,26 +213,28 @@ def test_tokens_and_media(worker: Worker) -> None:
         assert media == StoredMedia(f"STORED-ID_{number}", TWO_DAYS)
 
 
-def test_passive_replies(worker: Worker) -> None:
+def test_passive_replies_can_be_read(worker: Worker) -> None:
     dedups = [dedup_key(life.text(FRANK, f"passive {number}", f"800{number}")) for number in range(4)]
     answers = [worker.wait(worker.store.passive_reply(FRANK, dedup)) for dedup in dedups]
     assert answers == [life.UNSENT[0], {}, None, None]
     claim = worker.claims(FRANK, LATER)
-    assert not worker.wait(worker.store.save_passive_reply(claim.lease, claim.pending.seq, {}))  # it was given up
+    assert not worker.wait(
+        worker.store.save_passive_reply(claim.lease, claim.pending.seq, {})
+    )  # the waiter has given up
     following = worker.settles(claim.lease, claim.pending, now=LATER)
     assert following is not None
     assert worker.wait(worker.store.save_passive_reply(claim.lease, following.seq, {}))
 
 
-def test_replies_and_rests_are_read_and_written_as_before(worker: Worker) -> None:
+def test_replies_and_deferred_replies_are_read_and_written_as_before(worker: Worker) -> None:
     claim = worker.claims(ALICE, LATER)
     assert tuple(map(reply_from_json, claim.pending.unsent)) == REPLIES
     assert tuple(reply_to_json(reply_from_json(each)) for each in claim.pending.unsent) == claim.pending.unsent
-    assert deferred_in(claim.state) == life.REST
+    assert deferred_in(claim.state) == life.DEFERRED
     assert with_deferred(life.PLUGINS, deferred_in(claim.state)) == claim.state
 
 
-def test_what_else_a_turn_left_is_taken_up(worker: Worker) -> None:
+def test_the_remaining_work_of_a_turn_can_be_read(worker: Worker) -> None:
     turn = _turn(worker, CAROL)
     assert turn.handler_done
     assert (turn.unconfirmed, turn.pending) == ([REPLIES[0]], [REPLIES[5]])
@@ -253,11 +255,11 @@ def test_what_else_a_turn_left_is_taken_up(worker: Worker) -> None:
 def _turn(worker: Worker, key: ConversationKey) -> Turn:
     claim = worker.claims(key, LATER)
     assert message_from(APPID, claim.pending.fields, NOW).openid == key.openid
-    nobody = cast(TypingIndicator, None)  # it is not asked for anything
-    return begin_turn(claim.lease, claim.pending, nobody, claim.state, UNKNOWN_QUOTA)
+    unused = cast(TypingIndicator, None)  # it is not used
+    return begin_turn(claim.lease, claim.pending, unused, claim.state, UNKNOWN_QUOTA)
 
 
-# It can be copied and answered
+# Copying and processing the old data
 
 COPIED = {
     APPID: {"waiting": 9, "dead": 1, "dedup": 4, "conversations": 7},
@@ -268,34 +270,35 @@ COPIED = {
 def test_accounts_are_copied(old: Address, tmp_path: Path) -> None:
     clock = ManualClock(LATER)
     with asyncio.Runner() as runner, opened(old) as there, opened(tmp_path / "copy.db") as here:
-        assert sorted(runner.run(there.accounts())) == sorted((*COPIED, HALF))
+        assert sorted(runner.run(there.accounts())) == sorted((*COPIED, INCOMPLETE))
         for appid, copied in COPIED.items():
             assert runner.run(copy(End("FROM", there, clock), End("TO", here, clock), appid)) == {appid: copied}
             assert runner.run(_exported(here, appid)) == runner.run(_exported(there, appid))
 
 
 async def _exported(bulk: BulkStore, appid: str) -> list[StoredRecord]:
-    """Return what is kept, without the numbers and ends that each store has its own of."""
-    kept = [each async for some in bulk.export(appid, lambda: LATER) for each in some]
+    """Return the records without message numbers and expiry, because each store has its own."""
+    records = [each async for some in bulk.export(appid, lambda: LATER) for each in some]
     same = [
-        replace(e, forget_at=0) if isinstance(e, StoredConversation) else replace(e, seq=0, forget_at=0) for e in kept
+        replace(e, forget_at=0) if isinstance(e, StoredConversation) else replace(e, seq=0, forget_at=0)
+        for e in records
     ]
     return sorted(same, key=repr)
 
 
-def test_half_a_copy_is_refused_until_it_is_whole(worker: Worker, old: Address) -> None:
-    hugo = ConversationKey(HALF, "hugo")
+def test_an_incomplete_copy_is_refused_until_it_is_complete(worker: Worker, old: Address) -> None:
+    hugo = ConversationKey(INCOMPLETE, "hugo")
     with pytest.raises(IncompleteCopy):
         worker.tries_to_claim(hugo, LATER)
     with opened(old) as bulk:
-        worker.wait(bulk.end(HALF, "half"))
+        worker.wait(bulk.end(INCOMPLETE, "half"))
     claim = worker.claims(hugo, LATER)
     terms: dict[str, Any] = {"quota": Quota(2, NOW + life.DAY), "active_handover": Handover(NOW + life.DAY, "kf1@shop")}
     copied = waits(life.text(hugo, "copied", "1"), attempts=2, sent=1, unsent=life.LEFT_OVER, **terms)
     assert (replace(claim.pending, seq=0), claim.state) == (copied, life.STATE)
 
 
-def test_a_bot_goes_on_where_the_old_one_stopped(old: Address, tmp_path: Path) -> None:
+def test_a_bot_continues_where_the_old_one_stopped(old: Address, tmp_path: Path) -> None:
     plugin = Plugin("echo")
 
     @plugin.fallback
@@ -309,7 +312,7 @@ def test_a_bot_goes_on_where_the_old_one_stopped(old: Address, tmp_path: Path) -
     with FakeWeChat(clock, appid=OTHER) as wechat:
         walter = wechat.user("walter", "walter")
         wechat.add_media("image", life.CAT, "cat.jpg", "image/jpeg", "STORED-ID_2")
-        wechat.hold()  # WeChat lets a bot write to him, but the bot does not hear of it yet
+        wechat.hold()  # WeChat opens the quota, but the push does not reach the bot yet
         walter.says("hello")
         with bot_for(wechat, file, plugin, clock=clock, **choices):
             walter.waits_for("waiting is number 8")
@@ -317,19 +320,19 @@ def test_a_bot_goes_on_where_the_old_one_stopped(old: Address, tmp_path: Path) -
             walter.waits_for("hello is number 9")
             walter.says("继续").wait()
             walter.waits_for("the rest")
-        said = ["left over", "[image cat.jpg]", "waiting is number 8", "hello is number 9", "the rest"]
-        assert (replies(walter), wechat.uploads, wechat.violations) == (said, [], [])
+        texts = ["left over", "[image cat.jpg]", "waiting is number 8", "hello is number 9", "the rest"]
+        assert (replies(walter), wechat.uploads, wechat.violations) == (texts, [], [])
 
 
-# What is written now has the same form
+# Writing in the same form
 
 
-def test_the_same_life_leaves_the_same_behind(nowhere: Address) -> None:
-    store = store_at(nowhere)
+def test_the_same_steps_are_stored_in_the_same_form(empty_store: Address) -> None:
+    store = store_at(empty_store)
     store.open()
-    with closing(store), opened(nowhere) as bulk, asyncio.Runner() as runner:
+    with closing(store), opened(empty_store) as bulk, asyncio.Runner() as runner:
         runner.run(life.live(store, bulk))
-    if isinstance(nowhere, Path):
-        assert tables_of(nowhere) == tables_of(Path(shutil.copy(SQLITE, nowhere.with_name("old.sqlite3"))))
+    if isinstance(empty_store, Path):
+        assert tables_of(empty_store) == tables_of(Path(shutil.copy(SQLITE, empty_store.with_name("old.sqlite3"))))
     else:
-        assert parsed(listing_of(nowhere)) == parsed(listing())
+        assert parsed(listing_of(empty_store)) == parsed(listing())

@@ -1,4 +1,4 @@
-"""What every store promises about the access token that all processes share."""
+"""Contract tests of the access token that all processes share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from threading import Barrier
 
 from tests.store.processes import Processes
-from tests.store.support import APPID, NOW, Place, Stores, Worker
+from tests.store.support import APPID, NOW, Backend, Stores, Worker
 from wxbot.store.records import StoredToken
 
 OLD = StoredToken("an old token", NOW + 60)
@@ -25,11 +25,11 @@ def loads(worker: Worker, appid: str = APPID) -> StoredToken | None:
     return worker.wait(worker.store.load_token(appid))
 
 
-def test_at_first_there_is_no_token(one: Worker) -> None:
+def test_a_new_account_has_no_token(one: Worker) -> None:
     assert loads(one) is None
 
 
-def test_a_saved_token_is_everybodys(one: Worker, two: Worker) -> None:
+def test_a_saved_token_is_shared_by_all_processes(one: Worker, two: Worker) -> None:
     saves(one, OLD)
     assert loads(two) == OLD
     saves(two, NEW)
@@ -58,7 +58,7 @@ def test_one_process_fetches_at_a_time(one: Worker, two: Worker) -> None:
     assert not begins(one)
 
 
-def test_of_many_at_once_one_fetches(stores: Stores) -> None:
+def test_one_of_many_concurrent_callers_fetches(stores: Stores) -> None:
     workers = [stores.worker(f"worker {n}") for n in range(4)]
 
     async def all_begin() -> list[bool]:
@@ -80,7 +80,7 @@ def test_a_saved_token_ends_the_fetch(one: Worker, two: Worker) -> None:
     assert begins(two, refused=NEW.value)
 
 
-def test_a_failed_fetch_is_over_and_leaves_the_token_alone(one: Worker, two: Worker) -> None:
+def test_a_failed_fetch_ends_and_leaves_the_token(one: Worker, two: Worker) -> None:
     saves(one, OLD)
     assert begins(one, refused=OLD.value)
     saves(one, None)
@@ -95,30 +95,30 @@ def test_a_failed_first_fetch_leaves_no_token(one: Worker, two: Worker) -> None:
     assert begins(two)
 
 
-def test_nobody_fetches_what_was_replaced_meanwhile(one: Worker, two: Worker) -> None:
+def test_a_token_that_was_replaced_meanwhile_is_not_fetched_again(one: Worker, two: Worker) -> None:
     saves(one, OLD)
     assert begins(one, refused=OLD.value)
     saves(one, NEW)
     assert not begins(two, refused=OLD.value)
 
 
-def test_a_replacement_that_has_ended_is_fetched_again(one: Worker) -> None:
+def test_a_replacement_that_has_expired_is_fetched_again(one: Worker) -> None:
     saves(one, NEW)
     assert begins(one, refused=OLD.value, now=NEW.expires_at)
 
 
-def test_of_many_processes_one_fetches(place: Place, processes: Processes) -> None:
-    answers = processes.run(_begin_everywhere, place)
+def test_one_of_many_processes_fetches(backend: Backend, processes: Processes) -> None:
+    answers = processes.run(_begin_everywhere, backend)
     assert [sum(winners) for winners in zip(*answers, strict=True)] == [1] * 10
 
 
-def _begin_everywhere(place: Place, ready: Barrier) -> list[bool]:
-    """Runs in a process of its own."""
+def _begin_everywhere(backend: Backend, ready: Barrier) -> list[bool]:
+    """Begin a fetch. Runs in its own process."""
 
     async def begin(appid: str) -> bool:
         return await store.begin_token_fetch(appid, None, NOW, 10.0)
 
-    store = place.store()
+    store = backend.store()
     store.open()
     try:
         answers = []

@@ -1,4 +1,4 @@
-"""What every waker promises: a hint from any thread reaches the event loop, in its own thread, soon."""
+"""Contract tests of wakers: a wake-up from any thread soon reaches the event loop, in the loop's thread."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ THREADS = 8
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of waker, and the way from it to ``wake`` on the event loop while the context lasts."""
+    """One kind of waker. ``make`` connects it to ``wake`` on the event loop."""
 
     make: Callable[[asyncio.AbstractEventLoop, Wake], AbstractContextManager[Waker]]
-    hints: int
-    """How many hints a thread may give at a stretch without any being dropped in the time of a test."""
+    wakeups: int
+    """How many wake-ups a thread may send in one go without a drop during a test."""
     ordered: bool
-    """Whether the hints of one thread arrive in their order."""
+    """True if the wake-ups of one thread arrive in order."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def in_process(loop: asyncio.AbstractEventLoop, wake: Wake) -> Iterator[Waker]:
 
 @contextmanager
 def through(url: str, loop: asyncio.AbstractEventLoop, wake: Wake) -> Iterator[Waker]:
-    """Both ends in this process."""
+    """Run waker and reader in this process."""
 
     def adopt(key: ConversationKey, interacted_at: float) -> None:
         done: Future[None] = Future()
@@ -53,13 +53,13 @@ def through(url: str, loop: asyncio.AbstractEventLoop, wake: Wake) -> Iterator[W
             try:
                 wake(key, interacted_at, None)
                 done.set_result(None)
-            except Exception as error:  # noqa: BLE001 - to whoever waits
+            except Exception as error:  # noqa: BLE001 - the caller gets it
                 done.set_exception(error)
 
         loop.call_soon_threadsafe(deliver)
         done.result(10)
 
-    forget_hints(url)
+    flush_wakeups(url)
     reader, waker = WakeupReader(make_broker(url), APPID, adopt), DramatiqWaker(make_broker(url), APPID)
     reader.start()
     try:
@@ -70,8 +70,8 @@ def through(url: str, loop: asyncio.AbstractEventLoop, wake: Wake) -> Iterator[W
         reader.stop()
 
 
-def forget_hints(url: str) -> None:
-    """Those that a test before has put back when it ended."""
+def flush_wakeups(url: str) -> None:
+    """Delete the wake-ups that an earlier test requeued."""
     broker = make_broker(url)
     broker.flush(queue_name(APPID))
     broker.disconnect()
@@ -81,14 +81,14 @@ def forget_hints(url: str) -> None:
 @pytest.fixture(params=["in process", "redis", "valkey", "cluster", "rabbit"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     if request.param == "in process":
-        return Kind(in_process, hints=3000, ordered=True)
+        return Kind(in_process, wakeups=3000, ordered=True)
     url: str = request.getfixturevalue(f"{request.param}_server").url
-    return Kind(lambda loop, wake: through(url, loop, wake), hints=60, ordered=False)
+    return Kind(lambda loop, wake: through(url, loop, wake), wakeups=60, ordered=False)
 
 
 @pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads take turns as often as they can, so that a race is lost within a test and not after a month."""
+def fast_thread_switches() -> Iterator[None]:
+    """Switch threads as often as possible, so that a test finds race conditions."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -96,30 +96,30 @@ def hasty_threads() -> Iterator[None]:
 
 
 class Listener:
-    """Notes the hints that reach the event loop."""
+    """Records the wake-ups that reach the event loop."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[ConversationKey, float]] = []
+        self.received: list[tuple[ConversationKey, float]] = []
         self.threads: set[int] = set()
         self._enough = asyncio.Event()
         self._wanted = 1
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None) -> None:
-        self.heard.append((key, interacted_at))
+        self.received.append((key, interacted_at))
         self.threads.add(threading.get_ident())
-        if len(self.heard) >= self._wanted:
+        if len(self.received) >= self._wanted:
             self._enough.set()
 
-    async def hears(self, n: int) -> None:
+    async def receives(self, n: int) -> None:
         self._wanted = n
-        if len(self.heard) < n:
+        if len(self.received) < n:
             self._enough.clear()
             async with asyncio.timeout(10):
                 await self._enough.wait()
 
 
-def tell(kind: Kind, wake: Wake, story: Callable[[Waker], Awaitable[None]]) -> None:
-    """Run ``story`` with a waker whose hints reach ``wake``."""
+def run_story(kind: Kind, wake: Wake, story: Callable[[Waker], Awaitable[None]]) -> None:
+    """Run ``story`` with a waker that is connected to ``wake``."""
 
     async def run(waker: Waker) -> None:
         await story(waker)
@@ -128,51 +128,51 @@ def tell(kind: Kind, wake: Wake, story: Callable[[Waker], Awaitable[None]]) -> N
         runner.run(run(waker))
 
 
-def test_a_hint_from_a_thread_arrives_in_the_loops_own_thread(kind: Kind) -> None:
+def test_a_wakeup_from_a_thread_arrives_in_the_loops_thread(kind: Kind) -> None:
     listener = Listener()
 
     async def story(waker: Waker) -> None:
         await asyncio.to_thread(waker.wake, ALICE, NOW)
-        await listener.hears(1)
-        assert listener.heard == [(ALICE, NOW)]
+        await listener.receives(1)
+        assert listener.received == [(ALICE, NOW)]
         assert listener.threads == {threading.get_ident()}
 
-    tell(kind, listener.wake, story)
+    run_story(kind, listener.wake, story)
 
 
-def test_a_hint_from_the_loop_itself_arrives(kind: Kind) -> None:
+def test_a_wakeup_from_the_loop_itself_arrives(kind: Kind) -> None:
     listener = Listener()
 
     async def story(waker: Waker) -> None:
         waker.wake(ALICE, NOW)
-        await listener.hears(1)
+        await listener.receives(1)
 
-    tell(kind, listener.wake, story)
+    run_story(kind, listener.wake, story)
 
 
-@pytest.mark.usefixtures("hasty_threads")
-def test_no_hint_is_left_lying(kind: Kind) -> None:
-    """Many threads, while the loop delivers; of one thread they arrive in order, unless they leave the process."""
+@pytest.mark.usefixtures("fast_thread_switches")
+def test_no_wakeup_is_lost(kind: Kind) -> None:
+    """Many threads send while the loop delivers. In one process, those of one thread arrive in order."""
     listener = Listener()
 
     async def story(waker: Waker) -> None:
-        def hint(thread: int) -> None:
-            for n in range(kind.hints):
+        def wakeup(thread: int) -> None:
+            for n in range(kind.wakeups):
                 waker.wake(ConversationKey(APPID, f"user {n} of thread {thread}"), float(n))
 
         with ThreadPoolExecutor(THREADS) as pool:
-            running = [asyncio.get_running_loop().run_in_executor(pool, hint, thread) for thread in range(THREADS)]
+            running = [asyncio.get_running_loop().run_in_executor(pool, wakeup, thread) for thread in range(THREADS)]
             await asyncio.gather(*running)
-            await listener.hears(THREADS * kind.hints)
+            await listener.receives(THREADS * kind.wakeups)
         for thread in range(THREADS):
-            heard = [(key.openid, at) for key, at in listener.heard if key.openid.endswith(f" {thread}")]
-            expected = [(f"user {n} of thread {thread}", float(n)) for n in range(kind.hints)]
-            assert (heard if kind.ordered else sorted(heard, key=lambda hint: hint[1])) == expected
+            received = [(key.openid, at) for key, at in listener.received if key.openid.endswith(f" {thread}")]
+            expected = [(f"user {n} of thread {thread}", float(n)) for n in range(kind.wakeups)]
+            assert (received if kind.ordered else sorted(received, key=lambda wakeup: wakeup[1])) == expected
 
-    tell(kind, listener.wake, story)
+    run_story(kind, listener.wake, story)
 
 
-def test_a_hint_that_cannot_be_followed_does_not_stop_the_next(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_wakeup_does_not_stop_the_next(kind: Kind, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     listener = Listener()
 
@@ -184,17 +184,17 @@ def test_a_hint_that_cannot_be_followed_does_not_stop_the_next(kind: Kind, caplo
     async def story(waker: Waker) -> None:
         waker.wake(ALICE, 1.0)
         waker.wake(ALICE, 2.0)
-        await listener.hears(1)
+        await listener.receives(1)
         waker.wake(ALICE, 3.0)
-        await listener.hears(3)
+        await listener.receives(3)
 
-    tell(kind, wake, story)
-    told = [record.exc_info[0] for record in caplog.records if record.exc_info]
-    assert told == [ValueError]
+    run_story(kind, wake, story)
+    logged = [record.exc_info[0] for record in caplog.records if record.exc_info]
+    assert logged == [ValueError]
 
 
-def test_a_hint_to_a_loop_that_has_ended_is_no_error(kind: Kind) -> None:
-    """The message is in the inbox: whoever comes next finds it there."""
+def test_a_wakeup_to_a_closed_loop_is_no_error(kind: Kind) -> None:
+    """The message is in the inbox, and the next owner finds it there."""
     loop = asyncio.new_event_loop()
     loop.close()
     with kind.make(loop, Listener().wake) as waker:
@@ -202,8 +202,8 @@ def test_a_hint_to_a_loop_that_has_ended_is_no_error(kind: Kind) -> None:
             waker.wake(ALICE, NOW)
 
 
-def test_answers_wait_while_pushes_are_queueing_up() -> None:
-    """Acknowledging has a deadline, answering has none."""
+def test_wakeups_are_held_while_pushes_queue_up() -> None:
+    """Acknowledging has a deadline, processing has none."""
 
     async def story() -> None:
         listener, busy = Listener(), [True]
@@ -212,15 +212,15 @@ def test_answers_wait_while_pushes_are_queueing_up() -> None:
             waker.wake(ALICE, float(n))
         for _ in range(20):
             await asyncio.sleep(0)
-        assert listener.heard == []
+        assert listener.received == []
         busy.clear()
-        await listener.hears(20)
-        assert [at for _, at in listener.heard] == [float(n) for n in range(20)]
+        await listener.receives(20)
+        assert [at for _, at in listener.received] == [float(n) for n in range(20)]
 
     asyncio.run(story())
 
 
-def test_answers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wakeups_are_held_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wxbot.wakeups.inprocess.HOLD_SECONDS", 0.0)
 
     async def story() -> None:
@@ -228,8 +228,8 @@ def test_answers_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         waker = InProcessWaker(asyncio.get_running_loop(), listener.wake, lambda: True)
         for n in range(20):
             waker.wake(ALICE, float(n))
-        await listener.hears(1)
-        assert len(listener.heard) < 20
-        await listener.hears(20)
+        await listener.receives(1)
+        assert len(listener.received) < 20
+        await listener.receives(20)
 
     asyncio.run(story())

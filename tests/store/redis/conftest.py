@@ -1,4 +1,4 @@
-"""Real servers, and one process's calls to a store in plain, waiting form."""
+"""Real servers, and blocking calls of one process to a store."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture
 def worker_at(runner: asyncio.Runner) -> Iterator[OpenWorker]:
-    """A process with a store at an address."""
+    """Return a function that opens a process with a store at an address."""
     opened: list[RedisStore] = []
 
     def open_store(url: str, **options: int) -> Worker:
-        store = RedisStore(url, **options)  # type: ignore[arg-type]  # only numbers are asked for
+        store = RedisStore(url, **options)  # type: ignore[arg-type]  # the options are numbers
         store.open()
         opened.append(store)
         return Worker(f"worker {len(opened)}", store, runner)
@@ -44,5 +44,5 @@ def worker_at(runner: asyncio.Runner) -> Iterator[OpenWorker]:
 
 @pytest.fixture
 def own_servers() -> None:
-    """For tests that start servers of their own."""
+    """Skip tests that start their own servers if Redis is not installed."""
     needs(REDIS)

@@ -1,4 +1,4 @@
-"""The Redis store and its server: what is left in it, and what happens and is said when it is in trouble."""
+"""Tests of the Redis store: its keys, its errors and its recovery from faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
 from tests.servers.sentinels import Sentinels
 from tests.store.redis.conftest import OpenWorker
-from tests.store.support import ALICE, APPID, BOB, NOW, Worker, arrival, text_of
+from tests.store.support import ALICE, APPID, BOB, NOW, Worker, incoming, text_of
 from wxbot.clock import SharedClock, elapsed
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.store.records import Handover, StoredMedia, StoredToken
@@ -23,33 +23,33 @@ from wxbot.store.redis.store import FORMAT, FORMAT_KEY, RedisStore
 
 
 def refusal(url: str) -> str:
-    """What is said to whoever starts a bot on this store."""
+    """Return the error text of a bot that starts with this store."""
     with pytest.raises(StoreUnavailable) as refused:
         RedisStore(url).open()
     return str(refused.value)
 
 
 def complaint(worker: Worker, text: str = "hi") -> str:
-    """What is said when a message cannot be kept."""
+    """Return the error text if a message cannot be stored."""
     with pytest.raises(StoreUnavailable) as refused:
-        worker.accept(arrival(text))
+        worker.accept(incoming(text))
     return str(refused.value)
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for long."""
+def short_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten all time limits."""
     monkeypatch.setattr(redis_address, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(redis_address, "CONNECT_SECONDS", 0.2)
 
 
-# What is left in it
+# Keys
 
 
-def test_everything_but_work_has_an_end(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
-    """What nobody needs any more goes by itself, whether a bot runs or not."""
+def test_all_keys_but_pending_messages_expire(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """Redis deletes old data even if no bot runs."""
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("done"), arrival("dead"))
+    worker.accept(incoming("done"), incoming("dead"))
     claim = worker.claims()
     worker.wait(worker.store.save_passive_reply(claim.lease, claim.pending.seq, {"kind": "text", "text": "hi"}))
     worker.delivers("a human, please", BOB, handover=Handover(NOW + 600), for_agents=True)
@@ -61,17 +61,17 @@ def test_everything_but_work_has_an_end(empty_redis: RedisServer, worker_at: Ope
     worker.wait(worker.store.save_token(APPID, StoredToken("token", NOW + 7200)))
     worker.wait(worker.store.ping())
     forever = {key for key in empty_redis.cli("KEYS", "*") if empty_redis.cli("PTTL", key) == -1}
-    # A number, a version, and one short entry for each dead letter and hand-over, which the purge takes away.
+    # The last seq, the format, and one entry for each dead letter and handover, which the purge deletes.
     prefix = f"wxbot:{{{APPID}}}:"
     assert forever == {FORMAT_KEY, prefix + "seq", prefix + "dead", prefix + "agents"}
     worker.purges(NOW + 600)
     assert empty_redis.cli("KEYS", prefix + "agents") == []
 
 
-def test_a_hand_over_that_an_older_wxbot_has_forgotten_is_not_listed(
+def test_a_handover_whose_conversation_has_expired_is_not_listed(
     empty_redis: RedisServer, worker_at: OpenWorker
 ) -> None:
-    """Its scripts let an idle conversation expire, whoever has the user."""
+    """An older wxbot lets a conversation expire during its handover."""
     worker = worker_at(empty_redis.url)
     for key in (ALICE, BOB):
         worker.delivers("a human, please", key, handover=Handover(NOW + 600), for_agents=True)
@@ -81,11 +81,11 @@ def test_a_hand_over_that_an_older_wxbot_has_forgotten_is_not_listed(
     assert worker.delivers("hello?", at=NOW + 1, for_agents=True).active_handover == Handover(0.0)
 
 
-def test_work_has_no_end(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_pending_messages_do_not_expire(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("first"))
+    worker.accept(incoming("first"))
     worker.works_off()
-    worker.accept(arrival("second"), arrival("third"))
+    worker.accept(incoming("second"), incoming("third"))
     claim = worker.claims()
     worker.records_sent(claim.lease, claim.pending, 1)
     ends = {key: empty_redis.cli("PTTL", key) for key in empty_redis.cli("KEYS", "wxbot:{*")}
@@ -93,15 +93,15 @@ def test_work_has_no_end(empty_redis: RedisServer, worker_at: OpenWorker) -> Non
     assert {key for key, left in ends.items() if left != -1} == {trace}
 
 
-def test_what_a_user_wrote_is_gone_once_it_is_answered(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_the_users_text_is_deleted_when_the_message_is_done(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("my number is 4711-0815", dedup_key="msg:1"))
+    worker.accept(incoming("my number is 4711-0815", dedup_key="msg:1"))
     worker.works_off()
-    kept = [empty_redis.cli("DUMP", key) for key in empty_redis.cli("KEYS", "*")]
-    assert not any("4711-0815" in str(each) for each in kept)
+    values = [empty_redis.cli("DUMP", key) for key in empty_redis.cli("KEYS", "*")]
+    assert not any("4711-0815" in str(each) for each in values)
 
 
-def test_a_newer_layout_is_not_touched(empty_redis: RedisServer) -> None:
+def test_a_newer_key_layout_is_refused(empty_redis: RedisServer) -> None:
     empty_redis.cli("SET", FORMAT_KEY, FORMAT + 1)
     assert "newer wxbot" in refusal(empty_redis.url)
     assert empty_redis.cli("GET", FORMAT_KEY) == str(FORMAT + 1)
@@ -110,24 +110,24 @@ def test_a_newer_layout_is_not_touched(empty_redis: RedisServer) -> None:
 # Starting
 
 
-def test_nobody_is_there(empty_redis: RedisServer) -> None:
-    told = refusal(f"redis://:s3cret@127.0.0.1:{_unused_port()}/0")
-    assert "cannot be reached" in told
-    assert "s3cret" not in told
+def test_an_unreachable_server_is_explained(empty_redis: RedisServer) -> None:
+    text = refusal(f"redis://:s3cret@127.0.0.1:{_unused_port()}/0")
+    assert "cannot be reached" in text
+    assert "s3cret" not in text
 
 
 @pytest.mark.usefixtures("own_servers")
-def test_a_wrong_password(tmp_path: Path, worker_at: OpenWorker) -> None:
+def test_a_wrong_password_is_explained(tmp_path: Path, worker_at: OpenWorker) -> None:
     with RedisServer(tmp_path, password="right") as server:
-        told = refusal(server.url.replace("right", "wrong-pass"))
-        assert told.startswith("Redis denied access")
-        assert "wrong-pass" not in told
+        text = refusal(server.url.replace("right", "wrong-pass"))
+        assert text.startswith("Redis denied access")
+        assert "wrong-pass" not in text
         assert "Redis denied access" in refusal(f"redis://127.0.0.1:{server.port}/0")
         worker_at(server.url)
 
 
 @pytest.mark.usefixtures("own_servers")
-def test_a_replica(tmp_path: Path) -> None:
+def test_a_replica_is_refused(tmp_path: Path) -> None:
     with (
         RedisServer(tmp_path / "master") as master,
         RedisServer(tmp_path / "replica", replica_of=master) as replica,
@@ -136,10 +136,10 @@ def test_a_replica(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_servers")
-def test_tls(tmp_path: Path, worker_at: OpenWorker) -> None:
+def test_tls_connects(tmp_path: Path, worker_at: OpenWorker) -> None:
     with RedisServer(tmp_path, tls=True) as server:
-        worker_at(server.url).accept(arrival("hi"))
-        assert "cannot be reached" in refusal(server.url.partition("?")[0])  # an authority that nobody trusts
+        worker_at(server.url).accept(incoming("hi"))
+        assert "cannot be reached" in refusal(server.url.partition("?")[0])  # the certificate authority is not trusted
 
 
 @pytest.mark.parametrize(
@@ -152,69 +152,69 @@ def test_tls(tmp_path: Path, worker_at: OpenWorker) -> None:
         "redis://:123/s3cret@host",
     ],
 )
-def test_an_address_that_cannot_be_read(url: str) -> None:
+def test_an_invalid_address_raises_an_error(url: str) -> None:
     with pytest.raises(ValueError, match="address") as refused:
         RedisStore(url)
     assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?foo=bar", "redis://redis..x:1/0"])
-def test_an_address_that_redis_py_stumbles_over(url: str) -> None:
+def test_an_address_that_redis_py_fails_on_is_explained(url: str) -> None:
     assert "address" in refusal(url)
 
 
-# Trouble while it runs
+# Faults at run time
 
 
 def test_a_restart_costs_nothing(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("before"))
+    worker.accept(incoming("before"))
     claim = worker.claims()
     empty_redis.restart()
     worker.settles(claim.lease, claim.pending, "released")
-    worker.accept(arrival("after"))
+    worker.accept(incoming("after"))
     assert worker.works_off() == ["before", "after"]
 
 
-def test_it_is_out_for_a_while(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_the_store_works_again_after_an_outage(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("before"))
+    worker.accept(incoming("before"))
     empty_redis.kill()
     assert "cannot be reached" in complaint(worker)
     with pytest.raises(StoreUnavailable):
         worker.wait(worker.store.ping())
     empty_redis.start()
-    assert worker.accept(arrival("before"), arrival("hi")) == [False, True]
+    assert worker.accept(incoming("before"), incoming("hi")) == [False, True]
     assert worker.works_off() == ["before", "hi"]
 
 
-@pytest.mark.usefixtures("hasty")
-def test_it_hangs(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
-    """A push that was answered with 500 may have been kept all the same: then its redelivery is known."""
+@pytest.mark.usefixtures("short_time_limits")
+def test_a_hanging_server_fails_in_time(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """A push that got HTTP 500 may have been stored all the same. Then its redelivery is recognized."""
     worker = worker_at(empty_redis.url)
     with paused(empty_redis):
         assert "did not answer in time" in complaint(worker)
         assert "did not answer in time" in complaint(worker)
-    worker.accept(arrival("hi"))
+    worker.accept(incoming("hi"))
     assert worker.works_off() == ["hi"]
 
 
-def test_what_waits_together_is_told_together(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_queued_operations_fail_together(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
     empty_redis.kill()
-    told: list[str] = []
-    threads = [threading.Thread(target=lambda n=n: told.append(complaint(worker, f"{n}"))) for n in range(8)]
+    text: list[str] = []
+    threads = [threading.Thread(target=lambda n=n: text.append(complaint(worker, f"{n}"))) for n in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(told) == 8
+    assert len(text) == 8
 
 
-def test_memory_is_full(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
-    """Nothing new is taken, but what was accepted is answered, and that makes room."""
+def test_a_full_memory_rejects_new_messages_only(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """New messages are rejected, but accepted ones are processed, which frees memory."""
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("before"))
+    worker.accept(incoming("before"))
     with memory(empty_redis, "1mb"):
         assert "no memory left" in complaint(worker)
         with pytest.raises(StoreUnavailable, match="no memory left"):
@@ -226,73 +226,71 @@ def test_memory_is_full(empty_redis: RedisServer, worker_at: OpenWorker) -> None
         worker.renews()
         assert worker.settles(claim.lease, claim.pending) is None
         assert "no memory left" in complaint(worker)
-    worker.accept(arrival("hi"))
+    worker.accept(incoming("hi"))
     assert worker.works_off() == ["hi"]
 
 
-def test_a_script_is_forgotten(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_a_lost_script_is_loaded_again(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
     empty_redis.cli("SCRIPT", "FLUSH", "SYNC")
-    worker.accept(arrival("hi"))
+    worker.accept(incoming("hi"))
     empty_redis.cli("SCRIPT", "FLUSH", "SYNC")
     assert worker.works_off() == ["hi"]
 
 
-def test_a_master_becomes_a_replica(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_a_master_that_becomes_a_replica_is_noticed(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
     empty_redis.cli("REPLICAOF", "127.0.0.1", _unused_port())
     try:
         assert "read-only replica" in complaint(worker)
     finally:
         empty_redis.cli("REPLICAOF", "NO", "ONE")
-    worker.accept(arrival("hi"))
+    worker.accept(incoming("hi"))
     assert worker.works_off() == ["hi"]
 
 
 @pytest.mark.usefixtures("own_servers")
 @pytest.mark.parametrize("kill", [False, True], ids=["ordered", "death"])
-def test_sentinel_calls_another_master(tmp_path: Path, worker_at: OpenWorker, kill: bool) -> None:
+def test_the_store_follows_sentinel_to_another_master(tmp_path: Path, worker_at: OpenWorker, kill: bool) -> None:
     with (
         RedisServer(tmp_path / "a", password="pass word") as one,
         RedisServer(tmp_path / "b", replica_of=one) as other,
         Sentinels(tmp_path / "sentinels", one, [other]) as sentinels,
     ):
         worker = worker_at(sentinels.url)
-        worker.accept(arrival("before"))
+        worker.accept(incoming("before"))
         one.cli("WAIT", 1, 5000)
         assert sentinels.fail_over(kill=kill) is other
-        if not kill:  # until it knows, it takes what will be lost: the next test has the cure
+        if not kill:  # until it notices, it accepts messages that will be lost; the next test prevents that
             wait_until(lambda: one.cli("INFO", "replication")["role"] == "slave", one.story)
-        until_kept(worker, "after")
+        accept_until_stored(worker, "after")
         assert worker.works_off() == ["before", "after"]
         assert other.cli("GET", f"wxbot:{{{APPID}}}:m:alice:msg:after") is not None
 
 
 @pytest.mark.usefixtures("own_servers")
-def test_a_promise_may_wait_for_replicas(
-    tmp_path: Path, worker_at: OpenWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So that nothing acknowledged is lost when the master's place is taken."""
+def test_accept_can_wait_for_replicas(tmp_path: Path, worker_at: OpenWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then no acknowledged message is lost in a failover."""
     with (
         RedisServer(tmp_path / "a") as master,
         RedisServer(tmp_path / "b", replica_of=master) as replica,
     ):
         worker = worker_at(master.url, replicas=1)
-        assert worker.accept(arrival("first")) == [True]
+        assert worker.accept(incoming("first")) == [True]
         with paused(replica), monkeypatch.context() as patch:
             patch.setattr(redis_link, "REPLICA_SECONDS", 0.1)
             assert "only 0 replica(s)" in complaint(worker, "second")
             assert "only 0 replica(s)" in complaint(worker, "second")
             assert worker.waiting() == [ALICE]
-        assert worker.accept(arrival("second")) == [False]
+        assert worker.accept(incoming("second")) == [False]
         assert worker.works_off() == ["first", "second"]
 
 
-def test_one_bad_call_harms_no_other(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_a_failing_call_does_not_affect_others(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     worker = worker_at(empty_redis.url)
     with pytest.raises(UnicodeEncodeError):
-        worker.accept(arrival("half an emoji \ud83d"))
-    worker.accept(arrival("hi"))
+        worker.accept(incoming("half an emoji \ud83d"))
+    worker.accept(incoming("hi"))
     claim = worker.claims()
     empty_redis.cli("HSET", f"wxbot:{{{APPID}}}:m:alice:msg:hi", "fields", "no JSON")
     worker.settles(claim.lease, claim.pending, "released")
@@ -301,10 +299,10 @@ def test_one_bad_call_harms_no_other(empty_redis: RedisServer, worker_at: OpenWo
     worker.wait(worker.store.ping())
 
 
-def test_a_repeated_settling_closes_nothing_else(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
-    """Its first answer was lost on the way."""
+def test_a_repeated_settle_closes_no_other_message(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+    """The response to the first call was lost."""
     worker = worker_at(empty_redis.url)
-    worker.accept(arrival("first"), arrival("second"))
+    worker.accept(incoming("first"), incoming("second"))
     claim = worker.claims()
     assert text_of(worker.settles(claim.lease, claim.pending)) == "second"
     assert text_of(worker.settles(claim.lease, claim.pending)) == "second"
@@ -314,23 +312,23 @@ def test_a_repeated_settling_closes_nothing_else(empty_redis: RedisServer, worke
     assert worker.works_off() == ["second"]
 
 
-def test_it_cannot_be_used_before_it_is_opened_or_after_it_was_closed(empty_redis: RedisServer) -> None:
+def test_a_store_that_is_not_open_raises_an_error(empty_redis: RedisServer) -> None:
     store = RedisStore(empty_redis.url)
     with pytest.raises(StoreUnavailable, match="not open"):
-        store.accept(arrival("hi"))
+        store.accept(incoming("hi"))
     store.open()
     store.close()
     with pytest.raises(StoreUnavailable, match="not open"):
-        store.accept(arrival("hi"))
+        store.accept(incoming("hi"))
     store.open()
-    assert store.accept(arrival("hi")).new
+    assert store.accept(incoming("hi")).new
     store.close()
 
 
 # Time
 
 
-def test_the_servers_time_is_heard(empty_redis: RedisServer) -> None:
+def test_on_time_is_called_with_the_servers_time(empty_redis: RedisServer) -> None:
     heard: list[tuple[float, float, float]] = []
     before = elapsed()
     store = RedisStore(empty_redis.url, on_time=lambda *times: heard.append(times))
@@ -342,7 +340,7 @@ def test_the_servers_time_is_heard(empty_redis: RedisServer) -> None:
     assert 0 <= seconds + microseconds / 1e6 - server_time <= elapsed() - before
 
 
-def test_a_wrong_clock_is_put_right_by_the_servers(empty_redis: RedisServer) -> None:
+def test_a_wrong_clock_is_corrected_by_the_servers_time(empty_redis: RedisServer) -> None:
     clock = SharedClock()
     clock.follow(NOW, elapsed(), elapsed())
     store = RedisStore(empty_redis.url, on_time=clock.follow)
@@ -373,11 +371,11 @@ def memory(server: RedisServer, limit: str) -> Iterator[None]:
         server.cli("CONFIG", "SET", "maxmemory", "0")
 
 
-def until_kept(worker: Worker, text: str) -> None:
-    """As WeChat delivers again what was not acknowledged."""
+def accept_until_stored(worker: Worker, text: str) -> None:
+    """Accept the message again and again, as WeChat redelivers it."""
     for _ in range(100):
         try:
-            worker.accept(arrival(text))
+            worker.accept(incoming(text))
         except StoreUnavailable:
             threading.Event().wait(0.05)
         else:

@@ -1,4 +1,4 @@
-"""The SQLite store and its file: what is left in it, and what is said when it is in trouble."""
+"""Tests of the SQLite store: its file, its errors and its recovery from faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.processes import running_processes
-from tests.store.support import ALICE, APPID, NOW, Stores, Worker, arrival
+from tests.store.support import ALICE, APPID, NOW, Stores, Worker, incoming
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
 from wxbot.store.records import WITH_BOT, Handover, StoredMedia
@@ -28,11 +28,11 @@ from wxbot.store.sqlite.store import SqliteStore
 SECRET = "what the user wrote: 4711-0815"
 NOBODY = 65534
 
-Trouble = Callable[[Path], AbstractContextManager[None]]
+Fault = Callable[[Path], AbstractContextManager[None]]
 
 
 class File:
-    """tests.store.support.Place: only SQLite here, and one file."""
+    """tests.store.support.Backend: only SQLite here, and one file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,7 +48,7 @@ class File:
 
 
 @pytest.fixture
-def place(file: Path) -> File:
+def backend(file: Path) -> File:
     return File(file)
 
 
@@ -65,11 +65,11 @@ def refuses_to_open(path: Path) -> str:
     return str(caught.value)
 
 
-# What is left in the file
+# The content of the file
 
 
-def test_what_the_user_wrote_is_gone_once_it_is_answered(one: Worker, file: Path) -> None:
-    one.accept(arrival(SECRET, dedup_key="msg:1"))
+def test_the_users_text_is_deleted_when_the_message_is_done(one: Worker, file: Path) -> None:
+    one.accept(incoming(SECRET, dedup_key="msg:1"))
     claim = one.claims()
     one.settles(claim.lease, claim.pending, "retry", retry_at=NOW, unsent=({"kind": "text", "text": SECRET},))
     assert SECRET in everything_in(file)
@@ -78,7 +78,7 @@ def test_what_the_user_wrote_is_gone_once_it_is_answered(one: Worker, file: Path
 
 
 def everything_in(file: Path) -> str:
-    """Every value of every table."""
+    """Return every value of every table as text."""
     with closing(sqlite3.connect(file)) as db:
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         content = "\n".join(str(row) for table in tables for row in db.execute(f'SELECT * FROM "{table}"'))  # noqa: S608
@@ -86,15 +86,15 @@ def everything_in(file: Path) -> str:
     return content
 
 
-def test_the_file_is_its_owners_alone(one: Worker, file: Path) -> None:
-    one.accept(arrival("hi"))
+def test_only_the_owner_can_read_the_file(one: Worker, file: Path) -> None:
+    one.accept(incoming("hi"))
     for path in file.parent.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
 
 
-def test_a_promise_is_synced_to_the_disk(one: Worker, tmp_path: Path) -> None:
-    """FULL where a message is taken or closed, so that it survives a power loss; NORMAL where that is not needed."""
-    one.accept(arrival("hi"))
+def test_an_accepted_message_is_synced_to_the_disk(one: Worker, tmp_path: Path) -> None:
+    """Accepting and settling use FULL to survive a power loss. Other operations use NORMAL."""
+    one.accept(incoming("hi"))
     assert synchronous(one.store) == 2
     claim = one.claims()
     assert synchronous(one.store) == 1
@@ -102,7 +102,7 @@ def test_a_promise_is_synced_to_the_disk(one: Worker, tmp_path: Path) -> None:
     assert synchronous(one.store) == 2
     relaxed = SqliteStore(tmp_path / "relaxed.db", full_sync=False)
     relaxed.open()
-    relaxed.accept(arrival("hi"))
+    relaxed.accept(incoming("hi"))
     assert synchronous(relaxed) == 1
     relaxed.close()
 
@@ -177,23 +177,23 @@ def old_file(file: Path) -> Path:
 
 
 @pytest.mark.usefixtures("old_file")
-def test_a_file_of_an_older_wxbot_is_worked_on(stores: Stores) -> None:
+def test_a_file_of_an_older_wxbot_is_upgraded(stores: Stores) -> None:
     one = stores.worker("one")
-    assert (one.accept(arrival("before")), one.quota()) == ([False], None)
+    assert (one.accept(incoming("before")), one.quota()) == ([False], None)
     claim = one.claims()
     assert (claim.pending.quota, claim.pending.active_handover) == (None, WITH_BOT)
     assert one.wait(one.store.save_passive_reply(claim.lease, claim.pending.seq, {"kind": "text"}))
     one.settles(claim.lease, claim.pending, quota=Quota(4, NOW), handover=Handover(NOW + 9, "agent"))
     one.wait(one.store.save_media(APPID, "cat", StoredMedia("id", NOW + 9), NOW))
     one.store.close()
-    two = stores.worker("two")  # what is there is not added again
+    two = stores.worker("two")  # existing columns are not added again
     assert two.wait(two.store.handovers(APPID, NOW, 10)) == [(ALICE, Handover(NOW + 9, "agent"))]
     assert two.wait(two.store.load_media(APPID, "cat")) == StoredMedia("id", NOW + 9)
     assert two.quota() == Quota(4, NOW)
 
 
-def test_an_older_wxbot_goes_on_beside_a_newer_one(old_file: Path, stores: Stores) -> None:
-    """One process after the other is replaced."""
+def test_an_older_wxbot_works_beside_a_newer_one(old_file: Path, stores: Stores) -> None:
+    """In an upgrade, processes are replaced one by one."""
     one = stores.worker("one")
     one.delivers("a human, please", at=NOW + 1, handover=Handover(NOW + 9), quota=Quota(5, NOW + 99))
     execute(old_file, OLD_ACCEPT.replace("TEXT", "meanwhile"))
@@ -204,28 +204,26 @@ def test_an_older_wxbot_goes_on_beside_a_newer_one(old_file: Path, stores: Store
 
 
 @pytest.mark.usefixtures("old_file")
-def test_several_processes_upgrade_a_file_at_once(place: File) -> None:
+def test_several_processes_upgrade_a_file_at_once(backend: File) -> None:
     with running_processes() as processes:
-        assert processes.run(_open, place) == [False] * processes.count
+        assert processes.run(_open, backend) == [False] * processes.count
 
 
-def _open(place: File, ready: threading.Barrier) -> bool:
-    """Runs in a process of its own."""
-    store = place.store()
+def _open(backend: File, ready: threading.Barrier) -> bool:
+    """Open the store. Runs in its own process."""
+    store = backend.store()
     ready.wait(20)
     store.open()
     try:
-        return store.accept(arrival("before")).new
+        return store.accept(incoming("before")).new
     finally:
         store.close()
 
 
-# What is removed from it
+# Deleting
 
 
-def test_media_that_have_expired_are_removed_in_small_parts(
-    one: Worker, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expired_media_is_deleted_in_small_parts(one: Worker, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelves, "MEDIA_PURGE_LIMIT", 2)
     for n in range(5):
         one.wait(one.store.save_media(APPID, f"{n}", StoredMedia("id", NOW + n), NOW - 1))
@@ -237,26 +235,26 @@ def test_media_that_have_expired_are_removed_in_small_parts(
     assert left == [["2", "3", "4"], ["4"], ["4"]]
 
 
-# Trouble at the start
+# Errors at the start
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
     message = refuses_to_open(tmp_path / "nowhere" / "wxbot.db")
     assert str(tmp_path / "nowhere") in message
     assert "check that its folder exists" in message
 
 
-def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_a_file_is_explained(tmp_path: Path) -> None:
     assert str(tmp_path) in refuses_to_open(tmp_path)
 
 
-def test_a_file_that_is_no_database(file: Path) -> None:
+def test_a_file_that_is_no_database_is_explained(file: Path) -> None:
     file.write_text("this is a shopping list, not a database\n" * 100)
     assert "not a database" in refuses_to_open(file)
     assert file.read_text().startswith("this is a shopping list")
 
 
-def test_a_file_of_a_newer_version_is_left_alone(file: Path) -> None:
+def test_a_file_of_a_newer_version_is_refused(file: Path) -> None:
     with closing(sqlite3.connect(file)) as db:
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
@@ -268,7 +266,7 @@ def test_a_file_of_a_newer_version_is_left_alone(file: Path) -> None:
 
 @pytest.fixture
 def own_folder() -> Iterator[Path]:
-    """A folder of an ordinary user, also where the tests run as root, whom no permission stops."""
+    """Return a folder of an ordinary user, because root ignores permissions."""
     with tempfile.TemporaryDirectory() as name:
         if os.geteuid() == 0:
             os.chown(name, NOBODY, NOBODY)
@@ -277,7 +275,7 @@ def own_folder() -> Iterator[Path]:
 
 @contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Without the rights of root."""
+    """Drop the permissions of root."""
     if os.geteuid() != 0:
         yield
         return
@@ -288,14 +286,14 @@ def ordinary_user() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_folder_that_may_not_be_written(own_folder: Path) -> None:
+def test_a_read_only_folder_is_explained(own_folder: Path) -> None:
     with ordinary_user():
         own_folder.chmod(0o500)
-        assert "may this user write there" in refuses_to_open(own_folder / "wxbot.db")
+        assert "this user may write to it" in refuses_to_open(own_folder / "wxbot.db")
         own_folder.chmod(0o700)
 
 
-def test_a_file_that_may_not_be_written(own_folder: Path) -> None:
+def test_a_read_only_file_is_explained(own_folder: Path) -> None:
     path = own_folder / "wxbot.db"
     with ordinary_user():
         store = SqliteStore(path)
@@ -303,37 +301,37 @@ def test_a_file_that_may_not_be_written(own_folder: Path) -> None:
         store.close()
         path.chmod(0o400)
         assert "readonly" in refuses_to_open(path)
-        for file in own_folder.iterdir():  # SQLite's files beside it have taken over its mode
+        for file in own_folder.iterdir():  # SQLite's other files have the same mode
             file.chmod(0o600)
         store.open()
-        assert store.accept(arrival("hi")).new
+        assert store.accept(incoming("hi")).new
         store.close()
 
 
-def test_a_store_that_is_not_open(tmp_path: Path) -> None:
+def test_a_closed_store_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="not open"):
-        SqliteStore(tmp_path / "wxbot.db").accept(arrival("hi"))
+        SqliteStore(tmp_path / "wxbot.db").accept(incoming("hi"))
 
 
 def test_a_store_that_was_closed_can_be_opened_again(one: Worker) -> None:
     one.store.close()
     with pytest.raises(StoreUnavailable, match="not open"):
-        one.accept(arrival("hi"))
+        one.accept(incoming("hi"))
     one.store.open()
-    assert one.accept(arrival("hi")) == [True]
+    assert one.accept(incoming("hi")) == [True]
 
 
-# Trouble at work: it is said, nothing is half done, and it passes
+# Faults at run time: the error is reported, nothing is half done, and the store recovers
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_writer, "BUSY_SECONDS", 0.05)
 
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Another process is in the middle of a transaction."""
+    """Hold the lock of another process's transaction."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -345,7 +343,7 @@ def locked(file: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk(file: Path) -> Iterator[None]:
-    """Nothing that this process writes may make the file any longer."""
+    """Prevent this process from extending the file."""
     wal = file.with_name(file.name + "-wal")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (max(file.stat().st_size, wal.stat().st_size), before[1]))
@@ -355,25 +353,27 @@ def full_disk(file: Path) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("trouble", [locked, full_disk], ids=["locked", "full"])
-class TestTrouble:
-    def test_no_message_is_promised_and_then_it_works_again(self, stores: Stores, file: Path, trouble: Trouble) -> None:
+@pytest.mark.usefixtures("short_time_limits")
+@pytest.mark.parametrize("fault", [locked, full_disk], ids=["locked", "full"])
+class TestFaults:
+    def test_no_message_is_accepted_during_the_fault_and_one_is_after_it(
+        self, stores: Stores, file: Path, fault: Fault
+    ) -> None:
         one = stores.worker("one")
-        one.accept(arrival("before"))
-        with trouble(file):
+        one.accept(incoming("before"))
+        with fault(file):
             for text in ("first", "second"):
                 with pytest.raises(StoreUnavailable, match=r"wxbot\.db"):
-                    one.accept(arrival(text))
+                    one.accept(incoming(text))
         assert one.works_off() == ["before"]
-        assert one.accept(arrival("first"), arrival("second")) == [True, True]
+        assert one.accept(incoming("first"), incoming("second")) == [True, True]
         assert one.works_off() == ["first", "second"]
 
-    def test_nothing_is_half_done(self, stores: Stores, file: Path, trouble: Trouble) -> None:
+    def test_a_failed_operation_changes_nothing(self, stores: Stores, file: Path, fault: Fault) -> None:
         one = stores.worker("one")
-        one.accept(arrival("hi"))
+        one.accept(incoming("hi"))
         claim = one.claims()
-        with trouble(file):
+        with fault(file):
             with pytest.raises(StoreUnavailable):
                 one.settles(claim.lease, claim.pending, "dead", reason="x" * 10_000, state={"new": "y" * 10_000})
             with pytest.raises(StoreUnavailable):
@@ -384,39 +384,39 @@ class TestTrouble:
         taken = one.claims()
         assert (taken.pending.attempts, taken.state) == (1, {})
 
-    def test_all_that_wait_together_are_told(self, stores: Stores, file: Path, trouble: Trouble) -> None:
+    def test_all_queued_operations_fail(self, stores: Stores, file: Path, fault: Fault) -> None:
         one = stores.worker("one")
-        one.accept(arrival("hi"))
+        one.accept(incoming("hi"))
 
         async def ping_often() -> list[BaseException | None]:
             return list(await asyncio.gather(*(one.store.ping() for _ in range(5)), return_exceptions=True))
 
-        with trouble(file):
+        with fault(file):
             assert {type(answer) for answer in one.wait(ping_often())} == {StoreUnavailable}
 
 
-def test_a_short_lock_of_another_process_is_waited_for(one: Worker, file: Path) -> None:
+def test_the_store_waits_for_a_short_lock_of_another_process(one: Worker, file: Path) -> None:
     held = threading.Event()
 
-    def let_go() -> None:
+    def release() -> None:
         held.wait(10)
         other.execute("COMMIT")
 
     other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    thread = threading.Thread(target=let_go)
+    thread = threading.Thread(target=release)
     thread.start()
     timer = threading.Timer(0.2, held.set)
     timer.start()
-    assert one.accept(arrival("hi")) == [True]
+    assert one.accept(incoming("hi")) == [True]
     thread.join()
     timer.join()
     other.close()
 
 
-def test_one_failing_operation_does_not_fail_those_beside_it(one: Worker) -> None:
-    """All that wait at the same moment share a transaction, but not a fate."""
-    one.accept(arrival("hi"))
+def test_a_failing_operation_does_not_fail_its_batch(one: Worker) -> None:
+    """Queued operations share a transaction, but one that fails does not affect the others."""
+    one.accept(incoming("hi"))
     claim = one.claims()
     claim.lease.fence += 1
 
@@ -434,14 +434,14 @@ def test_one_failing_operation_does_not_fail_those_beside_it(one: Worker) -> Non
     assert [type(answer).__name__ for answer in answers] == ["LeaseLost", "NoneType", "LeaseLost", "NoneType"]
 
 
-def test_one_failing_operation_does_not_make_others_happen_twice(one: Worker, file: Path) -> None:
-    one.accept(arrival("hi"))
+def test_a_failing_operation_does_not_repeat_its_batch(one: Worker, file: Path) -> None:
+    one.accept(incoming("hi"))
     claim = one.claims()
     claim.lease.fence += 1
 
     async def story() -> list[object]:
         store = one.store
-        with locked(file):  # the first one waits for the lock, the others gather behind it
+        with locked(file):  # the first one waits for the lock, the others queue up
             first = asyncio.create_task(store.ping())
             await asyncio.sleep(0.05)
             begins = asyncio.create_task(store.begin_token_fetch("none", None, NOW, 10.0))

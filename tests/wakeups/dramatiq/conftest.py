@@ -1,4 +1,4 @@
-"""Servers of the hints: shared ones for what leaves no trace, and own ones for what kills them."""
+"""Broker servers: shared ones, and own ones for tests that kill or pause them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from tests.servers.fixtures import cluster_server, needs, rabbit_server, redis_s
 from tests.servers.programs import REDIS, VALKEY
 from tests.servers.rabbit_server import RabbitServer
 from tests.servers.redis_server import RedisServer
-from tests.wakeups.dramatiq.support import Ear, Server, forget_hints
+from tests.wakeups.dramatiq.support import Listener, Server, flush_wakeups
 
 __all__ = ["cluster_server", "rabbit_server", "redis_server", "valkey_server"]
 
 
 @pytest.fixture(params=["redis", "valkey", "cluster", "rabbit"])
 def url(request: pytest.FixtureRequest) -> str:
-    """A broker that other tests use too, without any hints in it."""
+    """Return the address of a shared broker with an empty queue."""
     server: Server = request.getfixturevalue(f"{request.param}_server")
-    forget_hints(server.url)
+    flush_wakeups(server.url)
     return server.url
 
 
 @pytest.fixture(params=["redis", "valkey", "rabbit"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A broker's server that the test may kill and pause, running.
+    """Return a running server that the test may kill and pause.
 
-    RabbitMQ takes long to start: it is the one of all tests, and mended.
+    RabbitMQ starts slowly, so all tests share one. It is restarted after the test.
     """
     if request.param == "rabbit":
         rabbit: RabbitServer = request.getfixturevalue("rabbit_server")
-        forget_hints(rabbit.url)
+        flush_wakeups(rabbit.url)
         yield rabbit
         if rabbit.alive:
             rabbit.resume()
@@ -46,7 +46,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    ear = Ear()
-    yield ear
-    ear.has_room()
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.has_room()

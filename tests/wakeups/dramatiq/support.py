@@ -1,4 +1,4 @@
-"""Both ends of the hints, and an ear for what arrives. Every wait is for something that is told, with a limit."""
+"""Helpers for both ends of the wake-ups, and a listener. Every wait is for an event and has a time limit."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wxbot.wakeups.dramatiq.waker import THREADS, DramatiqWaker, WakeupReader, q
 APPID = "wx0123456789abcdef"
 QUEUE = queue_name(APPID)
 SOON = 10.0
-"""Seconds: far more than anything takes that works."""
+"""Seconds, far more than any successful operation takes."""
 
 
 class Server(Protocol):
-    """What a broker's server is to a test."""
+    """A broker's server that a test controls."""
 
     @property
     def url(self) -> str: ...
@@ -29,18 +29,18 @@ class Server(Protocol):
     def resume(self) -> None: ...
 
 
-class Ear:
-    """Hears what a reader adopts. While ``full`` is set, ``adopt`` blocks, as it does in a process without room."""
+class Listener:
+    """Records the conversations that a reader adopts. While full, ``adopt`` blocks as in a process without capacity."""
 
     def __init__(self) -> None:
-        self.heard: list[ConversationKey] = []
+        self.received: list[ConversationKey] = []
         self.times: dict[str, float] = {}
         self._changed = threading.Condition()
         self._full = False
 
     def adopt(self, key: ConversationKey, interacted_at: float) -> None:
         with self._changed:
-            self.heard.append(key)
+            self.received.append(key)
             self.times[key.openid] = interacted_at
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._full, 60)
@@ -48,7 +48,7 @@ class Ear:
     @property
     def users(self) -> set[str]:
         with self._changed:
-            return {key.openid for key in self.heard}
+            return {key.openid for key in self.received}
 
     def fills_up(self) -> None:
         self._full = True
@@ -58,26 +58,26 @@ class Ear:
             self._full = False
             self._changed.notify_all()
 
-    def hears(self, *openids: str, seconds: float = SOON) -> None:
-        """Wait until all of them were heard, in any order, however often."""
+    def receives(self, *openids: str, seconds: float = SOON) -> None:
+        """Wait until all of them were received, in any order and number."""
         with self._changed:
-            arrived = self._changed.wait_for(lambda: set(openids) <= {key.openid for key in self.heard}, seconds)
-            assert arrived, f"heard {len(self.heard)}, not {set(openids) - {key.openid for key in self.heard}}"
+            arrived = self._changed.wait_for(lambda: set(openids) <= {key.openid for key in self.received}, seconds)
+            assert arrived, f"received {len(self.received)}, not {set(openids) - {key.openid for key in self.received}}"
 
-    def hears_in_all(self, n: int, seconds: float = SOON) -> None:
+    def receives_in_all(self, n: int, seconds: float = SOON) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.heard) >= n, seconds), f"heard only {self.heard}"
+            assert self._changed.wait_for(lambda: len(self.received) >= n, seconds), f"received only {self.received}"
 
 
 @contextmanager
-def reading(url: str, ear: Ear, threads: int = THREADS) -> Iterator[WakeupReader]:
-    reader = WakeupReader(make_broker(url), APPID, ear.adopt, threads)
+def reading(url: str, listener: Listener, threads: int = THREADS) -> Iterator[WakeupReader]:
+    reader = WakeupReader(make_broker(url), APPID, listener.adopt, threads)
     reader.start()
     try:
         yield reader
     finally:
         reader.refuse_new()
-        ear.has_room()
+        listener.has_room()
         reader.stop()
 
 
@@ -101,7 +101,7 @@ def users(n: int) -> list[str]:
 
 
 def queued(url: str) -> int:
-    """How many hints are at the broker: waiting, and with Redis also those that somebody works on."""
+    """Return the number of wake-ups in the broker. With Redis it includes unacknowledged ones."""
     broker = make_broker(url)
     broker.declare_queue(QUEUE)
     try:
@@ -111,8 +111,8 @@ def queued(url: str) -> int:
         broker.close()
 
 
-def forget_hints(url: str) -> None:
-    """Those that another test has left in a server that both use."""
+def flush_wakeups(url: str) -> None:
+    """Delete the wake-ups that another test left in a shared server."""
     broker = make_broker(url)
     with suppress(Exception):
         broker.flush(QUEUE)
@@ -120,7 +120,7 @@ def forget_hints(url: str) -> None:
     broker.close()
 
 
-def waits_for(told: Callable[[], str | None], wanted: bool, seconds: float = SOON) -> str:
-    """Until there is a problem, or none; its text."""
-    wait_until(lambda: (told() is not None) == wanted, f"a problem: {wanted}", seconds)
-    return told() or ""
+def waits_for(problem: Callable[[], str | None], wanted: bool, seconds: float = SOON) -> str:
+    """Wait until there is a problem, or none if not ``wanted``. Return its text."""
+    wait_until(lambda: (problem() is not None) == wanted, f"a problem: {wanted}", seconds)
+    return problem() or ""

@@ -1,4 +1,4 @@
-"""What Dramatiq's own tools count on: its keys, its messages, its dead letters, its figures."""
+"""Dramatiq's own tools work: its keys, messages, dead letters and metrics are unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
-from tests.wakeups.dramatiq.support import APPID, QUEUE, Ear, forget_hints, queued, reading, users, wake, waking
+from tests.wakeups.dramatiq.support import APPID, QUEUE, Listener, flush_wakeups, queued, reading, users, wake, waking
 from wxbot.server.assembly import make_broker
 from wxbot.store.records import ConversationKey
 from wxbot.wakeups.dramatiq.redis import NAMESPACE
@@ -32,13 +32,13 @@ def keys(request: pytest.FixtureRequest) -> RedisServer:
 
 
 def plain_broker(url: str) -> RedisBroker:
-    """As a tool makes it that knows the address and the namespace, and nothing of wxbot."""
+    """Return a broker of a tool that knows only the address and the namespace."""
     broker = RedisBroker(url=url, namespace=NAMESPACE, middleware=[])  # type: ignore[no-untyped-call]
     broker.declare_queue(QUEUE)
     return broker
 
 
-def test_a_tool_sees_the_hints(keys: RedisServer) -> None:
+def test_a_tool_can_read_wakeups(keys: RedisServer) -> None:
     with waking(keys.url) as waker:
         wake(waker, "alice")
     tool = plain_broker(keys.url)
@@ -52,109 +52,109 @@ def test_a_tool_sees_the_hints(keys: RedisServer) -> None:
         tool.client.close()
 
 
-def test_what_a_dashboard_sends_again_is_heard(keys: RedisServer, ear: Ear) -> None:
-    """dramatiq-dashboard gives it a time that has passed: it goes through the list of delayed ones."""
+def test_a_wakeup_requeued_by_a_dashboard_is_received(keys: RedisServer, listener: Listener) -> None:
+    """dramatiq-dashboard sets a past time, so the message goes through the delay queue."""
     tool = plain_broker(keys.url)
-    with reading(keys.url, ear):
+    with reading(keys.url, listener):
         message = to_message(ALICE, 1.0)
         tool.enqueue(message.copy(options={"eta": message.message_timestamp, "retries": 0}))
-        ear.hears("alice")
+        listener.receives("alice")
         wait_until(lambda: queued(keys.url) == 0, "it is still there")
     tool.client.close()
 
 
-def test_a_message_for_nobody_becomes_a_dead_letter(keys: RedisServer, ear: Ear) -> None:
+def test_a_message_for_an_unknown_actor_becomes_a_dead_letter(keys: RedisServer, listener: Listener) -> None:
     tool = plain_broker(keys.url)
-    with reading(keys.url, ear), waking(keys.url) as waker:
+    with reading(keys.url, listener), waking(keys.url) as waker:
         tool.enqueue(to_message(ALICE, 1.0).copy(actor_name="nobody"))
         wait_until(lambda: keys.cli("ZCARD", f"{NAMESPACE}:{QUEUE}.XQ") == 1, "it is no dead letter")
         wake(waker, "bob")
-        ear.hears("bob")
+        listener.receives("bob")
     tool.client.close()
 
 
-def test_what_is_no_message_stops_nobody(keys: RedisServer, ear: Ear) -> None:
-    with reading(keys.url, ear), waking(keys.url) as waker:
+def test_an_unreadable_message_does_not_stop_the_reader(keys: RedisServer, listener: Listener) -> None:
+    with reading(keys.url, listener), waking(keys.url) as waker:
         keys.cli("HSET", f"{NAMESPACE}:{QUEUE}.msgs", "1", "no JSON")
         keys.cli("RPUSH", f"{NAMESPACE}:{QUEUE}", "1")
         wake(waker, *users(3))
-        ear.hears(*users(3))
+        listener.receives(*users(3))
 
 
-def test_all_keys_are_in_one_slot_of_a_cluster(cluster_server: RedisServer, ear: Ear) -> None:
+def test_all_keys_are_in_one_slot_of_a_cluster(cluster_server: RedisServer, listener: Listener) -> None:
     cluster_server.flush()
     seen: set[str] = set()
     tool = plain_broker(cluster_server.url)
-    ear.fills_up()
-    with reading(cluster_server.url, ear) as reader, waking(cluster_server.url) as waker:
+    listener.fills_up()
+    with reading(cluster_server.url, listener) as reader, waking(cluster_server.url) as waker:
         reader._broker.maintenance_chance = 1_000_000  # type: ignore[attr-defined]  # of RedisBroker
         tool.enqueue(to_message(ALICE, 1.0).copy(actor_name="nobody"))
         wake(waker, *users(10))
-        ear.hears_in_all(1)
+        listener.receives_in_all(1)
         wait_until(lambda: bool(cluster_server.cli("ZCARD", f"{NAMESPACE}:{QUEUE}.XQ")), "it is no dead letter")
         seen.update(cluster_server.cli("KEYS", "*"))
-        ear.has_room()
-        ear.hears(*users(10))
+        listener.has_room()
+        listener.receives(*users(10))
         seen.update(cluster_server.cli("KEYS", "*"))
     tool.client.close()
     assert len({cluster_server.cli("CLUSTER", "KEYSLOT", key) for key in seen}) == 1, seen
     assert {f"{NAMESPACE}:__heartbeats__", f"{NAMESPACE}:{QUEUE}.msgs", f"{NAMESPACE}:{QUEUE}.XQ"} <= seen
 
 
-def test_what_a_dead_process_held_comes_to_another(keys: RedisServer, ear: Ear) -> None:
-    """Dramatiq's own maintenance sees to it, with the heartbeats that it knows."""
+def test_wakeups_of_a_dead_process_go_to_another(keys: RedisServer, listener: Listener) -> None:
+    """Dramatiq's own maintenance requeues them, because the heartbeat is too old."""
     dead = plain_broker(keys.url)
     dead.enqueue(to_message(ALICE, 1.0))
     assert next(dead.consume(QUEUE, timeout=5)) is not None
     dead.client.close()
     keys.cli("ZADD", f"{NAMESPACE}:__heartbeats__", 1, dead.broker_id)
-    with reading(keys.url, ear) as reader:
+    with reading(keys.url, listener) as reader:
         reader._broker.maintenance_chance = 1_000_000  # type: ignore[attr-defined]  # of RedisBroker
         tool = plain_broker(keys.url)
         tool.enqueue(to_message(ConversationKey(APPID, "bob"), 1.0))
-        ear.hears("alice", "bob")
+        listener.receives("alice", "bob")
         tool.client.close()
 
 
-def test_who_ends_in_order_is_not_taken_for_dead(keys: RedisServer, ear: Ear) -> None:
-    """Dramatiq's maintenance looks through every key of the database for one that is."""
-    with reading(keys.url, ear), waking(keys.url) as waker:
+def test_a_stopped_process_is_not_treated_as_dead(keys: RedisServer, listener: Listener) -> None:
+    """Dramatiq's maintenance scans every key of the database for a dead process."""
+    with reading(keys.url, listener), waking(keys.url) as waker:
         wake(waker, "alice")
-        ear.hears("alice")
+        listener.receives("alice")
         wait_until(lambda: keys.cli("EXISTS", f"{NAMESPACE}:{QUEUE}.msgs") == 0, "it is still there")
         assert keys.cli("ZCARD", f"{NAMESPACE}:__heartbeats__") == 2
     assert keys.cli("KEYS", "*") == []
 
 
-def test_idle_readers_write_next_to_nothing(redis_server: RedisServer, ear: Ear) -> None:
-    forget_hints(redis_server.url)
-    with reading(redis_server.url, ear), waking(redis_server.url) as waker:
+def test_idle_readers_write_almost_nothing(redis_server: RedisServer, listener: Listener) -> None:
+    flush_wakeups(redis_server.url)
+    with reading(redis_server.url, listener), waking(redis_server.url) as waker:
         wake(waker, "alice")
-        ear.hears("alice")
+        listener.receives("alice")
         wait_until(lambda: queued(redis_server.url) == 0, "it is still there")
         redis_server.cli("CONFIG", "RESETSTAT")
 
         def calls(command: str) -> int:
-            told = redis_server.cli("INFO", "commandstats").get(f"cmdstat_{command}", {})
-            return int(told.get("calls", 0))
+            stats = redis_server.cli("INFO", "commandstats").get(f"cmdstat_{command}", {})
+            return int(stats.get("calls", 0))
 
-        wait_until(lambda: calls("llen") >= 100, "it does not look")
+        wait_until(lambda: calls("llen") >= 100, "it does not poll")
         assert calls("evalsha") < 10
         consumers = [thread for thread in threading.enumerate() if thread.name == "wxbot-wakeups"]
-        assert len(consumers) == 1, "nothing is ever delayed, so nobody looks for it"
+        assert len(consumers) == 1, "no message is delayed, so no consumer polls the delay queue"
 
 
-def test_importing_chooses_no_broker_for_others() -> None:
-    """Plugins may use Dramatiq for themselves."""
+def test_importing_sets_no_global_broker() -> None:
+    """Plugins may use Dramatiq for their own purposes."""
     assert dramatiq.broker.global_broker is None
     make_broker("redis://127.0.0.1:1/0")
     assert dramatiq.broker.global_broker is None
 
 
 @pytest.mark.skipif(find_spec("prometheus_client") is None, reason="prometheus_client is not installed")
-def test_prometheus_reads_what_was_counted(redis_server: RedisServer, tmp_path: Path) -> None:
-    """In processes of their own: where they count is settled when prometheus_client is imported."""
-    forget_hints(redis_server.url)
+def test_prometheus_reads_the_counts(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Uses own processes, because importing prometheus_client decides the folder."""
+    flush_wakeups(redis_server.url)
     with waking(redis_server.url) as waker:
         wake(waker, *users(7))
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "URL": redis_server.url}
@@ -172,10 +172,10 @@ _WORKER = f"""
 import os, threading
 from wxbot.server.assembly import make_broker
 from wxbot.wakeups.dramatiq.waker import WakeupReader
-heard = threading.Semaphore(0)
-reader = WakeupReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: heard.release())
+received = threading.Semaphore(0)
+reader = WakeupReader(make_broker(os.environ["URL"]), {APPID!r}, lambda key, at: received.release())
 reader.start()
-print(sum(heard.acquire(timeout=20) for _ in range(7)))
+print(sum(received.acquire(timeout=20) for _ in range(7)))
 reader.stop()
 """
 _WEB = """

@@ -1,4 +1,4 @@
-"""A deployment in real processes, and a stage on which a test directs its handlers."""
+"""A deployment in real processes, and a server through which a test controls its handlers."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ START_SECONDS = 20.0
 
 
 @dataclass(eq=False)
-class Visit:
-    """A handler that has begun to work on a message and waits for the test's word."""
+class RunningHandler:
+    """A running handler that waits for the test to give its reply."""
 
     openid: str
     text: str
     pid: int
     attempt: int
-    _wire: BufferedIOBase = field(repr=False)
-    _over: threading.Event = field(default_factory=threading.Event, repr=False)
+    _connection: BufferedIOBase = field(repr=False)
+    _ended: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def answers(self, text: str) -> None:
         """Let the handler return ``text``."""
-        self._wire.write(json.dumps(text).encode() + b"\n")
+        self._connection.write(json.dumps(text).encode() + b"\n")
 
     def end(self) -> None:
-        """The handler's end of the wire was closed."""
-        self._over.set()
+        """Record that the handler has closed the connection."""
+        self._ended.set()
 
-    def waits_until_over(self, timeout: float = 10.0) -> None:
-        """Until the handler has returned, was cancelled or died with its process."""
-        assert self._over.wait(timeout), f"{self} goes on"
+    def waits_until_ended(self, timeout: float = 10.0) -> None:
+        """Wait until the handler has returned, was cancelled, or its process has ended."""
+        assert self._ended.wait(timeout), f"{self} still runs"
 
 
 def wrong_calls(wechat: FakeWeChat) -> list[Record]:
-    """Return the typing calls that WeChat refused or had no use for.
+    """Return the typing calls that WeChat refused, and needless ones.
 
-    A CancelTyping goes before the reply, but over a connection of its own. Where a busy machine reads the reply first,
-    the call is not wrong.
+    The bot sends CancelTyping before the reply, but over another connection. If a busy machine reads the reply first,
+    the call is needless but not wrong.
     """
     wrong = []
     for record in wechat.violations:
@@ -66,12 +66,12 @@ def wrong_calls(wechat: FakeWeChat) -> list[Record]:
     return wrong
 
 
-class Stage:
-    """Where handlers report. Every wait is for something that is told, with a limit."""
+class HandlerControl:
+    """The server to which handlers connect. Every wait has a time limit."""
 
     def __init__(self) -> None:
-        self.visits: list[Visit] = []
-        self._taken: set[Visit] = set()
+        self.runs: list[RunningHandler] = []
+        self._returned: set[RunningHandler] = set()
         self._changed = threading.Condition()
         self._server = _Listener(("127.0.0.1", 0), self._enter)
         self.port = int(self._server.server_address[1])
@@ -80,35 +80,39 @@ class Stage:
 
     def close(self) -> None:
         self._server.shutdown()
-        self._server.hang_up()
+        self._server.close_connections()
         self._server.server_close()
         self._thread.join()
 
-    def waits_for(self, user: User, text: str, timeout: float = 10.0) -> Visit:
-        """The next handler that works on this message of ``user``; one that was returned before does not count."""
+    def waits_for(self, user: User, text: str, timeout: float = 10.0) -> RunningHandler:
+        """Wait for the next handler that runs for this message of ``user``, and return it."""
 
-        def arrived() -> Visit | None:
-            news = (visit for visit in self.visits if visit not in self._taken)
-            return next((visit for visit in news if (visit.openid, visit.text) == (user.openid, text)), None)
+        def arrived() -> RunningHandler | None:
+            new = (handler for handler in self.runs if handler not in self._returned)
+            return next((handler for handler in new if (handler.openid, handler.text) == (user.openid, text)), None)
 
         with self._changed:
-            assert self._changed.wait_for(arrived, timeout), f"no handler for {text!r} of {user.name}: {self.visits}"
-            visit = arrived()
-            assert visit is not None
-            self._taken.add(visit)
-            return visit
+            assert self._changed.wait_for(arrived, timeout), f"no handler for {text!r} of {user.name}: {self.runs}"
+            handler = arrived()
+            assert handler is not None
+            self._returned.add(handler)
+            return handler
 
-    def _enter(self, fields: dict[str, str | int], wire: BufferedIOBase) -> Visit:
-        visit = Visit(
-            str(fields["openid"]), str(fields["text"]), int(fields["pid"]), int(fields["attempt"]), _wire=wire
+    def _enter(self, fields: dict[str, str | int], connection: BufferedIOBase) -> RunningHandler:
+        handler = RunningHandler(
+            str(fields["openid"]),
+            str(fields["text"]),
+            int(fields["pid"]),
+            int(fields["attempt"]),
+            _connection=connection,
         )
         with self._changed:
-            self.visits.append(visit)
+            self.runs.append(handler)
             self._changed.notify_all()
-        return visit
+        return handler
 
 
-Enter = Callable[[dict[str, str | int], BufferedIOBase], Visit]
+Enter = Callable[[dict[str, str | int], BufferedIOBase], RunningHandler]
 
 
 class _Listener(socketserver.ThreadingTCPServer):
@@ -117,19 +121,19 @@ class _Listener(socketserver.ThreadingTCPServer):
     request_queue_size = 256
 
     def __init__(
-        self, address: tuple[str, int], enter: Callable[[dict[str, str | int], BufferedIOBase], Visit]
+        self, address: tuple[str, int], enter: Callable[[dict[str, str | int], BufferedIOBase], RunningHandler]
     ) -> None:
-        super().__init__(address, _Conversation)
+        super().__init__(address, _HandlerConnection)
         self.enter = enter
         self.open: set[socket.socket] = set()
 
-    def hang_up(self) -> None:
+    def close_connections(self) -> None:
         for connection in tuple(self.open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Conversation(socketserver.StreamRequestHandler):
+class _HandlerConnection(socketserver.StreamRequestHandler):
     server: _Listener
 
     def handle(self) -> None:
@@ -137,18 +141,18 @@ class _Conversation(socketserver.StreamRequestHandler):
         with suppress(OSError):
             line = self.rfile.readline()
             if line:
-                visit = self.server.enter(json.loads(line), self.wfile)
+                handler = self.server.enter(json.loads(line), self.wfile)
                 try:
-                    self.rfile.read()  # until the handler closes it
+                    self.rfile.read()  # returns when the handler closes the connection
                 finally:
-                    visit.end()
+                    handler.end()
         self.server.open.discard(self.connection)
 
 
 class Deployment:
-    """``gunicorn wsgi:app`` with the shipped configuration, the plugins of these tests and one store file."""
+    """``gunicorn wsgi:app`` with the shipped gunicorn.conf.py, the plugins of these tests and a SQLite store."""
 
-    def __init__(self, wechat: FakeWeChat, stage: Stage, folder: Path) -> None:
+    def __init__(self, wechat: FakeWeChat, handlers: HandlerControl, folder: Path) -> None:
         self.store = folder / "wxbot.db"
         self.port = _free_port()
         self.settings = {
@@ -156,7 +160,7 @@ class Deployment:
             "WXBOT_STORE_URL": f"sqlite:///{self.store}",
             "WXBOT_BIND": f"127.0.0.1:{self.port}",
             "WXBOT_PLUGIN_FOLDERS": str(PLUGINS),
-            "WXBOT_PLUGIN_HANDLERS_PORT": str(stage.port),
+            "WXBOT_PLUGIN_HANDLERS_PORT": str(handlers.port),
             "WXBOT_LEASE_SECONDS": "2",
             "WXBOT_POLL_SECONDS": "0.2",
             "WXBOT_DRAIN_SECONDS": "8",
@@ -177,7 +181,7 @@ class Deployment:
 
     @property
     def pid(self) -> int:
-        """Of gunicorn's master."""
+        """Return the process id of gunicorn's master."""
         assert self._process is not None, "not started"
         return self._process.pid
 
@@ -187,7 +191,7 @@ class Deployment:
         return [int(pid) for pid in children.read_text().split()]
 
     def start(self, **settings: str) -> None:
-        """Start, and wait until every worker answers messages."""
+        """Start gunicorn, and wait until every worker is ready."""
         self.settings |= settings
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._process = subprocess.Popen(
@@ -204,7 +208,7 @@ class Deployment:
         self._retry(self._is_ready, "ready")
 
     def kill_all(self) -> None:
-        """Power off: all of its processes at once."""
+        """Kill all processes at once, as a power loss does."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):
@@ -212,8 +216,8 @@ class Deployment:
         self.waits_for_end()
 
     def kill(self, pid: int) -> None:
-        """kill -9 one of its processes, and see it gone."""
-        assert pid == self.pid or pid in self.workers, f"{pid} is not ours"
+        """Kill one of the processes with SIGKILL, and wait for its end."""
+        assert pid == self.pid or pid in self.workers, f"{pid} is not a process of this deployment"
         with _watched(pid) as ended:
             os.kill(pid, signal.SIGKILL)
             ended(10.0)
@@ -223,9 +227,9 @@ class Deployment:
 
     @contextmanager
     def stopped(self, pid: int) -> Iterator[None]:
-        """A worker that does nothing for a while, caught at a moment at which it does not hold the store's lock."""
+        """Stop a worker with SIGSTOP while it does not hold the store's lock, and continue it afterwards."""
 
-        def caught() -> bool:
+        def stopped_without_lock() -> bool:
             os.kill(pid, signal.SIGSTOP)
             try:
                 with self.locked_store(patience=0.0):
@@ -234,34 +238,34 @@ class Deployment:
                 os.kill(pid, signal.SIGCONT)
                 return False
 
-        self._retry(caught, "stopped")
+        self._retry(stopped_without_lock, "stopped")
         try:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
 
     def waits_for_end(self, timeout: float = 20.0) -> int:
-        """Until the master and everything that could write to its log have ended; the exit code."""
+        """Wait until the master and all workers have ended, and return the exit code."""
         assert self._process is not None
         assert self._reader is not None
         code = self._process.wait(timeout)
         self._reader.join(timeout)
-        assert not self._reader.is_alive(), "a worker outlived its master:\n" + self.story()
+        assert not self._reader.is_alive(), "a worker runs although its master has ended:\n" + self.log_text()
         self._process = None
         return code
 
     def waits_for_log(self, words: str, after: int = 0, *, times: int = 1, timeout: float = 10.0) -> None:
-        """Until ``words`` are in ``times`` lines of the log, from its line number ``after`` on."""
+        """Wait until ``times`` lines of the log contain ``words``, from line number ``after`` on."""
         with self._changed:
-            there = self._changed.wait_for(lambda: sum(words in line for line in self.log[after:]) >= times, timeout)
-        assert there, f"not in the log: {words!r}\n{self.story()}"
+            logged = self._changed.wait_for(lambda: sum(words in line for line in self.log[after:]) >= times, timeout)
+        assert logged, f"not in the log: {words!r}\n{self.log_text()}"
 
-    def story(self) -> str:
+    def log_text(self) -> str:
         return "".join(self.log)
 
     @contextmanager
     def locked_store(self, patience: float = 5.0) -> Iterator[None]:
-        """Another process is in the middle of a transaction and does not come to its end."""
+        """Lock the store as an unfinished transaction does. ``patience``: the seconds to wait for the lock."""
         other = sqlite3.connect(self.store, isolation_level=None, timeout=patience)
         try:
             other.execute("BEGIN IMMEDIATE")
@@ -274,11 +278,11 @@ class Deployment:
         self._retry(lambda: workers.isdisjoint(self.workers), f"without {workers}")
 
     def waits_for_records(self, left: int = 0) -> None:
-        """Until all but ``left`` messages are recorded as answered: a moment after the user has read the reply."""
+        """Wait until all but ``left`` messages are recorded as done, which is shortly after the reply was sent."""
         self._retry(lambda: len(self.inbox()) <= left, f"{left} messages left")
 
     def inbox(self) -> list[tuple[str, int, int, str | None]]:
-        """What is not answered: dedup key, status, attempts, reason."""
+        """Return the messages that are not done: dedup key, status, attempts, reason."""
         db = sqlite3.connect(self.store)
         rows = db.execute("SELECT dedup_key, status, attempts, reason FROM inbox WHERE status != 1 ORDER BY seq")
         left = rows.fetchall()
@@ -293,17 +297,17 @@ class Deployment:
                     self._changed.notify_all()
 
     def _is_ready(self) -> bool:
-        """All workers have opened the store: none may meet it for the first time when a test locks it."""
+        """Return True if all workers have opened the store, so that none opens it while a test locks it."""
         if self._process is not None and self._process.poll() is not None:
-            raise AssertionError(f"ended\n{self.story()}")
+            raise AssertionError(f"ended\n{self.log_text()}")
         ready = [pid for pid in self.workers if _has_open(pid, f"{self.store}-wal")]
         return len(ready) == int(self.settings["WEB_CONCURRENCY"])
 
     def _retry(self, predicate: Callable[[], bool], why: str) -> None:
-        """For what nobody tells us of."""
+        """Wait until ``predicate`` holds. ``why``: the text of the failure."""
         limit, pause = time.monotonic() + START_SECONDS, threading.Event()
         while not predicate():
-            assert time.monotonic() < limit, f"still not {why}: {self.inbox()}\n{self.story()}"
+            assert time.monotonic() < limit, f"still not {why}: {self.inbox()}\n{self.log_text()}"
             pause.wait(0.05)
 
 
@@ -315,7 +319,7 @@ def _has_open(pid: int, path: str) -> bool:
 
 @contextmanager
 def _watched(pid: int) -> Iterator[Callable[[float], None]]:
-    """Yields a function that waits for the end of a process, which need not be our child."""
+    """Yield a function that waits for the end of a process, which need not be a child of this process."""
     handle = os.pidfd_open(pid)
 
     def ended(timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""Processes die at the worst moment: every acknowledged message is answered all the same, in order."""
+"""Processes are killed at any moment: every acknowledged message is still answered, in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from tests.faults.support import Deployment, Stage, wrong_calls
+from tests.faults.support import Deployment, HandlerControl, wrong_calls
 from wxbot.testing import FakeWeChat, Record, User
 
 USERS = 40
@@ -16,80 +16,84 @@ KILLS = 6
 SEED = 5
 
 
-def words(user: User) -> list[str]:
-    """What the user read."""
+def replies(user: User) -> list[str]:
+    """Return the texts that the user got."""
     return [record.what for record in user.timeline if record.kind == "send" and record.errcode == 0]
 
 
-def test_a_worker_that_dies_in_a_handler(bot: Deployment, wechat: FakeWeChat, stage: Stage) -> None:
+def test_a_worker_killed_in_a_handler(bot: Deployment, wechat: FakeWeChat, handlers: HandlerControl) -> None:
     bot.start()
     alice, bob = wechat.user("alice"), wechat.user("bob")
     for user in (alice, bob):
         for text in ("ask 1", "ask 2", "ask 3"):
             assert user.says(text).wait().outcome == "success"
-    first = stage.waits_for(alice, "ask 1")
+    first = handlers.waits_for(alice, "ask 1")
     for user in (alice, bob):
         user.waits_until_typing()
     bot.kill(first.pid)
     for n in (1, 2, 3):
         for user in (bob, alice):
-            visit = stage.waits_for(user, f"ask {n}")
-            if n == 1 and visit.pid == first.pid:  # this worker had bob, too
-                visit = stage.waits_for(user, f"ask {n}")
-            visit.answers(f"answer {n} of {visit.pid}")
-            user.waits_for(f"answer {n} of {visit.pid}")
-    assert [text.rpartition(" of ")[0] for text in words(alice)] == ["answer 1", "answer 2", "answer 3"]
-    assert [text.rpartition(" of ")[0] for text in words(bob)] == ["answer 1", "answer 2", "answer 3"]
-    attempts = [visit.attempt for visit in stage.visits if (visit.openid, visit.text) == (alice.openid, "ask 1")]
+            handler = handlers.waits_for(user, f"ask {n}")
+            if n == 1 and handler.pid == first.pid:  # the killed worker processed Bob's message too
+                handler = handlers.waits_for(user, f"ask {n}")
+            handler.answers(f"answer {n} of {handler.pid}")
+            user.waits_for(f"answer {n} of {handler.pid}")
+    assert [text.rpartition(" of ")[0] for text in replies(alice)] == ["answer 1", "answer 2", "answer 3"]
+    assert [text.rpartition(" of ")[0] for text in replies(bob)] == ["answer 1", "answer 2", "answer 3"]
+    attempts = [
+        handler.attempt for handler in handlers.runs if (handler.openid, handler.text) == (alice.openid, "ask 1")
+    ]
     assert attempts == [1, 2]
     assert wrong_calls(wechat) == [], wechat.record_log.as_text()
 
 
-def test_a_power_cut(bot: Deployment, wechat: FakeWeChat, stage: Stage) -> None:
+def test_a_power_loss(bot: Deployment, wechat: FakeWeChat, handlers: HandlerControl) -> None:
     bot.start()
     alice, bob = wechat.user("alice"), wechat.user("bob")
     for text in ("ask 1", "two", "three"):
         assert alice.says(text).wait().outcome == "success"
     assert bob.says("hello").wait().outcome == "success"
     bob.waits_for("re: hello")
-    stage.waits_for(alice, "ask 1")
+    handlers.waits_for(alice, "ask 1")
     alice.waits_until_typing()
     bot.waits_for_records(left=3)
     bot.kill_all()
-    assert words(alice) == []
+    assert replies(alice) == []
     bot.start()
-    stage.waits_for(alice, "ask 1").answers("one")
+    handlers.waits_for(alice, "ask 1").answers("one")
     alice.waits_for("re: three")
-    assert words(alice) == ["one", "re: two", "re: three"]
-    assert words(bob) == ["re: hello"]
+    assert replies(alice) == ["one", "re: two", "re: three"]
+    assert replies(bob) == ["re: hello"]
     assert wrong_calls(wechat) == [], wechat.record_log.as_text()
 
 
-def test_a_master_that_dies_alone(bot: Deployment, wechat: FakeWeChat, stage: Stage) -> None:
-    """Its workers notice, finish what they do and leave."""
+def test_a_killed_master(bot: Deployment, wechat: FakeWeChat, handlers: HandlerControl) -> None:
+    """Check that the workers finish their handlers and end."""
     bot.start(WEB_CONCURRENCY="1")
     alice = wechat.user("alice")
     alice.says("ask 1").wait()
-    visit = stage.waits_for(alice, "ask 1")
+    handler = handlers.waits_for(alice, "ask 1")
     bot.kill(bot.pid)
     bot.waits_for_log("finishing conversations: count=1")
-    visit.answers("one")
+    handler.answers("one")
     alice.waits_for("one")
     bot.waits_for_end()
     bot.start()
     alice.says("two").wait()
     alice.waits_for("re: two")
-    assert words(alice) == ["one", "re: two"]
+    assert replies(alice) == ["one", "re: two"]
 
 
 def refused(wechat: FakeWeChat) -> list[Record]:
-    """The typing calls that WeChat did not accept. A CancelTyping for nothing it does accept, and a process that died
-    between a call and its record leaves its successor nothing better to do."""
+    """Return the calls that WeChat refused.
+
+    A needless CancelTyping is accepted. It cannot be avoided if a process dies between a call and its record.
+    """
     return [record for record in wechat.violations if not record.needless]
 
 
 class Killer:
-    """Kills workers, and knows when each of them died."""
+    """A killer of random workers. ``killed``: when each worker was killed, by process id."""
 
     def __init__(self, bot: Deployment, wechat: FakeWeChat, chance: random.Random) -> None:
         self.killed: dict[int, float] = {}
@@ -105,17 +109,17 @@ class Killer:
         self.killed[pid] = self._wechat.clock.now()
 
     def kill_one_after(self, replies: int, all_of_them: int) -> None:
-        """When some more replies have gone out."""
+        """Kill a worker when ``replies`` more replies were sent. ``all_of_them``: the number of all replies."""
         goal = min(self._sent["send"] + replies, all_of_them)
         self._wechat.waits_until(lambda: self._sent["send"] >= goal, 15)
         self.kill_one()
 
 
 @pytest.mark.parametrize("wechat", [50], indirect=True)
-def test_workers_that_die_all_the_time_under_load(bot: Deployment, wechat: FakeWeChat) -> None:
-    """kill -9 of a random worker at random moments, while many users write faster than they are answered.
+def test_workers_killed_under_load(bot: Deployment, wechat: FakeWeChat) -> None:
+    """Kill random workers at random moments, while users write faster than the bot replies.
 
-    What is sent twice takes from the quota too, so there is more of it here than five messages.
+    The quota is larger than five messages, because replies that are sent repeated count too.
     """
     chance = random.Random(SEED)
     bot.start(WXBOT_LEASE_SECONDS="1.5")
@@ -132,48 +136,50 @@ def test_workers_that_die_all_the_time_under_load(bot: Deployment, wechat: FakeW
         user.waits_for(lambda saw: f" m{ROUNDS - 1} | " in saw, 20)
     bot.waits_for_records()
 
-    twice = 0
+    repeated = 0
     for user in users:
         sends = [record for record in user.timeline if record.kind == "send" and record.errcode == 0]
         order = list(dict.fromkeys(record.what.split()[2] for record in sends))
-        assert order == [f"m{n}" for n in range(ROUNDS)], words(user)
-        twice += count_doubles(sends, killer.killed)
-    assert twice <= 5 * KILLS
+        assert order == [f"m{n}" for n in range(ROUNDS)], replies(user)
+        repeated += count_doubles(sends, killer.killed)
+    assert repeated <= 5 * KILLS
     assert refused(wechat) == []
 
 
 def count_doubles(sends: list[Record], killed: dict[int, float]) -> int:
-    """How many answers went out again. Each one before the last was sent by a process in its last second."""
+    """Return how many replies were repeated. Check that each earlier one was sent in the last second of its process."""
     copies: dict[str, list[Record]] = defaultdict(list)
     for record in sends:
         copies[record.what.split()[2]].append(record)
     earlier = [record for records in copies.values() for record in records[:-1]]
     for record in earlier:
         pid = int(record.what.rpartition(" | ")[2])
-        assert pid in killed, f"sent again although {pid} lived: {record}"
-        assert killed[pid] - 1.0 < record.at < killed[pid] + 0.5, f"sent again though it was long recorded: {record}"
+        assert pid in killed, f"sent again although process {pid} was not killed: {record}"
+        assert killed[pid] - 1.0 < record.at < killed[pid] + 0.5, (
+            f"sent again although it was recorded long before: {record}"
+        )
     return len(earlier)
 
 
-def test_a_message_that_kills_its_process(bot: Deployment, wechat: FakeWeChat, stage: Stage) -> None:
-    """It is given up after some attempts, and everybody else is answered."""
+def test_a_message_that_kills_its_process(bot: Deployment, wechat: FakeWeChat, handlers: HandlerControl) -> None:
+    """Check that the message becomes a dead letter, and that other users get replies."""
     bot.start(WXBOT_LEASE_SECONDS="1", WXBOT_MAX_ATTEMPTS="2")
     alice, bob, carol = wechat.user("alice"), wechat.user("bob"), wechat.user("carol")
     for given_up, (user, text) in enumerate(((alice, "crash"), (carol, "exit"))):
         for pushed in (text, "are you there?"):
             assert user.says(pushed).wait().outcome == "success"
         for attempt in (1, 2):
-            visit = stage.waits_for(user, text)
-            assert visit.attempt == attempt
+            handler = handlers.waits_for(user, text)
+            assert handler.attempt == attempt
             assert bob.says(f"{text} {attempt}").wait().outcome == "success"
             bob.waits_for(f"re: {text} {attempt}")
-            bot.waits_for_records(left=given_up + 2)  # nobody else's message is worked when its process dies
-            visit.answers("now")
-            visit.waits_until_over()
+            bot.waits_for_records(left=given_up + 2)  # so that no other message is processed when the process ends
+            handler.answers("now")
+            handler.waits_until_ended()
         assert bob.says(f"after {text}").wait().outcome == "success"
         bob.waits_for(f"re: after {text}")
         user.waits_for("re: are you there?", 15)
-        assert words(user) == ["re: are you there?"]
+        assert replies(user) == ["re: are you there?"]
     bot.waits_for_records(left=2)
     left = bot.inbox()
     assert [(status, attempts) for _, status, attempts, _ in left] == [(2, 3), (2, 3)]

@@ -1,4 +1,4 @@
-"""Handlers whose course a test directs from its own process."""
+"""Handlers that a test controls from its own process."""
 
 import asyncio
 import json
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from wxbot import Context, Plugin
 from wxbot.typing_indicator import indicator as typing_indicator
 
-# The machine may be busy, and its typing calls slow: no reply shall overtake one.
+# On a busy machine typing calls may be slow. No reply must be sent before its typing call has ended.
 typing_indicator.MAX_REPLY_DELAY = 5.0
 
 
 @dataclass
-class Stage:
-    """``WXBOT_PLUGIN_HANDLERS_PORT``: where the test listens."""
+class HandlerSettings:
+    """The settings. ``port``: the port on which the test listens (``WXBOT_PLUGIN_HANDLERS_PORT``)."""
 
     port: int
 
 
-plugin = Plugin("handlers", description="Directed by a test", settings=Stage)
+plugin = Plugin("handlers", description="Controlled by a test", settings=HandlerSettings)
 
 
-async def word_of_the_test(ctx: Context) -> str | None:
-    """Tell the test that this message is being worked, and return what it says; None if it has gone."""
+async def reply_of_the_test(ctx: Context) -> str | None:
+    """Report to the test that this handler runs, and return the reply that it gives; None if the test has ended."""
     reader, writer = await asyncio.open_connection("127.0.0.1", ctx.settings.port)
     try:
-        visit = {"openid": ctx.openid, "text": ctx.text, "pid": os.getpid(), "attempt": ctx.attempt}
-        writer.write(json.dumps(visit).encode() + b"\n")
+        report = {"openid": ctx.openid, "text": ctx.text, "pid": os.getpid(), "attempt": ctx.attempt}
+        writer.write(json.dumps(report).encode() + b"\n")
         line = await reader.readline()
         return str(json.loads(line)) if line.endswith(b"\n") else None
     finally:
@@ -38,29 +38,29 @@ async def word_of_the_test(ctx: Context) -> str | None:
 
 @plugin.text(re.compile(r"^ask .*"))
 async def ask(ctx: Context) -> str | None:
-    """Answer what the test says."""
-    return await word_of_the_test(ctx)
+    """Return the reply that the test gives."""
+    return await reply_of_the_test(ctx)
 
 
 @plugin.text(re.compile(r"^work (\d+) .*"))
 async def work(ctx: Context) -> str:
-    """Take some milliseconds, then say which process has answered."""
+    """Wait some milliseconds, then reply with the process id."""
     await asyncio.sleep(int(ctx.match[1]) / 1000)
     return f"{ctx.text} | {os.getpid()}"
 
 
 @plugin.text("crash")
 async def crash(ctx: Context) -> str:
-    """What a bug in a C library does, when the test says so."""
-    if await word_of_the_test(ctx) is not None:
+    """Crash as a bug in a C library does, when the test gives a reply."""
+    if await reply_of_the_test(ctx) is not None:
         os.kill(os.getpid(), signal.SIGSEGV)
     return "unreachable"
 
 
 @plugin.text("exit")
 def leave(ctx: Context) -> str:
-    """What a careless library does, when the test says so."""
-    if asyncio.run(word_of_the_test(ctx)) is not None:
+    """End the process as a careless library does, when the test gives a reply."""
+    if asyncio.run(reply_of_the_test(ctx)) is not None:
         os._exit(0)
     return "unreachable"
 

@@ -1,1 +1,1 @@
-"""What a message costs, how a burst is taken, how fast Typing shows: ``python -m benchmarks``."""
+"""Benchmarks of CPU per message, bursts and typing latency: ``python -m benchmarks``."""

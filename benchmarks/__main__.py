@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: all benchmarks (about three minutes), or those that are named."""
+"""``python -m benchmarks``: run all benchmarks (about three minutes), or the benchmarks that are named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main() -> int:
     options = _parser().parse_args()
     names = options.what or ALL
     folder = Path(tempfile.mkdtemp(prefix="wxbot-bench-", dir=options.folder))
-    gc.disable()  # ours: a pause of the crowd would look like one of the bot
+    gc.disable()  # a pause of this process would look like a pause of the bot
     rows: list[Row] = []
     try:
         if not options.json:
@@ -78,18 +78,20 @@ def _parser() -> argparse.ArgumentParser:
         "--messages", type=int, default=1000, help="messages in a round of the CPU benchmark (%(default)s)"
     )
     parser.add_argument("--users", type=int, default=2000, help="users of the burst (%(default)s)")
-    parser.add_argument("--in-flight", type=int, default=16, help="unanswered messages at a time (%(default)s)")
-    parser.add_argument("--keep-alive", action="store_true", help="push over kept connections in the CPU benchmark")
+    parser.add_argument("--in-flight", type=int, default=16, help="unanswered messages at the same time (%(default)s)")
     parser.add_argument(
-        "--folder", default=_disk(), help="where files go: on a real disk, or fsync costs nothing (%(default)s)"
+        "--keep-alive", action="store_true", help="push over keep-alive connections in the CPU benchmark"
+    )
+    parser.add_argument(
+        "--folder", default=_disk(), help="folder for files; use a real disk, or fsync costs nothing (%(default)s)"
     )
     return parser
 
 
 def _disk() -> str:
-    """A folder for temporary files that is not kept in memory, as /tmp often is."""
-    kept = Path("/var/tmp")  # noqa: S108 - only the parent of a folder that mkdtemp makes
-    return str(kept) if kept.is_dir() else tempfile.gettempdir()
+    """Return a folder for temporary files on a disk, because /tmp is often in memory."""
+    on_disk = Path("/var/tmp")  # noqa: S108 - only the parent of a folder that mkdtemp makes
+    return str(on_disk) if on_disk.is_dir() else tempfile.gettempdir()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The least a callback can cost under gunicorn: reads the push and answers ``success``."""
+"""The smallest possible callback under gunicorn: it reads the push and returns ``success``."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

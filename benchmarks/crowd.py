@@ -1,4 +1,4 @@
-"""Users who write at once: pushes made ready beforehand, sent by raw protocols, followed until they are answered."""
+"""Concurrent users: pushes are prepared beforehand, sent with raw asyncio protocols, and followed until the reply."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from wxbot.testing.envelope import push as envelope
 
 KEYS = Keys(appid="wxbenchmark", token="benchmarktoken", aes_key=new_aes_key())
 IN_ORDER = ("Typing", "CancelTyping", "send")
-PATIENCE = 60.0
+MAX_WAIT = 60.0
 
 _numbers = itertools.count(1)
 
 
 class Incomplete(Exception):
-    """A benchmark whose messages were not all answered has no result."""
+    """Not all messages of a benchmark were answered, so it has no result."""
 
 
 @dataclass(slots=True)
-class Visit:
-    """One message of one user: the request, and what came of it (times are monotonic)."""
+class Message:
+    """One message of one user: its push, the response and the API calls. Times are monotonic, in seconds."""
 
     openid: str
     request: bytes
@@ -39,12 +39,12 @@ class Visit:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     def when(self, kind: str) -> float:
-        """When the first call of this kind came in."""
+        """Return when the first call of this kind arrived."""
         return next(call.at for call in self.calls if call.kind == kind)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The calls this user saw."""
+        """Return the kinds of the calls for this user, in order."""
         return tuple(call.kind for call in self.calls)
 
     @property
@@ -52,8 +52,8 @@ class Visit:
         return self.answer.startswith(b"HTTP/1.1 200") and self.answer.endswith(b"success")
 
 
-def visits(count: int, text: str = "你好，请问什么时候发货？", *, keep_alive: bool = False) -> list[Visit]:
-    """``count`` encrypted XML pushes, each of another user."""
+def make_messages(count: int, text: str = "你好，请问什么时候发货？", *, keep_alive: bool = False) -> list[Message]:
+    """Return ``count`` encrypted XML pushes, each from a different user."""
     made = []
     for number in itertools.islice(_numbers, count):
         openid = f"oBench{os.getpid()}-{number:08d}"
@@ -72,18 +72,18 @@ def visits(count: int, text: str = "你好，请问什么时候发货？", *, ke
             f"Accept: */*\r\nPragma: no-cache\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n"
             f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
         )
-        made.append(Visit(openid, head.encode() + body))
+        made.append(Message(openid, head.encode() + body))
     return made
 
 
-class Line(Protocol):
-    """How pushes travel to the bot."""
+class Connections(Protocol):
+    """The connections that carry pushes to the bot."""
 
     async def exchange(self, request: bytes) -> bytes: ...
 
 
-class FreshConnections:
-    """A new connection for every push."""
+class NewConnections:
+    """Connections that carry one push each."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -98,8 +98,8 @@ class FreshConnections:
             transport.close()
 
 
-class KeptConnections:
-    """Connections that are used again (the requests must ask for it)."""
+class KeepAliveConnections:
+    """Keep-alive connections. The requests must ask for keep-alive too."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -124,7 +124,7 @@ class KeptConnections:
 
 
 class _Exchange(asyncio.Protocol):
-    """Collects one answer; every answer of ours has a Content-Length."""
+    """A reader of one response. Every response of the measured servers has a Content-Length."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -150,66 +150,66 @@ def _length(head: bytes) -> int:
 
 
 class Crowd:
-    """Sends visits to one server and follows them on the platform until they are answered, if ``answers`` come."""
+    """The users of one server. ``answers``: follow each message on the platform until its reply."""
 
-    def __init__(self, platform: PlatformDouble, line: Line, *, answers: bool = True) -> None:
-        self._line = line
+    def __init__(self, platform: PlatformDouble, connections: Connections, *, answers: bool = True) -> None:
+        self._connections = connections
         self._answers = answers
-        self._visits: dict[str, Visit] = {}
+        self._messages: dict[str, Message] = {}
         self.waiting = 0
-        self.most_waiting = 0
-        platform.on_call = self._called
+        self.max_waiting = 0
+        platform.on_call = self._on_call
 
-    async def keep_in_flight(self, planned: Sequence[Visit], in_flight: int) -> float:
-        """Send all, ``in_flight`` unanswered at a time. Returns the seconds until all were answered."""
+    async def keep_in_flight(self, planned: Sequence[Message], in_flight: int) -> float:
+        """Send all messages, ``in_flight`` unanswered at the same time. Return the seconds until all were answered."""
         began = time.monotonic()
         queue = iter(planned)
 
         async def user() -> None:
-            for visit in queue:
-                visit.due_at = time.monotonic()
-                await self._visit(visit)
+            for message in queue:
+                message.due_at = time.monotonic()
+                await self._send(message)
 
         await self._all(user() for _ in range(in_flight))
         return time.monotonic() - began
 
-    async def arrive(self, planned: Sequence[Visit], per_second: float) -> float:
-        """Send all at a fixed rate, whatever the bot does. Returns the seconds until all were answered."""
+    async def arrive(self, planned: Sequence[Message], per_second: float) -> float:
+        """Send all messages at a constant rate, independent of the bot. Return the seconds until all were answered."""
         began = time.monotonic()
         tasks = []
-        for number, visit in enumerate(planned):
-            visit.due_at = began + number / per_second
-            delay = visit.due_at - time.monotonic()
+        for number, message in enumerate(planned):
+            message.due_at = began + number / per_second
+            delay = message.due_at - time.monotonic()
             if delay > 0.001:
                 await asyncio.sleep(delay)
-            tasks.append(asyncio.create_task(self._visit(visit)))
+            tasks.append(asyncio.create_task(self._send(message)))
         await self._all(tasks)
         return time.monotonic() - began
 
     async def _all(self, work: Iterable[Awaitable[None]]) -> None:
         try:
-            await asyncio.wait_for(asyncio.gather(*work), PATIENCE)
+            await asyncio.wait_for(asyncio.gather(*work), MAX_WAIT)
         except TimeoutError:
-            left = sum(not visit.done.is_set() for visit in self._visits.values())
-            raise Incomplete(f"{left} messages were not answered in {PATIENCE:g} s") from None
+            left = sum(not message.done.is_set() for message in self._messages.values())
+            raise Incomplete(f"{left} messages were not answered in {MAX_WAIT:g} s") from None
 
-    async def _visit(self, visit: Visit) -> None:
-        self._visits[visit.openid] = visit
-        visit.answer = await self._line.exchange(visit.request)
-        visit.acknowledged_at = time.monotonic()
-        if not visit.acknowledged:
-            raise Incomplete(f"a push was answered {visit.answer[:60]!r}")
+    async def _send(self, message: Message) -> None:
+        self._messages[message.openid] = message
+        message.answer = await self._connections.exchange(message.request)
+        message.acknowledged_at = time.monotonic()
+        if not message.acknowledged:
+            raise Incomplete(f"a push was answered {message.answer[:60]!r}")
         if self._answers:
-            await visit.done.wait()
+            await message.done.wait()
 
-    def _called(self, openid: str, call: Call) -> None:
-        visit = self._visits.get(openid)
-        if visit is None:
+    def _on_call(self, openid: str, call: Call) -> None:
+        message = self._messages.get(openid)
+        if message is None:
             return
-        visit.calls.append(call)
+        message.calls.append(call)
         if call.kind == "Typing":
             self.waiting += 1
-            self.most_waiting = max(self.most_waiting, self.waiting)
+            self.max_waiting = max(self.max_waiting, self.waiting)
         elif call.kind == "send":
             self.waiting -= 1
-            visit.done.set()
+            message.done.set()

@@ -1,4 +1,4 @@
-"""gunicorn as wxbot runs it, without wxbot's hooks: for the applications it is compared with."""
+"""wxbot's gunicorn settings without its hooks, for the applications that wxbot is compared with."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Single parts of the path, measured alone in this process: CPU time of all its threads, per operation."""
+"""Benchmarks of single parts in this process: the CPU time of all its threads, per operation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from yarl import URL
 
-from benchmarks.crowd import KEYS, visits
+from benchmarks.crowd import KEYS, make_messages
 from benchmarks.report import Row
 from benchmarks.servers import ROOT
 from wxbot.store.records import ConversationKey, IncomingMessage
@@ -30,11 +30,11 @@ _numbers = itertools.count()
 
 
 def open_push(count: int = 1000) -> Row:
-    """Verify, decrypt, parse and check a push."""
+    """Measure verifying, decrypting, parsing and checking a push."""
     callback = Callback(appid=KEYS.appid, token=KEYS.token, aes_key=KEYS.aes_key)
     pushes = []
-    for visit in visits(count):
-        head, _, body = visit.request.partition(b"\r\n\r\n")
+    for message in make_messages(count):
+        head, _, body = message.request.partition(b"\r\n\r\n")
         query = head.decode().split(" ", 2)[1].partition("?")[2]
         pushes.append((parse_qsl(query), body))
 
@@ -47,21 +47,21 @@ def open_push(count: int = 1000) -> Row:
 
 
 def accept(folder: Path, *, full_sync: bool, count: int = 1600) -> list[Row]:
-    """Make arrivals durable: by one thread, and by as many as gunicorn has."""
+    """Measure storing messages, with one thread and with as many threads as gunicorn has."""
     mode = "FULL" if full_sync else "NORMAL"
     store = SqliteStore(folder / f"accept-{mode}.db", full_sync=full_sync)
     store.open()
     rows = []
     for threads in (1, WEBHOOK_THREADS):
-        arrivals = _arrivals(ROUNDS * count)
+        messages = _messages(ROUNDS * count)
 
-        def keep(amount: int, arrivals: Iterator[IncomingMessage] = arrivals) -> None:
+        def accept_some(amount: int, messages: Iterator[IncomingMessage] = messages) -> None:
             for _ in range(amount):
-                store.accept(next(arrivals))
+                store.accept(next(messages))
 
-        def run(threads: int = threads, keep: Callable[[int], None] = keep) -> None:
+        def run(threads: int = threads, accept_some: Callable[[int], None] = accept_some) -> None:
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(keep, [count // threads] * threads))
+                list(pool.map(accept_some, [count // threads] * threads))
 
         began = time.monotonic()
         figures = _measured(run, count)
@@ -73,7 +73,7 @@ def accept(folder: Path, *, full_sync: bool, count: int = 1600) -> list[Row]:
     return rows
 
 
-def _arrivals(count: int) -> Iterator[IncomingMessage]:
+def _messages(count: int) -> Iterator[IncomingMessage]:
     made = []
     for _ in range(count):
         openid = f"oBench{next(_numbers):022d}"
@@ -84,7 +84,7 @@ def _arrivals(count: int) -> Iterator[IncomingMessage]:
 
 
 def api_call(count: int = 1600, at_once: int = 16) -> Row:
-    """One call of WeChat's API on a kept connection; the double answers from another process."""
+    """Measure one call of WeChat's API on a keep-alive connection. The platform double runs in another process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.platform_double"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -95,7 +95,7 @@ def api_call(count: int = 1600, at_once: int = 16) -> Row:
     finally:
         process.terminate()
         process.communicate()
-    return Row("one API call (kept connection)", _spread(figures), "ms of CPU")
+    return Row("one API call (keep-alive)", _spread(figures), "ms of CPU")
 
 
 async def _api_calls(port: int, count: int, at_once: int) -> list[float]:

@@ -1,7 +1,7 @@
-"""WeChat's API as far as a benchmark needs it: answers every call at once and notes who called what, and when.
+"""A double of WeChat's API for benchmarks: it answers every call at once, and records its kind, user and time.
 
-Raw asyncio protocols, so that the crowd and the platform together cost less than the bot they measure. The rules of the
-real platform are FakeWeChat's business (wxbot.testing), not this one's.
+It uses raw asyncio protocols, so that the users and the platform need less CPU than the measured bot. It does not check
+the rules of the real platform, as FakeWeChat (wxbot.testing) does.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _OK = b'{"errcode":0,"errmsg":"ok"}'
 
 
 class Call(NamedTuple):
-    """One API call of the bot: ``Typing``, ``CancelTyping`` or ``send``, and when it had come in (monotonic)."""
+    """One API call of the bot. ``kind``: ``Typing``, ``CancelTyping`` or ``send``. ``at``: its monotonic time."""
 
     kind: str
     at: float
 
 
 class PlatformDouble:
-    """Serves on a free port of 127.0.0.1. ``on_call`` is called for every call of a user."""
+    """A server on a free port of 127.0.0.1. ``on_call`` is called with the openid and each API call."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Call]] = defaultdict(list)
@@ -45,7 +45,7 @@ class PlatformDouble:
             self._server.close()
 
     def answer(self, path: bytes, body: bytes) -> bytes:
-        """The answer to one call, noted with its user."""
+        """Record one call, and return the response body."""
         if b"/custom/" not in path:
             return _TOKEN
         at = time.monotonic()
@@ -57,7 +57,7 @@ class PlatformDouble:
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection of the bot's."""
+    """One keep-alive connection of the bot."""
 
     def __init__(self, platform: PlatformDouble) -> None:
         self._platform = platform

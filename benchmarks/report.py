@@ -1,4 +1,4 @@
-"""Results as a plain table or as JSON, with the machine they were measured on."""
+"""Results as a plain table or as JSON, with a description of the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measured thing: named figures of one unit, and a remark."""
+    """One result: named figures of one unit, and a remark."""
 
     name: str
     figures: Mapping[str, float]
@@ -26,7 +26,7 @@ class Row:
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """Return a description of the machine and the versions of packages."""
     return {
         "CPU": f"{os.cpu_count()} x {_cpu_model()}",
         "kernel": f"{platform.system()} {platform.release()}",

@@ -1,4 +1,4 @@
-"""The benchmarks that run whole servers. Each returns rows for the report; none before all was answered."""
+"""Benchmarks of whole servers. Each returns rows for the report after all messages were answered."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from benchmarks.crowd import (
     IN_ORDER,
+    Connections,
     Crowd,
-    FreshConnections,
     Incomplete,
-    KeptConnections,
-    Line,
-    Visit,
-    visits,
+    KeepAliveConnections,
+    Message,
+    NewConnections,
+    make_messages,
 )
 from benchmarks.platform_double import PlatformDouble
 from benchmarks.report import Row
@@ -26,14 +26,14 @@ from benchmarks.servers import BARE, BY_HAND, Server, serving, wxbot
 
 REDELIVERY_SECONDS = 5.0
 WARM_UP = 300
-MOST_REPEATS = 4
-SETTLING = 0.3
-"""Seconds after the last call in which what belongs to a message is finished (the store's last write)."""
+MAX_REPEATS = 4
+SETTLE_SECONDS = 0.3
+"""Seconds after the last call in which the work for a message ends (the last write of the store)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Steady load: ``messages`` of as many users, ``in_flight`` of them unanswered at any time."""
+    """A constant load: ``messages`` of as many users, ``in_flight`` of them unanswered at the same time."""
 
     messages: int
     in_flight: int
@@ -41,7 +41,7 @@ class Load:
 
 
 async def cpu_per_message(folder: Path, load: Load, rounds: int) -> list[Row]:
-    """CPU time of the bot's processes for one message: three servers, in turn, several rounds."""
+    """Measure the CPU time per message of three servers, one after the other, in several rounds."""
     platform = PlatformDouble()
     await platform.start()
     targets = (wxbot("echo"), BY_HAND, BARE)
@@ -54,7 +54,7 @@ async def cpu_per_message(folder: Path, load: Load, rounds: int) -> list[Row]:
             await _round(server, platform, replace(load, messages=WARM_UP))
         for _ in range(rounds):
             for server in servers:
-                used[server.target.name].append(await _whole_round(server, platform, load, repeated))
+                used[server.target.name].append(await _complete_round(server, platform, load, repeated))
     platform.stop()
     own = statistics.median(used["wxbot"])
     return [
@@ -63,58 +63,60 @@ async def cpu_per_message(folder: Path, load: Load, rounds: int) -> list[Row]:
             {"min": min(figures), "median": statistics.median(figures), "max": max(figures)},
             "ms",
             f"{statistics.median(figures) / own:.2f} x wxbot"
-            + f", {repeated[name]} incomplete rounds left out" * (repeated[name] > 0),
+            + f", {repeated[name]} incomplete rounds repeated" * (repeated[name] > 0),
         )
         for name, figures in used.items()
     ]
 
 
-async def _whole_round(server: Server, platform: PlatformDouble, load: Load, repeated: Counter[str]) -> float:
-    """Milliseconds of CPU per message. A round in which a typing call was left out (wxbot does that when a machine is
-    too busy to show it in time) did less work: it is repeated."""
-    for _ in range(MOST_REPEATS):
+async def _complete_round(server: Server, platform: PlatformDouble, load: Load, repeated: Counter[str]) -> float:
+    """Return the milliseconds of CPU per message.
+
+    wxbot skips a typing call if a busy machine would be too late with it. Such a round did less work and is repeated.
+    """
+    for _ in range(MAX_REPEATS):
         used, planned = await _round(server, platform, load)
-        if server.target is BARE or all(sorted(visit.kinds) == sorted(IN_ORDER) for visit in planned):
+        if server.target is BARE or all(sorted(message.kinds) == sorted(IN_ORDER) for message in planned):
             return used / len(planned) * 1000
         repeated[server.target.name] += 1
-    raise Incomplete(f"{server.target.name} left out typing calls in {MOST_REPEATS} rounds; is the machine busy?")
+    raise Incomplete(f"{server.target.name} skipped typing calls in {MAX_REPEATS} rounds: the machine may be busy")
 
 
-async def _round(server: Server, platform: PlatformDouble, load: Load) -> tuple[float, list[Visit]]:
-    line = KeptConnections(server.port) if load.keep_alive else FreshConnections(server.port)
-    planned = visits(load.messages, keep_alive=load.keep_alive)
+async def _round(server: Server, platform: PlatformDouble, load: Load) -> tuple[float, list[Message]]:
+    connections = KeepAliveConnections(server.port) if load.keep_alive else NewConnections(server.port)
+    planned = make_messages(load.messages, keep_alive=load.keep_alive)
     before = server.cpu_seconds()
-    await Crowd(platform, line, answers=server.target is not BARE).keep_in_flight(planned, load.in_flight)
-    await asyncio.sleep(SETTLING)
+    await Crowd(platform, connections, answers=server.target is not BARE).keep_in_flight(planned, load.in_flight)
+    await asyncio.sleep(SETTLE_SECONDS)
     used = server.cpu_seconds() - before
-    if isinstance(line, KeptConnections):
-        line.close()
+    if isinstance(connections, KeepAliveConnections):
+        connections.close()
     return used, planned
 
 
 async def burst(folder: Path, *, users: int, workers: int) -> list[Row]:
-    """All ``users`` push within one second, whatever the bot does."""
+    """Measure a burst: all ``users`` push within one second, independent of the bot."""
     platform = PlatformDouble()
     await platform.start()
     with serving(wxbot("echo"), folder, platform.port, workers) as server:
-        line = await _warm(server, platform)
-        planned = visits(users)
-        all_answered = await Crowd(platform, line).arrive(planned, users)
+        connections = await _warm_up(server, platform)
+        planned = make_messages(users)
+        all_answered = await Crowd(platform, connections).arrive(planned, users)
         await asyncio.sleep(1.0)
     platform.stop()
-    if any(visit.kinds.count("send") != 1 for visit in planned):
+    if any(message.kinds.count("send") != 1 for message in planned):
         raise Incomplete("a user was answered twice")
-    waits = [visit.acknowledged_at - visit.due_at for visit in planned]
+    waits = [message.acknowledged_at - message.due_at for message in planned]
     late = sum(wait > REDELIVERY_SECONDS for wait in waits)
     name = f"burst of {users} in 1 s, {workers} worker{'s' * (workers > 1)}"
     return [
         Row(f"{name}: push to acknowledgment", _spread(waits), "ms", f"later than 5 s: {late}"),
-        Row(f"{name}: push to answer", _spread(_answer_times(planned)), "ms", f"all answered in {all_answered:.2f} s"),
+        Row(f"{name}: push to reply", _spread(_reply_times(planned)), "ms", f"all answered in {all_answered:.2f} s"),
         Row(
             f"{name}: users who saw",
             {
-                "Typing": sum("Typing" in visit.kinds for visit in planned),
-                "all three calls in order": sum(visit.kinds == IN_ORDER for visit in planned),
+                "Typing": sum("Typing" in message.kinds for message in planned),
+                "all three calls in order": sum(message.kinds == IN_ORDER for message in planned),
             },
             "users",
         ),
@@ -122,36 +124,36 @@ async def burst(folder: Path, *, users: int, workers: int) -> list[Row]:
 
 
 async def waiting_handlers(folder: Path, *, users: int, seconds: int, over: float) -> list[Row]:
-    """``users`` async handlers that wait ``seconds`` each, at the same time in one process."""
+    """Measure ``users`` async handlers that wait ``seconds`` each, at the same time in one process."""
     platform = PlatformDouble()
     await platform.start()
     with serving(wxbot("slow"), folder, platform.port) as server:
-        line = await _warm(server, platform, "slow 0")
+        connections = await _warm_up(server, platform, "slow 0")
         memory, cpu, most = server.memory_mib(), server.cpu_seconds(), 0.0
-        planned = visits(users, f"slow {seconds}")
-        crowd = Crowd(platform, line)
+        planned = make_messages(users, f"slow {seconds}")
+        crowd = Crowd(platform, connections)
         work = asyncio.create_task(crowd.arrive(planned, users / over))
         while not work.done():
             most = max(most, server.memory_mib())
             await asyncio.wait({work}, timeout=0.1)
         await work
-        await asyncio.sleep(SETTLING)
+        await asyncio.sleep(SETTLE_SECONDS)
         cpu = server.cpu_seconds() - cpu
     platform.stop()
     name = f"{users} handlers of {seconds} s"
     typing = _typing_times(planned)
-    late = [visit.when("send") - visit.due_at - seconds for visit in planned]
+    late = [message.when("send") - message.due_at - seconds for message in planned]
     return [
         Row(
             f"{name}: push to Typing",
             _spread(typing),
             "ms",
-            f"{_shown(typing, planned)}; {crowd.most_waiting} waited at once",
+            f"{_shown(typing, planned)}; {crowd.max_waiting} waited at once",
         ),
-        Row(f"{name}: answer after the handler's time", _spread(late), "ms"),
+        Row(f"{name}: reply after the handler's time", _spread(late), "ms"),
         Row(
             f"{name}: memory",
-            {"before": memory, "most": most},
+            {"before": memory, "max": most},
             "MiB",
             f"{(most - memory) * 1024 / users:.1f} KiB a user",
         ),
@@ -160,47 +162,47 @@ async def waiting_handlers(folder: Path, *, users: int, seconds: int, over: floa
 
 
 async def typing_latency(folder: Path, *, per_second: float, seconds: float) -> list[Row]:
-    """From the push to the Typing call on the wire, at a modest rate."""
+    """Measure the time from the push to the Typing call, at a moderate rate."""
     platform = PlatformDouble()
     await platform.start()
     rows = []
     for target in (wxbot("echo"), BY_HAND):
         with serving(target, folder, platform.port) as server:
-            line = await _warm(server, platform)
-            planned = visits(int(per_second * seconds))
+            connections = await _warm_up(server, platform)
+            planned = make_messages(int(per_second * seconds))
             cpu = server.cpu_seconds()
-            await Crowd(platform, line).arrive(planned, per_second)
-            await asyncio.sleep(SETTLING)
+            await Crowd(platform, connections).arrive(planned, per_second)
+            await asyncio.sleep(SETTLE_SECONDS)
             cpu = server.cpu_seconds() - cpu
         name = f"{per_second:g} messages/s, {target.name}"
         typing = _typing_times(planned)
         rows += [
             Row(f"{name}: push to Typing", _spread(typing), "ms", _shown(typing, planned)),
-            Row(f"{name}: push to answer", _spread(_answer_times(planned)), "ms"),
+            Row(f"{name}: push to reply", _spread(_reply_times(planned)), "ms"),
             Row(f"{name}: CPU per message", {"mean": cpu / len(planned) * 1000}, "ms"),
         ]
     platform.stop()
     return rows
 
 
-async def _warm(server: Server, platform: PlatformDouble, text: str = "hello") -> Line:
+async def _warm_up(server: Server, platform: PlatformDouble, text: str = "hello") -> Connections:
     await server.ready()
-    line = FreshConnections(server.port)
-    await Crowd(platform, line).keep_in_flight(visits(WARM_UP, text), 16)
-    await asyncio.sleep(SETTLING)
-    return line
+    connections = NewConnections(server.port)
+    await Crowd(platform, connections).keep_in_flight(make_messages(WARM_UP, text), 16)
+    await asyncio.sleep(SETTLE_SECONDS)
+    return connections
 
 
-def _typing_times(planned: Sequence[Visit]) -> list[float]:
-    return [visit.when("Typing") - visit.due_at for visit in planned if "Typing" in visit.kinds]
+def _typing_times(planned: Sequence[Message]) -> list[float]:
+    return [message.when("Typing") - message.due_at for message in planned if "Typing" in message.kinds]
 
 
-def _shown(typing: Sequence[float], planned: Sequence[Visit]) -> str:
+def _shown(typing: Sequence[float], planned: Sequence[Message]) -> str:
     return f"shown to {len(typing)} of {len(planned)}, all answered"
 
 
-def _answer_times(planned: Sequence[Visit]) -> list[float]:
-    return [visit.when("send") - visit.due_at for visit in planned]
+def _reply_times(planned: Sequence[Message]) -> list[float]:
+    return [message.when("send") - message.due_at for message in planned]
 
 
 def _spread(seconds: Sequence[float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Starts what is measured, each under its own gunicorn, and reads what its processes have used (Linux: /proc)."""
+"""The measured servers, each with its own gunicorn. CPU time and memory of their processes come from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CannotMeasure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An application to measure: how gunicorn is told to serve it."""
+    """An application to measure, with the arguments and the environment of its gunicorn."""
 
     name: str
     arguments: tuple[str, ...]
@@ -40,7 +40,7 @@ BARE = Target("bare gunicorn", (*_PLAIN, "benchmarks.bare:app"))
 
 
 def wxbot(plugin: str, *, name: str = "wxbot", **settings: str) -> Target:
-    """wxbot as it is deployed, with one of the shipped plugins."""
+    """Return wxbot as it is deployed, with one of the shipped plugins."""
     chosen = {f"WXBOT_{setting.upper()}": value for setting, value in settings.items()}
     return Target(name, ("wsgi:app",), {"WXBOT_PLUGINS": plugin, **chosen})
 
@@ -55,11 +55,11 @@ class Server:
         self._process = process
 
     def cpu_seconds(self) -> float:
-        """User and system time so far of gunicorn's master and workers, all threads."""
+        """Return the user and system time of gunicorn's master and workers so far, in seconds."""
         return sum(_cpu_seconds(pid) for pid in self._processes())
 
     def memory_mib(self) -> float:
-        """Resident memory of the workers."""
+        """Return the resident memory of the workers, in MiB."""
         pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._processes()[1:]]
         return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -96,7 +96,7 @@ class Server:
 
 @contextmanager
 def serving(target: Target, folder: Path, platform_port: int, workers: int = 1) -> Iterator[Server]:
-    """``target`` under gunicorn on a free port; its files and its log are in ``folder``."""
+    """Run ``target`` with gunicorn on a free port. Its files and its log are in ``folder``."""
     if not Path("/proc/self/stat").exists():
         raise CannotMeasure("CPU time and memory are read from /proc, so these benchmarks need Linux")
     port = _free_port()

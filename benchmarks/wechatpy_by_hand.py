@@ -1,7 +1,7 @@
-"""What a developer writes today without wxbot: Flask, wechatpy, and a thread pool to answer within the 5 seconds.
+"""A bot without wxbot, as a developer writes it: Flask, wechatpy, and a thread pool to answer within 5 seconds.
 
-It makes the same three calls per message and does nothing else: no inbox, no check for redeliveries, no order, no
-30-second window. That it does less is part of the comparison, and in its favour.
+It makes the same three calls per message. It has no inbox, no deduplication, no order of messages and no check of the
+30-second window, so it does less work than wxbot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flask import Flask, request
 from wechatpy import WeChatClient, parse_message
 from wechatpy.crypto import WeChatCrypto
 
-THREADS = 10  # as many as connections that requests keeps: with more, every further call opens a new one
+THREADS = 10  # the pool size of requests, because with more threads each further call would open a new connection
 
 
 class Client(WeChatClient):  # type: ignore[misc]  # wechatpy has no types

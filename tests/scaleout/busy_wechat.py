@@ -22,6 +22,7 @@ from wxbot.testing.api import Api, Call
 from wxbot.testing.background import Background
 from wxbot.testing.platform import Platform
 from wxbot.testing.push import CallbackResponse, PushDelivery
+from wxbot.testing.running import RunningPlatform
 from wxbot.testing.server import Server
 
 T = TypeVar("T")
@@ -48,19 +49,14 @@ class BusyWeChat(FakeWeChat):
         self._chance = chance
         quota = {"message": Allowance(ALLOWED, 48 * 3600)}
         super().__init__(host=host, quota=quota, callback_url="any of the webhooks")
-
-    def _start(self, host: str, port: int) -> None:
-        self._closed = False
-        self._background = _Background("busy-wechat")
-        self._delivery = _Delivery(self, self.platform, self._background, self.choose_webhook)
-        self._server = _Server(self.platform)
+        self._running.close()
+        self._running = _BusyPlatform(self.platform, self, host)
+        self.api_base = self.platform.origin
         self.slowest = 0.0
-        self._background.call(self._measure_delay, self._background.loop.time())
-        self._background.run(self._server.start(host, port))
-        self.api_base = f"http://{host}:{self._server.port}"
+        self._running.background.call(self._measure_delay, self._running.background.loop.time())
 
     def _measure_delay(self, due: float) -> None:
-        loop = self._background.loop
+        loop = self._running.background.loop
         self.slowest = max(self.slowest, loop.time() - due)
         loop.call_later(CHECK_SECONDS, self._measure_delay, loop.time() + CHECK_SECONDS)
 
@@ -69,7 +65,22 @@ class BusyWeChat(FakeWeChat):
 
     def play(self, scenario: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the platform's event loop, and return its result."""
-        return self._background.run(scenario)
+        return self._running.background.run(scenario)
+
+
+class _BusyPlatform(RunningPlatform):
+    """A running platform with the fast server and the fast delivery of this module."""
+
+    def __init__(self, platform: Platform, sender: BusyWeChat, host: str) -> None:
+        self.platform = platform
+        self.record_log = platform.record_log
+        self.background = _Background("busy-wechat")
+        self.delivery = _Delivery(sender, platform, self.background, sender.choose_webhook)
+        self._server = _Server(platform)
+        self._pushes = {}
+        self._closed = False
+        self.background.run(self._server.start(host, 0))
+        platform.origin = f"http://{host}:{self._server.port}"
 
 
 class _Background(Background):

@@ -217,6 +217,6 @@ def test_an_error_of_the_server_is_shown_beside_the_control(ui: PlaygroundUI, pa
     ui.add_user("refused-mia")
     ui.controls.presses("Advance to 29 s")
     alert = ui.controls.group("Window about to close").get_by_role("alert")
-    expect(alert).to_contain_text("refused-mia has done nothing yet")
+    expect(alert).to_contain_text("refused-mia has no interaction yet")
     alert.get_by_role("button", name="Dismiss").click()
     expect(alert).to_be_hidden()

@@ -108,7 +108,7 @@ def test_an_official_account_has_its_own_actions(ui: PlaygroundUI) -> None:
     expect(fay.card.get_by_text("following", exact=True)).to_be_visible()
     fay.does("Click a menu item", fields={"Key of the menu item": "prices"})
     fay.sees("You clicked: prices")
-    fay.has_seen("followed", "Welcome.", "clicked in the menu: prices", "You clicked: prices")
+    fay.has_seen("followed", "Welcome.", "clicked a menu item: prices", "You clicked: prices")
     fay.says("menu")
     fay.clicks("Yes")
     fay.sees("You said: Yes")
@@ -193,7 +193,7 @@ def test_the_lanes_show_typing_and_replies(ui: PlaygroundUI) -> None:
     iris.sees("That took 1 s.")
     lanes = ui.opens_lanes()
     drawing = lanes.get_by_role("img", name=re.compile("^Lanes of iris"))
-    expect(drawing).to_have_accessible_name(re.compile(r"Typing shown: 1.*Messages: 1, Refused: 0$"))
+    expect(drawing).to_have_accessible_name(re.compile(r"Typing: 1.*Messages: 1, Refused calls: 0$"))
     lanes.get_by_text("Show as a table").click()
     table = lanes.get_by_role("table")
     for lane, text in {"User": "slow 1", "Typing": "Typing", "Messages": "That took 1 s."}.items():

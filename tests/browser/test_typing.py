@@ -58,7 +58,9 @@ def test_typing_shows_until_the_reply(ui: PlaygroundUI, lent: Playground) -> Non
     amy.says("wait for typing-answer")
     expect(amy.typing).to_be_visible()
     expect(amy.gauge("Typing")).not_to_have_attribute("aria-valuetext", "none")
-    expect(ui.person("typing-amy")).to_have_accessible_description("is shown typing, 30 s window open, 5 replies left")
+    expect(ui.person("typing-amy")).to_have_accessible_description(
+        "typing is showing, 30 s window open, 5 replies left"
+    )
     ui.timeline.shows("typing", "Typing", "typing-amy")
     ui.timeline.shows("push", "wait for typing-answer", "typing-amy")
     is_watched_typing(amy, ENOUGH)

@@ -43,7 +43,7 @@ class PlaygroundUI:
     def is_live(self) -> None:
         """Wait until the page is connected and the bot is running."""
         expect(self.status(either("Live", "实时"))).to_be_visible()
-        expect(self.status(either("Bot: up", "机器人: 运行中"))).to_be_visible(timeout=PATIENT)
+        expect(self.status(either("Bot: running", "机器人: 运行中"))).to_be_visible(timeout=PATIENT)
 
     def status(self, text: re.Pattern[str]) -> Locator:
         return self.page.get_by_role("banner").get_by_role("status").filter(has_text=text)

@@ -280,7 +280,7 @@ export class Phone {
   /** @param {File} file */
   sendsPicture(file) {
     if (!PICTURES.includes(file.type)) return showError(this.errors, say("error.picture", { name: file.name }));
-    return attempt(this.errors, () => postContent(ofUser(this.name, "pictures"), file, file.type));
+    return attempt(this.errors, () => postContent(ofUser(this.name, "images"), file, file.type));
   }
 
   // -- the panel behind the plus

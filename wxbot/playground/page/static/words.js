@@ -43,7 +43,7 @@ const WORDS = {
   "bot.ask": ["Verify again", "重新验证"],
   "bot.state": ["State", "状态"],
   "bot.target": ["External bot", "外部机器人"],
-  "bot.callback": ["Callback URL", "回调 URL"],
+  "bot.callback": ["Callback URL", "回调地址"],
   "bot.plugins": ["Plugins", "插件"],
   "bot.problem": ["Error", "错误"],
   "error.unreachable": ["The server of the page cannot be reached. Is the playground still running?", "无法连接页面的服务器，Playground 还在运行吗？"],

@@ -394,7 +394,7 @@ def test_a_stop_during_the_start_ends_the_start(two_accounts: TwoAccounts) -> No
         stopping.join(20)
     assert failures == ["[club] the bot was stopped while it started"]
     assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
-    assert not deployment.start_again(), "only start begins anew"
+    assert not deployment.start_again(), "only start() starts the bots after stop()"
     assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
     deployment.start()
     assert deployment.problem() is None

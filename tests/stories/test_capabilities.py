@@ -213,9 +213,9 @@ def stage(account: AccountKind, form: str, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("in"))
 def test_each_message_is_received(stage: Stage, kind: str) -> None:
-    deed, made, fields = USER_ACTIONS[kind]
+    action, made, fields = USER_ACTIONS[kind]
     alice = stage.wechat.user("alice")
-    deed(alice)
+    action(alice)
     assert stage.got_one.wait(10), f"no handler got {kind}"
     message = stage.got[0]
     assert type(message) is made

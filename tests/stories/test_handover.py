@@ -27,7 +27,7 @@ def helpdesk(agent: bool | str = True) -> Plugin:
     @plugin.text("sorry, wait")
     async def leave(ctx: Context) -> str:
         ctx.hand_over()
-        return "somebody will be with you"
+        return "an agent will answer you"
 
     @plugin.text("for a minute")
     async def leave_for_a_minute(ctx: Context) -> None:
@@ -160,12 +160,12 @@ def test_a_handover_by_a_handler_begins_after_its_reply(wechat: FakeWeChat, tmp_
     alice, agent = wechat.user("alice"), wechat.agent("kf1@shop")
     with bot_for(wechat, tmp_path / "wxbot.db", helpdesk(), clock=clock) as bot:
         alice.says("sorry, wait").wait()
-        alice.waits_for("somebody will be with you")
+        alice.waits_for("an agent will answer you")
         waits_until_handed_over(bot, alice)
         alice.says("it is about my order").wait()
         agent.takes(alice).wait()
         assert agent.saw == [("alice", "it is about my order")]
-        assert replies(alice) == ["somebody will be with you"]
+        assert replies(alice) == ["an agent will answer you"]
 
 
 def test_a_handler_sets_the_duration_of_the_handover(

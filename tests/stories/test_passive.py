@@ -17,7 +17,7 @@ from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import SAMPLE_IMAGE
 from wxbot.testing.push import Push
 
-HINT = "（未完，发送“继续”接着看）"
+NOTICE = "（未完，发送“继续”接着看）"
 WAIT = "还在处理中，请稍后发送“继续”查看回复。"
 SENTENCE = "这是一句话。"
 
@@ -142,10 +142,10 @@ def test_deferred_replies_come_on_request(
     alice = wechat.user("alice")
     with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         alice.says("book").wait()
-        assert alice.saw[0].endswith(HINT)
+        assert alice.saw[0].endswith(NOTICE)
         alice.says("继续").wait()
         alice.says("继续").wait()
-        assert "".join(alice.saw).replace(HINT, "").replace("\n", "") == SENTENCE * 250
+        assert "".join(alice.saw).replace(NOTICE, "").replace("\n", "") == SENTENCE * 250
 
 
 def test_an_image_after_a_text_is_deferred(
@@ -155,7 +155,7 @@ def test_an_image_after_a_text_is_deferred(
     with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
         alice.says("both").wait()
         alice.says("继续").wait()
-        assert alice.saw == [f"a picture:\n{HINT}", "[image image.jpg]"]
+        assert alice.saw == [f"a picture:\n{NOTICE}", "[image image.jpg]"]
 
 
 def test_a_failed_handler_sends_the_error_text(

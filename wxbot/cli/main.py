@@ -69,7 +69,7 @@ def run(gunicorn_options: tuple[str, ...]) -> None:
 )
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
 def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_options: tuple[str, ...]) -> None:
-    """Process the messages that webhook processes accept (docs/scaling.md). Options after -- go to gunicorn."""
+    """Process the messages of webhook processes. See docs/scaling.md. Options after -- go to gunicorn."""
     os.environ["WXBOT_ROLE"] = "worker"
     if concurrency is not None:
         os.environ["WXBOT_MAX_CONVERSATIONS"] = str(concurrency)
@@ -167,7 +167,7 @@ def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) ->
     help="With --target: the port of the simulated WeChat API (default: a free one).",
 )
 def playground(**options: Any) -> None:
-    """Start a local WeChat simulator: a web page where you chat with your bot. Needs no account and no network."""
+    """Start a local WeChat simulator. It is a web page where you chat with your bot, without account and network."""
     from wxbot.playground.command import PlaygroundOptions, open_playground
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -183,7 +183,7 @@ def playground(**options: Any) -> None:
 
 @main.command()
 def check() -> None:
-    """Check the configuration, plugins, store, clock and WeChat's API, and print one sentence for each."""
+    """Check settings, plugins, store and API. Print one sentence for each check."""
     accounts = load_accounts()
     configure_logging("ERROR", all_secrets(accounts))
     works = True
@@ -209,7 +209,7 @@ def _unread_plugin_settings(accounts: Mapping[str, Settings]) -> list[str]:
 
 @main.command()
 def plugins() -> None:
-    """List the plugins and their handlers, in the order in which the bot tries them."""
+    """List the plugins and their handlers. The order is that in which the bot tries them."""
     accounts = load_accounts()
     found = _plugins_of(accounts)
     for settings in _each_with_heading(accounts):
@@ -237,7 +237,7 @@ def _plugins_of(accounts: Mapping[str, Settings]) -> dict[str, PluginSet]:
 
 @main.command()
 def capabilities() -> None:
-    """Print which messages each kind of account can receive and send, as a Markdown table."""
+    """Print what each kind of account can do. The output is a Markdown table of messages and replies."""
     click.echo(known_capabilities.table(), nl=False)
 
 

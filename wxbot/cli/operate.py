@@ -35,13 +35,13 @@ _ACCOUNT = click.option(
 
 @click.group()
 def deadletters() -> None:
-    """List, show, retry or drop dead letters: messages that could not be answered."""
+    """List, show, retry or drop dead letters. A dead letter is a message that could not be answered."""
 
 
 @deadletters.command("list")
 @_ACCOUNT
 def list_dead_letters(account: str | None) -> None:
-    """List all dead letters with the reason, without the user's text."""
+    """List all dead letters. The list has the reasons, but not the users' texts."""
     letters = _letters_of(_chosen(account))
     for letter in letters:
         click.echo(_one_line(letter))
@@ -52,7 +52,7 @@ def list_dead_letters(account: str | None) -> None:
 @click.argument("number", type=int)
 @_ACCOUNT
 def show_dead_letter(number: int, account: str | None) -> None:
-    """Show one dead letter with the user's text and the replies that were not sent."""
+    """Show one dead letter. The output has the user's text and the replies that were not sent."""
     letter = next((each for each in _letters_of(_chosen(account)) if each.seq == number), None)
     if letter is None:
         raise click.UsageError(f"there is no dead letter {number}")
@@ -68,7 +68,7 @@ def show_dead_letter(number: int, account: str | None) -> None:
 @click.option("--all", "everything", is_flag=True, help="Retry all dead letters.")
 @_ACCOUNT
 def retry_dead_letters(numbers: tuple[int, ...], everything: bool, account: str | None) -> None:
-    """Put dead letters back into the inbox, where a running bot finds them. A user may get a reply twice."""
+    """Put dead letters back into the inbox. A running bot processes them. A user may get a reply twice."""
 
     async def retry(store: Store, appid: str, number: int) -> bool:
         return await store.retry_dead_letter(appid, number, time.time())
@@ -161,7 +161,7 @@ def _local_time(at: float) -> str:
 
 @click.group()
 def handovers() -> None:
-    """List or end handovers: users whom a human agent handles, and to whom the bot does not reply."""
+    """List or end handovers. During a handover human agents handle the user, and the bot does not reply."""
 
 
 @handovers.command("list")
@@ -183,7 +183,7 @@ async def _handovers(store: Store, settings: Settings) -> Sequence[tuple[Convers
 @click.argument("openid")
 @_ACCOUNT
 def end_handover_command(openid: str, account: str | None) -> None:
-    """End a handover: the bot handles this user again from the next message on."""
+    """End a handover. The bot handles this user again from the next message on."""
     key = ConversationKey((settings := _chosen(account)).appid, openid)
     if not _with_store(settings, lambda store: store.end_handover(key)):
         click.echo(f"{openid} has no handover")
@@ -201,7 +201,7 @@ def store_group() -> None:
 @click.option("--all-accounts", is_flag=True, help="Copy all accounts in the store, not only that of WXBOT_APPID.")
 @_ACCOUNT
 def copy_store(addresses: tuple[str, ...], all_accounts: bool, account: str | None) -> None:
-    """Copy all messages from one store to another, such as sqlite:///wxbot.db and redis://127.0.0.1:6379/0.
+    """Copy all messages to another store. Stores are addresses such as sqlite:///wxbot.db or redis://127.0.0.1:6379/0.
 
     The default of FROM is WXBOT_STORE_URL. Stop the bot first. FROM is not changed. TO must contain nothing of the
     account. Bots refuse an incomplete copy: if the command was interrupted, run it again.

@@ -226,13 +226,12 @@ class Pipeline:
         return messages[skipped:]
 
     def _context(self, turn: Turn, plugin: str) -> Context:
-        state = turn.state.get(plugin)
+        stored = turn.state.get(plugin)
+        state = json.loads(json.dumps(stored)) if stored else {}  # a copy: a handler that fails must change nothing
         return Context(
             message=turn.message,
             plugin=plugin,
-            state=json.loads(json.dumps(state))
-            if state
-            else {},  # a copy, because a handler that fails must not change it
+            state=state,
             settings=self._options.plugin_settings.get(plugin),
             resource=self._options.plugin_resources.get(plugin),
             attempt=turn.inbox_message.attempts,

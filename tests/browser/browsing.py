@@ -26,12 +26,12 @@ from tests.servers import driver
 
 Colours = Literal["light", "dark"]
 Locale = Literal["en-US", "zh-CN"]
-DESK: ViewportSize = {"width": 1440, "height": 900}
+DESKTOP: ViewportSize = {"width": 1440, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 PATIENCE = 20.0
 """Seconds that a page has to show something. The machine may be busy with other tests."""
 expect.set_options(timeout=PATIENCE * 1000)
-# A page that was left or reloaded has dropped what it was still reading, such as an endless stream of events.
+# A page that was left or reloaded aborts its pending requests, such as the event stream.
 _DROPPED = "net::ERR_ABORTED"
 
 
@@ -131,7 +131,7 @@ class Pages:
         *,
         locale: Locale = "en-US",
         colours: Colours = "light",
-        size: ViewportSize = DESK,
+        size: ViewportSize = DESKTOP,
         still: bool = True,
     ) -> Page:
         """Open a page at ``address``. ``still``: with reduced motion."""

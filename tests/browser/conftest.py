@@ -130,9 +130,9 @@ def ui(pages: Pages, lent: Playground) -> PlaygroundUI:
     return open_ui(pages, lent)
 
 
-def open_ui(pages: Pages, playground: Playground, **wishes: Any) -> PlaygroundUI:
+def open_ui(pages: Pages, playground: Playground, **options: Any) -> PlaygroundUI:
     """Open a page of a playground with ``Pages.open`` and wait until it is connected."""
-    ui = PlaygroundUI(pages.open(playground.address, **wishes))
+    ui = PlaygroundUI(pages.open(playground.address, **options))
     ui.is_live()
     return ui
 

@@ -19,7 +19,7 @@ class Phone:
         self.field = self.card.get_by_role("textbox", name=either("Message from {name}", "{name} 的消息", name=name))
         self._page = page
 
-    # -- what they do
+    # -- actions
 
     def says(self, text: str) -> None:
         """Write a message and press Enter."""
@@ -70,7 +70,7 @@ class Phone:
         """Click a button in the newest message that has a button of this name."""
         self.chat.get_by_role("button", name=label, exact=True).last.click()
 
-    # -- what they see
+    # -- display
 
     def sees(self, text: str, times: int | None = None) -> None:
         """Wait until the text is in the chat. ``times``: exactly this often."""
@@ -90,10 +90,10 @@ class Phone:
 
     def has_seen(self, *texts: str) -> None:
         """Check that these texts are in the chat, in this order."""
-        told = self.chat.inner_text()
-        places = [told.find(text) for text in texts]
-        assert -1 not in places, f"{texts[places.index(-1)]!r} is not in {told!r}"
-        assert places == sorted(places), f"{texts} are not in this order in {told!r}"
+        chat = self.chat.inner_text()
+        places = [chat.find(text) for text in texts]
+        assert -1 not in places, f"{texts[places.index(-1)]!r} is not in {chat!r}"
+        assert places == sorted(places), f"{texts} are not in this order in {chat!r}"
 
     @property
     def typing(self) -> Locator:

@@ -127,7 +127,7 @@ class Playground:
     def _processes(self) -> Iterator[tuple[Path, list[bytes]]]:
         """Yield the folders of these processes in /proc, with their environments."""
         for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it has ended, or is not ours to look at
+            with suppress(OSError):  # it has ended, or belongs to another user
                 environment = (process / "environ").read_bytes().split(b"\0")
                 if f"{_MARK}={self._mark}".encode() in environment:
                     yield process, environment

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 from tests.browser.plugins.stories import png_of
 
-# The palette, and for each dot its place there; a filter byte (none) before each line; compressed as PNG wants it.
+# Returns the palette and the palette index of each pixel, with a filter byte (none) before each line, compressed.
 _SHRINK = """async (picture) => {
   const bytes = Uint8Array.from(atob(picture), (letter) => letter.charCodeAt(0));
   const bitmap = await createImageBitmap(new Blob([bytes], {type: "image/png"}));
@@ -45,5 +45,5 @@ _SHRINK = """async (picture) => {
 
 def shrunk(picture: bytes, page: Page) -> bytes:
     """Return the PNG with a palette. ``page`` does the work."""
-    told = page.evaluate(_SHRINK, base64.b64encode(picture).decode())
-    return png_of(told["width"], told["height"], bytes(told["colours"]), base64.b64decode(told["lines"]))
+    data = page.evaluate(_SHRINK, base64.b64encode(picture).decode())
+    return png_of(data["width"], data["height"], bytes(data["colours"]), base64.b64decode(data["lines"]))

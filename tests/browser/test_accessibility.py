@@ -17,7 +17,7 @@ from tests.browser.ui import PlaygroundUI
 from tests.browser.words import either
 
 MOST_TABS = 80
-# Colours matter to contrast and languages to names: each view is seen in each of them, if not in all pairs.
+# Themes affect contrast and languages affect names: each view is tested with each of them, but not in all pairs.
 in_both = pytest.mark.parametrize(("colours", "locale"), [("light", "en-US"), ("dark", "zh-CN")])
 
 

@@ -37,21 +37,21 @@ NAMES = {
 }
 """What is no English on the page in Chinese."""
 
-# What a person reads or is read, except what users and bots wrote.
+# Collects the visible and the accessible texts, except those of users and bots.
 _TEXTS = """() => {
   const theirs = "[role=log], [role=gridcell], [role=img] text:not(.lane-label), pre, dd, td, tr th, h3[tabindex]"
     + ", [lang=en], .selected-line, .clock-line";
-  const told = new Set();
+  const texts = new Set();
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (element.checkVisibility() && !element.closest(theirs)) told.add(walker.currentNode.data.trim());
+    if (element.checkVisibility() && !element.closest(theirs)) texts.add(walker.currentNode.data.trim());
   }
   for (const element of document.querySelectorAll("[aria-label], [title], [placeholder]")) {
     if (!element.checkVisibility() || element.closest("dd")) continue;
-    for (const name of ["aria-label", "title", "placeholder"]) told.add(element.getAttribute(name) ?? "");
+    for (const name of ["aria-label", "title", "placeholder"]) texts.add(element.getAttribute(name) ?? "");
   }
-  return [...told];
+  return [...texts];
 }"""
 
 

@@ -97,7 +97,7 @@ def test_an_unsent_message_is_reported_and_kept(remote_ui: PlaygroundUI, connect
     expect(remote_ui.status(AGAIN)).to_be_visible()
     dora.field.fill("a long letter")
     dora.field.press("Enter")
-    expect(dora.error).to_contain_text("The page's server cannot be reached.")
+    expect(dora.error).to_contain_text("The server of the page cannot be reached.")
     expect(dora.field).to_have_value("a long letter")
     connection.restore()
     remote_ui.is_live()

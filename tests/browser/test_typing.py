@@ -11,10 +11,10 @@ from tests.browser.playground import Playground
 from tests.browser.ui import PlaygroundUI
 from tests.browser.words import TYPING
 
-# Notes the seconds for which a title says that the bot is typing, and what the chat held when it ceased to.
+# Records the periods in which a title shows typing, and the chat text at the end of each.
 _WATCH = """(card, typing) => {
   const chat = card.querySelector("[role=log]");
-  const spells = (card.typingSpells = []);
+  const periods = (card.typingSpells = []);
   card.typingSeconds = 0;
   let began = null;
   const look = () => {
@@ -22,7 +22,7 @@ _WATCH = """(card, typing) => {
     if (isTyping && began === null) began = performance.now();
     card.typingSeconds = began === null ? 0 : (performance.now() - began) / 1000;
     if (!isTyping && began !== null) {
-      spells.push({seconds: card.typingSeconds, chat: chat.innerText});
+      periods.push({seconds: card.typingSeconds, chat: chat.innerText});
       began = null;
     }
     requestAnimationFrame(look);
@@ -74,12 +74,12 @@ def test_typing_shows_until_the_reply(ui: PlaygroundUI, lent: Playground) -> Non
     rows = [row for row in lent.server.rows("typing-amy") if row["kind"] in ("typing", "send")]
     assert rows[0]["what"] == "Typing"
     assert rows[-1]["what"] == "There is typing-answer."
-    told = lent.server.lanes("typing-amy")["typing"]
+    data = lent.server.lanes("typing-amy")["typing"]
     shown = periods(amy)
-    assert sum(spell["seconds"] for spell in shown) > ENOUGH
-    assert len(shown) == len(told)
-    for spell, bar in zip(shown, told, strict=True):
-        assert abs(spell["seconds"] - (bar["to"] - bar["from"])) < LATE
+    assert sum(period["seconds"] for period in shown) > ENOUGH
+    assert len(shown) == len(data)
+    for period, bar in zip(shown, data, strict=True):
+        assert abs(period["seconds"] - (bar["to"] - bar["from"])) < LATE
     assert not periods(ben)
 
     ben.says("hello")
@@ -99,8 +99,8 @@ def test_typing_ends_after_15_seconds(ui: PlaygroundUI, lent: Playground) -> Non
     assert not carl.chat.get_by_text("There is").is_visible()
     lent.lets_answer("typing-end")
     carl.sees("There is typing-end.")
-    [spell] = periods(carl)
-    assert "There is" not in spell["chat"]
+    [period] = periods(carl)
+    assert "There is" not in period["chat"]
     assert all(row["errcode"] in (0, None) for row in lent.server.rows("typing-carl"))
 
 

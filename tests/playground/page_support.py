@@ -21,7 +21,7 @@ from wxbot.testing import FakeWeChat, LeapingClock, User, serve, settings_for
 
 PATIENCE = 30.0
 """Timeout in real seconds. Nothing takes this long unless there is an error."""
-_SILENCES = 9  # events in a row that tell only the time, one in ten seconds: a transcript may wait for a minute
+_SILENCES = 9  # consecutive keep-alive events, one in ten seconds, because a transcript may wait for a minute
 JSON = "application/json"
 PLAIN = AccountChoice(mode="plain")
 
@@ -107,9 +107,9 @@ class Answer:
     @property
     def error(self) -> str:
         """The sentence for the person at the page."""
-        told = self.json
-        assert set(told) == {"error"}, told
-        return str(told["error"])
+        data = self.json
+        assert set(data) == {"error"}, data
+        return str(data["error"])
 
 
 class Event(NamedTuple):
@@ -252,9 +252,9 @@ class PageClient:
         return answer.json
 
     def plays(self, transcript: str, name: str = "story.yaml") -> Any:
-        """Play a transcript to its end: the last ``play`` that the page is told."""
+        """Replay a transcript and return its result."""
         with self.opens() as stream:
-            stream.next()  # the session there was before
+            stream.next()  # the previous session
             answer = self.post(f"/play?name={name}", transcript.encode(), "application/yaml")
             assert answer.status == 202, answer
             return next_result(stream)
@@ -262,16 +262,16 @@ class PageClient:
 
 def next_result(stream: EventStream) -> Any:
     """Wait for the end of the replay and return its result."""
-    return progress(stream, lambda told: told["state"] in ("passed", "failed"))
+    return progress(stream, lambda data: data["state"] in ("passed", "failed"))
 
 
 def progress(stream: EventStream, matches: Callable[[Any], bool]) -> Any:
     """Wait until the progress of the replay matches. A new session also contains the progress."""
     while True:
         event = stream.next()
-        told = event.data["play"] if event.name == "session" else event.data if event.name == "play" else None
-        if told and matches(told):
-            return told
+        data = event.data["play"] if event.name == "session" else event.data if event.name == "play" else None
+        if data and matches(data):
+            return data
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def assert_refused(answer: Answer, words: str) -> None:
         assert answer.headers[name] == value
 
 
-# -- names that were made to point here
+# -- DNS rebinding
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_each_new_key_is_different() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{32}", key) for key in keys)
 
 
-# -- what is loopback
+# -- loopback addresses
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])

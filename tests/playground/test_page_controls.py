@@ -56,12 +56,12 @@ def answers(client: PageClient, user: User, text: str) -> Record:
 
 
 def controls(client: PageClient, **changes: object) -> Any:
-    told = client.done("/controls", changes)["controls"]
-    assert told == client.playground.view.controls()
-    return told
+    data = client.done("/controls", changes)["controls"]
+    assert data == client.playground.view.controls()
+    return data
 
 
-# -- how it pushes
+# -- pushes
 
 
 def test_every_mode_and_format_can_be_chosen(client: PageClient, alice: User) -> None:
@@ -74,8 +74,8 @@ def test_every_mode_and_format_can_be_chosen(client: PageClient, alice: User) ->
         ("plain", "json", 1),
     ]
     for mode, form, restarts in changes:
-        told = controls(client, mode=mode, format=form)
-        assert (told["mode"], told["format"], told["formats"]) == (mode, form, ["json", "xml"])
+        data = controls(client, mode=mode, format=form)
+        assert (data["mode"], data["format"], data["formats"]) == (mode, form, ["json", "xml"])
         starts += restarts
         assert client.bot.starts == starts
         exchange = answers(client, alice, f"{mode} {form}").exchange
@@ -103,8 +103,8 @@ def test_a_failed_restart_restores_the_controls(client: PageClient, alice: User)
 
 def test_an_official_account_uses_xml(tmp_path: Path) -> None:
     with client_for(tmp_path, choice=AccountChoice("official", "safe", "json")) as client:
-        told = client.playground.view.controls()
-        assert (told["mode"], told["format"], told["formats"]) == ("safe", "xml", ["xml"])
+        data = client.playground.view.controls()
+        assert (data["mode"], data["format"], data["formats"]) == ("safe", "xml", ["xml"])
         answers(client, client.adds("alice"), "hi")
 
 
@@ -180,7 +180,7 @@ def test_the_push_of_a_row_can_be_redelivered(client: PageClient, alice: User) -
     assert (answer.status, answer.error) == (404, f"row {reply} contains no push")
 
 
-# -- what goes wrong
+# -- faults
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"kind": "fail"}, "errcode -1"),
@@ -218,8 +218,8 @@ def test_a_fault_hits_the_chosen_endpoint(
     call = calls(client, alice)[endpoint]
     with client.opens() as page:
         client.done("/faults", {"endpoint": endpoint, **order})
-        told = page.until("controls", lambda data: data["controls"]["faults"])
-        assert told["controls"]["faults"] == [{"endpoint": endpoint, "what": words, "times": 1}]
+        data = page.until("controls", lambda data: data["controls"]["faults"])
+        assert data["controls"]["faults"] == [{"endpoint": endpoint, "what": words, "times": 1}]
         thread = threading.Thread(target=attempt, args=(call,))
         thread.start()
         page.until("controls", lambda data: not data["controls"]["faults"])
@@ -245,8 +245,8 @@ def attempt(call: Callable[[], object]) -> None:
 def test_faults_can_be_limited_unlimited_and_cleared(client: PageClient, alice: User) -> None:
     client.done("/faults", {"endpoint": "typing", "kind": "fail", "times": 2})
     client.done("/faults", {"endpoint": "send", "kind": "fail", "errcode": 45009, "times": None})
-    told = client.playground.view.controls()["faults"]
-    assert told == [
+    data = client.playground.view.controls()["faults"]
+    assert data == [
         {"endpoint": "typing", "what": "errcode -1", "times": 2},
         {"endpoint": "send", "what": "errcode 45009", "times": None},
     ]
@@ -277,8 +277,8 @@ def test_the_clock_can_be_advanced(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     with client.opens() as page:
         before = page.next().data["now"]
-        told = client.done("/clock", {"forward": 3600})
-        assert told["now"] >= before + 3600
+        data = client.done("/clock", {"forward": 3600})
+        assert data["now"] >= before + 3600
         event = page.until("controls")
         assert event["controls"]["ahead"] == 3600
         assert event["now"] >= before + 3600
@@ -368,11 +368,11 @@ def test_a_session_with_a_failed_bot_can_be_replaced(client: PageClient) -> None
     client.bot.fails = 1
     with client.opens() as page:
         assert client.post("/account", {"kind": "official"}).status == 422
-        told = page.until("session", lambda data: data["session"] == 2)["bot"]
-        if told["state"] == "starting":
-            told = page.until("bot", lambda data: data["state"] != "starting")
-        assert told["state"] == "down"
-        assert told["problem"] == "the bot ended while it started: it knows •••"
+        data = page.until("session", lambda data: data["session"] == 2)["bot"]
+        if data["state"] == "starting":
+            data = page.until("bot", lambda data: data["state"] != "starting")
+        assert data["state"] == "down"
+        assert data["problem"] == "the bot ended while it started: it knows •••"
         client.done("/account", {"kind": "miniprogram"})
         assert page.until("session", lambda data: data["session"] == 3)["account"]["kind"] == "miniprogram"
     answers(client, client.adds("alice"), "hi")
@@ -401,8 +401,8 @@ def test_a_restarted_bot_keeps_its_store(tmp_path: Path) -> None:
 def test_an_exited_bot_is_down(client: PageClient) -> None:
     client.bot.stop()
     with client.opens() as page:
-        told = page.next().data["bot"]
-        assert (told["state"], told["problem"]) == ("down", "the bot exited unexpectedly: see its log")
+        data = page.next().data["bot"]
+        assert (data["state"], data["problem"]) == ("down", "the bot exited unexpectedly: see its log")
         client.done("/bot/restart")
         page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
 
@@ -444,18 +444,18 @@ def test_a_transcript_passes(client: PageClient, alice: User) -> None:
     with client.opens() as page:
         answer = client.post("/play?name=%E6%95%85%E4%BA%8B.yaml", STORY.encode(), "application/yaml")
         assert (answer.status, answer.json) == (202, {"ok": True})
-        told = next_result(page)
-        assert told == {"name": "故事.yaml", "done": 5, "steps": 5, "state": "passed", "problems": []}
+        data = next_result(page)
+        assert data == {"name": "故事.yaml", "done": 5, "steps": 5, "state": "passed", "problems": []}
     with client.opens() as page:
         session = page.next().data
-        assert (session["session"], session["play"]) == (2, told)
+        assert (session["session"], session["play"]) == (2, data)
         assert [user["name"] for user in session["users"]] == ["amy", "bob"]
 
 
 def test_a_transcript_with_different_replies_fails(client: PageClient) -> None:
-    told = client.plays(STORY.replace("CancelTyping, 你好", "CancelTyping, 再见"))
-    assert told["state"] == "failed"
-    (problem,) = told["problems"]
+    data = client.plays(STORY.replace("CancelTyping, 你好", "CancelTyping, 再见"))
+    assert data["state"] == "failed"
+    (problem,) = data["problems"]
     assert "step 2 (line 7)" in problem
     assert "再见" in problem
 
@@ -498,19 +498,19 @@ def test_a_large_transcript_is_refused(client: PageClient, monkeypatch: pytest.M
 
 
 def test_a_transcript_can_switch_the_mode(client: PageClient) -> None:
-    told = client.plays(
+    data = client.plays(
         "wxbot-transcript: 1\naccount: official\nmode: safe\nsteps:\n"
         "- amy says: one\n- amy sees: [Typing, CancelTyping, one]\n- mode: plain\n"
         "- amy says: two\n- amy sees: [Typing, CancelTyping, two]\n"
     )
-    assert told["problems"] == []
+    assert data["problems"] == []
     assert client.playground.view.controls()["mode"] == "plain"
 
 
 def test_a_transcript_fails_if_the_bot_does_not_start(client: PageClient) -> None:
     client.bot.fails = 1
-    told = client.plays(STORY)
-    assert (told["state"], told["problems"]) == ("failed", ["the bot ended while it started: it knows •••"])
+    data = client.plays(STORY)
+    assert (data["state"], data["problems"]) == ("failed", ["the bot ended while it started: it knows •••"])
     assert client.plays(STORY)["state"] == "passed"
 
 
@@ -526,7 +526,7 @@ def test_only_one_transcript_is_replayed_at_a_time(tmp_path: Path) -> None:
     with client_for(tmp_path, plugin) as client, client.opens() as page:
         story = STORY.replace("Typing, CancelTyping, ", "").replace("format: json", "format: json\ntyping: false")
         assert client.post("/play", story.encode(), "text/plain").status == 202
-        progress(page, lambda told: told["done"] == 1)
+        progress(page, lambda data: data["done"] == 1)
         for path, body in (("/account", {"kind": "official"}), ("/bot/restart", {}), ("/controls", {"mode": "safe"})):
             assert client.post(path, body).status == 409
         assert client.post("/play", story.encode(), "text/plain").status == 409
@@ -549,10 +549,10 @@ def test_a_transcript_can_be_stopped(client: PageClient) -> None:
     assert client.post("/play/stop").status == 422
     with client.opens() as page:
         assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
-        progress(page, lambda told: told["done"] == 1)
+        progress(page, lambda data: data["done"] == 1)
         client.done("/play/stop")
-        told = next_result(page)
-    assert (told["state"], told["problems"]) == ("failed", ["stopped at step 2"])
+        data = next_result(page)
+    assert (data["state"], data["problems"]) == ("failed", ["stopped at step 2"])
     assert [user.name for user in client.wechat.users] == ["amy"]
     answer = client.post("/play/stop")
     assert (answer.status, answer.error) == (422, "no transcript is being replayed")
@@ -563,7 +563,7 @@ def test_closing_the_server_stops_a_replay(tmp_path: Path) -> None:
     """The replay would wait for a minute. It reports that it was stopped."""
     with client_for(tmp_path) as client, client.opens() as page:
         assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
-        progress(page, lambda told: told["done"] == 1)
+        progress(page, lambda data: data["done"] == 1)
         playground = client.playground
     assert playground.playing is not None
     assert playground.playing["problems"] == ["stopped at step 2"]
@@ -664,8 +664,8 @@ def test_a_manual_session_can_be_saved_and_replayed(client: PageClient, alice: U
 
 def test_a_session_continues_after_a_replay(client: PageClient) -> None:
     held = STORY + "- hold:\n- amy says: kept back\n"
-    told = client.plays(held)
-    assert told["problems"] == []
+    data = client.plays(held)
+    assert data["problems"] == []
     amy = client.wechat.user("amy")
     assert client.playground.view.controls()["held"] == 1
     client.done("/release", {})

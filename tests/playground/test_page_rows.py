@@ -48,7 +48,7 @@ def official(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
 
 
 class Phone:
-    """Alice's, with the timeline beside it."""
+    """The phone of Alice, with the timeline."""
 
     def __init__(self, wechat: FakeWeChat) -> None:
         self.wechat = wechat
@@ -59,7 +59,7 @@ class Phone:
         self.caller = Caller(wechat)
 
     def does(self, action: UserAction) -> dict[str, Any]:
-        """Alice does something; its bubble."""
+        """Perform an action of Alice. Return its bubble."""
         before = len(self.log.entries)
         push: Any = action(self.alice)
         push.wait()
@@ -67,7 +67,7 @@ class Phone:
         return bubble
 
     def gets(self, kind: str, content: Any, **options: Any) -> dict[str, Any]:
-        """The bot sends something; its bubble."""
+        """Let the bot send a message. Return its bubble."""
         body = {"touser": self.alice.openid, "msgtype": kind, kind: content, **options}
         assert self.caller.call("/cgi-bin/message/custom/send", body) == 0
         bubble: dict[str, Any] = self.log.entries[-1].row["bubble"]
@@ -78,13 +78,13 @@ class Phone:
         return [entry.row for entry in self.log.entries if entry.record.openid]
 
     def lanes(self) -> dict[str, list[tuple[float, float | None, str]]]:
-        """From, to and label of each bar."""
+        """Return start, end and label of each bar."""
         now = self.wechat.clock.now() - self.began
-        told = lanes_of(self.alice.openid, self.log.entries, now)
-        return {lane["lane"]: [(bar["from"], bar["to"], bar["label"]) for bar in lane["bars"]] for lane in told}
+        data = lanes_of(self.alice.openid, self.log.entries, now)
+        return {lane["lane"]: [(bar["from"], bar["to"], bar["label"]) for bar in lane["bars"]] for lane in data}
 
 
-# -- what a user does
+# -- user actions
 
 MINI_PROGRAM: list[tuple[UserAction, dict[str, Any]]] = [
     (lambda user: user.says("你好"), {"kind": "text", "text": "你好"}),
@@ -133,21 +133,19 @@ OFFICIAL: list[tuple[UserAction, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("action", "drawn"), MINI_PROGRAM)
-def test_what_a_user_of_a_mini_program_does(wechat: FakeWeChat, action: UserAction, drawn: dict[str, Any]) -> None:
+def test_bubbles_of_mini_program_users(wechat: FakeWeChat, action: UserAction, drawn: dict[str, Any]) -> None:
     assert Phone(wechat).does(action) == {"side": "user", **drawn}
 
 
 @pytest.mark.parametrize(("action", "drawn"), OFFICIAL)
-def test_what_a_user_of_an_official_account_does(
-    official: FakeWeChat, action: UserAction, drawn: dict[str, Any]
-) -> None:
+def test_bubbles_of_official_account_users(official: FakeWeChat, action: UserAction, drawn: dict[str, Any]) -> None:
     assert Phone(official).does(action) == {"side": "user", **drawn}
 
 
-# -- what the bot sends
+# -- messages of the bot
 
 
-def test_what_a_mini_program_sends(wechat: FakeWeChat) -> None:
+def test_bubbles_of_mini_program_messages(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     picture = wechat.add_media("image", SAMPLE_IMAGE, media_id="P 1")
@@ -221,14 +219,14 @@ def official_messages(wechat: FakeWeChat) -> list[tuple[str, dict[str, Any], dic
 
 
 @pytest.mark.parametrize("number", range(11))
-def test_what_an_official_account_sends(official: FakeWeChat, number: int) -> None:
+def test_bubbles_of_official_account_messages(official: FakeWeChat, number: int) -> None:
     phone = Phone(official)
     phone.does(lambda user: user.says("hi"))
     kind, content, drawn = official_messages(official)[number]
     assert phone.gets(kind, content) == {"side": "bot", **drawn}
 
 
-def test_what_was_refused_or_never_came_is_no_bubble(wechat: FakeWeChat) -> None:
+def test_a_refused_or_lost_message_has_no_bubble(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     assert phone.caller.sends(phone.alice, "too early") == 45015
     wechat.faults.fail("send", 45009)
@@ -238,7 +236,7 @@ def test_what_was_refused_or_never_came_is_no_bubble(wechat: FakeWeChat) -> None
     assert [row["kind"] for row in phone.rows if "bubble" in row] == ["user"]
 
 
-def test_answers_the_bot_never_meant_to_send_so_do_no_harm(wechat: FakeWeChat) -> None:
+def test_malformed_messages_cause_no_error(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     nonsense: list[Any] = [
@@ -256,7 +254,7 @@ def test_answers_the_bot_never_meant_to_send_so_do_no_harm(wechat: FakeWeChat) -
     assert all("bubble" not in row for row in phone.rows if row["kind"] == "send")
 
 
-# -- passive answers
+# -- passive replies
 
 
 def record(kind: Any, body: Mapping[str, Any], what: str = "?", errcode: int | None = 0) -> Record:
@@ -288,16 +286,16 @@ PASSIVE: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("fields", "drawn"), PASSIVE)
-def test_passive_answers(fields: dict[str, Any], drawn: dict[str, Any]) -> None:
+def test_bubbles_of_passive_replies(fields: dict[str, Any], drawn: dict[str, Any]) -> None:
     assert bubble_of(record("passive", fields)) == {"side": "bot", **drawn}
 
 
-def test_a_transfer_to_an_agent_is_seen_by_nobody() -> None:
+def test_a_transfer_to_an_agent_has_no_bubble() -> None:
     fields = {"MsgType": "transfer_customer_service"}
     assert bubble_of(record("passive", fields, "[transfer_customer_service]", errcode=None)) is None
 
 
-def test_an_encrypted_passive_answer_on_its_way(clock: ManualClock, bot: Receiver) -> None:
+def test_an_encrypted_passive_reply_has_a_bubble(clock: ManualClock, bot: Receiver) -> None:
     with FakeWeChat(clock, mode="plain", format="xml", account_kind="unverified", callback_url=bot.url) as wechat:
         phone = Phone(wechat)
         bot.answer = lambda received: (
@@ -314,7 +312,7 @@ def test_an_encrypted_passive_answer_on_its_way(clock: ManualClock, bot: Receive
 # -- agents and notices
 
 
-def test_agents_and_the_notice_that_nobody_serves(wechat: FakeWeChat, bot: Receiver) -> None:
+def test_bubbles_of_agents_and_notices(wechat: FakeWeChat, bot: Receiver) -> None:
     phone = Phone(wechat)
     agent = wechat.agent("kf1@gh")
     taken = phone.does(agent.takes)
@@ -330,11 +328,11 @@ def test_agents_and_the_notice_that_nobody_serves(wechat: FakeWeChat, bot: Recei
 
 
 @pytest.mark.parametrize("kind", ["push", "typing", "token", "upload", "download", "other"])
-def test_records_a_user_sees_nothing_of(kind: Any) -> None:
+def test_other_records_have_no_bubble(kind: Any) -> None:
     assert bubble_of(record(kind, {"MsgType": "text", "Content": "x", "msgtype": "text"})) is None
 
 
-def test_files_and_their_addresses() -> None:
+def test_media_have_paths() -> None:
     assert media_path("a/b?c#d 你") == "/media/a%2Fb%3Fc%23d%20%E4%BD%A0"
     for nothing in ("", None, 7, ["x"]):
         assert media_path(nothing) is None
@@ -343,7 +341,7 @@ def test_files_and_their_addresses() -> None:
 # -- rows
 
 
-def test_rows_of_pushes_that_failed(wechat: FakeWeChat, bot: Receiver) -> None:
+def test_rows_of_failed_pushes(wechat: FakeWeChat, bot: Receiver) -> None:
     phone = Phone(wechat)
     wechat.tries, wechat.retry_pause = 3, 0.0
     bot.answer = lambda received: (502, b"bad gateway")
@@ -356,7 +354,7 @@ def test_rows_of_pushes_that_failed(wechat: FakeWeChat, bot: Receiver) -> None:
     assert phone.log.details(pushes[0]["n"])["response"]["body"] == "bad gateway"
 
 
-def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_rows_of_rule_violations(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     assert phone.caller.typing(phone.alice, "CancelTyping") == 0
@@ -369,7 +367,7 @@ def test_rows_of_calls_that_break_the_rules(wechat: FakeWeChat, clock: ManualClo
     assert late["at"] == 31.0
 
 
-def test_details_of_what_is_binary_or_long(wechat: FakeWeChat) -> None:
+def test_details_of_binary_and_long_bodies(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.caller.uploads("image", SAMPLE_IMAGE)
     upload = phone.log.details(len(phone.log.entries) - 1)["request"]
@@ -382,7 +380,7 @@ def test_details_of_what_is_binary_or_long(wechat: FakeWeChat) -> None:
     assert len(long["body"]) == MAX_STORED_BYTES // 3
 
 
-def test_numbers_that_json_cannot_hold_are_told_as_words(wechat: FakeWeChat) -> None:
+def test_numbers_that_json_cannot_hold_are_texts(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     raw = (
@@ -396,7 +394,7 @@ def test_numbers_that_json_cannot_hold_are_told_as_words(wechat: FakeWeChat) -> 
     json.dumps(details, allow_nan=False)
 
 
-def test_the_form_is_what_the_sender_says(wechat: FakeWeChat) -> None:
+def test_the_form_is_that_of_the_content_type(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     assert phone.rows[1]["form"] == "JSON"
@@ -410,7 +408,7 @@ def test_the_form_is_what_the_sender_says(wechat: FakeWeChat) -> None:
     assert [entry.row["form"] for entry in phone.log.entries[-3:]] == ["JSON", "", "JSON"]
 
 
-def test_there_is_no_row_before_the_first_or_after_the_last(wechat: FakeWeChat) -> None:
+def test_row_numbers_out_of_range_are_errors(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     for number in (-1, len(phone.log.entries)):
@@ -418,10 +416,10 @@ def test_there_is_no_row_before_the_first_or_after_the_last(wechat: FakeWeChat) 
             phone.log.details(number)
 
 
-# -- how a user stands
+# -- the state of a user
 
 
-def test_how_a_user_stands(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_the_state_of_a_user(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     clock.advance(2)
     phone.does(lambda user: user.says("hi"))
@@ -439,7 +437,7 @@ def test_how_a_user_stands(wechat: FakeWeChat, clock: ManualClock) -> None:
 # -- lanes
 
 
-def test_an_answer_in_time(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_lanes_of_a_reply_within_the_window(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     clock.advance(1)
     phone.does(lambda user: user.says("hi"))
@@ -467,7 +465,7 @@ def test_an_answer_in_time(wechat: FakeWeChat, clock: ManualClock) -> None:
     assert phone.lanes()["window"][-1] == (3.5, 33.5, "hello")
 
 
-def test_an_indicator_that_ends_by_time_and_is_shown_again(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_lanes_of_an_indicator_that_expires_and_is_renewed(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     phone.caller.typing(phone.alice)
@@ -484,7 +482,7 @@ def test_an_indicator_that_ends_by_time_and_is_shown_again(wechat: FakeWeChat, c
     assert phone.lanes()["work"] == [(0.0, 18.0, "hi")]
 
 
-def test_work_on_two_messages(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_lanes_of_two_messages(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("one"))
     clock.advance(2)
@@ -496,7 +494,7 @@ def test_work_on_two_messages(wechat: FakeWeChat, clock: ManualClock) -> None:
     assert phone.lanes()["work"] == [(0.0, 2.0, "one"), (4.0, 7.0, "two")]
 
 
-def test_work_nobody_hears_of_is_taken_for_done_after_a_while(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_work_without_calls_ends_after_the_window(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     clock.advance(29)
@@ -505,7 +503,7 @@ def test_work_nobody_hears_of_is_taken_for_done_after_a_while(wechat: FakeWeChat
     assert phone.lanes()["work"] == [(0.0, 0.0, "hi")]
 
 
-def test_calls_that_were_refused(wechat: FakeWeChat, clock: ManualClock) -> None:
+def test_lanes_of_refused_calls(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
     clock.advance(30)
@@ -515,7 +513,7 @@ def test_calls_that_were_refused(wechat: FakeWeChat, clock: ManualClock) -> None
     assert label.startswith("Typing (45080 ")
 
 
-def test_a_push_nobody_took_is_no_work(wechat: FakeWeChat, bot: Receiver) -> None:
+def test_an_unacknowledged_push_has_no_work(wechat: FakeWeChat, bot: Receiver) -> None:
     bot.answer = lambda received: (500, b"")
     phone = Phone(wechat)
     phone.does(lambda user: user.says("hi"))
@@ -525,7 +523,7 @@ def test_a_push_nobody_took_is_no_work(wechat: FakeWeChat, bot: Receiver) -> Non
     assert lanes["reply"] == [(0.0, 0.0, "[该小程序客服暂时无法提供服务，请稍后再试]")]
 
 
-def test_who_leaves_shuts_the_window(official: FakeWeChat, clock: ManualClock) -> None:
+def test_unfollowing_closes_the_window(official: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(official)
     phone.does(lambda user: user.says("hi"))
     clock.advance(4)
@@ -534,14 +532,14 @@ def test_who_leaves_shuts_the_window(official: FakeWeChat, clock: ManualClock) -
     assert phone.lanes()["window"] == [(0.0, 4.0, "hi")]
 
 
-def test_another_users_time_is_not_ours(wechat: FakeWeChat) -> None:
+def test_lanes_contain_only_their_user(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     wechat.user("bob").says("hi").wait()
     assert all(bars == [] for bars in phone.lanes().values())
 
 
 @pytest.mark.parametrize("kind", ["miniprogram", "official", "unverified"])
-def test_a_user_who_has_done_nothing_yet(clock: ManualClock, kind: AccountKind) -> None:
+def test_the_state_of_a_new_user(clock: ManualClock, kind: AccountKind) -> None:
     with FakeWeChat(clock, account_kind=kind) as wechat:
         phone = Phone(wechat)
         state = user_state(phone.wechat, phone.alice, phone.began, follows=True)

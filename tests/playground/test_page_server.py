@@ -43,7 +43,7 @@ def snapshot(client: PageClient) -> Any:
     return state, len(client.wechat.timeline), client.bot.starts
 
 
-# -- what a page is told
+# -- events
 
 
 def test_the_first_event_is_the_session(client: PageClient) -> None:
@@ -115,8 +115,8 @@ def test_a_conversation_is_streamed(client: PageClient) -> None:
 def test_user_changes_are_sent_with_their_rows(client: PageClient) -> None:
     with client.opens() as page:
         alice = client.adds("alice")
-        told = page.until("users")
-        assert [user["name"] for user in told["users"]] == ["alice"]
+        data = page.until("users")
+        assert [user["name"] for user in data["users"]] == ["alice"]
         client.lets(alice, "says", text="hi")
         sent = page.row("hi", "send")
         user = page.users["alice"]
@@ -225,11 +225,11 @@ def test_details_contain_the_raw_messages(tmp_path: Path, mode: Mode, form: Form
         client.lets(alice, "says", text="你好")
         push = page.row("你好", "push")
         assert (push["form"], push["encrypted"], push["has_details"]) == (form.upper(), mode != "plain", True)
-        told = client.row(push["n"])
+        data = client.row(push["n"])
         sent = client.row(page.row("你好", "send")["n"])
         action = client.row(page.row("你好", "user")["n"])
-    assert told["row"] == push
-    request = told["request"]
+    assert data["row"] == push
+    request = data["request"]
     assert request["line"].startswith("POST /")
     assert "signature=" in request["line"]
     assert ["Content-Type", "application/json" if form == "json" else "text/xml"] in request["headers"]
@@ -237,19 +237,19 @@ def test_details_contain_the_raw_messages(tmp_path: Path, mode: Mode, form: Form
     assert ("Encrypt" in request["body"]) is (mode != "plain")
     assert ("你好" in request["body"]) is (mode != "safe")
     if mode == "plain":
-        assert told["plaintext"] is None
+        assert data["plaintext"] is None
     else:
-        assert "你好" in told["plaintext"]
-        assert told["plaintext"].startswith("{" if form == "json" else "<xml>")
-    assert told["response"]["line"] == "HTTP 200"
-    assert told["response_plaintext"] is None
-    assert told["fields"]["Content"] == "你好"
+        assert "你好" in data["plaintext"]
+        assert data["plaintext"].startswith("{" if form == "json" else "<xml>")
+    assert data["response"]["line"] == "HTTP 200"
+    assert data["response_plaintext"] is None
+    assert data["fields"]["Content"] == "你好"
     assert json.loads(sent["request"]["body"]) == sent["fields"]
     assert sent["fields"]["text"] == {"content": "你好"}
     assert json.loads(sent["response"]["body"]) == {"errcode": 0, "errmsg": "ok"}
     assert action["request"] is None
     assert action["response"] is None
-    assert action["fields"] == told["fields"]
+    assert action["fields"] == data["fields"]
 
 
 @pytest.mark.parametrize("mode", ["safe", "plain"])
@@ -259,26 +259,26 @@ def test_details_contain_passive_replies(tmp_path: Path, mode: Mode) -> None:
         client.lets(alice, "says", text="你好")
         passive = page.row("你好", "passive")
         assert passive["bubble"] == {"side": "bot", "kind": "text", "text": "你好"}
-        told = client.row(page.row("你好", "push")["n"])
-    answer = told["response"]["body"]
+        data = client.row(page.row("你好", "push")["n"])
+    answer = data["response"]["body"]
     if mode == "safe":
         assert "Encrypt" in answer
         assert "你好" not in answer
-        assert "你好" in told["response_plaintext"]
-        assert told["response_plaintext"].startswith("<xml>")
+        assert "你好" in data["response_plaintext"]
+        assert data["response_plaintext"].startswith("<xml>")
     else:
         assert "你好" in answer
-        assert told["response_plaintext"] is None
+        assert data["response_plaintext"] is None
 
 
 def test_a_msg_id_keeps_all_its_digits(client: PageClient) -> None:
     alice = client.adds("alice")
     with client.opens() as page:
         client.lets(alice, "says", text="hi")
-        told = client.row(page.row("hi", "push")["n"])
-    pushed = json.loads(told["request"]["body"])
+        data = client.row(page.row("hi", "push")["n"])
+    pushed = json.loads(data["request"]["body"])
     assert pushed["MsgId"] > 1 << 53
-    assert told["fields"]["MsgId"] == str(pushed["MsgId"])
+    assert data["fields"]["MsgId"] == str(pushed["MsgId"])
 
 
 def test_unknown_rows_are_not_found(client: PageClient) -> None:
@@ -462,7 +462,7 @@ def test_the_number_of_users_is_limited(client: PageClient, monkeypatch: pytest.
     assert client.post("/users", {"name": "bob"}).status == 422
 
 
-# -- pictures
+# -- images and media
 
 
 @pytest.mark.parametrize(("content", "kind"), [(SAMPLE_IMAGE, "image/jpeg"), (GIF, "image/gif")])
@@ -693,7 +693,7 @@ def test_an_official_account_refuses_json(official: PageClient) -> None:
     assert snapshot(official) == before
 
 
-# -- addresses and headers
+# -- paths and headers
 
 
 @pytest.mark.parametrize(
@@ -800,7 +800,7 @@ def test_the_log_is_read_incrementally(client: PageClient) -> None:
         assert client.get(f"/log?after={after}").status == 400
 
 
-# -- transcripts to keep
+# -- saving
 
 
 def test_a_session_can_be_saved(client: PageClient) -> None:

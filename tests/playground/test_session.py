@@ -321,9 +321,9 @@ def test_an_external_bot_may_start_later(tmp_path: Path) -> None:
         with pytest.raises(BotDidNotAnswer):
             playground.start()
         with client.opens() as page:
-            told = page.next().data["bot"]
-            assert (told["state"], told["target"]) == ("down", bot.target)
-            assert "is the bot running?" in told["problem"]
+            data = page.next().data["bot"]
+            assert (data["state"], data["target"]) == ("down", bot.target)
+            assert "is the bot running?" in data["problem"]
             assert client.post("/bot/restart").status == 422
             near = make_bot(settings_for(client.wechat, tmp_path / "bot.db"), plugins=[echoing()])
             bot.target = stack.enter_context(serve(near))
@@ -334,7 +334,7 @@ def test_an_external_bot_may_start_later(tmp_path: Path) -> None:
         alice.waits_for("hi")
 
 
-# -- what a session begins with
+# -- the start of a session
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def of_steps(*lines: str, account: str = "miniprogram") -> str:
     return "\n".join(["wxbot-transcript: 1", f"account: {account}", "steps:", *lines]) + "\n"
 
 
-# -- what is written is read again
+# -- writing and reading
 
 
 def test_the_example_is_read() -> None:
@@ -199,7 +199,7 @@ def test_every_step_is_written_and_read(transcript: Transcript) -> None:
     text = write(transcript)
     assert read(text) == transcript
     assert {type(step) for step in (*MINI_PROGRAM.steps, *OFFICIAL.steps)} == set(WORDS)
-    yaml.safe_load(text)  # other programs read it as well
+    yaml.safe_load(text)  # other YAML readers accept it too
 
 
 @given(mini_programs)
@@ -216,7 +216,7 @@ def test_any_official_account_action_is_read_as_it_was_written(transcript: Trans
 def test_libyaml_reads_the_same_as_pyyaml(transcript: Transcript) -> None:
     text = write(transcript)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nodes, "_LARGE", -1)  # libyaml, if the text has nothing that it does not take
+        patch.setattr(nodes, "_LARGE", -1)  # use libyaml, if it supports the text
         assert read(text) == transcript
 
 
@@ -258,7 +258,7 @@ def test_omitted_values_have_defaults() -> None:
     assert read(write(replace(READ, typing=False))) == replace(READ, typing=False)
 
 
-# -- what cannot be read
+# -- invalid transcripts
 
 
 @pytest.mark.parametrize(

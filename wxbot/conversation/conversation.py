@@ -22,12 +22,12 @@ from wxbot.typing_indicator.rules import TypingState
 log = logging.getLogger("wxbot.conversation")
 
 RENEWALS_PER_LEASE = 4
-"""How often an owner renews its lease within the length of the lease."""
+"""Number of renewals that an owner makes in one lease duration."""
 
 LEASE_MARGIN = 0.5
-"""Seconds before a lease expires from which on its owner no longer relies on it; at most a quarter of the lease. The
+"""An owner stops relying on its lease this many seconds before the lease expires; at most a quarter of the lease. The
 margin exists because the clocks of two machines differ by some milliseconds, and a send takes a moment to reach WeChat.
-A healthy owner renews the lease long before."""
+A healthy owner renews the lease long before that."""
 
 MakeIndicator = Callable[[Lease, TypingState, float], TypingIndicator]
 """Makes the indicator of a lease from its state. The third argument is ``Claim.noted_until``."""
@@ -35,7 +35,7 @@ MakeIndicator = Callable[[Lease, TypingState, float], TypingIndicator]
 
 @dataclass(slots=True)
 class ConversationParts:
-    """The parts that all conversations of one process share. ``draining``: no further message is begun."""
+    """The parts that all conversations of one process share. ``draining``: they begin no further message."""
 
     owner: str
     lease_seconds: float
@@ -72,13 +72,13 @@ class Conversation:
         self.turn: Turn | None = None
         self.task: asyncio.Task[None] | None = None
         self.is_woken = False
-        """A wake-up came after the latest look into the store."""
+        """True if a wake-up arrived after the store was last read."""
         self.next_claim = claim
         """A claim that the store granted with a push; None if the conversation must be claimed."""
         self.claim_decided = asyncio.Event()
         """Set when it is known whether this process owns the conversation."""
         self.lost = False
-        """Another process owns the conversation now."""
+        """True if another process owns the conversation now."""
 
     # Processing
 
@@ -109,7 +109,7 @@ class Conversation:
     async def _claimed(self) -> Claim | None:
         claim, self.next_claim, self.is_woken = self.next_claim, None, False
         parts = self._parts
-        if claim is None or parts.clock.now() >= claim.lease.expires_at:  # an expired claim may be another owner's now
+        if claim is None or parts.clock.now() >= claim.lease.expires_at:  # another process may have it by now
             claim = await parts.inbox.claim(self._key, parts.owner, parts.clock.now(), parts.lease_seconds)
         return claim
 
@@ -145,7 +145,7 @@ class Conversation:
         )
 
     def unrecorded(self) -> tuple[Lease, Outcome] | None:
-        """Return what is not stored yet: the outcome of a message, or the progress of the current turn."""
+        """Return the lease, and the outcome of a message or the progress of a turn that is not stored yet."""
         outcome = self._outcome or (self.turn and self.turn.outcome("released"))
         return (self.lease, outcome) if self.lease and outcome else None
 
@@ -158,20 +158,20 @@ class Conversation:
             self._indicator.interacted(interacted_at)
 
     def on_renewed(self, expires_at: float, update: LeaseUpdate) -> None:
-        """Extend the lease until ``expires_at``, and learn of user actions that other processes received."""
+        """Extend the lease until ``expires_at``, and apply user actions that other processes received."""
         if self.lease is not None and self._indicator is not None:
             self.lease.expires_at = expires_at
             self._indicator.interacted(update.interacted_at)
             self.on_user_action(update.active_handover, update.quota)
 
     def on_user_action(self, active_handover: Handover, quota: Quota | None) -> None:
-        """Use the handover and quota of a user action. Pending replies are suppressed if an agent took over."""
+        """Apply the handover and quota of a user action. Pending replies are suppressed if an agent took over."""
         if self.turn is not None:
             self.turn.active_handover = active_handover
             self.turn.on_user_action(quota)
 
     def lose(self) -> None:
-        """Stop, because another process owns the conversation. Nothing more is sent, not even a waiting send."""
+        """Stop, because another process owns the conversation. Send nothing more, not even a reply that is waiting."""
         self.lost = True
         if self.lease is not None:
             self.lease.expires_at = 0.0

@@ -27,7 +27,7 @@ GRACE_SECONDS = 0.5
 grace period lasts for one poll, one renewal and these seconds."""
 
 RELEASE_TIMEOUT = 10.0
-"""Maximum seconds that a stopping process waits for the store to release its conversations. Later the leases expire."""
+"""Maximum seconds that a stopping process waits for the store to release its conversations. After that they expire."""
 
 PURGE_SECONDS = 600.0
 """Seconds between two purges of expired records."""
@@ -46,7 +46,7 @@ class DispatcherOptions:
 
 
 class Dispatcher:
-    """All conversations of one process. It lives on the event loop's thread."""
+    """The owner of all conversations of one process. It runs in the event loop's thread."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Dispatcher:
         self._background: list[asyncio.Task[None]] = []
         self._unavailable_at = float("-inf")
         self._capacity = asyncio.Event()
-        """Set when a conversation ends, and always when this process accepts nothing new."""
+        """An event that is set when a conversation ends, and when this process begins to accept nothing new."""
         self._purged_at = clock.now()
 
     def start(self, pipeline: Pipeline) -> None:
@@ -88,7 +88,7 @@ class Dispatcher:
         return ClaimRequest(self._parts.owner, self._options.lease_seconds, self._options.typing_note_seconds)
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
-        """Process new messages of ``key``, whose user acted at ``interacted_at``. ``claim``: it is claimed already."""
+        """Process new messages of ``key``, whose user acted at ``interacted_at``. ``claim``: the claim, if granted."""
         conversation = self._active.get(key)
         if conversation is None:
             self._begin(key, claim)
@@ -100,7 +100,7 @@ class Dispatcher:
         return key in self._active
 
     def on_user_action(self, key: ConversationKey, active_handover: Handover, quota: Quota | None) -> None:
-        """Use the handover and quota of a user action, in case an earlier message of the user is being processed."""
+        """Apply the handover and quota of a user action, in case an earlier message of the user is being processed."""
         if conversation := self._active.get(key):
             conversation.on_user_action(active_handover, quota)
 
@@ -117,7 +117,8 @@ class Dispatcher:
         """Check before a send that this process still owns ``lease``. Raises LeaseLost, StoreUnavailable."""
         if lease.is_ours(self._clock.now()):
             return
-        # This process was paused, its event loop blocked, or the store unavailable: another one may have taken over.
+        # This process was paused, its event loop was blocked, or the store was unavailable, so another process may have
+        # taken over.
         log.warning("lease expired during processing, checking ownership")
         await self._renew()
         if not lease.is_ours(self._clock.now()):
@@ -203,7 +204,7 @@ class Dispatcher:
             await pause(self._clock, seconds)
 
     async def _poll(self) -> None:
-        """Begin conversations that nobody processes: lost wake-ups, dead owners, retries that are due."""
+        """Begin conversations without an active lease, after a lost wake-up, the end of an owner or a due retry."""
         await self._record_late()
         now = self._clock.now()
         free = self._options.max_conversations - len(self._active)
@@ -229,7 +230,7 @@ class Dispatcher:
             self._unrecorded.remove(late)
 
     async def _renew(self) -> None:
-        """Renew our leases, learn of user actions that other processes received, and stop lost conversations.
+        """Renew the leases, apply user actions that other processes received, and stop lost conversations.
 
         Only the leases of active conversations and of outcomes still to be stored are renewed. Any other lease must
         expire, because no task of this process uses it.

@@ -24,7 +24,7 @@ from wxbot.plugin.plugin import Handler
 log = logging.getLogger("wxbot.handlers")
 
 MIN_CLOSE_SECONDS = 1.0
-"""Seconds that a generator has at least for its ``finally``, even if the handler's time is over."""
+"""Minimum seconds that a generator gets for its ``finally``, even if the handler's time is over."""
 
 _END = object()
 
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 
 
 class HandlerRun:
-    """The run of one handler for one message. ``limit``: maximum seconds of the handler's own time."""
+    """The run of one handler for one message. ``limit``: maximum time of the handler itself, in seconds."""
 
     def __init__(self, handler: Handler, context: Context, threads: Executor, clock: Clock, limit: float) -> None:
         self._handler = handler
@@ -76,7 +76,7 @@ class HandlerRun:
             problem = type(error).__name__
         finally:
             self._left = max(0.0, self._left - (self._clock.now() - began))
-        # The handler's own fault must not affect other conversations.
+        # An error of the handler must not affect other conversations.
         raise PluginError(f"handler {self._handler.name} raised {problem}")
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Intake: from the fields of a push to the record that the store accepts."""
+"""The intake: it turns the fields of a push into the record that the store accepts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log = logging.getLogger("wxbot.intake")
 
 
 class Intake:
-    """The intake of one account: decides how many messages a user action allows, and who handles the user.
+    """The intake of one account. It decides how many messages a user action allows, and if human agents handle a user.
 
     ``allowances``: the quota of each user action. ``handover_seconds``: the length of a handover. ``resume_words``: the
-    case-folded words with which a user returns to the bot. ``is_passive``: the account can only answer pushes.
+    case-folded words with which a user returns to the bot. ``is_passive``: the account sends only passive replies.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Intake:
         allowance = allowance_for(fields, self._allowances)
         if allowance is None:
             return None
-        # The end identifies a quota in the store, and two actions may happen at the same moment: so each end differs.
+        # The end identifies a quota in the store, so two actions that happen at the same moment get different ends.
         return Quota(allowance.messages, acted_at + allowance.seconds + next(self._numbers) % 1000 * 1e-6)
 
     def _handover_by_event(self, fields: Mapping[str, Any], now: float) -> Handover | None:
-        """Return who handles the user after an event of an agent session; None if the event changes nothing."""
+        """Return the handover after an event of an agent session; None if the event changes nothing."""
         event = str(fields["Event"]).lower()
         if event in ("kf_close_session", "unsubscribe"):
             return WITH_BOT

@@ -1,4 +1,4 @@
-"""The pipeline of one message: route ▶ typing ▶ handler ▶ send."""
+"""The pipeline of one message: it chooses a handler, shows the typing indicator, runs the handler and sends replies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger("wxbot.pipeline")
 
 UNREADABLE_WAIT = 60.0
 """Seconds until the next attempt of a message that this version of wxbot cannot read. During a deployment old and new
-workers share the store, so a new worker, which can read it, may claim it meanwhile."""
+workers share the store, so a new worker, which can read the message, may claim it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Pipeline:
     def unreadable(self, pending: PendingMessage, error: Exception, typing_until: float) -> Outcome:
         """Return the outcome of a message that this version cannot read: retry, because another version may read it.
 
-        Each try counts as an attempt, and the version that can read the message needs one of the attempts, too.
+        Each try counts as an attempt. The version that can read the message needs one of the attempts as well.
         ``typing_until``: until when the indicator may show, as far as is known.
         """
         attempt, max_attempts = pending.attempts, self._options.max_attempts
@@ -127,7 +127,7 @@ class Pipeline:
         """End a handover that began after this message was accepted, if this message ends handovers."""
         message = turn.message
         is_close_event = isinstance(message, AgentSessionEvent) and message.event == "kf_close_session"
-        if turn.requested_handover is not None:  # an earlier attempt decided it
+        if turn.requested_handover is not None:  # an earlier attempt has decided
             return
         if is_close_event or _is_one_of(message, self._options.resume_words):
             turn.requested_handover = turn.active_handover = WITH_BOT
@@ -149,7 +149,7 @@ class Pipeline:
     async def _handle(self, turn: Turn) -> None:
         try:
             choice = self._router.choose(lambda plugin: self._context(turn, plugin))
-        except BaseException as error:  # nothing is awaited in there, so the error is a plugin's
+        except BaseException as error:  # the router awaits nothing, so a plugin raised it
             log.exception("plugin failed during the choice of a handler")
             reason = _one_line(f"a plugin failed during the choice of a handler: {error!r}")
             await self._outbox.finish_with_failure(turn, self._options.error_text, reason)
@@ -185,7 +185,7 @@ class Pipeline:
             await run.close()
 
     async def _follow(self, turn: Turn, run: HandlerRun, context: Context) -> None:
-        """Send the handler's replies one by one, as soon as it gives them."""
+        """Send the handler's replies one by one, each as soon as the handler returns or yields it."""
         state_before = _state_json(context)
         if turn.quota.at(self._clock.now()) > 0:  # WeChat's conditions for Typing are those for sending
             turn.indicator.start()
@@ -218,7 +218,7 @@ class Pipeline:
             loop = asyncio.get_running_loop()
             messages = await loop.run_in_executor(self._threads, self._composer.messages, reply, ai)
             for message in messages:
-                await self._channel.prepare(message)  # now, because the indicator still shows
+                await self._channel.prepare(message)  # upload now, while the indicator still shows
         else:
             messages = self._composer.messages(reply, ai)
         skipped = min(turn.already_sent, len(messages))

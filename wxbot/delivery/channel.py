@@ -20,12 +20,12 @@ class Channel(TypingCalls, Protocol):
     async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:
         """Send ``reply``, and first upload its media if WeChat does not have them.
 
-        The media must be read before (``wxbot.model.media.read_media``).
+        The media must have been read (``wxbot.model.media.read_media``).
         """
         ...
 
     async def prepare(self, reply: Reply) -> None:
-        """Upload the media of ``reply`` in advance, because an upload takes long. Best effort; raises nothing."""
+        """Upload the media of ``reply`` in advance, because an upload takes long. A failure raises nothing."""
         ...
 
     async def uploaded(self, reply: Reply) -> Reply:

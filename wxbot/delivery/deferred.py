@@ -1,6 +1,6 @@
-"""Deferred replies: the part of an answer that does not fit into the messages WeChat still accepts. Pure.
+"""Deferred replies: the part of a reply that does not fit into the messages that WeChat still accepts.
 
-They are stored in the conversation's state, beside the state of the plugins.
+They are stored in the conversation's state, beside the state of the plugins. All functions are pure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STATE_KEY = "_rest"
 """The key in the conversation's state. No plugin can have this name, because plugin names begin with a letter."""
 
 _STORED_AS = {"unannounced": "untold", "announced": "told"}
-"""The keys of the stored JSON. They are older than the names in the code, and stores keep them."""
+"""The keys of the stored JSON. They are older than the names in the code, but existing stores contain them."""
 
 MOST_ANNOUNCED = 100
 """Maximum number of announced replies that are stored. Beyond it the oldest are dropped."""
@@ -32,7 +32,7 @@ class DeferredReplies(NamedTuple):
     announced: tuple[Reply, ...] = ()
 
     def plus(self, replies: Sequence[Reply], *, announced: bool) -> DeferredReplies:
-        """Return these with ``replies`` added. New announced replies come first, as they continue the latest answer."""
+        """Return these with ``replies`` added. New announced replies come first: they continue the latest reply."""
         if not announced:
             return DeferredReplies((*self.unannounced, *_apart(replies)), self.announced)
         both = (*replies, *_apart(self.announced))
@@ -41,7 +41,7 @@ class DeferredReplies(NamedTuple):
         return DeferredReplies(self.unannounced, both[:MOST_ANNOUNCED])
 
     def in_order(self) -> list[Reply]:
-        """Return all of them in the order in which a user who asks gets them."""
+        """Return all deferred replies in the order in which they are sent if the user asks for them."""
         return [*self.unannounced, *_apart(self.announced)]
 
 
@@ -75,7 +75,10 @@ def with_deferred(state: Mapping[str, Any], deferred: DeferredReplies) -> dict[s
 
 
 class Fitted(NamedTuple):
-    """The result of ``fit``: messages to send now, and the rest. ``announced``: the last one contains the notice."""
+    """The result of ``fit``: messages to send ``now``, and the ``rest``, to be deferred.
+
+    ``announced``: the last message to send now contains the notice.
+    """
 
     now: list[Reply]
     rest: list[Reply]
@@ -87,7 +90,7 @@ def fit(
 ) -> Fitted:
     """Fit ``replies`` into at most ``left`` messages of ``text_bytes``. Texts are merged only if necessary.
 
-    If they still do not fit, the last message ends with ``notice``, which says how to get the rest.
+    If they still do not fit, the last message ends with ``notice``, which says how to get the others.
     ``may_be_notice_only``: a single message may be nothing but the notice, because the user has read something already.
     """
     if len(replies) <= left:
@@ -103,7 +106,7 @@ def fit(
 
 
 def without_notice(replies: Sequence[Reply], notice: str) -> list[Reply]:
-    """Return ``replies`` as they were before ``fit`` added ``notice`` to the last one, which was not sent after all."""
+    """Return ``replies`` as they were before ``fit`` added ``notice`` to the last one, because it was not sent."""
     *others, last = replies
     if not isinstance(last, TextReply) or last.text == notice:
         return [*others] if isinstance(last, TextReply) else [*replies]

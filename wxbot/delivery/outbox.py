@@ -51,7 +51,7 @@ class OutboxOptions:
 
 
 class Outbox(Protocol):
-    """The delivery of the replies of one turn to the user."""
+    """A sender of the replies of one turn to the user."""
 
     async def begin(self, turn: Turn) -> None:
         """Send deferred replies that the user does not know of, if the quota allows it. Runs before the handler.
@@ -61,7 +61,7 @@ class Outbox(Protocol):
         ...
 
     async def deliver(self, turn: Turn) -> None:
-        """Send ``turn.pending``: all of it if the handler is done, else what may be sent now. Raises SendFailed."""
+        """Send ``turn.pending``: all if the handler is done, else the part that may be sent now. Raises SendFailed."""
         ...
 
     async def finish_with_failure(self, turn: Turn, text: str, reason: str) -> None:
@@ -98,7 +98,7 @@ class ApiOutbox:
             await self._send_deferred(turn, unsent[0], mark_first_sent)
 
     async def _send_deferred(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
-        """Send a deferred reply. If WeChat refuses it finally, it is skipped, because it would block all later ones."""
+        """Send a deferred reply. If WeChat refuses it for good, it is skipped: it would block all later ones."""
         try:
             await self._send_with_retries(turn, message, on_sent)
         except SendFailed as failure:
@@ -113,7 +113,7 @@ class ApiOutbox:
             _suppress_pending(turn)
         if not (turn.handler_done or self._may_send(turn)):
             return  # the replies wait until the handler is done, and the typing indicator goes on
-        await self._check_lease(turn.lease)  # without the lease, the indicator is another owner's
+        await self._check_lease(turn.lease)  # without the lease, the indicator belongs to another owner
         await (turn.indicator.stop() if turn.handler_done else turn.indicator.pause())
         while turn.pending:
             if turn.handler_done:
@@ -141,7 +141,7 @@ class ApiOutbox:
         return bool(turn.pending) and (turn.handler_done or self._remaining(turn) > 1)
 
     async def _fit_pending(self, turn: Turn) -> None:
-        """Reduce the pending messages to the remaining quota: merge texts, and defer the rest."""
+        """Reduce the pending messages to the remaining quota: merge texts, and defer the others."""
         if len(turn.pending) > self._remaining(turn):
             # The user may have acted meanwhile, and another process may have stored the new quota.
             turn.quota = await self._inbox.quota(turn.lease.key) or turn.quota
@@ -154,7 +154,7 @@ class ApiOutbox:
             )
         unsent, notice = turn.pending, self._options.continue_text
         was_fitted = turn.new_deferred is not None and turn.new_deferred.announced
-        if was_fitted:  # they were fitted before, but WeChat accepted less
+        if was_fitted:  # they were fitted before, but WeChat accepted fewer
             unsent = without_notice(unsent, notice)
         turn.pending, rest, announced = fit(
             unsent, left, self._options.text_bytes, notice, may_be_notice_only=turn.sent > 0
@@ -205,12 +205,12 @@ class ApiOutbox:
             turn.indicator.message_sent(called_at)
         turn.consume_quota()
         on_sent()
-        # The last message is recorded when the turn is settled, which follows at once and is one transaction.
+        # The last message is recorded when the turn is settled, which follows immediately and is one transaction.
         if turn.pending or not turn.handler_done or turn.indicator.is_cancelling:
             await self._record(turn)
 
     async def _record(self, turn: Turn) -> None:
-        """Record the progress. If the handler is done, record the remaining work too, so that it need not run again."""
+        """Record the progress, and the remaining work if the handler is done, so that it need not run again."""
         sent_at = turn.sent_at or 0.0
         remaining_work = turn.remaining_work() if turn.handler_done or turn.unconfirmed else None
         await retry_until_stored(
@@ -227,7 +227,7 @@ class ApiOutbox:
         )
 
     def _permit(self, lease: Lease) -> Permit:
-        """Return the permit of a send: is the lease still ours at the moment when the request is written?
+        """Return the permit of a send: it allows the request if the lease is active when the request is written.
 
         A send may wait, or its process may be paused. A send that gets no permit has not reached WeChat, so it is
         retried, and the retry checks the lease in the store first.

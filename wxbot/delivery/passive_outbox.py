@@ -34,9 +34,9 @@ LAST_REPLY_AFTER = 4.5
 """Seconds after which the last delivery gets a response, even if there is no reply yet."""
 
 LAST_DELIVERY_FROM = 1.7 * DELIVERY_TIMEOUT
-"""Seconds after the first delivery; a delivery that comes later is assumed to be the last. The third delivery comes
-after about 10 seconds. If this is too early, the user must write again; if it is too late, the user sees WeChat's text
-"service unavailable"."""
+"""Seconds after the first delivery. A delivery that arrives later than this is assumed to be the last. The third
+delivery arrives after about 10 seconds. If this value is too small, the user must write again. If it is too large, the
+user sees WeChat's text "service unavailable"."""
 
 POLL_INTERVAL = 0.25
 """Seconds between polls of the store, because another process may store the reply."""
@@ -127,7 +127,7 @@ class PassiveOutbox:
 
 
 class PassiveReplyWaiter:
-    """The pushes of one process that wait for a passive reply."""
+    """A waiter for passive replies. It holds the pushes of one process that wait for one."""
 
     def __init__(self, store: PassiveReplyStore, clock: Clock) -> None:
         self._store = store

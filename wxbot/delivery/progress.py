@@ -14,12 +14,12 @@ from wxbot.model.replies import Reply, reply_from_json, reply_to_json
 from wxbot.store.records import Handover
 
 _UNCONFIRMED, _HANDOVER, _FAILURE, RUN_AGAIN = "_doubtful", "_hand_over", "_failure", "_again"
-"""The kinds in the store. They are older than the names in the code, and stores keep them."""
+"""The kinds in the store. They are older than the names in the code, but existing stores contain them."""
 
 
 @dataclass(slots=True)
 class RemainingWork:
-    """The work that an earlier attempt left. ``run_handler``: the handler must run after the replies were sent."""
+    """The work that an earlier attempt did not finish. ``run_handler``: run the handler after sending the replies."""
 
     unconfirmed: list[Reply] = field(default_factory=list)
     pending: list[Reply] = field(default_factory=list)

@@ -46,13 +46,13 @@ class Turn:
     sent: int = 0
     sent_at: float | None = None
     already_sent: int = 0
-    """How many messages of this answer an earlier attempt sent. They are not sent again."""
+    """The number of messages of this reply that an earlier attempt sent. They are not sent again."""
     handler_done: bool = False
-    """The handler has finished and is not run again."""
+    """True if the handler has finished. It is not run again."""
     pending: list[Reply] = field(default_factory=list)
     """Replies that are still to be sent."""
     unconfirmed: list[Reply] = field(default_factory=list)
-    """Replies that were sent while WeChat's answer was lost. Only an operator's command sends them again."""
+    """Replies that were sent, but WeChat's response was lost. Only an operator's command sends them again."""
     new_state: dict[str, Any] | None = None
     """The plugins' new state, stored when the handler is done; None leaves the stored state as it is."""
     new_deferred: DeferredReplies | None = None
@@ -60,7 +60,7 @@ class Turn:
     failure: str = ""
     """The reason why the handler failed. Only an operator's command runs it again."""
     sent_before_failure: int = 0
-    """How many messages the handler had sent when it failed. They are not sent again if it runs once more."""
+    """The number of messages that the handler had sent when it failed. They are not sent again if it runs once more."""
     _task: asyncio.Task[Any] | None = None
     _sending: bool = False
     _interrupted: bool = False
@@ -70,7 +70,7 @@ class Turn:
     ) -> Outcome:
         """Return the outcome for the store. A failure or an unconfirmed reply turns "done" into a dead letter.
 
-        A message whose replies are all sent is done, not released: the next owner would run the handler again.
+        If all replies are sent, "released" becomes "done", because the next owner would run the handler again.
         """
         if status == "released" and self.handler_done and not self.pending:
             status = "done"
@@ -131,7 +131,7 @@ class Turn:
 
     @property
     def deferred(self) -> DeferredReplies:
-        """Return the replies of earlier answers that are stored for the user."""
+        """Return the deferred replies that are stored for the user."""
         return deferred_in(self.state) if self.new_deferred is None else self.new_deferred
 
     def defer(self, replies: Sequence[Reply], *, announced: bool) -> None:
@@ -140,7 +140,7 @@ class Turn:
             self.new_deferred = self.deferred.plus(replies, announced=announced)
 
     def on_user_action(self, quota: Quota | None) -> None:
-        """Use the quota of a user action that happened during processing; None changes nothing."""
+        """Apply the quota of a user action that happened during processing; None changes nothing."""
         if quota is not None and quota.expires_at != self.quota.expires_at:
             self.quota = quota
 
@@ -173,7 +173,7 @@ class Turn:
         self._task = asyncio.current_task()
 
     def interrupt(self) -> None:
-        """Cancel the task, but never between a send and its record: the user would get the reply twice."""
+        """Cancel the task, but never between a send and its record: the reply would be sent twice."""
         if self._sending:
             self._interrupted = True
         elif self._task is not None:

@@ -1,4 +1,4 @@
-"""Assembly: this module alone makes parts from settings. Each part gets its own values, never the settings."""
+"""The assembly: only this module makes parts from the settings. Each part gets single values, never the settings."""
 
 from __future__ import annotations
 
@@ -418,7 +418,7 @@ def check_broker(settings: Settings) -> None:
     if settings.broker_url:
         waker = make_waker(settings)
         lines = logging.getLogger("wxbot.wakeups")
-        lines.disabled = True  # the error says the same
+        lines.disabled = True  # the error contains the same text
         try:
             waker.open()
         finally:

@@ -1,4 +1,4 @@
-"""The bot of one account: start, stop, receive pushes, send proactive messages."""
+"""The bot of one account: it starts, stops, receives pushes and sends proactive messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUSY_PUSHES = 2
 
 
 class Bot:
-    """The bot of one account, made by ``wxbot.server.assembly``. ``start`` it after gunicorn has forked.
+    """The bot of one account, made by ``wxbot.server.assembly``. Call ``start`` after gunicorn has forked.
 
     ``callback_path``: the path of WeChat's pushes; None on a worker. ``pending_text``: the passive reply if the
     handler's reply is not ready in time; None for an account that replies through the API. ``names_agent``: True if a
@@ -80,7 +80,7 @@ class Bot:
         self._started_runtime()
 
     def stop(self, seconds: float | None = None) -> None:
-        """Finish running handlers within ``seconds`` (default ``drain_seconds``), release the other messages, close."""
+        """Stop: let running handlers finish within ``seconds`` (default ``drain_seconds``), release other messages."""
         with self._starting:
             runtime, self._runtime, self._stopped = self._runtime, None, True
         if runtime is not None:

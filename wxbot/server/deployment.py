@@ -1,4 +1,4 @@
-"""All accounts of one process: one bot for each account.
+"""A deployment: all accounts of one process, with one bot for each account.
 
 Each bot has its own event loop, connection to the store, access token and plugins. The bots share the process and its
 settings.
@@ -19,9 +19,9 @@ log = logging.getLogger("wxbot.deployment")
 
 
 class Deployment:
-    """The bots of all accounts, by name; a single account is named "". Made by ``wxbot.server.assembly``.
+    """A deployment, made by ``wxbot.server.assembly``. ``bots`` are by account name; a single account is named "".
 
-    ``start`` it after gunicorn has forked.
+    Call ``start`` after gunicorn has forked.
     """
 
     def __init__(self, bots: Mapping[str, Bot]) -> None:
@@ -49,7 +49,7 @@ class Deployment:
         return request is not None
 
     def stop(self, seconds: float | None = None) -> None:
-        """Finish running handlers within ``seconds`` (default ``drain_seconds``), release the other messages, close.
+        """Stop: let running handlers finish within ``seconds`` (default ``drain_seconds``), release other messages.
 
         All bots stop at the same time. A ``start`` in another thread ends with StoreUnavailable.
         """

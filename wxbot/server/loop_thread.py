@@ -19,7 +19,7 @@ log = logging.getLogger("wxbot.loop")
 START_SECONDS = 10.0
 """Time limit for the start of the event loop, in seconds."""
 RESTART_SECONDS = 1.0
-"""Wait before an event loop that ended unexpectedly is replaced, in seconds."""
+"""Pause before an event loop that ended unexpectedly is replaced, in seconds."""
 
 Result = TypeVar("Result")
 Work = Callable[[asyncio.Event, Callable[[], None]], Awaitable[None]]
@@ -63,7 +63,7 @@ class LoopThread:
         self._thread.join()
 
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Schedule a call of ``function`` on the loop, and return at once."""
+        """Schedule a call of ``function`` on the loop, and return immediately."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop has just ended unexpectedly
                 self._context.copy().run(self._loop.call_soon_threadsafe, function, *arguments)

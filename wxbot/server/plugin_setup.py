@@ -17,7 +17,7 @@ from wxbot.settings.environment import load_plugin_settings, misspelt_plugin_set
 
 @dataclass(frozen=True, slots=True)
 class PluginSet:
-    """The plugins of a bot, set up. ``settings`` and ``resources`` are by plugin name.
+    """The plugins of a bot after their setup. ``settings`` and ``resources`` are mappings by plugin name.
 
     ``found``: the settings class of every plugin that was found in folders, selected or not, by plugin name.
     """

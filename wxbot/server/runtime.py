@@ -55,7 +55,7 @@ class WakeupReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProcessingParts:
-    """The parts that process messages on one event loop. Each loop gets new ones."""
+    """The parts that process messages on one event loop. Each event loop gets new parts."""
 
     client: WeChatClient
     threads: ThreadPoolExecutor
@@ -114,7 +114,7 @@ class Runtime:
             self._reader.start()
 
     def stop(self, seconds: float) -> None:
-        """Finish running handlers within ``seconds``, release the other messages, close everything."""
+        """Let running handlers finish within ``seconds``, release the other messages, and close everything."""
         self._drain_seconds = seconds
         if self._reader is not None:
             self._reader.refuse_new()

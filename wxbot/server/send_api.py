@@ -1,4 +1,4 @@
-"""Proactive messages: from a call of ``bot.send`` or of ``POST /send`` to the record that the store accepts."""
+"""Proactive messages: turn a call of ``bot.send`` or ``POST /send`` into the record that the store accepts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_KEY_LENGTH = 128
 
 
 class SendApi:
-    """The proactive messages of one account. ``key`` is the secret of HTTP callers; None switches ``/send`` off."""
+    """The proactive messages of one account. ``key`` is the secret of HTTP callers; None turns ``/send`` off."""
 
     def __init__(self, appid: str, composer: Composer, clock: Clock, *, key: str | None, is_passive: bool) -> None:
         self._appid = appid

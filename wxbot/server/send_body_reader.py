@@ -1,4 +1,4 @@
-"""Read the body of ``/send``, which another system writes in the format of custom/send. Pure.
+"""Read the body of ``/send``, which another system writes in the format of custom/send. All functions are pure.
 
 Source: docs/wechat.md, section "Sending". ``wxbot/wechat/api/send_body.py`` writes the same format.
 """

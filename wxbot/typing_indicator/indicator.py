@@ -1,7 +1,7 @@
 """The typing indicator of a conversation: it calls Typing and CancelTyping by ``wxbot.typing_indicator.rules``.
 
 It is best effort: a failing, slow or hanging typing call never reorders or breaks a reply, and delays it by at most
-``MAX_REPLY_DELAY``. If WeChat answers within that time, it sees Typing, CancelTyping, reply, in this order.
+``MAX_REPLY_DELAY``. If WeChat responds within that time, it gets Typing, CancelTyping, reply, in this order.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from wxbot.typing_indicator.rules import TypingState
 log = logging.getLogger("wxbot.typing")
 
 MAX_REPLY_DELAY = 0.3
-"""Maximum seconds, from the beginning of a typing call, that a reply waits for its answer, so that they stay in order.
-After a handler that takes longer, the reply does not wait. A call that takes longer is treated as failing."""
+"""Maximum seconds, from the beginning of a typing call, that a reply waits for the response, so that WeChat gets the
+typing call first. After a handler that takes longer, the reply does not wait. A call that takes longer is treated as
+failing."""
 
 RESPONSE_ITERATIONS = 4
 """Event-loop iterations needed to deliver a response that is already in the socket buffer."""
@@ -59,7 +60,7 @@ class TypingOptions:
 
 
 class _Call:
-    """A typing call in progress, and the future of the task that waits for its answer."""
+    """A typing call in progress, and the future of the task that waits for the response."""
 
     __slots__ = ("answered", "began_at", "waiter", "written")
 
@@ -67,7 +68,7 @@ class _Call:
         self.began_at = began_at
         self.answered = False
         self.written = False
-        """WeChat may have received it."""
+        """True if WeChat may have received the call."""
         self.waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def end(self) -> None:
@@ -120,7 +121,7 @@ class TypingIndicator:
     def resume(self) -> None:
         """Show the indicator again, because a reply was sent and the handler goes on.
 
-        A handler that ends at once causes no call.
+        If the handler ends immediately, there is no call.
         """
         if self._options.enabled:
             self._task = asyncio.create_task(self._keep_showing())
@@ -149,15 +150,15 @@ class TypingIndicator:
         if rules.cancel_needed(self.state, now, self._options.margin):
             self._cancel_call = _Call(now)
             self._cancel = asyncio.create_task(self._call_cancel(self._cancel_call))
-            await asyncio.sleep(0)  # it is written now, so WeChat gets it before the reply
+            await asyncio.sleep(0)  # the call is written now, so WeChat gets it before the reply
 
     @property
     def is_cancelling(self) -> bool:
-        """Return True if a CancelTyping waits for its answer."""
+        """Return True if a CancelTyping waits for its response."""
         return self._cancel_call is not None and not self._cancel_call.answered
 
     async def end_turn(self) -> None:
-        """End all calls of the turn. A missing answer to CancelTyping gets the rest of ``MAX_REPLY_DELAY``."""
+        """End all calls of the turn. Wait for a response to CancelTyping, within its ``MAX_REPLY_DELAY``."""
         cancel, call = self._cancel, self._cancel_call
         if cancel is not None and call is not None and not call.answered:
             try:
@@ -175,7 +176,7 @@ class TypingIndicator:
             self._wake()
 
     def message_sent(self, called_at: float) -> None:
-        """Note that WeChat accepted a message, called at ``called_at``. Its record replaces ``typing_until``."""
+        """Note that WeChat accepted a message sent at ``called_at``. Its stored record replaces ``typing_until``."""
         self.state = rules.message_sent(self.state, called_at)
         self._noted_until = 0.0
 
@@ -270,7 +271,7 @@ class TypingIndicator:
         call.end()
 
     def _permit(self, call: _Call) -> bool:
-        """Return True if the lease is still ours by the clock, because later the indicator is another owner's."""
+        """Return True if the lease is active by the clock, because later the indicator may belong to another owner."""
         call.written = self._lease.is_ours(self._clock.now())
         return call.written
 
@@ -298,7 +299,7 @@ class TypingIndicator:
             self._wakeup.set_result(None)
 
     async def _wait_for_answer(self, call: _Call) -> None:
-        """Wait for the answer to ``call``, at most until ``MAX_REPLY_DELAY`` seconds after its beginning."""
+        """Wait for the response to ``call``, at most until ``MAX_REPLY_DELAY`` seconds after its beginning."""
         left = call.began_at + MAX_REPLY_DELAY - self._clock.now()
         if call.is_answered() or left <= 0:
             return
@@ -307,7 +308,7 @@ class TypingIndicator:
             await call.waiter
         finally:
             timer.cancel()
-        for _ in range(RESPONSE_ITERATIONS):  # if the event loop was blocked, the answer may be in the socket buffer
+        for _ in range(RESPONSE_ITERATIONS):  # if the event loop was blocked, it may be in the socket buffer
             if call.is_answered():
                 return
             await asyncio.sleep(0)

@@ -12,7 +12,7 @@ class TypingNotes(Protocol):
     """The store of ``typing_until``, which the next owner of the conversation reads."""
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        """Store until when the indicator may show, before Typing is called. Return the time of the last interaction.
+        """Store the end of the indicator before Typing is called. Return the time of the last interaction.
 
         Raises LeaseLost, StoreUnavailable.
         """

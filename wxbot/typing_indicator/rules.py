@@ -1,4 +1,4 @@
-"""The rules of the typing indicator: pure functions on the assumed state of one user's indicator.
+"""The rules of the typing indicator. They are pure functions on the assumed state of one user's indicator.
 
 WeChat's rules (docs/wechat.md, section "Typing"): Typing is accepted within 30 seconds after the last message from or
 to the user. It shows for 15 seconds. A second Typing meanwhile is refused. A message to the user ends it.
@@ -28,10 +28,10 @@ class TypingState:
     interacted_at: float
     showing_until: float = 0.0
     uncertain: bool = False
-    """It is unknown whether the indicator is showing until then, because an earlier owner called Typing or a call was
-    abandoned before its answer came."""
+    """True if it is unknown whether the indicator is showing until ``showing_until``, because an earlier owner called
+    Typing or a call was abandoned before its response arrived."""
     window_closed: bool = False
-    """WeChat said that the window is closed. This is assumed until the next interaction."""
+    """True if WeChat reported that the window is closed. This is assumed until the next interaction."""
     not_before: float = 0.0
 
 
@@ -92,7 +92,7 @@ def typing_abandoned(state: TypingState) -> TypingState:
 
 
 def typing_shown(state: TypingState, now: float) -> TypingState:
-    """Return the state after Typing was accepted, refused with 45081 (already showing), or its answer was lost.
+    """Return the state after Typing was accepted or refused with 45081 (already showing), or its response was lost.
 
     In each case the indicator ends within 15 seconds from ``now``.
     """

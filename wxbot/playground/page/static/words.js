@@ -181,7 +181,7 @@ const WORDS = {
   "column.kind": ["Kind", "类型"],
   "column.what": ["Content", "内容"],
   "column.result": ["Result", "结果"],
-  "column.took": ["Duration", "耗时"],
+  "column.took": ["Took", "耗时"],
   "kind.user": ["action", "用户动作"],
   "kind.push": ["push", "推送"],
   "kind.typing": ["typing", "正在输入"],

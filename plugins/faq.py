@@ -1,4 +1,4 @@
-"""Answers from a YAML file, which can be edited without knowing Python.
+"""Answer questions from a YAML file, which can be edited without knowing Python.
 
 The file is a list of entries with ``questions`` and ``answer``. A question matches if it is the user's whole text;
 case, surrounding blanks and a final ``?``, ``!`` or ``.`` do not matter.

@@ -67,7 +67,7 @@ class SharedClock(SystemClock):
 
 
 def elapsed() -> float:
-    """Return the seconds since an arbitrary moment. They include the time while the machine sleeps, and only grow."""
+    """Return the seconds since an arbitrary moment. They include the sleep of the machine, and never decrease."""
     return time.clock_gettime(_STEADY)
 
 

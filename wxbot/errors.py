@@ -18,7 +18,7 @@
         ├── RequestNotSent          the request was not sent: safe to repeat
         ├── TokenUnavailable        no access token until the configuration is fixed; the request was not sent
         ├── DeliveryUnknown         the request was sent, but there is no response: do not repeat a send
-        └── ApiError                WeChat answered with an errcode
+        └── ApiError                WeChat responded with an errcode
             ├── SystemBusy          -1, 45011: try again later
             ├── TokenRefused        40001, 40014, 41001, 42001: the access token is not valid
             ├── TypingWindowClosed  45080: no interaction in the last 30 seconds
@@ -125,7 +125,7 @@ class DeliveryUnknown(WeChatError):
 
 
 class ApiError(WeChatError):
-    """WeChat answered with an errcode other than 0.
+    """WeChat responded with an errcode other than 0.
 
     ``call``: the path of the call. ``errmsg``: WeChat's own text, with the ``rid`` that WeChat's support asks for.
     """

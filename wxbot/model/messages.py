@@ -139,7 +139,7 @@ class MiniProgramPageMessage(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMessage(Message):
-    """An event, such as a user who opens the conversation (``user_enter_tempsession``).
+    """An event, for example that the user opened the conversation (``user_enter_tempsession``).
 
     ``event`` is WeChat's Event in lower case, because documents and SDKs differ in case. ``key`` is EventKey or
     SessionFrom.
@@ -400,7 +400,7 @@ def _int(fields: Mapping[str, Any], name: str) -> int:
 
 
 def _float(fields: Mapping[str, Any], name: str) -> float:
-    """Return the number in a field, which is text in XML; 0 if the field is missing or is no number."""
+    """Return the number in a field, which is text in XML; 0 if the field is missing or not a number."""
     try:
         value = float(_text(fields, name) or 0)
     except ValueError:

@@ -1,6 +1,7 @@
-"""The quota: how many messages WeChat accepts after each user action, and how many of them remain. Pure.
+"""The quota: how many messages WeChat accepts after each user action, and how many of them remain.
 
-Each user action sets a new number and a new end; quotas do not add up. Source: docs/wechat.md, section "Quota".
+Each user action sets a new number and a new end; quotas do not add up. This module does no I/O.
+Source: docs/wechat.md, section "Quota".
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Quota(NamedTuple):
     expires_at: float
 
     def at(self, now: float) -> int:
-        """Return how many messages may still be sent at ``now``."""
+        """Return the number of messages that may still be sent at ``now``."""
         return self.remaining if now < self.expires_at else 0
 
 

@@ -1,4 +1,4 @@
-"""User actions: which pushes count as an interaction, and which user actions set a quota."""
+"""User actions: decide if a push is an interaction of the user, and which user action sets the quota."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Context:
 
     @property
     def quota(self) -> Quota:
-        """Return how many messages WeChat still accepts for this user, and until when (seconds since 1970)."""
+        """Return the number of messages that WeChat still accepts, and the end of that time (seconds since 1970)."""
         return UNKNOWN_QUOTA if self._get_quota is None else self._get_quota()
 
     @property

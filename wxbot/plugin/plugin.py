@@ -2,7 +2,7 @@
 
 A handler takes the context and returns its reply: a ``str``, a ``Reply``, or None to send nothing. A generator yields
 several replies. A handler may be ``async def``, or a plain ``def``, which runs in a thread. It does not call WeChat
-itself: wxbot does the typing indicator, the order, the retries and the errors.
+itself: wxbot manages the typing indicator, the order, the retries and the errors.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class _Section:
     plugin_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     refused: set[str] = field(default_factory=set)
-    """Settings that have a problem already. Further problems of them are not reported."""
+    """Settings that have a problem already. Further problems of these settings are not reported."""
 
     def refuse(self, key: str, problem: str) -> None:
         """Add a problem of ``key``. ``problem`` is the text after the key, such as ``: must not be empty``."""

@@ -32,7 +32,7 @@ class Job(Generic[Operation]):
         self.operation = operation
         self.durable = durable
         self.abandoned = False
-        """The caller has stopped waiting, so the operation must not run."""
+        """True if the caller has stopped waiting. Then the operation must not run."""
         self.outcome: Any = None
 
 
@@ -66,7 +66,7 @@ class _AwaitedJob(Job[Operation]):
         self.future = future
 
     def settle(self) -> None:
-        if self.future.done():  # the coroutine was cancelled; the operation has run all the same
+        if self.future.done():  # the coroutine was cancelled; the operation has run nevertheless
             return
         if isinstance(self.outcome, BaseException):
             self.future.set_exception(self.outcome)
@@ -99,7 +99,7 @@ class StoreThread(ABC, Generic[Operation]):
     def stop(self) -> None:
         """Run the operations that are queued, then disconnect."""
         if self._thread is not None:
-            thread, self._thread = self._thread, None  # no operation is accepted from here on
+            thread, self._thread = self._thread, None  # from now on no operation is accepted
             self._queue.put(None)
             thread.join()
             self._refuse_queued_jobs()
@@ -159,7 +159,7 @@ class StoreThread(ABC, Generic[Operation]):
 
 
 def _deliver_outcomes(batch: Sequence[Job[Any]]) -> None:
-    """Give every caller its outcome. Each event loop is called once for all of its jobs."""
+    """Give every caller its outcome. Call each event loop once for all its jobs."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_AwaitedJob[Any]]] = defaultdict(list)
     for job in batch:
         if isinstance(job, _BlockingJob):

@@ -77,7 +77,7 @@ async def _status(source: End, appid: str) -> AccountStatus:
 
 @dataclass(slots=True)
 class _Tally:
-    """The copied records of one account, by kind. ``expiring``: how many may be deleted before they are counted."""
+    """The copied records of one account, by kind. ``expiring``: the number that may be deleted before counting."""
 
     copied: Counter[Kind] = field(default_factory=Counter)
     expiring: Counter[Kind] = field(default_factory=Counter)
@@ -152,7 +152,7 @@ _NAMES: Mapping[Kind, str] = {
 
 
 def summary(appid: str, copied: Mapping[Kind, int]) -> str:
-    """Return one line that says how many records of an account were copied."""
+    """Return one line with the number of records of an account that were copied."""
     return f"{appid}: " + ", ".join(f"{name} {copied[kind]}" for kind, name in _NAMES.items())
 
 

@@ -70,7 +70,7 @@ class Inbox(Protocol):
         unsent: Sequence[Mapping[str, Any]] | None = None,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record that ``sent`` messages of the answer were sent, and the remaining ``quota``. Raises LeaseLost.
+        """Record that ``sent`` messages of the reply were sent, and the remaining ``quota``. Raises LeaseLost.
 
         A quota whose ``expires_at`` differs from the stored one is not written: the user has acted since, so the stored
         quota is newer. ``unsent`` is the remaining work of the message, as in ``PendingMessage``; ``state`` is the
@@ -79,7 +79,7 @@ class Inbox(Protocol):
         ...
 
     async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        """Store until when the indicator may show. Return the time of the last interaction. Raises LeaseLost.
+        """Store the end of the indicator. Return the time of the last interaction. Raises LeaseLost.
 
         It is called before Typing is sent.
         """
@@ -152,8 +152,8 @@ class PassiveReplyStore(Protocol):
     ) -> Mapping[str, Any] | None:
         """Return the passive reply to a message; None if there is none yet.
 
-        With ``give_up``, a message without a reply never gets one: both are decided in one transaction. The reply is
-        stored as long as the message's dedup record.
+        With ``give_up``, a message without a reply never gets one. One transaction reads the reply and gives up. The
+        reply is stored as long as the message's dedup record.
         """
         ...
 
@@ -162,7 +162,7 @@ class Handovers(Protocol):
     """The users that human agents handle now."""
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
-        """Return at most ``limit`` handovers of the account, those that end first before the others."""
+        """Return at most ``limit`` handovers of the account, sorted by their end."""
         ...
 
     async def end_handover(self, key: ConversationKey) -> bool:
@@ -171,7 +171,7 @@ class Handovers(Protocol):
 
 
 class DeadLetters(Protocol):
-    """The messages whose processing failed for good. An operator retries or drops them."""
+    """The messages whose processing failed permanently. An operator retries or drops them."""
 
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
         """Return at most ``limit`` dead letters of the account, the oldest first."""

@@ -17,7 +17,7 @@ class ConversationKey(NamedTuple):
 
 
 class Handover(NamedTuple):
-    """Human agents handle a user until ``until`` (seconds since 1970; 0: the bot handles the user).
+    """A handover: human agents handle a user until ``until`` (seconds since 1970; 0: the bot handles the user).
 
     ``agent`` is the account of one agent; empty means any agent.
     """
@@ -144,8 +144,8 @@ class Outcome:
     """The outcome of one message.
 
     ``done``: delete its content. ``dead``: store it as a dead letter with ``reason``. ``retry``: process it again at
-    ``retry_at``, before any later message of this user. ``released``: the next owner may process it at once, and this
-    attempt is not counted.
+    ``retry_at``, before any later message of this user. ``released``: the next owner may process it immediately, and
+    this attempt is not counted.
     """
 
     seq: int
@@ -166,7 +166,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message whose processing failed for good, stored with the reason until an operator retries or drops it."""
+    """A message whose processing failed permanently, stored with the reason until an operator retries or drops it."""
 
     seq: int
     key: ConversationKey
@@ -189,7 +189,7 @@ class StoredToken:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a store keeps records after processing, in seconds (``wxbot.settings.schema`` describes each)."""
+    """The retention of records after processing, in seconds (``wxbot.settings.schema`` describes each)."""
 
     dedup_seconds: float = 86_400.0
     dead_letter_seconds: float = 2_592_000.0

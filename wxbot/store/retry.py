@@ -13,7 +13,7 @@ log = logging.getLogger("wxbot.store")
 
 Result = TypeVar("Result")
 PAUSES = (0.2, *(0.5 for _ in range(15)))
-"""Seconds. No pause is long, because the record must be stored before other processes look for expired leases."""
+"""Pauses in seconds. All are short: the record must be stored before other processes poll for expired leases."""
 
 
 async def retry_until_stored(clock: Clock, operation: Callable[[], Awaitable[Result]]) -> Result:

@@ -8,7 +8,7 @@ from wxbot.store.records import Claim, ConversationKey
 
 
 class Waker(Protocol):
-    """Carries the notification "this conversation has a new message".
+    """A sender of the notification "this conversation has a new message".
 
     A lost or repeated wake-up does no harm, because the inbox is polled as well.
     """

@@ -25,7 +25,8 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
-"""Together about as long as a webhook thread waits (``batch_thread.ANSWER_SECONDS``)."""
+"""Time limit for a response. With ``CONNECT_SECONDS`` it is about ``batch_thread.ANSWER_SECONDS``, for which a webhook
+thread waits."""
 SENTINEL_PORT = 26379
 
 

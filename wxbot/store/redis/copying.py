@@ -167,7 +167,7 @@ def _or_empty(value: float | None) -> float | str:
     return "" if value is None else value
 
 
-# Answers
+# Responses
 
 
 def _unless_lost(answer: Any) -> Any:

@@ -51,7 +51,7 @@ INCOMPLETE_COPY = -2
 RENEW_LIMIT = 500
 PURGE_LIMIT = 1000
 TOKEN_KEPT_SECONDS = 4 * 3600
-"""Twice the maximum lifetime of a token."""
+"""Seconds for which a token is stored: twice the maximum lifetime of a token."""
 LONGEST_MS = 2**53
 """The longest time to live that Redis accepts, in milliseconds."""
 
@@ -82,8 +82,8 @@ messages, which frees memory."""
 class RedisStore:
     """A ``wxbot.store.port.Store`` on one Redis. Open it after gunicorn has forked, never before.
 
-    ``on_time`` is called with the server's time every few seconds. With ``replicas``, a message is accepted only if so
-    many replicas have it too. Raises ValueError for an invalid address.
+    ``on_time`` is called with the server's time every few seconds. A message is accepted only if
+    ``replicas`` replicas have it too. Raises ValueError for an invalid address.
     """
 
     def __init__(
@@ -335,7 +335,7 @@ def script(
 def _with_lease(
     name: str, lease: Lease, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
 ) -> Command[Result]:
-    """Return the command of a script that only the owner of ``lease`` may run. Reading it raises LeaseLost."""
+    """Return the command of a script for the owner of ``lease``. Reading the response raises LeaseLost for others."""
 
     def read_or_raise(answer: Any) -> Result:
         if answer == LOST:

@@ -76,7 +76,7 @@ class SqliteBulkStore:
         return await self._writer.submit(lambda db: self._restore(db, appid, copy, records), durable=False)
 
     async def end(self, appid: str, copy: str) -> None:
-        await self._writer.submit(lambda db: _end(db, appid, copy))  # its fsync also makes all earlier slices durable
+        await self._writer.submit(lambda db: _end(db, appid, copy))  # this fsync also makes all earlier slices durable
 
     # In the writer's thread
 
@@ -217,7 +217,7 @@ def _has_data(db: sqlite3.Connection, appid: str) -> bool:
 
 
 def _clear_some(db: sqlite3.Connection, appid: str, copy: str) -> int:
-    """Delete some records of an earlier copy. Return how many."""
+    """Delete some records of an earlier copy. Return their number."""
     _base(db, appid, copy)
     messages = db.execute(
         "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE appid = ? LIMIT ?)", (appid, SLICE)

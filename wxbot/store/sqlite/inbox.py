@@ -47,16 +47,16 @@ class QuotaAndHandover(NamedTuple):
         return (*(self.quota or (None, None)), *self.active_handover)
 
     def after_user_action(self, quota: Quota | None) -> QuotaAndHandover:
-        """Return these with the ``quota`` that a user action allows; None leaves the quota as it is."""
+        """Return the values with the ``quota`` that a user action allows; None leaves the quota as it is."""
         return self if quota is None else self._replace(quota=quota)
 
     def after_sending(self, quota: Quota | None) -> QuotaAndHandover:
-        """Return these with the ``quota`` that a sender counted down, unless the user has acted since."""
+        """Return the values with the ``quota`` that a sender counted down, unless the user has acted since."""
         is_current = self.quota is None or quota is None or self.quota.expires_at == quota.expires_at
         return self.after_user_action(quota) if is_current else self
 
     def with_handover(self, handover: Handover | None) -> QuotaAndHandover:
-        """Return these with ``handover``; None leaves the handover as it is."""
+        """Return the values with ``handover``; None leaves the handover as it is."""
         if handover is None:
             return self
         return self._replace(active_handover=handover if handover.until > 0 else WITH_BOT)
@@ -104,7 +104,7 @@ _NEW_CONVERSATION = (None, None, 0, 0.0, 0.0, "{}", *QuotaAndHandover().columns(
 
 
 def _is_for_agents(message: IncomingMessage, current: QuotaAndHandover) -> bool:
-    """Return True if human agents answer this message and the bot does not process it."""
+    """Return True if human agents reply to this message and the bot does not process it."""
     return message.for_agents and message.received_at < current.active_handover.until
 
 
@@ -327,7 +327,7 @@ def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now
 
 
 def purge(db: sqlite3.Connection, appid: str, now: float, retention: Retention) -> int:
-    # Search by seq, the oldest first, so that accepting a message pays for no index. The first row that has not expired
+    # Search by seq, the oldest first, so that accepting a message updates no index. The first row that has not expired
     # ends the search.
     expired_before = now - retention.dedup_seconds
     first_fresh = db.execute(

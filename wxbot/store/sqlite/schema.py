@@ -58,7 +58,7 @@ _ADDED_COLUMNS = {
     "conversations": (
         "budget_left INTEGER",  # the remaining quota; NULL: unknown
         "budget_until REAL",
-        "handed_over_until REAL NOT NULL DEFAULT 0",  # until when human agents handle the user; 0: no handover
+        "handed_over_until REAL NOT NULL DEFAULT 0",  # the end of the handover; 0: no handover
         "agent TEXT NOT NULL DEFAULT ''",
     ),
 }

@@ -51,7 +51,7 @@ class SqliteStore:
     # Inbox
 
     def accept(self, message: IncomingMessage, request: ClaimRequest | None = None) -> AcceptResult:
-        fields = to_json(message.fields)  # not in the writer's thread, because all others wait for it
+        fields = to_json(message.fields)  # not in the writer's thread, because all callers wait for it
         unsent = to_json(message.unsent)
         return self._writer.run(lambda db: inbox.accept(db, message, fields, unsent, request))
 

@@ -159,7 +159,7 @@ class WakeupConsumer(Consumer):
 
 
 class ThreadNames(Middleware):
-    """Names Dramatiq's threads."""
+    """A middleware that names Dramatiq's threads."""
 
     def after_consumer_thread_boot(self, broker: Broker, thread: ConsumerThread) -> None:
         thread.name = "wxbot-wakeups"

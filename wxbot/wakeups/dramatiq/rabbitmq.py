@@ -47,7 +47,7 @@ class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
         self.parameters = _parameters(url)
         self.consuming = Outage()
         self.refusing = Event()
-        # pika logs many lines for each failed attempt. The log line of Outage says what matters.
+        # pika logs many lines for each failed attempt. The log line of Outage has the important facts.
         if not logging.getLogger("pika").level:
             logging.getLogger("pika").setLevel(logging.CRITICAL)
 
@@ -56,7 +56,7 @@ class RabbitmqWakeupBroker(RabbitmqBroker, WakeupBroker):
             try:
                 return super(RabbitmqWakeupBroker, self).consume(queue_name, prefetch, timeout)
             finally:
-                self.disconnect()  # it only declared the queue; the consumer has its own connection
+                self.disconnect()  # this connection only declared the queue; the consumer has its own
 
         return _RabbitmqConsumer(self, connect)
 
@@ -120,7 +120,7 @@ def _parameters(url: str) -> Any:
 
 
 class _RabbitmqConsumer(WakeupConsumer):
-    """Fetches wake-ups. RabbitMQ itself requeues the messages of a lost connection."""
+    """A consumer of wake-ups. RabbitMQ itself requeues the messages of a lost connection."""
 
     def fetch(self, inner: Consumer) -> MessageProxy | None:
         message = next(inner)

@@ -131,7 +131,7 @@ class _Failed(redis.ConnectionError):
 
 
 class _RedisConsumer(WakeupConsumer):
-    """Fetches only if the queue contains a wake-up and a worker thread is free.
+    """A consumer that fetches only if the queue contains a wake-up and a worker thread is free.
 
     Dramatiq's own consumer fetches to poll the queue. Each fetch writes a heartbeat, to the disk and to the replicas,
     and costs twice as much. And while all worker threads are busy it sleeps instead of waiting for one of them.
@@ -182,5 +182,5 @@ class _RedisConsumer(WakeupConsumer):
             self._settled.notify()
 
     def on_settle_failed(self, message: MessageProxy, error: Exception) -> None:
-        """Acknowledge it later. Otherwise Redis would assign it to this process until the process ends."""
+        """Acknowledge the message later. Otherwise Redis would assign it to this process until the process ends."""
         self._unacknowledged.append(message)

@@ -78,7 +78,7 @@ class _Wakeup(NamedTuple):
     key: ConversationKey
     interacted_at: float
     since: float
-    """The time when it was queued in this process, by the monotonic clock."""
+    """The time when the wake-up was queued in this process, by the monotonic clock."""
 
 
 class DramatiqWaker:
@@ -130,7 +130,7 @@ class DramatiqWaker:
         self._broker.close()
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
-        """Queue a wake-up. Returns at once and raises nothing. Can be called in any thread."""
+        """Queue a wake-up and return immediately. Raises nothing. Can be called in any thread."""
         if self._wakeups.qsize() < BACKLOG:
             self._wakeups.put(_Wakeup(key, interacted_at, time.monotonic()))
         elif not self._backlog_full:
@@ -199,10 +199,10 @@ class DramatiqWaker:
 
 
 class WakeupReader:
-    """Fetches the account's wake-ups and calls ``adopt`` for the conversation of each.
+    """A reader that fetches the account's wake-ups and calls ``adopt`` for the conversation of each.
 
     ``adopt`` should block while the process has no capacity: a process handles ``threads`` wake-ups at a time and
-    fetches no more from the broker, so other processes get them. Start it once, after gunicorn has forked. The reader
+    fetches no more from the broker, so other processes get them. Start the reader once, after gunicorn has forked. It
     owns the broker and closes it.
     """
 

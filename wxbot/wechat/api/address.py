@@ -1,4 +1,4 @@
-"""The address of WeChat's API and the credentials in a call's query. Pure."""
+"""The address of WeChat's API and the credentials in a call's query. This module does no I/O."""
 
 from __future__ import annotations
 

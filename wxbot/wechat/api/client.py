@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class TokenAndMediaStore(TokenStore, MediaStore, Protocol):
-    """The part of the store that a client needs: the access token and the media ids, shared by all processes."""
+    """The part of the store that a client needs: the access token and the media ids, which all processes share."""
 
 
 class WeChatClient:
@@ -50,7 +50,7 @@ class WeChatClient:
 
     ``timeout`` and ``typing_timeout`` limit a whole call, in seconds. A refused token is replaced once per call.
     ``permit`` is explained in ``Channel``; a call without one is always written. ``read_answer`` parses WeChat's
-    answers (``transport.answer_of``). ``store`` and ``clock`` serve the cache of media ids.
+    responses (``transport.answer_of``). ``store`` and ``clock`` serve the cache of media ids.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class WeChatClient:
         await self._transport.close()
 
     async def send(self, openid: str, reply: Reply, *, permit: Permit | None = None) -> None:
-        """Send one message. Raises WeChatError; the message was certainly not delivered if the error is ``retryable``.
+        """Send one message. Raises WeChatError. If the error is ``retryable``, the message was not delivered.
 
         Files are uploaded first. If WeChat no longer has an uploaded file, it is uploaded again and the message is sent
         once more. Raises MediaNotFound if WeChat has no file for a media id of the plugin.
@@ -139,7 +139,7 @@ class WeChatClient:
             raise
 
     async def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """POST ``body`` as JSON to another ``path`` of the API and return WeChat's answer. Raises WeChatError."""
+        """POST ``body`` as JSON to another ``path`` of the API and return WeChat's response. Raises WeChatError."""
         return await self._call_with_token(path, body, self._limits, None)
 
     def wechatpy(self) -> Any:
@@ -161,7 +161,7 @@ class WeChatClient:
         await self._call_confirmed(SEND_PATH, send_body(openid, ready), self._limits, permit)
 
     async def _call_confirmed(self, path: str, body: Mapping[str, Any], timeout: Limits, permit: Permit | None) -> None:
-        """Call ``path`` and check that WeChat confirmed success, because a proxy may answer ``{}``."""
+        """Call ``path`` and check that WeChat confirmed success, because a proxy may return ``{}``."""
         answer = await self._call_with_token(path, body, timeout, permit)
         if "errcode" not in answer and "errCode" not in answer:
             raise DeliveryUnknown(f"{path} was sent, but the answer has no errcode")

@@ -82,7 +82,7 @@ class CloudFileTokens:
         return token
 
     def _current(self) -> str:
-        # This blocks for microseconds only: the file has a few hundred bytes and lies in the container's memory.
+        # This blocks only for microseconds, because the file has a few hundred bytes and is in the container's memory.
         try:
             stat = self._path.stat()
             seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -109,7 +109,7 @@ class CloudFileTokens:
 
 
 def cloud_answer_of(mode: CloudMode, call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:
-    """Parse an answer as ``transport.answer_of`` does. Errors of Cloud Hosting get an explanation of what to do."""
+    """Parse a response as ``transport.answer_of`` does. Errors of Cloud Hosting get an explanation of what to do."""
     try:
         return answer_of(call, status, body, secrets)
     except ApiError as error:

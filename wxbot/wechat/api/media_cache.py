@@ -1,4 +1,4 @@
-"""The cache of media ids: all processes together upload a file once, and again only after WeChat has deleted it.
+"""The cache of media ids: one process uploads a file for all, and again only after WeChat has deleted the file.
 
 Source: docs/wechat.md, section "Media" (WeChat stores a file for three days; a media id may be used several times).
 """
@@ -21,7 +21,7 @@ from wxbot.store.records import StoredMedia
 from wxbot.typing_indicator.port import Permit
 
 MEDIA_ID_SECONDS = 3 * 86_400.0 - 3600.0
-"""Lifetime of a cached media id. WeChat stores a file for three days; one hour is left for a message that waits."""
+"""Lifetime of a cached media id. WeChat stores a file for three days; one hour remains for a message that waits."""
 
 _log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ UPLOAD_PATH = "/cgi-bin/media/upload"
 DOWNLOAD_PATH = "/cgi-bin/media/get"
 
 MAX_DOWNLOAD_BYTES = 20 * MIB
-"""Maximum size of a download. It is above WeChat's own limits and bounds the memory for a wrong answer."""
+"""Maximum size of a download. It is above WeChat's own limits and bounds the memory for a wrong response."""
 
 _OK = 200
 _CHUNK_BYTES = 64 * 1024
@@ -46,7 +46,7 @@ _NO_FILE = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<(!doctype|!--|\?xml|xml|html|head|body|script)\b|\{[^{]{0,200}\"err(code|msg)\")",
     re.IGNORECASE,
 )
-"""The start of a web page or of an incomplete answer of WeChat. Proxies send both with a wrong content type."""
+"""The start of a web page or of an incomplete response of WeChat. Proxies send both with a wrong content type."""
 _MIME = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
 ReadAnswer = Callable[[str, int, bytes, Iterable[str]], dict[str, Any]]
@@ -77,7 +77,7 @@ class MediaCalls:
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": f"wxbot/{__version__}", "Accept-Encoding": "identity"},
-            auto_decompress=False,  # a small compressed answer could be huge when decompressed
+            auto_decompress=False,  # a small compressed response could be huge when decompressed
         )
 
     async def close(self) -> None:
@@ -157,7 +157,7 @@ class MediaCalls:
     async def _exchange(
         self, method: str, url: URL, call: str, form: aiohttp.FormData | None = None
     ) -> tuple[int, Message, bytes]:
-        """Return status, headers and body. Raises RequestNotSent; WeChatError if the answer is too long."""
+        """Return status, headers and body. Raises RequestNotSent; WeChatError if the response is too long."""
         if self._session is None:
             raise RequestNotSent(f"{call} was not sent: the client is not open")
         try:

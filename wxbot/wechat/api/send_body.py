@@ -1,6 +1,6 @@
-"""Write a reply as the body of custom/send, WeChat's call that sends a message. Pure.
+"""Write a reply as the body of custom/send, WeChat's call that sends a message.
 
-Sources: docs/wechat.md, section "Sending", and
+This module does no I/O. Sources: docs/wechat.md, section "Sending", and
 https://developers.weixin.qq.com/doc/service/api/customer/message/api_sendcustommessage
 """
 

@@ -18,7 +18,8 @@ from wxbot.store.port import TokenStore
 from wxbot.store.records import StoredToken
 
 RENEW_EARLY_SECONDS = 60.0
-"""A token is renewed this long before it expires; a token valid for less than 600 s after 90 % of that time."""
+"""A token is renewed this long before it expires. A token that is valid for less than 600 s is renewed after 90 % of
+that time."""
 
 STORE_POLL_SECONDS = 0.2
 """Interval at which a process polls the store for the token that another process is fetching."""
@@ -27,7 +28,7 @@ RETRY_SECONDS = 3.0
 """A failed fetch is not tried again for this long, so that a burst of messages causes no burst of token calls."""
 
 RETRY_UNAVAILABLE_SECONDS = 30.0
-"""The same for TokenUnavailable, which lasts until the configuration is fixed."""
+"""The same pause after TokenUnavailable, which lasts until the configuration is fixed."""
 
 _SAME_AGAIN = (
     "no access token: WeChat refused it and then returned the same one again. If this lasts, get a new token: set "
@@ -89,7 +90,7 @@ class TokenProvider:
         return (await self._fetched_token(None)).value
 
     async def replace(self, refused: str) -> str:
-        """Return a token other than ``refused``: one stored since, or else a fetched one.
+        """Return a token other than ``refused``: one that was stored meanwhile, else a fetched one.
 
         Raises RequestNotSent if WeChat returns the refused token again, as stable_token in its normal mode may.
         """
@@ -99,7 +100,7 @@ class TokenProvider:
             return await self.get()
         token = await self._fetched_token(refused)
         if token.value == refused:
-            # That fetch had begun for callers of ``get``, who did not know that the token is refused.
+            # That fetch had begun for callers of ``get``, which did not know that the token was refused.
             token = await self._fetched_token(refused)
         return token.value
 
@@ -111,7 +112,7 @@ class TokenProvider:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _fetched_token(self, refused: str | None) -> StoredToken:
-        """Fetch a token, one fetch at a time in this process. It continues if the caller that began it is cancelled."""
+        """Fetch a token, one fetch at a time in this process. A fetch continues if its first caller is cancelled."""
         if self._fetch_task is None:
             self._fetch_task = asyncio.create_task(self._renew(refused), name="wxbot-token")
             self._fetch_task.add_done_callback(self._fetch_done)
@@ -134,7 +135,7 @@ class TokenProvider:
         return token
 
     async def _stored_or_fetched(self, refused: str | None) -> StoredToken:
-        """Return the stored token if it is valid, else one fetched by this process or by the one that began first."""
+        """Return the stored token if it is valid, else one fetched by this process or by an earlier one."""
         give_up_at = self._clock.now() + self._fetch_seconds
         while True:
             stored = await self._store.load_token(self._appid)

@@ -16,7 +16,7 @@ from wxbot.typing_indicator.port import Permit
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 2 * MAX_BODY_BYTES
-"""Maximum size of an answer with headers and chunk sizes. It bounds the memory for a header that never ends."""
+"""Maximum size of a response with headers and chunk sizes. It bounds the memory for a header that never ends."""
 
 _FRAMING_HEADERS = (b"content-length", b"transfer-encoding")
 
@@ -56,7 +56,7 @@ class Call:
         return False
 
     def answered(self, status: int, body: bytes) -> None:
-        """Set WeChat's answer as the outcome, unless there is an outcome."""
+        """Set WeChat's response as the outcome, unless there is an outcome."""
         if not self.outcome.done():
             self.outcome.set_result((status, body))
 
@@ -77,20 +77,20 @@ class ConnectionListener(Protocol):
     """The receiver of a connection's events."""
 
     def on_open(self, connection: Connection) -> None:
-        """Handle that ``connection`` is open."""
+        """Use the new ``connection``, which is open."""
 
     def on_free(self, connection: Connection) -> None:
-        """Handle that ``connection`` can carry another call."""
+        """Use ``connection`` for another call, because it is free."""
 
     def on_closing(self, connection: Connection) -> None:
-        """Handle that ``connection`` must not be used any more."""
+        """Stop using ``connection``, because it is closing."""
 
     def on_closed(self, connection: Connection) -> None:
-        """Handle that ``connection`` is closed and has released its socket."""
+        """Forget ``connection``, because it is closed and has released its socket."""
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries one call at a time. It is reused only if the answer was complete and nothing followed.
+    """A connection that carries one call at a time. It is reused only after a complete response with no byte after it.
 
     Only asyncio may use it before ``connection_made``.
     """
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Return True if a call may be written. The server may have closed the connection without our knowledge."""
+        """Return True if a call may be written. The server may have closed the connection unnoticed."""
         return not self._transport.is_closing()
 
     def send(self, call: Call) -> None:
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         call = self._call
         if call is None:
-            self.abort()  # bytes without a request: the next call could get the answer of another one
+            self.abort()  # bytes without a request: the next call could get the response of another one
             return
         intact = True
         try:
@@ -183,7 +183,7 @@ class Connection(asyncio.Protocol):
             return
         self._status = self._parser.get_status_code()
         if 100 <= self._status < 200:
-            self._reset_answer()  # the final answer follows an informational one
+            self._reset_answer()  # the final response follows an informational one
             return
         self._keep_alive = self._parser.should_keep_alive()
         self._complete = True
@@ -201,16 +201,16 @@ class Connection(asyncio.Protocol):
         self._call = None
         abandoned = call.outcome.done()
         call.answered(self._status, b"".join(self._body))
-        # After an answer to a request that is not fully written, the remaining bytes would mix with the next request.
+        # After a response to a request that is not fully written, the remaining bytes would mix with the next request.
         if reusable and not abandoned and self.usable and not self._transport.get_write_buffer_size():
             self._listener.on_free(self)
         else:
             self.abort()
 
     def _end(self, *, orderly: bool) -> None:
-        """Handle that no more bytes will arrive. This is the regular end of an answer without a length.
+        """End the call, because no more bytes will arrive. This is the regular end of a response without a length.
 
-        If such an answer was cut short, it is no valid JSON, which ``answer_of`` detects.
+        If such a response was cut short, it is no valid JSON, which ``answer_of`` detects.
         """
         self._listener.on_closing(self)
         call = self._call

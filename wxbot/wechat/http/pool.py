@@ -12,7 +12,7 @@ import aiohappyeyeballs
 from wxbot.wechat.http.connection import Call, Connection
 
 KEEPALIVE_SECONDS = 15.0
-"""An idle connection is closed after this long. Usual servers close it after 60 to 75 s; a POST that arrives just
+"""An idle connection is closed after this time. Usual servers close it after 60 to 75 s; a POST that arrives just
 then may or may not have been read."""
 
 MAX_CONNECTIONS = 512
@@ -22,7 +22,7 @@ _HAPPY_EYEBALLS_SECONDS = 0.25
 
 UNACKNOWLEDGED_SECONDS = 4.0
 """The kernel closes a connection whose written bytes are not acknowledged for this long. Otherwise it could deliver
-them minutes later, even for a dead process. It is shorter than a lease, after which another process answers."""
+them minutes later, even for a dead process. It is shorter than a lease, after which another process replies."""
 
 
 class Pool:
@@ -58,7 +58,7 @@ class Pool:
             self._idle.append(connection)
 
     def drop(self, call: Call) -> None:
-        """Remove ``call``. If it was written, close its connection, because the answer could still arrive."""
+        """Remove ``call``. If it was written, close its connection, because the response could still arrive."""
         if call.connection is not None:
             call.connection.abort()
         elif call in self._waiting:

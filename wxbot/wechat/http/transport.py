@@ -35,7 +35,7 @@ _TARGET = re.compile(r"/[!-~]*")
 
 
 class Limits(NamedTuple):
-    """The time limits of a call in seconds: ``connect`` until the request is written, ``total`` until the answer."""
+    """The time limits of a call in seconds: ``connect`` until the request is written, ``total`` until the response."""
 
     connect: float
     total: float
@@ -82,7 +82,7 @@ class Transport:
     async def exchange(
         self, method: str, url: URL, body: bytes | None, timeout: Limits, call: str, permit: Permit | None = None
     ) -> tuple[int, bytes]:
-        """Send a request and return status and body of WeChat's answer. ``call`` is the name of the call in errors.
+        """Send a request and return status and body of WeChat's response. ``call`` is the name of the call in errors.
 
         Redirects are not followed, because they would send the token to an address that is not configured. If a
         connection is idle, the request is written before the first suspension, so calls are written in the order in
@@ -153,7 +153,7 @@ class _Timer:
 
 
 def _problem_in(method: str, url: URL) -> str:
-    """Return why these make no valid request; empty if they do."""
+    """Return the reason why ``method`` and ``url`` make no valid request; empty if they do."""
     if url.scheme not in ("http", "https") or not url.port or not _HOST.fullmatch(url.raw_host or ""):
         return "the address is not an http or https URL; check WXBOT_API_BASE"
     if url.raw_user is not None or url.raw_password is not None:
@@ -164,7 +164,7 @@ def _problem_in(method: str, url: URL) -> str:
 
 
 def _head(method: str, url: URL) -> bytes:
-    # No Accept-Encoding, so that answers are not compressed.
+    # No Accept-Encoding, so that responses are not compressed.
     host = f"[{url.raw_host}]" if ":" in (url.raw_host or "") else url.raw_host
     if not url.is_default_port():
         host = f"{host}:{url.port}"
@@ -178,7 +178,7 @@ def _request(head: bytes, method: str, body: bytes | None) -> bytes:
 
 
 def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:
-    """Parse WeChat's answer and return it as a dict. Raises WeChatError.
+    """Parse WeChat's response and return it as a dict. Raises WeChatError.
 
     - Status 5xx, or 200 without a JSON object (a proxy's page): DeliveryUnknown, because WeChat may have processed the
       call. This includes 503, which gateways also return for a server that died after it had read the call.
@@ -226,7 +226,7 @@ def _object_in(body: bytes) -> dict[str, Any] | None:
 
 
 def _errcode(fields: dict[str, Any] | None) -> int | None:
-    """Return the errcode of an answer; 0 if the answer has none, None if it is not readable.
+    """Return the errcode of a response; 0 if the response has none, None if it is not readable.
 
     Calls that return data omit it on success. Cloud calls spell it errCode (docs/wechat.md, "Cloud calls").
     """

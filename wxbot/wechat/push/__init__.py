@@ -1,1 +1,1 @@
-"""WeChat's pushes: signature, decryption, parsing, and the answer."""
+"""WeChat's pushes: signature, decryption, parsing, and the response."""

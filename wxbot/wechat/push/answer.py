@@ -1,6 +1,6 @@
-"""The answer to a push: a passive reply, or the transfer to human agents, as XML or JSON. Pure.
+"""The response to a push: a passive reply, or the transfer to human agents, as XML or JSON.
 
-Sources: docs/wechat.md, section "Passive answers", and
+This module does no I/O. Sources: docs/wechat.md, section "Passive answers", and
 https://developers.weixin.qq.com/doc/subscription/guide/product/message/Passive_user_reply_message.html
 https://developers.weixin.qq.com/miniprogram/dev/wxcloudservice/wxcloudrun/src/development/weixin/callback.md (JSON)
 """
@@ -25,7 +25,7 @@ from wxbot.wechat.api.send_body import media_id_of
 from wxbot.wechat.push.codec import NOT_IN_XML, Format
 from wxbot.wechat.push.crypto import cdata
 
-# --- the fields of an answer ---
+# --- the fields of a response ---
 
 
 def passive_fields(push_fields: Mapping[str, Any], reply: Reply, now: float) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def passive_fields(push_fields: Mapping[str, Any], reply: Reply, now: float) -> 
 
 
 def transfer_fields(push_fields: Mapping[str, Any], now: float, agent: str = "") -> dict[str, Any]:
-    """Return the fields of an answer that transfers the user's message to the human agents, or only to ``agent``."""
+    """Return the fields of a response that transfers the user's message to the human agents, or only to ``agent``."""
     head = _head(push_fields, "transfer_customer_service", now)
     return {**head, "TransInfo": {"KfAccount": agent}} if agent else head
 

@@ -1,6 +1,6 @@
-"""The callback: verify, decrypt, parse and check WeChat's pushes, and compute their dedup keys. Pure.
+"""The callback: it verifies, decrypts, parses and checks WeChat's pushes, and computes their dedup keys.
 
-Sources: docs/wechat.md, section "Message push", and
+This module does no I/O. Sources: docs/wechat.md, section "Message push", and
 https://developers.weixin.qq.com/miniprogram/dev/framework/server-ability/message-push.html
 """
 
@@ -36,7 +36,8 @@ _CONTENT_TYPES: Mapping[Format, str] = {
 class Push:
     """A push that comes from WeChat and has the fields that wxbot relies on (``codec.check_message``).
 
-    ``key`` is the number of the AES key that decrypted it, ``nonce`` is the query's; an encrypted answer needs both.
+    ``key`` is the number of the AES key that decrypted it, ``nonce`` is from the query. An encrypted
+    response needs both.
     ``dedup_key`` is the same for every delivery of one push and differs between two pushes of one user.
     ``interacted_at`` is the time of the user action in seconds since 1970; 0 for an event that is no user action.
     """
@@ -52,7 +53,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PassiveAnswer:
-    """An answer to a push other than ``success``: a passive reply, or the transfer to human agents."""
+    """A response to a push other than ``success``: a passive reply, or the transfer to human agents."""
 
     body: bytes = field(repr=False)
     content_type: str
@@ -82,7 +83,7 @@ class Callback:
         self._max_skew = max_skew_seconds
 
     def verify(self, query: Mapping[str, str]) -> str:
-        """Return the ``echostr`` that answers WeChat's GET request, which verifies the URL. Raises InvalidPush.
+        """Return the ``echostr`` for WeChat's GET request, which verifies the URL. Raises InvalidPush.
 
         Mini Programs and Official Accounts get an unencrypted echostr in every mode.
         """
@@ -101,7 +102,7 @@ class Callback:
         received_at: float,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Push | None:
-        """Return the push in a POST request; None if it is from WeChat but names no user to answer.
+        """Return the push in a POST request; None if it is from WeChat but names no user to reply to.
 
         ``now`` is compared with the query's timestamp, ``received_at`` with CreateTime; both in seconds since 1970.
         ``headers`` (names in lower case) are not used, because the signature proves the sender. Raises InvalidPush with
@@ -118,10 +119,10 @@ class Callback:
         return push_of(fields, format_of(body), received_at, encrypted=encrypted, key=key, nonce=nonce)
 
     def answer(self, push: Push, fields: Mapping[str, Any], now: float) -> PassiveAnswer:
-        """Return ``fields`` as the answer to ``push``, in its format, encrypted if the push was encrypted.
+        """Return ``fields`` as the response to ``push``, in its format, encrypted if the push was encrypted.
 
         ``fields`` come from ``passive_fields`` or ``transfer_fields`` (``push/answer.py``). ``now``, in seconds since
-        1970, is the signed timestamp of an encrypted answer.
+        1970, is the signed timestamp of an encrypted response.
         """
         answer = plaintext_answer(push, fields)
         if not push.encrypted or self._envelope is None:
@@ -171,7 +172,7 @@ def push_of(
     key: int = 0,
     nonce: str = "",
 ) -> Push | None:
-    """Return the push with ``fields``, whose sender was checked; None if it names no user. Raises InvalidPush (400)."""
+    """Return the push with ``fields`` of a checked sender; None if it names no user. Raises InvalidPush (400)."""
     if "MsgType" not in fields and "FromUserName" not in fields:
         return None
     checked = check_message(fields)
@@ -187,7 +188,7 @@ def push_of(
 
 
 def plaintext_answer(push: Push, fields: Mapping[str, Any]) -> PassiveAnswer:
-    """Return ``fields`` as an unencrypted answer in the format of ``push``."""
+    """Return ``fields`` as an unencrypted response in the format of ``push``."""
     return PassiveAnswer(_encoded(to_text(fields, push.format)), _CONTENT_TYPES[push.format])
 
 

@@ -1,6 +1,6 @@
-"""The callback on WeChat Cloud Hosting, whose internal network delivers pushes without encryption or signature. Pure.
+"""The callback on WeChat Cloud Hosting, whose internal network delivers pushes without encryption or signature.
 
-Sources: docs/wechat.md, section "Cloud calls", and
+This module does no I/O. Sources: docs/wechat.md, section "Cloud calls", and
 https://developers.weixin.qq.com/miniprogram/dev/wxcloudservice/wxcloudrun/src/guide/weixin/push.md
 https://developers.weixin.qq.com/miniprogram/dev/wxcloudservice/wxcloudrun/src/development/weixin/index.md (headers)
 """
@@ -63,7 +63,7 @@ class CloudCallback:
         return push_of(fields, format_of(body), received_at)
 
     def answer(self, push: Push, fields: Mapping[str, Any], now: float) -> PassiveAnswer:
-        """Return ``fields`` as the answer to ``push``, in its format, unencrypted. ``now`` is not used."""
+        """Return ``fields`` as the response to ``push``, in its format, unencrypted. ``now`` is not used."""
         return plaintext_answer(push, fields)
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:

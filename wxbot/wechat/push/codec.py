@@ -1,7 +1,7 @@
-"""Parse WeChat's pushes, XML and JSON, and check the fields that all other code relies on. Pure.
+"""Parse WeChat's pushes, XML and JSON, and check the fields that all other code relies on.
 
 The format is detected from the first byte of the body, because WeChat has pushed JSON labelled ``text/xml``
-(docs/wechat.md, section "Message push"). Every bad input raises InvalidPush and nothing else.
+(docs/wechat.md, section "Message push"). Every bad input raises InvalidPush and nothing else. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_ELEMENTS = 1000
 """Maximum number of XML elements. Parsing must be cheap, because it happens before the signature is checked."""
 
 MAX_JSON_MARKS = 20_000
-"""Maximum number of ``{``, ``[`` and ``:`` in a JSON body, for the same reason. A text has a few thousand at most."""
+"""Maximum number of ``{``, ``[`` and ``:`` in a JSON body, for the same reason. A text has at most a few thousand."""
 
 MAX_ID_CHARS = 128
 """Maximum number of characters of an openid, MsgType or Event, and of digits of a MsgId."""

@@ -1,4 +1,4 @@
-"""Signatures and encryption of WeChat's message push. Pure: no clock, no network.
+"""Signatures and encryption of WeChat's message push. This module uses no clock and no network.
 
 wechatpy does the AES (``wechatpy.crypto.base.WeChatCipher``). This module does the rest, because wechatpy checks
 neither padding nor lengths, compares with ``!=`` and takes its random bytes from ``random``.
@@ -46,7 +46,7 @@ class Decrypted(NamedTuple):
 
 
 class Envelope:
-    """The encryption of pushes and answers of one account. Threads may share it.
+    """The encryption of pushes and responses of one account. Threads may share it.
 
     ``aes_key`` is the EncodingAESKey of 43 characters. ``previous_aes_key`` is tried second, so that no push is lost
     while the key is changed in WeChat's console. Raises ValueError for a key of the wrong form.
@@ -84,7 +84,7 @@ class Envelope:
     def encrypted_xml(
         self, plaintext: bytes, timestamp: int, nonce: str, key: int = 0, random16: bytes | None = None
     ) -> str:
-        """Return the encrypted answer for an account whose format is XML. ``timestamp`` is in seconds since 1970."""
+        """Return the encrypted response for an account whose format is XML. ``timestamp`` is in seconds since 1970."""
         encrypted = self.encrypt(plaintext, key, random16)
         signed = signature(self._token, str(timestamp), nonce, encrypted)
         return (
@@ -95,7 +95,7 @@ class Envelope:
     def encrypted_json(
         self, plaintext: bytes, timestamp: int, nonce: str, key: int = 0, random16: bytes | None = None
     ) -> str:
-        """Return the encrypted answer for an account whose format is JSON. ``timestamp`` is in seconds since 1970."""
+        """Return the encrypted response for an account whose format is JSON. ``timestamp`` is in seconds since 1970."""
         encrypted = self.encrypt(plaintext, key, random16)
         signed = signature(self._token, str(timestamp), nonce, encrypted)
         answer = {"Encrypt": encrypted, "MsgSignature": signed, "TimeStamp": timestamp, "Nonce": nonce}

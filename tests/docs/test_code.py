@@ -53,13 +53,31 @@ CONVERSATIONS: dict[str, list[tuple[UserAction, str]]] = {
 """For each plugin of the documents: user actions, and the last message that the user sees; "" if there is none."""
 
 CHINESE_CONVERSATIONS: dict[str, list[tuple[UserAction, str]]] = {
+    "addresses": [(says("地址"), "微信使用 1 个地址推送。")],
+    "booking": [
+        (says("订位"), "请问几位？"),
+        (says("很多"), "请输入数字。"),
+        (says("4"), "已为你预订 4 人的餐桌。"),
+    ],
     "counter": [
         (says("计数"), "你问了 1 次。"),
         (says("倒数"), "1"),
         (lambda user: user.enters(), "欢迎！"),
         (says("什么？"), ""),
     ],
+    "greeting": [(says("你是谁"), "我是 wxbot，很高兴认识你。")],
+    "hello": [(says(" HELLO "), "你好！"), (says("你好"), "你好！")],
+    "kinds": [
+        (says("帮助"), "请直接输入你的问题。"),
+        (says("订单 7"), "订单 7 正在配送中。"),
+        (lambda user: user.sends_image(media_id="M"), "收到图片：M"),
+        (lambda user: user.sends_mini_program_page(title="T"), "收到小程序卡片：T"),
+        (lambda user: user.enters("shop"), "欢迎！来源是 shop，很高兴为你服务。"),
+        (says("x" * 501), "这段文字太长了。"),
+        (says("x" * 500), "抱歉，我没有听懂。"),
+    ],
     "orders": [(says("订单 42"), "订单 42 正在配送中。")],
+    "parts": [(says("报告"), "这是你的报告。")],
 }
 """The same for plugins whose texts are Chinese in the Chinese documents."""
 

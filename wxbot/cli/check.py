@@ -31,7 +31,7 @@ from wxbot.wechat.api.client import WeChatClient
 from wxbot.wechat.api.cloud import CloudFileTokens
 
 UNKNOWN_OPENID = "oWXBOT_CHECK_NOBODY_HAS_THIS_ID"
-"""An openid that no user has. A typing call for it shows nothing, but its errcode says if the path is right."""
+"""An openid that no user has. A typing call for it shows nothing, but the errcode shows if the path is right."""
 
 BAD_OPENID, WRONG_KIND = 40003, 40200
 """WeChat's errcodes for an unknown openid and for an account without the call (docs/wechat.md, "Error codes")."""
@@ -127,7 +127,7 @@ async def _check_running_parts(settings: Settings, store: Store, clock: Clock) -
 
 
 async def _check_persistence(store: Store) -> list[Finding]:
-    """Return what a power loss or a failover of a Redis server may lose."""
+    """Return findings on the data that a power loss or a failover of a Redis server may lose."""
     if not isinstance(store, HasServerFacts):
         return []
     server = await store.facts()

@@ -171,7 +171,7 @@ def playground(**options: Any) -> None:
     from wxbot.playground.command import PlaygroundOptions, open_playground
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that the bot's process is ended too
+        signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that the bot's process ends too
     chosen = PlaygroundOptions(**options)
     try:
         sys.exit(0 if open_playground(chosen, _print, _input_lines()) else 1)

@@ -130,7 +130,7 @@ class Conversation:
             outcome = turn.outcome("released")
         except (LeaseLost, StoreUnavailable):
             raise
-        except Exception as error:  # a bug in wxbot: store a dead letter and do not retry for ever
+        except Exception as error:  # a bug in wxbot: store a dead letter and do not retry without end
             log.exception("processing a message failed")
             outcome = turn.outcome("dead", f"wxbot failed: {error!r}")
         self.turn, self._outcome = None, outcome  # the outcome is final, so there is nothing left to interrupt

@@ -135,7 +135,7 @@ class HandlerRun:
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
-    except StopIteration as error:  # a future cannot hold StopIteration, and its awaiter would wait for ever
+    except StopIteration as error:  # a future cannot hold StopIteration, and its awaiter would wait without end
         raise RuntimeError("the handler raised StopIteration") from error
 
 

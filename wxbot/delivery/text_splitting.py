@@ -23,7 +23,7 @@ _BREAKS = (
 last between Chinese characters, so that numbers and foreign words stay whole."""
 
 _LINK = re.compile(r"<a\s[^<>]*>[^<]*</a>", re.IGNORECASE)
-"""A link. It is not split, because WeChat shows half a link as HTML source."""
+"""A link. It is not split, because WeChat shows an incomplete link as HTML source."""
 
 
 class Part(NamedTuple):

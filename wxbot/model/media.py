@@ -1,4 +1,4 @@
-"""Read images, voice and video from the sources that handlers give, and check them against WeChat's limits.
+"""Read images, voice and video from the sources in a handler's reply, and check them against WeChat's limits.
 
 The functions block, because they read files. Sources: docs/wechat.md, section "Media", and
 https://developers.weixin.qq.com/doc/service/api/material/temporary/api_uploadtempmedia

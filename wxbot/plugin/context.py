@@ -82,7 +82,7 @@ class Context:
 
     @property
     def wechatpy(self) -> Any:
-        """Return a wechatpy client for the rest of WeChat's API. It uses the bot's access token and has a timeout.
+        """Return a wechatpy client for all other calls of WeChat's API. It uses the bot's access token and has a timeout.
 
         Its calls block: use it in a plain ``def`` handler or through ``asyncio.to_thread``. Raises PluginError outside
         of a running bot.

@@ -136,7 +136,7 @@ def make_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) ->
 
 
 def make_callback(settings: Settings) -> Callback | CloudCallback:
-    """Make the part that verifies, decrypts and answers pushes.
+    """Make the part that verifies and decrypts pushes and writes the responses.
 
     WeChat Cloud Hosting sends unsigned pushes. With a token, only signed pushes are accepted there too.
     """

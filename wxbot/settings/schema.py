@@ -385,7 +385,7 @@ class Settings(BaseSettings):
 
     @property
     def allowances(self) -> Allowances:
-        """Return the quota of each user action: how many messages it allows, and for how long."""
+        """Return the allowance of each user action: the number of messages and the time limit."""
         return {**allowances_of(self.account_kind), **self.quota}
 
     @property

@@ -50,7 +50,7 @@ new message whose handler starts soon, so that its first Typing needs no write o
 class TypingOptions:
     """The typing settings of one account, shared by its conversations.
 
-    ``enabled`` becomes False when WeChat says that the account has no typing call. ``delay``: seconds from the start of
+    ``enabled`` becomes False when WeChat reports that the account has no typing call. ``delay``: seconds from the start of
     the handler to the first Typing. ``margin``: seconds before the end of the window in which no call is made.
     """
 

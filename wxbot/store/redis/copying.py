@@ -34,7 +34,7 @@ from wxbot.store.redis.store import (
 )
 
 SLICE = 500
-"""About how many keys one step handles. A step must not delay the server's other clients."""
+"""Approximate number of keys in one step. A step must not delay the server's other clients."""
 IDENTITY_KEY = "wxbot:identity"
 IDENTITY_SECONDS = 60
 COPYING_KEY = "copying"

@@ -86,7 +86,7 @@ WAITING, DONE, DEAD = 0, 1, 2
 
 def prepare(db: sqlite3.Connection) -> None:
     """Create or upgrade the tables. Raises StoreUnavailable if the file was written by a newer wxbot."""
-    # Several workers may start on a new file at once, so check and create under one lock.
+    # Several workers may start on a new file at the same time, so check and create under one lock.
     db.execute("BEGIN IMMEDIATE")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version == 0:

@@ -52,8 +52,8 @@ class SqliteWriter(StoreThread[Operation]):
         self.start()
 
     def _open(self, prepare: Operation) -> None:
-        # Workers that start on a new file at once lock each other out while it changes to WAL mode. SQLite does not
-        # wait for that lock, so retry here.
+        # Workers that start on a new file at the same time lock each other out while it changes to WAL mode. SQLite
+        # does not wait for that lock, so retry here.
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:

@@ -2,7 +2,7 @@
 
 ``stable`` (stable_token) returns the same token to every process and is the default. ``classic`` (cgi-bin/token)
 invalidates the previous token. ``force_refresh`` is never set, because it is limited to 20 calls a day and invalidates
-the token of every other process at once. Source: docs/wechat.md, section "Access tokens", and
+the token of every other process immediately. Source: docs/wechat.md, section "Access tokens", and
 https://developers.weixin.qq.com/miniprogram/dev/server/API/mp-access-token/api_getstableaccesstoken.html
 """
 

@@ -1,6 +1,6 @@
 """Signatures and encryption of WeChat's message push. This module uses no clock and no network.
 
-wechatpy does the AES (``wechatpy.crypto.base.WeChatCipher``). This module does the rest, because wechatpy checks
+wechatpy does the AES (``wechatpy.crypto.base.WeChatCipher``). This module does all other work: wechatpy checks
 neither padding nor lengths, compares with ``!=`` and takes its random bytes from ``random``.
 
 Source: https://developers.weixin.qq.com/miniprogram/dev/framework/server-ability/message-push.html

@@ -82,10 +82,10 @@ class Context:
 
     @property
     def wechatpy(self) -> Any:
-        """Return a wechatpy client for all other calls of WeChat's API. It uses the bot's access token and has a timeout.
+        """Return a wechatpy client for all other calls of WeChat's API. It uses the bot's access token.
 
-        Its calls block: use it in a plain ``def`` handler or through ``asyncio.to_thread``. Raises PluginError outside
-        of a running bot.
+        Its calls have a timeout. They block, so use them in a plain ``def`` handler or through ``asyncio.to_thread``.
+        Raises PluginError outside of a running bot.
         """
         if self._get_wechatpy is None:
             raise PluginError("ctx.wechatpy needs a running bot")

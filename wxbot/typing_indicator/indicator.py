@@ -50,8 +50,8 @@ new message whose handler starts soon, so that its first Typing needs no write o
 class TypingOptions:
     """The typing settings of one account, shared by its conversations.
 
-    ``enabled`` becomes False when WeChat reports that the account has no typing call. ``delay``: seconds from the start of
-    the handler to the first Typing. ``margin``: seconds before the end of the window in which no call is made.
+    ``enabled`` becomes False when WeChat reports that the account has no typing call. ``delay``: seconds from the start
+    of the handler to the first Typing. ``margin``: seconds before the end of the window in which no call is made.
     """
 
     enabled: bool = True

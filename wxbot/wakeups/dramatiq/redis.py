@@ -22,7 +22,7 @@ from wxbot.wakeups.dramatiq.broker import Outage, WakeupBroker, WakeupConsumer
 NAMESPACE = "{wxbot}:hints"
 """The prefix of all keys. The braces put them into one slot of a Redis cluster."""
 POLL_SECONDS = 0.02
-"""Seconds between two polls of an idle process. A wake-up waits half of this time on average. Polling costs 1 % of a CPU."""
+"""Seconds between two polls of an idle process. A wake-up waits half of this on average. Polling costs 1 % of a CPU."""
 POLLING_SECONDS = 0.25
 """Seconds of polling before control returns to Dramatiq's consumer thread."""
 HEARTBEAT_SECONDS = 15.0

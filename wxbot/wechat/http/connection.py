@@ -122,7 +122,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(call.request)
 
     def abort(self) -> None:
-        """Close the connection immediately and fail its call. The TLS shutdown is skipped, because it could take long."""
+        """Close the connection immediately and fail its call. Skip the TLS shutdown, because it could take long."""
         self._listener.on_closing(self)
         self._fail_call("the connection was closed before WeChat's answer")
         self._transport.abort()

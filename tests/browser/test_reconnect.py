@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,18 @@ def test_no_row_is_lost_or_duplicated_after_a_reconnection(
     check_all_rows(remote_ui, lent, "line-amy")
 
 
+def has_more_rows(playground: Playground, user: str, known: int) -> bool:
+    return len(playground.server.rows(user)) > known
+
+
 def test_the_page_survives_repeated_disconnections(
     remote_ui: PlaygroundUI, connection: Connection, lent: Playground
 ) -> None:
     carl = remote_ui.add_user("line-carl")
     for text in ("one", "two", "three"):
+        known = len(lent.server.rows("line-carl"))
         carl.says(text)
+        wait_until(partial(has_more_rows, lent, "line-carl", known), "the message has reached the server")
         connection.cut()
         expect(remote_ui.status(AGAIN)).to_be_visible()
         connection.restore()

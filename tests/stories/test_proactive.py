@@ -15,6 +15,7 @@ import pytest
 
 from tests.stories.support import Log, bot_for, bot_key, replies
 from wxbot import Context, ImageReply, InvalidReply, Plugin, SendNotAllowed, VoiceReply
+from wxbot.errors import StoreUnavailable
 from wxbot.server.bot import Bot
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import SAMPLE_IMAGE
@@ -133,6 +134,15 @@ def test_an_unsupported_reply_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -
 def test_an_invalid_call_is_refused_at_once(bot: Bot, wechat: FakeWeChat, reply: Any, key: Any, words: str) -> None:
     with pytest.raises(InvalidReply, match=words):
         asyncio.run(bot.send(wechat.user("alice").openid, reply, key=key))
+
+
+def test_an_invalid_reply_is_refused_by_a_stopped_bot_too(bot: Bot, wechat: FakeWeChat) -> None:
+    """The caller must not try an invalid reply again later, as it does with StoreUnavailable."""
+    bot.stop(0)
+    with pytest.raises(InvalidReply, match="openid"):
+        asyncio.run(bot.send("", "hello"))
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(bot.send(wechat.user("alice").openid, "hello"))
 
 
 def test_a_repeated_call_succeeds_although_the_quota_is_used_up(wechat: FakeWeChat, bot: Bot) -> None:

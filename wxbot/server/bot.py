@@ -143,7 +143,7 @@ class Bot:
         Source of the limits: docs/wechat.md, section "Quota".
         """
         message = TextReply(reply) if isinstance(reply, str) else reply
-        return await asyncio.to_thread(lambda: self.send_api.send(self._started_runtime(), openid, message, key))
+        return await asyncio.to_thread(lambda: self.send_api.send(self._started_runtime, openid, message, key))
 
     def send_for(self, authorization: str, idempotency_key: str, body: bytes) -> str:
         """Store a message from another system, and return its id. ``body``: the JSON body of WeChat's own send call.
@@ -151,7 +151,7 @@ class Bot:
         Raises InvalidRequest (401, 404, 400), InvalidReply, SendNotAllowed, StoreUnavailable.
         """
         openid, reply = self.send_api.read(authorization, body)
-        return self.send_api.send(self._started_runtime(), openid, reply, idempotency_key)
+        return self.send_api.send(self._started_runtime, openid, reply, idempotency_key)
 
     # For load balancers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from wxbot.clock import Clock
@@ -57,9 +58,13 @@ class SendApi:
             raise InvalidRequest("the body is JSON, but not an object")
         return reply_from_body(fields)
 
-    def send(self, runtime: Runtime, openid: str, reply: Reply, key: str) -> str:
-        """Store ``reply`` to be sent, and return its id. See ``Bot.send``."""
+    def send(self, get_runtime: Callable[[], Runtime], openid: str, reply: Reply, key: str) -> str:
+        """Store ``reply`` to be sent, and return its id. See ``Bot.send``.
+
+        ``get_runtime`` returns the runtime that stores the message. It is called only for a valid message.
+        """
         messages = self._messages(openid, reply, key)
+        runtime = get_runtime()
         now = self._clock.now()
         user = ConversationKey(self._appid, openid)
         message_id = key or secrets.token_hex(8)

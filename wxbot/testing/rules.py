@@ -1,4 +1,4 @@
-"""WeChat's rules for one user: the quota, the 30-second window and the typing indicator. Pure.
+"""WeChat's rules for one user: the quota, the 30-second window and the typing indicator. It does no input or output.
 
 The source is WeChat's pages "typing" and "send" of customer-service messages (docs/wechat.md, sections "Typing
 indicator" and "Quota"). The caller passes the time in seconds. These points are assumptions, because WeChat does not

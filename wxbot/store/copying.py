@@ -15,6 +15,7 @@ from typing import Any
 from wxbot.clock import Clock
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.store.copying_port import AccountStatus, BulkStore, DedupRecord, Kind, StoredConversation, StoredRecord
+from wxbot.store.records import ConversationRecord
 
 SOON_SECONDS = 3600.0
 """A record that expires within this time may be deleted before it is counted."""
@@ -172,14 +173,23 @@ def _shifted(record: StoredRecord, seconds: float) -> StoredRecord:
     """Return ``record`` with all times moved by ``seconds``."""
     if not seconds:
         return record
-    times = {name: getattr(record, name, None) for name in _TIMES}
-    changes: dict[str, Any] = {name: at + seconds for name, at in times.items() if at}
     if isinstance(record, StoredConversation):
-        if record.quota and record.quota.expires_at:
-            changes["quota"] = record.quota._replace(expires_at=record.quota.expires_at + seconds)
-        if record.active_handover.until:
-            changes["active_handover"] = record.active_handover._replace(until=record.active_handover.until + seconds)
+        return replace(record, record=_shifted_conversation(record.record, seconds), **_times(record, seconds))
+    return replace(record, **_times(record, seconds))
+
+
+def _shifted_conversation(record: ConversationRecord, seconds: float) -> ConversationRecord:
+    changes: dict[str, Any] = _times(record, seconds)
+    if record.quota and record.quota.expires_at:
+        changes["quota"] = record.quota._replace(expires_at=record.quota.expires_at + seconds)
+    if record.handover and record.handover.until:
+        changes["handover"] = record.handover._replace(until=record.handover.until + seconds)
     return replace(record, **changes)
+
+
+def _times(record: StoredRecord | ConversationRecord, seconds: float) -> dict[str, float]:
+    times = {name: getattr(record, name, None) for name in _TIMES}
+    return {name: at + seconds for name, at in times.items() if at}
 
 
 _TIMES = ("received_at", "died_at", "interacted_at", "typing_until", "next_at", "forget_at")

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from wxbot.model.quota import Quota
-from wxbot.store.records import WITH_BOT, Handover
+from wxbot.store.records import ConversationRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,9 @@ class StoredConversation:
     """
 
     openid: str
-    interacted_at: float
-    typing_until: float
-    state: Mapping[str, Any] = field(repr=False)
+    record: ConversationRecord
     next_at: float | None
     forget_at: float | None = None
-    quota: Quota | None = None
-    active_handover: Handover = WITH_BOT
 
 
 StoredRecord = StoredMessage | DedupRecord | StoredConversation

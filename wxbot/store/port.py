@@ -1,4 +1,4 @@
-"""The port of the store: Protocols for the inbox, tokens, media, passive replies, handovers and dead letters.
+"""The port of the store: Protocols for the inbox, passive replies, shared values and operators.
 
 The core depends on these Protocols and on no vendor. The adapters are in ``wxbot/store/sqlite`` and
 ``wxbot/store/redis``. All times are seconds since 1970 by the caller's clock.
@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from wxbot.model.quota import Quota
 from wxbot.store.records import (
     AcceptResult,
     Claim,
     ClaimRequest,
     ConversationKey,
+    ConversationRecord,
     DeadLetter,
+    Found,
     Handover,
     IncomingMessage,
     Lease,
-    LeaseUpdate,
     Outcome,
-    PendingMessage,
-    StoredMedia,
-    StoredToken,
+    Progress,
+    SharedValue,
 )
 
 
@@ -34,7 +33,7 @@ class Inbox(Protocol):
         """Store ``message`` in one transaction. Block until it is durable.
 
         The claim ``request`` is granted if the message is new, no other message is pending and the conversation has no
-        owner. That saves the process one call of ``claim`` and one of ``save_typing``.
+        owner. That saves the process a ``claim``, and a ``checkpoint`` before its first Typing.
         Raises StoreUnavailable if the message is not durable.
         """
         ...
@@ -55,45 +54,21 @@ class Inbox(Protocol):
 
     async def renew(
         self, leases: Sequence[Lease], now: float, lease_seconds: float
-    ) -> Mapping[ConversationKey, LeaseUpdate]:
-        """Extend each of ``leases`` that its owner still holds. Return an update for each extended lease."""
+    ) -> Mapping[ConversationKey, ConversationRecord]:
+        """Extend each of ``leases`` that its owner still holds. Return their conversations, without the state."""
         ...
 
-    async def record_sent(
-        self,
-        lease: Lease,
-        seq: int,
-        sent: int,
-        sent_at: float,
-        quota: Quota | None = None,
-        *,
-        unsent: Sequence[Mapping[str, Any]] | None = None,
-        state: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Record that ``sent`` messages of the reply were sent, and the remaining ``quota``. Raises LeaseLost.
+    async def checkpoint(
+        self, lease: Lease, change: ConversationRecord, progress: Progress | None = None
+    ) -> ConversationRecord:
+        """Store a ``change`` while a message is processed. Return the conversation, without the state.
 
-        A quota whose ``expires_at`` differs from the stored one is not written: the user has acted since, so the stored
-        quota is newer. ``unsent`` is the remaining work of the message, as in ``PendingMessage``; ``state`` is the
-        conversation's state. None leaves the stored value as it is.
+        With ``progress``, after a message was sent, the change is durable. Without, before Typing is called, it only
+        has to survive this process. Raises LeaseLost.
         """
         ...
 
-    async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        """Store the end of the indicator. Return the time of the last interaction. Raises LeaseLost.
-
-        It is called before Typing is sent.
-        """
-        ...
-
-    async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
-        """Return True if this message was accepted before and its dedup record is still stored."""
-        ...
-
-    async def quota(self, key: ConversationKey) -> Quota | None:
-        """Return the quota of this user; None if it is unknown."""
-        ...
-
-    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
+    async def complete(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Claim | None:
         """Store the outcome of one message, then return the conversation's next message or release the lease.
 
         With ``go_on``, return the next message that is due and count an attempt for it. Without ``go_on``, or if no
@@ -101,65 +76,62 @@ class Inbox(Protocol):
         """
         ...
 
+    async def find(self, key: ConversationKey, dedup_key: str = "") -> Found:
+        """Return what is known of a user and of the message with ``dedup_key``."""
+        ...
+
     async def purge(self, appid: str, now: float) -> int:
         """Delete some of the records that are older than the store's Retention. Return the number of messages."""
         ...
 
 
-class TokenStore(Protocol):
-    """The access token of an account, shared by all processes."""
+class PassiveReplies(Protocol):
+    """The passive replies of accounts that may only reply to a push. A delivery finds its reply with ``Inbox.find``."""
 
-    async def load_token(self, appid: str) -> StoredToken | None: ...
-
-    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
-        """Return True if this process may fetch a token now. It then has ``seconds`` to call ``save_token``.
-
-        Return False if another process is fetching, or if a token other than ``refused`` was stored meanwhile.
-        ``refused`` is the token that WeChat rejected.
-        """
-        ...
-
-    async def save_token(self, appid: str, token: StoredToken | None) -> None:
-        """Store a fetched token and end the fetch. None means that the fetch failed."""
-        ...
-
-
-class MediaStore(Protocol):
-    """The media that an account has uploaded, by a digest of the content, shared by all processes."""
-
-    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
-        """Return the media that was saved under ``digest``, even if it has expired."""
-        ...
-
-    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
-        """Store ``media`` until it expires; None deletes it. Media that expired before ``now`` may be deleted."""
-        ...
-
-
-class PassiveReplyStore(Protocol):
-    """The passive replies of accounts that may only reply to a push. A delivery of the push fetches its reply here."""
-
-    async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
+    async def save_reply(self, lease: Lease, seq: int, reply: Mapping[str, Any]) -> bool:
         """Store the passive reply to a message. Durable. Raises LeaseLost.
 
-        ``answer`` is a reply in the form of ``replies.reply_to_json``, or ``{}`` for no reply. A second reply does not
-        replace the first one. Return False and store nothing if ``passive_reply`` has given up on this message.
+        ``reply`` has the form of ``replies.reply_to_json``, or is ``{}`` for no reply. A second reply does not replace
+        the first one. Return False and store nothing if ``give_up`` was called for this message.
         """
         ...
 
-    async def passive_reply(
-        self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
-    ) -> Mapping[str, Any] | None:
-        """Return the passive reply to a message; None if there is none yet.
+    async def give_up(self, key: ConversationKey, dedup_key: str) -> Mapping[str, Any] | None:
+        """Return the passive reply; a message that has none never gets one. One transaction decides. Durable.
 
-        With ``give_up``, a message without a reply never gets one. One transaction reads the reply and gives up. The
-        reply is stored as long as the message's dedup record.
+        The reply is stored as long as the message's dedup record.
         """
         ...
 
 
-class Handovers(Protocol):
-    """The users that human agents handle now."""
+class SharedValues(Protocol):
+    """The access token (``TOKEN``) and the media ids of an account, by name, shared by all processes."""
+
+    async def get(self, appid: str, name: str) -> SharedValue | None:
+        """Return the value, even if it has expired."""
+        ...
+
+    async def put(self, appid: str, name: str, value: SharedValue | None, now: float) -> None:
+        """Store ``value``, or delete the stored one if ``value`` has expired, and release the lock.
+
+        None only releases the lock, because no value could be fetched.
+        """
+        ...
+
+    async def lock(self, appid: str, name: str, now: float, seconds: float, *, outdated: str | None) -> bool:
+        """Return True if this process may fetch a new value now. It then has ``seconds`` to call ``put``.
+
+        Return False if another process is fetching, or if a value other than ``outdated`` was stored meanwhile.
+        """
+        ...
+
+
+TOKEN = "token"  # noqa: S105 - a name
+"""The name of the access token in ``SharedValues``. It is the only value with a lock."""
+
+
+class Operators(Protocol):
+    """What an operator sees and decides: the users that human agents handle now, and the dead letters."""
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
         """Return at most ``limit`` handovers of the account, sorted by their end."""
@@ -169,24 +141,19 @@ class Handovers(Protocol):
         """Return the user to the bot. Durable. Return False if there was no handover."""
         ...
 
-
-class DeadLetters(Protocol):
-    """The messages whose processing failed permanently. An operator retries or drops them."""
-
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
         """Return at most ``limit`` dead letters of the account, the oldest first."""
         ...
 
-    async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
-        """Put the message back at its old position in the inbox and reset its attempts. Return False if not found."""
+    async def remove_dead_letter(self, appid: str, seq: int, retry_at: float | None = None) -> bool:
+        """Delete the dead letter together with its dedup record. Return False if not found.
+
+        With ``retry_at``, put the message back at its old position in the inbox instead, and reset its attempts.
+        """
         ...
 
-    async def drop_dead_letter(self, appid: str, seq: int) -> bool:
-        """Delete the dead letter together with its dedup record. Return False if not found."""
-        ...
 
-
-class Store(Inbox, TokenStore, MediaStore, PassiveReplyStore, Handovers, DeadLetters, Protocol):
+class Store(Inbox, PassiveReplies, SharedValues, Operators, Protocol):
     """All data that must survive a process. Every method may raise StoreUnavailable.
 
     Accounts are isolated: each has its own ``seq`` numbers, and no method returns another account's data.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from wxbot.model.quota import Quota
@@ -30,11 +30,52 @@ WITH_BOT = Handover(0.0)
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationRecord:
+    """What a store knows of one user, and a change of it.
+
+    In a change, None leaves the stored value as it is, and ``interacted_at`` is stored only if it is later. Only the
+    owner of the conversation changes ``typing_until`` and ``state``. ``renew`` does not read ``state``: it is None.
+    """
+
+    interacted_at: float = 0.0
+    """The time of the last message from or to the user."""
+    typing_until: float | None = None
+    """The time until which the typing indicator may show."""
+    quota: Quota | None = None
+    """The messages that WeChat still accepts; None: unknown."""
+    handover: Handover | None = None
+    state: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The plugins' state and the deferred replies, as JSON values."""
+
+    def after_user_action(self, change: ConversationRecord) -> ConversationRecord:
+        """Return the stored record after a user action, which sets the quota anew."""
+        return replace(
+            self,
+            interacted_at=max(self.interacted_at, change.interacted_at),
+            quota=change.quota or self.quota,
+            handover=change.handover or self.handover,
+        )
+
+    def after_processing(self, change: ConversationRecord) -> ConversationRecord:
+        """Return the stored record after a change by the owner of the conversation.
+
+        A quota that ends at another time than the stored one is ignored: the user has acted since it was counted.
+        """
+        is_current = self.quota is None or change.quota is None or self.quota.expires_at == change.quota.expires_at
+        return ConversationRecord(
+            max(self.interacted_at, change.interacted_at),
+            self.typing_until if change.typing_until is None else change.typing_until,
+            (change.quota or self.quota) if is_current else self.quota,
+            change.handover or self.handover,
+            self.state if change.state is None else change.state,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class IncomingMessage:
     """A message for ``Inbox.accept``: a verified, decrypted and parsed push, or a proactive message (``bot.send``).
 
-    ``quota`` is the quota that the user action allows; None leaves the stored quota as it is.
-    ``handover`` begins or ends a handover; None changes nothing.
+    ``change``: what the user action changes: the last interaction, the quota and the handover.
     ``for_agents``: the bot does not process this message if a handover is active.
     ``unsent`` are replies to send without running a handler (``bot.send``).
     """
@@ -43,12 +84,13 @@ class IncomingMessage:
     dedup_key: str
     fields: Mapping[str, Any]
     received_at: float
-    interacted_at: float
-    """The time of the user action. It is never later than ``received_at`` (see ``wxbot.typing_indicator.rules``)."""
-    quota: Quota | None = None
-    handover: Handover | None = None
+    change: ConversationRecord
     for_agents: bool = False
     unsent: tuple[Mapping[str, Any], ...] = ()
+
+    def is_for_agents(self, handover: Handover | None) -> bool:
+        """Return True if human agents reply to this message, because ``handover`` is active."""
+        return self.for_agents and handover is not None and self.received_at < handover.until
 
 
 @dataclass(slots=True)
@@ -64,7 +106,7 @@ class Lease:
     expires_at: float
     margin: float = 0.0
 
-    def is_ours(self, now: float) -> bool:
+    def is_active(self, now: float) -> bool:
         """Return True if the owner may rely on the lease at ``now``. If False, only the store knows the owner."""
         return now < self.expires_at - self.margin
 
@@ -74,9 +116,8 @@ class PendingMessage:
     """The next message of a conversation.
 
     ``attempts`` includes the current attempt. ``sent`` is the number of messages that earlier attempts sent.
-    ``unsent`` is the work that an earlier attempt left (``Turn.remaining_work``), for example the replies of a handler
-    that has finished and is not run again. ``quota`` (None: unknown) and ``active_handover`` belong to the
-    conversation, at the moment when this message was returned.
+    ``unsent`` is the work that an earlier attempt left (``wxbot.delivery.remaining_work``), for example the replies of
+    a handler that has finished and is not run again.
     """
 
     seq: int
@@ -85,16 +126,6 @@ class PendingMessage:
     attempts: int
     sent: int
     unsent: tuple[Mapping[str, Any], ...] = ()
-    quota: Quota | None = None
-    active_handover: Handover = WITH_BOT
-
-
-class LeaseUpdate(NamedTuple):
-    """The conversation's last interaction, handover and quota, returned to the owner when it renews its lease."""
-
-    interacted_at: float
-    active_handover: Handover = WITH_BOT
-    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +143,14 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A lease, the first message to process and the stored data of the conversation.
+    """A lease, the next message to process and the stored record of the conversation.
 
-    ``noted_until``: a Typing whose effect ends before this time is already recorded and needs no ``save_typing``.
+    ``noted_until``: a Typing whose effect ends before this time is already recorded and needs no ``checkpoint``.
     """
 
     lease: Lease
-    pending: PendingMessage
-    interacted_at: float
-    typing_until: float
-    state: dict[str, Any]
+    message: PendingMessage
+    conversation: ConversationRecord
     noted_until: float = 0.0
 
 
@@ -129,14 +158,22 @@ class AcceptResult(NamedTuple):
     """The result of ``Inbox.accept``. ``new``: the message was not accepted before.
 
     ``claim`` is set if the claim request was granted. ``first_at`` is the time when the first delivery was accepted.
-    ``active_handover`` is set if agents handle the user and the message is ``for_agents``: then only its dedup key was
+    ``handover`` is set if agents handle the user and the message is ``for_agents``: then only its dedup key was
     stored, and the bot does not process it.
     """
 
     new: bool
     claim: Claim | None = None
     first_at: float = 0.0
-    active_handover: Handover = WITH_BOT
+    handover: Handover = WITH_BOT
+
+
+class Progress(NamedTuple):
+    """The progress of a message: how many messages were sent. ``unsent`` as in ``PendingMessage``; None: unchanged."""
+
+    seq: int
+    sent: int
+    unsent: tuple[Mapping[str, Any], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +187,23 @@ class Outcome:
 
     seq: int
     status: Literal["done", "dead", "retry", "released"]
-    typing_until: float = 0.0
+    change: ConversationRecord = field(default_factory=ConversationRecord)
     sent: int = 0
-    sent_at: float | None = None
     unsent: tuple[Mapping[str, Any], ...] = ()
     reason: str = ""
     retry_at: float = 0.0
-    state: dict[str, Any] | None = None
-    """The new state of the conversation; None leaves it as it is."""
-    quota: Quota | None = None
-    """The remaining quota after this message; None leaves it as it is (see ``Inbox.record_sent``)."""
-    handover: Handover | None = None
-    """The handover that begins or ends now; None changes nothing."""
+
+
+class Found(NamedTuple):
+    """What a store knows of a user and one message.
+
+    ``conversation`` is None for an unknown user. ``is_known``: the message was accepted before, and its dedup record is
+    still stored. ``reply`` is its passive reply; None if there is none yet.
+    """
+
+    conversation: ConversationRecord | None
+    is_known: bool
+    reply: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +222,11 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredToken:
-    """An access token, shared by all processes. The repr does not contain the value."""
+class SharedValue:
+    """A value that all processes of an account share, such as its access token. The repr does not contain it.
+
+    It must not be used from ``expires_at`` on.
+    """
 
     value: str = field(repr=False)
     expires_at: float
@@ -194,11 +239,3 @@ class Retention:
     dedup_seconds: float = 86_400.0
     dead_letter_seconds: float = 2_592_000.0
     state_seconds: float = 31_536_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMedia:
-    """Media that WeChat has under ``media_id``. It must not be used from ``expires_at`` on."""
-
-    media_id: str
-    expires_at: float

@@ -179,7 +179,7 @@ def _shifted(record: StoredRecord, seconds: float) -> StoredRecord:
 
 
 def _shifted_conversation(record: ConversationRecord, seconds: float) -> ConversationRecord:
-    changes: dict[str, Any] = _times(record, seconds)
+    changes = _times(record, seconds)
     if record.quota and record.quota.expires_at:
         changes["quota"] = record.quota._replace(expires_at=record.quota.expires_at + seconds)
     if record.handover and record.handover.until:
@@ -187,7 +187,8 @@ def _shifted_conversation(record: ConversationRecord, seconds: float) -> Convers
     return replace(record, **changes)
 
 
-def _times(record: StoredRecord | ConversationRecord, seconds: float) -> dict[str, float]:
+def _times(record: StoredRecord | ConversationRecord, seconds: float) -> dict[str, Any]:
+    """Return the times of ``record``, moved by ``seconds``, by field."""
     times = {name: getattr(record, name, None) for name in _TIMES}
     return {name: at + seconds for name, at in times.items() if at}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from wxbot.model.quota import Quota
@@ -49,11 +49,12 @@ class ConversationRecord:
 
     def after_user_action(self, change: ConversationRecord) -> ConversationRecord:
         """Return the stored record after a user action, which sets the quota anew."""
-        return replace(
-            self,
-            interacted_at=max(self.interacted_at, change.interacted_at),
-            quota=change.quota or self.quota,
-            handover=change.handover or self.handover,
+        return ConversationRecord(
+            max(self.interacted_at, change.interacted_at),
+            self.typing_until,
+            change.quota or self.quota,
+            change.handover or self.handover,
+            self.state,
         )
 
     def after_processing(self, change: ConversationRecord) -> ConversationRecord:

@@ -17,7 +17,7 @@ from typing import Any
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredConversation, StoredMessage, StoredRecord
 from wxbot.store.records import Retention
-from wxbot.store.sqlite.inbox import QuotaAndHandover
+from wxbot.store.sqlite.conversations import COLUMNS, NO_STATE, ConversationRow
 from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, prepare, to_json
 from wxbot.store.sqlite.writer import SqliteWriter
 
@@ -110,22 +110,18 @@ class SqliteBulkStore:
 
     def _conversations(self, appid: str, last_openid: str, db: sqlite3.Connection) -> list[StoredConversation]:
         rows = db.execute(
-            "SELECT openid, interacted_at, typing_until, state, next_at,"
-            " budget_left, budget_until, handed_over_until, agent FROM conversations"
-            " WHERE appid = ? AND openid > ? ORDER BY openid LIMIT ?",
+            f"SELECT openid, {COLUMNS} FROM conversations WHERE appid = ? AND openid > ? ORDER BY openid LIMIT ?",  # noqa: S608
             (appid, last_openid, SLICE),
         )
-        return [self._conversation(*row) for row in rows]
+        return [self._conversation(openid, ConversationRow(*columns)) for openid, *columns in rows]
 
-    def _conversation(
-        self, openid: str, interacted_at: float, typing_until: float, state: str, next_at: float | None, *columns: Any
-    ) -> StoredConversation:
-        retention, current = self._retention, QuotaAndHandover.read(*columns)
-        seconds = retention.dedup_seconds if state == "{}" else max(retention.state_seconds, retention.dedup_seconds)
-        quota_ends = current.quota.expires_at if current.quota else 0.0
-        ends = (interacted_at + seconds, current.active_handover.until, quota_ends)
-        forget_at = max(ends) if next_at is None else None
-        return StoredConversation(openid, interacted_at, typing_until, json.loads(state), next_at, forget_at, *current)
+    def _conversation(self, openid: str, row: ConversationRow) -> StoredConversation:
+        retention = self._retention
+        has_state = row.state != NO_STATE
+        seconds = max(retention.state_seconds, retention.dedup_seconds) if has_state else retention.dedup_seconds
+        ends = max(row.interacted_at + seconds, row.handed_over_until, row.budget_until or 0.0)
+        forget_at = ends if row.next_at is None else None
+        return StoredConversation(openid, row.record(with_state=True), row.next_at, forget_at)
 
     def _restore(self, db: sqlite3.Connection, appid: str, copy: str, records: Sequence[StoredRecord]) -> list[bool]:
         base = _base(db, appid, copy)
@@ -133,14 +129,8 @@ class SqliteBulkStore:
 
     def _restore_one(self, db: sqlite3.Connection, appid: str, base: int, record: StoredRecord) -> bool:
         if isinstance(record, StoredConversation):
-            return _insert(
-                db,
-                "conversations (appid, openid, interacted_at, typing_until, state, next_at,"
-                " budget_left, budget_until, handed_over_until, agent)",
-                *(appid, record.openid, record.interacted_at, record.typing_until, to_json(record.state)),
-                record.next_at,
-                *QuotaAndHandover(record.quota, record.active_handover).columns(),
-            )
+            row = ConversationRow(next_at=record.next_at).with_record(record.record)
+            return _insert(db, f"conversations (appid, openid, {COLUMNS})", appid, record.openid, *row)
         identity = (appid, base + record.seq, record.openid, record.dedup_key)
         if isinstance(record, DedupRecord):
             received_at = record.forget_at - self._retention.dedup_seconds  # the purge uses this time

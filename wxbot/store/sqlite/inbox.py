@@ -1,4 +1,4 @@
-"""The inbox and its conversations in SQLite.
+"""The inbox in SQLite.
 
 Each public function implements the method of the same name in ``wxbot.store.port.Inbox``. It runs in the writer's
 thread, inside a transaction.
@@ -8,75 +8,38 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any, NamedTuple
 
-from wxbot.errors import LeaseLost
-from wxbot.model.quota import Quota
 from wxbot.store.records import (
     WITH_BOT,
     AcceptResult,
     Claim,
     ClaimRequest,
     ConversationKey,
-    Handover,
+    ConversationRecord,
+    Found,
     IncomingMessage,
     Lease,
-    LeaseUpdate,
     Outcome,
     PendingMessage,
+    Progress,
     Retention,
 )
+from wxbot.store.sqlite.conversations import COLUMNS, ConversationRow, load, load_held, save
 from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, refuse_incomplete_copy, to_json
 
 PURGE_LIMIT = 2000
 LAST_SEQ = 2**63 - 1
 
 
-class QuotaAndHandover(NamedTuple):
-    """The quota and the handover of a user. They are in four columns of ``conversations``."""
-
-    quota: Quota | None = None
-    active_handover: Handover = WITH_BOT
-
-    @classmethod
-    def read(cls, left: int | None, until: float | None, handed_over_until: float, agent: str) -> QuotaAndHandover:
-        quota = None if left is None or until is None else Quota(left, until)
-        return cls(quota, Handover(handed_over_until, agent) if handed_over_until else WITH_BOT)
-
-    def columns(self) -> tuple[int | None, float | None, float, str]:
-        return (*(self.quota or (None, None)), *self.active_handover)
-
-    def after_user_action(self, quota: Quota | None) -> QuotaAndHandover:
-        """Return the values with the ``quota`` that a user action allows; None leaves the quota as it is."""
-        return self if quota is None else self._replace(quota=quota)
-
-    def after_sending(self, quota: Quota | None) -> QuotaAndHandover:
-        """Return the values with the ``quota`` that a sender counted down, unless the user has acted since."""
-        is_current = self.quota is None or quota is None or self.quota.expires_at == quota.expires_at
-        return self.after_user_action(quota) if is_current else self
-
-    def with_handover(self, handover: Handover | None) -> QuotaAndHandover:
-        """Return the values with ``handover``; None leaves the handover as it is."""
-        if handover is None:
-            return self
-        return self._replace(active_handover=handover if handover.until > 0 else WITH_BOT)
-
-
 def accept(
     db: sqlite3.Connection, message: IncomingMessage, fields: str, unsent: str, request: ClaimRequest | None
 ) -> AcceptResult:
     refuse_incomplete_copy(db, message.key.appid)
-    known = db.execute(
-        "SELECT owner, next_at, fence, interacted_at, typing_until, state,"
-        " budget_left, budget_until, handed_over_until, agent FROM conversations"
-        " WHERE appid = ? AND openid = ?",
-        message.key,
-    ).fetchone()
-    owner, next_at, fence, interacted_at, typing_until, state, *columns = known or _NEW_CONVERSATION
-    stored = QuotaAndHandover.read(*columns)
-    current = stored.with_handover(message.handover).after_user_action(message.quota)
-    for_agents = _is_for_agents(message, current)
-    granted = request if owner is None and next_at is None and not for_agents else None
+    row = load(db, message.key) or ConversationRow()
+    stored = row.record()
+    current = stored.after_user_action(message.change)
+    for_agents = message.is_for_agents(current.handover)
+    granted = request if row.owner is None and row.next_at is None and not for_agents else None
     added = db.execute(
         "INSERT INTO inbox (appid, openid, dedup_key, fields, received_at, status, attempts, unsent)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
@@ -87,68 +50,41 @@ def accept(
     ).fetchone()
     if added is None:
         return _redelivered(db, message, stored)
-    if granted is None:
-        _update_conversation(db, message, None if for_agents else message.received_at, current)
-        return AcceptResult(True, None, message.received_at, current.active_handover if for_agents else WITH_BOT)
-    pending = PendingMessage(added[0], message.fields, message.received_at, 1, 0, message.unsent, *current)
-    lease = Lease(message.key, granted.owner, fence + 1, message.received_at + granted.lease_seconds)
-    noted_until = max(typing_until, message.received_at + granted.typing_seconds) if granted.typing_seconds else 0.0
-    _claim_at_once(db, message, lease, max(typing_until, noted_until), current)
-    interacted_at = max(interacted_at, message.interacted_at)
-    claim = Claim(lease, pending, interacted_at, typing_until, json.loads(state), noted_until)
+    row = row.with_record(current)
+    if for_agents:
+        save(db, message.key, row)
+        return AcceptResult(True, None, message.received_at, current.handover or WITH_BOT)
+    if row.next_at is None:
+        row = row._replace(next_at=message.received_at)
+    claim = None if granted is None else _granted(message, added[0], row, granted)
+    if claim is not None:
+        row = row._replace(
+            owner=claim.lease.owner,
+            fence=claim.lease.fence,
+            lease_until=claim.lease.expires_at,
+            typing_until=max(row.typing_until, claim.noted_until),
+        )
+    save(db, message.key, row)
     return AcceptResult(True, claim, message.received_at)
 
 
-_NEW_CONVERSATION = (None, None, 0, 0.0, 0.0, "{}", *QuotaAndHandover().columns())
-"""The columns of a user who has no row yet."""
-
-
-def _is_for_agents(message: IncomingMessage, current: QuotaAndHandover) -> bool:
-    """Return True if human agents reply to this message and the bot does not process it."""
-    return message.for_agents and message.received_at < current.active_handover.until
-
-
-def _redelivered(db: sqlite3.Connection, message: IncomingMessage, current: QuotaAndHandover) -> AcceptResult:
+def _redelivered(db: sqlite3.Connection, message: IncomingMessage, stored: ConversationRecord) -> AcceptResult:
     (first_at,) = db.execute(
         "SELECT received_at FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?",
         (*message.key, message.dedup_key),
     ).fetchone()
-    handover = current.active_handover if _is_for_agents(message, current) else WITH_BOT
+    handover = stored.handover if stored.handover and message.is_for_agents(stored.handover) else WITH_BOT
     return AcceptResult(False, None, first_at, handover)
 
 
-def _update_conversation(
-    db: sqlite3.Connection, message: IncomingMessage, next_at: float | None, current: QuotaAndHandover
-) -> None:
-    """Record the message in its conversation, which is due at ``next_at``; None if the bot does not process it."""
-    db.execute(
-        "INSERT INTO conversations"
-        " (appid, openid, next_at, interacted_at, budget_left, budget_until, handed_over_until, agent)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET next_at = coalesce(next_at, excluded.next_at),"
-        " interacted_at = max(interacted_at, excluded.interacted_at),"
-        " budget_left = excluded.budget_left, budget_until = excluded.budget_until,"
-        " handed_over_until = excluded.handed_over_until, agent = excluded.agent",
-        (*message.key, next_at, message.interacted_at, *current.columns()),
-    )
-
-
-def _claim_at_once(
-    db: sqlite3.Connection, message: IncomingMessage, lease: Lease, typing_until: float, current: QuotaAndHandover
-) -> None:
-    """Give the idle conversation to the process that accepted its message."""
-    db.execute(
-        "INSERT INTO conversations"
-        " (appid, openid, owner, fence, lease_until, next_at, interacted_at, typing_until,"
-        " budget_left, budget_until, handed_over_until, agent)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET owner = excluded.owner,"
-        " fence = excluded.fence, lease_until = excluded.lease_until, next_at = excluded.next_at,"
-        " typing_until = excluded.typing_until, interacted_at = max(interacted_at, excluded.interacted_at),"
-        " budget_left = excluded.budget_left, budget_until = excluded.budget_until,"
-        " handed_over_until = excluded.handed_over_until, agent = excluded.agent",
-        (
-            *(*message.key, lease.owner, lease.fence, lease.expires_at, message.received_at, message.interacted_at),
-            *(typing_until, *current.columns()),
-        ),
+def _granted(message: IncomingMessage, seq: int, row: ConversationRow, request: ClaimRequest) -> Claim:
+    """Return the claim of an idle conversation by the process that accepts its message."""
+    at = message.received_at
+    return Claim(
+        Lease(message.key, request.owner, row.fence + 1, at + request.lease_seconds),
+        PendingMessage(seq, message.fields, at, 1, 0, message.unsent),
+        row.record(with_state=True),
+        max(row.typing_until, at + request.typing_seconds) if request.typing_seconds else 0.0,
     )
 
 
@@ -165,24 +101,20 @@ def waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, grace: f
 
 def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, seconds: float) -> Claim | None:
     refuse_incomplete_copy(db, key.appid)
-    row = db.execute(
-        "UPDATE conversations SET owner = ?, fence = fence + 1, lease_until = ?"
-        " WHERE appid = ? AND openid = ? AND next_at <= ? AND (owner IS NULL OR lease_until <= ?)"
-        " RETURNING fence, interacted_at, typing_until, state, budget_left, budget_until, handed_over_until, agent",
-        (owner, now + seconds, *key, now, now),
-    ).fetchone()
-    if row is None:
+    row = load(db, key)
+    if row is None or row.next_at is None or row.next_at > now or (row.owner is not None and row.lease_until > now):
         return None
-    fence, interacted_at, typing_until, state, *columns = row
-    pending = _next_pending(db, key, QuotaAndHandover.read(*columns))
-    if pending is None:  # next_at was wrong: repair it and claim nothing
-        db.execute("UPDATE conversations SET owner = NULL, next_at = NULL WHERE appid = ? AND openid = ?", key)
+    message = _next_message(db, key)
+    if message is None:  # next_at was wrong: repair it and claim nothing
+        save(db, key, row.released(None))
         return None
-    lease = Lease(key, owner, fence, now + seconds)
-    return Claim(lease, pending, interacted_at, typing_until, json.loads(state))
+    lease = Lease(key, owner, row.fence + 1, now + seconds)
+    save(db, key, row._replace(owner=owner, fence=lease.fence, lease_until=lease.expires_at))
+    return Claim(lease, message, row.record(with_state=True))
 
 
-def _next_pending(db: sqlite3.Connection, key: ConversationKey, current: QuotaAndHandover) -> PendingMessage | None:
+def _next_message(db: sqlite3.Connection, key: ConversationKey) -> PendingMessage | None:
+    """Return the first pending message, and count an attempt for it."""
     row = db.execute(
         "SELECT seq, fields, received_at, attempts, sent, unsent FROM inbox"
         " WHERE appid = ? AND openid = ? AND status = 0 ORDER BY seq LIMIT 1",
@@ -192,106 +124,47 @@ def _next_pending(db: sqlite3.Connection, key: ConversationKey, current: QuotaAn
         return None
     seq, fields, received_at, attempts, sent, unsent = row
     db.execute("UPDATE inbox SET attempts = attempts + 1 WHERE seq = ?", (seq,))
-    return PendingMessage(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)), *current)
+    return PendingMessage(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)))
 
 
-def renew(db: sqlite3.Connection, held: str, now: float, until: float) -> dict[ConversationKey, LeaseUpdate]:
-    rows = db.execute(
+def renew(db: sqlite3.Connection, held: str, until: float) -> dict[ConversationKey, ConversationRecord]:
+    """``held``: the appid, openid, owner and fence of each lease, as JSON."""
+    rows = db.execute(  # noqa: S608 - COLUMNS are only names
         "UPDATE conversations AS ours SET lease_until = ? FROM json_each(?) AS held"
         " WHERE ours.appid = json_extract(held.value, '$[0]') AND ours.openid = json_extract(held.value, '$[1]')"
         " AND ours.owner = json_extract(held.value, '$[2]') AND ours.fence = json_extract(held.value, '$[3]')"
-        " RETURNING appid, openid, interacted_at, budget_left, budget_until, handed_over_until, agent",
+        f" RETURNING appid, openid, {COLUMNS}",
         (until, held),
     )
-    return {ConversationKey(appid, openid): _lease_update(now, *columns) for appid, openid, *columns in rows}
+    return {ConversationKey(appid, openid): ConversationRow(*columns).record() for appid, openid, *columns in rows}
 
 
-def _lease_update(now: float, interacted_at: float, *columns: Any) -> LeaseUpdate:
-    quota, active_handover = QuotaAndHandover.read(*columns)
-    return LeaseUpdate(interacted_at, active_handover if now < active_handover.until else WITH_BOT, quota)
+def checkpoint(
+    db: sqlite3.Connection, lease: Lease, change: ConversationRecord, progress: Progress | None
+) -> ConversationRecord:
+    row = load_held(db, lease)
+    record = row.record().after_processing(change)
+    if progress is not None:
+        unsent = None if progress.unsent is None else to_json(progress.unsent)
+        db.execute(
+            "UPDATE inbox SET sent = ?, unsent = coalesce(?, unsent) WHERE seq = ?",
+            (progress.sent, unsent, progress.seq),
+        )
+    save(db, lease.key, row.with_record(record))
+    return record
 
 
-def check_lease(db: sqlite3.Connection, lease: Lease) -> QuotaAndHandover:
-    """Return the quota and handover of the conversation. Raises LeaseLost if ``lease`` is not its lease any more."""
-    held = db.execute(
-        "SELECT budget_left, budget_until, handed_over_until, agent FROM conversations"
-        " WHERE appid = ? AND openid = ? AND owner = ? AND fence = ?",
-        (*lease.key, lease.owner, lease.fence),
-    ).fetchone()
-    if held is None:
-        raise LeaseLost("another process took over this conversation")
-    return QuotaAndHandover.read(*held)
-
-
-def quota(db: sqlite3.Connection, key: ConversationKey) -> Quota | None:
-    row = db.execute(
-        "SELECT budget_left, budget_until, handed_over_until, agent FROM conversations WHERE appid = ? AND openid = ?",
-        key,
-    ).fetchone()
-    return None if row is None else QuotaAndHandover.read(*row).quota
-
-
-def save_typing(db: sqlite3.Connection, lease: Lease, typing_until: float) -> float:
-    row = db.execute(
-        "UPDATE conversations SET typing_until = ? WHERE appid = ? AND openid = ? AND owner = ? AND fence = ?"
-        " RETURNING interacted_at",
-        (typing_until, *lease.key, lease.owner, lease.fence),
-    ).fetchone()
-    if row is None:
-        raise LeaseLost("another process took over this conversation")
-    return float(row[0])
-
-
-def record_sent(
-    db: sqlite3.Connection,
-    lease: Lease,
-    seq: int,
-    sent: int,
-    sent_at: float,
-    new_quota: Quota | None,
-    unsent: str | None,
-    state: str | None,
-) -> None:
-    current = check_lease(db, lease).after_sending(new_quota)
-    db.execute("UPDATE inbox SET sent = ?, unsent = coalesce(?, unsent) WHERE seq = ?", (sent, unsent, seq))
-    db.execute(
-        "UPDATE conversations SET typing_until = 0, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
-        " budget_left = ?, budget_until = ?, handed_over_until = ?, agent = ?"
-        " WHERE appid = ? AND openid = ?",
-        (sent_at, state, *current.columns(), *lease.key),
-    )
-
-
-def seen(db: sqlite3.Connection, key: ConversationKey, dedup_key: str) -> bool:
-    row = db.execute(
-        "SELECT 1 FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?", (*key, dedup_key)
-    ).fetchone()
-    return row is not None
-
-
-def settle(
-    db: sqlite3.Connection, lease: Lease, outcome: Outcome, state: str | None, now: float, go_on: bool
-) -> PendingMessage | None:
-    current = check_lease(db, lease).after_sending(outcome.quota).with_handover(outcome.handover)
+def complete(db: sqlite3.Connection, lease: Lease, outcome: Outcome, now: float, go_on: bool) -> Claim | None:
+    row = load_held(db, lease)
+    row = row.with_record(row.record().after_processing(outcome.change))
     _close(db, outcome, now)
-    pending = _next_pending(db, lease.key, current) if go_on and outcome.status in ("done", "dead") else None
-    db.execute(
-        "UPDATE conversations SET typing_until = ?, interacted_at = max(interacted_at, ?), state = coalesce(?, state),"
-        " owner = CASE WHEN ? THEN owner END, next_at = CASE WHEN ? THEN next_at ELSE ? END,"
-        " budget_left = ?, budget_until = ?, handed_over_until = ?, agent = ?"
-        " WHERE appid = ? AND openid = ?",
-        (
-            outcome.typing_until,
-            outcome.sent_at or 0.0,
-            state,
-            pending is not None,
-            pending is not None,
-            _next_at(db, lease.key, outcome, now),
-            *current.columns(),
-            *lease.key,
-        ),
-    )
-    return pending
+    go_on = go_on and outcome.status in ("done", "dead")
+    message = _next_message(db, lease.key) if go_on else None
+    if message is not None:
+        save(db, lease.key, row)
+        return Claim(lease, message, row.record(with_state=True))
+    save(db, lease.key, row.released(None if go_on else _next_at(db, lease.key, outcome, now)))
+    return None
 
 
 def _close(db: sqlite3.Connection, outcome: Outcome, now: float) -> None:
@@ -324,6 +197,16 @@ def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now
         return outcome.retry_at
     pending = db.execute("SELECT 1 FROM inbox WHERE appid = ? AND openid = ? AND status = 0 LIMIT 1", key).fetchone()
     return now if pending else None
+
+
+def find(db: sqlite3.Connection, key: ConversationKey, dedup_key: str) -> Found:
+    refuse_incomplete_copy(db, key.appid)
+    row = load(db, key)
+    message = db.execute(
+        "SELECT answer FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?", (*key, dedup_key)
+    ).fetchone()
+    reply = None if message is None or message[0] is None else json.loads(message[0])
+    return Found(row and row.record(with_state=True), message is not None, reply)
 
 
 def purge(db: sqlite3.Connection, appid: str, now: float, retention: Retention) -> int:

@@ -1,4 +1,4 @@
-"""Tokens, media, passive replies, handovers and dead letters in SQLite.
+"""Passive replies, shared values, handovers and dead letters in SQLite.
 
 Each function implements the method of the same name in ``wxbot.store.port``. It runs in the writer's thread, inside a
 transaction.
@@ -11,23 +11,64 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from wxbot.store.records import ConversationKey, DeadLetter, Handover, Lease, StoredMedia, StoredToken
-from wxbot.store.sqlite.inbox import check_lease
+from wxbot.store.port import TOKEN
+from wxbot.store.records import ConversationKey, DeadLetter, Handover, Lease, SharedValue
+from wxbot.store.sqlite.conversations import load_held
 from wxbot.store.sqlite.schema import refuse_incomplete_copy
 
-MEDIA_PURGE_LIMIT = 100
+EXPIRED_LIMIT = 100
 
 
-def load_token(db: sqlite3.Connection, appid: str) -> StoredToken | None:
-    row = db.execute("SELECT value, expires_at FROM tokens WHERE appid = ? AND value IS NOT NULL", (appid,)).fetchone()
-    return None if row is None else StoredToken(*row)
+def get(db: sqlite3.Connection, appid: str, name: str) -> SharedValue | None:
+    if name == TOKEN:
+        found = db.execute("SELECT value, expires_at FROM tokens WHERE appid = ? AND value IS NOT NULL", (appid,))
+    else:
+        key = (appid, _digest(name))
+        found = db.execute("SELECT media_id, expires_at FROM media WHERE appid = ? AND digest = ?", key)
+    row = found.fetchone()
+    return None if row is None else SharedValue(*row)
 
 
-def begin_token_fetch(db: sqlite3.Connection, appid: str, refused: str | None, now: float, seconds: float) -> bool:
+def put(db: sqlite3.Connection, appid: str, name: str, value: SharedValue | None, now: float) -> None:
+    if name != TOKEN:
+        _put_media(db, (appid, _digest(name)), value, now)
+    elif value is None:
+        db.execute("UPDATE tokens SET fetching_until = 0 WHERE appid = ?", (appid,))
+    else:
+        db.execute(
+            "INSERT INTO tokens (appid, value, expires_at) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET value = excluded.value, expires_at = excluded.expires_at, fetching_until = 0",
+            (appid, value.value, value.expires_at),
+        )
+
+
+def _put_media(db: sqlite3.Connection, key: tuple[str, str], value: SharedValue | None, now: float) -> None:
+    if value is None:
+        return  # there is no lock to release
+    db.execute(
+        "DELETE FROM media WHERE (appid, digest) IN"
+        " (SELECT appid, digest FROM media WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+        (now, EXPIRED_LIMIT),
+    )
+    if value.expires_at <= now:
+        db.execute("DELETE FROM media WHERE appid = ? AND digest = ?", key)
+    else:
+        db.execute(
+            "INSERT OR REPLACE INTO media (appid, digest, media_id, expires_at) VALUES (?, ?, ?, ?)",
+            (*key, value.value, value.expires_at),
+        )
+
+
+def _digest(name: str) -> str:
+    """Return the key of a media id in its table, which is older than the names of shared values."""
+    return name.removeprefix("media:")
+
+
+def lock(db: sqlite3.Connection, appid: str, now: float, seconds: float, outdated: str | None) -> bool:
     row = db.execute("SELECT value, expires_at, fetching_until FROM tokens WHERE appid = ?", (appid,)).fetchone()
     if row is not None:
         value, expires_at, fetching_until = row
-        replaced_meanwhile = value is not None and refused is not None and value != refused and expires_at > now
+        replaced_meanwhile = value is not None and outdated is not None and value != outdated and expires_at > now
         if replaced_meanwhile or fetching_until > now:
             return False
     db.execute(
@@ -38,61 +79,19 @@ def begin_token_fetch(db: sqlite3.Connection, appid: str, refused: str | None, n
     return True
 
 
-def save_token(db: sqlite3.Connection, appid: str, token: StoredToken | None) -> None:
-    if token is None:
-        db.execute("UPDATE tokens SET fetching_until = 0 WHERE appid = ?", (appid,))
-        return
-    db.execute(
-        "INSERT INTO tokens (appid, value, expires_at) VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-        " SET value = excluded.value, expires_at = excluded.expires_at, fetching_until = 0",
-        (appid, token.value, token.expires_at),
-    )
-
-
-def load_media(db: sqlite3.Connection, appid: str, digest: str) -> StoredMedia | None:
-    row = db.execute(
-        "SELECT media_id, expires_at FROM media WHERE appid = ? AND digest = ?", (appid, digest)
-    ).fetchone()
-    return None if row is None else StoredMedia(*row)
-
-
-def save_media(db: sqlite3.Connection, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
-    db.execute(
-        "DELETE FROM media WHERE (appid, digest) IN"
-        " (SELECT appid, digest FROM media WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
-        (now, MEDIA_PURGE_LIMIT),
-    )
-    if media is None:
-        db.execute("DELETE FROM media WHERE appid = ? AND digest = ?", (appid, digest))
-    else:
-        db.execute(
-            "INSERT OR REPLACE INTO media (appid, digest, media_id, expires_at) VALUES (?, ?, ?, ?)",
-            (appid, digest, media.media_id, media.expires_at),
-        )
-
-
-def save_passive_reply(db: sqlite3.Connection, lease: Lease, seq: int, answer: str) -> bool:
-    check_lease(db, lease)
-    updated = db.execute("UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (answer, seq))
+def save_reply(db: sqlite3.Connection, lease: Lease, seq: int, reply: str) -> bool:
+    load_held(db, lease)
+    updated = db.execute("UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (reply, seq))
     return updated.rowcount == 1
 
 
-def passive_reply(
-    db: sqlite3.Connection, key: ConversationKey, dedup_key: str, give_up: bool
-) -> Mapping[str, Any] | None:
+def give_up(db: sqlite3.Connection, key: ConversationKey, dedup_key: str) -> Mapping[str, Any] | None:
     refuse_incomplete_copy(db, key.appid)
     row = db.execute(
-        "SELECT seq, answer FROM inbox WHERE appid = ? AND openid = ? AND dedup_key = ?", (*key, dedup_key)
+        "UPDATE inbox SET given_up = answer IS NULL WHERE appid = ? AND openid = ? AND dedup_key = ? RETURNING answer",
+        (*key, dedup_key),
     ).fetchone()
-    if row is None:
-        return None
-    seq, answer = row
-    if answer is not None:
-        found: Mapping[str, Any] = json.loads(answer)
-        return found
-    if give_up:
-        db.execute("UPDATE inbox SET given_up = 1 WHERE seq = ?", (seq,))
-    return None
+    return None if row is None or row[0] is None else json.loads(row[0])
 
 
 def handovers(db: sqlite3.Connection, appid: str, now: float, limit: int) -> list[tuple[ConversationKey, Handover]]:
@@ -140,12 +139,15 @@ def _dead_letter(seq: int, appid: str, openid: str, fields: str, *values: Any) -
     )
 
 
-def retry_dead_letter(db: sqlite3.Connection, appid: str, seq: int, now: float) -> bool:
+def remove_dead_letter(db: sqlite3.Connection, appid: str, seq: int, retry_at: float | None) -> bool:
     refuse_incomplete_copy(db, appid)
+    letter = (seq, appid)
+    if retry_at is None:
+        return db.execute("DELETE FROM inbox WHERE seq = ? AND appid = ? AND status = 2", letter).rowcount == 1
     row = db.execute(
         "UPDATE inbox SET status = 0, attempts = 0, reason = NULL WHERE seq = ? AND appid = ? AND status = 2"
         " RETURNING openid, received_at",
-        (seq, appid),
+        letter,
     ).fetchone()
     if row is None:
         return False
@@ -153,12 +155,6 @@ def retry_dead_letter(db: sqlite3.Connection, appid: str, seq: int, now: float) 
     db.execute(
         "INSERT INTO conversations (appid, openid, next_at, interacted_at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET next_at = min(coalesce(next_at, excluded.next_at), excluded.next_at)",
-        (appid, openid, now, received_at),
+        (appid, openid, retry_at, received_at),
     )
     return True
-
-
-def drop_dead_letter(db: sqlite3.Connection, appid: str, seq: int) -> bool:
-    refuse_incomplete_copy(db, appid)
-    dropped = db.execute("DELETE FROM inbox WHERE seq = ? AND appid = ? AND status = 2", (seq, appid))
-    return dropped.rowcount == 1

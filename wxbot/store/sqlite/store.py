@@ -10,22 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wxbot.model.quota import Quota
+from wxbot.store.port import TOKEN
 from wxbot.store.records import (
     AcceptResult,
     Claim,
     ClaimRequest,
     ConversationKey,
+    ConversationRecord,
     DeadLetter,
+    Found,
     Handover,
     IncomingMessage,
     Lease,
-    LeaseUpdate,
     Outcome,
-    PendingMessage,
+    Progress,
     Retention,
-    StoredMedia,
-    StoredToken,
+    SharedValue,
 )
 from wxbot.store.sqlite import inbox, operations
 from wxbot.store.sqlite.schema import prepare, probe_write, to_json
@@ -65,77 +65,48 @@ class SqliteStore:
 
     async def renew(
         self, leases: Sequence[Lease], now: float, lease_seconds: float
-    ) -> Mapping[ConversationKey, LeaseUpdate]:
+    ) -> Mapping[ConversationKey, ConversationRecord]:
         held = to_json([(*lease.key, lease.owner, lease.fence) for lease in leases])
-        return await self._writer.submit(lambda db: inbox.renew(db, held, now, now + lease_seconds), durable=False)
+        return await self._writer.submit(lambda db: inbox.renew(db, held, now + lease_seconds), durable=False)
 
-    async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        return await self._writer.submit(lambda db: inbox.save_typing(db, lease, typing_until), durable=False)
-
-    async def record_sent(
-        self,
-        lease: Lease,
-        seq: int,
-        sent: int,
-        sent_at: float,
-        quota: Quota | None = None,
-        *,
-        unsent: Sequence[Mapping[str, Any]] | None = None,
-        state: Mapping[str, Any] | None = None,
-    ) -> None:
-        new_unsent, new_state = (None if each is None else to_json(each) for each in (unsent, state))
-        await self._writer.submit(
-            lambda db: inbox.record_sent(db, lease, seq, sent, sent_at, quota, new_unsent, new_state)
+    async def checkpoint(
+        self, lease: Lease, change: ConversationRecord, progress: Progress | None = None
+    ) -> ConversationRecord:
+        return await self._writer.submit(
+            lambda db: inbox.checkpoint(db, lease, change, progress), durable=progress is not None
         )
 
-    async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
-        return await self._writer.submit(lambda db: inbox.seen(db, key, dedup_key), durable=False)
+    async def complete(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Claim | None:
+        return await self._writer.submit(lambda db: inbox.complete(db, lease, outcome, now, go_on))
 
-    async def quota(self, key: ConversationKey) -> Quota | None:
-        return await self._writer.submit(lambda db: inbox.quota(db, key), durable=False)
-
-    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
-        state = None if outcome.state is None else to_json(outcome.state)
-        return await self._writer.submit(lambda db: inbox.settle(db, lease, outcome, state, now, go_on))
+    async def find(self, key: ConversationKey, dedup_key: str = "") -> Found:
+        return await self._writer.submit(lambda db: inbox.find(db, key, dedup_key), durable=False)
 
     async def purge(self, appid: str, now: float) -> int:
         return await self._writer.submit(lambda db: inbox.purge(db, appid, now, self._retention), durable=False)
 
-    # Tokens
-
-    async def load_token(self, appid: str) -> StoredToken | None:
-        return await self._writer.submit(lambda db: operations.load_token(db, appid), durable=False)
-
-    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
-        return await self._writer.submit(
-            lambda db: operations.begin_token_fetch(db, appid, refused, now, seconds), durable=False
-        )
-
-    async def save_token(self, appid: str, token: StoredToken | None) -> None:
-        await self._writer.submit(lambda db: operations.save_token(db, appid, token), durable=False)
-
-    # Media
-
-    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
-        return await self._writer.submit(lambda db: operations.load_media(db, appid, digest), durable=False)
-
-    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
-        await self._writer.submit(lambda db: operations.save_media(db, appid, digest, media, now), durable=False)
-
     # Passive replies
 
-    async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
-        stored = to_json(answer)
-        return await self._writer.submit(lambda db: operations.save_passive_reply(db, lease, seq, stored))
+    async def save_reply(self, lease: Lease, seq: int, reply: Mapping[str, Any]) -> bool:
+        stored = to_json(reply)
+        return await self._writer.submit(lambda db: operations.save_reply(db, lease, seq, stored))
 
-    async def passive_reply(
-        self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
-    ) -> Mapping[str, Any] | None:
-        return await self._writer.submit(
-            lambda db: operations.passive_reply(db, key, dedup_key, give_up), durable=give_up
-        )
+    async def give_up(self, key: ConversationKey, dedup_key: str) -> Mapping[str, Any] | None:
+        return await self._writer.submit(lambda db: operations.give_up(db, key, dedup_key))
 
-    # Handovers
+    # Shared values
+
+    async def get(self, appid: str, name: str) -> SharedValue | None:
+        return await self._writer.submit(lambda db: operations.get(db, appid, name), durable=False)
+
+    async def put(self, appid: str, name: str, value: SharedValue | None, now: float) -> None:
+        await self._writer.submit(lambda db: operations.put(db, appid, name, value, now), durable=False)
+
+    async def lock(self, appid: str, name: str, now: float, seconds: float, *, outdated: str | None) -> bool:
+        assert name == TOKEN  # noqa: S101 - the only value with a lock
+        return await self._writer.submit(lambda db: operations.lock(db, appid, now, seconds, outdated), durable=False)
+
+    # Operators
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
         return await self._writer.submit(lambda db: operations.handovers(db, appid, now, limit), durable=False)
@@ -143,13 +114,8 @@ class SqliteStore:
     async def end_handover(self, key: ConversationKey) -> bool:
         return await self._writer.submit(lambda db: operations.end_handover(db, key))
 
-    # Dead letters
-
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
         return await self._writer.submit(lambda db: operations.dead_letters(db, appid, limit), durable=False)
 
-    async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
-        return await self._writer.submit(lambda db: operations.retry_dead_letter(db, appid, seq, now))
-
-    async def drop_dead_letter(self, appid: str, seq: int) -> bool:
-        return await self._writer.submit(lambda db: operations.drop_dead_letter(db, appid, seq))
+    async def remove_dead_letter(self, appid: str, seq: int, retry_at: float | None = None) -> bool:
+        return await self._writer.submit(lambda db: operations.remove_dead_letter(db, appid, seq, retry_at))

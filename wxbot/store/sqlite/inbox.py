@@ -129,8 +129,8 @@ def _next_message(db: sqlite3.Connection, key: ConversationKey) -> PendingMessag
 
 def renew(db: sqlite3.Connection, held: str, until: float) -> dict[ConversationKey, ConversationRecord]:
     """``held``: the appid, openid, owner and fence of each lease, as JSON."""
-    rows = db.execute(  # noqa: S608 - COLUMNS are only names
-        "UPDATE conversations AS ours SET lease_until = ? FROM json_each(?) AS held"
+    rows = db.execute(
+        "UPDATE conversations AS ours SET lease_until = ? FROM json_each(?) AS held"  # noqa: S608
         " WHERE ours.appid = json_extract(held.value, '$[0]') AND ours.openid = json_extract(held.value, '$[1]')"
         " AND ours.owner = json_extract(held.value, '$[2]') AND ours.fence = json_extract(held.value, '$[3]')"
         f" RETURNING appid, openid, {COLUMNS}",

@@ -70,7 +70,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 def _check_account(settings: Settings) -> Iterator[Finding]:
     """Yield the kind of the account and the way of cloud calls if they are not the usual ones."""
     if settings.account_kind != "miniprogram":
-        yield Finding(True, f"Kind of account: {ACCOUNTS[settings.account_kind]}.")
+        yield Finding(True, f"Kind of account: {ACCOUNTS[settings.account_kind].title}.")
     if settings.cloud_call == "open":
         yield Finding(True, f"API calls go to {settings.api_base} without a token: WeChat Cloud Hosting adds it.")
     if settings.cloud_call == "token":

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from wxbot.delivery.progress import RUN_AGAIN
+from wxbot.delivery.remaining_work import RUN_AGAIN
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.server.assembly import make_bulk_store, make_clock, make_store
 from wxbot.settings.accounts_file import load_accounts
@@ -71,7 +71,7 @@ def retry_dead_letters(numbers: tuple[int, ...], everything: bool, account: str 
     """Put dead letters back into the inbox. A running bot processes them. A user may get a reply twice."""
 
     async def retry(store: Store, appid: str, number: int) -> bool:
-        return await store.retry_dead_letter(appid, number, time.time())
+        return await store.remove_dead_letter(appid, number, time.time())
 
     _for_each(numbers, everything, account, retry, "is in the inbox again")
 
@@ -84,7 +84,7 @@ def drop_dead_letters(numbers: tuple[int, ...], everything: bool, account: str |
     """Delete dead letters permanently."""
 
     async def drop(store: Store, appid: str, number: int) -> bool:
-        return await store.drop_dead_letter(appid, number)
+        return await store.remove_dead_letter(appid, number)
 
     _for_each(numbers, everything, account, drop, "deleted")
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from wxbot.clock import Clock
 from wxbot.conversation.pipeline import Pipeline
-from wxbot.delivery.turn import Turn
+from wxbot.delivery.outbox import Outbox
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.model.quota import Quota
 from wxbot.store.port import Inbox
-from wxbot.store.records import Claim, ConversationKey, Handover, Lease, LeaseUpdate, Outcome, PendingMessage
+from wxbot.store.records import Claim, ConversationKey, ConversationRecord, Lease, Outcome
 from wxbot.store.retry import retry_until_stored
-from wxbot.typing_indicator.indicator import TypingIndicator
-from wxbot.typing_indicator.rules import TypingState
+from wxbot.typing_indicator.indicator import TypingIndicator, TypingParts
 
 log = logging.getLogger("wxbot.conversation")
 
@@ -29,9 +25,6 @@ LEASE_MARGIN = 0.5
 margin exists because the clocks of two machines differ by some milliseconds, and a send takes a moment to reach WeChat.
 A healthy owner renews the lease long before that."""
 
-MakeIndicator = Callable[[Lease, TypingState, float], TypingIndicator]
-"""Makes the indicator of a lease from its state. The third argument is ``Claim.noted_until``."""
-
 
 @dataclass(slots=True)
 class ConversationParts:
@@ -41,7 +34,7 @@ class ConversationParts:
     lease_seconds: float
     inbox: Inbox
     clock: Clock
-    make_indicator: MakeIndicator
+    typing: TypingParts
     pipeline: Pipeline | None = None
     draining: bool = False
 
@@ -49,27 +42,15 @@ class ConversationParts:
 class Conversation:
     """A conversation that this process owns or is about to claim."""
 
-    __slots__ = (
-        "_indicator",
-        "_key",
-        "_outcome",
-        "_parts",
-        "claim_decided",
-        "is_woken",
-        "lease",
-        "lost",
-        "next_claim",
-        "task",
-        "turn",
-    )
-
     def __init__(self, key: ConversationKey, parts: ConversationParts, claim: Claim | None = None) -> None:
         self._key = key
         self._parts = parts
         self._indicator: TypingIndicator | None = None
+        self._outbox: Outbox | None = None
+        """The outbox of the message that is being processed."""
         self._outcome: Outcome | None = None
+        """The outcome of a message while it is being stored."""
         self.lease: Lease | None = None
-        self.turn: Turn | None = None
         self.task: asyncio.Task[None] | None = None
         self.is_woken = False
         """True if a wake-up arrived after the store was last read."""
@@ -91,20 +72,14 @@ class Conversation:
         self.claim_decided.set()
         if claim is None:
             return
-        claim.lease.margin = min(LEASE_MARGIN, self._parts.lease_seconds / RENEWALS_PER_LEASE)
-        shown = TypingState(claim.interacted_at, claim.typing_until, uncertain=True)
-        self.lease, indicator = claim.lease, self._parts.make_indicator(claim.lease, shown, claim.noted_until)
-        self._indicator = indicator
-        state, pending = claim.state, claim.pending
-        while True:
-            outcome = await self._process_message(claim.lease, indicator, pending, state)
-            state = state if outcome.state is None else outcome.state
+        parts, lease = self._parts, claim.lease
+        lease.margin = min(LEASE_MARGIN, parts.lease_seconds / RENEWALS_PER_LEASE)
+        self.lease, self._indicator = lease, TypingIndicator(parts.typing, claim)
+        while claim is not None:
+            outcome = await self._process_message(claim, self._indicator)
             self._outcome, self.is_woken, self.next_claim = outcome, False, None
-            following = await self._settle(claim.lease, outcome)
+            claim = await self._complete(lease, outcome)
             self._outcome = None
-            if following is None:
-                return
-            pending = following
 
     async def _claimed(self) -> Claim | None:
         claim, self.next_claim, self.is_woken = self.next_claim, None, False
@@ -113,40 +88,39 @@ class Conversation:
             claim = await parts.inbox.claim(self._key, parts.owner, parts.clock.now(), parts.lease_seconds)
         return claim
 
-    async def _process_message(
-        self, lease: Lease, indicator: TypingIndicator, pending: PendingMessage, state: dict[str, Any]
-    ) -> Outcome:
+    async def _process_message(self, claim: Claim, indicator: TypingIndicator) -> Outcome:
         pipeline = self._parts.pipeline
         assert pipeline is not None  # noqa: S101 - the dispatcher sets it before anything can be claimed
         try:
-            turn = self.turn = pipeline.begin(lease, pending, indicator, state)
+            outbox = self._outbox = pipeline.begin(claim, indicator)
         except (KeyError, TypeError, ValueError) as error:  # written by another version of wxbot
-            return pipeline.unreadable(pending, error, indicator.state.showing_until)
+            return pipeline.unreadable(claim.message, error, indicator.state.showing_until)
         try:
-            outcome = turn.outcome("released") if self._parts.draining else await pipeline.answer(turn)
+            outcome = outbox.outcome("released") if self._parts.draining else await pipeline.process(outbox)
         except asyncio.CancelledError:
             if not self._parts.draining or self.lost:
                 raise
-            outcome = turn.outcome("released")
+            outcome = outbox.outcome("released")
         except (LeaseLost, StoreUnavailable):
             raise
         except Exception as error:  # a bug in wxbot: store a dead letter and do not retry without end
             log.exception("processing a message failed")
-            outcome = turn.outcome("dead", f"wxbot failed: {error!r}")
-        self.turn, self._outcome = None, outcome  # the outcome is final, so there is nothing left to interrupt
+            outcome = outbox.outcome("dead", f"wxbot failed: {error!r}")
+        self._outbox, self._outcome = None, outcome  # the outcome is final, so there is nothing left to interrupt
         await indicator.end_turn()
         # Now it is known whether CancelTyping ended the indicator.
-        return replace(outcome, typing_until=indicator.state.showing_until)
+        return replace(outcome, change=replace(outcome.change, typing_until=indicator.state.showing_until))
 
-    async def _settle(self, lease: Lease, outcome: Outcome) -> PendingMessage | None:
+    async def _complete(self, lease: Lease, outcome: Outcome) -> Claim | None:
+        """Store the outcome. Return the same lease with the next message; None if the lease was released."""
         parts = self._parts
         return await retry_until_stored(
-            parts.clock, lambda: parts.inbox.settle(lease, outcome, parts.clock.now(), go_on=not parts.draining)
+            parts.clock, lambda: parts.inbox.complete(lease, outcome, parts.clock.now(), go_on=not parts.draining)
         )
 
     def unrecorded(self) -> tuple[Lease, Outcome] | None:
         """Return the lease, and the outcome of a message or the progress of a turn that is not stored yet."""
-        outcome = self._outcome or (self.turn and self.turn.outcome("released"))
+        outcome = self._outcome or (self._outbox and self._outbox.outcome("released"))
         return (self.lease, outcome) if self.lease and outcome else None
 
     # Notifications
@@ -157,27 +131,29 @@ class Conversation:
         if self._indicator is not None:
             self._indicator.interacted(interacted_at)
 
-    def on_renewed(self, expires_at: float, update: LeaseUpdate) -> None:
+    def on_renewed(self, expires_at: float, record: ConversationRecord) -> None:
         """Extend the lease until ``expires_at``, and apply user actions that other processes received."""
-        if self.lease is not None and self._indicator is not None:
+        if self.lease is not None:
             self.lease.expires_at = expires_at
-            self._indicator.interacted(update.interacted_at)
-            self.on_user_action(update.active_handover, update.quota)
+            self.on_user_action(record)
 
-    def on_user_action(self, active_handover: Handover, quota: Quota | None) -> None:
-        """Apply the handover and quota of a user action. Pending replies are suppressed if an agent took over."""
-        if self.turn is not None:
-            self.turn.active_handover = active_handover
-            self.turn.on_user_action(quota)
+    def on_user_action(self, change: ConversationRecord) -> None:
+        """Apply a user action. Pending replies are suppressed if an agent took over."""
+        if self._indicator is not None:
+            self._indicator.interacted(change.interacted_at)
+        if self._outbox is not None:
+            self._outbox.turn.handover = change.handover or self._outbox.turn.handover
+            self._outbox.on_user_action(change.quota)
 
     def lose(self) -> None:
         """Stop, because another process owns the conversation. Send nothing more, not even a reply that is waiting."""
-        self.lost = True
-        if self.lease is not None:
-            self.lease.expires_at = 0.0
-        self.interrupt()
+        if self._outbox is not None:
+            self.lost = True
+            if self.lease is not None:
+                self.lease.expires_at = 0.0
+            self.interrupt()
 
     def interrupt(self) -> None:
         """Stop the current turn, but never between a send and its record."""
-        if self.turn is not None:
-            self.turn.interrupt()
+        if self._outbox is not None and self.task is not None and not self._outbox.delay_interruption():
+            self.task.cancel()

@@ -10,15 +10,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from wxbot.clock import Clock, pause
-from wxbot.conversation.conversation import RENEWALS_PER_LEASE, Conversation, ConversationParts, MakeIndicator
+from wxbot.conversation.conversation import RENEWALS_PER_LEASE, Conversation, ConversationParts
 from wxbot.conversation.pipeline import Pipeline
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.model.quota import Quota
+from wxbot.settings.schema import DispatcherSettings
 from wxbot.store.port import Inbox
-from wxbot.store.records import Claim, ClaimRequest, ConversationKey, Handover, Lease, Outcome
+from wxbot.store.records import Claim, ClaimRequest, ConversationKey, ConversationRecord, Lease, Outcome
+from wxbot.typing_indicator.indicator import TypingParts
 
 log = logging.getLogger("wxbot.conversation")
 
@@ -33,20 +33,11 @@ PURGE_SECONDS = 600.0
 """Seconds between two purges of expired records."""
 
 
-@dataclass(frozen=True, slots=True)
-class DispatcherOptions:
-    """The settings of a dispatcher (wxbot.settings.schema describes each)."""
-
-    lease_seconds: float = 8.0
-    poll_seconds: float = 1.0
-    wakeup_seconds: float = 0.0
-    """Seconds that a wake-up may take to arrive. A poll leaves newer messages to their wake-ups."""
-    typing_note_seconds: float = 0.0
-    max_conversations: int = 10_000
-
-
 class Dispatcher:
-    """The owner of all conversations of one process. It runs in the event loop's thread."""
+    """The owner of all conversations of one process. It runs in the event loop's thread.
+
+    ``wakeup_seconds``: time that a wake-up may take to arrive. A poll leaves newer messages to their wake-ups.
+    """
 
     def __init__(
         self,
@@ -54,14 +45,16 @@ class Dispatcher:
         owner: str,
         inbox: Inbox,
         clock: Clock,
-        options: DispatcherOptions,
-        make_indicator: MakeIndicator,
+        settings: DispatcherSettings,
+        typing: TypingParts,
+        wakeup_seconds: float = 0.0,
     ) -> None:
         self._appid = appid
         self._inbox = inbox
         self._clock = clock
-        self._options = options
-        self._parts = ConversationParts(owner, options.lease_seconds, inbox, clock, make_indicator)
+        self._settings = settings
+        self._wakeup_seconds = wakeup_seconds
+        self._parts = ConversationParts(owner, settings.lease_seconds, inbox, clock, typing)
         self._active: dict[ConversationKey, Conversation] = {}
         self._unrecorded: list[tuple[Lease, Outcome]] = []
         self._background: list[asyncio.Task[None]] = []
@@ -74,8 +67,8 @@ class Dispatcher:
         """Start to poll the inbox and to renew leases."""
         self._parts.pipeline = pipeline
         self._background = [
-            asyncio.create_task(self._every(self._options.poll_seconds, self._poll)),
-            asyncio.create_task(self._every(self._options.lease_seconds / RENEWALS_PER_LEASE, self._renew)),
+            asyncio.create_task(self._every(self._settings.poll_seconds, self._poll)),
+            asyncio.create_task(self._every(self._settings.lease_seconds / RENEWALS_PER_LEASE, self._renew)),
         ]
 
     def claim_request(self) -> ClaimRequest | None:
@@ -85,7 +78,7 @@ class Dispatcher:
         """
         if self._parts.draining or self._is_full():
             return None
-        return ClaimRequest(self._parts.owner, self._options.lease_seconds, self._options.typing_note_seconds)
+        return ClaimRequest(self._parts.owner, self._settings.lease_seconds, self._parts.typing.note_seconds)
 
     def wake(self, key: ConversationKey, interacted_at: float, claim: Claim | None = None) -> None:
         """Process new messages of ``key``, whose user acted at ``interacted_at``. ``claim``: the claim, if granted."""
@@ -99,10 +92,10 @@ class Dispatcher:
         """Return True if this process is processing the conversation. May be called from any thread."""
         return key in self._active
 
-    def on_user_action(self, key: ConversationKey, active_handover: Handover, quota: Quota | None) -> None:
-        """Apply the handover and quota of a user action, in case an earlier message of the user is being processed."""
+    def on_user_action(self, key: ConversationKey, change: ConversationRecord) -> None:
+        """Apply a user action, in case an earlier message of the user is being processed."""
         if conversation := self._active.get(key):
-            conversation.on_user_action(active_handover, quota)
+            conversation.on_user_action(change)
 
     async def adopt(self, key: ConversationKey, interacted_at: float) -> None:
         """Claim ``key`` if it has a due message and no active lease. Wait while this process is full."""
@@ -115,13 +108,13 @@ class Dispatcher:
 
     async def check_lease(self, lease: Lease) -> None:
         """Check before a send that this process still owns ``lease``. Raises LeaseLost, StoreUnavailable."""
-        if lease.is_ours(self._clock.now()):
+        if lease.is_active(self._clock.now()):
             return
         # This process was paused, its event loop was blocked, or the store was unavailable, so another process may have
         # taken over.
         log.warning("lease expired during processing, checking ownership")
         await self._renew()
-        if not lease.is_ours(self._clock.now()):
+        if not lease.is_active(self._clock.now()):
             raise LeaseLost("the lease expired and another process took over this conversation")
 
     async def drain(self, seconds: float) -> None:
@@ -159,7 +152,7 @@ class Dispatcher:
         return [conversation.task for conversation in self._active.values() if conversation.task is not None]
 
     def _is_full(self) -> bool:
-        return len(self._active) >= self._options.max_conversations
+        return len(self._active) >= self._settings.max_conversations
 
     # Conversations
 
@@ -207,9 +200,9 @@ class Dispatcher:
         """Begin conversations without an active lease, after a lost wake-up, the end of an owner or a due retry."""
         await self._record_late()
         now = self._clock.now()
-        free = self._options.max_conversations - len(self._active)
+        free = self._settings.max_conversations - len(self._active)
         if free > 0 and not self._parts.draining and not self._in_grace_period(now):
-            for key in await self._inbox.waiting(self._appid, now, free, self._options.wakeup_seconds):
+            for key in await self._inbox.waiting(self._appid, now, free, self._wakeup_seconds):
                 if key not in self._active:
                     self._begin(key)
         if now - self._purged_at >= PURGE_SECONDS:
@@ -218,15 +211,15 @@ class Dispatcher:
                 await pause(self._clock, 0.0)  # purge in slices, so that pushes can be accepted in between
 
     def _in_grace_period(self, now: float) -> bool:
-        renewal = self._options.lease_seconds / RENEWALS_PER_LEASE
-        return 0 <= now - self._unavailable_at < self._options.poll_seconds + renewal + GRACE_SECONDS
+        renewal = self._settings.lease_seconds / RENEWALS_PER_LEASE
+        return 0 <= now - self._unavailable_at < self._settings.poll_seconds + renewal + GRACE_SECONDS
 
     async def _record_late(self) -> None:
         """Store the outcomes that could not be stored during an outage, and release their conversations."""
         for late in list(self._unrecorded):
             lease, outcome = late
             with suppress(LeaseLost):
-                await self._inbox.settle(lease, outcome, self._clock.now(), go_on=False)
+                await self._inbox.complete(lease, outcome, self._clock.now(), go_on=False)
             self._unrecorded.remove(late)
 
     async def _renew(self) -> None:
@@ -240,9 +233,9 @@ class Dispatcher:
         leases = [*(c.lease for c in owned.values() if c.lease), *(lease for lease, _ in self._unrecorded)]
         if not leases:
             return
-        renewed = await self._inbox.renew(leases, now, self._options.lease_seconds)
+        renewed = await self._inbox.renew(leases, now, self._settings.lease_seconds)
         for key, conversation in owned.items():
             if key in renewed:
-                conversation.on_renewed(now + self._options.lease_seconds, renewed[key])
-            elif conversation.turn is not None:
+                conversation.on_renewed(now + self._settings.lease_seconds, renewed[key])
+            else:
                 conversation.lose()

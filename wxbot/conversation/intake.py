@@ -10,7 +10,7 @@ from typing import Any
 from wxbot.model.messages import message_from
 from wxbot.model.quota import NOTHING_LEFT, Allowances, Quota, allowance_for
 from wxbot.plugin.router import Router
-from wxbot.store.records import WITH_BOT, ConversationKey, Handover, IncomingMessage
+from wxbot.store.records import WITH_BOT, ConversationKey, ConversationRecord, Handover, IncomingMessage
 
 log = logging.getLogger("wxbot.intake")
 
@@ -50,9 +50,11 @@ class Intake:
             dedup_key,
             fields,
             now,
-            interacted_at,
-            quota=self._quota_after(fields, interacted_at or now),
-            handover=self._handover_by_event(fields, now) if is_event else self._handover_by_message(fields, now),
+            ConversationRecord(
+                interacted_at,
+                quota=self._quota_after(fields, interacted_at or now),
+                handover=self._handover_by_event(fields, now) if is_event else self._handover_by_message(fields, now),
+            ),
             for_agents=not is_event and not self._is_passive,
         )
 

@@ -10,20 +10,27 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from wxbot.clock import Clock
 from wxbot.conversation.handler_run import HandlerRun
-from wxbot.delivery.channel import Channel
+from wxbot.delivery.api_outbox import ApiOutbox
 from wxbot.delivery.composer import Composer
-from wxbot.delivery.deferred import DeferredReplies
-from wxbot.delivery.outbox import Outbox, SendFailed
-from wxbot.delivery.turn import Turn, begin_turn
+from wxbot.delivery.outbox import Outbox, OutboxParts, SendFailed
+from wxbot.delivery.passive_outbox import PassiveOutbox
+from wxbot.delivery.remaining_work import RemainingWork
+from wxbot.delivery.turn import Turn
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
-from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage
-from wxbot.model.quota import UNKNOWN_QUOTA, Quota
-from wxbot.model.replies import Reply
+from wxbot.model.messages import (
+    AgentSessionEvent,
+    AgentSwitchEvent,
+    EventMessage,
+    Message,
+    TextMessage,
+    message_from,
+)
+from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin.context import Context
 from wxbot.plugin.router import Choice, Router
-from wxbot.store.records import WITH_BOT, Handover, Lease, Outcome, PendingMessage
+from wxbot.settings.schema import HandlerSettings, HandoverSettings
+from wxbot.store.records import WITH_BOT, Claim, ConversationRecord, Handover, Outcome, PendingMessage
 from wxbot.typing_indicator.indicator import TypingIndicator
 
 log = logging.getLogger("wxbot.pipeline")
@@ -34,21 +41,12 @@ workers share the store, so a new worker, which can read the message, may claim 
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineOptions:
-    """The settings of a pipeline (wxbot.settings.schema describes each)."""
+class PluginParts:
+    """The router of an account's plugins, and the settings and resources of each plugin by its name."""
 
-    handler_timeout: float = 120.0
-    max_attempts: int = 3
-    retry_seconds: float = 5.0
-    has_agents: bool = True
-    handover_seconds: float = 1800.0
-    continue_words: frozenset[str] = frozenset()
-    resume_words: frozenset[str] = frozenset()
-    unknown_quota: Quota = UNKNOWN_QUOTA
-    error_text: str = ""
-    timeout_text: str = ""
-    plugin_settings: Mapping[str, Any] = field(default_factory=dict)
-    plugin_resources: Mapping[str, Any] = field(default_factory=dict)
+    router: Router
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -56,52 +54,62 @@ class Pipeline:
 
     def __init__(
         self,
-        router: Router,
-        channel: Channel,
-        outbox: Outbox,
+        plugins: PluginParts,
+        outbox_parts: OutboxParts,
         composer: Composer,
-        clock: Clock,
         threads: Executor,
-        options: PipelineOptions,
+        settings: HandlerSettings,
+        handover: HandoverSettings,
     ) -> None:
-        self._router = router
-        self._channel = channel
-        self._outbox = outbox
+        self._plugins = plugins
+        self._outbox_parts = outbox_parts
+        self._account = outbox_parts.account
+        self._channel = outbox_parts.channel
+        self._clock = outbox_parts.clock
         self._composer = composer
-        self._clock = clock
         self._threads = threads
-        self._options = options
+        self._settings = settings
+        self._handover = handover
 
-    def begin(self, lease: Lease, pending: PendingMessage, indicator: TypingIndicator, state: dict[str, Any]) -> Turn:
-        """Return the turn of ``pending``. Raises KeyError, TypeError, ValueError if another version wrote it."""
-        return begin_turn(lease, pending, indicator, state, self._options.unknown_quota, self._channel.download)
+    def begin(self, claim: Claim, indicator: TypingIndicator) -> Outbox:
+        """Return the outbox of the claimed message, which continues where an earlier attempt stopped.
 
-    async def answer(self, turn: Turn) -> Outcome:
-        """Process ``turn`` and return its outcome. Raises only LeaseLost, StoreUnavailable and CancelledError."""
-        turn.begin()
+        Raises KeyError, TypeError, ValueError if another version of wxbot wrote the message.
+        """
+        lease, message, record = claim.lease, claim.message, claim.conversation
+        work = RemainingWork.read(message.unsent)
+        turn = Turn(
+            lease,
+            message,
+            message_from(lease.key.appid, message.fields, message.received_at, self._channel.download),
+            record.state or {},
+            handover=record.handover or WITH_BOT,
+            requested_handover=work.handover,
+        )
+        outbox = PassiveOutbox if self._account.is_passive else ApiOutbox
+        return outbox(self._outbox_parts, turn, indicator, work, record.quota)
+
+    async def process(self, outbox: Outbox) -> Outcome:
+        """Process a turn and return its outcome. Raises only LeaseLost, StoreUnavailable and CancelledError."""
+        turn, attempts = outbox.turn, outbox.turn.inbox_message.attempts
         try:
-            if turn.inbox_message.attempts > self._options.max_attempts:
-                reason = f"given up after {turn.inbox_message.attempts - 1} attempts that did not finish"
-                return turn.outcome("dead", reason)
+            if attempts > self._settings.max_attempts:
+                return outbox.outcome("dead", f"given up after {attempts - 1} attempts that did not finish")
             self._end_handover(turn)
             if turn.is_for_agents(self._clock.now()):
-                return self._leave_to_agents(turn)
-            if turn.handler_done:  # an earlier attempt ran the handler, and only its replies remain
-                await self._outbox.deliver(turn)
-            elif self._asks_for_deferred(turn):
-                turn.pending, turn.handler_done, turn.new_deferred = turn.deferred.in_order(), True, DeferredReplies()
-                await self._outbox.deliver(turn)
+                return self._leave_to_agents(outbox)
+            asks_for_deferred = _is_one_of(turn.message, self._outbox_parts.settings.continue_words)
+            if outbox.is_closed or (asks_for_deferred and outbox.add_deferred()):
+                await outbox.finish()  # only replies remain, of an earlier attempt or message
             else:
-                await self._outbox.begin(turn)
-                await self._handle(turn)
+                await outbox.begin()
+                await self._handle(outbox)
         except SendFailed as failure:
-            return self._after_failed_send(turn, failure)
-        except _HandlerFailed as failure:
-            return turn.outcome("dead", str(failure))
+            return self._after_failed_send(outbox, failure)
         finally:
-            still_ours = turn.lease.is_ours(self._clock.now())
-            await (turn.indicator.stop() if still_ours else turn.indicator.pause())
-        return turn.outcome("done")
+            still_ours = turn.lease.is_active(self._clock.now())
+            await (outbox.indicator.stop() if still_ours else outbox.indicator.pause())
+        return outbox.outcome("done")
 
     def unreadable(self, pending: PendingMessage, error: Exception, typing_until: float) -> Outcome:
         """Return the outcome of a message that this version cannot read: retry, because another version may read it.
@@ -109,12 +117,12 @@ class Pipeline:
         Each try counts as an attempt. The version that can read the message needs one of the attempts as well.
         ``typing_until``: until when the indicator may show, as far as is known.
         """
-        attempt, max_attempts = pending.attempts, self._options.max_attempts
+        attempt, max_attempts = pending.attempts, self._settings.max_attempts
         log.warning("stored message cannot be read: attempt=%d of=%d error=%r", attempt, max_attempts, error)
         return Outcome(
             seq=pending.seq,
             status="retry" if attempt < max_attempts else "dead",
-            typing_until=typing_until,
+            change=ConversationRecord(typing_until=typing_until),
             sent=pending.sent,
             unsent=pending.unsent,
             reason=f"the stored message cannot be read: {error!r}",
@@ -129,131 +137,127 @@ class Pipeline:
         is_close_event = isinstance(message, AgentSessionEvent) and message.event == "kf_close_session"
         if turn.requested_handover is not None:  # an earlier attempt has decided
             return
-        if is_close_event or _is_one_of(message, self._options.resume_words):
-            turn.requested_handover = turn.active_handover = WITH_BOT
+        if is_close_event or _is_one_of(message, self._handover.resume_words):
+            turn.requested_handover = turn.handover = WITH_BOT
 
-    def _leave_to_agents(self, turn: Turn) -> Outcome:
+    def _leave_to_agents(self, outbox: Outbox) -> Outcome:
         """Return a dead letter for a message that the agents do not see, because it was accepted before the handover.
 
         An event is done, because it needs no reply.
         """
-        log.info("message not processed, the user is with human agents: type=%s", type(turn.message).__name__)
-        if isinstance(turn.message, EventMessage):
-            return turn.outcome("done")
-        return turn.outcome(
+        message = outbox.turn.message
+        log.info("message not processed, the user is with human agents: type=%s", type(message).__name__)
+        if isinstance(message, EventMessage):
+            return outbox.outcome("done")
+        return outbox.outcome(
             "dead", "not answered: the user was handed over to human agents, who have not seen this message"
         )
 
     # Route and handle
 
-    async def _handle(self, turn: Turn) -> None:
+    async def _handle(self, outbox: Outbox) -> None:
+        turn = outbox.turn
         try:
-            choice = self._router.choose(lambda plugin: self._context(turn, plugin))
+            choice = self._plugins.router.choose(lambda plugin: self._context(outbox, plugin))
         except BaseException as error:  # the router awaits nothing, so a plugin raised it
             log.exception("plugin failed during the choice of a handler")
-            reason = _one_line(f"a plugin failed during the choice of a handler: {error!r}")
-            await self._outbox.finish_with_failure(turn, self._options.error_text, reason)
-            raise _HandlerFailed(reason) from None
-        if choice is None:
-            if not isinstance(turn.message, AgentSessionEvent | AgentSwitchEvent):  # wxbot itself handles these
-                example = _example_handler(turn.message)
-                log.info("no handler for %s; add one, for example:\n%s", type(turn.message).__name__, example)
-            turn.handler_done = True
-            await self._outbox.deliver(turn)
+            await self._fail(outbox, f"a plugin failed during the choice of a handler: {error!r}")
             return
-        turn.already_sent = turn.sent
-        await self._run(turn, choice)
+        if choice is not None:
+            await self._run(outbox, choice)
+            return
+        if not isinstance(turn.message, AgentSessionEvent | AgentSwitchEvent):  # wxbot itself handles these
+            log.info(
+                "no handler for %s; add one, for example:\n%s",
+                type(turn.message).__name__,
+                _example_handler(turn.message),
+            )
+        await outbox.finish()
 
-    async def _run(self, turn: Turn, choice: Choice) -> None:
-        handler, limit = choice.handler, self._options.handler_timeout
+    async def _run(self, outbox: Outbox, choice: Choice) -> None:
+        handler, limit = choice.handler, self._settings.timeout
         run = HandlerRun(handler, choice.context, self._threads, self._clock, limit)
         try:
-            await self._follow(turn, run, choice.context)
+            await self._follow(outbox, run, choice.context)
         except TimeoutError:
             log.warning("handler timed out: handler=%s seconds=%g", handler.name, limit)
             reason = f"handler {handler.name} timed out after {limit:g} seconds"
-            await self._outbox.finish_with_failure(turn, self._options.timeout_text, reason)
-            raise _HandlerFailed(reason) from None
+            await self._fail(outbox, reason, self._settings.timeout_text)
         except (SendFailed, LeaseLost, StoreUnavailable):
             raise
         except Exception as error:
             log.exception("handler failed: handler=%s", handler.name)
-            reason = _one_line(f"handler {handler.name} failed: {error!r}")
-            await self._outbox.finish_with_failure(turn, self._options.error_text, reason)
-            raise _HandlerFailed(reason) from None
+            await self._fail(outbox, f"handler {handler.name} failed: {error!r}")
         finally:
             await run.close()
 
-    async def _follow(self, turn: Turn, run: HandlerRun, context: Context) -> None:
+    async def _follow(self, outbox: Outbox, run: HandlerRun, context: Context) -> None:
         """Send the handler's replies one by one, each as soon as the handler returns or yields it."""
         state_before = _state_json(context)
-        if turn.quota.at(self._clock.now()) > 0:  # WeChat's conditions for Typing are those for sending
-            turn.indicator.start()
-        while not turn.handler_done:
+        if outbox.quota.remaining > 0:  # WeChat's conditions for Typing are those for sending
+            outbox.indicator.start()
+        while True:
             step = await run.next()
             if step.last:
-                _save_state(turn, context, state_before)
-                turn.requested_handover = self._handover_requested_by(context) or turn.requested_handover
-            messages = await self._messages(turn, step.reply, run.ai)
-            turn.pending, turn.handler_done = [*turn.pending, *messages], step.last
-            await self._outbox.deliver(turn)
+                break
+            outbox.add(await self._messages(step.reply, run.ai))
+            await outbox.send_ready()
+        _save_state(outbox.turn, context, state_before)
+        outbox.turn.requested_handover = self._handover_requested_by(context) or outbox.turn.requested_handover
+        outbox.add(await self._messages(step.reply, run.ai))
+        await outbox.finish()
+
+    async def _fail(self, outbox: Outbox, reason: str, text: str | None = None) -> None:
+        """Tell the user that the handler failed; the message becomes a dead letter with ``reason``."""
+        apology = self._settings.error_text if text is None else text
+        await outbox.fail(" ".join(reason.split())[:500], [TextReply(apology)] if apology else [])
 
     def _handover_requested_by(self, context: Context) -> Handover | None:
         requested = context._requested_handover  # noqa: SLF001 - not a part of the plugin API
         if requested is None:
             return None
-        if not self._options.has_agents:
+        if self._account.is_passive:
             raise PluginError(
                 f"plugin {context.plugin!r}: ctx.hand_over is impossible, an unverified account has no agents"
             )
-        seconds = self._options.handover_seconds if requested.seconds is None else requested.seconds
+        seconds = self._handover.seconds if requested.seconds is None else requested.seconds
         log.info("handler hands its user over to human agents: plugin=%s seconds=%g", context.plugin, seconds)
         return Handover(self._clock.now() + seconds, requested.agent)
 
-    async def _messages(self, turn: Turn, reply: Reply | None, ai: bool | None) -> list[Reply]:
-        """Return the messages for ``reply`` without those that an earlier attempt sent."""
+    async def _messages(self, reply: Reply | None, ai: bool | None) -> list[Reply]:
+        """Return the messages for ``reply``. Its files are read and uploaded."""
         if reply is None:
             return []
-        if reply.media:
-            loop = asyncio.get_running_loop()
-            messages = await loop.run_in_executor(self._threads, self._composer.messages, reply, ai)
-            for message in messages:
-                await self._channel.prepare(message)  # upload now, while the indicator still shows
-        else:
-            messages = self._composer.messages(reply, ai)
-        skipped = min(turn.already_sent, len(messages))
-        turn.already_sent -= skipped
-        return messages[skipped:]
+        if not reply.media:
+            return self._composer.messages(reply, ai)
+        loop = asyncio.get_running_loop()
+        messages = await loop.run_in_executor(self._threads, self._composer.messages, reply, ai)
+        for message in messages:
+            await self._channel.prepare(message)  # upload now, while the indicator still shows
+        return messages
 
-    def _context(self, turn: Turn, plugin: str) -> Context:
+    def _context(self, outbox: Outbox, plugin: str) -> Context:
+        turn = outbox.turn
         stored = turn.state.get(plugin)
-        state = json.loads(json.dumps(stored)) if stored else {}  # a copy: a handler that fails must change nothing
         return Context(
             message=turn.message,
             plugin=plugin,
-            state=state,
-            settings=self._options.plugin_settings.get(plugin),
-            resource=self._options.plugin_resources.get(plugin),
+            state=json.loads(json.dumps(stored)) if stored else {},  # a copy: a handler that fails must change nothing
+            settings=self._plugins.settings.get(plugin),
+            resource=self._plugins.resources.get(plugin),
             attempt=turn.inbox_message.attempts,
-            _get_quota=lambda: Quota(turn.quota.at(self._clock.now()), turn.quota.expires_at),
+            _get_quota=lambda: outbox.quota,
             _get_wechatpy=self._channel.wechatpy,
         )
 
-    def _asks_for_deferred(self, turn: Turn) -> bool:
-        return _is_one_of(turn.message, self._options.continue_words) and any(turn.deferred)
-
-    def _after_failed_send(self, turn: Turn, failure: SendFailed) -> Outcome:
-        attempt = turn.inbox_message.attempts
-        if failure.final or attempt >= self._options.max_attempts:
+    def _after_failed_send(self, outbox: Outbox, failure: SendFailed) -> Outcome:
+        attempt = outbox.turn.inbox_message.attempts
+        if failure.final or attempt >= self._settings.max_attempts:
             log.warning("sending failed, storing a dead letter: %s", failure)
-            return turn.outcome("dead", str(failure))
-        wait = self._options.retry_seconds * 2 ** (attempt - 1)
+            return outbox.outcome("dead", str(failure))
+        wait = self._settings.retry_seconds * 2 ** (attempt - 1)
         log.warning("sending failed, retrying: seconds=%g error=%s", wait, failure)
-        return turn.outcome("retry", str(failure), retry_at=self._clock.now() + wait)
-
-
-class _HandlerFailed(Exception):
-    """The handler failed, and the error text was sent to the user."""
+        return outbox.outcome("retry", str(failure), retry_at=self._clock.now() + wait)
 
 
 def _state_json(context: Context) -> str:
@@ -275,10 +279,6 @@ def _save_state(turn: Turn, context: Context, before: str) -> None:
 
 def _is_one_of(message: Message, words: frozenset[str]) -> bool:
     return isinstance(message, TextMessage) and message.text.strip().casefold() in words
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:500]
 
 
 def _example_handler(message: Message) -> str:

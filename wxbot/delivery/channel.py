@@ -1,4 +1,8 @@
-"""The port of the channel: the calls through which replies reach a user."""
+"""The port of the channel: the calls through which replies reach a user.
+
+What the calls may be used for is a row of ``wxbot.model.accounts``. Another kind of account is one more row and one
+more implementation of this port.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,18 @@ from wxbot.typing_indicator.port import Permit, TypingCalls
 
 
 class Channel(TypingCalls, Protocol):
-    """The channel to the user: WeChat's customer-service API. Every call raises only WeChatError.
+    """The channel to the user, such as WeChat's customer-service API. Every call raises only WeChatError.
 
     A call may wait for a token or a connection, or its process may be paused, and meanwhile another process may take
     over the conversation. So ``permit`` is called directly before each request is written, with no suspension in
     between. If it returns False, nothing is written, and the call raises RequestNotSent.
     """
 
-    async def send(self, openid: str, reply: Reply, *, permit: Permit) -> None:
+    async def send(self, openid: str, reply: Reply, *, send_id: str, permit: Permit) -> None:
         """Send ``reply``, and first upload its media if WeChat does not have them.
 
-        The media must have been read (``wxbot.model.media.read_media``).
+        The media must have been read (``wxbot.model.media.read_media``). ``send_id``: the same for each attempt to send
+        the same message, for a platform that recognizes repeats; at most 32 characters.
         """
         ...
 

@@ -13,17 +13,20 @@ from typing import Any
 
 from wxbot.delivery.text_splitting import split_parts
 from wxbot.errors import InvalidReply
-from wxbot.model.accounts import ACCOUNTS, AccountKind
+from wxbot.model.accounts import Account
 from wxbot.model.media import MAX_BYTES, Media, MediaKind, read_media
 from wxbot.model.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply, TextReply
 
 
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """The composer of one account. ``kinds``: the message types it may send (wxbot.settings.schema describes each)."""
+    """The composer of one account. ``reply_types``: the types of reply (msgtype) that it may send.
 
-    account_kind: AccountKind = "miniprogram"
-    kinds: frozenset[str] = frozenset({"text"})
+    ``text_bytes`` and ``media_bytes`` are the limits of one message. ``ai_mark``: mark every message as made by AI.
+    """
+
+    account: Account
+    reply_types: frozenset[str]
     text_bytes: int = 2000
     media_bytes: Mapping[MediaKind, int] = field(default_factory=lambda: MAX_BYTES)
     ai_mark: bool = False
@@ -35,7 +38,7 @@ class Composer:
         """
         self._check(reply)
         reply = _without_surrogates(reply)
-        if reply.ai is None and (ai is not None or self.ai_mark):
+        if reply.ai is None and self.account.has_ai_mark and (ai is not None or self.ai_mark):
             reply = dataclasses.replace(reply, ai=True if ai is None else ai)
         return self._texts(reply) if isinstance(reply, TextReply) else [self._with_media(reply)]
 
@@ -50,15 +53,15 @@ class Composer:
     def _check(self, reply: Reply) -> None:
         if reply.ai is not None and not isinstance(reply.ai, bool):
             raise InvalidReply(f"{type(reply).__name__}: ai must be True, False or None, not {reply.ai!r}")
-        if reply.msg_type not in self.kinds:
+        if reply.msg_type not in self.reply_types:
             raise InvalidReply(
-                f"this account ({ACCOUNTS[self.account_kind]}) cannot send the type {reply.msg_type!r}"
-                f" ({type(reply).__name__}); it can send {', '.join(sorted(self.kinds))}"
+                f"this account ({self.account.title}) cannot send the type {reply.msg_type!r}"
+                f" ({type(reply).__name__}); it can send {', '.join(sorted(self.reply_types))}"
             )
-        if reply.agent and self.account_kind == "miniprogram":
+        if reply.agent and not self.account.names_agents:
             raise InvalidReply(f"{type(reply).__name__}: only an Official Account can send in an agent's name")
         _check_texts(reply)
-        if isinstance(reply, MiniProgramPageReply) and self.account_kind != "miniprogram" and not reply.appid:
+        if isinstance(reply, MiniProgramPageReply) and not self.account.has_pages and not reply.appid:
             raise InvalidReply("MiniProgramPageReply: an Official Account must set the mini program's appid (appid=…)")
         if isinstance(reply, MenuReply) and not reply.items:
             raise InvalidReply("MenuReply has no items to click")
@@ -73,7 +76,7 @@ class Composer:
         return dataclasses.replace(reply, **read) if read else reply
 
     def _check_passive(self, media: str | Media, name: str) -> None:
-        if self.account_kind == "unverified" and isinstance(media, Media) and media.content_type == "image/gif":
+        if self.account.is_passive and isinstance(media, Media) and media.content_type == "image/gif":
             raise InvalidReply(f"{media.filename or name} is GIF, which WeChat does not accept as a passive reply")
 
 

@@ -1,35 +1,40 @@
-"""The outbox: it sends the replies of a turn through the API, one at a time, and records each of them.
+"""The outbox of a turn: it owns what is to be sent, what was sent, what is unconfirmed, the quota and deferred replies.
 
-It retries temporary failures and never sends more messages than the quota allows.
+The pipeline calls ``add`` and ``finish``. An ``ApiOutbox`` sends through the platform's API, a ``PassiveOutbox`` in the
+response to a push.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
-from wxbot.clock import Clock, pause
+from wxbot.clock import Clock
 from wxbot.delivery.channel import Channel
-from wxbot.delivery.deferred import DeferredReplies, fit, without_notice
+from wxbot.delivery.deferred import DeferredReplies, deferred_in, with_deferred
+from wxbot.delivery.remaining_work import RemainingWork
 from wxbot.delivery.turn import Turn
-from wxbot.errors import DeliveryUnknown, ReplyQuotaExceeded, ReplyWindowClosed, SendNotAllowed, WeChatError, WxbotError
-from wxbot.model.messages import EventMessage
-from wxbot.model.quota import Quota
-from wxbot.model.replies import Reply, TextReply
-from wxbot.store.port import Inbox
-from wxbot.store.records import Lease
-from wxbot.store.retry import retry_until_stored
-from wxbot.typing_indicator.port import Permit
-
-log = logging.getLogger("wxbot.delivery")
+from wxbot.errors import WxbotError
+from wxbot.model.accounts import Account
+from wxbot.model.messages import EventMessage, UnsubscribeEvent
+from wxbot.model.quota import NOTHING_LEFT, UNKNOWN_QUOTA, Quota
+from wxbot.model.replies import Reply
+from wxbot.settings.schema import ReplySettings
+from wxbot.store.port import Inbox, PassiveReplies
+from wxbot.store.records import ConversationKey, ConversationRecord, Lease, Outcome
+from wxbot.typing_indicator.indicator import TypingIndicator
 
 RETRY_PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the attempts of a call that did not reach WeChat or that WeChat was too busy for."""
 
 LeaseCheck = Callable[[Lease], Awaitable[None]]
 """A function that checks that this process still owns a lease. Raises LeaseLost, StoreUnavailable."""
+
+Status = Literal["done", "dead", "retry", "released"]
 
 
 class SendFailed(Exception):
@@ -41,201 +46,196 @@ class SendFailed(Exception):
         self.final = final
 
 
+class OutboxStore(Inbox, PassiveReplies, Protocol):
+    """The parts of the store that outboxes use."""
+
+
 @dataclass(frozen=True, slots=True)
-class OutboxOptions:
-    """The settings of an outbox (wxbot.settings.schema describes each)."""
+class OutboxParts:
+    """The parts that all outboxes of an account share.
 
-    text_bytes: int = 2000
-    continue_text: str = "…"
-    error_text: str = ""
+    ``error_text``: the passive reply if WeChat does not accept the handler's reply; empty for none. ``on_reply`` is
+    called with the key of each conversation whose passive reply was stored.
+    """
 
-
-class Outbox(Protocol):
-    """A sender of the replies of one turn to the user."""
-
-    async def begin(self, turn: Turn) -> None:
-        """Send deferred replies that the user does not know of, if the quota allows it. Runs before the handler.
-
-        Raises SendFailed.
-        """
-        ...
-
-    async def deliver(self, turn: Turn) -> None:
-        """Send ``turn.pending``: all if the handler is done, else the part that may be sent now. Raises SendFailed."""
-        ...
-
-    async def finish_with_failure(self, turn: Turn, text: str, reason: str) -> None:
-        """Finish a turn whose handler failed: send its pending replies, and then ``text``. Raises SendFailed."""
-        ...
+    account: Account
+    channel: Channel
+    store: OutboxStore
+    clock: Clock
+    settings: ReplySettings
+    error_text: str
+    check_lease: LeaseCheck
+    on_reply: Callable[[ConversationKey], None]
 
 
-class ApiOutbox:
-    """An outbox that sends through the customer-service API and controls the typing indicator."""
+class Outbox(ABC):
+    """The replies of one turn. ``work``: what an earlier attempt left. ``quota``: the stored quota; None: unknown."""
 
     def __init__(
-        self, channel: Channel, inbox: Inbox, clock: Clock, options: OutboxOptions, check_lease: LeaseCheck
+        self, parts: OutboxParts, turn: Turn, indicator: TypingIndicator, work: RemainingWork, quota: Quota | None
     ) -> None:
-        self._channel = channel
-        self._inbox = inbox
-        self._clock = clock
-        self._options = options
-        self._check_lease = check_lease
+        self.turn = turn
+        self.indicator = indicator
+        self.is_closed = work.handler_done
+        """True if no more replies are added, because the handler is done. It is not run again."""
+        self._parts = parts
+        self._stored_quota = quota
+        self._quota = quota or _unknown_quota(parts.account, turn)
+        self._pending = work.pending
+        self._unconfirmed = work.unconfirmed
+        self._deferred: DeferredReplies | None = None
+        """The new deferred replies; None leaves the stored ones as they are."""
+        self._sent = turn.inbox_message.sent
+        self._sent_at: float | None = None
+        self._to_skip = self._sent
+        """The number of messages of this reply that an earlier attempt sent. They are not sent again."""
+        self._failure = work.failure
+        """The reason why the handler failed. Only an operator's command runs it again."""
+        self._sent_before_failure = work.sent_before_failure
+        self._sending = False
+        self._interrupted = False
 
-    async def begin(self, turn: Turn) -> None:
-        deferred, left = turn.deferred, self._remaining(turn) - 1  # one message is reserved for the reply
-        if not deferred.unannounced or isinstance(turn.message, EventMessage) or left < 1:
-            return
-        now, rest, announced = fit(deferred.unannounced, left, self._options.text_bytes, self._options.continue_text)
-        unsent = [*now]
+    # For the pipeline
 
-        def mark_first_sent() -> None:
-            unsent.pop(0)
-            turn.new_deferred = DeferredReplies((*unsent, *rest), deferred.announced)
-            if not unsent:
-                turn.new_deferred = DeferredReplies((), deferred.announced).plus(rest, announced=announced)
+    @abstractmethod
+    async def begin(self) -> None:
+        """Send deferred replies that the user does not know of, if the quota allows it. Runs before the handler.
 
-        while unsent and self._remaining(turn) > 0:
-            await self._send_deferred(turn, unsent[0], mark_first_sent)
-
-    async def _send_deferred(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
-        """Send a deferred reply. If WeChat refuses it for good, it is skipped: it would block all later ones."""
-        try:
-            await self._send_with_retries(turn, message, on_sent)
-        except SendFailed as failure:
-            if not failure.final:
-                raise
-            log.warning("deferred reply refused, storing it as a dead letter: %s", failure)
-            turn.unconfirmed.append(message)
-            on_sent()
-
-    async def deliver(self, turn: Turn) -> None:
-        if turn.is_for_agents(self._clock.now()):
-            _suppress_pending(turn)
-        if not (turn.handler_done or self._may_send(turn)):
-            return  # the replies wait until the handler is done, and the typing indicator goes on
-        await self._check_lease(turn.lease)  # without the lease, the indicator belongs to another owner
-        await (turn.indicator.stop() if turn.handler_done else turn.indicator.pause())
-        while turn.pending:
-            if turn.handler_done:
-                await self._fit_pending(turn)
-            if not self._may_send(turn):
-                break
-            await self._send_with_retries(turn, turn.pending[0], turn.mark_sent)
-        if not turn.handler_done and self._remaining(turn) > 0:
-            turn.indicator.resume()
-
-    async def finish_with_failure(self, turn: Turn, text: str, reason: str) -> None:
-        turn.fail(reason, [TextReply(text)] if text else [])
-        await self.deliver(turn)
-
-    # The quota
-
-    def _remaining(self, turn: Turn) -> int:
-        return turn.quota.at(self._clock.now())
-
-    def _may_send(self, turn: Turn) -> bool:
-        """Return True if the next pending message may be sent now.
-
-        While the handler runs, the last message of the quota is reserved for the replies that are still to come.
+        Raises SendFailed, as all methods that send.
         """
-        return bool(turn.pending) and (turn.handler_done or self._remaining(turn) > 1)
 
-    async def _fit_pending(self, turn: Turn) -> None:
-        """Reduce the pending messages to the remaining quota: merge texts, and defer the others."""
-        if len(turn.pending) > self._remaining(turn):
-            # The user may have acted meanwhile, and another process may have stored the new quota.
-            turn.quota = await self._inbox.quota(turn.lease.key) or turn.quota
-        left = self._remaining(turn)
-        if len(turn.pending) <= left:
-            return
-        if left == 0 and turn.is_proactive:
-            raise SendFailed(
-                SendNotAllowed("WeChat accepts no message for this user until the user acts again"), final=True
-            )
-        unsent, notice = turn.pending, self._options.continue_text
-        was_fitted = turn.new_deferred is not None and turn.new_deferred.announced
-        if was_fitted:  # they were fitted before, but WeChat accepted fewer
-            unsent = without_notice(unsent, notice)
-        turn.pending, rest, announced = fit(
-            unsent, left, self._options.text_bytes, notice, may_be_notice_only=turn.sent > 0
-        )
-        turn.defer(rest, announced=announced)
-        if rest:
-            log.info("replies deferred until the user asks for them: count=%d quota=%d", len(rest), left)
+    def add(self, replies: Sequence[Reply]) -> None:
+        """Add replies of the handler, without those that an earlier attempt sent."""
+        skipped = min(self._to_skip, len(replies))
+        self._to_skip -= skipped
+        self._pending += replies[skipped:]
 
-    async def _correct_quota(self, turn: Turn, error: WeChatError, assumed: Quota) -> None:
-        """Record that WeChat accepts no more messages, unless the user has acted since ``assumed`` was read."""
-        if turn.is_proactive:
-            raise SendFailed(error, final=True) from None
-        log.warning("quota exhausted, deferring the remaining replies: %s", error)
-        if turn.quota.expires_at == assumed.expires_at:
-            turn.consume_quota(all_of_it=True)
-            await self._record(turn)
+    def add_deferred(self) -> bool:
+        """Add the deferred replies, because the user asked for them. Return False if there are none."""
+        deferred = self._current_deferred
+        self._pending += deferred.in_order()
+        self._deferred = DeferredReplies() if any(deferred) else self._deferred
+        return any(deferred)
 
-    # Sending
+    @abstractmethod
+    async def send_ready(self) -> None:
+        """Send the replies that may be sent while the handler goes on."""
 
-    async def _send_with_retries(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
-        for wait in (*RETRY_PAUSES, None):
-            assumed = turn.quota
-            try:
-                with turn.uninterrupted():
-                    await self._send_once(turn, message, on_sent)
-            except (ReplyQuotaExceeded, ReplyWindowClosed) as error:
-                await self._correct_quota(turn, error, assumed)
-                return
-            except WeChatError as error:
-                if not error.retryable or wait is None:
-                    raise SendFailed(error, final=not error.retryable) from None
-                log.info("send failed, retrying: seconds=%g error=%s", wait, error)
-                await pause(self._clock, wait)
-            else:
-                return
+    async def finish(self) -> None:
+        """Send all replies that fit into the quota, and defer the others, because the handler is done."""
+        self.is_closed = True
+        await self._deliver()
 
-    async def _send_once(self, turn: Turn, message: Reply, on_sent: Callable[[], None]) -> None:
-        await self._check_lease(turn.lease)
-        called_at = self._clock.now()
-        try:
-            await self._channel.send(turn.lease.key.openid, message, permit=self._permit(turn.lease))
-        except DeliveryUnknown as error:
-            # The user may have received it, so it is not sent again.
-            log.warning("reply unconfirmed, storing it as a dead letter: %s", error)
-            turn.unconfirmed.append(message)
-        else:
-            turn.sent_at = called_at
-            turn.indicator.message_sent(called_at)
-        turn.consume_quota()
-        on_sent()
-        # The last message is recorded when the turn is settled, which follows immediately and is one transaction.
-        if turn.pending or not turn.handler_done or turn.indicator.is_cancelling:
-            await self._record(turn)
+    async def fail(self, reason: str, apology: Sequence[Reply]) -> None:
+        """Finish after the handler failed: its new state is dropped, and ``apology`` is sent after its replies."""
+        self._failure, self._sent_before_failure = reason, self._sent + len(self._pending)
+        self.turn.new_state = self.turn.requested_handover = None
+        self._pending += apology
+        await self.finish()
 
-    async def _record(self, turn: Turn) -> None:
-        """Record the progress, and the remaining work if the handler is done, so that it need not run again."""
-        sent_at = turn.sent_at or 0.0
-        remaining_work = turn.remaining_work() if turn.handler_done or turn.unconfirmed else None
-        await retry_until_stored(
-            self._clock,
-            lambda: self._inbox.record_sent(
-                turn.lease,
-                turn.inbox_message.seq,
-                turn.sent,
-                sent_at,
-                turn.counted_quota,
-                unsent=remaining_work,
-                state=turn.changed_state,
-            ),
-        )
+    @property
+    def quota(self) -> Quota:
+        """Return the messages that WeChat still accepts for this user now."""
+        return Quota(self._quota.at(self._parts.clock.now()), self._quota.expires_at)
 
-    def _permit(self, lease: Lease) -> Permit:
-        """Return the permit of a send: it allows the request if the lease is active when the request is written.
+    def outcome(self, status: Status, reason: str = "", retry_at: float = 0.0) -> Outcome:
+        """Return the outcome for the store. A failure or an unconfirmed reply turns "done" into a dead letter.
 
-        A send may wait, or its process may be paused. A send that gets no permit has not reached WeChat, so it is
-        retried, and the retry checks the lease in the store first.
+        If all replies are sent, "released" becomes "done", because the next owner would run the handler again.
         """
-        return lambda: lease.is_ours(self._clock.now())
+        turn = self.turn
+        if status == "released" and self.is_closed and not self._pending:
+            status = "done"
+        is_over = status in ("done", "dead")
+        if is_over:
+            lost = "WeChat's answer to a reply was lost" if self._unconfirmed else ""
+            reason = "; ".join(dict.fromkeys(filter(None, (self._failure, reason, lost))))
+            status = "dead" if reason else status
+        change = ConversationRecord(
+            interacted_at=self._sent_at or 0.0,
+            typing_until=self.indicator.state.showing_until,
+            quota=self._counted_quota,
+            handover=turn.requested_handover if self.is_closed and is_over else None,
+            state={} if is_over and isinstance(turn.message, UnsubscribeEvent) else self._changed_state,
+        )
+        sent = self._sent_before_failure if is_over and self._failure else self._sent
+        unsent = self._dead_letter_entries() if is_over else self._remaining_work()
+        return Outcome(turn.inbox_message.seq, status, change, sent, unsent, reason, retry_at)
+
+    # For the conversation
+
+    def on_user_action(self, quota: Quota | None) -> None:
+        """Apply the quota of a user action that happened during processing; None changes nothing."""
+        if quota is not None and quota.expires_at != self._quota.expires_at:
+            self._quota = quota
+
+    def delay_interruption(self) -> bool:
+        """Return True if a reply is being sent. Then the task is cancelled after the reply was recorded.
+
+        Otherwise the caller cancels the task. A reply whose record was interrupted would be sent twice.
+        """
+        self._interrupted = self._sending
+        return self._sending
+
+    @contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
+        self._sending = True
+        try:
+            yield
+        finally:
+            self._sending = False
+            if self._interrupted:  # also after a failed send, which this process does not try again
+                self._interrupted = False
+                raise asyncio.CancelledError
+
+    # For both kinds of outbox
+
+    @abstractmethod
+    async def _deliver(self) -> None:
+        """Send the pending replies: all if the outbox is closed, else those that may be sent now."""
+
+    @property
+    def _current_deferred(self) -> DeferredReplies:
+        return deferred_in(self.turn.state) if self._deferred is None else self._deferred
+
+    def _defer(self, replies: Sequence[Reply], *, announced: bool) -> None:
+        """Store ``replies`` for the user. ``announced``: the user was told of them and how to ask for them."""
+        if replies:
+            self._deferred = self._current_deferred.plus(replies, announced=announced)
+
+    def _remaining_work(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the entries from which the next owner continues."""
+        if not self.is_closed:
+            return RemainingWork(self._unconfirmed).entries()
+        handover = self.turn.requested_handover
+        return RemainingWork(
+            self._unconfirmed, self._pending, handover, self._failure, self._sent_before_failure
+        ).entries()
+
+    def _dead_letter_entries(self) -> tuple[Mapping[str, Any], ...]:
+        must_run = not self.is_closed or bool(self._failure)
+        return RemainingWork(
+            self._unconfirmed,
+            self._pending if self.is_closed else [],
+            run_handler=bool(self._unconfirmed) and must_run,
+        ).dead_letter_entries()
+
+    @property
+    def _changed_state(self) -> dict[str, Any] | None:
+        """Return the conversation's new state as far as it may be stored now; None leaves it as it is."""
+        plugins = self.turn.new_state if self.is_closed else None
+        if self._deferred is None:
+            return plugins
+        return with_deferred(self.turn.state if plugins is None else plugins, self._deferred)
+
+    @property
+    def _counted_quota(self) -> Quota | None:
+        """Return the remaining quota for the store; None if it is unchanged or unknown."""
+        is_known = NOTHING_LEFT.expires_at < self._quota.expires_at < UNKNOWN_QUOTA.expires_at
+        return self._quota if is_known and self._quota != self._stored_quota else None
 
 
-def _suppress_pending(turn: Turn) -> None:
-    if turn.pending:
-        log.info("replies suppressed, the user is with human agents: count=%d", len(turn.pending))
-        turn.pending = []
+def _unknown_quota(account: Account, turn: Turn) -> Quota:
+    """Return the quota of a user without a stored one. An event does not show that the user may be answered."""
+    is_event = isinstance(turn.message, EventMessage)
+    return NOTHING_LEFT if is_event and not account.is_passive else account.unknown_quota

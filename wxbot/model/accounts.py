@@ -1,91 +1,143 @@
-"""The account kinds, and one table of the messages that each kind receives and sends.
+"""The kinds of account, and what each of them can do. Another kind of account is one more row of ``ACCOUNTS``.
 
-The checks of wxbot and the table in docs/wechat.md are made from this table. Sources: docs/wechat.md, sections
-"Messages and events", "Sending", "Passive answers".
+The checks of wxbot and the table in docs/wechat.md are made from these rows. Sources: docs/wechat.md, sections
+"Messages and events", "Sending", "Passive answers", "Quota".
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-AccountKind = Literal["miniprogram", "official", "unverified"]
-"""Mini Program; verified Official Account; Official Account without the customer-service API."""
+from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_QUOTA, Allowance, Allowances, Quota
+
+AccountKind = str
+"""A key of ``ACCOUNTS``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a kind of account can do.
+
+    ``receives`` and ``sends``: WeChat's MsgType or msgtype, or ``event NAME``. ``allowances``: the quota that each user
+    action sets; ``unknown_quota``: the quota of a user who is not known yet.
+    """
+
+    title: str
+    receives: tuple[str, ...]
+    sends: tuple[str, ...]
+    allowances: Allowances
+    unknown_quota: Quota = UNKNOWN_QUOTA
+    is_passive: bool = False
+    """Replies are possible only in the response to a push."""
+    has_typing: bool = False
+    """There is a typing indicator."""
+    has_ai_mark: bool = True
+    """A message can be marked as made by AI."""
+    has_agents: bool = False
+    """Human agents can handle a user."""
+    names_agents: bool = False
+    """A message or a handover can name one agent."""
+    has_pages: bool = False
+    """It is a Mini Program, so a card opens its own pages."""
+    recognizes_repeats: bool = False
+    """A message that is sent again with the same id reaches the user once."""
+
+
+_TWO_DAYS = 48 * 3600.0
+_ONE_MINUTE = Allowance(3, 60.0)
+_ALLOWANCES: Allowances = {
+    "message": Allowance(5, _TWO_DAYS),
+    "enter": Allowance(2, 60.0),
+    "menu": _ONE_MINUTE,
+    "subscribe": _ONE_MINUTE,
+    "scan": _ONE_MINUTE,
+}
+"""WeChat's tables. It is one table for Mini Programs and Official Accounts, because the message is the only user action
+that both have. So a bot whose account kind is not configured can also reply to new followers."""
+
+_AGENT_EVENTS = ("event kf_create_session", "event kf_close_session", "event kf_switch_session")
+_OFFICIAL_RECEIVES = (
+    *("text", "image", "voice", "video", "shortvideo", "location", "link"),
+    *("event subscribe", "event unsubscribe", "event SCAN", "event LOCATION", "event CLICK", "event VIEW"),
+    *("event view_miniprogram", "event scancode_push", "event scancode_waitmsg", "event pic_sysphoto"),
+    *("event pic_photo_or_album", "event pic_weixin", "event location_select"),
+)
+
+ACCOUNTS: dict[AccountKind, Account] = {
+    "miniprogram": Account(
+        "Mini Program",
+        receives=("text", "image", "miniprogrampage", "event user_enter_tempsession", *_AGENT_EVENTS),
+        sends=("text", "image", "link", "miniprogrampage"),
+        allowances=_ALLOWANCES,
+        has_typing=True,
+        has_agents=True,
+        has_pages=True,
+    ),
+    "official": Account(
+        "Official Account (verified)",
+        receives=(*_OFFICIAL_RECEIVES, *_AGENT_EVENTS),
+        sends=(
+            *("text", "image", "voice", "video", "music", "news", "miniprogrampage"),
+            *("msgmenu", "mpnewsarticle"),
+        ),
+        allowances=_ALLOWANCES,
+        has_typing=True,
+        has_agents=True,
+        names_agents=True,
+    ),
+    "unverified": Account(
+        "Official Account (unverified)",
+        receives=_OFFICIAL_RECEIVES,
+        sends=("text", "image", "voice", "video", "music", "news"),
+        allowances={},
+        unknown_quota=ONE_FOR_EACH_PUSH,
+        is_passive=True,
+        has_ai_mark=False,
+        names_agents=True,
+    ),
+}
+
 
 Direction = Literal["in", "out", "typing", "passive"]
 """``in``: WeChat pushes it to the bot. ``out``: the bot sends it through the API. ``typing``: the typing indicator.
 ``passive``: the bot returns it in the response to a push."""
 
-ACCOUNTS: Mapping[AccountKind, str] = {
-    "miniprogram": "Mini Program",
-    "official": "Official Account (verified)",
-    "unverified": "Official Account (unverified)",
-}
-_MINI: tuple[AccountKind, ...] = ("miniprogram",)
-_OFFICIAL: tuple[AccountKind, ...] = ("official",)
-_UNVERIFIED: tuple[AccountKind, ...] = ("unverified",)
-_BOTH_OFFICIAL: tuple[AccountKind, ...] = ("official", "unverified")
-_ALL: tuple[AccountKind, ...] = ("miniprogram", "official", "unverified")
-_WITH_API: tuple[AccountKind, ...] = ("miniprogram", "official")
-
 
 class Capability(NamedTuple):
-    """One row of the table. ``kind`` is WeChat's MsgType or msgtype, or ``event NAME``."""
+    """One row of the table in docs/wechat.md. ``kind`` is WeChat's MsgType or msgtype, or ``event NAME``."""
 
     direction: Direction
     kind: str
     accounts: tuple[AccountKind, ...]
 
 
-CAPABILITIES: tuple[Capability, ...] = (
-    Capability("in", "text", _ALL),
-    Capability("in", "image", _ALL),
-    Capability("in", "miniprogrampage", _MINI),
-    Capability("in", "voice", _BOTH_OFFICIAL),
-    Capability("in", "video", _BOTH_OFFICIAL),
-    Capability("in", "shortvideo", _BOTH_OFFICIAL),
-    Capability("in", "location", _BOTH_OFFICIAL),
-    Capability("in", "link", _BOTH_OFFICIAL),
-    Capability("in", "event user_enter_tempsession", _MINI),
-    Capability("in", "event subscribe", _BOTH_OFFICIAL),
-    Capability("in", "event unsubscribe", _BOTH_OFFICIAL),
-    Capability("in", "event SCAN", _BOTH_OFFICIAL),
-    Capability("in", "event LOCATION", _BOTH_OFFICIAL),
-    Capability("in", "event CLICK", _BOTH_OFFICIAL),
-    Capability("in", "event VIEW", _BOTH_OFFICIAL),
-    Capability("in", "event view_miniprogram", _BOTH_OFFICIAL),
-    Capability("in", "event scancode_push", _BOTH_OFFICIAL),
-    Capability("in", "event scancode_waitmsg", _BOTH_OFFICIAL),
-    Capability("in", "event pic_sysphoto", _BOTH_OFFICIAL),
-    Capability("in", "event pic_photo_or_album", _BOTH_OFFICIAL),
-    Capability("in", "event pic_weixin", _BOTH_OFFICIAL),
-    Capability("in", "event location_select", _BOTH_OFFICIAL),
-    Capability("in", "event kf_create_session", _WITH_API),
-    Capability("in", "event kf_close_session", _WITH_API),
-    Capability("in", "event kf_switch_session", _WITH_API),
-    Capability("out", "text", _WITH_API),
-    Capability("out", "image", _WITH_API),
-    Capability("out", "voice", _OFFICIAL),
-    Capability("out", "video", _OFFICIAL),
-    Capability("out", "music", _OFFICIAL),
-    Capability("out", "news", _OFFICIAL),
-    Capability("out", "link", _MINI),
-    Capability("out", "miniprogrampage", _WITH_API),
-    Capability("out", "msgmenu", _OFFICIAL),
-    Capability("out", "mpnewsarticle", _OFFICIAL),
-    Capability("typing", "Typing, CancelTyping", _WITH_API),
-    Capability("passive", "text", _UNVERIFIED),
-    Capability("passive", "image", _UNVERIFIED),
-    Capability("passive", "voice", _UNVERIFIED),
-    Capability("passive", "video", _UNVERIFIED),
-    Capability("passive", "music", _UNVERIFIED),
-    Capability("passive", "news", _UNVERIFIED),
-    Capability("passive", "transfer_customer_service", _WITH_API),
-)
+def capabilities() -> list[Capability]:
+    """Return what any kind of account can do, with the kinds of account that can."""
+    found: dict[tuple[Direction, str], list[AccountKind]] = {}
+    for name, account in ACCOUNTS.items():
+        for each in _capabilities_of(account):
+            found.setdefault(each, []).append(name)
+    order = list(_DIRECTION_NAMES)
+    rows = [Capability(direction, kind, tuple(accounts)) for (direction, kind), accounts in found.items()]
+    return sorted(rows, key=lambda row: order.index(row.direction))
 
-_DIRECTION_NAMES: Mapping[Direction, str] = {
+
+def _capabilities_of(account: Account) -> Iterator[tuple[Direction, str]]:
+    for kind in account.receives:
+        yield "in", kind
+    for kind in account.sends:
+        yield "passive" if account.is_passive else "out", kind
+    if account.has_typing:
+        yield "typing", "Typing, CancelTyping"
+    if account.has_agents:
+        yield "passive", "transfer_customer_service"
+
+
+_DIRECTION_NAMES: dict[Direction, str] = {
     "in": "received",
     "out": "sent",
     "typing": "shown",
@@ -93,20 +145,10 @@ _DIRECTION_NAMES: Mapping[Direction, str] = {
 }
 
 
-def kinds(direction: Direction, account: AccountKind) -> frozenset[str]:
-    """Return the message kinds that ``account`` supports in ``direction``."""
-    return frozenset(each.kind for each in CAPABILITIES if each.direction == direction and account in each.accounts)
-
-
-def reply_kinds(account: AccountKind) -> frozenset[str]:
-    """Return the message kinds that a handler of ``account`` may reply with."""
-    return kinds("passive" if account == "unverified" else "out", account)
-
-
 def table() -> str:
     """Return all capabilities as the Markdown table of docs/wechat.md."""
-    head = ["Direction", "Kind", *ACCOUNTS.values()]
-    rows = [[_DIRECTION_NAMES[each.direction], f"`{each.kind}`", *_cells(each)] for each in CAPABILITIES]
+    head = ["Direction", "Kind", *(account.title for account in ACCOUNTS.values())]
+    rows = [[_DIRECTION_NAMES[each.direction], f"`{each.kind}`", *_cells(each)] for each in capabilities()]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)) + "\n"
 
 

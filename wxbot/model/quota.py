@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from wxbot.model.accounts import AccountKind
 from wxbot.model.user_actions import USER_ACTIONS, user_action_of
 
 
@@ -41,30 +40,6 @@ ONE_FOR_EACH_PUSH = Quota(1, float("inf"))
 
 Allowances = Mapping[str, Allowance]
 """The allowance of each user action."""
-
-_TWO_DAYS = 48 * 3600.0
-_ONE_MINUTE = Allowance(3, 60.0)
-ALLOWANCES: Mapping[AccountKind, Allowances] = {
-    "miniprogram": {"message": Allowance(5, _TWO_DAYS), "enter": Allowance(2, 60.0)},
-    "official": {
-        "message": Allowance(5, _TWO_DAYS),
-        "menu": _ONE_MINUTE,
-        "subscribe": _ONE_MINUTE,
-        "scan": _ONE_MINUTE,
-    },
-    "unverified": {},
-}
-"""WeChat's tables. An unverified account has none, because it only replies in the response to a push."""
-
-
-def allowances_of(account: AccountKind) -> Allowances:
-    """Return the allowance of each user action for ``account``.
-
-    The result is one table for Mini Programs and Official Accounts, because the message is the only user action that
-    both have. So a bot whose account kind is not configured can also reply to new followers.
-    """
-    return {**ALLOWANCES["miniprogram"], **ALLOWANCES["official"]} if ALLOWANCES[account] else {}
-
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _ROW = re.compile(r"\s*(\w+)\s*=\s*(\d{1,4})\s*/\s*(\d{1,6})\s*([smhd])\s*")

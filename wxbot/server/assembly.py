@@ -14,32 +14,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from wxbot.clock import Clock, OffsetClock, SharedClock, SystemClock
-from wxbot.conversation.dispatcher import Dispatcher, DispatcherOptions
+from wxbot.conversation.dispatcher import Dispatcher
 from wxbot.conversation.intake import Intake
-from wxbot.conversation.pipeline import Pipeline, PipelineOptions
+from wxbot.conversation.pipeline import Pipeline, PluginParts
 from wxbot.delivery.composer import Composer
-from wxbot.delivery.outbox import ApiOutbox, Outbox, OutboxOptions
-from wxbot.delivery.passive_outbox import PassiveOutbox, PassiveReplyWaiter
+from wxbot.delivery.outbox import OutboxParts
 from wxbot.errors import ConfigError, PluginError
+from wxbot.model.accounts import ACCOUNTS
 from wxbot.model.media import MAX_BYTES
-from wxbot.model.quota import ONE_FOR_EACH_PUSH, UNKNOWN_QUOTA
 from wxbot.plugin.plugin import Plugin
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
+from wxbot.server.passive_replies import PassiveReplyWaiter
 from wxbot.server.plugin_setup import PluginSet, load_plugins, misspelt_everywhere
 from wxbot.server.runtime import ProcessingParts, Runtime
 from wxbot.server.send_api import SendApi
 from wxbot.settings.accounts_file import problems_of
-from wxbot.settings.schema import Settings
+from wxbot.settings.schema import (
+    DispatcherSettings,
+    HandlerSettings,
+    HandoverSettings,
+    ReplySettings,
+    Settings,
+    TypingSettings,
+)
 from wxbot.store.copying_port import BulkStore
-from wxbot.store.port import Store, TokenStore
-from wxbot.store.records import ConversationKey, Lease, Retention
+from wxbot.store.port import SharedValues, Store
+from wxbot.store.records import ConversationKey, Retention
 from wxbot.store.sqlite.copying import SqliteBulkStore
 from wxbot.store.sqlite.store import SqliteStore
-from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, TypingOptions
-from wxbot.typing_indicator.rules import TypingState
+from wxbot.typing_indicator.indicator import TypingParts
 from wxbot.wechat.api.address import ApiAddress
-from wxbot.wechat.api.client import TokenAndMediaStore, WeChatClient
+from wxbot.wechat.api.client import WeChatClient
 from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
 from wxbot.wechat.api.token import TokenProvider, Tokens
 from wxbot.wechat.api.token_call import TokenCall
@@ -118,7 +124,7 @@ def make_bot(settings: Settings, *, plugins: Sequence[Plugin] | None = None, clo
         make_runtime=lambda is_busy: _runtime(settings, clock, plugin_set, composer, is_busy),
         callback_path=None if settings.role == "worker" else settings.callback_path,
         pending_text=settings.pending_text if _is_passive(settings) else None,
-        names_agent=settings.account_kind == "official",
+        names_agent=ACCOUNTS[settings.account_kind].names_agents,
         drain_seconds=settings.drain_seconds,
         max_body_bytes=settings.max_body_bytes,
     )
@@ -154,8 +160,8 @@ def make_callback(settings: Settings) -> Callback | CloudCallback:
 def make_composer(settings: Settings) -> Composer:
     """Make the part that turns a handler's reply into messages for this account."""
     return Composer(
-        account_kind=settings.account_kind,
-        kinds=settings.reply_kinds,
+        account=ACCOUNTS[settings.account_kind],
+        reply_types=settings.reply_kinds,
         text_bytes=settings.text_bytes,
         media_bytes={**MAX_BYTES, "image": settings.image_bytes},
         ai_mark=settings.ai_mark,
@@ -174,11 +180,7 @@ def _intake(settings: Settings, plugins: PluginSet) -> Intake:
 
 
 def _is_passive(settings: Settings) -> bool:
-    return settings.account_kind == "unverified"
-
-
-def _may_type(settings: Settings) -> bool:
-    return settings.typing and not _is_passive(settings)
+    return ACCOUNTS[settings.account_kind].is_passive
 
 
 # The runtime
@@ -213,68 +215,61 @@ def _processing_parts(
     passive_replies: PassiveReplyWaiter,
 ) -> ProcessingParts:
     client = make_client(settings, store, clock)
+    account = ACCOUNTS[settings.account_kind]
     threads = ThreadPoolExecutor(settings.handler_threads, thread_name_prefix="wxbot-handler")
-    dispatcher = _dispatcher(settings, clock, store, client)
-    delivery = _delivery(settings, clock, store, client, dispatcher, passive_replies)
-    options = _pipeline_options(settings, plugins)
-    pipeline = Pipeline(plugins.router, client, delivery, composer, clock, threads, options)
+    typing_settings = TypingSettings(delay=settings.typing_delay, margin=settings.typing_margin)
+    dispatcher = Dispatcher(
+        settings.appid,
+        f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        store,
+        clock,
+        DispatcherSettings(
+            lease_seconds=settings.lease_seconds,
+            poll_seconds=settings.poll_seconds,
+            max_conversations=settings.max_conversations,
+        ),
+        TypingParts(client, store, clock, typing_settings, enabled=settings.typing and account.has_typing),
+        WAKEUP_SECONDS if settings.broker_url else 0.0,
+    )
+    outbox_parts = OutboxParts(
+        account,
+        client,
+        store,
+        clock,
+        ReplySettings(
+            text_bytes=settings.text_bytes,
+            continue_words=frozenset(word.casefold() for word in settings.continue_words),
+            continue_text=settings.continue_text,
+        ),
+        settings.error_text,
+        dispatcher.check_lease,
+        passive_replies.on_reply,
+    )
+    pipeline = Pipeline(
+        PluginParts(plugins.router, plugins.settings, plugins.resources),
+        outbox_parts,
+        composer,
+        threads,
+        HandlerSettings(
+            timeout=settings.handler_timeout,
+            threads=settings.handler_threads,
+            max_attempts=settings.max_attempts,
+            retry_seconds=settings.retry_seconds,
+            error_text=settings.error_text,
+            timeout_text=settings.timeout_text,
+        ),
+        HandoverSettings(
+            seconds=settings.handover_seconds,
+            resume_words=frozenset(word.casefold() for word in settings.resume_words),
+        ),
+    )
     return ProcessingParts(client, threads, dispatcher, pipeline)
-
-
-def _dispatcher(settings: Settings, clock: Clock, store: Store, client: WeChatClient) -> Dispatcher:
-    may_type = _may_type(settings)
-    typing = TypingOptions(may_type, settings.typing_delay, settings.typing_margin)
-    options = DispatcherOptions(
-        lease_seconds=settings.lease_seconds,
-        poll_seconds=settings.poll_seconds,
-        wakeup_seconds=WAKEUP_SECONDS if settings.broker_url else 0.0,
-        typing_note_seconds=NOTE_SECONDS if may_type and settings.typing_delay == 0 else 0.0,
-        max_conversations=settings.max_conversations,
-    )
-
-    def indicator(lease: Lease, state: TypingState, noted_until: float) -> TypingIndicator:
-        return TypingIndicator(client, store, lease, clock, typing, state, noted_until)
-
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    return Dispatcher(settings.appid, owner, store, clock, options, indicator)
-
-
-def _pipeline_options(settings: Settings, plugins: PluginSet) -> PipelineOptions:
-    is_passive = _is_passive(settings)
-    return PipelineOptions(
-        handler_timeout=settings.handler_timeout,
-        max_attempts=settings.max_attempts,
-        retry_seconds=settings.retry_seconds,
-        has_agents=not is_passive,
-        handover_seconds=settings.handover_seconds,
-        continue_words=frozenset(word.casefold() for word in settings.continue_words),
-        resume_words=frozenset(word.casefold() for word in settings.resume_words),
-        unknown_quota=ONE_FOR_EACH_PUSH if is_passive else UNKNOWN_QUOTA,
-        error_text=settings.error_text,
-        timeout_text=settings.timeout_text,
-        plugin_settings=plugins.settings,
-        plugin_resources=plugins.resources,
-    )
-
-
-def _delivery(
-    settings: Settings,
-    clock: Clock,
-    store: Store,
-    client: WeChatClient,
-    dispatcher: Dispatcher,
-    passive_replies: PassiveReplyWaiter,
-) -> Outbox:
-    options = OutboxOptions(settings.text_bytes, settings.continue_text, settings.error_text)
-    if _is_passive(settings):
-        return PassiveOutbox(client, store, clock, options, dispatcher.check_lease, passive_replies.on_reply)
-    return ApiOutbox(client, store, clock, options, dispatcher.check_lease)
 
 
 # WeChat's API
 
 
-def make_client(settings: Settings, store: TokenAndMediaStore, clock: Clock) -> WeChatClient:
+def make_client(settings: Settings, store: SharedValues, clock: Clock) -> WeChatClient:
     """Make a client of WeChat's API with its own transport and token provider. Nothing is opened yet.
 
     With cloud call the client has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
@@ -295,7 +290,7 @@ def make_client(settings: Settings, store: TokenAndMediaStore, clock: Clock) -> 
     )
 
 
-def _tokens(settings: Settings, transport: Transport, store: TokenStore, clock: Clock) -> Tokens:
+def _tokens(settings: Settings, transport: Transport, store: SharedValues, clock: Clock) -> Tokens:
     if settings.cloud_call == "open":
         return NoTokens()
     if settings.cloud_call == "token":

@@ -111,9 +111,9 @@ class Bot:
             self._receiving.pop()
         if not accepted.new:
             log.info("redelivered push acknowledged and not processed again")
-        if accepted.active_handover.until:
+        if accepted.handover.until:
             log.info("message transferred to human agents")
-            return self._transfer(push, accepted.active_handover)
+            return self._transfer(push, accepted.handover)
         if self._pending_text is None:
             return None
         return self._passive_answer(push, incoming, accepted.first_at, self._pending_text)

@@ -10,17 +10,16 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 from wxbot.conversation.dispatcher import Dispatcher
 from wxbot.conversation.pipeline import Pipeline
-from wxbot.delivery.passive_outbox import PassiveReplyWaiter
-from wxbot.model.quota import Quota
 from wxbot.server.loop_thread import LoopThread, wait_until_stopped
+from wxbot.server.passive_replies import PassiveReplyWaiter
 from wxbot.store.port import Store
-from wxbot.store.records import AcceptResult, ConversationKey, IncomingMessage
+from wxbot.store.records import AcceptResult, ConversationKey, Found, IncomingMessage
 from wxbot.wakeups.inprocess import InProcessWaker
 from wxbot.wakeups.port import Waker
 from wxbot.wechat.api.client import WeChatClient
@@ -131,26 +130,20 @@ class Runtime:
         dispatcher = self._dispatcher
         accepted = self.store.accept(incoming, None if dispatcher is None else dispatcher.claim_request())
         if accepted.new and dispatcher is not None and dispatcher.is_active(incoming.key):
-            self._loop.call(dispatcher.on_user_action, incoming.key, accepted.active_handover, incoming.quota)
-        if accepted.new and not accepted.active_handover.until and self._waker is not None:
-            self._waker.wake(incoming.key, incoming.interacted_at, accepted.claim)
+            handover = accepted.handover if accepted.handover.until else incoming.change.handover
+            self._loop.call(dispatcher.on_user_action, incoming.key, replace(incoming.change, handover=handover))
+        if accepted.new and not accepted.handover.until and self._waker is not None:
+            self._waker.wake(incoming.key, incoming.change.interacted_at, accepted.claim)
         return accepted
 
     def passive_reply(self, incoming: IncomingMessage, first_at: float) -> Mapping[str, Any] | None:
-        """Block until the passive reply is ready or WeChat stops waiting. See ``PassiveReplyWaiter.answer``."""
-        waiting = self._passive_replies.answer(incoming.key, incoming.dedup_key, first_at or incoming.received_at)
+        """Block until the passive reply is ready or WeChat stops waiting. See ``PassiveReplyWaiter.reply_to``."""
+        waiting = self._passive_replies.reply_to(incoming.key, incoming.dedup_key, first_at or incoming.received_at)
         return self._loop.run(waiting, PASSIVE_SECONDS)
 
-    def seen(self, key: ConversationKey, dedup_key: str) -> bool:
-        """Return True if this message was accepted before. Raises StoreUnavailable."""
-        return self._loop.run(self.store.seen(key, dedup_key), STORE_SECONDS)
-
-    def quota(self, key: ConversationKey) -> Quota | None:
-        """Return the quota of this user: the messages that WeChat still accepts. None if unknown.
-
-        Raises StoreUnavailable.
-        """
-        return self._loop.run(self.store.quota(key), STORE_SECONDS)
+    def find(self, key: ConversationKey, dedup_key: str) -> Found:
+        """Return what is known of a user and of the message with ``dedup_key``. Raises StoreUnavailable."""
+        return self._loop.run(self.store.find(key, dedup_key), STORE_SECONDS)
 
     def problem(self) -> str | None:
         """Return the reason why the broker is unavailable; None if it works or there is none.

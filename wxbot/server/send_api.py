@@ -16,7 +16,7 @@ from wxbot.model.quota import Quota
 from wxbot.model.replies import Reply, reply_to_json
 from wxbot.server.runtime import Runtime
 from wxbot.server.send_body_reader import reply_from_body
-from wxbot.store.records import ConversationKey, IncomingMessage
+from wxbot.store.records import ConversationKey, ConversationRecord, IncomingMessage
 from wxbot.wechat.push.crypto import same
 
 log = logging.getLogger("wxbot.send")
@@ -68,11 +68,14 @@ class SendApi:
         now = self._clock.now()
         user = ConversationKey(self._appid, openid)
         message_id = key or secrets.token_hex(8)
-        if not (key and runtime.seen(user, _dedup_key(key))):  # a repeated call succeeds, even after the window closed
-            _check_quota(runtime.quota(user), now)
+        found = runtime.find(user, _dedup_key(message_id))
+        if not found.is_known:  # a repeated call succeeds, even after the window closed
+            _check_quota(found.conversation.quota if found.conversation else None, now)
         fields = {"MsgType": SENT_BY_BOT, "FromUserName": openid, "ToUserName": "", "CreateTime": int(now)}
         unsent = tuple(reply_to_json(message) for message in messages)
-        accepted = runtime.accept(IncomingMessage(user, _dedup_key(message_id), fields, now, 0.0, unsent=unsent))
+        accepted = runtime.accept(
+            IncomingMessage(user, _dedup_key(message_id), fields, now, ConversationRecord(), unsent=unsent)
+        )
         if not accepted.new:
             log.info("message not stored again: the idempotency key was used before")
         return message_id

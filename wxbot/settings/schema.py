@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import unquote
 
 from pydantic import (
+    BaseModel,
     Field,
     PrivateAttr,
     SecretStr,
@@ -23,9 +24,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from wxbot.model.accounts import AccountKind, decode_aes_key, reply_kinds
+from wxbot.model.accounts import ACCOUNTS, AccountKind, decode_aes_key
 from wxbot.model.media import MIB
-from wxbot.model.quota import Allowance, Allowances, allowances_of, parse_allowances
+from wxbot.model.quota import Allowance, Allowances, parse_allowances
 from wxbot.model.replies import KINDS
 from wxbot.model.user_actions import USER_ACTIONS
 
@@ -318,8 +319,8 @@ class Settings(BaseSettings):
     @field_validator("reply_types")
     @classmethod
     def _known_kinds(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        is_passive = info.data.get("account_kind") == "unverified"
-        possible = reply_kinds("unverified") if is_passive else frozenset(KINDS)
+        account = ACCOUNTS[info.data.get("account_kind", "miniprogram")]
+        possible = account.sends if account.is_passive else KINDS
         for number, kind in enumerate(value, 1):
             if kind not in KINDS:  # the text does not quote it, because it may be a misplaced secret
                 raise ValueError(f"number {number} is not a type of reply; use {', '.join(KINDS)}")
@@ -386,12 +387,12 @@ class Settings(BaseSettings):
     @property
     def allowances(self) -> Allowances:
         """Return the allowance of each user action: the number of messages and the time limit."""
-        return {**allowances_of(self.account_kind), **self.quota}
+        return {**ACCOUNTS[self.account_kind].allowances, **self.quota}
 
     @property
     def reply_kinds(self) -> frozenset[str]:
         """Return the types of reply (msgtype) that this account may send."""
-        return frozenset(self.reply_types) or reply_kinds(self.account_kind)
+        return frozenset(self.reply_types or ACCOUNTS[self.account_kind].sends)
 
     @property
     def account(self) -> str:
@@ -460,3 +461,39 @@ def _quota_from(written: str) -> Allowances:
                 f"(user actions: {', '.join(USER_ACTIONS)}; times in s, m, h or d)"
             ) from None
     return quota
+
+
+class _Group(BaseModel):
+    model_config = {"frozen": True}
+
+
+class TypingSettings(_Group):
+    enabled: bool = True
+    delay: float = 0.0
+    margin: float = 1.5
+
+
+class HandlerSettings(_Group):
+    timeout: float = 120.0
+    threads: int = 32
+    max_attempts: int = 3
+    retry_seconds: float = 5.0
+    error_text: str = ""
+    timeout_text: str = ""
+
+
+class HandoverSettings(_Group):
+    seconds: float = 1800.0
+    resume_words: frozenset[str] = frozenset()
+
+
+class ReplySettings(_Group):
+    text_bytes: int = 2000
+    continue_words: frozenset[str] = frozenset()
+    continue_text: str = "…"
+
+
+class DispatcherSettings(_Group):
+    lease_seconds: float = 8.0
+    poll_seconds: float = 1.0
+    max_conversations: int = 10_000

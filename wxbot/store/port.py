@@ -71,8 +71,8 @@ class Inbox(Protocol):
     async def complete(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Claim | None:
         """Store the outcome of one message, then return the conversation's next message or release the lease.
 
-        With ``go_on``, return the next message that is due and count an attempt for it. Without ``go_on``, or if no
-        message is due, release the lease and return None. Raises LeaseLost.
+        With ``go_on``, return a claim of the next message that is due, with the same ``lease``, and count an attempt
+        for it. Without ``go_on``, or if no message is due, release the lease and return None. Raises LeaseLost.
         """
         ...
 

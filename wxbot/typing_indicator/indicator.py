@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import Literal
 
 from wxbot.clock import Clock
 from wxbot.errors import (
     AccountNotAllowed,
     AlreadyTyping,
-    ApiError,
     DeliveryUnknown,
     LeaseLost,
     RequestNotSent,
@@ -23,9 +23,11 @@ from wxbot.errors import (
     TokenRefused,
     WeChatError,
 )
-from wxbot.store.records import Lease
+from wxbot.settings.schema import TypingSettings
+from wxbot.store.port import Inbox
+from wxbot.store.records import Claim, ConversationRecord
 from wxbot.typing_indicator import rules
-from wxbot.typing_indicator.port import TypingCalls, TypingNotes
+from wxbot.typing_indicator.port import TypingCalls, TypingCommand
 from wxbot.typing_indicator.rules import TypingState
 
 log = logging.getLogger("wxbot.typing")
@@ -47,16 +49,22 @@ new message whose handler starts soon, so that its first Typing needs no write o
 
 
 @dataclass(slots=True)
-class TypingOptions:
-    """The typing settings of one account, shared by its conversations.
+class TypingParts:
+    """What the indicators of one account share.
 
-    ``enabled`` becomes False when WeChat reports that the account has no typing call. ``delay``: seconds from the start
-    of the handler to the first Typing. ``margin``: seconds before the end of the window in which no call is made.
+    ``enabled`` becomes False when WeChat reports that the account has no typing call.
     """
 
-    enabled: bool = True
-    delay: float = 0.0
-    margin: float = 1.5
+    channel: TypingCalls
+    inbox: Inbox
+    clock: Clock
+    settings: TypingSettings
+    enabled: bool
+
+    @property
+    def note_seconds(self) -> float:
+        """Return the seconds of the indicator that are recorded together with a new message; 0 for none."""
+        return NOTE_SECONDS if self.enabled and self.settings.delay == 0 else 0.0
 
 
 class _Call:
@@ -84,25 +92,16 @@ class _Call:
 
 
 class TypingIndicator:
-    """The indicator of one conversation during one lease."""
+    """The indicator of one conversation during the lease of ``claim``."""
 
-    def __init__(
-        self,
-        channel: TypingCalls,
-        notes: TypingNotes,
-        lease: Lease,
-        clock: Clock,
-        options: TypingOptions,
-        state: TypingState,
-        noted_until: float = 0.0,
-    ) -> None:
-        self.state = state
-        self._noted_until = noted_until
-        self._channel = channel
-        self._notes = notes
-        self._lease = lease
-        self._clock = clock
-        self._options = options
+    def __init__(self, parts: TypingParts, claim: Claim) -> None:
+        record = claim.conversation
+        self.state = TypingState(record.interacted_at, record.typing_until or 0.0, uncertain=True)
+        self._noted_until = claim.noted_until
+        self._parts = parts
+        self._clock = parts.clock
+        self._margin = parts.settings.margin
+        self._lease = claim.lease
         self._task: asyncio.Task[None] | None = None
         self._typing_call: _Call | None = None
         self._cancel: asyncio.Task[None] | None = None
@@ -113,8 +112,8 @@ class TypingIndicator:
 
     def start(self) -> None:
         """Show the indicator, because a handler starts. If Typing is due, it is called before the first reply."""
-        if self._options.enabled:
-            if self._options.delay == 0 and self._is_due():
+        if self._parts.enabled:
+            if self._parts.settings.delay == 0 and self._is_due():
                 self._typing_call = _Call(self._clock.now())
             self._task = asyncio.create_task(self._keep_showing())
 
@@ -123,7 +122,7 @@ class TypingIndicator:
 
         If the handler ends immediately, there is no call.
         """
-        if self._options.enabled:
+        if self._parts.enabled:
             self._task = asyncio.create_task(self._keep_showing())
 
     async def pause(self) -> None:
@@ -144,10 +143,10 @@ class TypingIndicator:
     async def stop(self) -> None:
         """Hide the indicator, because the handler ended. CancelTyping is called once in a turn, and only if needed."""
         await self.pause()
-        if self._cancel_call is not None or not self._options.enabled:
+        if self._cancel_call is not None or not self._parts.enabled:
             return
         now = self._clock.now()
-        if rules.cancel_needed(self.state, now, self._options.margin):
+        if rules.cancel_needed(self.state, now, self._margin):
             self._cancel_call = _Call(now)
             self._cancel = asyncio.create_task(self._call_cancel(self._cancel_call))
             await asyncio.sleep(0)  # the call is written now, so WeChat gets it before the reply
@@ -183,12 +182,12 @@ class TypingIndicator:
     # Calls
 
     async def _keep_showing(self) -> None:
-        first = self._clock.now() + self._options.delay
+        first = self._clock.now() + self._parts.settings.delay
         while self._clock.now() < first:
             await self._wait_until(first)
-        while self._options.enabled:
+        while self._parts.enabled:
             now = self._clock.now()
-            due = rules.next_typing(self.state, now, self._options.margin)
+            due = rules.next_typing(self.state, now, self._margin)
             if due is not None and due <= now:
                 await self._call_typing(now)
             else:
@@ -196,7 +195,7 @@ class TypingIndicator:
 
     def _is_due(self) -> bool:
         now = self._clock.now()
-        return rules.next_typing(self.state, now, self._options.margin) == now
+        return rules.next_typing(self.state, now, self._margin) == now
 
     async def _call_typing(self, now: float) -> None:
         call = self._typing_call = self._typing_call or _Call(now)
@@ -207,26 +206,23 @@ class TypingIndicator:
 
     async def _cancel_uncertain(self, call: _Call) -> bool:
         """Call CancelTyping, because Typing would be refused if the indicator is showing. Return True on success."""
-        try:
-            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._permit(call))
-        except (RequestNotSent, SystemBusy, TokenRefused, DeliveryUnknown) as error:
-            log.info("typing not shown: %s", error)
-            self.state = rules.typing_failed(self.state, self._clock.now())
-        except WeChatError as error:
-            self._note_refusal(error)
-            self.state = rules.typing_refused(self.state)
-        else:
+        answer = await self._request(call, "CancelTyping")
+        if answer == "done":
             self.state = rules.uncertainty_resolved(self.state)
             call.written = False
-            return True
-        return False
+        elif answer == "refused":
+            self.state = rules.typing_refused(self.state)
+        else:
+            self.state = rules.typing_failed(self.state, self._clock.now())
+        return answer == "done"
 
     async def _record_and_call(self, call: _Call) -> None:
         before, self.state = self.state, rules.typing_called(self.state, self._clock.now(), CALL_TIMEOUT)
         try:
             # Recorded before the call: if this process dies meanwhile, the next owner does not call Typing again.
             if self.state.showing_until > self._noted_until:
-                self.interacted(await self._notes.save_typing(self._lease, self.state.showing_until))
+                note = ConversationRecord(typing_until=self.state.showing_until)
+                self.interacted((await self._parts.inbox.checkpoint(self._lease, note)).interacted_at)
         except LeaseLost:
             self.state = rules.typing_refused(before)
         except StoreUnavailable:
@@ -239,46 +235,44 @@ class TypingIndicator:
 
     async def _call_recorded(self, call: _Call, before: TypingState) -> None:
         try:
-            self.state = await self._state_after_typing(call)
+            answer = await self._request(call, "Typing")
         except asyncio.CancelledError:
             not_written = rules.typing_not_written(self.state, before)
             self.state = rules.typing_abandoned(self.state) if call.written else not_written
             raise
-
-    async def _state_after_typing(self, call: _Call) -> TypingState:
-        try:
-            await self._channel.typing(self._lease.key.openid, "Typing", permit=lambda: self._permit(call))
-        except (AlreadyTyping, DeliveryUnknown) as error:
-            log.info("typing may be showing already: %s", error)
-        except (RequestNotSent, SystemBusy, TokenRefused) as error:
-            log.info("typing not shown: %s", error)
-            return rules.typing_failed(self.state, self._clock.now())
-        except WeChatError as error:
-            self._note_refusal(error)
-            return rules.typing_refused(self.state)
-        return rules.typing_shown(self.state, self._clock.now())
+        if answer in ("done", "unknown"):  # also if its response was lost, or it is showing already
+            self.state = rules.typing_shown(self.state, self._clock.now())
+        elif answer == "refused":
+            self.state = rules.typing_refused(self.state)
+        else:
+            self.state = rules.typing_failed(self.state, self._clock.now())
 
     async def _call_cancel(self, call: _Call) -> None:
-        try:
-            await self._channel.typing(self._lease.key.openid, "CancelTyping", permit=lambda: self._permit(call))
-        except WeChatError as error:
-            if isinstance(error, ApiError):
-                self._note_refusal(error)
-            else:
-                log.info("typing not cancelled, the indicator ends by itself: %s", error)
-        else:
+        if await self._request(call, "CancelTyping") == "done":
             self.state = rules.typing_cancelled(self.state)
         call.end()
 
+    async def _request(self, call: _Call, command: TypingCommand) -> Literal["done", "unknown", "failed", "refused"]:
+        """Make a typing call. "failed": for a temporary reason. "refused": until the user acts again, or for good."""
+        try:
+            await self._parts.channel.typing(self._lease.key.openid, command, permit=lambda: self._permit(call))
+        except (AlreadyTyping, DeliveryUnknown) as error:
+            log.info("typing call unconfirmed: command=%s error=%s", command, error)
+            return "unknown"
+        except (RequestNotSent, SystemBusy, TokenRefused) as error:
+            log.info("typing call failed: command=%s error=%s", command, error)
+            return "failed"
+        except WeChatError as error:
+            log.info("typing call refused: command=%s error=%s", command, error)
+            if isinstance(error, AccountNotAllowed):
+                self._parts.enabled = False
+            return "refused"
+        return "done"
+
     def _permit(self, call: _Call) -> bool:
         """Return True if the lease is active by the clock, because later the indicator may belong to another owner."""
-        call.written = self._lease.is_ours(self._clock.now())
+        call.written = self._lease.is_active(self._clock.now())
         return call.written
-
-    def _note_refusal(self, error: WeChatError) -> None:
-        log.info("typing refused: %s", error)
-        if isinstance(error, AccountNotAllowed):
-            self._options.enabled = False
 
     # Waiting
 

@@ -1,23 +1,9 @@
-"""The ports of the typing indicator: the store of its state, and the calls to WeChat."""
+"""The port of the typing indicator: the call to WeChat."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal, Protocol
-
-from wxbot.store.records import Lease
-
-
-class TypingNotes(Protocol):
-    """The store of ``typing_until``, which the next owner of the conversation reads."""
-
-    async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        """Store the end of the indicator before Typing is called. Return the time of the last interaction.
-
-        Raises LeaseLost, StoreUnavailable.
-        """
-        ...
-
 
 TypingCommand = Literal["Typing", "CancelTyping"]
 

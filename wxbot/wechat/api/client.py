@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from yarl import URL
 
@@ -18,7 +18,7 @@ from wxbot.clock import Clock
 from wxbot.errors import AccountNotAllowed, DeliveryUnknown, MediaNotFound, RequestNotSent, TokenRefused, WxbotError
 from wxbot.model.media import Media
 from wxbot.model.replies import Reply
-from wxbot.store.port import MediaStore, TokenStore
+from wxbot.store.port import SharedValues
 from wxbot.typing_indicator.port import Permit, TypingCommand
 from wxbot.wechat.api.address import ApiAddress
 from wxbot.wechat.api.media_cache import MediaCache
@@ -41,10 +41,6 @@ MEDIA_TIMEOUTS = 6
 _log = logging.getLogger(__name__)
 
 
-class TokenAndMediaStore(TokenStore, MediaStore, Protocol):
-    """The part of the store that a client needs: the access token and the media ids, which all processes share."""
-
-
 class WeChatClient:
     """A client of WeChat's API for one account. Call ``open`` on the running event loop. Calls raise only WeChatError.
 
@@ -59,7 +55,7 @@ class WeChatClient:
         appid: str,
         transport: Transport,
         tokens: Tokens,
-        store: MediaStore,
+        store: SharedValues,
         clock: Clock,
         address: ApiAddress = ApiAddress(),  # noqa: B008 - frozen
         read_answer: ReadAnswer = answer_of,
@@ -103,11 +99,12 @@ class WeChatClient:
         await self._files.close()
         await self._transport.close()
 
-    async def send(self, openid: str, reply: Reply, *, permit: Permit | None = None) -> None:
+    async def send(self, openid: str, reply: Reply, *, send_id: str = "", permit: Permit | None = None) -> None:
         """Send one message. Raises WeChatError. If the error is ``retryable``, the message was not delivered.
 
         Files are uploaded first. If WeChat no longer has an uploaded file, it is uploaded again and the message is sent
-        once more. Raises MediaNotFound if WeChat has no file for a media id of the plugin.
+        once more. Raises MediaNotFound if WeChat has no file for a media id of the plugin. ``send_id`` is not used,
+        because WeChat does not recognize a repeated message.
         """
         if reply.media:
             await self._send_with_files(openid, reply, permit)

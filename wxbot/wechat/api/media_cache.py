@@ -16,8 +16,8 @@ from wxbot.clock import Clock
 from wxbot.errors import InvalidReply, RequestNotSent, StoreUnavailable
 from wxbot.model.media import Media, MediaKind
 from wxbot.model.replies import Reply
-from wxbot.store.port import MediaStore
-from wxbot.store.records import StoredMedia
+from wxbot.store.port import SharedValues
+from wxbot.store.records import SharedValue
 from wxbot.typing_indicator.port import Permit
 
 MEDIA_ID_SECONDS = 3 * 86_400.0 - 3600.0
@@ -35,7 +35,7 @@ class MediaCache:
     again for each message.
     """
 
-    def __init__(self, appid: str, upload: Upload, store: MediaStore, clock: Clock) -> None:
+    def __init__(self, appid: str, upload: Upload, store: SharedValues, clock: Clock) -> None:
         self._appid = appid
         self._upload = upload
         self._store = store
@@ -70,8 +70,8 @@ class MediaCache:
     async def _media_id(self, kind: MediaKind, media: Media, permit: Permit | None, refused_id: str) -> str:
         digest = _digest(kind, media)
         stored = await self._load(digest)
-        if stored is not None and stored.media_id != refused_id and self._clock.now() < stored.expires_at:
-            return stored.media_id
+        if stored is not None and stored.value != refused_id and self._clock.now() < stored.expires_at:
+            return stored.value
         if permit is not None and not permit():
             raise RequestNotSent(
                 f"{kind} was not uploaded: the lease on this conversation expired before the upload began"
@@ -94,7 +94,7 @@ class MediaCache:
     async def _upload_and_save(self, digest: str, kind: MediaKind, media: Media) -> str:
         started_at = self._clock.now()
         media_id = await self._upload(kind, media)
-        await self._save(digest, StoredMedia(media_id, started_at + MEDIA_ID_SECONDS))
+        await self._save(digest, SharedValue(media_id, started_at + MEDIA_ID_SECONDS))
         return media_id
 
     def _upload_done(self, digest: str, upload: asyncio.Task[str]) -> None:
@@ -102,17 +102,22 @@ class MediaCache:
         if not upload.cancelled():
             upload.exception()  # otherwise asyncio logs the exception if every waiting caller was cancelled
 
-    async def _load(self, digest: str) -> StoredMedia | None:
+    async def _load(self, digest: str) -> SharedValue | None:
         try:
-            return await self._store.load_media(self._appid, digest)
+            return await self._store.get(self._appid, _name(digest))
         except StoreUnavailable:
             return None
 
-    async def _save(self, digest: str, media: StoredMedia) -> None:
+    async def _save(self, digest: str, media: SharedValue) -> None:
         try:
-            await self._store.save_media(self._appid, digest, media, self._clock.now())
+            await self._store.put(self._appid, _name(digest), media, self._clock.now())
         except StoreUnavailable as error:
             _log.warning("media id not stored, the file will be uploaded again: error=%s", error)
+
+
+def _name(digest: str) -> str:
+    """Return the name of a media id in the store."""
+    return f"media:{digest}"
 
 
 def _digest(kind: MediaKind, media: Media) -> str:

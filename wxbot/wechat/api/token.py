@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from wxbot.clock import Clock
 from wxbot.errors import RequestNotSent, StoreUnavailable, WeChatError
-from wxbot.store.port import TokenStore
-from wxbot.store.records import StoredToken
+from wxbot.store.port import TOKEN, SharedValues
+from wxbot.store.records import SharedValue
 
 RENEW_EARLY_SECONDS = 60.0
 """A token is renewed this long before it expires. A token that is valid for less than 600 s is renewed after 90 % of
@@ -68,7 +68,7 @@ class TokenProvider:
         self,
         appid: str,
         fetch: Callable[[], Awaitable[FetchedToken]],
-        store: TokenStore,
+        store: SharedValues,
         clock: Clock,
         fetch_seconds: float = 10.0,
     ) -> None:
@@ -77,8 +77,8 @@ class TokenProvider:
         self._store = store
         self._clock = clock
         self._fetch_seconds = fetch_seconds
-        self._token: StoredToken | None = None
-        self._fetch_task: asyncio.Task[StoredToken] | None = None
+        self._token: SharedValue | None = None
+        self._fetch_task: asyncio.Task[SharedValue] | None = None
         self._last_error: WeChatError | None = None
         self._retry_at = 0.0
 
@@ -111,20 +111,20 @@ class TokenProvider:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _fetched_token(self, refused: str | None) -> StoredToken:
+    async def _fetched_token(self, refused: str | None) -> SharedValue:
         """Fetch a token, one fetch at a time in this process. A fetch continues if its first caller is cancelled."""
         if self._fetch_task is None:
             self._fetch_task = asyncio.create_task(self._renew(refused), name="wxbot-token")
             self._fetch_task.add_done_callback(self._fetch_done)
         return await asyncio.shield(self._fetch_task)
 
-    def _fetch_done(self, task: asyncio.Task[StoredToken]) -> None:
+    def _fetch_done(self, task: asyncio.Task[SharedValue]) -> None:
         if self._fetch_task is task:
             self._fetch_task = None
         if not task.cancelled():
             task.exception()  # otherwise asyncio logs the exception if every waiting caller was cancelled
 
-    async def _renew(self, refused: str | None) -> StoredToken:
+    async def _renew(self, refused: str | None) -> SharedValue:
         try:
             token = await self._stored_or_fetched(refused)
         except StoreUnavailable:
@@ -134,25 +134,25 @@ class TokenProvider:
         self._token = token
         return token
 
-    async def _stored_or_fetched(self, refused: str | None) -> StoredToken:
+    async def _stored_or_fetched(self, refused: str | None) -> SharedValue:
         """Return the stored token if it is valid, else one fetched by this process or by an earlier one."""
         give_up_at = self._clock.now() + self._fetch_seconds
         while True:
-            stored = await self._store.load_token(self._appid)
+            stored = await self._store.get(self._appid, TOKEN)
             if stored is not None and stored.value != refused and self._clock.now() < stored.expires_at:
                 return stored
             self._raise_recent_error()
             now = self._clock.now()
             # The store treats an expired token as refused too: otherwise it would count as stored since the refusal.
             outdated = refused if stored is None else stored.value
-            if await self._store.begin_token_fetch(self._appid, outdated, now, self._fetch_seconds):
+            if await self._store.lock(self._appid, TOKEN, now, self._fetch_seconds, outdated=outdated):
                 return await self._fetch_and_save(refused)
             if now >= give_up_at:
                 raise RequestNotSent("no access token: another process has been fetching one for too long")
             await self._sleep(STORE_POLL_SECONDS)
 
-    async def _fetch_and_save(self, refused: str | None) -> StoredToken:
-        token: StoredToken | None = None
+    async def _fetch_and_save(self, refused: str | None) -> SharedValue:
+        token: SharedValue | None = None
         try:
             token = await self._call_wechat(refused)
         finally:
@@ -160,7 +160,7 @@ class TokenProvider:
             await self._save(token)
         return token
 
-    async def _call_wechat(self, refused: str | None) -> StoredToken:
+    async def _call_wechat(self, refused: str | None) -> SharedValue:
         try:
             fetched = await self._fetch()
         except WeChatError as error:
@@ -171,11 +171,11 @@ class TokenProvider:
             self._remember(same_again)
             raise same_again
         lifetime = max(fetched.expires_in, 0.0)
-        return StoredToken(fetched.value, self._clock.now() + lifetime - min(RENEW_EARLY_SECONDS, lifetime / 10))
+        return SharedValue(fetched.value, self._clock.now() + lifetime - min(RENEW_EARLY_SECONDS, lifetime / 10))
 
-    async def _save(self, token: StoredToken | None) -> None:
+    async def _save(self, token: SharedValue | None) -> None:
         try:
-            await self._store.save_token(self._appid, token)
+            await self._store.put(self._appid, TOKEN, token, self._clock.now())
         except StoreUnavailable as error:
             _log.warning("access token not stored, other processes will fetch one: error=%s", error)
 

@@ -6,7 +6,7 @@ import pytest
 
 from wxbot.delivery.composer import Composer
 from wxbot.errors import InvalidReply
-from wxbot.model.accounts import ACCOUNTS, AccountKind, reply_kinds
+from wxbot.model.accounts import ACCOUNTS, AccountKind
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, LinkReply, MiniProgramPageReply, NewsReply, Reply, TextReply, VideoReply
 
@@ -16,7 +16,7 @@ JPEG = b"\xff\xd8\xff" + bytes(10)
 
 
 def composer_for(kind: AccountKind, **more: object) -> Composer:
-    return Composer(account_kind=kind, kinds=reply_kinds(kind), **more)  # type: ignore[arg-type]
+    return Composer(ACCOUNTS[kind], frozenset(ACCOUNTS[kind].sends), **more)  # type: ignore[arg-type]
 
 
 def test_long_text_is_split_and_blank_text_is_dropped() -> None:
@@ -54,8 +54,8 @@ def test_a_reply_that_cannot_be_sent_raises_an_error(kind: AccountKind, reply: R
 
 
 def test_the_reply_types_can_be_configured() -> None:
-    assert Composer(kinds=frozenset({"text", "news"})).messages(NewsReply("t", "http://x.test"))
+    assert Composer(ACCOUNTS["miniprogram"], frozenset({"text", "news"})).messages(NewsReply("t", "http://x.test"))
 
 
 def test_every_account_can_send_text() -> None:
-    assert all("text" in reply_kinds(kind) for kind in ACCOUNTS)
+    assert all("text" in account.sends for account in ACCOUNTS.values())

@@ -18,6 +18,7 @@ from wxbot.delivery.deferred import (
     with_deferred,
     without_notice,
 )
+from wxbot.model.accounts import ACCOUNTS
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MenuReply, Reply, TextReply
 
@@ -95,7 +96,9 @@ def test_deferred_replies_are_stored_beside_the_state_of_the_plugins() -> None:
 def test_parts_of_one_text_are_joined_as_they_were() -> None:
     """Add no line break, however often the text is cut."""
     text = "一二三四五六七八九十，" * 60
-    answer: list[Reply] = list(Composer(text_bytes=LIMIT).messages(TextReply(text)))
+    answer: list[Reply] = list(
+        Composer(ACCOUNTS["miniprogram"], frozenset({"text"}), text_bytes=LIMIT).messages(TextReply(text))
+    )
     read = ""
     while answer:
         now, answer, _ = fit(answer, 2, LIMIT, NOTICE)

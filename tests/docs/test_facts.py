@@ -10,8 +10,8 @@ import pytest
 from tests.docs.documents import ROOT, blocks, code_words, prose, read, rows
 from wxbot.errors import ApiError, api_error
 from wxbot.model import messages
-from wxbot.model.accounts import AccountKind, kinds, table
-from wxbot.model.quota import ALLOWANCES, Allowance, parse_allowances
+from wxbot.model.accounts import ACCOUNTS, AccountKind, table
+from wxbot.model.quota import Allowance, parse_allowances
 from wxbot.model.replies import KINDS
 from wxbot.playground.demo import SCENARIOS
 from wxbot.server.web import SEND_PATH
@@ -68,20 +68,20 @@ def test_every_sent_kind_has_the_documented_class() -> None:
     }
     short: Mapping[AccountKind, str] = {"miniprogram": "MP", "official": "OA"}
     assert documented == {
-        kind: (each.__name__, ", ".join(short[account] for account in short if kind in kinds("out", account)))
+        kind: (each.__name__, ", ".join(short[account] for account in short if kind in ACCOUNTS[account].sends))
         for kind, each in KINDS.items()
     }
 
 
 def test_the_documented_quota_is_that_of_the_code() -> None:
-    documented: dict[AccountKind, dict[str, Allowance]] = {"miniprogram": {}, "official": {}, "unverified": {}}
+    documented: dict[str, Allowance] = {}
     for row in rows(WECHAT):
         if len(row) == 6 and row[0] in ("MP", "OA"):
             action, allowance = next(iter(parse_allowances(code_words(row[4])[0]).items()))
             number, unit = row[3].split()
             assert Allowance(int(row[2]), int(number) * {"hours": 3600, "minute": 60}[unit]) == allowance
-            documented["miniprogram" if row[0] == "MP" else "official"][action] = allowance
-    assert documented == ALLOWANCES
+            documented[action] = allowance
+    assert documented == ACCOUNTS["miniprogram"].allowances == ACCOUNTS["official"].allowances
 
 
 LOG_LINES = [

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.model.quota import ALLOWANCES, Allowance, Quota, allowance_for, parse_allowances
+from wxbot.model.accounts import ACCOUNTS
+from wxbot.model.quota import Allowance, Quota, allowance_for, parse_allowances
 from wxbot.model.user_actions import USER_ACTIONS
 
 TWO_DAYS = 48 * 3600.0
@@ -34,7 +35,7 @@ TWO_DAYS = 48 * 3600.0
 def test_a_user_action_sets_its_allowance(
     fields: dict[str, str], account: str, allowed: tuple[int, float] | None
 ) -> None:
-    assert allowance_for(fields, ALLOWANCES[account]) == allowed  # type: ignore[index]
+    assert allowance_for(fields, ACCOUNTS[account].allowances) == allowed
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ from wxbot import (
     VoiceMessage,
     VoiceReply,
 )
-from wxbot.model.accounts import ACCOUNTS, CAPABILITIES, AccountKind, kinds
+from wxbot.model.accounts import ACCOUNTS, AccountKind, capabilities
 from wxbot.model.replies import KINDS
 from wxbot.testing import FakeWeChat, ManualClock, User
 from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
@@ -62,7 +62,7 @@ def cells(direction: str) -> list[Any]:
     """Return each "yes" of the table, with each data format of its account kind."""
     return [
         pytest.param(capability.kind, account, form, id=f"{capability.kind}-{account}-{form}")
-        for capability in CAPABILITIES
+        for capability in capabilities()
         if capability.direction == direction
         for account in capability.accounts
         for form in FORMATS[account]
@@ -258,7 +258,7 @@ NO = [
     pytest.param(kind, account, FORMATS[account][0], id=f"{kind}-{account}")
     for account in ACCOUNTS
     for kind in KINDS
-    if kind not in kinds("passive" if account == "unverified" else "out", account)
+    if kind not in ACCOUNTS[account].sends
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.stories.support import Log, bot_for, replies
 from wxbot import Context, ImageReply, Plugin
-from wxbot.delivery.passive_outbox import LAST_REPLY_AFTER, PassiveReplyWaiter
+from wxbot.server.passive_replies import LAST_REPLY_AFTER, PassiveReplyWaiter
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import SAMPLE_IMAGE

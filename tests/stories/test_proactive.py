@@ -110,11 +110,11 @@ def test_a_proactive_message_counts_in_the_quota(wechat: FakeWeChat, bot: Bot) -
 def waits_until_settled(bot: Bot, openid: str, left: int) -> None:
     runtime, user = bot._started_runtime(), bot_key(bot, openid)
     for _ in range(1000):
-        quota = runtime.quota(user)
-        if quota is not None and quota.remaining == left:
+        user_record = runtime.find(user).conversation
+        if user_record and user_record.quota and user_record.quota.remaining == left:
             return
         runtime._loop.run(asyncio.sleep(0.01), 1)
-    raise AssertionError(f"{runtime.quota(user)} is left, not {left} messages")
+    raise AssertionError(f"{runtime.find(user)} is left, not {left} messages")
 
 
 def test_an_unsupported_reply_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -> None:

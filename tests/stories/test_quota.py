@@ -212,8 +212,10 @@ def test_messages_sent_before_a_restart_count_in_the_quota(clock: ManualClock, t
             alice.says("eight")
             alice.waits_for("part 5\npart 6\npart 7\npart 8")
         with bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock) as bot:
-            quota = bot._started_runtime().quota(bot_key(bot, alice.openid))
-            assert quota is not None
+            user = bot._started_runtime().find(bot_key(bot, alice.openid)).conversation
+            assert user is not None
+            assert user.quota is not None
+            quota = user.quota
             assert (quota.remaining, round(quota.expires_at - clock.now())) == (0, 48 * 3600)
     assert wechat.violations == []
 

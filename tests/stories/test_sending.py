@@ -52,7 +52,7 @@ class BotWithStore:
         return self._store(lambda store: store.dead_letters(self._appid, 100))
 
     def retry(self, letter: DeadLetter) -> bool:
-        return self._store(lambda store: store.retry_dead_letter(self._appid, letter.seq, self.clock.now()))
+        return self._store(lambda store: store.remove_dead_letter(self._appid, letter.seq, self.clock.now()))
 
     def _store(self, work: Callable[[SqliteStore], Awaitable[Result]]) -> Result:
         store = SqliteStore(self._file)

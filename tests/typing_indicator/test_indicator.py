@@ -18,9 +18,10 @@ import pytest
 
 from wxbot.clock import pause
 from wxbot.errors import DeliveryUnknown, LeaseLost, RequestNotSent, StoreUnavailable, WeChatError, api_error
-from wxbot.store.records import ConversationKey, Lease
+from wxbot.settings.schema import TypingSettings
+from wxbot.store.records import Claim, ConversationKey, ConversationRecord, Lease, PendingMessage, Progress
 from wxbot.testing import ManualClock
-from wxbot.typing_indicator.indicator import TypingIndicator, TypingOptions
+from wxbot.typing_indicator.indicator import TypingIndicator, TypingParts
 from wxbot.typing_indicator.port import Permit, TypingCommand
 from wxbot.typing_indicator.rules import TypingState
 
@@ -98,7 +99,7 @@ class Calls:
 
 @dataclass
 class Notes:
-    """An implementation of TypingNotes. ``errors`` are raised by the next calls."""
+    """The inbox, as far as the indicator uses it. ``errors`` are raised by the next calls."""
 
     clock: ManualClock
     interacted_at: float = START
@@ -106,13 +107,17 @@ class Notes:
     seconds: float = 0.0
     typing_until: list[float] = field(default_factory=list)
 
-    async def save_typing(self, lease: Lease, typing_until: float) -> float:
+    async def checkpoint(
+        self, lease: Lease, change: ConversationRecord, progress: Progress | None = None
+    ) -> ConversationRecord:
+        assert change.typing_until is not None
+        assert change == ConversationRecord(typing_until=change.typing_until)
         if self.seconds:
             await pause(self.clock, self.seconds)
         if self.errors:
             raise self.errors.popleft()
-        self.typing_until.append(typing_until - START)
-        return self.interacted_at
+        self.typing_until.append(change.typing_until - START)
+        return ConversationRecord(self.interacted_at)
 
 
 class Scene:
@@ -122,11 +127,13 @@ class Scene:
         self.clock = ManualClock(START)
         self.calls = Calls(self.clock)
         self.notes = Notes(self.clock)
-        self.options = TypingOptions(**options)
+        enabled = options.pop("enabled", True)
+        inbox: Any = self.notes
+        self.parts = TypingParts(self.calls, inbox, self.clock, TypingSettings(**options), enabled)
         self.lease = Lease(ConversationKey("wx1", "alice"), "this process", 1, START + 3600, margin=0.5)
-        self.indicator = TypingIndicator(
-            self.calls, self.notes, self.lease, self.clock, self.options, state or TypingState(START)
-        )
+        claim = Claim(self.lease, PendingMessage(1, {}, START, 1, 0), ConversationRecord(START))
+        self.indicator = TypingIndicator(self.parts, claim)
+        self.indicator.state = state or TypingState(START)
 
     async def advance(self, seconds: float) -> None:
         """Advance the clock from another thread, so that each timer runs at its own time."""
@@ -546,7 +553,7 @@ def test_after_a_refusal_typing_waits_for_the_next_interaction(errcode: int) -> 
         s.writes()
         await s.rest()
         assert s.at("Typing") == [0, 20]
-        assert s.options.enabled
+        assert s.parts.enabled
         await s.answers()
 
     story()
@@ -570,7 +577,7 @@ def test_an_account_without_typing_disables_it_for_all_conversations(errcode: in
         s.calls.answers += [refusal(errcode)]
         s.indicator.start()
         await s.advance(1)
-        assert not s.options.enabled
+        assert not s.parts.enabled
         s.writes()
         await s.advance(20)
         await s.sends_part("one")
@@ -587,7 +594,7 @@ def test_an_account_without_typing_disables_it_for_all_conversations(errcode: in
 async def test_a_running_handler_stops_typing_if_another_conversation_disabled_it(s: Scene) -> None:
     s.indicator.start()
     await s.advance(5)
-    s.options.enabled = False
+    s.parts.enabled = False
     await s.until(20)
     await s.answers()
     assert s.seen == ["Typing", "answer"]
@@ -597,7 +604,7 @@ async def test_a_running_handler_stops_typing_if_another_conversation_disabled_i
 async def test_nothing_is_cancelled_after_typing_was_disabled(s: Scene) -> None:
     s.indicator.start()
     await s.advance(5)
-    s.options.enabled = False
+    s.parts.enabled = False
     await s.answers()
     assert s.seen == ["Typing", "answer"]
 
@@ -623,7 +630,7 @@ async def test_40200_for_a_cancel_disables_typing(s: Scene) -> None:
     s.indicator.start()
     await s.advance(1)
     await s.answers()
-    assert not s.options.enabled
+    assert not s.parts.enabled
 
 
 @scene()

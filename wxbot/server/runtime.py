@@ -141,7 +141,7 @@ class Runtime:
         waiting = self._passive_replies.reply_to(incoming.key, incoming.dedup_key, first_at or incoming.received_at)
         return self._loop.run(waiting, PASSIVE_SECONDS)
 
-    def find(self, key: ConversationKey, dedup_key: str) -> Found:
+    def find(self, key: ConversationKey, dedup_key: str = "") -> Found:
         """Return what is known of a user and of the message with ``dedup_key``. Raises StoreUnavailable."""
         return self._loop.run(self.store.find(key, dedup_key), STORE_SECONDS)
 

@@ -153,3 +153,37 @@ async def pause(clock: Clock, seconds: float) -> None:
         await finished
     finally:
         timer.cancel()
+
+
+class Signal:
+    """A signal that one task waits for, with a limit in seconds of a clock."""
+
+    __slots__ = ("_clock", "_is_set", "_waiter")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._is_set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self._wake()
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait until the signal is set, or for ``seconds`` (None: without a limit). Return True if it is set."""
+        if not self._is_set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            timer = None if seconds is None else self._clock.call_later(seconds, self._wake)
+            try:
+                await self._waiter
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        return self._is_set
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

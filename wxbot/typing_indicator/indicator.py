@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from wxbot.clock import Clock
+from wxbot.clock import Clock, Signal
 from wxbot.errors import (
     AccountNotAllowed,
     AlreadyTyping,
@@ -67,28 +67,17 @@ class TypingParts:
         return NOTE_SECONDS if self.enabled and self.settings.delay == 0 else 0.0
 
 
-class _Call:
-    """A typing call in progress, and the future of the task that waits for the response."""
+class _Call(Signal):
+    """A typing call in progress, which is set when the response has arrived."""
 
-    __slots__ = ("answered", "began_at", "waiter", "written")
+    __slots__ = ("began_at", "task", "written")
 
-    def __init__(self, began_at: float) -> None:
-        self.began_at = began_at
-        self.answered = False
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.began_at = clock.now()
+        self.task: asyncio.Task[None] | None = None
         self.written = False
         """True if WeChat may have received the call."""
-        self.waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def end(self) -> None:
-        self.answered = True
-        self.wake()
-
-    def is_answered(self) -> bool:
-        return self.answered
-
-    def wake(self) -> None:
-        if not self.waiter.done():
-            self.waiter.set_result(None)
 
 
 class TypingIndicator:
@@ -102,20 +91,21 @@ class TypingIndicator:
         self._clock = parts.clock
         self._margin = parts.settings.margin
         self._lease = claim.lease
-        self._task: asyncio.Task[None] | None = None
-        self._typing_call: _Call | None = None
-        self._cancel: asyncio.Task[None] | None = None
-        self._cancel_call: _Call | None = None
-        self._wakeup: asyncio.Future[None] | None = None
+        self._showing: asyncio.Task[None] | None = None
+        """The task that makes all calls of Typing while a handler works."""
+        self._typing: _Call | None = None
+        self._cancelling: _Call | None = None
+        self._changed = Signal(self._clock)
 
     # Events of the conversation
 
     def start(self) -> None:
         """Show the indicator, because a handler starts. If Typing is due, it is called before the first reply."""
-        if self._parts.enabled:
-            if self._parts.settings.delay == 0 and self._is_due():
-                self._typing_call = _Call(self._clock.now())
-            self._task = asyncio.create_task(self._keep_showing())
+        now = self._clock.now()
+        is_due = rules.next_typing(self.state, now, self._margin) == now
+        if self._parts.enabled and self._parts.settings.delay == 0 and is_due:
+            self._typing = _Call(self._clock)
+        self.resume()
 
     def resume(self) -> None:
         """Show the indicator again, because a reply was sent and the handler goes on.
@@ -123,56 +113,54 @@ class TypingIndicator:
         If the handler ends immediately, there is no call.
         """
         if self._parts.enabled:
-            self._task = asyncio.create_task(self._keep_showing())
+            self._showing = asyncio.create_task(self._keep_showing())
 
     async def pause(self) -> None:
         """Make no calls until ``resume``, because a reply will be sent, which ends the indicator."""
-        task, self._task = self._task, None
+        task, self._showing = self._showing, None
         if task is None:
             return
-        call = self._typing_call
+        call = self._typing
         try:
             if call is not None:
                 await self._wait_for_answer(call)
         finally:  # also if interrupted, because nothing else refers to the task any more
             task.cancel()
-            self._typing_call = None
-        if call is not None and not call.answered:  # a failing call must end before anything else happens
+            self._typing = None
+        if call is not None and not call.is_set():  # a failing call must end before anything else happens
             await asyncio.wait({task})
 
     async def stop(self) -> None:
         """Hide the indicator, because the handler ended. CancelTyping is called once in a turn, and only if needed."""
         await self.pause()
-        if self._cancel_call is not None or not self._parts.enabled:
+        if self._cancelling is not None or not self._parts.enabled:
             return
-        now = self._clock.now()
-        if rules.cancel_needed(self.state, now, self._margin):
-            self._cancel_call = _Call(now)
-            self._cancel = asyncio.create_task(self._call_cancel(self._cancel_call))
+        if rules.cancel_needed(self.state, self._clock.now(), self._margin):
+            call = self._cancelling = _Call(self._clock)
+            call.task = asyncio.create_task(self._call_cancel(call))
             await asyncio.sleep(0)  # the call is written now, so WeChat gets it before the reply
 
     @property
     def is_cancelling(self) -> bool:
         """Return True if a CancelTyping waits for its response."""
-        return self._cancel_call is not None and not self._cancel_call.answered
+        return self._cancelling is not None and not self._cancelling.is_set()
 
     async def end_turn(self) -> None:
         """End all calls of the turn. Wait for a response to CancelTyping, within its ``MAX_REPLY_DELAY``."""
-        cancel, call = self._cancel, self._cancel_call
-        if cancel is not None and call is not None and not call.answered:
+        call, self._cancelling = self._cancelling, None
+        self._noted_until = 0.0  # the outcome of the turn stores the assumed state
+        if call is not None and call.task is not None and not call.is_set():
             try:
                 await self._wait_for_answer(call)
             finally:
-                cancel.cancel()
-            await asyncio.wait({cancel})
-        self._cancel = self._cancel_call = None
-        self._noted_until = 0.0  # the outcome of the turn stores the assumed state
+                call.task.cancel()
+            await asyncio.wait({call.task})
 
     def interacted(self, at: float) -> None:
         """Note that the user acted at ``at``. A running handler may show the indicator again."""
         before, self.state = self.state, rules.interacted(self.state, at)
         if self.state is not before:
-            self._wake()
+            self._changed.set()
 
     def message_sent(self, called_at: float) -> None:
         """Note that WeChat accepted a message sent at ``called_at``. Its stored record replaces ``typing_until``."""
@@ -193,16 +181,12 @@ class TypingIndicator:
             else:
                 await self._wait_until(due)
 
-    def _is_due(self) -> bool:
-        now = self._clock.now()
-        return rules.next_typing(self.state, now, self._margin) == now
-
     async def _call_typing(self, now: float) -> None:
-        call = self._typing_call = self._typing_call or _Call(now)
+        call = self._typing = self._typing or _Call(self._clock)
         if not rules.must_cancel_first(self.state, now) or await self._cancel_uncertain(call):
             await self._record_and_call(call)
-        self._typing_call = None
-        call.end()
+        self._typing = None
+        call.set()
 
     async def _cancel_uncertain(self, call: _Call) -> bool:
         """Call CancelTyping, because Typing would be refused if the indicator is showing. Return True on success."""
@@ -250,7 +234,7 @@ class TypingIndicator:
     async def _call_cancel(self, call: _Call) -> None:
         if await self._request(call, "CancelTyping") == "done":
             self.state = rules.typing_cancelled(self.state)
-        call.end()
+        call.set()
 
     async def _request(self, call: _Call, command: TypingCommand) -> Literal["done", "unknown", "failed", "refused"]:
         """Make a typing call. "failed": for a temporary reason. "refused": until the user acts again, or for good."""
@@ -277,32 +261,17 @@ class TypingIndicator:
     # Waiting
 
     async def _wait_until(self, at: float | None) -> None:
-        """Wait until ``at`` (None: without a limit) or until ``_wake`` is called."""
-        self._wakeup = asyncio.get_running_loop().create_future()
-        if at is None:
-            await self._wakeup
-            return
-        timer = self._clock.call_later(at - self._clock.now(), self._wake)
-        try:
-            await self._wakeup
-        finally:
-            timer.cancel()
-
-    def _wake(self) -> None:
-        if self._wakeup is not None and not self._wakeup.done():
-            self._wakeup.set_result(None)
+        """Wait until ``at`` (None: without a limit) or until the user acts."""
+        self._changed = Signal(self._clock)
+        await self._changed.wait(None if at is None else at - self._clock.now())
 
     async def _wait_for_answer(self, call: _Call) -> None:
         """Wait for the response to ``call``, at most until ``MAX_REPLY_DELAY`` seconds after its beginning."""
         left = call.began_at + MAX_REPLY_DELAY - self._clock.now()
-        if call.is_answered() or left <= 0:
+        if left <= 0:
             return
-        timer = self._clock.call_later(left, call.wake)
-        try:
-            await call.waiter
-        finally:
-            timer.cancel()
+        await call.wait(left)
         for _ in range(RESPONSE_ITERATIONS):  # if the event loop was blocked, it may be in the socket buffer
-            if call.is_answered():
+            if call.is_set():
                 return
             await asyncio.sleep(0)

@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from wxbot.conversation.handler_run import HandlerRun
 from wxbot.delivery.api_outbox import ApiOutbox
 from wxbot.delivery.composer import Composer
 from wxbot.delivery.outbox import Outbox, OutboxParts, SendFailed
@@ -28,7 +27,8 @@ from wxbot.model.messages import (
 )
 from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin.context import Context
-from wxbot.plugin.router import Choice, Router
+from wxbot.plugin.handler_run import HandlerRun
+from wxbot.plugin.router import Choice, Router, example_handler
 from wxbot.settings.schema import HandlerSettings, HandoverSettings
 from wxbot.store.records import WITH_BOT, Claim, ConversationRecord, Handover, Outcome, PendingMessage
 from wxbot.typing_indicator.indicator import TypingIndicator
@@ -170,7 +170,7 @@ class Pipeline:
             log.info(
                 "no handler for %s; add one, for example:\n%s",
                 type(turn.message).__name__,
-                _example_handler(turn.message),
+                example_handler(turn.message),
             )
         await outbox.finish()
 
@@ -279,20 +279,3 @@ def _save_state(turn: Turn, context: Context, before: str) -> None:
 
 def _is_one_of(message: Message, words: frozenset[str]) -> bool:
     return isinstance(message, TextMessage) and message.text.strip().casefold() in words
-
-
-def _example_handler(message: Message) -> str:
-    """Return the source of a handler for messages such as ``message``."""
-    decorators = {
-        "TextMessage": "@plugin.text()",
-        "ImageMessage": "@plugin.image",
-        "VoiceMessage": "@plugin.voice",
-        "VideoMessage": "@plugin.video",
-        "ShortVideoMessage": "@plugin.video",
-        "LocationMessage": "@plugin.location",
-        "LinkMessage": "@plugin.link",
-        "MiniProgramPageMessage": "@plugin.mini_program_page",
-    }
-    fallback = f"@plugin.event({message.event!r})" if isinstance(message, EventMessage) else "@plugin.fallback"
-    decorator = decorators.get(type(message).__name__, fallback)
-    return f"{decorator}\nasync def answer(ctx: Context) -> str:\n    return ..."

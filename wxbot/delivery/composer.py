@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from wxbot.delivery.text_splitting import split_parts
 from wxbot.errors import InvalidReply
 from wxbot.model.accounts import Account
 from wxbot.model.media import MAX_BYTES, Media, MediaKind, read_media
-from wxbot.model.replies import MenuItem, MenuReply, MiniProgramPageReply, Reply, TextReply
+from wxbot.model.replies import MiniProgramPageReply, Reply, TextReply, checked
+from wxbot.model.text_splitting import split_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Composer:
 
         ``ai`` is the plugin's AI mark, which is used if the reply itself has none.
         """
+        reply = checked(reply)
         self._check(reply)
-        reply = _without_surrogates(reply)
         if reply.ai is None and self.account.has_ai_mark and (ai is not None or self.ai_mark):
             reply = dataclasses.replace(reply, ai=True if ai is None else ai)
         return self._texts(reply) if isinstance(reply, TextReply) else [self._with_media(reply)]
@@ -51,8 +51,6 @@ class Composer:
         ]
 
     def _check(self, reply: Reply) -> None:
-        if reply.ai is not None and not isinstance(reply.ai, bool):
-            raise InvalidReply(f"{type(reply).__name__}: ai must be True, False or None, not {reply.ai!r}")
         if reply.msg_type not in self.reply_types:
             raise InvalidReply(
                 f"this account ({self.account.title}) cannot send the type {reply.msg_type!r}"
@@ -60,11 +58,8 @@ class Composer:
             )
         if reply.agent and not self.account.names_agents:
             raise InvalidReply(f"{type(reply).__name__}: only an Official Account can send in an agent's name")
-        _check_texts(reply)
         if isinstance(reply, MiniProgramPageReply) and not self.account.has_pages and not reply.appid:
             raise InvalidReply("MiniProgramPageReply: an Official Account must set the mini program's appid (appid=…)")
-        if isinstance(reply, MenuReply) and not reply.items:
-            raise InvalidReply("MenuReply has no items to click")
 
     def _with_media(self, reply: Reply) -> Reply:
         read: dict[str, Any] = {}
@@ -78,30 +73,3 @@ class Composer:
     def _check_passive(self, media: str | Media, name: str) -> None:
         if self.account.is_passive and isinstance(media, Media) and media.content_type == "image/gif":
             raise InvalidReply(f"{media.filename or name} is GIF, which WeChat does not accept as a passive reply")
-
-
-def _without_surrogates(reply: Reply) -> Reply:
-    """Return ``reply`` with "?" in place of lone surrogates (halves of emoji), because UTF-8 cannot encode them."""
-    changed: dict[str, Any] = {}
-    for each in dataclasses.fields(reply):
-        value = getattr(reply, each.name)
-        encodable = _encodable(value) if isinstance(value, str) else value
-        if isinstance(reply, MenuReply) and each.name == "items":
-            encodable = tuple(MenuItem(_encodable(item.id), _encodable(item.text)) for item in value)
-        if encodable != value:
-            changed[each.name] = encodable
-    return dataclasses.replace(reply, **changed) if changed else reply
-
-
-def _encodable(text: str) -> str:
-    return text.encode(errors="replace").decode()
-
-
-def _check_texts(reply: Reply) -> None:
-    for each in dataclasses.fields(reply):
-        value = getattr(reply, each.name)
-        if each.type == "str":
-            if not isinstance(value, str):
-                raise InvalidReply(f"{type(reply).__name__}: {each.name} must be a str, not {type(value).__name__}")
-            if not value and each.default is dataclasses.MISSING and not isinstance(reply, TextReply):
-                raise InvalidReply(f"{type(reply).__name__}: {each.name} is empty")

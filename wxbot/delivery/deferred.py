@@ -10,8 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wxbot.delivery.text_splitting import split_parts
 from wxbot.model.replies import Reply, TextReply, reply_from_json, reply_to_json
+from wxbot.model.text_splitting import split_parts
 
 log = logging.getLogger("wxbot.deferred")
 

@@ -177,6 +177,43 @@ KINDS: Mapping[str, type[Reply]] = {
 """The reply classes, by WeChat's msgtype."""
 
 
+def checked(reply: Reply) -> Reply:
+    """Return ``reply`` as it can be encoded: "?" replaces lone surrogates (halves of emoji).
+
+    Raises InvalidReply, which names the field, if a value has a wrong type or is empty.
+    """
+    name = type(reply).__name__
+    if reply.ai is not None and not isinstance(reply.ai, bool):
+        raise InvalidReply(f"{name}: ai must be True, False or None, not {reply.ai!r}")
+    if isinstance(reply, MenuReply) and not reply.items:
+        raise InvalidReply("MenuReply has no items to click")
+    changed: dict[str, Any] = {}
+    for each in dataclasses.fields(reply):
+        value = getattr(reply, each.name)
+        if each.type == "str":
+            _check_text(reply, each, value)
+        encodable = _encodable(value)
+        if encodable != value:
+            changed[each.name] = encodable
+    return dataclasses.replace(reply, **changed) if changed else reply
+
+
+def _check_text(reply: Reply, field: dataclasses.Field[Any], value: object) -> None:
+    name = f"{type(reply).__name__}: {field.name}"
+    if not isinstance(value, str):
+        raise InvalidReply(f"{name} must be a str, not {type(value).__name__}")
+    if not value and field.default is dataclasses.MISSING and not isinstance(reply, TextReply):
+        raise InvalidReply(f"{name} is empty")
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, tuple):
+        return tuple(MenuItem(_encodable(item.id), _encodable(item.text)) for item in value)
+    return value
+
+
 def mini_program_link(text: str, appid: str, path: str, url: str = "") -> str:
     """Return a link to a mini-program page, for use in a text. WeChat opens ``url`` if it cannot open the page.
 

@@ -92,3 +92,20 @@ def _check_unfinished(plugins: Sequence[Plugin]) -> None:
                 f"plugin {plugin.name!r}: the decorator for {plugin.unfinished[0]} has no handler below"
                 " it; does @plugin.on lack its parentheses and predicate?"
             )
+
+
+def example_handler(message: Message) -> str:
+    """Return the source of a handler for messages such as ``message``, for a log line."""
+    decorators = {
+        "TextMessage": "@plugin.text()",
+        "ImageMessage": "@plugin.image",
+        "VoiceMessage": "@plugin.voice",
+        "VideoMessage": "@plugin.video",
+        "ShortVideoMessage": "@plugin.video",
+        "LocationMessage": "@plugin.location",
+        "LinkMessage": "@plugin.link",
+        "MiniProgramPageMessage": "@plugin.mini_program_page",
+    }
+    fallback = f"@plugin.event({message.event!r})" if isinstance(message, EventMessage) else "@plugin.fallback"
+    decorator = decorators.get(type(message).__name__, fallback)
+    return f"{decorator}\nasync def answer(ctx: Context) -> str:\n    return ..."

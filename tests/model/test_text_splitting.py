@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wxbot.delivery.text_splitting import split_text
+from wxbot.model.text_splitting import split_text
 
 limits = st.integers(min_value=4, max_value=120)
 # Characters that matter to the splitting, so that Hypothesis uses them often.

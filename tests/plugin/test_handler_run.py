@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from wxbot.conversation.handler_run import HandlerRun
+from wxbot.plugin.handler_run import HandlerRun
 from wxbot.errors import PluginError
 from wxbot.model.messages import TextMessage
 from wxbot.model.replies import Reply, TextReply

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from wxbot.clock import Clock, pause
+from wxbot.clock import Clock, pause, time_limit
 from wxbot.conversation.conversation import RENEWALS_PER_LEASE, Conversation, ConversationParts
 from wxbot.conversation.pipeline import Pipeline
 from wxbot.errors import LeaseLost, StoreUnavailable
@@ -142,11 +142,9 @@ class Dispatcher:
         if not tasks:
             return
         log.info("finishing conversations: count=%d max_seconds=%g", len(tasks), seconds)
-        deadline = asyncio.create_task(pause(self._clock, seconds))
-        finished = asyncio.create_task(asyncio.wait(tasks))
-        await asyncio.wait({deadline, finished}, return_when=asyncio.FIRST_COMPLETED)
-        deadline.cancel()
-        finished.cancel()
+        with suppress(TimeoutError):
+            async with time_limit(self._clock, seconds):
+                await asyncio.wait(tasks)
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [conversation.task for conversation in self._active.values() if conversation.task is not None]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from wxbot.model.messages import message_from
 from wxbot.model.quota import NOTHING_LEFT, Allowances, Quota, allowance_for
 from wxbot.plugin.router import Router
+from wxbot.settings.schema import HandoverSettings
 from wxbot.store.records import WITH_BOT, ConversationKey, ConversationRecord, Handover, IncomingMessage
 
 log = logging.getLogger("wxbot.intake")
@@ -18,8 +19,7 @@ log = logging.getLogger("wxbot.intake")
 class Intake:
     """The intake of one account. It decides how many messages a user action allows, and if human agents handle a user.
 
-    ``allowances``: the quota of each user action. ``handover_seconds``: the length of a handover. ``resume_words``: the
-    case-folded words with which a user returns to the bot. ``is_passive``: the account sends only passive replies.
+    ``allowances``: the quota of each user action. ``is_passive``: the account sends only passive replies.
     """
 
     def __init__(
@@ -27,16 +27,14 @@ class Intake:
         appid: str,
         router: Router,
         allowances: Allowances,
+        handover: HandoverSettings,
         *,
-        handover_seconds: float,
-        resume_words: Collection[str],
         is_passive: bool,
     ) -> None:
         self._appid = appid
         self._router = router
         self._allowances = allowances
-        self._handover_seconds = handover_seconds
-        self._resume_words = resume_words
+        self._handover = handover
         self._is_passive = is_passive
         self._numbers = itertools.count()
 
@@ -74,16 +72,16 @@ class Intake:
             return WITH_BOT
         if event in ("kf_create_session", "kf_switch_session"):
             agent = str(fields.get("KfAccount") or fields.get("ToKfAccount") or "")
-            return Handover(now + self._handover_seconds, agent)
+            return Handover(now + self._handover.seconds, agent)
         return None
 
     def _handover_by_message(self, fields: Mapping[str, Any], now: float) -> Handover | None:
         if self._is_passive:
             return None
-        if str(fields.get("Content", "")).strip().casefold() in self._resume_words:
+        if str(fields.get("Content", "")).strip().casefold() in self._handover.resume_words:
             return WITH_BOT
         agent = self._router.agent_for(message_from(self._appid, fields, now))
         if agent is None:
             return None
-        log.info("a hands_over rule hands a user over to human agents: seconds=%g", self._handover_seconds)
-        return Handover(now + self._handover_seconds, agent)
+        log.info("a hands_over rule hands a user over to human agents: seconds=%g", self._handover.seconds)
+        return Handover(now + self._handover.seconds, agent)

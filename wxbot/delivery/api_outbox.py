@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from wxbot.clock import pause
 from wxbot.delivery.deferred import DeferredReplies, fit, without_notice
-from wxbot.delivery.outbox import RETRY_PAUSES, Outbox, SendFailed
+from wxbot.delivery.outbox import Outbox, SendFailed
 from wxbot.errors import DeliveryUnknown, ReplyQuotaExceeded, ReplyWindowClosed, SendNotAllowed, WeChatError
 from wxbot.model.messages import EventMessage
 from wxbot.model.quota import Quota
@@ -131,22 +130,17 @@ class ApiOutbox(Outbox):
 
     async def _send(self, message: Reply, number: str, on_sent: Callable[[], None]) -> None:
         """Send ``message`` with retries and record it. ``number`` identifies it among the messages of this turn."""
-        for wait in (*RETRY_PAUSES, None):
+        send_id = f"{self.turn.inbox_message.seq}-{number}"
+
+        async def attempt() -> None:
             assumed = self._quota
             try:
                 with self._uninterrupted():
-                    await self._send_once(message, f"{self.turn.inbox_message.seq}-{number}", on_sent)
+                    await self._send_once(message, send_id, on_sent)
             except (ReplyQuotaExceeded, ReplyWindowClosed) as error:
                 await self._correct_quota(error, assumed)
-                return
-            except WeChatError as error:
-                may_repeat = error.retryable or isinstance(error, DeliveryUnknown)
-                if not may_repeat or wait is None:
-                    raise SendFailed(error, final=not may_repeat) from None
-                log.info("send failed, retrying: seconds=%g error=%s", wait, error)
-                await pause(self._parts.clock, wait)
-            else:
-                return
+
+        await self._with_retries(attempt)
 
     async def _send_once(self, message: Reply, send_id: str, on_sent: Callable[[], None]) -> None:
         parts, lease = self._parts, self.turn.lease

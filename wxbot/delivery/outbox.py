@@ -7,26 +7,31 @@ response to a push.
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, TypeVar
 
-from wxbot.clock import Clock
+from wxbot.clock import Clock, pause
 from wxbot.delivery.channel import Channel
 from wxbot.delivery.deferred import DeferredReplies, deferred_in, with_deferred
 from wxbot.delivery.remaining_work import RemainingWork
 from wxbot.delivery.turn import Turn
-from wxbot.errors import WxbotError
+from wxbot.errors import DeliveryUnknown, WeChatError, WxbotError
 from wxbot.model.accounts import Account
 from wxbot.model.messages import EventMessage, UnsubscribeEvent
 from wxbot.model.quota import NOTHING_LEFT, UNKNOWN_QUOTA, Quota
 from wxbot.model.replies import Reply
 from wxbot.settings.schema import ReplySettings
-from wxbot.store.port import Inbox, PassiveReplies
+from wxbot.store.port import Store
 from wxbot.store.records import ConversationKey, ConversationRecord, Lease, Outcome
 from wxbot.typing_indicator.indicator import TypingIndicator
+
+log = logging.getLogger("wxbot.delivery")
+
+Result = TypeVar("Result")
 
 RETRY_PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the attempts of a call that did not reach WeChat or that WeChat was too busy for."""
@@ -38,16 +43,11 @@ Status = Literal["done", "dead", "retry", "released"]
 
 
 class SendFailed(Exception):
-    """A reply could not be sent. ``error`` is the reason; ``final`` is True if another attempt would fail, too."""
+    """A reply could not be sent. ``final``: another attempt would fail, too."""
 
     def __init__(self, error: WxbotError, *, final: bool) -> None:
         super().__init__(str(error))
-        self.error = error
         self.final = final
-
-
-class OutboxStore(Inbox, PassiveReplies, Protocol):
-    """The parts of the store that outboxes use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class OutboxParts:
 
     account: Account
     channel: Channel
-    store: OutboxStore
+    store: Store
     clock: Clock
     settings: ReplySettings
     error_text: str
@@ -193,6 +193,20 @@ class Outbox(ABC):
     @abstractmethod
     async def _deliver(self) -> None:
         """Send the pending replies: all if the outbox is closed, else those that may be sent now."""
+
+    async def _with_retries(self, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Make a call of the channel, and repeat it after a temporary failure. Raises SendFailed."""
+        for wait in (*RETRY_PAUSES, None):
+            try:
+                return await call()
+            except WeChatError as error:
+                is_lost = isinstance(error, DeliveryUnknown) and self._parts.account.recognizes_repeats
+                may_repeat = error.retryable or is_lost
+                if not may_repeat or wait is None:
+                    raise SendFailed(error, final=not may_repeat) from None
+                log.info("send failed, retrying: seconds=%g error=%s", wait, error)
+                await pause(self._parts.clock, wait)
+        raise AssertionError("the last attempt either returns or raises")
 
     @property
     def _current_deferred(self) -> DeferredReplies:

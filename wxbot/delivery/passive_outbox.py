@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 
-from wxbot.clock import pause
 from wxbot.delivery.deferred import DeferredReplies, fit
-from wxbot.delivery.outbox import RETRY_PAUSES, Outbox, SendFailed
-from wxbot.errors import WeChatError
+from wxbot.delivery.outbox import Outbox, SendFailed
 from wxbot.model.messages import EventMessage
 from wxbot.model.replies import Reply, TextReply, reply_to_json
 from wxbot.store.retry import retry_until_stored
@@ -33,7 +31,7 @@ class PassiveOutbox(Outbox):
         settings = self._parts.settings
         now, rest, announced = fit(self._pending, 1, settings.text_bytes, settings.continue_text)
         try:
-            reply = await self._uploaded(now[0]) if now else None
+            reply = await self._with_retries(lambda: self._parts.channel.uploaded(now[0])) if now else None
         except SendFailed as failure:
             if failure.final:  # the dead letter contains the replies; the user gets the error text
                 await self._store_reply(TextReply(self._parts.error_text) if self._parts.error_text else None)
@@ -53,17 +51,6 @@ class PassiveOutbox(Outbox):
             return ()
         self._deferred = DeferredReplies((), deferred.announced)
         return deferred.unannounced
-
-    async def _uploaded(self, reply: Reply) -> Reply:
-        for wait in (*RETRY_PAUSES, None):
-            try:
-                return await self._parts.channel.uploaded(reply)
-            except WeChatError as error:
-                if not error.retryable or wait is None:
-                    raise SendFailed(error, final=not error.retryable) from None
-                log.info("upload failed, retrying: seconds=%g error=%s", wait, error)
-                await pause(self._parts.clock, wait)
-        raise AssertionError("the last attempt either returns or raises")
 
     async def _store_reply(self, reply: Reply | None) -> bool:
         """Store the reply for the response to the push. Return False if the response was sent without it."""

@@ -173,10 +173,14 @@ def _intake(settings: Settings, plugins: PluginSet) -> Intake:
         settings.appid,
         plugins.router,
         settings.allowances,
-        handover_seconds=settings.handover_seconds,
-        resume_words=frozenset(word.casefold() for word in settings.resume_words),
+        _handover(settings),
         is_passive=_is_passive(settings),
     )
+
+
+def _handover(settings: Settings) -> HandoverSettings:
+    words = frozenset(word.casefold() for word in settings.resume_words)
+    return HandoverSettings(seconds=settings.handover_seconds, resume_words=words)
 
 
 def _is_passive(settings: Settings) -> bool:
@@ -258,10 +262,7 @@ def _processing_parts(
             error_text=settings.error_text,
             timeout_text=settings.timeout_text,
         ),
-        HandoverSettings(
-            seconds=settings.handover_seconds,
-            resume_words=frozenset(word.casefold() for word in settings.resume_words),
-        ),
+        _handover(settings),
     )
     return ProcessingParts(client, threads, dispatcher, pipeline)
 

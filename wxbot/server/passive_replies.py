@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from wxbot.clock import Clock, time_limit
-from wxbot.delivery.outbox import OutboxStore
 from wxbot.errors import ReplyNotReady
+from wxbot.store.port import Store
 from wxbot.store.records import ConversationKey
 
 DELIVERY_TIMEOUT = 5.0
@@ -31,7 +31,7 @@ POLL_INTERVAL = 0.25
 class PassiveReplyWaiter:
     """A waiter for passive replies. It holds the pushes of one process that wait for one."""
 
-    def __init__(self, store: OutboxStore, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._waiting: defaultdict[ConversationKey, set[asyncio.Event]] = defaultdict(set)

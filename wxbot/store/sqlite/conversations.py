@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Quota
@@ -37,26 +37,27 @@ class ConversationRow(NamedTuple):
             self.typing_until,
             Quota(self.budget_left, self.budget_until) if is_known else None,  # type: ignore[arg-type]
             Handover(self.handed_over_until, self.agent) if self.handed_over_until else WITH_BOT,
-            (json.loads(self.state) if self.state != NO_STATE else {}) if with_state else None,
+            self.read_state() if with_state else None,
         )
 
-    def with_record(self, record: ConversationRecord) -> ConversationRow:
-        """Return the row with the values of ``record``; None leaves a value as it is."""
+    def read_state(self) -> dict[str, Any]:
+        """Return the state of the conversation."""
+        return json.loads(self.state) if self.state != NO_STATE else {}
+
+    def with_record(self, record: ConversationRecord, **columns: Any) -> ConversationRow:
+        """Return the row with the values of ``record``, where None leaves a value as it is, and other ``columns``."""
         left, until = record.quota or (None, None)
         handover = record.handover if record.handover and record.handover.until > 0 else WITH_BOT
-        return self._replace(
-            interacted_at=record.interacted_at,
-            typing_until=self.typing_until if record.typing_until is None else record.typing_until,
-            state=self.state if record.state is None else to_json(record.state),
-            budget_left=left,
-            budget_until=until,
-            handed_over_until=handover.until,
-            agent=handover.agent,
-        )
-
-    def released(self, next_at: float | None) -> ConversationRow:
-        """Return the row without an owner. ``next_at``: when its next message is due; None if none is pending."""
-        return self._replace(owner=None, next_at=next_at)
+        values: dict[str, Any] = {
+            "interacted_at": record.interacted_at,
+            "typing_until": self.typing_until if record.typing_until is None else record.typing_until,
+            "state": self.state if record.state is None else to_json(record.state),
+            "budget_left": left,
+            "budget_until": until,
+            "handed_over_until": handover.until,
+            "agent": handover.agent,
+        }
+        return self._replace(**values, **columns)
 
 
 COLUMNS = ", ".join(ConversationRow._fields)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 
 from wxbot.store.records import (
     WITH_BOT,
@@ -50,21 +51,17 @@ def accept(
     ).fetchone()
     if added is None:
         return _redelivered(db, message, stored)
-    row = row.with_record(current)
     if for_agents:
-        save(db, message.key, row)
+        save(db, message.key, row.with_record(current))
         return AcceptResult(True, None, message.received_at, current.handover or WITH_BOT)
-    if row.next_at is None:
-        row = row._replace(next_at=message.received_at)
-    claim = None if granted is None else _granted(message, added[0], row, granted)
-    if claim is not None:
-        row = row._replace(
-            owner=claim.lease.owner,
-            fence=claim.lease.fence,
-            lease_until=claim.lease.expires_at,
-            typing_until=max(row.typing_until, claim.noted_until),
-        )
-    save(db, message.key, row)
+    next_at = message.received_at if row.next_at is None else row.next_at
+    if granted is None:
+        save(db, message.key, row.with_record(current, next_at=next_at))
+        return AcceptResult(True, None, message.received_at)
+    claim = _granted(message, added[0], row, current, granted)
+    lease, typing_until = claim.lease, max(row.typing_until, claim.noted_until)
+    now_owned = {"owner": lease.owner, "fence": lease.fence, "lease_until": lease.expires_at, "next_at": next_at}
+    save(db, message.key, row.with_record(replace(current, typing_until=typing_until), **now_owned))
     return AcceptResult(True, claim, message.received_at)
 
 
@@ -77,13 +74,15 @@ def _redelivered(db: sqlite3.Connection, message: IncomingMessage, stored: Conve
     return AcceptResult(False, None, first_at, handover)
 
 
-def _granted(message: IncomingMessage, seq: int, row: ConversationRow, request: ClaimRequest) -> Claim:
+def _granted(
+    message: IncomingMessage, seq: int, row: ConversationRow, current: ConversationRecord, request: ClaimRequest
+) -> Claim:
     """Return the claim of an idle conversation by the process that accepts its message."""
     at = message.received_at
     return Claim(
         Lease(message.key, request.owner, row.fence + 1, at + request.lease_seconds),
         PendingMessage(seq, message.fields, at, 1, 0, message.unsent),
-        row.record(with_state=True),
+        replace(current, state=row.read_state()),
         max(row.typing_until, at + request.typing_seconds) if request.typing_seconds else 0.0,
     )
 
@@ -106,7 +105,7 @@ def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, 
         return None
     message = _next_message(db, key)
     if message is None:  # next_at was wrong: repair it and claim nothing
-        save(db, key, row.released(None))
+        save(db, key, row._replace(owner=None, next_at=None))
         return None
     lease = Lease(key, owner, row.fence + 1, now + seconds)
     save(db, key, row._replace(owner=owner, fence=lease.fence, lease_until=lease.expires_at))
@@ -156,14 +155,16 @@ def checkpoint(
 
 def complete(db: sqlite3.Connection, lease: Lease, outcome: Outcome, now: float, go_on: bool) -> Claim | None:
     row = load_held(db, lease)
-    row = row.with_record(row.record().after_processing(outcome.change))
+    record = row.record().after_processing(outcome.change)
     _close(db, outcome, now)
     go_on = go_on and outcome.status in ("done", "dead")
     message = _next_message(db, lease.key) if go_on else None
     if message is not None:
+        row = row.with_record(record)
         save(db, lease.key, row)
         return Claim(lease, message, row.record(with_state=True))
-    save(db, lease.key, row.released(None if go_on else _next_at(db, lease.key, outcome, now)))
+    next_at = None if go_on else _next_at(db, lease.key, outcome, now)
+    save(db, lease.key, row.with_record(record, owner=None, next_at=next_at))
     return None
 
 

@@ -19,130 +19,12 @@ from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredCon
 from wxbot.store.records import Retention
 from wxbot.store.sqlite.conversations import COLUMNS, NO_STATE, ConversationRow
 from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, prepare, to_json
-from wxbot.store.sqlite.writer import SqliteWriter
+from wxbot.store.sqlite.writer import SqliteWriter, method
 
 SLICE = 500
 """Rows in one transaction. Between two slices, bots of other accounts in the same file can write."""
 CACHE_KIB = 64 * 1024
 _KIND_OF_STATUS: dict[int, Kind] = {WAITING: "waiting", DONE: "dedup", DEAD: "dead"}
-
-
-class SqliteBulkStore:
-    """A ``wxbot.store.copying_port.BulkStore`` on one SQLite file. The arguments are those of ``SqliteStore``."""
-
-    def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
-        self._path = path
-        self._writer = SqliteWriter(path, full_sync=full_sync)
-        self._retention = retention or Retention()
-
-    def open(self, *, create: bool) -> None:
-        if not create and not self._path.exists():
-            raise StoreUnavailable(f"the file {self._path} does not exist")
-        self._writer.open(_prepare)
-
-    def close(self) -> None:
-        self._writer.stop()
-
-    async def identity(self) -> str:
-        return await self._writer.submit(_identity, durable=False)
-
-    async def accounts(self) -> Sequence[str]:
-        return await self._writer.submit(_accounts, durable=False)
-
-    async def status(self, appid: str, now: float) -> AccountStatus:
-        return await self._writer.submit(lambda db: _status(db, appid, now), durable=False)
-
-    async def contents(self, appid: str) -> Counter[Kind]:
-        return await self._writer.submit(lambda db: _contents(db, appid), durable=False)
-
-    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
-        last_seq = 0
-        while messages := await self._writer.submit(partial(self._messages, appid, last_seq), durable=False):
-            yield messages
-            last_seq = messages[-1].seq
-        last_openid = ""
-        while users := await self._writer.submit(partial(self._conversations, appid, last_openid), durable=False):
-            yield users
-            last_openid = users[-1].openid
-
-    async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
-        if not await self._writer.submit(lambda db: _begin(db, appid, copy, last_seq)):
-            return False
-        while await self._writer.submit(lambda db: _clear_some(db, appid, copy), durable=False):
-            pass
-        return True
-
-    async def restore(self, appid: str, copy: str, records: Sequence[StoredRecord], now: float) -> Sequence[bool]:
-        return await self._writer.submit(lambda db: self._restore(db, appid, copy, records), durable=False)
-
-    async def end(self, appid: str, copy: str) -> None:
-        await self._writer.submit(lambda db: _end(db, appid, copy))  # this fsync also makes all earlier slices durable
-
-    # In the writer's thread
-
-    def _messages(self, appid: str, last_seq: int, db: sqlite3.Connection) -> list[StoredMessage | DedupRecord]:
-        rows = db.execute(
-            "SELECT seq, openid, dedup_key, received_at, status, fields, attempts, sent, unsent, died_at, reason"
-            " FROM inbox WHERE seq > ? AND +appid = ? ORDER BY seq LIMIT ?",  # +appid: no index on appid
-            (last_seq, appid, SLICE),
-        )
-        return [self._message(*row) for row in rows]
-
-    def _message(
-        self, seq: int, openid: str, dedup_key: str, received_at: float, status: int, *values: Any
-    ) -> StoredMessage | DedupRecord:
-        if status == DONE:
-            return DedupRecord(seq, openid, dedup_key, received_at + self._retention.dedup_seconds)
-        fields, attempts, sent, unsent, died_at, reason = values
-        return StoredMessage(
-            seq,
-            openid,
-            dedup_key,
-            json.loads(fields),
-            received_at,
-            attempts,
-            sent,
-            tuple(json.loads(unsent)),
-            died_at if status == DEAD else None,
-            reason or "",
-            died_at + self._retention.dead_letter_seconds if status == DEAD else None,
-        )
-
-    def _conversations(self, appid: str, last_openid: str, db: sqlite3.Connection) -> list[StoredConversation]:
-        rows = db.execute(
-            f"SELECT openid, {COLUMNS} FROM conversations WHERE appid = ? AND openid > ? ORDER BY openid LIMIT ?",  # noqa: S608
-            (appid, last_openid, SLICE),
-        )
-        return [self._conversation(openid, ConversationRow(*columns)) for openid, *columns in rows]
-
-    def _conversation(self, openid: str, row: ConversationRow) -> StoredConversation:
-        retention = self._retention
-        has_state = row.state != NO_STATE
-        seconds = max(retention.state_seconds, retention.dedup_seconds) if has_state else retention.dedup_seconds
-        ends = max(row.interacted_at + seconds, row.handed_over_until, row.budget_until or 0.0)
-        forget_at = ends if row.next_at is None else None
-        return StoredConversation(openid, row.record(with_state=True), row.next_at, forget_at)
-
-    def _restore(self, db: sqlite3.Connection, appid: str, copy: str, records: Sequence[StoredRecord]) -> list[bool]:
-        base = _base(db, appid, copy)
-        return [self._restore_one(db, appid, base, each) for each in records]
-
-    def _restore_one(self, db: sqlite3.Connection, appid: str, base: int, record: StoredRecord) -> bool:
-        if isinstance(record, StoredConversation):
-            row = ConversationRow(next_at=record.next_at).with_record(record.record)
-            return _insert(db, f"conversations (appid, openid, {COLUMNS})", appid, record.openid, *row)
-        identity = (appid, base + record.seq, record.openid, record.dedup_key)
-        if isinstance(record, DedupRecord):
-            received_at = record.forget_at - self._retention.dedup_seconds  # the purge uses this time
-            columns = "inbox (appid, seq, openid, dedup_key, fields, received_at, status)"
-            return _insert(db, columns, *identity, "", received_at, DONE)
-        return _insert(
-            db,
-            "inbox (appid, seq, openid, dedup_key, fields, received_at, status, attempts, sent, unsent, reason,"
-            " died_at)",
-            *(*identity, to_json(record.fields), record.received_at, WAITING if record.died_at is None else DEAD),
-            *(record.attempts, record.sent, to_json(record.unsent), record.reason, record.died_at),
-        )
 
 
 def _prepare(db: sqlite3.Connection) -> None:
@@ -231,3 +113,113 @@ def _base(db: sqlite3.Connection, appid: str, copy: str) -> int:
 def _end(db: sqlite3.Connection, appid: str, copy: str) -> None:
     _base(db, appid, copy)
     db.execute("DELETE FROM copies WHERE appid = ?", (appid,))
+
+
+class SqliteBulkStore:
+    """A ``wxbot.store.copying_port.BulkStore`` on one SQLite file. The arguments are those of ``SqliteStore``."""
+
+    def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
+        self._path = path
+        self.writer = SqliteWriter(path, full_sync=full_sync)
+        self._retention = retention or Retention()
+
+    def open(self, *, create: bool) -> None:
+        if not create and not self._path.exists():
+            raise StoreUnavailable(f"the file {self._path} does not exist")
+        self.writer.open(_prepare)
+
+    def close(self) -> None:
+        self.writer.stop()
+
+    identity = method(_identity, durable=False)
+    accounts = method(_accounts, durable=False)
+    status = method(_status, durable=False)
+    contents = method(_contents, durable=False)
+
+    async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
+        last_seq = 0
+        while messages := await self.writer.submit(partial(self._messages, appid, last_seq), durable=False):
+            yield messages
+            last_seq = messages[-1].seq
+        last_openid = ""
+        while users := await self.writer.submit(partial(self._conversations, appid, last_openid), durable=False):
+            yield users
+            last_openid = users[-1].openid
+
+    async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
+        if not await self.writer.submit(lambda db: _begin(db, appid, copy, last_seq)):
+            return False
+        while await self.writer.submit(lambda db: _clear_some(db, appid, copy), durable=False):
+            pass
+        return True
+
+    async def restore(self, appid: str, copy: str, records: Sequence[StoredRecord], now: float) -> Sequence[bool]:
+        return await self.writer.submit(lambda db: self._restore(db, appid, copy, records), durable=False)
+
+    end = method(_end)  # its fsync also makes all earlier slices durable
+
+    # In the writer's thread
+
+    def _messages(self, appid: str, last_seq: int, db: sqlite3.Connection) -> list[StoredMessage | DedupRecord]:
+        rows = db.execute(
+            "SELECT seq, openid, dedup_key, received_at, status, fields, attempts, sent, unsent, died_at, reason"
+            " FROM inbox WHERE seq > ? AND +appid = ? ORDER BY seq LIMIT ?",  # +appid: no index on appid
+            (last_seq, appid, SLICE),
+        )
+        return [self._message(*row) for row in rows]
+
+    def _message(
+        self, seq: int, openid: str, dedup_key: str, received_at: float, status: int, *values: Any
+    ) -> StoredMessage | DedupRecord:
+        if status == DONE:
+            return DedupRecord(seq, openid, dedup_key, received_at + self._retention.dedup_seconds)
+        fields, attempts, sent, unsent, died_at, reason = values
+        return StoredMessage(
+            seq,
+            openid,
+            dedup_key,
+            json.loads(fields),
+            received_at,
+            attempts,
+            sent,
+            tuple(json.loads(unsent)),
+            died_at if status == DEAD else None,
+            reason or "",
+            died_at + self._retention.dead_letter_seconds if status == DEAD else None,
+        )
+
+    def _conversations(self, appid: str, last_openid: str, db: sqlite3.Connection) -> list[StoredConversation]:
+        rows = db.execute(
+            f"SELECT openid, {COLUMNS} FROM conversations WHERE appid = ? AND openid > ? ORDER BY openid LIMIT ?",  # noqa: S608
+            (appid, last_openid, SLICE),
+        )
+        return [self._conversation(openid, ConversationRow(*columns)) for openid, *columns in rows]
+
+    def _conversation(self, openid: str, row: ConversationRow) -> StoredConversation:
+        retention = self._retention
+        has_state = row.state != NO_STATE
+        seconds = max(retention.state_seconds, retention.dedup_seconds) if has_state else retention.dedup_seconds
+        ends = max(row.interacted_at + seconds, row.handed_over_until, row.budget_until or 0.0)
+        forget_at = ends if row.next_at is None else None
+        return StoredConversation(openid, row.record(with_state=True), row.next_at, forget_at)
+
+    def _restore(self, db: sqlite3.Connection, appid: str, copy: str, records: Sequence[StoredRecord]) -> list[bool]:
+        base = _base(db, appid, copy)
+        return [self._restore_one(db, appid, base, each) for each in records]
+
+    def _restore_one(self, db: sqlite3.Connection, appid: str, base: int, record: StoredRecord) -> bool:
+        if isinstance(record, StoredConversation):
+            row = ConversationRow(next_at=record.next_at).with_record(record.record)
+            return _insert(db, f"conversations (appid, openid, {COLUMNS})", appid, record.openid, *row)
+        identity = (appid, base + record.seq, record.openid, record.dedup_key)
+        if isinstance(record, DedupRecord):
+            received_at = record.forget_at - self._retention.dedup_seconds  # the purge uses this time
+            columns = "inbox (appid, seq, openid, dedup_key, fields, received_at, status)"
+            return _insert(db, columns, *identity, "", received_at, DONE)
+        return _insert(
+            db,
+            "inbox (appid, seq, openid, dedup_key, fields, received_at, status, attempts, sent, unsent, reason,"
+            " died_at)",
+            *(*identity, to_json(record.fields), record.received_at, WAITING if record.died_at is None else DEAD),
+            *(record.attempts, record.sent, to_json(record.unsent), record.reason, record.died_at),
+        )

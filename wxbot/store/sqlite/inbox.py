@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 
 from wxbot.store.records import (
@@ -87,18 +88,20 @@ def _granted(
     )
 
 
-def waiting(db: sqlite3.Connection, appid: str, now: float, limit: int, grace: float) -> list[ConversationKey]:
+def waiting(
+    db: sqlite3.Connection, appid: str, now: float, limit: int, grace_seconds: float = 0.0
+) -> list[ConversationKey]:
     refuse_incomplete_copy(db, appid)
     rows = db.execute(
         "SELECT appid, openid FROM conversations"
         " WHERE next_at <= CASE WHEN owner IS NULL THEN ? ELSE ? END AND (owner IS NULL OR lease_until <= ?)"
         " AND next_at <= ? AND appid = ? ORDER BY next_at LIMIT ?",  # the last bound on next_at is for the index
-        (now - grace, now, now, now, appid, limit),
+        (now - grace_seconds, now, now, now, appid, limit),
     )
     return [ConversationKey(*row) for row in rows]
 
 
-def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, seconds: float) -> Claim | None:
+def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
     refuse_incomplete_copy(db, key.appid)
     row = load(db, key)
     if row is None or row.next_at is None or row.next_at > now or (row.owner is not None and row.lease_until > now):
@@ -107,7 +110,7 @@ def claim(db: sqlite3.Connection, key: ConversationKey, owner: str, now: float, 
     if message is None:  # next_at was wrong: repair it and claim nothing
         save(db, key, row._replace(owner=None, next_at=None))
         return None
-    lease = Lease(key, owner, row.fence + 1, now + seconds)
+    lease = Lease(key, owner, row.fence + 1, now + lease_seconds)
     save(db, key, row._replace(owner=owner, fence=lease.fence, lease_until=lease.expires_at))
     return Claim(lease, message, row.record(with_state=True))
 
@@ -126,14 +129,16 @@ def _next_message(db: sqlite3.Connection, key: ConversationKey) -> PendingMessag
     return PendingMessage(seq, json.loads(fields), received_at, attempts + 1, sent, tuple(json.loads(unsent)))
 
 
-def renew(db: sqlite3.Connection, held: str, until: float) -> dict[ConversationKey, ConversationRecord]:
-    """``held``: the appid, openid, owner and fence of each lease, as JSON."""
+def renew(
+    db: sqlite3.Connection, leases: Sequence[Lease], now: float, lease_seconds: float
+) -> dict[ConversationKey, ConversationRecord]:
+    held = to_json([(*lease.key, lease.owner, lease.fence) for lease in leases])
     rows = db.execute(
         "UPDATE conversations AS ours SET lease_until = ? FROM json_each(?) AS held"  # noqa: S608
         " WHERE ours.appid = json_extract(held.value, '$[0]') AND ours.openid = json_extract(held.value, '$[1]')"
         " AND ours.owner = json_extract(held.value, '$[2]') AND ours.fence = json_extract(held.value, '$[3]')"
         f" RETURNING appid, openid, {COLUMNS}",
-        (until, held),
+        (now + lease_seconds, held),
     )
     return {ConversationKey(appid, openid): ConversationRow(*columns).record() for appid, openid, *columns in rows}
 
@@ -153,7 +158,7 @@ def checkpoint(
     return record
 
 
-def complete(db: sqlite3.Connection, lease: Lease, outcome: Outcome, now: float, go_on: bool) -> Claim | None:
+def complete(db: sqlite3.Connection, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Claim | None:
     row = load_held(db, lease)
     record = row.record().after_processing(outcome.change)
     _close(db, outcome, now)
@@ -200,7 +205,7 @@ def _next_at(db: sqlite3.Connection, key: ConversationKey, outcome: Outcome, now
     return now if pending else None
 
 
-def find(db: sqlite3.Connection, key: ConversationKey, dedup_key: str) -> Found:
+def find(db: sqlite3.Connection, key: ConversationKey, dedup_key: str = "") -> Found:
     refuse_incomplete_copy(db, key.appid)
     row = load(db, key)
     message = db.execute(

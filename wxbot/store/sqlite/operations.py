@@ -14,7 +14,7 @@ from typing import Any
 from wxbot.store.port import TOKEN
 from wxbot.store.records import ConversationKey, DeadLetter, Handover, Lease, SharedValue
 from wxbot.store.sqlite.conversations import load_held
-from wxbot.store.sqlite.schema import refuse_incomplete_copy
+from wxbot.store.sqlite.schema import refuse_incomplete_copy, to_json
 
 EXPIRED_LIMIT = 100
 
@@ -64,7 +64,8 @@ def _digest(name: str) -> str:
     return name.removeprefix("media:")
 
 
-def lock(db: sqlite3.Connection, appid: str, now: float, seconds: float, outdated: str | None) -> bool:
+def lock(db: sqlite3.Connection, appid: str, name: str, now: float, seconds: float, *, outdated: str | None) -> bool:
+    assert name == TOKEN  # noqa: S101 - the only value with a lock
     row = db.execute("SELECT value, expires_at, fetching_until FROM tokens WHERE appid = ?", (appid,)).fetchone()
     if row is not None:
         value, expires_at, fetching_until = row
@@ -79,9 +80,11 @@ def lock(db: sqlite3.Connection, appid: str, now: float, seconds: float, outdate
     return True
 
 
-def save_reply(db: sqlite3.Connection, lease: Lease, seq: int, reply: str) -> bool:
+def save_reply(db: sqlite3.Connection, lease: Lease, seq: int, reply: Mapping[str, Any]) -> bool:
     load_held(db, lease)
-    updated = db.execute("UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (reply, seq))
+    updated = db.execute(
+        "UPDATE inbox SET answer = coalesce(answer, ?) WHERE seq = ? AND NOT given_up", (to_json(reply), seq)
+    )
     return updated.rowcount == 1
 
 
@@ -139,7 +142,7 @@ def _dead_letter(seq: int, appid: str, openid: str, fields: str, *values: Any) -
     )
 
 
-def remove_dead_letter(db: sqlite3.Connection, appid: str, seq: int, retry_at: float | None) -> bool:
+def remove_dead_letter(db: sqlite3.Connection, appid: str, seq: int, retry_at: float | None = None) -> bool:
     refuse_incomplete_copy(db, appid)
     letter = (seq, appid)
     if retry_at is None:

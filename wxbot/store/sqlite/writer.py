@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from wxbot.errors import StoreUnavailable, WxbotError
 from wxbot.store.batch_thread import Job, StoreThread
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 Operation = Callable[[sqlite3.Connection], Any]
 
 BUSY_SECONDS = 3.0
@@ -129,3 +130,20 @@ class SqliteWriter(StoreThread[Operation]):
         if wanted != self._synced:
             connection.execute("PRAGMA synchronous = FULL" if wanted else "PRAGMA synchronous = NORMAL")
             self._synced = wanted
+
+
+class HasWriter(Protocol):
+    """A store that has a writer."""
+
+    writer: SqliteWriter
+
+
+def method(
+    function: Callable[Concatenate[sqlite3.Connection, Arguments], Result], *, durable: bool = True
+) -> Callable[Concatenate[HasWriter, Arguments], Coroutine[Any, Any, Result]]:
+    """Return a method of a store that runs ``function`` in the writer's thread, inside a transaction."""
+
+    async def run(store: HasWriter, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return await store.writer.submit(lambda db: function(db, *args, **kwargs), durable=durable)
+
+    return run

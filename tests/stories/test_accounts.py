@@ -155,11 +155,12 @@ def quota_of(settings: Settings) -> int:
     store = make_store(settings)
     store.open()
     try:
-        quota = asyncio.run(store.quota(ConversationKey(settings.appid, OPENID)))
+        user = asyncio.run(store.find(ConversationKey(settings.appid, OPENID))).conversation
     finally:
         store.close()
-    assert quota is not None
-    return quota.remaining
+    assert user is not None
+    assert user.quota is not None
+    return user.quota.remaining
 
 
 def test_a_push_to_the_path_of_another_account_is_refused(two_accounts: TwoAccounts) -> None:

@@ -23,13 +23,13 @@ from wxbot.store.records import Retention
 from wxbot.store.redis.link import Command, OnTime, RedisLink
 from wxbot.store.redis.store import (
     LOST,
-    handover_arguments,
     open_link,
     prefix_of,
-    quota_arguments,
-    read_quota_and_handover,
+    read_record,
+    record_arguments,
     script,
     source,
+    texts,
     to_json,
 )
 
@@ -81,42 +81,42 @@ class RedisBulkStore:
         return sorted(found)
 
     async def status(self, appid: str, now: float) -> AccountStatus:
-        return await self._link.submit(script("bulk_status", appid, (now,), _status))
+        return await self._link.submit(script("bulk_status", appid, {"now": now}, _status))
 
     async def contents(self, appid: str) -> Counter[Kind]:
         counted: Counter[Kind] = Counter()
         async for names in self._names(appid, "[cm]:*"):
-            counted += await self._link.submit(script("bulk_count", appid, names, _counted))
+            counted += await self._link.submit(script("bulk_count", appid, {"names": names}, _counted))
         return counted
 
     async def export(self, appid: str, now: Callable[[], float]) -> AsyncIterator[Sequence[StoredRecord]]:
         async for names in self._names(appid, "[cm]:*"):
-            found = await self._link.submit(script("bulk_export", appid, names, list))
+            found = await self._link.submit(script("bulk_export", appid, {"names": names}, list))
             yield [_record(each, now()) for each in found]
 
     async def begin(self, appid: str, copy: str, last_seq: int) -> bool:
         prefix = prefix_of(appid)
         words = ("MGET", prefix + COPYING_KEY, prefix + "seq")
         incomplete_copy, seq = await self._link.submit(
-            Command(words, lambda answer: [(each or b"").decode() for each in answer])
+            Command(words, lambda answer: [each and each.decode() for each in answer])
         )
         if not incomplete_copy and seq and await self._has_data(appid):
             return False
-        arguments = (copy, incomplete_copy, seq, last_seq)
+        arguments = {"copy": copy, "found_copy": incomplete_copy, "found_seq": seq, "last_seq": last_seq}
         if not await self._link.submit(script("bulk_begin", appid, arguments, bool)):
             return False  # meanwhile a bot accepted a message, or another copy has begun
         async for names in self._names(appid, "*"):
             old = [name for name in names if name not in SURVIVE_CLEARING]
-            await self._link.submit(script("bulk_clear", appid, (copy, *old), _unless_lost))
+            await self._link.submit(script("bulk_clear", appid, {"copy": copy, "names": old}, _unless_lost))
         return True
 
     async def restore(self, appid: str, copy: str, records: Sequence[StoredRecord], now: float) -> Sequence[bool]:
-        arguments = [argument for each in records for argument in self._arguments(each, now)]
-        answer = await self._link.submit(script("bulk_restore", appid, (copy, *arguments), _unless_lost))
+        arguments = {"copy": copy, "records": [texts(self._arguments(each, now)) for each in records]}
+        answer = await self._link.submit(script("bulk_restore", appid, arguments, _unless_lost))
         return [bool(new) for new in answer]
 
     async def end(self, appid: str, copy: str) -> None:
-        await self._link.submit(script("bulk_end", appid, (copy,), _unless_lost), durable=True)
+        await self._link.submit(script("bulk_end", appid, {"copy": copy}, _unless_lost), durable=True)
 
     # Keys
 
@@ -143,28 +143,32 @@ class RedisBulkStore:
 
     # Script arguments
 
-    def _arguments(self, record: StoredRecord, now: float) -> tuple[str | int | float, ...]:
-        if isinstance(record, DedupRecord):
-            return ("dedup", record.openid, record.dedup_key, record.seq, _milliseconds(record.forget_at, now))
+    def _arguments(self, record: StoredRecord, now: float) -> dict[str, Any]:
+        expires = {"openid": record.openid, "milliseconds": _milliseconds(record.forget_at, now)}
         if isinstance(record, StoredConversation):
-            values = (record.interacted_at, record.typing_until, to_json(record.state), _or_empty(record.next_at))
-            quota_and_handover = (*quota_arguments(record.quota), *handover_arguments(record.active_handover))
-            return ("conversation", record.openid, *values, *quota_and_handover, _milliseconds(record.forget_at, now))
+            values = record_arguments(record.record)
+            return {"kind": "conversation", **expires, **values, "next_at": record.next_at}
+        message = {**expires, "dedup": record.dedup_key, "seq": record.seq}
+        if isinstance(record, DedupRecord):
+            return {"kind": "dedup", **message}
         forget_at = None if record.died_at is None else record.died_at + self._retention.dead_letter_seconds
-        return (
-            *("message", record.openid, record.dedup_key, record.seq, to_json(record.fields), record.received_at),
-            *(record.attempts, record.sent, to_json(record.unsent), _or_empty(record.died_at), record.reason),
-            _milliseconds(forget_at, now),
-        )
+        return {
+            "kind": "message",
+            **message,
+            "fields": to_json(record.fields),
+            "received_at": record.received_at,
+            "attempts": record.attempts,
+            "sent": record.sent,
+            "unsent": to_json(record.unsent),
+            "died_at": record.died_at,
+            "reason": record.reason,
+            "milliseconds": _milliseconds(forget_at, now),
+        }
 
 
-def _milliseconds(forget_at: float | None, now: float) -> int:
-    """Return the time to live in Redis, in milliseconds; -1: the key does not expire."""
-    return -1 if forget_at is None else max(1, math.ceil((forget_at - now) * 1000))
-
-
-def _or_empty(value: float | None) -> float | str:
-    return "" if value is None else value
+def _milliseconds(forget_at: float | None, now: float) -> int | None:
+    """Return the time to live in Redis, in milliseconds; None: the key does not expire."""
+    return None if forget_at is None else max(1, math.ceil((forget_at - now) * 1000))
 
 
 # Responses
@@ -186,27 +190,16 @@ def _counted(answer: Sequence[int]) -> Counter[Kind]:
 
 
 def _record(answer: Sequence[Any], now: float) -> StoredRecord:
-    kind, *values = (each.decode() for each in answer[:-1])
-    forget_at = None if answer[-1] < 0 else now + answer[-1] / 1000
-    if kind == "dedup":
-        openid, dedup_key, seq = values
-        return DedupRecord(int(seq), openid, dedup_key, forget_at or now)  # every dedup record expires
-    return _conversation(values, forget_at) if kind == "conversation" else _message(values, forget_at)
-
-
-def _conversation(values: Sequence[str], forget_at: float | None) -> StoredConversation:
-    openid, interacted_at, typing_until, state, next_at, *quota_and_handover = values
-    quota, active_handover = read_quota_and_handover(*(each.encode() for each in quota_and_handover))
-    return StoredConversation(
-        openid=openid,
-        interacted_at=float(interacted_at),
-        typing_until=float(typing_until or 0),
-        state=json.loads(state or "{}"),
-        next_at=float(next_at) if next_at else None,
-        forget_at=forget_at,
-        quota=quota,
-        active_handover=active_handover,
-    )
+    kind, *values, milliseconds = answer
+    forget_at = None if milliseconds < 0 else now + milliseconds / 1000
+    if kind == b"conversation":
+        openid, next_at, record = values
+        return StoredConversation(openid.decode(), read_record(record), float(next_at) if next_at else None, forget_at)
+    decoded = [each.decode() for each in values]
+    if kind == b"message":
+        return _message(decoded, forget_at)
+    openid, dedup_key, seq = decoded
+    return DedupRecord(int(seq), openid, dedup_key, forget_at or now)  # every dedup record expires
 
 
 def _message(values: Sequence[str], forget_at: float | None) -> StoredMessage:

@@ -18,22 +18,24 @@ from typing import Any, TypeVar
 
 from wxbot.errors import IncompleteCopy, LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
+from wxbot.store.port import TOKEN
 from wxbot.store.records import (
     WITH_BOT,
     AcceptResult,
     Claim,
     ClaimRequest,
     ConversationKey,
+    ConversationRecord,
     DeadLetter,
+    Found,
     Handover,
     IncomingMessage,
     Lease,
-    LeaseUpdate,
     Outcome,
     PendingMessage,
+    Progress,
     Retention,
-    StoredMedia,
-    StoredToken,
+    SharedValue,
 )
 from wxbot.store.redis.link import Command, OnTime, RedisLink
 from wxbot.store.redis.server_facts import RedisFacts, facts_from
@@ -56,25 +58,11 @@ LONGEST_MS = 2**53
 """The longest time to live that Redis accepts, in milliseconds."""
 
 _SCRIPTS = (
-    "accept",
-    "waiting",
-    "claim",
-    "renew",
-    "save_typing",
-    "record_sent",
-    "settle",
-    "purge",
-    "dead_letters",
-    "retry_dead_letter",
-    "drop_dead_letter",
-    "begin_token_fetch",
-    "save_token",
-    "save_passive_reply",
-    "passive_reply",
-    "handovers",
-    "end_handover",
+    *("accept", "waiting", "claim", "renew", "checkpoint", "complete", "find", "purge"),
+    *("save_reply", "give_up", "lock_token", "put_token"),
+    *("handovers", "end_handover", "dead_letters", "remove_dead_letter"),
 )
-_REFUSED_WITHOUT_MEMORY = ("accept", "retry_dead_letter", "bulk_begin", "bulk_restore")
+_REFUSED_WITHOUT_MEMORY = ("accept", "remove_dead_letter", "bulk_begin", "bulk_restore")
 """The scripts that Redis rejects when ``maxmemory`` is reached. The others still run, because they process accepted
 messages, which frees memory."""
 
@@ -91,11 +79,14 @@ class RedisStore:
     ) -> None:
         self._link = RedisLink(url, [source(name) for name in _SCRIPTS], on_time, replicas)
         retention = retention or Retention()
-        self._seen_ms = round(retention.dedup_seconds * 1000)
-        self._idle_ms = self._seen_ms
-        self._state_ms = round(max(retention.state_seconds, retention.dedup_seconds) * 1000)
         self._dead_seconds = retention.dead_letter_seconds
-        self._dead_ms = round(retention.dead_letter_seconds * 1000)
+        self._times = {
+            "seen_ms": round(retention.dedup_seconds * 1000),
+            "dead_ms": round(retention.dead_letter_seconds * 1000),
+            "idle_ms": round(retention.dedup_seconds * 1000),
+            "state_ms": round(max(retention.state_seconds, retention.dedup_seconds) * 1000),
+        }
+        """The times for which records are stored after their processing, in milliseconds."""
 
     def open(self) -> None:
         open_link(self._link)
@@ -119,166 +110,154 @@ class RedisStore:
     # Inbox
 
     def accept(self, message: IncomingMessage, request: ClaimRequest | None = None) -> AcceptResult:
-        openid, at = message.key.openid, message.received_at
-        lease_until = at + request.lease_seconds if request else 0.0
-        noted_until = at + request.typing_seconds if request and request.typing_seconds else 0.0
-        owner = request.owner if request else ""
-        unsent = to_json(message.unsent) if message.unsent else ""
-        arguments = (
-            *(openid, message.dedup_key, to_json(message.fields), at, message.interacted_at, unsent),
-            *(owner, lease_until, noted_until),
-            *(*quota_arguments(message.quota), *handover_arguments(message.handover), int(message.for_agents)),
-            *(self._seen_ms, self._idle_ms, self._state_ms),
-        )
+        at = message.received_at
+        arguments: dict[str, Any] = {
+            "openid": message.key.openid,
+            "dedup": message.dedup_key,
+            "fields": to_json(message.fields),
+            "received_at": at,
+            "unsent": to_json(message.unsent) if message.unsent else None,
+            "change": _change(message.change),
+            "for_agents": 1 if message.for_agents else None,
+            **self._times,
+        }
+        if request is not None:
+            arguments |= {
+                "owner": request.owner,
+                "lease_until": at + request.lease_seconds,
+                "noted_until": at + request.typing_seconds if request.typing_seconds else 0.0,
+            }
         command = script(
-            "accept",
-            message.key.appid,
-            arguments,
-            lambda answer: _accept_result(answer, message, owner, lease_until, noted_until),
+            "accept", message.key.appid, arguments, lambda answer: _accept_result(answer, message, request)
         )
         return self._link.run(command)
 
     async def waiting(
         self, appid: str, now: float, limit: int, grace_seconds: float = 0.0
     ) -> Sequence[ConversationKey]:
-        arguments = (now, limit, now - grace_seconds)
+        arguments = {"now": now, "limit": limit, "due_before": now - grace_seconds}
         return await self._link.submit(
             script("waiting", appid, arguments, lambda answer: _longest_waiting(appid, answer, limit))
         )
 
     async def claim(self, key: ConversationKey, owner: str, now: float, lease_seconds: float) -> Claim | None:
         until = now + lease_seconds
-        arguments = (key.openid, owner, now, until, self._idle_ms, self._state_ms)
-        return await self._link.submit(
-            script("claim", key.appid, arguments, lambda answer: _claim(answer, key, owner, until))
-        )
+        arguments = {"openid": key.openid, "owner": owner, "now": now, "lease_until": until, **self._times}
+
+        def read(answer: Any) -> Claim | None:
+            if answer is None:
+                return None
+            fence, record, message = answer
+            return Claim(Lease(key, owner, fence, until), _message(message), read_record(record))
+
+        return await self._link.submit(script("claim", key.appid, arguments, read))
 
     async def renew(
         self, leases: Sequence[Lease], now: float, lease_seconds: float
-    ) -> Mapping[ConversationKey, LeaseUpdate]:
-        updates: dict[ConversationKey, LeaseUpdate] = {}
+    ) -> Mapping[ConversationKey, ConversationRecord]:
+        renewed: dict[ConversationKey, ConversationRecord] = {}
         for appid in {lease.key.appid for lease in leases}:
-            ours = [lease for lease in leases if lease.key.appid == appid]
+            ours = [(lease.key.openid, lease.owner, str(lease.fence)) for lease in leases if lease.key.appid == appid]
             for begin in range(0, len(ours), RENEW_LIMIT):
-                updates |= await self._renew(appid, ours[begin : begin + RENEW_LIMIT], now, lease_seconds)
-        return updates
+                arguments = {"lease_until": now + lease_seconds, "leases": ours[begin : begin + RENEW_LIMIT]}
+                answer = await self._link.submit(script("renew", appid, arguments, list))
+                for openid, record in zip(answer[::2], answer[1::2], strict=True):
+                    renewed[ConversationKey(appid, openid.decode())] = read_record(record)
+        return renewed
 
-    async def _renew(
-        self, appid: str, leases: Sequence[Lease], now: float, lease_seconds: float
-    ) -> dict[ConversationKey, LeaseUpdate]:
-        identities = [value for lease in leases for value in (lease.key.openid, lease.owner, lease.fence)]
-        arguments = (now + lease_seconds, *identities)
-        return await self._link.submit(
-            script("renew", appid, arguments, lambda answer: _lease_updates(appid, answer, now))
-        )
+    async def checkpoint(
+        self, lease: Lease, change: ConversationRecord, progress: Progress | None = None
+    ) -> ConversationRecord:
+        arguments: dict[str, Any] = {"change": _change(change)}
+        if progress is not None:
+            unsent = None if progress.unsent is None else to_json(progress.unsent)
+            arguments |= {"seq": progress.seq, "sent": progress.sent, "unsent": unsent}
+        return await self._link.submit(_with_lease("checkpoint", lease, arguments, read_record))
 
-    async def save_typing(self, lease: Lease, typing_until: float) -> float:
-        return await self._link.submit(_with_lease("save_typing", lease, (typing_until,), float))
+    async def complete(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Claim | None:
+        arguments = {
+            "seq": outcome.seq,
+            "status": outcome.status,
+            "now": now,
+            "go_on": 1 if go_on else None,
+            "change": _change(outcome.change),
+            "sent": outcome.sent,
+            "unsent": to_json(outcome.unsent),
+            "reason": outcome.reason,
+            "retry_at": outcome.retry_at,
+            **self._times,
+        }
 
-    async def record_sent(
-        self,
-        lease: Lease,
-        seq: int,
-        sent: int,
-        sent_at: float,
-        quota: Quota | None = None,
-        *,
-        unsent: Sequence[Mapping[str, Any]] | None = None,
-        state: Mapping[str, Any] | None = None,
-    ) -> None:
-        new_unsent, new_state = ("" if each is None else to_json(each) for each in (unsent, state))
-        arguments = (seq, sent, sent_at, *quota_arguments(quota), new_unsent, new_state)
-        await self._link.submit(_with_lease("record_sent", lease, arguments, bool))
+        def read(answer: Any) -> Claim | None:
+            return None if answer is None else Claim(lease, _message(answer[1]), read_record(answer[0]))
 
-    async def seen(self, key: ConversationKey, dedup_key: str) -> bool:
-        message_key = f"{prefix_of(key.appid)}m:{key.openid}:{dedup_key}"
-        return await self._link.submit(Command(("EXISTS", message_key), bool))
+        return await self._link.submit(_with_lease("complete", lease, arguments, read))
 
-    async def quota(self, key: ConversationKey) -> Quota | None:
-        conversation_key = f"{prefix_of(key.appid)}c:{key.openid}"
-        return await self._link.submit(
-            Command(
-                ("HMGET", conversation_key, "budget_left", "budget_until"),
-                lambda answer: read_quota_and_handover(*answer)[0],
-            )
-        )
-
-    async def settle(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> PendingMessage | None:
-        state = "" if outcome.state is None else to_json(outcome.state)
-        arguments = (
-            *(outcome.seq, outcome.status, now, int(go_on), outcome.typing_until, outcome.sent),
-            *(outcome.sent_at or 0.0, to_json(outcome.unsent), outcome.reason, outcome.retry_at, state),
-            *(*quota_arguments(outcome.quota), *handover_arguments(outcome.handover)),
-            *(self._seen_ms, self._dead_ms, self._idle_ms, self._state_ms),
-        )
-        return await self._link.submit(
-            _with_lease("settle", lease, arguments, lambda answer: None if answer is None else _pending(answer))
-        )
+    async def find(self, key: ConversationKey, dedup_key: str = "") -> Found:
+        arguments = {"openid": key.openid, "dedup": dedup_key}
+        return await self._link.submit(script("find", key.appid, arguments, _found))
 
     async def purge(self, appid: str, now: float) -> int:
-        return await self._link.submit(script("purge", appid, (now - self._dead_seconds, PURGE_LIMIT, now), int))
-
-    # Tokens
-
-    async def load_token(self, appid: str) -> StoredToken | None:
-        return await self._link.submit(Command(("HMGET", prefix_of(appid) + "token", "value", "expires_at"), _token))
-
-    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
-        arguments = (refused or "", now, now + seconds, TOKEN_KEPT_SECONDS * 1000)
-        return await self._link.submit(script("begin_token_fetch", appid, arguments, bool))
-
-    async def save_token(self, appid: str, token: StoredToken | None) -> None:
-        value, expires_at = (token.value, token.expires_at) if token else ("", 0.0)
-        await self._link.submit(script("save_token", appid, (value, expires_at, TOKEN_KEPT_SECONDS * 1000), bool))
-
-    # Media
-
-    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
-        return await self._link.submit(Command(("GET", _media_key(appid, digest)), _media))
-
-    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
-        key = _media_key(appid, digest)
-        if media is None or media.expires_at <= now:
-            await self._link.submit(Command(("DEL", key), int))
-            return
-        milliseconds = math.ceil(min((media.expires_at - now) * 1000, LONGEST_MS))
-        value = to_json((media.media_id, media.expires_at)).encode()
-        await self._link.submit(Command(("SET", key, value, "PX", milliseconds), bool))
+        arguments = {"died_before": now - self._dead_seconds, "limit": PURGE_LIMIT, "now": now}
+        return await self._link.submit(script("purge", appid, arguments, int))
 
     # Passive replies
 
-    async def save_passive_reply(self, lease: Lease, seq: int, answer: Mapping[str, Any]) -> bool:
-        arguments = (seq, to_json(answer), self._seen_ms)
-        return await self._link.submit(_with_lease("save_passive_reply", lease, arguments, bool), durable=True)
+    async def save_reply(self, lease: Lease, seq: int, reply: Mapping[str, Any]) -> bool:
+        arguments = {"seq": seq, "reply": to_json(reply), **self._times}
+        return await self._link.submit(_with_lease("save_reply", lease, arguments, bool), durable=True)
 
-    async def passive_reply(
-        self, key: ConversationKey, dedup_key: str, *, give_up: bool = False
-    ) -> Mapping[str, Any] | None:
-        command = script("passive_reply", key.appid, (key.openid, dedup_key, int(give_up)), _passive_reply)
-        return await self._link.submit(command, durable=give_up)
+    async def give_up(self, key: ConversationKey, dedup_key: str) -> Mapping[str, Any] | None:
+        arguments = {"openid": key.openid, "dedup": dedup_key}
+        return await self._link.submit(script("give_up", key.appid, arguments, _json), durable=True)
 
-    # Handovers
+    # Shared values
+
+    async def get(self, appid: str, name: str) -> SharedValue | None:
+        if name == TOKEN:
+            return await self._link.submit(Command(("HMGET", prefix_of(appid) + name, "value", "expires_at"), _token))
+        return await self._link.submit(Command(("GET", prefix_of(appid) + name), _shared_value))
+
+    async def put(self, appid: str, name: str, value: SharedValue | None, now: float) -> None:
+        key = prefix_of(appid) + name
+        if name == TOKEN:
+            values = {} if value is None else {"value": value.value, "expires_at": value.expires_at}
+            arguments = {**values, "keep_ms": TOKEN_KEPT_SECONDS * 1000}
+            await self._link.submit(script("put_token", appid, arguments, bool))
+        elif value is not None and value.expires_at > now:
+            milliseconds = math.ceil(min((value.expires_at - now) * 1000, LONGEST_MS))
+            stored = to_json((value.value, value.expires_at)).encode()
+            await self._link.submit(Command(("SET", key, stored, "PX", milliseconds), bool))
+        elif value is not None:
+            await self._link.submit(Command(("DEL", key), int))
+
+    async def lock(self, appid: str, name: str, now: float, seconds: float, *, outdated: str | None) -> bool:
+        assert name == TOKEN  # noqa: S101 - the only value with a lock
+        times = {"now": now, "fetching_until": now + seconds, "keep_ms": TOKEN_KEPT_SECONDS * 1000}
+        return await self._link.submit(script("lock_token", appid, {"outdated": outdated, **times}, bool))
+
+    # Operators
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
-        return await self._link.submit(
-            script("handovers", appid, (now, limit), lambda answer: _handovers(appid, answer))
-        )
+        def read(answer: Sequence[bytes]) -> list[tuple[ConversationKey, Handover]]:
+            rows = zip(*(answer[n::3] for n in range(3)), strict=True)
+            return [(ConversationKey(appid, openid.decode()), _handover(*values)) for openid, *values in rows]
+
+        return await self._link.submit(script("handovers", appid, {"now": now, "limit": limit}, read))
 
     async def end_handover(self, key: ConversationKey) -> bool:
-        return await self._link.submit(script("end_handover", key.appid, (key.openid,), bool), durable=True)
-
-    # Dead letters
+        command = script("end_handover", key.appid, {"openid": key.openid}, bool)
+        return await self._link.submit(command, durable=True)
 
     async def dead_letters(self, appid: str, limit: int) -> Sequence[DeadLetter]:
-        return await self._link.submit(
-            script("dead_letters", appid, (limit,), lambda answer: [_dead_letter(appid, *values) for values in answer])
-        )
+        def read(answer: Sequence[Sequence[bytes]]) -> list[DeadLetter]:
+            return [_dead_letter(appid, *values) for values in answer]
 
-    async def retry_dead_letter(self, appid: str, seq: int, now: float) -> bool:
-        return await self._link.submit(script("retry_dead_letter", appid, (seq, now), bool), durable=True)
+        return await self._link.submit(script("dead_letters", appid, {"limit": limit}, read))
 
-    async def drop_dead_letter(self, appid: str, seq: int) -> bool:
-        return await self._link.submit(script("drop_dead_letter", appid, (seq,), bool))
+    async def remove_dead_letter(self, appid: str, seq: int, retry_at: float | None = None) -> bool:
+        command = script("remove_dead_letter", appid, {"seq": seq, "retry_at": retry_at}, bool)
+        return await self._link.submit(command, durable=retry_at is not None)
 
 
 def open_link(link: RedisLink) -> None:
@@ -314,12 +293,11 @@ def _digest(name: str) -> str:
     return sha1(source(name).encode(), usedforsecurity=False).hexdigest()  # Redis identifies scripts by it
 
 
-def script(
-    name: str, appid: str, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
-) -> Command[Result]:
+def script(name: str, appid: str, arguments: Mapping[str, Any], read: Callable[[Any], Result]) -> Command[Result]:
     """Return the command that runs the script ``name`` on one account. ``read`` decodes its response.
 
-    Reading the response raises IncompleteCopy if a copy of the account into this store has not finished.
+    The script gets ``arguments`` as one JSON object of texts, without those that are None. Reading the response raises
+    IncompleteCopy if a copy of the account into this store has not finished.
     """
 
     def read_or_raise(answer: Any) -> Result:
@@ -328,12 +306,21 @@ def script(
         return read(answer)
 
     # Encode here, so that a value that cannot be encoded fails its caller and not a whole batch.
-    encoded = (str(each).encode() for each in arguments)
-    return Command(("EVALSHA", _digest(name), 1, prefix_of(appid), *encoded), read_or_raise)
+    encoded = to_json(texts(arguments)).encode()
+    return Command(("EVALSHA", _digest(name), 1, prefix_of(appid), encoded), read_or_raise)
+
+
+def texts(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``arguments`` without those that are None, and with every number as text, as a script needs them."""
+    return {
+        name: str(value) if isinstance(value, int | float) else value
+        for name, value in arguments.items()
+        if value is not None
+    }
 
 
 def _with_lease(
-    name: str, lease: Lease, arguments: Sequence[str | int | float], read: Callable[[Any], Result]
+    name: str, lease: Lease, arguments: Mapping[str, Any], read: Callable[[Any], Result]
 ) -> Command[Result]:
     """Return the command of a script for the owner of ``lease``. Reading the response raises LeaseLost for others."""
 
@@ -342,8 +329,8 @@ def _with_lease(
             raise LeaseLost("another process took over this conversation")
         return read(answer)
 
-    openid = lease.key.openid
-    return script(name, lease.key.appid, (openid, lease.owner, lease.fence, *arguments), read_or_raise)
+    holder = {"openid": lease.key.openid, "owner": lease.owner, "fence": lease.fence}
+    return script(name, lease.key.appid, {**holder, **arguments}, read_or_raise)
 
 
 def prefix_of(appid: str) -> str:
@@ -351,17 +338,23 @@ def prefix_of(appid: str) -> str:
     return f"wxbot:{{{appid}}}:"
 
 
-def _media_key(appid: str, digest: str) -> bytes:
-    return f"{prefix_of(appid)}media:{digest}".encode()
+def _change(change: ConversationRecord) -> dict[str, Any]:
+    return texts(record_arguments(change))
 
 
-def quota_arguments(quota: Quota | None) -> tuple[str | int | float, str | float]:
-    """Return script arguments for ``quota``. Floats always have the same form, because scripts compare their text."""
-    return ("", "") if quota is None else (quota.remaining, float(quota.expires_at))
-
-
-def handover_arguments(handover: Handover | None) -> tuple[str | float, str]:
-    return ("", "") if handover is None else (float(handover.until), handover.agent)
+def record_arguments(record: ConversationRecord) -> dict[str, Any]:
+    """Return the values of ``record`` by their names in the hash. All times are floats, because texts are compared."""
+    left, until = record.quota or (None, None)
+    handed_over_until, agent = record.handover or (None, None)
+    return {
+        "interacted_at": record.interacted_at,
+        "typing_until": record.typing_until,
+        "budget_left": left,
+        "budget_until": None if until is None else float(until),
+        "handed_over_until": None if handed_over_until is None else float(handed_over_until),
+        "agent": agent,
+        "state": None if record.state is None else to_json(record.state),
+    }
 
 
 # Responses
@@ -371,70 +364,51 @@ def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _accept_result(
-    answer: Sequence[Any], message: IncomingMessage, owner: str, lease_until: float, noted_until: float
-) -> AcceptResult:
+def _accept_result(answer: Sequence[Any], message: IncomingMessage, request: ClaimRequest | None) -> AcceptResult:
     result, *values = answer
+    at = message.received_at
     if result == b"seen":
-        first_at, *active_handover = values
-        return AcceptResult(False, None, float(first_at), _handover(*active_handover))
-    if result != b"granted":
-        return AcceptResult(True, None, message.received_at, _handover(*values))
-    seq, fence, interacted_at, shown_until, state, quota_and_handover = values
-    lease = Lease(message.key, owner, fence, lease_until)
-    pending = PendingMessage(
-        seq, message.fields, message.received_at, 1, 0, message.unsent, *read_quota_and_handover(*quota_and_handover)
+        first_at, *handover = values
+        return AcceptResult(False, None, float(first_at), _handover(*handover))
+    if result != b"granted" or request is None:
+        return AcceptResult(True, None, at, _handover(*values))
+    seq, fence, stored = values
+    record = read_record(stored)
+    noted_until = max(record.typing_until or 0.0, at + request.typing_seconds) if request.typing_seconds else 0.0
+    lease = Lease(message.key, request.owner, fence, at + request.lease_seconds)
+    pending = PendingMessage(seq, message.fields, at, 1, 0, message.unsent)
+    return AcceptResult(True, Claim(lease, pending, record, noted_until), at)
+
+
+def read_record(answer: Sequence[bytes | None]) -> ConversationRecord:
+    """Return the record of a conversation from the six values of ``record_of`` (common.lua), and its state if given."""
+    interacted_at, typing_until, left, until, handed_over_until, agent, *state = answer
+    return ConversationRecord(
+        float(interacted_at or 0),
+        float(typing_until or 0),
+        Quota(int(left), float(until)) if left and until else None,
+        _handover(handed_over_until, agent),
+        json.loads(state[0] or "{}") if state else None,
     )
-    typing_until = float(shown_until)
-    noted = max(typing_until, noted_until) if noted_until else 0.0
-    claim = Claim(lease, pending, float(interacted_at), typing_until, json.loads(state), noted)
-    return AcceptResult(True, claim, message.received_at)
 
 
-def read_quota_and_handover(
-    left: bytes | None, until: bytes | None, *active_handover: bytes | None
-) -> tuple[Quota | None, Handover]:
-    """Return the quota and handover from four fields of a conversation."""
-    return Quota(int(left), float(until)) if left and until else None, _handover(*active_handover)
+def _found(answer: Sequence[Any]) -> Found:
+    record, is_known, reply = answer
+    is_user = record[0] is not None
+    return Found(read_record(record) if is_user else None, bool(is_known), _json(reply))
 
 
 def _handover(until: bytes | None = None, agent: bytes | None = None) -> Handover:
     return Handover(float(until), (agent or b"").decode()) if until and float(until) > 0 else WITH_BOT
 
 
-def _lease_updates(appid: str, answer: Sequence[Any], now: float) -> dict[ConversationKey, LeaseUpdate]:
-    updates = {}
-    for openid, interacted_at, quota_and_handover in zip(*(answer[n::3] for n in range(3)), strict=True):
-        quota, active_handover = read_quota_and_handover(*quota_and_handover)
-        current = active_handover if now < active_handover.until else WITH_BOT
-        updates[ConversationKey(appid, openid.decode())] = LeaseUpdate(float(interacted_at), current, quota)
-    return updates
-
-
-def _handovers(appid: str, answer: Sequence[bytes]) -> list[tuple[ConversationKey, Handover]]:
-    rows = zip(*(answer[n::3] for n in range(3)), strict=True)
-    return [(ConversationKey(appid, openid.decode()), _handover(*values)) for openid, *values in rows]
-
-
-def _pairs(answer: Sequence[bytes]) -> list[tuple[str, bytes]]:
-    return [(openid.decode(), value) for openid, value in zip(answer[::2], answer[1::2], strict=True)]
-
-
 def _longest_waiting(appid: str, answer: Sequence[bytes], limit: int) -> list[ConversationKey]:
-    due = sorted(_pairs(answer), key=lambda pair: float(pair[1]))
-    return [ConversationKey(appid, openid) for openid, _ in due[:limit]]
+    due = sorted(zip(answer[::2], answer[1::2], strict=True), key=lambda pair: float(pair[1]))
+    return [ConversationKey(appid, openid.decode()) for openid, _ in due[:limit]]
 
 
-def _claim(answer: Sequence[Any] | None, key: ConversationKey, owner: str, until: float) -> Claim | None:
-    if answer is None:
-        return None
-    fence, interacted_at, typing_until, state, pending = answer
-    lease = Lease(key, owner, fence, until)
-    return Claim(lease, _pending(pending), float(interacted_at), float(typing_until), json.loads(state))
-
-
-def _pending(answer: Sequence[Any]) -> PendingMessage:
-    seq, fields, received_at, attempts, sent, unsent, quota_and_handover = answer
+def _message(answer: Sequence[Any]) -> PendingMessage:
+    seq, fields, received_at, attempts, sent, unsent = answer
     return PendingMessage(
         int(seq),
         json.loads(fields),
@@ -442,21 +416,20 @@ def _pending(answer: Sequence[Any]) -> PendingMessage:
         attempts,
         int(sent or 0),
         tuple(json.loads(unsent or "[]")),
-        *read_quota_and_handover(*quota_and_handover),
     )
 
 
-def _token(answer: Sequence[bytes | None]) -> StoredToken | None:
+def _token(answer: Sequence[bytes | None]) -> SharedValue | None:
     value, expires_at = answer
-    return None if value is None or expires_at is None else StoredToken(value.decode(), float(expires_at))
+    return None if value is None or expires_at is None else SharedValue(value.decode(), float(expires_at))
 
 
-def _passive_reply(answer: bytes | None) -> Mapping[str, Any] | None:
+def _json(answer: bytes | None) -> Any:
     return None if answer is None else json.loads(answer)
 
 
-def _media(answer: bytes | None) -> StoredMedia | None:
-    return None if answer is None else StoredMedia(*json.loads(answer))
+def _shared_value(answer: bytes | None) -> SharedValue | None:
+    return None if answer is None else SharedValue(*json.loads(answer))
 
 
 def _dead_letter(appid: str, seq: bytes, openid: bytes, *values: Any) -> DeadLetter:

@@ -1,4 +1,4 @@
--- ARGV: name of the copy, then keys without their common prefix
-if redis.call('GET', prefix .. 'copying') ~= ARGV[1] then return LOST end
-for i = 2, #ARGV do redis.call('UNLINK', prefix .. ARGV[i]) end
+-- args: copy (its name), names (keys without their common prefix)
+if redis.call('GET', prefix .. 'copying') ~= args.copy then return LOST end
+for _, name in ipairs(args.names) do redis.call('UNLINK', prefix .. name) end
 return 1

@@ -1,7 +1,7 @@
--- ARGV: keys of conversations and messages, without their common prefix
+-- args: names: keys of conversations and messages, without their common prefix
 -- Returns how many of them are {waiting, dead, dedup_records, conversations}.
 local waiting, dead, dedup_records, conversations = 0, 0, 0, 0
-for _, name in ipairs(ARGV) do
+for _, name in ipairs(args.names) do
   local key = prefix .. name
   local kind = redis.call('TYPE', key).ok
   if kind == 'string' then

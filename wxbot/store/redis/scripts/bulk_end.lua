@@ -1,3 +1,3 @@
--- ARGV: name of the copy
-if redis.call('GET', prefix .. 'copying') ~= ARGV[1] then return LOST end
+-- args: copy (its name)
+if redis.call('GET', prefix .. 'copying') ~= args.copy then return LOST end
 return redis.call('DEL', prefix .. 'copying')

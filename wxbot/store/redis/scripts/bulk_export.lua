@@ -1,7 +1,6 @@
--- ARGV: keys of conversations and messages, without their common prefix
+-- args: names: keys of conversations and messages, without their common prefix
 -- Returns their values, the kind first; '' is a missing field of a hash, and -1 milliseconds means no expiry:
---   {'conversation', openid, interacted_at, typing_until, state, next_at, budget_left, budget_until, handed_over_until,
---    agent, milliseconds}
+--   {'conversation', openid, next_at, record and state, milliseconds}
 --   {'message', openid, dedup key, seq, fields, received_at, attempts, sent, unsent, died_at, reason, milliseconds}
 --   {'dedup', openid, dedup key, seq, milliseconds}
 
@@ -50,17 +49,14 @@ local function read(name)
     local openid, dedup = parts_of(id, has_conversation)
     return {'dedup', openid, dedup, redis.call('GET', key), redis.call('PTTL', key)}
   elseif kind == 'hash' and name:sub(1, 2) == 'c:' then
-    local record = {'conversation', id, values(key, 'interacted_at', 'typing_until', 'state', 'next_at',
-      'budget_left', 'budget_until', 'handed_over_until', 'agent')}
-    record[#record + 1] = redis.call('PTTL', key)
-    return record
+    return {'conversation', id, redis.call('HGET', key, 'next_at') or '', record_of(id, 'state'), redis.call('PTTL', key)}
   elseif kind == 'hash' then
     return read_message(key, id)
   end
 end
 
 local found = {}
-for _, name in ipairs(ARGV) do
+for _, name in ipairs(args.names) do
   found[#found + 1] = read(name)
 end
 return found

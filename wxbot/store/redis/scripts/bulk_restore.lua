@@ -1,57 +1,43 @@
--- ARGV: name of the copy, then the values of all records, in the form that bulk_export.lua returns
+-- args: copy (its name), records: for each its kind, its milliseconds (nil: no expiry) and its values
 -- Returns for each record 1 if it is new, else 0.
-if redis.call('GET', prefix .. 'copying') ~= ARGV[1] then return LOST end
-
-local function expire_after(key, milliseconds)
-  if milliseconds ~= '-1' then redis.call('PEXPIRE', key, milliseconds) end
-end
+if redis.call('GET', prefix .. 'copying') ~= args.copy then return LOST end
 
 local write = {}
 
-function write.conversation(at)
-  local openid, interacted_at, typing_until, state, next_at, left, budget_until, handed_over_until, agent,
-    milliseconds = unpack(ARGV, at, at + 9)
-  local key = conversation(openid)
-  local new = 1 - redis.call('EXISTS', key)
-  redis.call('HSET', key, 'interacted_at', interacted_at, 'typing_until', typing_until)
-  if state ~= '{}' then redis.call('HSET', key, 'state', state) end
-  if left ~= '' then redis.call('HSET', key, 'budget_left', left, 'budget_until', budget_until) end
-  if handed_over_until ~= '' then hand_over(openid, handed_over_until, agent) end
-  if next_at ~= '' then
-    redis.call('HSET', key, 'next_at', next_at)
-    redis.call('ZADD', prefix .. 'waiting', next_at, openid)
+function write.conversation(key, record)
+  redis.call('HSET', key, 'interacted_at', record.interacted_at, 'typing_until', record.typing_until)
+  if record.state ~= '{}' then redis.call('HSET', key, 'state', record.state) end
+  if record.budget_until then
+    redis.call('HSET', key, 'budget_left', record.budget_left, 'budget_until', record.budget_until)
   end
-  expire_after(key, milliseconds)
-  return new, at + 10
+  if record.handed_over_until then hand_over(record.openid, record.handed_over_until, record.agent) end
+  if record.next_at then
+    redis.call('HSET', key, 'next_at', record.next_at)
+    redis.call('ZADD', prefix .. 'waiting', record.next_at, record.openid)
+  end
 end
 
-function write.message(at)
-  local openid, dedup, seq, fields, received_at, attempts, sent, unsent, died_at, reason, milliseconds =
-    unpack(ARGV, at, at + 10)
-  local key = message(openid, dedup)
-  local new = 1 - redis.call('EXISTS', key)
-  redis.call('HSET', key, 'fields', fields, 'received_at', received_at, 'attempts', attempts, 'sent', sent,
-    'unsent', unsent)
-  if died_at == '' then
-    redis.call('ZADD', queue(openid), seq, dedup)
+function write.message(key, record)
+  redis.call('HSET', key, 'fields', record.fields, 'received_at', record.received_at, 'attempts', record.attempts,
+    'sent', record.sent, 'unsent', record.unsent)
+  if record.died_at then
+    redis.call('HSET', key, 'died_at', record.died_at, 'reason', record.reason, 'openid', record.openid,
+      'dedup', record.dedup)
+    redis.call('ZADD', prefix .. 'dead', record.seq, record.openid .. ':' .. record.dedup)
   else
-    redis.call('HSET', key, 'died_at', died_at, 'reason', reason, 'openid', openid, 'dedup', dedup)
-    redis.call('ZADD', prefix .. 'dead', seq, openid .. ':' .. dedup)
+    redis.call('ZADD', queue(record.openid), record.seq, record.dedup)
   end
-  expire_after(key, milliseconds)
-  return new, at + 11
 end
 
-function write.dedup(at)
-  local openid, dedup, seq, milliseconds = unpack(ARGV, at, at + 3)
-  local key = message(openid, dedup)
-  local new = 1 - redis.call('EXISTS', key)
-  redis.call('SET', key, seq, 'PX', milliseconds)
-  return new, at + 4
+function write.dedup(key, record)
+  redis.call('SET', key, record.seq)
 end
 
-local all_new, at = {}, 2
-while at <= #ARGV do
-  all_new[#all_new + 1], at = write[ARGV[at]](at + 1)
+local all_new = {}
+for i, record in ipairs(args.records) do
+  local key = record.dedup and message(record.openid, record.dedup) or conversation(record.openid)
+  all_new[i] = 1 - redis.call('EXISTS', key)
+  write[record.kind](key, record)
+  if record.milliseconds then redis.call('PEXPIRE', key, record.milliseconds) end
 end
 return all_new

@@ -1,4 +1,4 @@
--- ARGV: now
+-- args: now
 -- Returns {1 if there is an active lease, 1 if it is an incomplete copy, last seq, number of pending messages}.
 local waiting = 0
 for _, name in ipairs({'waiting', 'leases'}) do  -- a conversation with pending messages is in exactly one of them
@@ -6,5 +6,5 @@ for _, name in ipairs({'waiting', 'leases'}) do  -- a conversation with pending 
     waiting = waiting + redis.call('ZCARD', queue(openid))
   end
 end
-local leased = redis.call('ZCOUNT', prefix .. 'leases', '(' .. ARGV[1], '+inf') > 0
+local leased = redis.call('ZCOUNT', prefix .. 'leases', '(' .. args.now, '+inf') > 0
 return {leased and 1 or 0, redis.call('EXISTS', prefix .. 'copying'), redis.call('GET', prefix .. 'seq') or '0', waiting}

@@ -1,18 +1,18 @@
--- ARGV: openid, owner, now, lease_until, idle milliseconds, state milliseconds
--- Returns nothing, or {fence, interacted_at, typing_until, state, the next message}.
-local openid, owner, now, lease_until = unpack(ARGV)
+-- args: openid, owner, now, lease_until, idle_ms, state_ms
+-- Returns nothing, or {fence, record and state, the next message}.
+local openid, now = args.openid, args.now
 local key = conversation(openid)
-local stored = redis.call('HMGET', key, 'owner', 'lease_until', 'next_at', 'interacted_at', 'typing_until', 'state')
+local stored = redis.call('HMGET', key, 'owner', 'lease_until', 'next_at')
 
 if not stored[3] or tonumber(stored[3]) > tonumber(now) + CLOCKS_AGREE then return nil end
 if stored[1] and tonumber(stored[2]) > tonumber(now) then return nil end
 local pending = next_pending(openid)
 if not pending then  -- next_at was wrong: repair it and claim nothing
-  set_idle(openid, now, ARGV[5], ARGV[6])
+  set_idle(openid, now)
   return nil
 end
 local fence = redis.call('HINCRBY', key, 'fence', 1)
-redis.call('HSET', key, 'owner', owner, 'lease_until', lease_until)
+redis.call('HSET', key, 'owner', args.owner, 'lease_until', args.lease_until)
 redis.call('ZREM', prefix .. 'waiting', openid)
-redis.call('ZADD', prefix .. 'leases', lease_until, openid)
-return {fence, stored[4], stored[5] or '0', stored[6] or '{}', pending}
+redis.call('ZADD', prefix .. 'leases', args.lease_until, openid)
+return {fence, record_of(openid, 'state'), pending}

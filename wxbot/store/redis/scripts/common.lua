@@ -1,4 +1,5 @@
--- The functions that the scripts share. This text is put in front of each script.
+-- The functions that the scripts share. This text is put in front of each script. Each script has one argument, a JSON
+-- object. All its values are texts, so that a number keeps its form; a missing value is nil.
 --
 -- Keys of an account (the braces put all of them into one slot of a cluster):
 --   wxbot:{appid}:seq            the last number given to a message
@@ -18,7 +19,7 @@
 --   wxbot:{appid}:copying        string: the name of the copy that fills the account; bots refuse the account meanwhile
 -- Times are seconds since 1970 by the caller's clock, which follows this server's (wxbot.clock.SharedClock).
 
-local prefix = KEYS[1]
+local prefix, args = KEYS[1], cjson.decode(ARGV[1])
 -- The clocks of two machines differ by some milliseconds. Without this tolerance a wake-up could come before its
 -- message is due.
 local CLOCKS_AGREE = 0.05
@@ -35,31 +36,22 @@ local function later_of(one, other)
   return one
 end
 
-local function is_held(openid, owner, fence)
-  local stored = redis.call('HMGET', conversation(openid), 'owner', 'fence')
-  return stored[1] == owner and stored[2] == fence
+-- Returns {interacted_at, typing_until, budget_left, budget_until, handed_over_until, agent} of a conversation, and then
+-- the values of other fields.
+local function record_of(openid, ...)
+  return redis.call('HMGET', conversation(openid), 'interacted_at', 'typing_until', 'budget_left', 'budget_until',
+    'handed_over_until', 'agent', ...)
 end
 
--- Returns {budget_left, budget_until, handed_over_until, agent} of a conversation.
-local function quota_and_handover_of(openid)
-  return redis.call('HMGET', conversation(openid), 'budget_left', 'budget_until', 'handed_over_until', 'agent')
+-- Returns true if args.owner holds the conversation args.openid with args.fence.
+local function is_held()
+  local stored = redis.call('HMGET', conversation(args.openid), 'owner', 'fence')
+  return stored[1] == args.owner and stored[2] == args.fence
 end
 
--- Adds the quota that a sender counted down to the values for HSET, unless the user has acted since: then the stored
--- budget_until differs. All times have the same form, so equal times are equal strings.
-local function add_quota(values, stored_until, left, budget_until)
-  if left == '' or (stored_until and stored_until ~= budget_until) then return end
-  local n = #values
-  values[n + 1], values[n + 2], values[n + 3], values[n + 4] = 'budget_left', left, 'budget_until', budget_until
-end
-
--- Writes the conversation's state; '' leaves it as it is.
-local function write_state(key, state)
-  if state == '{}' then
-    redis.call('HDEL', key, 'state')
-  elseif state ~= '' then
-    redis.call('HSET', key, 'state', state)
-  end
+-- Returns the dedup key of the pending message args.seq.
+local function dedup_of_seq()
+  return redis.call('ZRANGE', queue(args.openid), args.seq, args.seq, 'BYSCORE')[1]
 end
 
 -- Begins a handover until then; '0' ends it.
@@ -73,15 +65,37 @@ local function hand_over(openid, until_then, agent)
   end
 end
 
--- Counts an attempt for the first pending message. Returns
--- {seq, fields, received_at, attempts, sent, unsent, quota and handover}, or nil if no message is pending.
+-- Writes the changed values of args.change, by the owner of the conversation. A quota that ends at another time than the
+-- stored one is ignored: the user has acted since. All times have the same form, so equal times are equal texts.
+local function change_by_owner()
+  local change, key = args.change, conversation(args.openid)
+  local stored = redis.call('HMGET', key, 'interacted_at', 'budget_until')
+  local values = {'interacted_at', later_of(stored[1], change.interacted_at)}
+  local function add(name, value)
+    if value then
+      values[#values + 1] = name
+      values[#values + 1] = value
+    end
+  end
+  add('typing_until', change.typing_until)
+  if change.budget_until and (not stored[2] or stored[2] == change.budget_until) then
+    add('budget_left', change.budget_left)
+    add('budget_until', change.budget_until)
+  end
+  if change.state == '{}' then redis.call('HDEL', key, 'state') else add('state', change.state) end
+  redis.call('HSET', key, unpack(values))
+  if change.handed_over_until then hand_over(args.openid, change.handed_over_until, change.agent) end
+end
+
+-- Counts an attempt for the first pending message. Returns {seq, fields, received_at, attempts, sent, unsent}, or nil if
+-- no message is pending.
 local function next_pending(openid)
   local first = redis.call('ZRANGE', queue(openid), 0, 0, 'WITHSCORES')
   if not first[1] then return nil end
   local key = message(openid, first[1])
   local attempts = redis.call('HINCRBY', key, 'attempts', 1)
   local stored = redis.call('HMGET', key, 'fields', 'received_at', 'sent', 'unsent')
-  return {first[2], stored[1], stored[2], attempts, stored[3], stored[4], quota_and_handover_of(openid)}
+  return {first[2], stored[1], stored[2], attempts, stored[3], stored[4]}
 end
 
 -- Releases the conversation, which has pending messages: it may be claimed from next_at on.
@@ -93,9 +107,9 @@ local function release(openid, next_at)
 end
 
 -- Lets the conversation expire after a time without messages, but not before its handover and its quota have ended.
-local function expire_later(openid, now, idle_ms, state_ms)
+local function expire_later(openid, now)
   local key = conversation(openid)
-  local milliseconds = tonumber(redis.call('HEXISTS', key, 'state') == 1 and state_ms or idle_ms)
+  local milliseconds = tonumber(redis.call('HEXISTS', key, 'state') == 1 and args.state_ms or args.idle_ms)
   local ends = redis.call('HMGET', key, 'handed_over_until', 'budget_until')
   for i = 1, 2 do
     if ends[i] then
@@ -106,10 +120,9 @@ local function expire_later(openid, now, idle_ms, state_ms)
 end
 
 -- Releases the conversation, which has no pending message.
-local function set_idle(openid, now, idle_ms, state_ms)
-  local key = conversation(openid)
-  redis.call('HDEL', key, 'owner', 'lease_until', 'next_at')
+local function set_idle(openid, now)
+  redis.call('HDEL', conversation(openid), 'owner', 'lease_until', 'next_at')
   redis.call('ZREM', prefix .. 'leases', openid)
   redis.call('ZREM', prefix .. 'waiting', openid)
-  expire_later(openid, now, idle_ms, state_ms)
+  expire_later(openid, now)
 end

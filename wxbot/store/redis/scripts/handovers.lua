@@ -1,8 +1,8 @@
--- ARGV: now, limit
+-- args: now, limit
 -- Returns {openid, until, agent, …}, those that end first before the others.
 local found = {}
-redis.call('ZREMRANGEBYSCORE', prefix .. 'agents', '-inf', ARGV[1])
-local openids = redis.call('ZRANGE', prefix .. 'agents', 0, ARGV[2] - 1)
+redis.call('ZREMRANGEBYSCORE', prefix .. 'agents', '-inf', args.now)
+local openids = redis.call('ZRANGE', prefix .. 'agents', 0, args.limit - 1)
 for _, openid in ipairs(openids) do
   local stored = redis.call('HMGET', conversation(openid), 'handed_over_until', 'agent')
   if stored[1] then

@@ -1,14 +1,13 @@
--- ARGV: lease_until, then for each lease openid, owner, fence
--- Returns {openid, interacted_at, quota and handover, …} of the leases that their owners still hold.
+-- args: lease_until, leases ({openid, owner, fence} of each)
+-- Returns {openid, record, …} of the leases that their owners still hold.
 local renewed = {}
-for i = 2, #ARGV, 3 do
-  local openid = ARGV[i]
-  if is_held(openid, ARGV[i + 1], ARGV[i + 2]) then
-    redis.call('HSET', conversation(openid), 'lease_until', ARGV[1])
-    redis.call('ZADD', prefix .. 'leases', ARGV[1], openid)
-    renewed[#renewed + 1] = openid
-    renewed[#renewed + 1] = redis.call('HGET', conversation(openid), 'interacted_at')
-    renewed[#renewed + 1] = quota_and_handover_of(openid)
+for _, lease in ipairs(args.leases) do
+  args.openid, args.owner, args.fence = unpack(lease)
+  if is_held() then
+    redis.call('HSET', conversation(args.openid), 'lease_until', args.lease_until)
+    redis.call('ZADD', prefix .. 'leases', args.lease_until, args.openid)
+    renewed[#renewed + 1] = args.openid
+    renewed[#renewed + 1] = record_of(args.openid)
   end
 end
 return renewed

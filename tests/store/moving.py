@@ -163,7 +163,7 @@ def letters(worker: Worker) -> list[Any]:
 
 def die(worker: Worker, key: ConversationKey = ALICE, now: float = NOW, **more: Any) -> None:
     claim = worker.claims(key, now)
-    worker.settles(claim.lease, claim.pending, "dead", now=now, go_on=False, reason="so it is", **more)
+    worker.completes(claim, "dead", now=now, go_on=False, reason="so it is", **more)
 
 
 USERS = [ALICE, BOB, ConversationKey(APPID, "a:b*[c]"), ConversationKey(APPID, "a")]
@@ -213,25 +213,25 @@ class Scenario:
         if claim := self.worker.tries_to_claim(key, self.now):
             retry_at = self.now + 5.5
             self.worker.settles(
-                claim.lease, claim.pending, status, now=self.now, go_on=False, retry_at=retry_at, reason="so", **more
+                claim.lease, claim.message, status, now=self.now, go_on=False, retry_at=retry_at, reason="so", **more
             )
 
     def _owner_dies(self, key: ConversationKey, typing: bool) -> None:
         if claim := self.worker.tries_to_claim(key, self.now, seconds=1.0):
-            self.worker.records_sent(claim.lease, claim.pending, 1, self.now)
+            self.worker.records_sent(claim, 1, self.now)
             if typing:
-                self.worker.saves_typing(claim.lease, self.now + 7)
+                self.worker.saves_typing(claim, self.now + 7)
 
     def _time(self, seconds: float) -> None:
         self.now += seconds
 
     def _retry(self, position: int) -> None:
         if letter := self._letter(position):
-            self.worker.wait(self.worker.store.retry_dead_letter(APPID, letter, self.now))
+            self.worker.wait(self.worker.store.remove_dead_letter(APPID, letter, self.now))
 
     def _drop(self, position: int) -> None:
         if letter := self._letter(position):
-            self.worker.wait(self.worker.store.drop_dead_letter(APPID, letter))
+            self.worker.wait(self.worker.store.remove_dead_letter(APPID, letter))
 
     def _letter(self, position: int) -> int | None:
         there = self.worker.wait(self.worker.store.dead_letters(APPID, 100))
@@ -256,11 +256,11 @@ class Scenario:
         claim = self.worker.tries_to_claim(key, self.now + 10)
         if claim is None:
             return []
-        found: list[Any] = [claim.interacted_at, claim.typing_until, claim.state]
-        pending = claim.pending
+        found: list[Any] = [claim.conversation.interacted_at, claim.conversation.typing_until, claim.conversation.state]
+        pending = claim.message
         while True:
             found.append(replace(pending, seq=0))
-            following = self.worker.settles(claim.lease, pending, now=self.now + 10)
+            following = self.worker.completes(pending, now=self.now + 10)
             if following is None:
                 return found
             pending = following

@@ -42,8 +42,7 @@ from wxbot.store.records import (
     IncomingMessage,
     Outcome,
     PendingMessage,
-    StoredMedia,
-    StoredToken,
+    SharedValue,
 )
 from wxbot.wechat.push.callback import dedup_key
 
@@ -90,7 +89,7 @@ DEFERRED = DeferredReplies(
 )
 STATE = with_deferred(PLUGINS, DEFERRED)
 ONLY_ANNOUNCED = with_deferred(PLUGINS, DeferredReplies(announced=(TextReply("the rest"),)))
-TOKEN = StoredToken("this-is-no-real-token", NOW + 7200)
+TOKEN = SharedValue("this-is-no-real-token", NOW + 7200)
 
 
 def text(key: ConversationKey, words: str, msg_id: str) -> dict[str, Any]:
@@ -127,11 +126,11 @@ async def live(store: Store, bulk: BulkStore) -> None:
     await _reply_passively_to_frank(store)
     accept(store, GINA, proactive(GINA), named="s:a-key", interacted_at=0.0, unsent=UNSENT[:2])
     await _defer_replies_to_walter(store)
-    await store.save_token(APPID, TOKEN)
-    await store.save_token(OTHER, StoredToken("this-is-no-token-either", NOW))
+    await store.put(APPID, TOKEN, TOKEN, NOW)
+    await store.put(OTHER, TOKEN, SharedValue("this-is-no-token-either", NOW, NOW))
     await store.begin_token_fetch(OTHER, "this-was-refused", NOW, 60.0)
-    await store.save_media(APPID, CAT_DIGEST, StoredMedia("STORED-ID_1", TWO_DAYS), NOW)
-    await store.save_media(OTHER, CAT_DIGEST, StoredMedia("STORED-ID_2", TWO_DAYS), NOW)
+    await store.put(APPID, f"media:{CAT_DIGEST}", SharedValue("STORED-ID_1", TWO_DAYS), NOW)
+    await store.put(OTHER, f"media:{CAT_DIGEST}", SharedValue("STORED-ID_2", TWO_DAYS), NOW)
     await _begin_incomplete_copy(bulk)
 
 
@@ -154,7 +153,7 @@ def accept(
 async def _settle(store: Store, key: ConversationKey, *outcomes: dict[str, Any]) -> PendingMessage | None:
     """Claim ``key`` and settle a message for each of ``outcomes``. Return the message after them."""
     claim = some(await store.claim(key, "one", NOW, LEASE))
-    pending: PendingMessage | None = claim.pending
+    pending: PendingMessage | None = claim.message
     for status in outcomes:
         assert pending is not None
         pending = await store.settle(claim.lease, Outcome(pending.seq, **status), NOW, go_on=True)
@@ -176,7 +175,7 @@ async def _process_bob_and_carol(store: Store) -> None:
     accept(store, CAROL, text(CAROL, "left alone", "7004"), quota=Quota(5, TWO_DAYS))
     claim = some(await store.claim(CAROL, "one", NOW, 0.5))
     state, quota = {"echo": {"count": 1}}, Quota(4, TWO_DAYS)
-    await store.record_sent(claim.lease, claim.pending.seq, 1, NOW + 0.25, quota, unsent=TO_DO, state=state)
+    await store.record_sent(claim.lease, claim.message.seq, 1, NOW + 0.25, quota, unsent=TO_DO, state=state)
     await store.save_typing(claim.lease, NOW + 7)
 
 
@@ -193,10 +192,10 @@ async def _reply_passively_to_frank(store: Store) -> None:
     for number in range(4):
         accept(store, FRANK, text(FRANK, f"passive {number}", f"800{number}"))
     claim = some(await store.claim(FRANK, "one", NOW, LEASE))
-    pending: PendingMessage | None = claim.pending
+    pending: PendingMessage | None = claim.message
     for answer in (UNSENT[0], {}):
         assert pending is not None
-        assert await store.save_passive_reply(claim.lease, pending.seq, answer)
+        assert await store.save_reply(claim.lease, pending.seq, answer)
         pending = await store.settle(claim.lease, Outcome(pending.seq, "done"), NOW, go_on=True)
     assert pending is not None
     assert await store.passive_reply(FRANK, dedup_key(pending.fields), give_up=True) is None

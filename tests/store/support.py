@@ -16,11 +16,14 @@ from wxbot.store.records import (
     AcceptResult,
     Claim,
     ConversationKey,
+    ConversationRecord,
+    Found,
+    Handover,
     IncomingMessage,
     Lease,
-    LeaseUpdate,
     Outcome,
     PendingMessage,
+    Progress,
     Retention,
 )
 from wxbot.store.redis.store import RedisStore
@@ -97,22 +100,29 @@ def incoming(
     at: float = NOW,
     interacted_at: float | None = None,
     dedup_key: str | None = None,
+    quota: Quota | None = None,
+    handover: Handover | None = None,
     **more: Any,
 ) -> IncomingMessage:
     """Return a text message. Its text is also its MsgId, unless ``dedup_key`` is given."""
     fields = {"FromUserName": key.openid, "MsgType": "text", "Content": text, "CreateTime": int(at)}
-    return IncomingMessage(
-        key, dedup_key or f"msg:{text}", fields, at, at if interacted_at is None else interacted_at, **more
-    )
+    change = ConversationRecord(at if interacted_at is None else interacted_at, quota=quota, handover=handover)
+    return IncomingMessage(key, dedup_key or f"msg:{text}", fields, at, change, **more)
 
 
-def text_of(pending: PendingMessage | None) -> str:
-    assert pending is not None, "there was no message"
-    return str(pending.fields["Content"])
+def text_of(claim: Claim | None) -> str:
+    return str(some(claim).message.fields["Content"])
 
 
-def outcome(pending: PendingMessage, status: Status = "done", **more: Any) -> Outcome:
-    return Outcome(pending.seq, status, **more)
+def outcome(message: PendingMessage, status: Status = "done", **more: Any) -> Outcome:
+    """Return an outcome. ``more``: its fields, and those of the change of the conversation."""
+    own = {name: more.pop(name) for name in ("sent", "unsent", "reason", "retry_at") if name in more}
+    return Outcome(message.seq, status, changed(**more), **own)
+
+
+def changed(*, typing_until: float = 0.0, sent_at: float = 0.0, **more: Any) -> ConversationRecord:
+    """Return the change that an owner makes: a message was sent at ``sent_at``, the indicator ends."""
+    return ConversationRecord(sent_at, typing_until, **more)
 
 
 def some(claim: Claim | None) -> Claim:
@@ -161,8 +171,12 @@ class Worker:
     def delivers(self, text: str, key: ConversationKey = ALICE, **more: Any) -> AcceptResult:
         return self.store.accept(incoming(text, key, **more))
 
+    def finds(self, key: ConversationKey = ALICE, dedup_key: str = "") -> Found:
+        return self.wait(self.store.find(key, dedup_key))
+
     def quota(self, key: ConversationKey = ALICE) -> Quota | None:
-        return self.wait(self.store.quota(key))
+        user = self.finds(key).conversation
+        return user.quota if user else None
 
     def waiting(self, now: float = NOW, limit: int = 100) -> list[ConversationKey]:
         return list(self.wait(self.store.waiting(ALICE.appid, now, limit)))
@@ -176,49 +190,40 @@ class Worker:
     def claims(self, key: ConversationKey = ALICE, now: float = NOW, seconds: float = LEASE) -> Claim:
         return some(self.tries_to_claim(key, now, seconds))
 
-    def renews(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, tuple[int, float]]:
-        """Renew every lease this worker ever had. Return fence and last interaction of the renewed leases."""
-        return {key: (self.leases[key].fence, news.interacted_at) for key, news in self.hears(now, seconds).items()}
-
-    def hears(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, LeaseUpdate]:
-        """Renew every lease this worker ever had. Return the updates of the renewed leases."""
+    def renews(self, now: float = NOW, seconds: float = LEASE) -> Mapping[ConversationKey, ConversationRecord]:
+        """Renew every lease this worker ever had. Return the conversations of the renewed leases."""
         return self.wait(self.store.renew(list(self.leases.values()), now, seconds))
 
-    def saves_typing(self, lease: Lease, until: float) -> float:
-        return self.wait(self.store.save_typing(lease, until))
+    def saves_typing(self, claim: Claim, until: float) -> ConversationRecord:
+        return self.wait(self.store.checkpoint(claim.lease, ConversationRecord(typing_until=until)))
 
     def records_sent(
         self,
-        lease: Lease,
-        pending: PendingMessage,
+        claim: Claim,
         sent: int,
         sent_at: float = NOW,
         quota: Quota | None = None,
-        **more: Any,
-    ) -> None:
-        self.wait(self.store.record_sent(lease, pending.seq, sent, sent_at, quota, **more))
+        *,
+        unsent: tuple[Mapping[str, Any], ...] | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> ConversationRecord:
+        change = changed(sent_at=sent_at, quota=quota, state=state)
+        return self.wait(self.store.checkpoint(claim.lease, change, Progress(claim.message.seq, sent, unsent)))
 
     def purges(self, now: float = NOW) -> int:
         return self.wait(self.store.purge(APPID, now))
 
-    def settles(
-        self,
-        lease: Lease,
-        pending: PendingMessage,
-        status: Status = "done",
-        *,
-        now: float = NOW,
-        go_on: bool = True,
-        **more: Any,
-    ) -> PendingMessage | None:
-        return self.wait(self.store.settle(lease, outcome(pending, status, **more), now, go_on=go_on))
+    def completes(
+        self, claim: Claim, status: Status = "done", *, now: float = NOW, go_on: bool = True, **more: Any
+    ) -> Claim | None:
+        result = outcome(claim.message, status, **more)
+        return self.wait(self.store.complete(claim.lease, result, now, go_on=go_on))
 
     def works_off(self, key: ConversationKey = ALICE, now: float = NOW) -> list[str]:
-        """Claim the conversation and settle all its messages. Return their texts in order."""
+        """Claim the conversation and complete all its messages. Return their texts in order."""
         claim = self.tries_to_claim(key, now)
         texts = []
-        pending = claim.pending if claim else None
-        while claim is not None and pending is not None:
-            texts.append(text_of(pending))
-            pending = self.settles(claim.lease, pending, now=now)
+        while claim is not None:
+            texts.append(text_of(claim))
+            claim = self.completes(claim, now=now)
         return texts

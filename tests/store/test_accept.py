@@ -51,9 +51,9 @@ def test_a_redelivery_changes_nothing(one: Worker) -> None:
     one.accept(incoming("hi", at=NOW, interacted_at=NOW))
     one.accept(incoming("other words", at=NOW + 5, interacted_at=NOW + 5, dedup_key="msg:hi"))
     claim = one.claims(now=NOW + 6)
-    assert claim.pending.fields["Content"] == "hi"
-    assert claim.pending.received_at == NOW
-    assert claim.interacted_at == NOW
+    assert claim.message.fields["Content"] == "hi"
+    assert claim.message.received_at == NOW
+    assert claim.conversation.interacted_at == NOW
 
 
 def test_a_redelivery_returns_the_time_of_the_first_delivery(one: Worker, two: Worker) -> None:
@@ -70,25 +70,25 @@ def test_a_message_can_be_accepted_with_its_replies(one: Worker, two: Worker) ->
     replies = ({"kind": "text", "text": "retry"}, {"kind": "text", "text": "二"})
     one.accept(incoming("a"), incoming("b", unsent=replies))
     claim = two.claims()
-    assert claim.pending.unsent == ()
-    following = two.settles(claim.lease, claim.pending)
+    assert claim.message.unsent == ()
+    following = two.completes(claim)
     assert following is not None
-    assert following.unsent == replies
-    two.settles(claim.lease, following)
+    assert following.message.unsent == replies
+    two.completes(following)
     claim = some(one.store.accept(incoming("c", unsent=replies), ClaimRequest("one", 8.0)).claim)
-    assert claim.pending.unsent == replies
-    one.settles(claim.lease, claim.pending, "released", unsent=claim.pending.unsent[1:])
-    assert two.claims().pending.unsent == replies[1:]
+    assert claim.message.unsent == replies
+    one.completes(claim, "released", unsent=claim.message.unsent[1:])
+    assert two.claims().message.unsent == replies[1:]
 
 
 def test_the_last_interaction_moves_forward(one: Worker) -> None:
     one.accept(incoming("a", interacted_at=NOW), incoming("b", at=NOW + 3, interacted_at=NOW + 3))
-    assert one.claims(now=NOW + 3).interacted_at == NOW + 3
+    assert one.claims(now=NOW + 3).conversation.interacted_at == NOW + 3
 
 
 def test_the_last_interaction_never_moves_back(one: Worker) -> None:
     one.accept(incoming("a", interacted_at=NOW), incoming("late", at=NOW + 1, interacted_at=NOW - 60))
-    assert one.claims(now=NOW + 1).interacted_at == NOW
+    assert one.claims(now=NOW + 1).conversation.interacted_at == NOW
 
 
 def test_fields_are_returned_unchanged(one: Worker) -> None:
@@ -96,7 +96,7 @@ def test_fields_are_returned_unchanged(one: Worker) -> None:
     message = incoming("hi")
     message.fields.update(fields)  # type: ignore[attr-defined]
     one.accept(message)
-    assert one.claims().pending.fields == message.fields
+    assert one.claims().message.fields == message.fields
 
 
 def test_a_message_is_new_for_exactly_one_of_many_threads(one: Worker) -> None:

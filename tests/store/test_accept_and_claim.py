@@ -14,10 +14,10 @@ def granted(worker: Worker, text: str = "hi", request: ClaimRequest = REQUEST) -
 
 def test_an_idle_conversation_is_claimed_with_its_message(one: Worker) -> None:
     claim = some(granted(one))
-    assert claim.pending.fields == incoming("hi").fields
-    assert (claim.pending.attempts, claim.pending.sent) == (1, 0)
+    assert claim.message.fields == incoming("hi").fields
+    assert (claim.message.attempts, claim.message.sent) == (1, 0)
     assert (claim.lease.owner, claim.lease.expires_at) == ("one", NOW + LEASE)
-    assert one.settles(claim.lease, claim.pending) is None
+    assert one.completes(claim) is None
     assert one.waiting() == []
 
 
@@ -34,8 +34,8 @@ def test_a_granted_claim_that_is_not_processed_expires(one: Worker, stores: Stor
     two = stores.worker("two")
     taken = two.claims(now=NOW + LEASE + 1)
     assert taken.lease.fence > claim.lease.fence
-    assert taken.pending.attempts == 2
-    assert taken.typing_until == NOW + 20.0
+    assert taken.message.attempts == 2
+    assert taken.conversation.typing_until == NOW + 20.0
 
 
 def test_a_message_behind_another_is_accepted_without_a_claim(one: Worker) -> None:
@@ -43,21 +43,21 @@ def test_a_message_behind_another_is_accepted_without_a_claim(one: Worker) -> No
     assert granted(one, "second") is None
     assert one.works_off() == ["first", "second"]
     claim = some(granted(one, "third"))
-    assert claim.pending.attempts == 1
+    assert claim.message.attempts == 1
 
 
 def test_a_message_without_a_claim_counts_no_attempt(one: Worker) -> None:
     one.accept(incoming("first"))
     granted(one, "second")
     first = one.claims()
-    second = one.settles(first.lease, first.pending)
+    second = one.completes(first)
     assert second is not None
-    assert second.attempts == 1
+    assert second.message.attempts == 1
 
 
 def test_a_redelivery_is_not_granted_a_claim(one: Worker) -> None:
     claim = some(granted(one))
-    one.settles(claim.lease, claim.pending)
+    one.completes(claim)
     receipt = one.store.accept(incoming("hi"), REQUEST)
     assert (receipt.new, receipt.claim) == (False, None)
     assert one.waiting() == []
@@ -65,10 +65,10 @@ def test_a_redelivery_is_not_granted_a_claim(one: Worker) -> None:
 
 def test_a_granted_claim_contains_the_recorded_and_the_earlier_typing_end(one: Worker) -> None:
     first = some(granted(one))
-    assert (first.typing_until, first.noted_until) == (0.0, NOW + 20.0)
-    one.settles(first.lease, first.pending, typing_until=NOW + 7)
+    assert (first.conversation.typing_until, first.noted_until) == (0.0, NOW + 20.0)
+    one.completes(first, typing_until=NOW + 7)
     second = some(granted(one, "again"))
-    assert second.typing_until == NOW + 7
+    assert second.conversation.typing_until == NOW + 7
     assert second.noted_until == NOW + 20.0
 
 
@@ -81,9 +81,9 @@ def test_a_claim_request_without_typing_records_no_typing(one: Worker) -> None:
 
 def test_a_granted_claim_contains_state_and_fence(one: Worker) -> None:
     first = some(granted(one))
-    one.settles(first.lease, first.pending, state={"plugin": {"n": 1}})
+    one.completes(first, state={"plugin": {"n": 1}})
     second = some(granted(one, "again"))
-    assert second.state == {"plugin": {"n": 1}}
+    assert second.conversation.state == {"plugin": {"n": 1}}
     assert second.lease.fence == first.lease.fence + 1
-    assert second.interacted_at == NOW
+    assert second.conversation.interacted_at == NOW
     assert second.lease.key == ALICE

@@ -15,9 +15,13 @@ from wxbot.store.records import Claim
 def test_a_claim_contains_the_first_message_and_the_conversation(one: Worker) -> None:
     one.accept(incoming("first", interacted_at=NOW - 1), incoming("second"))
     claim = one.claims()
-    assert text_of(claim.pending) == "first"
-    assert (claim.pending.attempts, claim.pending.sent, claim.pending.unsent) == (1, 0, ())
-    assert (claim.interacted_at, claim.typing_until, claim.state) == (NOW, 0.0, {})
+    assert text_of(claim) == "first"
+    assert (claim.message.attempts, claim.message.sent, claim.message.unsent) == (1, 0, ())
+    assert (claim.conversation.interacted_at, claim.conversation.typing_until, claim.conversation.state) == (
+        NOW,
+        0.0,
+        {},
+    )
     assert (claim.lease.key, claim.lease.owner, claim.lease.expires_at) == (ALICE, "one", NOW + LEASE)
 
 
@@ -31,7 +35,7 @@ def test_a_conversation_without_pending_messages_cannot_be_claimed(one: Worker) 
 def test_a_conversation_that_is_not_due_cannot_be_claimed(one: Worker) -> None:
     one.accept(incoming("hi"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 5)
+    one.completes(claim, "retry", retry_at=NOW + 5)
     assert one.tries_to_claim(now=NOW + 4.9) is None
     assert one.tries_to_claim(now=NOW + 5) is not None
 
@@ -66,7 +70,7 @@ def test_an_expired_lease_can_be_claimed_and_the_fence_grows(one: Worker, two: W
     before = one.claims()
     after = two.claims(now=NOW + LEASE)
     assert after.lease.fence > before.lease.fence
-    assert (text_of(after.pending), after.pending.attempts) == ("hi", 2)
+    assert (text_of(after), after.message.attempts) == ("hi", 2)
 
 
 def test_the_fence_grows_with_every_owner(one: Worker, two: Worker) -> None:
@@ -75,24 +79,24 @@ def test_the_fence_grows_with_every_owner(one: Worker, two: Worker) -> None:
         worker.accept(incoming(f"message {n}"))
         claim = worker.claims()
         fences.append(claim.lease.fence)
-        worker.settles(claim.lease, claim.pending)
+        worker.completes(claim)
     assert fences == sorted(set(fences))
 
 
 def test_a_released_conversation_can_be_claimed_at_once(one: Worker, two: Worker) -> None:
     one.accept(incoming("first"), incoming("second"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, go_on=False)
+    one.completes(claim, go_on=False)
     assert two.works_off() == ["second"]
 
 
 USER_ACTIONS: dict[str, Callable[[Worker, Claim], object]] = {
-    "save_typing": lambda worker, claim: worker.saves_typing(claim.lease, NOW + 99),
-    "record_sent": lambda worker, claim: worker.records_sent(claim.lease, claim.pending, 7, NOW + 99),
-    "settle answered": lambda worker, claim: worker.settles(claim.lease, claim.pending, state={"old": 1}),
-    "settle dead": lambda worker, claim: worker.settles(claim.lease, claim.pending, "dead", reason="old"),
-    "settle later": lambda worker, claim: worker.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 99),
-    "settle back": lambda worker, claim: worker.settles(claim.lease, claim.pending, "released", unsent=({"old": 1},)),
+    "save_typing": lambda worker, claim: worker.saves_typing(claim, NOW + 99),
+    "record_sent": lambda worker, claim: worker.records_sent(claim, 7, NOW + 99),
+    "settle answered": lambda worker, claim: worker.completes(claim, state={"old": 1}),
+    "settle dead": lambda worker, claim: worker.completes(claim, "dead", reason="old"),
+    "settle later": lambda worker, claim: worker.completes(claim, "retry", retry_at=NOW + 99),
+    "settle back": lambda worker, claim: worker.completes(claim, "released", unsent=({"old": 1},)),
 }
 
 
@@ -105,10 +109,14 @@ def test_a_replaced_owner_can_change_nothing(
     new = two.claims(now=NOW + LEASE)
     with pytest.raises(LeaseLost):
         action(one, old)
-    two.settles(new.lease, new.pending, "released", now=NOW + LEASE)
+    two.completes(new, "released", now=NOW + LEASE)
     seen = two.claims(now=NOW + LEASE)
-    assert seen.pending == new.pending
-    assert (seen.interacted_at, seen.typing_until, seen.state) == (new.interacted_at, new.typing_until, new.state)
+    assert seen.message == new.message
+    assert (seen.conversation.interacted_at, seen.conversation.typing_until, seen.conversation.state) == (
+        new.conversation.interacted_at,
+        new.conversation.typing_until,
+        new.conversation.state,
+    )
 
 
 @pytest.mark.parametrize("action", USER_ACTIONS.values(), ids=USER_ACTIONS.keys())
@@ -117,7 +125,7 @@ def test_an_owner_that_released_the_conversation_can_change_nothing(
 ) -> None:
     one.accept(incoming("hi"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending)
+    one.completes(claim)
     with pytest.raises(LeaseLost):
         action(one, claim)
     assert one.works_off() == []
@@ -136,8 +144,8 @@ def test_an_old_lease_is_invalid_for_its_own_owner_too(one: Worker, action: Call
 def test_an_owner_whose_lease_expired_unclaimed_still_owns(one: Worker) -> None:
     one.accept(incoming("hi"))
     claim = one.claims()
-    one.saves_typing(claim.lease, NOW + LEASE + 20)
-    assert one.settles(claim.lease, claim.pending, now=NOW + LEASE + 5) is None
+    one.saves_typing(claim, NOW + LEASE + 20)
+    assert one.completes(claim, now=NOW + LEASE + 5) is None
     assert one.works_off(now=NOW + LEASE + 5) == []
 
 
@@ -148,7 +156,7 @@ def test_renewing_extends_every_lease_of_the_owner(one: Worker, two: Worker) -> 
     one.accept(incoming("hi", ALICE), incoming("hi", BOB))
     leases = [one.claims(key).lease for key in (ALICE, BOB)]
     held = one.renews(now=NOW + 5)
-    assert {key: fence for key, (fence, _) in held.items()} == {lease.key: lease.fence for lease in leases}
+    assert set(held) == {lease.key for lease in leases}
     assert two.tries_to_claim(ALICE, now=NOW + LEASE + 1) is None
     assert two.tries_to_claim(BOB, now=NOW + LEASE + 1) is None
     assert two.tries_to_claim(ALICE, now=NOW + 5 + LEASE) is not None
@@ -158,8 +166,7 @@ def test_renewing_returns_interactions_accepted_by_other_processes(one: Worker, 
     one.accept(incoming("hi"))
     one.claims()
     two.accept(incoming("more", at=NOW + 3))
-    (interacted_at,) = [interacted_at for _, interacted_at in one.renews(now=NOW + 4).values()]
-    assert interacted_at == NOW + 3
+    assert one.renews(now=NOW + 4)[ALICE].interacted_at == NOW + 3
 
 
 def test_renewing_does_not_restore_a_lease_that_was_taken_over(one: Worker, two: Worker) -> None:
@@ -167,15 +174,15 @@ def test_renewing_does_not_restore_a_lease_that_was_taken_over(one: Worker, two:
     one.claims()
     new = two.claims(now=NOW + LEASE)
     assert ALICE not in one.renews(now=NOW + LEASE + 1)
-    two.saves_typing(new.lease, 0.0)
+    two.saves_typing(new, 0.0)
     assert two.works_off(now=NOW + LEASE + 1) == []  # it is owned, by two itself
-    two.settles(new.lease, new.pending)
+    two.completes(new)
 
 
 def test_renewing_does_not_restore_a_released_lease(one: Worker, two: Worker) -> None:
     one.accept(incoming("a"), incoming("b"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, go_on=False)
+    one.completes(claim, go_on=False)
     assert one.renews() == {}
     assert two.works_off() == ["b"]
 
@@ -183,9 +190,9 @@ def test_renewing_does_not_restore_a_released_lease(one: Worker, two: Worker) ->
 def test_renewing_extends_an_expired_lease_that_nobody_claimed(one: Worker, two: Worker) -> None:
     one.accept(incoming("hi"))
     claim = one.claims()
-    assert one.renews(now=NOW + LEASE + 5) == {ALICE: (claim.lease.fence, NOW)}
+    assert list(one.renews(now=NOW + LEASE + 5)) == [ALICE]
     assert two.tries_to_claim(now=NOW + LEASE + 6) is None
-    one.settles(claim.lease, claim.pending)
+    one.completes(claim)
 
 
 # Waiting conversations
@@ -215,7 +222,7 @@ def test_conversations_of_a_dead_owner_are_waiting(one: Worker, two: Worker) -> 
 def test_conversations_that_are_not_due_are_not_waiting(one: Worker) -> None:
     one.accept(incoming("hi"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 5)
+    one.completes(claim, "retry", retry_at=NOW + 5)
     assert one.waiting(NOW + 4) == []
     assert one.waiting(NOW + 5) == [ALICE]
 

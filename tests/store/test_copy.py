@@ -152,8 +152,8 @@ def test_a_dead_letter_returns_to_its_old_position(move: Move) -> None:
     move.copies()
     assert letters(move.new) == letters(move.old)
     (letter,) = move.new.wait(move.new.store.dead_letters(APPID, 10))
-    assert move.new.wait(move.new.store.retry_dead_letter(APPID, letter.seq, NOW))
-    pending = move.new.claims().pending
+    assert move.new.wait(move.new.store.remove_dead_letter(APPID, letter.seq, NOW))
+    pending = move.new.claims().message
     assert (text_of(pending), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 2, UNSENT)
 
 
@@ -161,7 +161,7 @@ def test_a_retried_dead_letter_is_pending_after_a_copy(move: Move) -> None:
     move.old.accept(incoming("a"), incoming("b"))
     die(move.old)
     (letter,) = move.old.wait(move.old.store.dead_letters(APPID, 10))
-    move.old.wait(move.old.store.retry_dead_letter(APPID, letter.seq, NOW))
+    move.old.wait(move.old.store.remove_dead_letter(APPID, letter.seq, NOW))
     assert move.copies()[APPID] == {"waiting": 2, "conversations": 1}
     assert move.new.works_off() == ["a", "b"]
 
@@ -169,7 +169,7 @@ def test_a_retried_dead_letter_is_pending_after_a_copy(move: Move) -> None:
 def test_a_retry_that_is_due_later_stays_due_later(move: Move) -> None:
     move.old.accept(incoming("a"))
     claim = move.old.claims()
-    move.old.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 60)
+    move.old.completes(claim, "retry", retry_at=NOW + 60)
     move.copies()
     assert (move.new.waiting(NOW + 59), move.new.waiting(NOW + 60)) == ([], [ALICE])
 
@@ -209,7 +209,7 @@ def test_an_idle_conversation_expires_at_the_same_time_after_a_copy(move: Move) 
     move.old.accept(incoming("a"), incoming("b", BOB))
     move.old.works_off()
     claim = move.old.claims(BOB)
-    move.old.settles(claim.lease, claim.pending, state={"step": 1})
+    move.old.completes(claim, state={"step": 1})
     move.time_passes(RETENTION.dedup_seconds - 1)
     move.copies()
     for seconds, left in ((2, 1), (RETENTION.state_seconds - RETENTION.dedup_seconds - 2, 1), (2, 0)):
@@ -228,7 +228,7 @@ def test_a_conversation_with_a_handover_does_not_expire_after_a_copy(move: Move)
     assert move.new.quota() == Quota(5, NOW + 9000)
     now = move.time_passes(900)
     move.new.purges(now)
-    assert move.new.delivers("c", at=now, for_agents=True).active_handover == to
+    assert move.new.delivers("c", at=now, for_agents=True).handover == to
     now = move.time_passes(5000)
     move.new.purges(now)
     assert move.new.quota() is None
@@ -259,7 +259,7 @@ def test_times_keep_their_distance_if_clocks_differ(move: Move) -> None:
     move.new_clock.advance(3600)
     move.old.accept(incoming("a"), incoming("b", BOB))
     claim = move.old.claims()
-    move.old.settles(claim.lease, claim.pending, "retry", retry_at=NOW + 60, typing_until=NOW + 9)
+    move.old.completes(claim, "retry", retry_at=NOW + 60, typing_until=NOW + 9)
     move.copies()
     later = NOW + 3600
     assert (move.new.waiting(later - 1), move.new.waiting(later), move.new.waiting(later + 60)) == (
@@ -268,8 +268,12 @@ def test_times_keep_their_distance_if_clocks_differ(move: Move) -> None:
         [BOB, ALICE],
     )
     claim = move.new.claims(ALICE, later + 60)
-    assert (claim.interacted_at, claim.typing_until, claim.pending.received_at) == (later, later + 9, later)
-    assert move.new.claims(BOB, later).typing_until == 0.0
+    assert (claim.conversation.interacted_at, claim.conversation.typing_until, claim.message.received_at) == (
+        later,
+        later + 9,
+        later,
+    )
+    assert move.new.claims(BOB, later).conversation.typing_until == 0.0
 
 
 def test_a_handover_keeps_its_distance_if_clocks_differ(move: Move) -> None:
@@ -427,7 +431,7 @@ def test_a_source_with_an_expired_lease_is_copied(move: Move) -> None:
     move.old.claims()
     now = move.time_passes(LEASE)
     move.copies()
-    pending = move.new.claims(now=now).pending
+    pending = move.new.claims(now=now).message
     assert (text_of(pending), pending.attempts) == ("a", 2)
 
 
@@ -450,8 +454,8 @@ def test_an_incomplete_copy_cannot_be_processed(incomplete_copy: Move) -> None:
         lambda: new.waiting(NOW + 100),
         lambda: new.claims(),
         lambda: new.wait(store.dead_letters(APPID, 10)),
-        lambda: new.wait(store.retry_dead_letter(APPID, 1, NOW)),
-        lambda: new.wait(store.drop_dead_letter(APPID, 1)),
+        lambda: new.wait(store.remove_dead_letter(APPID, 1, NOW)),
+        lambda: new.wait(store.remove_dead_letter(APPID, 1)),
         lambda: new.wait(store.passive_reply(ALICE, "msg:0")),
         lambda: new.wait(store.handovers(APPID, NOW, 10)),
         lambda: new.wait(store.end_handover(ALICE)),
@@ -520,7 +524,7 @@ def test_a_bot_that_changes_the_source_during_the_copy_is_noticed(move: Move, ac
                 claim = await move.old.store.claim(ALICE, "bot", NOW, LEASE)
                 assert claim is not None
                 if act == "answer":
-                    done = claim.pending.seq
+                    done = claim.message.seq
                     await move.old.store.settle(claim.lease, Outcome(done, "done"), NOW, go_on=False)
 
     with pytest.raises(CopyFailed, match=r"changed the account .* in FROM during the copy: stop the bot.*incomplete"):

@@ -15,8 +15,8 @@ UNSENT = ({"kind": "text", "text": "never out"},)
 def kill(worker: Worker, key: ConversationKey = ALICE, **more: Any) -> DeadLetter:
     """Turn the first message of a user into a dead letter. Later messages stay."""
     claim = worker.claims(key)
-    worker.settles(claim.lease, claim.pending, "dead", go_on=False, reason="so it is", **more)
-    (letter,) = [letter for letter in letters(worker) if letter.seq == claim.pending.seq]
+    worker.completes(claim, "dead", go_on=False, reason="so it is", **more)
+    (letter,) = [letter for letter in letters(worker) if letter.seq == claim.message.seq]
     return letter
 
 
@@ -25,7 +25,7 @@ def letters(worker: Worker, limit: int = 100) -> list[DeadLetter]:
 
 
 def retry(worker: Worker, seq: int) -> bool:
-    return worker.wait(worker.store.retry_dead_letter(APPID, seq, NOW))
+    return worker.wait(worker.store.remove_dead_letter(APPID, seq, NOW))
 
 
 def test_a_dead_letter_contains_the_message_and_the_reason(one: Worker) -> None:
@@ -67,13 +67,14 @@ def test_a_redelivery_of_a_dead_letter_is_recognized(one: Worker) -> None:
 def test_retrying_resets_the_attempts(one: Worker) -> None:
     one.accept(incoming("a"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW)
+    one.completes(claim, "retry", retry_at=NOW)
     letter = kill(one, sent=1, unsent=UNSENT)
     assert letter.attempts == 2
     assert retry(one, letter.seq)
     assert letters(one) == []
-    pending = one.claims().pending
-    assert (text_of(pending), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 1, UNSENT)
+    claim = one.claims()
+    pending = claim.message
+    assert (text_of(claim), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 1, UNSENT)
 
 
 def test_retrying_keeps_the_old_position(one: Worker) -> None:
@@ -99,16 +100,16 @@ def test_a_dead_letter_retried_during_processing_waits(one: Worker, two: Worker)
     claim = one.claims()
     assert retry(two, letter.seq)
     assert two.tries_to_claim() is None
-    following = one.settles(claim.lease, claim.pending)
+    following = one.completes(claim)
     assert text_of(following) == "a"
 
 
 def test_dropping_deletes_the_dedup_record_too(one: Worker) -> None:
     one.accept(incoming("a"))
     letter = kill(one)
-    assert one.wait(one.store.drop_dead_letter(APPID, letter.seq))
+    assert one.wait(one.store.remove_dead_letter(APPID, letter.seq))
     assert letters(one) == []
-    assert not one.wait(one.store.drop_dead_letter(APPID, letter.seq))
+    assert not one.wait(one.store.remove_dead_letter(APPID, letter.seq))
     assert not retry(one, letter.seq)
 
 
@@ -116,8 +117,8 @@ def test_dropping_deletes_the_dedup_record_too(one: Worker) -> None:
 def test_only_dead_letters_are_retried_or_dropped(one: Worker, state: str) -> None:
     one.accept(incoming("a"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "done" if state == "done" else "released")
-    seq = claim.pending.seq + (1 if state == "unknown" else 0)
+    one.completes(claim, "done" if state == "done" else "released")
+    seq = claim.message.seq + (1 if state == "unknown" else 0)
     assert not retry(one, seq)
-    assert not one.wait(one.store.drop_dead_letter(APPID, seq))
+    assert not one.wait(one.store.remove_dead_letter(APPID, seq))
     assert one.works_off() == ([] if state == "done" else ["a"])

@@ -7,7 +7,7 @@ import pytest
 from tests.store.support import ALICE, APPID, BOB, LEASE, NOW, RETENTION, Backend, Worker, incoming, some
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Quota
-from wxbot.store.records import WITH_BOT, ClaimRequest, ConversationKey, Handover, LeaseUpdate
+from wxbot.store.records import WITH_BOT, ClaimRequest, ConversationKey, ConversationRecord, Handover
 
 AGENT = Handover(NOW + 600.1, "kf2001@店")
 BACK = Handover(0.0)
@@ -19,7 +19,7 @@ def hand_over(worker: Worker, to: Handover = AGENT, key: ConversationKey = ALICE
     """Settle a message with a handover."""
     worker.accept(incoming(f"please, at {now}", key, at=now))
     claim = worker.claims(key, now)
-    worker.settles(claim.lease, claim.pending, now=now, handover=to)
+    worker.completes(claim, now=now, handover=to)
 
 
 def handed_over(worker: Worker, now: float = NOW, limit: int = 10, appid: str = APPID) -> dict[str, Handover]:
@@ -47,35 +47,35 @@ def test_a_redelivery_of_a_message_for_agents_is_recognized(one: Worker) -> None
     hand_over(one)
     one.delivers("hello?", at=NOW + 1, for_agents=True)
     again = one.delivers("hello?", at=NOW + 6, for_agents=True)
-    assert (again.new, again.claim, again.active_handover) == (False, None, AGENT)
+    assert (again.new, again.claim, again.handover) == (False, None, AGENT)
 
 
 def test_a_redelivery_after_the_handover_is_recognized(one: Worker) -> None:
     hand_over(one)
     one.delivers("hello?", at=NOW + 1, for_agents=True)
     again = one.delivers("hello?", at=AGENT.until, for_agents=True)
-    assert (again.new, again.active_handover) == (False, WITH_BOT)
+    assert (again.new, again.handover) == (False, WITH_BOT)
     assert one.waiting(AGENT.until) == []
 
 
 def test_a_message_that_is_not_for_agents_is_pending(one: Worker) -> None:
     hand_over(one)
     receipt = one.store.accept(incoming("an event", at=NOW + 1), REQUEST)
-    assert receipt.active_handover == WITH_BOT
-    assert some(receipt.claim).pending.active_handover == AGENT
-    assert one.delivers("an event", at=NOW + 2).active_handover == WITH_BOT
+    assert receipt.handover == WITH_BOT
+    assert some(receipt.claim).conversation.handover == AGENT
+    assert one.delivers("an event", at=NOW + 2).handover == WITH_BOT
 
 
 def test_a_message_for_agents_is_pending_without_a_handover(one: Worker) -> None:
     receipt = one.delivers("hello?", for_agents=True)
-    assert (receipt.new, receipt.active_handover) == (True, WITH_BOT)
+    assert (receipt.new, receipt.handover) == (True, WITH_BOT)
     assert one.works_off() == ["hello?"]
 
 
 def test_a_handover_ends_at_its_time(one: Worker) -> None:
     hand_over(one)
-    assert one.delivers("a", at=AGENT.until - 0.5, for_agents=True).active_handover == AGENT
-    assert one.delivers("b", at=AGENT.until, for_agents=True).active_handover == WITH_BOT
+    assert one.delivers("a", at=AGENT.until - 0.5, for_agents=True).handover == AGENT
+    assert one.delivers("b", at=AGENT.until, for_agents=True).handover == WITH_BOT
     assert one.works_off(now=AGENT.until) == ["b"]
 
 
@@ -84,7 +84,7 @@ def test_a_message_for_agents_counts_as_an_interaction(one: Worker) -> None:
     one.delivers("hello?", at=NOW + 30, for_agents=True, quota=Quota(5, NOW + 99))
     assert one.quota() == Quota(5, NOW + 99)
     one.accept(incoming("an event", at=NOW + 31, interacted_at=NOW + 10))
-    assert one.claims(now=NOW + 31).interacted_at == NOW + 30
+    assert one.claims(now=NOW + 31).conversation.interacted_at == NOW + 30
 
 
 def test_a_message_for_agents_is_not_processed_after_a_restart(one: Worker, two: Worker) -> None:
@@ -103,7 +103,7 @@ def test_a_message_for_agents_does_not_affect_the_owner_of_an_earlier_one(
     two.delivers("hello?", at=NOW + 2, for_agents=True)
     assert two.tries_to_claim(now=NOW + 2) is None
     backend.time_passes(20_000)
-    assert one.settles(claim.lease, claim.pending, now=NOW + 3) is None
+    assert one.completes(claim, now=NOW + 3) is None
 
 
 def test_a_message_for_agents_does_not_affect_pending_messages(one: Worker, backend: Backend) -> None:
@@ -121,41 +121,41 @@ def test_a_message_for_agents_does_not_affect_pending_messages(one: Worker, back
 
 def test_a_push_can_begin_a_handover_and_is_for_agents_itself(one: Worker) -> None:
     receipt = one.store.accept(incoming("a human, please", handover=AGENT, for_agents=True), REQUEST)
-    assert (receipt.claim, receipt.active_handover) == (None, AGENT)
+    assert (receipt.claim, receipt.handover) == (None, AGENT)
     assert one.waiting() == []
     assert handed_over(one) == {"alice": AGENT}
 
 
 def test_a_push_can_begin_a_handover_and_be_for_the_bot(one: Worker) -> None:
     claim = some(one.store.accept(incoming("the agents began", handover=AGENT), REQUEST).claim)
-    assert claim.pending.active_handover == AGENT
+    assert claim.conversation.handover == AGENT
 
 
 def test_a_push_can_end_a_handover(one: Worker) -> None:
     hand_over(one)
     receipt = one.delivers("the agents are through", at=NOW + 1, handover=BACK, for_agents=True)
-    assert receipt.active_handover == WITH_BOT
-    assert one.claims(now=NOW + 1).pending.active_handover == WITH_BOT
+    assert receipt.handover == WITH_BOT
+    assert one.claims(now=NOW + 1).conversation.handover == WITH_BOT
     assert handed_over(one) == {}
 
 
 def test_a_redelivery_does_not_begin_a_handover(one: Worker) -> None:
     one.accept(incoming("hi"), incoming("hi", handover=AGENT))
-    assert one.claims().pending.active_handover == WITH_BOT
+    assert one.claims().conversation.handover == WITH_BOT
     assert handed_over(one) == {}
 
 
 def test_the_next_message_contains_the_handover_of_the_previous_one(one: Worker) -> None:
     one.accept(incoming("a"), incoming("b"), incoming("c"))
     claim = one.claims()
-    second = one.settles(claim.lease, claim.pending, handover=AGENT)
+    second = one.completes(claim, handover=AGENT)
     assert second is not None
-    assert second.active_handover == AGENT
-    third = one.settles(claim.lease, second)  # None leaves it as it is
+    assert second.conversation.handover == AGENT
+    third = one.completes(second)  # None leaves it as it is
     assert third is not None
-    assert third.active_handover == AGENT
-    one.settles(claim.lease, third, "released", handover=BACK)
-    assert one.claims().pending.active_handover == WITH_BOT
+    assert third.conversation.handover == AGENT
+    one.completes(third, "released", handover=BACK)
+    assert one.claims().conversation.handover == WITH_BOT
 
 
 def test_a_handover_needs_the_lease(one: Worker, two: Worker) -> None:
@@ -163,17 +163,16 @@ def test_a_handover_needs_the_lease(one: Worker, two: Worker) -> None:
     claim = one.claims()
     two.claims(now=NOW + LEASE)
     with pytest.raises(LeaseLost):
-        one.settles(claim.lease, claim.pending, handover=AGENT)
+        one.completes(claim, handover=AGENT)
     assert handed_over(one) == {}
 
 
 def test_a_renewal_returns_the_handover(one: Worker, two: Worker) -> None:
     one.accept(incoming("a"))
     one.claims()
-    assert one.hears()[ALICE] == LeaseUpdate(NOW)
+    assert one.renews()[ALICE] == ConversationRecord(NOW, 0.0, handover=WITH_BOT)
     two.delivers("a human, please", at=NOW + 1, handover=AGENT, for_agents=True)
-    assert one.hears(NOW + 2)[ALICE] == LeaseUpdate(NOW + 1, AGENT)
-    assert one.hears(AGENT.until)[ALICE] == LeaseUpdate(NOW + 1)
+    assert one.renews(NOW + 2)[ALICE] == ConversationRecord(NOW + 1, 0.0, handover=AGENT)
 
 
 # Listing and ending handovers
@@ -202,8 +201,8 @@ def test_ending_a_handover(one: Worker, two: Worker) -> None:
     assert ends_handover(two)
     assert not ends_handover(one)
     assert handed_over(one) == {}
-    assert one.delivers("hello?", at=NOW + 1, for_agents=True).active_handover == WITH_BOT
-    assert one.claims(now=NOW + 1).pending.active_handover == WITH_BOT
+    assert one.delivers("hello?", at=NOW + 1, for_agents=True).handover == WITH_BOT
+    assert one.claims(now=NOW + 1).conversation.handover == WITH_BOT
 
 
 def test_the_handover_of_an_unknown_user_cannot_be_ended(one: Worker) -> None:
@@ -218,14 +217,14 @@ def test_ending_a_handover_does_not_affect_pending_messages(one: Worker, two: Wo
     claim = one.claims(now=NOW + 1)
     assert ends_handover(two)
     assert two.tries_to_claim(now=NOW + 1) is None
-    assert one.settles(claim.lease, claim.pending) is None
+    assert one.completes(claim) is None
 
 
 def test_handovers_are_listed_per_account(one: Worker) -> None:
     hand_over(one)
     assert handed_over(one, appid=ELSEWHERE.appid) == {}
     assert not ends_handover(one, ELSEWHERE)
-    assert one.delivers("hello?", ELSEWHERE, for_agents=True).active_handover == WITH_BOT
+    assert one.delivers("hello?", ELSEWHERE, for_agents=True).handover == WITH_BOT
     assert handed_over(one) == {"alice": AGENT}
 
 
@@ -242,7 +241,7 @@ def test_a_conversation_with_a_handover_does_not_expire(one: Worker, backend: Ba
     backend.time_passes(to.until - 1 - NOW)
     one.purges(to.until - 1)
     assert handed_over(one, to.until - 1) == {"alice": to}
-    assert one.delivers("hello?", at=to.until - 1, for_agents=True).active_handover == to
+    assert one.delivers("hello?", at=to.until - 1, for_agents=True).handover == to
 
 
 def test_a_conversation_expires_after_its_handover_has_ended(one: Worker, backend: Backend) -> None:
@@ -251,7 +250,7 @@ def test_a_conversation_expires_after_its_handover_has_ended(one: Worker, backen
     backend.time_passes(later - NOW)
     one.purges(later)
     one.accept(incoming("new", at=later, interacted_at=NOW - 500))
-    assert one.claims(now=later).interacted_at == NOW - 500
+    assert one.claims(now=later).conversation.interacted_at == NOW - 500
 
 
 def test_a_conversation_with_messages_for_agents_only_expires(one: Worker, backend: Backend) -> None:
@@ -266,12 +265,12 @@ def test_a_conversation_with_messages_for_agents_only_expires(one: Worker, backe
 def test_state_has_its_own_retention(one: Worker, backend: Backend) -> None:
     one.accept(incoming("please"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, state={"name": "Alice"}, handover=Handover(NOW + 200))
+    one.completes(claim, state={"name": "Alice"}, handover=Handover(NOW + 200))
     one.delivers("hello?", at=NOW + 1, for_agents=True)
     backend.time_passes(5000)
     one.purges(NOW + 5000)
     one.accept(incoming("again", at=NOW + 5000))
-    assert one.claims(now=NOW + 5000).state == {"name": "Alice"}
+    assert one.claims(now=NOW + 5000).conversation.state == {"name": "Alice"}
 
 
 def test_a_handover_without_an_end_does_not_end(one: Worker, backend: Backend) -> None:

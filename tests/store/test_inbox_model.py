@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.depth import examples
-from tests.store.support import APPID, NOW, Backend, Status, Stores, outcome
+from tests.store.support import APPID, NOW, Backend, Status, Stores, outcome, text_of
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Quota
-from wxbot.store.records import WITH_BOT, ConversationKey, Handover, Lease, LeaseUpdate, PendingMessage
+from wxbot.store.records import WITH_BOT, Claim, ConversationKey, ConversationRecord, Handover
 
 LEASE = 10.0
 USERS = [ConversationKey(APPID, name) for name in ("alice", "bob")]
@@ -40,6 +40,7 @@ class Message:
 class User:
     """The expected content of the inbox for one user."""
 
+    is_known: bool = False
     seen: set[str] = field(default_factory=set)
     waiting: list[Message] = field(default_factory=list)
     dead: list[Message] = field(default_factory=list)
@@ -50,14 +51,14 @@ class User:
     typing_until: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
     quota: Quota | None = None
-    active_handover: Handover = WITH_BOT
+    handover: Handover = WITH_BOT
+
+    def record(self) -> ConversationRecord:
+        return ConversationRecord(self.interacted_at, self.typing_until, self.quota, self.handover, self.state)
 
     def count_down(self, quota: Quota | None) -> None:
         if quota is not None and (self.quota is None or self.quota.expires_at == quota.expires_at):
             self.quota = quota
-
-    def handover_at(self, now: float) -> Handover:
-        return self.active_handover if now < self.active_handover.until else WITH_BOT
 
     def is_free(self, now: float) -> bool:
         return self.owner is None or self.lease_until <= now
@@ -70,14 +71,6 @@ class User:
         return self.waiting[0]
 
 
-@dataclass
-class Work:
-    """The message that an owner processes, as far as it knows."""
-
-    lease: Lease
-    pending: PendingMessage
-
-
 class InboxMachine(RuleBasedStateMachine):
     backend: Backend
 
@@ -88,7 +81,8 @@ class InboxMachine(RuleBasedStateMachine):
         self.stores = Stores(self.backend, self.runner)
         self.workers = {name: self.stores.worker(name) for name in OWNERS}
         self.users = {key: User() for key in USERS}
-        self.work: dict[tuple[str, ConversationKey], Work] = {}
+        self.work: dict[tuple[str, ConversationKey], Claim] = {}
+        """What each owner processes, as far as it knows."""
         self.fences = dict.fromkeys(USERS, 0)
         self.now = NOW
 
@@ -128,12 +122,13 @@ class InboxMachine(RuleBasedStateMachine):
         )
         assert receipt.new is (text not in user.seen)
         if receipt.new:
-            user.active_handover = handover or user.active_handover
+            user.handover = handover or user.handover
             user.quota = quota or user.quota
             user.interacted_at = max(user.interacted_at, interacted_at)
             user.seen.add(text)
-        theirs = for_agents and self.now < user.active_handover.until
-        assert receipt.active_handover == (user.active_handover if theirs else WITH_BOT)
+            user.is_known = True
+        theirs = for_agents and self.now < user.handover.until
+        assert receipt.handover == (user.handover if theirs else WITH_BOT)
         if receipt.new and not theirs:
             user.waiting.append(Message(text))
             user.due_at = self.now if user.due_at is None else user.due_at
@@ -148,10 +143,8 @@ class InboxMachine(RuleBasedStateMachine):
         assert claim.lease.fence > self.fences[key]
         self.fences[key] = claim.lease.fence
         user.owner, user.lease_until = owner, self.now + LEASE
-        self.agree(claim.pending, user.begin(), user)
-        assert (claim.interacted_at, claim.typing_until) == (user.interacted_at, user.typing_until)
-        assert claim.state == user.state
-        self.work[owner, key] = Work(claim.lease, claim.pending)
+        self.agree(claim, user)
+        self.work[owner, key] = claim
 
     @precondition(lambda self: self.work)
     @rule(
@@ -159,20 +152,20 @@ class InboxMachine(RuleBasedStateMachine):
         status=st.sampled_from(["done", "dead", "retry", "released"]),
         go_on=st.booleans(),
         sent=few,
-        sent_ago=st.sampled_from([None, 0.0, 50.0]),
+        sent_ago=st.sampled_from([NOW, 0.0, 50.0]),
         unsent=st.lists(st.builds(lambda n: {"kind": "text", "text": str(n)}, few), max_size=2),
         state=st.none() | st.dictionaries(st.sampled_from("ab"), few),
         typing_until=st.sampled_from([0.0, NOW + 50]),
         quota=budgets,
         handover=handovers,
     )
-    def settle(
+    def complete(
         self,
         data: st.DataObject,
         status: Status,
         go_on: bool,
         sent: int,
-        sent_ago: float | None,
+        sent_ago: float,
         unsent: list[dict[str, Any]],
         state: dict[str, Any] | None,
         typing_until: float,
@@ -180,9 +173,9 @@ class InboxMachine(RuleBasedStateMachine):
         handover: Handover | None,
     ) -> None:
         owner, key, work, user = self.some_work(data)
-        sent_at = None if sent_ago is None else self.now - sent_ago
+        sent_at = self.now - sent_ago
         how = outcome(
-            work.pending,
+            work.message,
             status,
             sent=sent,
             sent_at=sent_at,
@@ -197,17 +190,17 @@ class InboxMachine(RuleBasedStateMachine):
         worker = self.workers[owner]
         if not self.is_owned(owner, key, work):
             with pytest.raises(LeaseLost):
-                worker.wait(worker.store.settle(work.lease, how, self.now, go_on=go_on))
+                worker.wait(worker.store.complete(work.lease, how, self.now, go_on=go_on))
             del self.work[owner, key]
             return
-        following = worker.wait(worker.store.settle(work.lease, how, self.now, go_on=go_on))
+        following = worker.wait(worker.store.complete(work.lease, how, self.now, go_on=go_on))
         message = user.waiting[0]
         message.sent, message.unsent = sent, tuple(unsent)
-        user.interacted_at = max(user.interacted_at, sent_at or 0.0)
+        user.interacted_at = max(user.interacted_at, sent_at)
         user.typing_until = typing_until
         user.state = user.state if state is None else state
         user.count_down(quota)
-        user.active_handover = handover or user.active_handover
+        user.handover = handover or user.handover
         if status in ("done", "dead"):
             user.waiting.pop(0)
             user.dead += [message] if status == "dead" else []
@@ -215,8 +208,8 @@ class InboxMachine(RuleBasedStateMachine):
             message.attempts -= 1
         if go_on and status in ("done", "dead") and user.waiting:
             assert following is not None
-            self.agree(following, user.begin(), user)
-            work.pending = following
+            self.agree(following, user)
+            self.work[owner, key] = following
         else:
             assert following is None
             user.owner = None
@@ -229,12 +222,13 @@ class InboxMachine(RuleBasedStateMachine):
         owner, key, work, user = self.some_work(data)
         if not self.is_owned(owner, key, work):
             with pytest.raises(LeaseLost):
-                self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, quota)
+                self.workers[owner].records_sent(work, sent, self.now, quota)
             return
-        self.workers[owner].records_sent(work.lease, work.pending, sent, self.now, quota)
+        stored = self.workers[owner].records_sent(work, sent, self.now, quota)
         user.count_down(quota)
         user.waiting[0].sent = sent
         user.interacted_at, user.typing_until = max(user.interacted_at, self.now), 0.0
+        assert replace(stored, state=user.state) == user.record()
 
     @precondition(lambda self: self.work)
     @rule(data=st.data(), seconds=few)
@@ -242,27 +236,26 @@ class InboxMachine(RuleBasedStateMachine):
         owner, key, work, user = self.some_work(data)
         if not self.is_owned(owner, key, work):
             with pytest.raises(LeaseLost):
-                self.workers[owner].saves_typing(work.lease, self.now + seconds)
+                self.workers[owner].saves_typing(work, self.now + seconds)
             return
-        assert self.workers[owner].saves_typing(work.lease, self.now + seconds) == user.interacted_at
         user.typing_until = self.now + seconds
+        stored = self.workers[owner].saves_typing(work, user.typing_until)
+        assert replace(stored, state=user.state) == user.record()
 
     @rule(owner=owners)
     def renew(self, owner: str) -> None:
         worker = self.workers[owner]
-        held = worker.hears(self.now, LEASE)
+        held = worker.renews(self.now, LEASE)
         owned = {key: user for key, user in self.users.items() if user.owner == owner and key in worker.leases}
-        assert held == {
-            key: LeaseUpdate(user.interacted_at, user.handover_at(self.now), user.quota) for key, user in owned.items()
-        }
+        assert held == {key: replace(user.record(), state=None) for key, user in owned.items()}
         for user in owned.values():
             user.lease_until = self.now + LEASE
 
     @rule(owner=owners, key=users)
     def end_handover(self, owner: str, key: ConversationKey) -> None:
         worker, user = self.workers[owner], self.users[key]
-        assert worker.wait(worker.store.end_handover(key)) is (user.active_handover != WITH_BOT)
-        user.active_handover = WITH_BOT
+        assert worker.wait(worker.store.end_handover(key)) is (user.handover != WITH_BOT)
+        user.handover = WITH_BOT
 
     @rule(owner=owners)
     def die(self, owner: str) -> None:
@@ -282,7 +275,7 @@ class InboxMachine(RuleBasedStateMachine):
         worker, dead = self.workers[owner], self.users[key].dead
         letters = [letter for letter in worker.wait(worker.store.dead_letters(APPID, 100)) if letter.key == key]
         assert sorted(letter.fields["Content"] for letter in letters) == sorted(message.text for message in dead)
-        assert worker.wait(worker.store.drop_dead_letter(APPID, letters[0].seq))
+        assert worker.wait(worker.store.remove_dead_letter(APPID, letters[0].seq))
         text = letters[0].fields["Content"]
         self.users[key].dead = [message for message in dead if message.text != text]
         self.users[key].seen.remove(text)
@@ -299,22 +292,24 @@ class InboxMachine(RuleBasedStateMachine):
     @invariant()
     def quotas_and_handovers_agree(self) -> None:
         worker = self.workers["two"]
-        assert {key: worker.quota(key) for key in USERS} == {key: user.quota for key, user in self.users.items()}
+        for key, user in self.users.items():
+            assert worker.finds(key).conversation == (user.record() if user.is_known else None)
         listed = worker.wait(worker.store.handovers(APPID, self.now, 10))
-        assert dict(listed) == {k: to for k, user in self.users.items() if (to := user.handover_at(self.now)).until}
+        assert dict(listed) == {k: user.handover for k, user in self.users.items() if self.now < user.handover.until}
         assert [to.until for _, to in listed] == sorted(to.until for _, to in listed)
 
-    def some_work(self, data: st.DataObject) -> tuple[str, ConversationKey, Work, User]:
+    def some_work(self, data: st.DataObject) -> tuple[str, ConversationKey, Claim, User]:
         owner, key = data.draw(st.sampled_from(sorted(self.work)))
         return owner, key, self.work[owner, key], self.users[key]
 
-    def is_owned(self, owner: str, key: ConversationKey, work: Work) -> bool:
+    def is_owned(self, owner: str, key: ConversationKey, work: Claim) -> bool:
         return self.users[key].owner == owner and work.lease.fence == self.fences[key]
 
-    def agree(self, pending: PendingMessage, message: Message, user: User) -> None:
-        assert pending.fields["Content"] == message.text
+    def agree(self, claim: Claim, user: User) -> None:
+        pending, message = claim.message, user.begin()
+        assert text_of(claim) == message.text
         assert (pending.attempts, pending.sent, pending.unsent) == (message.attempts, message.sent, message.unsent)
-        assert (pending.quota, pending.active_handover) == (user.quota, user.active_handover)
+        assert claim.conversation == user.record()
 
 
 def test_the_inbox_agrees_with_its_model(backend: Backend) -> None:

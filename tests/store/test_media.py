@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from tests.store.support import APPID, NOW, Backend, Stores, Worker
-from wxbot.store.records import StoredMedia
+from wxbot.store.records import SharedValue
 
-CAT = StoredMedia("media id of a cat", NOW + 1000.25)
-DOG = StoredMedia("媒体", NOW + 2000.0)
-
-
-def saves(worker: Worker, digest: str, media: StoredMedia | None, now: float = NOW) -> None:
-    worker.wait(worker.store.save_media(APPID, digest, media, now))
+CAT = SharedValue("media id of a cat", NOW + 1000.25)
+DOG = SharedValue("媒体", NOW + 2000.0)
+EXPIRED = SharedValue("", NOW)
 
 
-def loads(worker: Worker, digest: str, appid: str = APPID) -> StoredMedia | None:
-    return worker.wait(worker.store.load_media(appid, digest))
+def saves(worker: Worker, digest: str, media: SharedValue | None, now: float = NOW) -> None:
+    worker.wait(worker.store.put(APPID, f"media:{digest}", media, now))
+
+
+def loads(worker: Worker, digest: str, appid: str = APPID) -> SharedValue | None:
+    return worker.wait(worker.store.get(appid, f"media:{digest}"))
 
 
 def test_unknown_media_is_not_found(one: Worker) -> None:
@@ -43,15 +44,21 @@ def test_saving_again_replaces_the_media(one: Worker) -> None:
 def test_saved_media_can_be_deleted(one: Worker, two: Worker) -> None:
     saves(one, "cat", CAT)
     saves(one, "dog", DOG)
-    saves(two, "cat", None)
-    saves(two, "never there", None)
+    saves(two, "cat", EXPIRED)
+    saves(two, "never there", EXPIRED)
     assert (loads(one, "cat"), loads(one, "dog")) == (None, DOG)
+
+
+def test_a_value_without_a_lock_is_left_by_none(one: Worker) -> None:
+    saves(one, "cat", CAT)
+    saves(one, "cat", None)
+    assert loads(one, "cat") == CAT
 
 
 def test_every_account_has_its_own(one: Worker) -> None:
     saves(one, "cat", CAT)
     assert loads(one, "cat", "another appid") is None
-    one.wait(one.store.save_media("another appid", "cat", None, NOW))
+    one.wait(one.store.put("another appid", "media:cat", EXPIRED, NOW))
     assert loads(one, "cat") == CAT
 
 

@@ -16,13 +16,15 @@ ANSWER = {"kind": "text", "text": "你好 \U0001f600"}
 
 
 def answers(worker: Worker, claim: Claim, answer: Mapping[str, Any] = ANSWER) -> bool:
-    return worker.wait(worker.store.save_passive_reply(claim.lease, claim.pending.seq, answer))
+    return worker.wait(worker.store.save_reply(claim.lease, claim.message.seq, answer))
 
 
 def asks(
     worker: Worker, text: str = "hi", key: ConversationKey = ALICE, *, give_up: bool = False
 ) -> Mapping[str, Any] | None:
-    return worker.wait(worker.store.passive_reply(key, f"msg:{text}", give_up=give_up))
+    if give_up:
+        return worker.wait(worker.store.give_up(key, f"msg:{text}"))
+    return worker.finds(key, f"msg:{text}").reply
 
 
 def test_a_saved_passive_reply_is_returned_to_every_process(one: Worker, two: Worker) -> None:
@@ -45,7 +47,7 @@ def test_the_passive_reply_is_returned_after_the_message_is_settled(one: Worker,
     one.accept(incoming("hi"))
     claim = one.claims()
     answers(one, claim)
-    one.settles(claim.lease, claim.pending)
+    one.completes(claim)
     assert asks(one, give_up=give_up) == ANSWER
     assert asks(one) == ANSWER
 
@@ -64,7 +66,7 @@ def test_a_passive_reply_is_not_stored_after_giving_up(one: Worker, two: Worker)
     assert asks(two, give_up=True) is None
     assert not answers(one, claim)
     assert asks(two) is None
-    one.settles(claim.lease, claim.pending)
+    one.completes(claim)
     assert asks(two) is None
 
 
@@ -72,9 +74,9 @@ def test_giving_up_on_one_message_does_not_affect_the_next(one: Worker) -> None:
     one.accept(incoming("a"), incoming("b"))
     asks(one, "a", give_up=True)
     claim = one.claims()
-    following = one.settles(claim.lease, claim.pending)
+    following = one.completes(claim)
     assert following is not None
-    assert one.wait(one.store.save_passive_reply(claim.lease, following.seq, ANSWER))
+    assert one.wait(one.store.save_reply(claim.lease, following.message.seq, ANSWER))
     assert (asks(one, "a"), asks(one, "b")) == (None, ANSWER)
 
 
@@ -83,7 +85,7 @@ def test_giving_up_applies_to_the_next_owner(one: Worker, two: Worker, status: A
     one.accept(incoming("hi"))
     claim = one.claims()
     asks(one, give_up=True)
-    one.settles(claim.lease, claim.pending, status, retry_at=NOW)
+    one.completes(claim, status, retry_at=NOW)
     assert not answers(two, two.claims())
 
 
@@ -117,7 +119,7 @@ def test_a_passive_reply_expires_with_its_message(one: Worker, backend: Backend)
     one.accept(incoming("hi"))
     claim = one.claims()
     answers(one, claim)
-    one.settles(claim.lease, claim.pending)
+    one.completes(claim)
     backend.time_passes(RETENTION.dedup_seconds - 1)
     one.purges(NOW + RETENTION.dedup_seconds - 1)
     assert asks(one) == ANSWER
@@ -130,9 +132,9 @@ def test_dropping_a_dead_letter_deletes_its_passive_reply(one: Worker) -> None:
     one.accept(incoming("hi"))
     claim = one.claims()
     answers(one, claim)
-    one.settles(claim.lease, claim.pending, "dead", reason="so")
+    one.completes(claim, "dead", reason="so")
     (letter,) = one.wait(one.store.dead_letters(APPID, 1))
-    assert one.wait(one.store.drop_dead_letter(APPID, letter.seq))
+    assert one.wait(one.store.remove_dead_letter(APPID, letter.seq))
     one.accept(incoming("hi"))
     assert asks(one) is None
 
@@ -147,8 +149,8 @@ def test_saving_a_passive_reply_and_giving_up_exclude_each_other(one: Worker, tw
     async def race(text: str) -> tuple[bool, Mapping[str, Any] | None]:
         claim = claims[text]
         calls = (
-            one.store.save_passive_reply(claim.lease, claim.pending.seq, ANSWER),
-            two.store.passive_reply(keys[text], f"msg:{text}", give_up=True),
+            one.store.save_reply(claim.lease, claim.message.seq, ANSWER),
+            two.store.give_up(keys[text], f"msg:{text}"),
         )
         stored, returned = await asyncio.gather(*calls)
         return bool(stored), returned if isinstance(returned, dict) else None

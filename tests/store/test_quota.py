@@ -15,21 +15,21 @@ def test_the_quota_of_a_new_user_is_unknown(one: Worker) -> None:
     assert one.quota() is None
     one.accept(incoming("hi"))
     assert one.quota() is None
-    assert one.claims().pending.quota is None
+    assert one.claims().conversation.quota is None
 
 
 def test_the_quota_of_a_user_action_is_shared_by_all_processes(one: Worker, two: Worker) -> None:
     one.accept(incoming("hi", quota=FIVE))
     assert two.quota() == FIVE
-    assert two.claims().pending.quota == FIVE
+    assert two.claims().conversation.quota == FIVE
 
 
 def test_a_granted_claim_contains_the_quota(one: Worker) -> None:
     claim = some(one.store.accept(incoming("hi", quota=FIVE), ClaimRequest("one", LEASE)).claim)
-    assert claim.pending.quota == FIVE
-    one.settles(claim.lease, claim.pending, quota=FOUR)
+    assert claim.conversation.quota == FIVE
+    one.completes(claim, quota=FOUR)
     claim = some(one.store.accept(incoming("no action"), ClaimRequest("one", LEASE)).claim)
-    assert claim.pending.quota == FOUR
+    assert claim.conversation.quota == FOUR
 
 
 def test_every_user_action_replaces_the_quota(one: Worker) -> None:
@@ -50,9 +50,9 @@ def test_a_redelivery_does_not_change_the_quota(one: Worker) -> None:
 def test_sent_messages_reduce_the_quota(one: Worker, two: Worker) -> None:
     one.accept(incoming("a", quota=FIVE))
     claim = one.claims()
-    one.records_sent(claim.lease, claim.pending, 1, NOW, FOUR)
+    one.records_sent(claim, 1, NOW, FOUR)
     assert two.quota() == FOUR
-    one.records_sent(claim.lease, claim.pending, 2, NOW)
+    one.records_sent(claim, 2, NOW)
     assert two.quota() == FOUR
 
 
@@ -60,36 +60,36 @@ def test_the_count_of_an_older_user_action_is_not_stored(one: Worker) -> None:
     one.accept(incoming("a", quota=FIVE))
     claim = one.claims()
     one.accept(incoming("b", at=NOW + 1, quota=NEWER))
-    one.records_sent(claim.lease, claim.pending, 1, NOW + 1, FOUR)
+    one.records_sent(claim, 1, NOW + 1, FOUR)
     assert one.quota() == NEWER
-    following = one.settles(claim.lease, claim.pending, quota=FOUR)
+    following = one.completes(claim, quota=FOUR)
     assert following is not None
-    assert following.quota == NEWER
+    assert following.conversation.quota == NEWER
 
 
 def test_a_quota_is_stored_if_none_was_known(one: Worker) -> None:
     one.accept(incoming("a"), incoming("b"))
     claim = one.claims()
-    one.records_sent(claim.lease, claim.pending, 1, NOW, FIVE)
+    one.records_sent(claim, 1, NOW, FIVE)
     assert one.quota() == FIVE
 
 
 def test_the_next_message_contains_the_remaining_quota(one: Worker) -> None:
     one.accept(incoming("a", quota=FIVE), incoming("b"), incoming("c"))
     claim = one.claims()
-    second = one.settles(claim.lease, claim.pending, quota=FOUR)
+    second = one.completes(claim, quota=FOUR)
     assert second is not None
-    assert second.quota == FOUR
-    third = one.settles(claim.lease, second)
+    assert second.conversation.quota == FOUR
+    third = one.completes(second)
     assert third is not None
-    assert third.quota == FOUR
+    assert third.conversation.quota == FOUR
 
 
 def test_the_quota_survives_a_release(one: Worker, two: Worker) -> None:
     one.accept(incoming("a", quota=FIVE))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "released", quota=FOUR)
-    assert two.claims().pending.quota == FOUR
+    one.completes(claim, "released", quota=FOUR)
+    assert two.claims().conversation.quota == FOUR
 
 
 def test_an_empty_quota_is_not_an_unknown_quota(one: Worker) -> None:
@@ -100,7 +100,7 @@ def test_an_empty_quota_is_not_an_unknown_quota(one: Worker) -> None:
 def test_a_whole_number_of_seconds_is_an_equal_expiry(one: Worker) -> None:
     one.accept(incoming("a", quota=Quota(5, int(NOW))))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, quota=Quota(4, NOW))
+    one.completes(claim, quota=Quota(4, NOW))
     assert one.quota() == Quota(4, NOW)
 
 

@@ -48,7 +48,7 @@ from wxbot.model.replies import reply_from_json, reply_to_json
 from wxbot.store.copying import End, copy
 from wxbot.store.copying_port import BulkStore, StoredConversation, StoredRecord
 from wxbot.store.port import Store
-from wxbot.store.records import ConversationKey, Handover, Lease, LeaseUpdate, PendingMessage, StoredMedia
+from wxbot.store.records import ConversationKey, Handover, Lease, LeaseUpdate, PendingMessage, SharedValue
 from wxbot.store.redis.copying import RedisBulkStore
 from wxbot.store.redis.store import RedisStore
 from wxbot.store.sqlite.copying import SqliteBulkStore
@@ -158,11 +158,16 @@ def test_waiting_conversations_can_be_read(worker: Worker) -> None:
 @pytest.mark.parametrize("key", CLAIMS, ids=lambda key: key.openid)
 def test_a_conversation_can_be_processed_to_its_end(worker: Worker, key: ConversationKey) -> None:
     claim = worker.claims(key, LATER)
-    assert (claim.lease.fence, claim.interacted_at, claim.typing_until, claim.state) == CLAIMS[key]
-    found, pending = [], cast("PendingMessage | None", claim.pending)
+    assert (
+        claim.lease.fence,
+        claim.conversation.interacted_at,
+        claim.conversation.typing_until,
+        claim.conversation.state,
+    ) == CLAIMS[key]
+    found, pending = [], cast("PendingMessage | None", claim.message)
     while pending is not None:
         found.append(replace(pending, seq=0))
-        pending = worker.settles(claim.lease, pending, now=LATER)
+        pending = worker.completes(pending, now=LATER)
     assert found == MESSAGES[key]
     assert worker.tries_to_claim(key, LATER) is None
 
@@ -196,21 +201,21 @@ def test_a_dead_letter_can_be_read_and_retried(worker: Worker) -> None:
     fields, reason = life.text(DAVE, "dead", "7006"), "handler 猫 failed: KeyError('x')"
     assert (letter.key, letter.fields, letter.reason, letter.unsent) == (DAVE, fields, reason, life.RUN_AGAIN)
     assert (letter.received_at, letter.died_at, letter.attempts, letter.sent) == (NOW, NOW, 1, 1)
-    assert worker.wait(worker.store.retry_dead_letter(APPID, letter.seq, LATER))
+    assert worker.wait(worker.store.remove_dead_letter(APPID, letter.seq, LATER))
     claim = worker.claims(DAVE, LATER)
     terms: dict[str, Any] = {"quota": Quota(5, NOW + 3600), "active_handover": Handover(TWO_DAYS, "kf1@shop")}
-    assert replace(claim.pending, seq=0) == waits(fields, sent=1, unsent=life.RUN_AGAIN, **terms)
-    assert deferred_in(claim.state) == life.DEFERRED
+    assert replace(claim.message, seq=0) == waits(fields, sent=1, unsent=life.RUN_AGAIN, **terms)
+    assert deferred_in(claim.conversation.state) == life.DEFERRED
 
 
 def test_tokens_and_media_can_be_read(worker: Worker) -> None:
     store = worker.store
-    assert worker.wait(store.load_token(APPID)) == life.TOKEN
+    assert worker.wait(store.get(APPID, TOKEN)) == life.TOKEN
     assert not worker.wait(store.begin_token_fetch(OTHER, None, NOW + 59, 60))
-    assert worker.wait(store.begin_token_fetch(OTHER, None, LATER, 60))
+    assert worker.wait(store.lock(OTHER, TOKEN, LATER, 60, outdated=None))
     for number, appid in enumerate((APPID, OTHER), 1):
         media = worker.wait(store.load_media(appid, life.CAT_DIGEST))
-        assert media == StoredMedia(f"STORED-ID_{number}", TWO_DAYS)
+        assert media == SharedValue(f"STORED-ID_{number}", TWO_DAYS)
 
 
 def test_passive_replies_can_be_read(worker: Worker) -> None:
@@ -218,26 +223,24 @@ def test_passive_replies_can_be_read(worker: Worker) -> None:
     answers = [worker.wait(worker.store.passive_reply(FRANK, dedup)) for dedup in dedups]
     assert answers == [life.UNSENT[0], {}, None, None]
     claim = worker.claims(FRANK, LATER)
-    assert not worker.wait(
-        worker.store.save_passive_reply(claim.lease, claim.pending.seq, {})
-    )  # the waiter has given up
-    following = worker.settles(claim.lease, claim.pending, now=LATER)
+    assert not worker.wait(worker.store.save_reply(claim.lease, claim.message.seq, {}))  # the waiter has given up
+    following = worker.completes(claim, now=LATER)
     assert following is not None
-    assert worker.wait(worker.store.save_passive_reply(claim.lease, following.seq, {}))
+    assert worker.wait(worker.store.save_reply(claim.lease, following.message.seq, {}))
 
 
 def test_replies_and_deferred_replies_are_read_and_written_as_before(worker: Worker) -> None:
     claim = worker.claims(ALICE, LATER)
-    assert tuple(map(reply_from_json, claim.pending.unsent)) == REPLIES
-    assert tuple(reply_to_json(reply_from_json(each)) for each in claim.pending.unsent) == claim.pending.unsent
-    assert deferred_in(claim.state) == life.DEFERRED
-    assert with_deferred(life.PLUGINS, deferred_in(claim.state)) == claim.state
+    assert tuple(map(reply_from_json, claim.message.unsent)) == REPLIES
+    assert tuple(reply_to_json(reply_from_json(each)) for each in claim.message.unsent) == claim.message.unsent
+    assert deferred_in(claim.conversation.state) == life.DEFERRED
+    assert with_deferred(life.PLUGINS, deferred_in(claim.conversation.state)) == claim.conversation.state
 
 
 def test_the_remaining_work_of_a_turn_can_be_read(worker: Worker) -> None:
     turn = _turn(worker, CAROL)
     assert turn.handler_done
-    assert (turn.unconfirmed, turn.pending) == ([REPLIES[0]], [REPLIES[5]])
+    assert (turn.unconfirmed, turn.message) == ([REPLIES[0]], [REPLIES[5]])
     assert (turn.requested_handover, turn.failure, turn.sent_before_failure) == (
         Handover(NOW + 900, "kf2@shop"),
         "handler echo failed",
@@ -245,18 +248,18 @@ def test_the_remaining_work_of_a_turn_can_be_read(worker: Worker) -> None:
     )
     assert turn.remaining_work() == life.TO_DO
     (letter,) = worker.wait(worker.store.dead_letters(APPID, 9))
-    assert worker.wait(worker.store.retry_dead_letter(APPID, letter.seq, LATER))
+    assert worker.wait(worker.store.remove_dead_letter(APPID, letter.seq, LATER))
     again = _turn(worker, DAVE)
-    assert (again.pending, again.handler_done) == ([REPLIES[1]], False)
+    assert (again.message, again.handler_done) == ([REPLIES[1]], False)
     first = _turn(worker, GINA)
-    assert (first.is_proactive, first.handler_done, first.pending) == (True, True, [*REPLIES[:2]])
+    assert (first.is_proactive, first.handler_done, first.message) == (True, True, [*REPLIES[:2]])
 
 
 def _turn(worker: Worker, key: ConversationKey) -> Turn:
     claim = worker.claims(key, LATER)
-    assert message_from(APPID, claim.pending.fields, NOW).openid == key.openid
+    assert message_from(APPID, claim.message.fields, NOW).openid == key.openid
     unused = cast(TypingIndicator, None)  # it is not used
-    return begin_turn(claim.lease, claim.pending, unused, claim.state, UNKNOWN_QUOTA)
+    return begin_turn(claim.lease, claim.message, unused, claim.conversation.state, UNKNOWN_QUOTA)
 
 
 # Copying and processing the old data
@@ -295,7 +298,7 @@ def test_an_incomplete_copy_is_refused_until_it_is_complete(worker: Worker, old:
     claim = worker.claims(hugo, LATER)
     terms: dict[str, Any] = {"quota": Quota(2, NOW + life.DAY), "active_handover": Handover(NOW + life.DAY, "kf1@shop")}
     copied = waits(life.text(hugo, "copied", "1"), attempts=2, sent=1, unsent=life.LEFT_OVER, **terms)
-    assert (replace(claim.pending, seq=0), claim.state) == (copied, life.STATE)
+    assert (replace(claim.message, seq=0), claim.conversation.state) == (copied, life.STATE)
 
 
 def test_a_bot_continues_where_the_old_one_stopped(old: Address, tmp_path: Path) -> None:

@@ -7,22 +7,23 @@ from threading import Barrier
 
 from tests.store.processes import Processes
 from tests.store.support import APPID, NOW, Backend, Stores, Worker
-from wxbot.store.records import StoredToken
+from wxbot.store.port import TOKEN
+from wxbot.store.records import SharedValue
 
-OLD = StoredToken("an old token", NOW + 60)
-NEW = StoredToken("a new token", NOW + 7200)
+OLD = SharedValue("an old token", NOW + 60)
+NEW = SharedValue("a new token", NOW + 7200)
 
 
 def begins(worker: Worker, refused: str | None = None, now: float = NOW, seconds: float = 10.0) -> bool:
-    return worker.wait(worker.store.begin_token_fetch(APPID, refused, now, seconds))
+    return worker.wait(worker.store.lock(APPID, TOKEN, now, seconds, outdated=refused))
 
 
-def saves(worker: Worker, token: StoredToken | None) -> None:
-    worker.wait(worker.store.save_token(APPID, token))
+def saves(worker: Worker, token: SharedValue | None) -> None:
+    worker.wait(worker.store.put(APPID, TOKEN, token, NOW))
 
 
-def loads(worker: Worker, appid: str = APPID) -> StoredToken | None:
-    return worker.wait(worker.store.load_token(appid))
+def loads(worker: Worker, appid: str = APPID) -> SharedValue | None:
+    return worker.wait(worker.store.get(appid, TOKEN))
 
 
 def test_a_new_account_has_no_token(one: Worker) -> None:
@@ -62,7 +63,7 @@ def test_one_of_many_concurrent_callers_fetches(stores: Stores) -> None:
     workers = [stores.worker(f"worker {n}") for n in range(4)]
 
     async def all_begin() -> list[bool]:
-        calls = (worker.store.begin_token_fetch(APPID, None, NOW, 10.0) for worker in workers for _ in range(10))
+        calls = (worker.store.lock(APPID, TOKEN, NOW, 10.0, outdated=None) for worker in workers for _ in range(10))
         return list(await asyncio.gather(*calls))
 
     assert sum(stores.runner.run(all_begin())) == 1
@@ -116,7 +117,7 @@ def _begin_everywhere(backend: Backend, ready: Barrier) -> list[bool]:
     """Begin a fetch. Runs in its own process."""
 
     async def begin(appid: str) -> bool:
-        return await store.begin_token_fetch(appid, None, NOW, 10.0)
+        return await store.lock(appid, TOKEN, NOW, 10.0, outdated=None)
 
     store = backend.store()
     store.open()

@@ -16,7 +16,7 @@ from tests.store.redis.conftest import OpenWorker
 from tests.store.support import ALICE, APPID, BOB, NOW, Worker, incoming, text_of
 from wxbot.clock import SharedClock, elapsed
 from wxbot.errors import LeaseLost, StoreUnavailable
-from wxbot.store.records import Handover, StoredMedia, StoredToken
+from wxbot.store.records import Handover, SharedValue
 from wxbot.store.redis import address as redis_address
 from wxbot.store.redis import link as redis_link
 from wxbot.store.redis.store import FORMAT, FORMAT_KEY, RedisStore
@@ -51,14 +51,14 @@ def test_all_keys_but_pending_messages_expire(empty_redis: RedisServer, worker_a
     worker = worker_at(empty_redis.url)
     worker.accept(incoming("done"), incoming("dead"))
     claim = worker.claims()
-    worker.wait(worker.store.save_passive_reply(claim.lease, claim.pending.seq, {"kind": "text", "text": "hi"}))
+    worker.wait(worker.store.save_reply(claim.lease, claim.message.seq, {"kind": "text", "text": "hi"}))
     worker.delivers("a human, please", BOB, handover=Handover(NOW + 600), for_agents=True)
-    worker.wait(worker.store.save_media(APPID, "cat", StoredMedia("media id", NOW + 60), NOW))
-    following = worker.settles(claim.lease, claim.pending, state={"plugin": {"name": "Alice"}})
+    worker.wait(worker.store.put(APPID, "media:cat", SharedValue("media id", NOW + 60), NOW))
+    following = worker.completes(claim, state={"plugin": {"name": "Alice"}})
     assert following is not None
-    worker.settles(claim.lease, following, "dead", reason="so")
-    worker.wait(worker.store.begin_token_fetch(APPID, None, NOW, 10.0))
-    worker.wait(worker.store.save_token(APPID, StoredToken("token", NOW + 7200)))
+    worker.completes(following, "dead", reason="so")
+    worker.wait(worker.store.lock(APPID, TOKEN, NOW, 10.0, outdated=None))
+    worker.wait(worker.store.put(APPID, TOKEN, SharedValue("token", NOW + 7200, NOW)))
     worker.wait(worker.store.ping())
     forever = {key for key in empty_redis.cli("KEYS", "*") if empty_redis.cli("PTTL", key) == -1}
     # The last seq, the format, and one entry for each dead letter and handover, which the purge deletes.
@@ -78,7 +78,7 @@ def test_a_handover_whose_conversation_has_expired_is_not_listed(
     empty_redis.cli("DEL", f"wxbot:{{{APPID}}}:c:alice")
     assert worker.wait(worker.store.handovers(APPID, NOW, 10)) == [(BOB, Handover(NOW + 600))]
     assert empty_redis.cli("ZRANGE", f"wxbot:{{{APPID}}}:agents", 0, -1) == ["bob"]
-    assert worker.delivers("hello?", at=NOW + 1, for_agents=True).active_handover == Handover(0.0)
+    assert worker.delivers("hello?", at=NOW + 1, for_agents=True).handover == Handover(0.0)
 
 
 def test_pending_messages_do_not_expire(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
@@ -87,7 +87,7 @@ def test_pending_messages_do_not_expire(empty_redis: RedisServer, worker_at: Ope
     worker.works_off()
     worker.accept(incoming("second"), incoming("third"))
     claim = worker.claims()
-    worker.records_sent(claim.lease, claim.pending, 1)
+    worker.records_sent(claim, 1)
     ends = {key: empty_redis.cli("PTTL", key) for key in empty_redis.cli("KEYS", "wxbot:{*")}
     trace = f"wxbot:{{{APPID}}}:m:alice:msg:first"
     assert {key for key, left in ends.items() if left != -1} == {trace}
@@ -171,7 +171,7 @@ def test_a_restart_costs_nothing(empty_redis: RedisServer, worker_at: OpenWorker
     worker.accept(incoming("before"))
     claim = worker.claims()
     empty_redis.restart()
-    worker.settles(claim.lease, claim.pending, "released")
+    worker.completes(claim, "released")
     worker.accept(incoming("after"))
     assert worker.works_off() == ["before", "after"]
 
@@ -221,10 +221,10 @@ def test_a_full_memory_rejects_new_messages_only(empty_redis: RedisServer, worke
             worker.wait(worker.store.ping())
         assert worker.waiting() == [ALICE]
         claim = worker.claims()
-        worker.saves_typing(claim.lease, NOW + 15)
-        worker.records_sent(claim.lease, claim.pending, 1)
+        worker.saves_typing(claim, NOW + 15)
+        worker.records_sent(claim, 1)
         worker.renews()
-        assert worker.settles(claim.lease, claim.pending) is None
+        assert worker.completes(claim) is None
         assert "no memory left" in complaint(worker)
     worker.accept(incoming("hi"))
     assert worker.works_off() == ["hi"]
@@ -293,7 +293,7 @@ def test_a_failing_call_does_not_affect_others(empty_redis: RedisServer, worker_
     worker.accept(incoming("hi"))
     claim = worker.claims()
     empty_redis.cli("HSET", f"wxbot:{{{APPID}}}:m:alice:msg:hi", "fields", "no JSON")
-    worker.settles(claim.lease, claim.pending, "released")
+    worker.completes(claim, "released")
     with pytest.raises(ValueError, match="Expecting value"):
         worker.tries_to_claim()
     worker.wait(worker.store.ping())
@@ -304,11 +304,11 @@ def test_a_repeated_settle_closes_no_other_message(empty_redis: RedisServer, wor
     worker = worker_at(empty_redis.url)
     worker.accept(incoming("first"), incoming("second"))
     claim = worker.claims()
-    assert text_of(worker.settles(claim.lease, claim.pending)) == "second"
-    assert text_of(worker.settles(claim.lease, claim.pending)) == "second"
-    worker.settles(claim.lease, claim.pending, go_on=False)
+    assert text_of(worker.completes(claim)) == "second"
+    assert text_of(worker.completes(claim)) == "second"
+    worker.completes(claim, go_on=False)
     with pytest.raises(LeaseLost):
-        worker.settles(claim.lease, claim.pending)
+        worker.completes(claim)
     assert worker.works_off() == ["second"]
 
 

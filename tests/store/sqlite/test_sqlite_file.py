@@ -19,7 +19,7 @@ from tests.store.processes import running_processes
 from tests.store.support import ALICE, APPID, NOW, Stores, Worker, incoming
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
-from wxbot.store.records import WITH_BOT, Handover, StoredMedia
+from wxbot.store.records import WITH_BOT, Handover, SharedValue
 from wxbot.store.sqlite import operations as shelves
 from wxbot.store.sqlite import writer as sqlite_writer
 from wxbot.store.sqlite.schema import SCHEMA_VERSION
@@ -71,7 +71,7 @@ def refuses_to_open(path: Path) -> str:
 def test_the_users_text_is_deleted_when_the_message_is_done(one: Worker, file: Path) -> None:
     one.accept(incoming(SECRET, dedup_key="msg:1"))
     claim = one.claims()
-    one.settles(claim.lease, claim.pending, "retry", retry_at=NOW, unsent=({"kind": "text", "text": SECRET},))
+    one.completes(claim, "retry", retry_at=NOW, unsent=({"kind": "text", "text": SECRET},))
     assert SECRET in everything_in(file)
     one.works_off()
     assert SECRET not in everything_in(file)
@@ -98,7 +98,7 @@ def test_an_accepted_message_is_synced_to_the_disk(one: Worker, tmp_path: Path) 
     assert synchronous(one.store) == 2
     claim = one.claims()
     assert synchronous(one.store) == 1
-    one.settles(claim.lease, claim.pending)
+    one.completes(claim)
     assert synchronous(one.store) == 2
     relaxed = SqliteStore(tmp_path / "relaxed.db", full_sync=False)
     relaxed.open()
@@ -181,14 +181,14 @@ def test_a_file_of_an_older_wxbot_is_upgraded(stores: Stores) -> None:
     one = stores.worker("one")
     assert (one.accept(incoming("before")), one.quota()) == ([False], None)
     claim = one.claims()
-    assert (claim.pending.quota, claim.pending.active_handover) == (None, WITH_BOT)
-    assert one.wait(one.store.save_passive_reply(claim.lease, claim.pending.seq, {"kind": "text"}))
-    one.settles(claim.lease, claim.pending, quota=Quota(4, NOW), handover=Handover(NOW + 9, "agent"))
-    one.wait(one.store.save_media(APPID, "cat", StoredMedia("id", NOW + 9), NOW))
+    assert (claim.conversation.quota, claim.conversation.handover) == (None, WITH_BOT)
+    assert one.wait(one.store.save_reply(claim.lease, claim.message.seq, {"kind": "text"}))
+    one.completes(claim, quota=Quota(4, NOW), handover=Handover(NOW + 9, "agent"))
+    one.wait(one.store.put(APPID, "media:cat", SharedValue("id", NOW + 9), NOW))
     one.store.close()
     two = stores.worker("two")  # existing columns are not added again
     assert two.wait(two.store.handovers(APPID, NOW, 10)) == [(ALICE, Handover(NOW + 9, "agent"))]
-    assert two.wait(two.store.load_media(APPID, "cat")) == StoredMedia("id", NOW + 9)
+    assert two.wait(two.store.get(APPID, "media:cat")) == SharedValue("id", NOW + 9)
     assert two.quota() == Quota(4, NOW)
 
 
@@ -226,7 +226,7 @@ def _open(backend: File, ready: threading.Barrier) -> bool:
 def test_expired_media_is_deleted_in_small_parts(one: Worker, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelves, "MEDIA_PURGE_LIMIT", 2)
     for n in range(5):
-        one.wait(one.store.save_media(APPID, f"{n}", StoredMedia("id", NOW + n), NOW - 1))
+        one.wait(one.store.save_media(APPID, f"{n}", SharedValue("id", NOW + n), NOW - 1))
     left = []
     for _ in range(3):
         one.wait(one.store.save_media(APPID, "other", None, NOW + 3))
@@ -375,14 +375,14 @@ class TestFaults:
         claim = one.claims()
         with fault(file):
             with pytest.raises(StoreUnavailable):
-                one.settles(claim.lease, claim.pending, "dead", reason="x" * 10_000, state={"new": "y" * 10_000})
+                one.completes(claim, "dead", reason="x" * 10_000, state={"new": "y" * 10_000})
             with pytest.raises(StoreUnavailable):
                 one.wait(one.store.ping())
         one.wait(one.store.ping())
         assert one.wait(one.store.dead_letters(APPID, 1)) == []
-        one.settles(claim.lease, claim.pending, "released")
+        one.completes(claim, "released")
         taken = one.claims()
-        assert (taken.pending.attempts, taken.state) == (1, {})
+        assert (taken.message.attempts, taken.conversation.state) == (1, {})
 
     def test_all_queued_operations_fail(self, stores: Stores, file: Path, fault: Fault) -> None:
         one = stores.worker("one")
@@ -425,7 +425,7 @@ def test_a_failing_operation_does_not_fail_its_batch(one: Worker) -> None:
         calls = (
             store.save_typing(claim.lease, NOW),
             store.ping(),
-            store.record_sent(claim.lease, claim.pending.seq, 1, NOW),
+            store.record_sent(claim.lease, claim.message.seq, 1, NOW),
             store.load_token("none"),
         )
         return list(await asyncio.gather(*calls, return_exceptions=True))
@@ -445,7 +445,7 @@ def test_a_failing_operation_does_not_repeat_its_batch(one: Worker, file: Path) 
             first = asyncio.create_task(store.ping())
             await asyncio.sleep(0.05)
             begins = asyncio.create_task(store.begin_token_fetch("none", None, NOW, 10.0))
-            fails = asyncio.create_task(store.record_sent(claim.lease, claim.pending.seq, 1, NOW))
+            fails = asyncio.create_task(store.record_sent(claim.lease, claim.message.seq, 1, NOW))
             await asyncio.sleep(0)
         return list(await asyncio.gather(first, begins, fails, return_exceptions=True))
 

@@ -18,7 +18,7 @@ from yarl import URL
 from benchmarks.crowd import KEYS, make_messages
 from benchmarks.report import Row
 from benchmarks.servers import ROOT
-from wxbot.store.records import ConversationKey, IncomingMessage
+from wxbot.store.records import ConversationKey, ConversationRecord, IncomingMessage
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.wechat.http.transport import Transport, limits
 from wxbot.wechat.push.callback import Callback, single_values
@@ -79,7 +79,7 @@ def _messages(count: int) -> Iterator[IncomingMessage]:
         openid = f"oBench{next(_numbers):022d}"
         fields = {"FromUserName": openid, "MsgType": "text", "Content": "你好，请问什么时候发货？", "MsgId": 1}
         now = time.time()
-        made.append(IncomingMessage(ConversationKey(KEYS.appid, openid), "m:1:1", fields, now, now))
+        made.append(IncomingMessage(ConversationKey(KEYS.appid, openid), "m:1:1", fields, now, ConversationRecord(now)))
     return iter(made)
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.cli.in_process import OWN_PROCESS, run_here
 from tests.servers.processes import Port, Process, wait_until
 from wxbot.model import accounts as capabilities
-from wxbot.store.records import ConversationKey, Handover, IncomingMessage, Outcome
+from wxbot.store.records import ConversationKey, ConversationRecord, Handover, IncomingMessage, Outcome
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat
 
@@ -402,7 +402,7 @@ def make_handover(path: Path, name: str, to: Handover) -> None:
     key = ConversationKey("wx0123456789abcdef", f"o{name}")
     fields = {"MsgType": "text", "Content": "a person, please", "FromUserName": key.openid, "CreateTime": 1}
     try:
-        store.accept(IncomingMessage(key, "m:1", fields, 1.0, 1.0, handover=to, for_agents=True))
+        store.accept(IncomingMessage(key, "m:1", fields, 1.0, ConversationRecord(1.0, handover=to), for_agents=True))
     finally:
         store.close()
 
@@ -419,12 +419,12 @@ def make_dead_letter(
     async def work() -> int:
         claim = await store.claim(key, "test", now=2.0, lease_seconds=8)
         assert claim is not None
-        outcome = Outcome(claim.pending.seq, "dead", reason="because of a test", unsent=unsent)
-        await store.settle(claim.lease, outcome, 2.0, go_on=False)
-        return claim.pending.seq
+        outcome = Outcome(claim.message.seq, "dead", reason="because of a test", unsent=unsent)
+        await store.complete(claim.lease, outcome, 2.0, go_on=False)
+        return claim.message.seq
 
     try:
-        assert store.accept(IncomingMessage(key, "m:1", fields, 1.0, 1.0)).new
+        assert store.accept(IncomingMessage(key, "m:1", fields, 1.0, ConversationRecord(1.0))).new
         return asyncio.run(work())
     finally:
         store.close()

@@ -11,7 +11,7 @@ from tests.cli.test_commands import Shell, TwoAccountShell, two_accounts
 from tests.servers.fixtures import empty_redis, needs, redis_server
 from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
-from wxbot.store.records import ConversationKey, Handover, IncomingMessage
+from wxbot.store.records import ConversationKey, ConversationRecord, Handover, IncomingMessage
 from wxbot.store.redis.store import RedisStore
 from wxbot.testing import FakeWeChat
 
@@ -133,7 +133,8 @@ def test_handovers_are_listed_and_ended(two_accounts: TwoAccountShell, empty_red
     try:
         fields = {"MsgType": "text", "Content": "a person, please", "FromUserName": user.openid, "CreateTime": 1}
         with_agent = Handover(4_000_000_000.0, "kf1@shop")
-        store.accept(IncomingMessage(user, "m:1", fields, 1.0, 1.0, handover=with_agent, for_agents=True))
+        change = ConversationRecord(1.0, handover=with_agent)
+        store.accept(IncomingMessage(user, "m:1", fields, 1.0, change, for_agents=True))
     finally:
         store.close()
 

@@ -21,7 +21,7 @@ from tests.servers.programs import REDIS
 from tests.servers.redis_server import RedisServer
 from wxbot.cli import operate
 from wxbot.cli.main import main
-from wxbot.store.records import ConversationKey, IncomingMessage, Outcome
+from wxbot.store.records import ConversationKey, ConversationRecord, IncomingMessage, Outcome
 from wxbot.store.sqlite import copying as sqlite_bulk
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat
@@ -54,7 +54,8 @@ def accept(path: Path, name: str, *texts: str, appid: str = APPID) -> None:
     fields = {"MsgType": "text", "FromUserName": key.openid, "CreateTime": 1}
     try:
         for text in texts:
-            assert store.accept(IncomingMessage(key, f"m:{text}", {**fields, "Content": text}, now, now)).new
+            message = IncomingMessage(key, f"m:{text}", {**fields, "Content": text}, now, ConversationRecord(now))
+            assert store.accept(message).new
     finally:
         store.close()
 
@@ -66,8 +67,8 @@ def make_dead_letter(path: Path, name: str) -> None:
     async def work() -> None:
         claim = await store.claim(ConversationKey(APPID, f"o{name}"), "a bot", time.time(), 8.0)
         assert claim is not None
-        outcome = Outcome(claim.pending.seq, "dead", reason="because of a test")
-        await store.settle(claim.lease, outcome, time.time(), go_on=False)
+        outcome = Outcome(claim.message.seq, "dead", reason="because of a test")
+        await store.complete(claim.lease, outcome, time.time(), go_on=False)
 
     asyncio.run(work())
     store.close()

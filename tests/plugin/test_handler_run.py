@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from wxbot.plugin.handler_run import HandlerRun
 from wxbot.errors import PluginError
 from wxbot.model.messages import TextMessage
 from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin.context import Context
+from wxbot.plugin.handler_run import HandlerRun
 from wxbot.plugin.plugin import Handler
 from wxbot.testing import ManualClock
 

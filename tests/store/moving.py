@@ -180,7 +180,7 @@ works = st.tuples(
     st.fixed_dictionaries(
         {
             "sent": few,
-            "sent_at": st.sampled_from([None, NOW - 50, NOW + 1]),
+            "sent_at": st.sampled_from([0.0, NOW - 50, NOW + 1]),
             "unsent": st.sampled_from([(), UNSENT]),
             "state": st.none() | st.dictionaries(st.sampled_from(["a", "吃"]), few | st.just("x"), max_size=2),
             "typing_until": st.sampled_from([0.0, NOW + 12.25]),
@@ -212,9 +212,7 @@ class Scenario:
     def _work(self, key: ConversationKey, status: Any, more: dict[str, Any]) -> None:
         if claim := self.worker.tries_to_claim(key, self.now):
             retry_at = self.now + 5.5
-            self.worker.settles(
-                claim.lease, claim.message, status, now=self.now, go_on=False, retry_at=retry_at, reason="so", **more
-            )
+            self.worker.completes(claim, status, now=self.now, go_on=False, retry_at=retry_at, reason="so", **more)
 
     def _owner_dies(self, key: ConversationKey, typing: bool) -> None:
         if claim := self.worker.tries_to_claim(key, self.now, seconds=1.0):
@@ -254,13 +252,8 @@ class Scenario:
 
     def _process_all(self, key: ConversationKey) -> list[Any]:
         claim = self.worker.tries_to_claim(key, self.now + 10)
-        if claim is None:
-            return []
-        found: list[Any] = [claim.conversation.interacted_at, claim.conversation.typing_until, claim.conversation.state]
-        pending = claim.message
-        while True:
-            found.append(replace(pending, seq=0))
-            following = self.worker.completes(pending, now=self.now + 10)
-            if following is None:
-                return found
-            pending = following
+        found: list[Any] = []
+        while claim is not None:
+            found += [claim.conversation, replace(claim.message, seq=0)]
+            claim = self.worker.completes(claim, now=self.now + 10)
+        return found

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from tests.store.support import ALICE, APPID, BOB, NOW, some
+from tests.store.support import ALICE, APPID, BOB, NOW, outcome, some
 from wxbot.delivery.deferred import DeferredReplies, with_deferred
 from wxbot.model.media import Media
 from wxbot.model.quota import Quota
@@ -33,15 +33,16 @@ from wxbot.model.replies import (
     VoiceReply,
     reply_to_json,
 )
+from wxbot.store import port
 from wxbot.store.copying_port import BulkStore, DedupRecord, StoredConversation, StoredMessage
 from wxbot.store.port import Store
 from wxbot.store.records import (
     ClaimRequest,
     ConversationKey,
+    ConversationRecord,
     Handover,
     IncomingMessage,
-    Outcome,
-    PendingMessage,
+    Progress,
     SharedValue,
 )
 from wxbot.wechat.push.callback import dedup_key
@@ -126,9 +127,9 @@ async def live(store: Store, bulk: BulkStore) -> None:
     await _reply_passively_to_frank(store)
     accept(store, GINA, proactive(GINA), named="s:a-key", interacted_at=0.0, unsent=UNSENT[:2])
     await _defer_replies_to_walter(store)
-    await store.put(APPID, TOKEN, TOKEN, NOW)
-    await store.put(OTHER, TOKEN, SharedValue("this-is-no-token-either", NOW, NOW))
-    await store.begin_token_fetch(OTHER, "this-was-refused", NOW, 60.0)
+    await store.put(APPID, port.TOKEN, TOKEN, NOW)
+    await store.put(OTHER, port.TOKEN, SharedValue("this-is-no-token-either", NOW), NOW)
+    await store.lock(OTHER, port.TOKEN, NOW, 60.0, outdated="this-was-refused")
     await store.put(APPID, f"media:{CAT_DIGEST}", SharedValue("STORED-ID_1", TWO_DAYS), NOW)
     await store.put(OTHER, f"media:{CAT_DIGEST}", SharedValue("STORED-ID_2", TWO_DAYS), NOW)
     await _begin_incomplete_copy(bulk)
@@ -142,22 +143,23 @@ def accept(
     named: str = "",
     at: float = NOW,
     interacted_at: float = NOW,
+    quota: Quota | None = None,
+    handover: Handover | None = None,
     request: ClaimRequest | None = None,
     **more: Any,
 ) -> None:
     """Accept a push that ``store`` has not seen."""
-    incoming = IncomingMessage(key, named or dedup_key(fields), fields, at, interacted_at, **more)
+    change = ConversationRecord(interacted_at, quota=quota, handover=handover)
+    incoming = IncomingMessage(key, named or dedup_key(fields), fields, at, change, **more)
     assert store.accept(incoming, request).new
 
 
-async def _settle(store: Store, key: ConversationKey, *outcomes: dict[str, Any]) -> PendingMessage | None:
-    """Claim ``key`` and settle a message for each of ``outcomes``. Return the message after them."""
-    claim = some(await store.claim(key, "one", NOW, LEASE))
-    pending: PendingMessage | None = claim.message
-    for status in outcomes:
-        assert pending is not None
-        pending = await store.settle(claim.lease, Outcome(pending.seq, **status), NOW, go_on=True)
-    return pending
+async def _complete(store: Store, key: ConversationKey, *outcomes: dict[str, Any]) -> None:
+    """Claim ``key`` and complete a message for each of ``outcomes``."""
+    claim = await store.claim(key, "one", NOW, LEASE)
+    for each in outcomes:
+        result = outcome(some(claim).message, **each)
+        claim = await store.complete(some(claim).lease, result, NOW, go_on=True)
 
 
 async def _alice_is_retried_later(store: Store) -> None:
@@ -166,7 +168,7 @@ async def _alice_is_retried_later(store: Store) -> None:
     accept(store, ALICE, event(ALICE), at=NOW + 0.5)
     later = {"status": "retry", "retry_at": NOW + 5, "reason": "busy", "sent": 2, "sent_at": NOW + 0.75}
     left = {"unsent": UNSENT, "state": STATE, "quota": Quota(3, TWO_DAYS), "typing_until": NOW + 9.5}
-    await _settle(store, ALICE, {**later, **left})
+    await _complete(store, ALICE, {**later, **left})
 
 
 async def _process_bob_and_carol(store: Store) -> None:
@@ -175,8 +177,9 @@ async def _process_bob_and_carol(store: Store) -> None:
     accept(store, CAROL, text(CAROL, "left alone", "7004"), quota=Quota(5, TWO_DAYS))
     claim = some(await store.claim(CAROL, "one", NOW, 0.5))
     state, quota = {"echo": {"count": 1}}, Quota(4, TWO_DAYS)
-    await store.record_sent(claim.lease, claim.message.seq, 1, NOW + 0.25, quota, unsent=TO_DO, state=state)
-    await store.save_typing(claim.lease, NOW + 7)
+    change = ConversationRecord(NOW + 0.25, 0.0, quota, state=state)
+    await store.checkpoint(claim.lease, change, Progress(claim.message.seq, 1, TO_DO))
+    await store.checkpoint(claim.lease, ConversationRecord(typing_until=NOW + 7))
 
 
 async def _hand_dave_and_erin_over(store: Store) -> None:
@@ -184,7 +187,7 @@ async def _hand_dave_and_erin_over(store: Store) -> None:
     accept(store, DAVE, text(DAVE, "dead", "7006"))
     dead = {"status": "dead", "reason": "handler 猫 failed: KeyError('x')", "sent": 1, "unsent": RUN_AGAIN}
     to_agent = {"handover": Handover(TWO_DAYS, "kf1@shop"), "state": {"_rest": STATE["_rest"]}}
-    await _settle(store, DAVE, {"status": "done", "sent": 1, "sent_at": NOW}, {**dead, **to_agent})
+    await _complete(store, DAVE, {"status": "done", "sent": 1, "sent_at": NOW}, {**dead, **to_agent})
     accept(store, ERIN, text(ERIN, "for people", "7007"), handover=Handover(NOW + 3600), for_agents=True)
 
 
@@ -192,14 +195,12 @@ async def _reply_passively_to_frank(store: Store) -> None:
     for number in range(4):
         accept(store, FRANK, text(FRANK, f"passive {number}", f"800{number}"))
     claim = some(await store.claim(FRANK, "one", NOW, LEASE))
-    pending: PendingMessage | None = claim.message
-    for answer in (UNSENT[0], {}):
-        assert pending is not None
-        assert await store.save_reply(claim.lease, pending.seq, answer)
-        pending = await store.settle(claim.lease, Outcome(pending.seq, "done"), NOW, go_on=True)
-    assert pending is not None
-    assert await store.passive_reply(FRANK, dedup_key(pending.fields), give_up=True) is None
-    await store.settle(claim.lease, Outcome(pending.seq, "released", sent=1, unsent=LEFT_OVER), NOW, go_on=False)
+    for reply in (UNSENT[0], {}):
+        assert await store.save_reply(claim.lease, claim.message.seq, reply)
+        claim = some(await store.complete(claim.lease, outcome(claim.message), NOW, go_on=True))
+    assert await store.give_up(FRANK, dedup_key(claim.message.fields)) is None
+    released = outcome(claim.message, "released", sent=1, unsent=LEFT_OVER)
+    await store.complete(claim.lease, released, NOW, go_on=False)
 
 
 async def _defer_replies_to_walter(store: Store) -> None:
@@ -207,7 +208,7 @@ async def _defer_replies_to_walter(store: Store) -> None:
     accept(store, WALTER, text(WALTER, "begun", "9002"))
     accept(store, WALTER, text(WALTER, "waiting", "9003"))
     later = {"status": "retry", "retry_at": NOW + 5, "reason": "busy", "unsent": LEFT_OVER, "state": ONLY_ANNOUNCED}
-    await _settle(store, WALTER, {"status": "done", "sent": 1}, later)
+    await _complete(store, WALTER, {"status": "done", "sent": 1}, later)
 
 
 async def _begin_incomplete_copy(bulk: BulkStore) -> None:
@@ -215,7 +216,8 @@ async def _begin_incomplete_copy(bulk: BulkStore) -> None:
     key, later = ConversationKey(INCOMPLETE, "hugo"), NOW + DAY
     waits = StoredMessage(1, "hugo", "m:1", text(key, "copied", "1"), NOW, 1, 1, LEFT_OVER)
     dead = StoredMessage(2, "hugo", "m:2", text(key, "dead", "2"), NOW, 3, 0, (), NOW, "a reason", later)
-    known = StoredConversation("hugo", NOW, NOW + 7, STATE, NOW, None, Quota(2, later), Handover(later, "kf1@shop"))
+    record = ConversationRecord(NOW, NOW + 7, Quota(2, later), Handover(later, "kf1@shop"), STATE)
+    known = StoredConversation("hugo", record, NOW)
     assert all(await bulk.restore(INCOMPLETE, "half", [waits, dead, DedupRecord(3, "hugo", "m:3", later), known], NOW))
 
 

@@ -153,8 +153,9 @@ def test_a_dead_letter_returns_to_its_old_position(move: Move) -> None:
     assert letters(move.new) == letters(move.old)
     (letter,) = move.new.wait(move.new.store.dead_letters(APPID, 10))
     assert move.new.wait(move.new.store.remove_dead_letter(APPID, letter.seq, NOW))
-    pending = move.new.claims().message
-    assert (text_of(pending), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 2, UNSENT)
+    claim = move.new.claims()
+    pending = claim.message
+    assert (text_of(claim), pending.attempts, pending.sent, pending.unsent) == ("a", 1, 2, UNSENT)
 
 
 def test_a_retried_dead_letter_is_pending_after_a_copy(move: Move) -> None:
@@ -431,8 +432,8 @@ def test_a_source_with_an_expired_lease_is_copied(move: Move) -> None:
     move.old.claims()
     now = move.time_passes(LEASE)
     move.copies()
-    pending = move.new.claims(now=now).message
-    assert (text_of(pending), pending.attempts) == ("a", 2)
+    claim = move.new.claims(now=now)
+    assert (text_of(claim), claim.message.attempts) == ("a", 2)
 
 
 # Copies that do not finish
@@ -456,7 +457,8 @@ def test_an_incomplete_copy_cannot_be_processed(incomplete_copy: Move) -> None:
         lambda: new.wait(store.dead_letters(APPID, 10)),
         lambda: new.wait(store.remove_dead_letter(APPID, 1, NOW)),
         lambda: new.wait(store.remove_dead_letter(APPID, 1)),
-        lambda: new.wait(store.passive_reply(ALICE, "msg:0")),
+        lambda: new.finds(ALICE, "msg:0"),
+        lambda: new.wait(store.give_up(ALICE, "msg:0")),
         lambda: new.wait(store.handovers(APPID, NOW, 10)),
         lambda: new.wait(store.end_handover(ALICE)),
     ):
@@ -525,7 +527,7 @@ def test_a_bot_that_changes_the_source_during_the_copy_is_noticed(move: Move, ac
                 assert claim is not None
                 if act == "answer":
                     done = claim.message.seq
-                    await move.old.store.settle(claim.lease, Outcome(done, "done"), NOW, go_on=False)
+                    await move.old.store.complete(claim.lease, Outcome(done, "done"), NOW, go_on=False)
 
     with pytest.raises(CopyFailed, match=r"changed the account .* in FROM during the copy: stop the bot.*incomplete"):
         move.copies_with(lambda source, target: (Changed.instead_of(source), target))

@@ -40,21 +40,29 @@ from tests.store.support import ALICE, APPID, BOB, NOW, Worker
 from tests.stories.support import bot_for, replies
 from wxbot import Context, Plugin
 from wxbot.delivery.deferred import deferred_in, with_deferred
-from wxbot.delivery.turn import Turn, begin_turn
+from wxbot.delivery.remaining_work import RemainingWork
 from wxbot.errors import IncompleteCopy
 from wxbot.model.messages import message_from
-from wxbot.model.quota import UNKNOWN_QUOTA, Quota
+from wxbot.model.quota import Quota
 from wxbot.model.replies import reply_from_json, reply_to_json
 from wxbot.store.copying import End, copy
 from wxbot.store.copying_port import BulkStore, StoredConversation, StoredRecord
-from wxbot.store.port import Store
-from wxbot.store.records import ConversationKey, Handover, Lease, LeaseUpdate, PendingMessage, SharedValue
+from wxbot.store.port import TOKEN, Store
+from wxbot.store.records import (
+    WITH_BOT,
+    Claim,
+    ConversationKey,
+    ConversationRecord,
+    Handover,
+    Lease,
+    PendingMessage,
+    SharedValue,
+)
 from wxbot.store.redis.copying import RedisBulkStore
 from wxbot.store.redis.store import RedisStore
 from wxbot.store.sqlite.copying import SqliteBulkStore
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock
-from wxbot.typing_indicator.indicator import TypingIndicator
 from wxbot.wechat.push.callback import dedup_key
 
 LATER = NOW + 60
@@ -112,31 +120,31 @@ def waits(fields: dict[str, Any], received_at: float = NOW, attempts: int = 1, *
 
 
 THREE, FOUR, FIVE = (Quota(left, TWO_DAYS) for left in (3, 4, 5))
-CLAIMS: dict[ConversationKey, tuple[int, float, float, dict[str, Any]]] = {
-    ALICE: (2, NOW + 0.75, NOW + 9.5, life.STATE),
-    BOB: (2, NOW, NOW + 7, {}),
-    CAROL: (2, NOW + 0.25, NOW + 7, {"echo": {"count": 1}}),
-    FRANK: (2, NOW, 0.0, {}),
-    GINA: (1, 0.0, 0.0, {}),
-    WALTER: (2, NOW, 0.0, life.ONLY_ANNOUNCED),
+CLAIMS: dict[ConversationKey, tuple[int, ConversationRecord]] = {
+    ALICE: (2, ConversationRecord(NOW + 0.75, NOW + 9.5, THREE, WITH_BOT, life.STATE)),
+    BOB: (2, ConversationRecord(NOW, NOW + 7, None, WITH_BOT, {})),
+    CAROL: (2, ConversationRecord(NOW + 0.25, NOW + 7, FOUR, WITH_BOT, {"echo": {"count": 1}})),
+    FRANK: (2, ConversationRecord(NOW, 0.0, None, WITH_BOT, {})),
+    GINA: (1, ConversationRecord(0.0, 0.0, None, WITH_BOT, {})),
+    WALTER: (2, ConversationRecord(NOW, 0.0, FIVE, WITH_BOT, life.ONLY_ANNOUNCED)),
 }
-"""Fence, last interaction, typing end and state in each claim."""
+"""The fence and the conversation in each claim."""
 MESSAGES = {
     ALICE: [
-        waits(life.text(ALICE, "first 😀", "7001"), attempts=2, sent=2, unsent=life.UNSENT, quota=THREE),
-        waits(life.image(ALICE), NOW + 0.25, quota=THREE),
-        waits(life.event(ALICE), NOW + 0.5, quota=THREE),
+        waits(life.text(ALICE, "first 😀", "7001"), attempts=2, sent=2, unsent=life.UNSENT),
+        waits(life.image(ALICE), NOW + 0.25),
+        waits(life.event(ALICE), NOW + 0.5),
     ],
     BOB: [waits(life.text(BOB, "held", "7002"), attempts=2), waits(life.text(BOB, "behind", "7003"))],
-    CAROL: [waits(life.text(CAROL, "left alone", "7004"), attempts=2, sent=1, unsent=life.TO_DO, quota=FOUR)],
+    CAROL: [waits(life.text(CAROL, "left alone", "7004"), attempts=2, sent=1, unsent=life.TO_DO)],
     FRANK: [
         waits(life.text(FRANK, "passive 2", "8002"), sent=1, unsent=life.LEFT_OVER),
         waits(life.text(FRANK, "passive 3", "8003")),
     ],
     GINA: [waits(life.proactive(GINA), unsent=life.UNSENT[:2])],
     WALTER: [
-        waits(life.text(WALTER, "begun", "9002"), attempts=2, unsent=life.LEFT_OVER, quota=FIVE),
-        waits(life.text(WALTER, "waiting", "9003"), quota=FIVE),
+        waits(life.text(WALTER, "begun", "9002"), attempts=2, unsent=life.LEFT_OVER),
+        waits(life.text(WALTER, "waiting", "9003")),
     ],
 }
 TRACES = [
@@ -158,33 +166,30 @@ def test_waiting_conversations_can_be_read(worker: Worker) -> None:
 @pytest.mark.parametrize("key", CLAIMS, ids=lambda key: key.openid)
 def test_a_conversation_can_be_processed_to_its_end(worker: Worker, key: ConversationKey) -> None:
     claim = worker.claims(key, LATER)
-    assert (
-        claim.lease.fence,
-        claim.conversation.interacted_at,
-        claim.conversation.typing_until,
-        claim.conversation.state,
-    ) == CLAIMS[key]
-    found, pending = [], cast("PendingMessage | None", claim.message)
-    while pending is not None:
-        found.append(replace(pending, seq=0))
-        pending = worker.completes(pending, now=LATER)
+    assert (claim.lease.fence, claim.conversation) == CLAIMS[key]
+    found, following = [], cast("Claim | None", claim)
+    while following is not None:
+        found.append(replace(following.message, seq=0))
+        following = worker.completes(following, now=LATER)
     assert found == MESSAGES[key]
     assert worker.tries_to_claim(key, LATER) is None
 
 
 def test_a_lease_is_renewed_and_its_message_settled(worker: Worker) -> None:
     lease = Lease(BOB, "one", 1, NOW + life.LEASE)
-    assert worker.wait(worker.store.renew([lease], NOW + 4, life.LEASE)) == {BOB: LeaseUpdate(NOW)}
+    record = ConversationRecord(NOW, NOW + 7, None, WITH_BOT)
+    assert worker.wait(worker.store.renew([lease], NOW + 4, life.LEASE)) == {BOB: record}
     assert worker.tries_to_claim(BOB, NOW + 10) is None
-    assert worker.saves_typing(lease, NOW + 12) == NOW
+    note = ConversationRecord(typing_until=NOW + 12)
+    assert worker.wait(worker.store.checkpoint(lease, note)) == replace(record, typing_until=NOW + 12)
 
 
 def test_dedup_records_can_be_read(worker: Worker) -> None:
     waiting = [(key, pending.fields) for key, pendings in MESSAGES.items() for pending in pendings if key != GINA]
     known = [(key, dedup_key(fields)) for key, fields in [*TRACES, *waiting]]
     for key, dedup in [*known, (GINA, "s:a-key")]:
-        assert worker.wait(worker.store.seen(key, dedup)), dedup
-    assert not worker.wait(worker.store.seen(ALICE, dedup_key(TRACES[0][1])))
+        assert worker.finds(key, dedup).is_known, dedup
+    assert not worker.finds(ALICE, dedup_key(TRACES[0][1])).is_known
 
 
 def test_quotas_and_handovers_can_be_read(worker: Worker) -> None:
@@ -203,24 +208,25 @@ def test_a_dead_letter_can_be_read_and_retried(worker: Worker) -> None:
     assert (letter.received_at, letter.died_at, letter.attempts, letter.sent) == (NOW, NOW, 1, 1)
     assert worker.wait(worker.store.remove_dead_letter(APPID, letter.seq, LATER))
     claim = worker.claims(DAVE, LATER)
-    terms: dict[str, Any] = {"quota": Quota(5, NOW + 3600), "active_handover": Handover(TWO_DAYS, "kf1@shop")}
-    assert replace(claim.message, seq=0) == waits(fields, sent=1, unsent=life.RUN_AGAIN, **terms)
-    assert deferred_in(claim.conversation.state) == life.DEFERRED
+    assert replace(claim.message, seq=0) == waits(fields, sent=1, unsent=life.RUN_AGAIN)
+    assert claim.conversation.quota == Quota(5, NOW + 3600)
+    assert claim.conversation.handover == Handover(TWO_DAYS, "kf1@shop")
+    assert deferred_in(claim.conversation.state or {}) == life.DEFERRED
 
 
 def test_tokens_and_media_can_be_read(worker: Worker) -> None:
     store = worker.store
     assert worker.wait(store.get(APPID, TOKEN)) == life.TOKEN
-    assert not worker.wait(store.begin_token_fetch(OTHER, None, NOW + 59, 60))
+    assert not worker.wait(store.lock(OTHER, TOKEN, NOW + 59, 60, outdated=None))
     assert worker.wait(store.lock(OTHER, TOKEN, LATER, 60, outdated=None))
     for number, appid in enumerate((APPID, OTHER), 1):
-        media = worker.wait(store.load_media(appid, life.CAT_DIGEST))
+        media = worker.wait(store.get(appid, f"media:{life.CAT_DIGEST}"))
         assert media == SharedValue(f"STORED-ID_{number}", TWO_DAYS)
 
 
 def test_passive_replies_can_be_read(worker: Worker) -> None:
     dedups = [dedup_key(life.text(FRANK, f"passive {number}", f"800{number}")) for number in range(4)]
-    answers = [worker.wait(worker.store.passive_reply(FRANK, dedup)) for dedup in dedups]
+    answers = [worker.finds(FRANK, dedup).reply for dedup in dedups]
     assert answers == [life.UNSENT[0], {}, None, None]
     claim = worker.claims(FRANK, LATER)
     assert not worker.wait(worker.store.save_reply(claim.lease, claim.message.seq, {}))  # the waiter has given up
@@ -233,33 +239,32 @@ def test_replies_and_deferred_replies_are_read_and_written_as_before(worker: Wor
     claim = worker.claims(ALICE, LATER)
     assert tuple(map(reply_from_json, claim.message.unsent)) == REPLIES
     assert tuple(reply_to_json(reply_from_json(each)) for each in claim.message.unsent) == claim.message.unsent
-    assert deferred_in(claim.conversation.state) == life.DEFERRED
-    assert with_deferred(life.PLUGINS, deferred_in(claim.conversation.state)) == claim.conversation.state
+    assert deferred_in(claim.conversation.state or {}) == life.DEFERRED
+    assert with_deferred(life.PLUGINS, deferred_in(claim.conversation.state or {})) == claim.conversation.state
 
 
 def test_the_remaining_work_of_a_turn_can_be_read(worker: Worker) -> None:
-    turn = _turn(worker, CAROL)
-    assert turn.handler_done
-    assert (turn.unconfirmed, turn.message) == ([REPLIES[0]], [REPLIES[5]])
-    assert (turn.requested_handover, turn.failure, turn.sent_before_failure) == (
+    work = _remaining_work(worker, CAROL)
+    assert work.handler_done
+    assert (work.unconfirmed, work.pending) == ([REPLIES[0]], [REPLIES[5]])
+    assert (work.handover, work.failure, work.sent_before_failure) == (
         Handover(NOW + 900, "kf2@shop"),
         "handler echo failed",
         2,
     )
-    assert turn.remaining_work() == life.TO_DO
+    assert work.entries() == life.TO_DO
     (letter,) = worker.wait(worker.store.dead_letters(APPID, 9))
     assert worker.wait(worker.store.remove_dead_letter(APPID, letter.seq, LATER))
-    again = _turn(worker, DAVE)
-    assert (again.message, again.handler_done) == ([REPLIES[1]], False)
-    first = _turn(worker, GINA)
-    assert (first.is_proactive, first.handler_done, first.message) == (True, True, [*REPLIES[:2]])
+    again = _remaining_work(worker, DAVE)
+    assert (again.pending, again.handler_done) == ([REPLIES[1]], False)
+    first = _remaining_work(worker, GINA)
+    assert (first.handler_done, first.pending) == (True, [*REPLIES[:2]])
 
 
-def _turn(worker: Worker, key: ConversationKey) -> Turn:
+def _remaining_work(worker: Worker, key: ConversationKey) -> RemainingWork:
     claim = worker.claims(key, LATER)
     assert message_from(APPID, claim.message.fields, NOW).openid == key.openid
-    unused = cast(TypingIndicator, None)  # it is not used
-    return begin_turn(claim.lease, claim.message, unused, claim.conversation.state, UNKNOWN_QUOTA)
+    return RemainingWork.read(claim.message.unsent)
 
 
 # Copying and processing the old data
@@ -296,9 +301,10 @@ def test_an_incomplete_copy_is_refused_until_it_is_complete(worker: Worker, old:
     with opened(old) as bulk:
         worker.wait(bulk.end(INCOMPLETE, "half"))
     claim = worker.claims(hugo, LATER)
-    terms: dict[str, Any] = {"quota": Quota(2, NOW + life.DAY), "active_handover": Handover(NOW + life.DAY, "kf1@shop")}
-    copied = waits(life.text(hugo, "copied", "1"), attempts=2, sent=1, unsent=life.LEFT_OVER, **terms)
-    assert (replace(claim.message, seq=0), claim.conversation.state) == (copied, life.STATE)
+    copied = waits(life.text(hugo, "copied", "1"), attempts=2, sent=1, unsent=life.LEFT_OVER)
+    later = NOW + life.DAY
+    record = ConversationRecord(NOW, NOW + 7, Quota(2, later), Handover(later, "kf1@shop"), life.STATE)
+    assert (replace(claim.message, seq=0), claim.conversation) == (copied, record)
 
 
 def test_a_bot_continues_where_the_old_one_stopped(old: Address, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,6 @@ from tests.servers import RedisServer
 from tests.servers.fixtures import redis_server
 from tests.stories.support import bot_for, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
-from wxbot.model.accounts import AccountKind
 from wxbot.server.bot import Bot
 from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, ManualClock
 
@@ -61,7 +61,7 @@ class SharedStore:
 @pytest.fixture
 def shared_store(redis_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SharedStore]:
     clock = ManualClock()
-    kind: AccountKind = getattr(request, "param", "miniprogram")
+    kind: Any = getattr(request, "param", "miniprogram")
     with FakeWeChat(clock, account_kind=kind, appid=f"wx{abs(hash(request.node.name)) % 10**16:016d}") as wechat:
         yield SharedStore(wechat, redis_server.url, tmp_path, clock)
         assert wechat.violations == []

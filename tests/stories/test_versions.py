@@ -15,7 +15,7 @@ from wxbot import Context, Plugin
 from wxbot.conversation.pipeline import UNREADABLE_WAIT
 from wxbot.model.replies import Reply, TextReply, reply_from_json
 from wxbot.server.assembly import make_bot
-from wxbot.store.records import ConversationKey, IncomingMessage, Outcome
+from wxbot.store.records import ConversationKey, ConversationRecord, IncomingMessage, Outcome
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.testing import FakeWeChat, ManualClock, serve, settings_for
 
@@ -50,10 +50,11 @@ class UnreadableReply:
     async def _leave_it_unsent(self, store: SqliteStore) -> None:
         now = self.clock.now()
         fields = {"MsgType": "text", "Content": "hi", "FromUserName": self.key.openid, "CreateTime": int(now)}
-        store.accept(IncomingMessage(self.key, "msg:1", fields, now, now))
+        store.accept(IncomingMessage(self.key, "msg:1", fields, now, ConversationRecord(now)))
         claim = await store.claim(self.key, "a newer worker", now, 8.0)
         assert claim is not None
-        await store.settle(claim.lease, Outcome(claim.pending.seq, "released", unsent=(NEW_KIND,)), now, go_on=False)
+        released = Outcome(claim.message.seq, "released", unsent=(NEW_KIND,))
+        await store.complete(claim.lease, released, now, go_on=False)
 
     def due_at(self, at: float) -> bool:
         """Return True if a worker that polls at ``at`` would find the conversation."""

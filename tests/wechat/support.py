@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from wxbot.errors import StoreUnavailable
-from wxbot.store.records import StoredMedia, StoredToken
+from wxbot.store.records import SharedValue
 
 SECRET = "s3cr3t-app-secret"
 TOKEN = "t0k3n-of-today"
@@ -61,39 +61,30 @@ async def settle() -> None:
 
 
 @dataclass
-class TokenAndMediaStore:
-    """A TokenStore and MediaStore in memory. ``broken`` makes every call raise StoreUnavailable."""
+class Values:
+    """The SharedValues of a store, in memory. ``broken`` makes every call raise StoreUnavailable."""
 
-    stored: StoredToken | None = None
+    values: dict[tuple[str, str], SharedValue] = field(default_factory=dict)
     claimed_until: float = 0.0
     broken: bool = False
-    media: dict[tuple[str, str], StoredMedia] = field(default_factory=dict)
 
-    async def load_token(self, appid: str) -> StoredToken | None:
+    async def get(self, appid: str, name: str) -> SharedValue | None:
         self._check()
-        return self.stored
+        return self.values.get((appid, name))
 
-    async def begin_token_fetch(self, appid: str, refused: str | None, now: float, seconds: float) -> bool:
+    async def put(self, appid: str, name: str, value: SharedValue | None, now: float) -> None:
         self._check()
-        if (self.stored is not None and self.stored.value != refused) or now < self.claimed_until:
+        self.claimed_until = 0.0
+        if value is not None:
+            self.values[appid, name] = value
+
+    async def lock(self, appid: str, name: str, now: float, seconds: float, *, outdated: str | None) -> bool:
+        self._check()
+        stored = self.values.get((appid, name))
+        if (stored is not None and stored.value != outdated) or now < self.claimed_until:
             return False
         self.claimed_until = now + seconds
         return True
-
-    async def save_token(self, appid: str, token: StoredToken | None) -> None:
-        self._check()
-        self.claimed_until = 0.0
-        self.stored = token or self.stored
-
-    async def load_media(self, appid: str, digest: str) -> StoredMedia | None:
-        self._check()
-        return self.media.get((appid, digest))
-
-    async def save_media(self, appid: str, digest: str, media: StoredMedia | None, now: float) -> None:
-        self._check()
-        self.media.pop((appid, digest), None)
-        if media is not None:
-            self.media[appid, digest] = media
 
     def _check(self) -> None:
         if self.broken:

@@ -16,6 +16,7 @@ from tests.store.redis.conftest import OpenWorker
 from tests.store.support import ALICE, APPID, BOB, NOW, Worker, incoming, text_of
 from wxbot.clock import SharedClock, elapsed
 from wxbot.errors import LeaseLost, StoreUnavailable
+from wxbot.store.port import TOKEN
 from wxbot.store.records import Handover, SharedValue
 from wxbot.store.redis import address as redis_address
 from wxbot.store.redis import link as redis_link
@@ -58,7 +59,7 @@ def test_all_keys_but_pending_messages_expire(empty_redis: RedisServer, worker_a
     assert following is not None
     worker.completes(following, "dead", reason="so")
     worker.wait(worker.store.lock(APPID, TOKEN, NOW, 10.0, outdated=None))
-    worker.wait(worker.store.put(APPID, TOKEN, SharedValue("token", NOW + 7200, NOW)))
+    worker.wait(worker.store.put(APPID, TOKEN, SharedValue("token", NOW + 7200), NOW))
     worker.wait(worker.store.ping())
     forever = {key for key in empty_redis.cli("KEYS", "*") if empty_redis.cli("PTTL", key) == -1}
     # The last seq, the format, and one entry for each dead letter and handover, which the purge deletes.

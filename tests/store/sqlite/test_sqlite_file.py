@@ -19,8 +19,9 @@ from tests.store.processes import running_processes
 from tests.store.support import ALICE, APPID, NOW, Stores, Worker, incoming
 from wxbot.errors import LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
-from wxbot.store.records import WITH_BOT, Handover, SharedValue
-from wxbot.store.sqlite import operations as shelves
+from wxbot.store.port import TOKEN
+from wxbot.store.records import WITH_BOT, ConversationRecord, Handover, Progress, SharedValue
+from wxbot.store.sqlite import operations
 from wxbot.store.sqlite import writer as sqlite_writer
 from wxbot.store.sqlite.schema import SCHEMA_VERSION
 from wxbot.store.sqlite.store import SqliteStore
@@ -109,7 +110,7 @@ def test_an_accepted_message_is_synced_to_the_disk(one: Worker, tmp_path: Path) 
 
 def synchronous(store: object) -> int:
     assert isinstance(store, SqliteStore)
-    connection = store._writer._connection
+    connection = store.writer._connection
     assert connection is not None
     (level,) = connection.execute("PRAGMA synchronous").fetchone()
     return int(level)
@@ -224,12 +225,12 @@ def _open(backend: File, ready: threading.Barrier) -> bool:
 
 
 def test_expired_media_is_deleted_in_small_parts(one: Worker, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelves, "MEDIA_PURGE_LIMIT", 2)
+    monkeypatch.setattr(operations, "EXPIRED_LIMIT", 2)
     for n in range(5):
-        one.wait(one.store.save_media(APPID, f"{n}", SharedValue("id", NOW + n), NOW - 1))
+        one.wait(one.store.put(APPID, f"media:{n}", SharedValue("id", NOW + n), NOW - 1))
     left = []
     for _ in range(3):
-        one.wait(one.store.save_media(APPID, "other", None, NOW + 3))
+        one.wait(one.store.put(APPID, "media:other", SharedValue("", NOW), NOW + 3))
         with closing(sqlite3.connect(file)) as db:
             left.append([digest for (digest,) in db.execute("SELECT digest FROM media ORDER BY digest")])
     assert left == [["2", "3", "4"], ["4"], ["4"]]
@@ -423,10 +424,10 @@ def test_a_failing_operation_does_not_fail_its_batch(one: Worker) -> None:
     async def story() -> list[object]:
         store = one.store
         calls = (
-            store.save_typing(claim.lease, NOW),
+            store.checkpoint(claim.lease, ConversationRecord(typing_until=NOW)),
             store.ping(),
-            store.record_sent(claim.lease, claim.message.seq, 1, NOW),
-            store.load_token("none"),
+            store.checkpoint(claim.lease, ConversationRecord(NOW), Progress(claim.message.seq, 1)),
+            store.get("none", TOKEN),
         )
         return list(await asyncio.gather(*calls, return_exceptions=True))
 
@@ -444,8 +445,8 @@ def test_a_failing_operation_does_not_repeat_its_batch(one: Worker, file: Path) 
         with locked(file):  # the first one waits for the lock, the others queue up
             first = asyncio.create_task(store.ping())
             await asyncio.sleep(0.05)
-            begins = asyncio.create_task(store.begin_token_fetch("none", None, NOW, 10.0))
-            fails = asyncio.create_task(store.record_sent(claim.lease, claim.message.seq, 1, NOW))
+            begins = asyncio.create_task(store.lock("none", TOKEN, NOW, 10.0, outdated=None))
+            fails = asyncio.create_task(store.checkpoint(claim.lease, ConversationRecord(NOW)))
             await asyncio.sleep(0)
         return list(await asyncio.gather(first, begins, fails, return_exceptions=True))
 

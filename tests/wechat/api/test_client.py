@@ -20,7 +20,7 @@ from tests.wechat.support import (
     TOKEN,
     FixedTokens,
     HandClock,
-    TokenAndMediaStore,
+    Values,
     api,
     assert_silent,
     error_of,
@@ -60,7 +60,7 @@ def run(scene: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -> AsyncIterator[WeChatClient]:
-    options = {"store": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
+    options = {"store": Values(), "clock": HandClock(), "address": ApiAddress(base), **options}
     made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), **options)
     await made.open()
     try:
@@ -373,10 +373,10 @@ def test_a_client_made_from_settings_fetches_its_token() -> None:
     async def scene() -> None:
         async with api({"access_token": TOKEN, "expires_in": 7200}, OK, OK) as wechat:
             settings = load_settings(appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
-            bot = make_client(settings, TokenAndMediaStore(), HandClock())
+            bot = make_client(settings, Values(), HandClock())
             channel: Channel = bot
             await bot.open()
-            await channel.send("oUSER", HELLO, permit=lambda: True)
+            await channel.send("oUSER", HELLO, send_id="1", permit=lambda: True)
             await channel.typing("oUSER", "Typing", permit=lambda: True)
             await bot.close()
         assert [asked.path.rsplit("/")[-1] for asked in wechat.asked] == ["stable_token", "send", "typing"]

@@ -18,7 +18,7 @@ from tests.wechat.support import (
     Api,
     FixedTokens,
     HandClock,
-    TokenAndMediaStore,
+    Values,
     api,
     assert_silent,
     error_of,
@@ -42,7 +42,7 @@ from wxbot.errors import (
 )
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MiniProgramPageReply, MusicReply, Reply, TextReply, VideoReply, VoiceReply
-from wxbot.store.records import StoredMedia
+from wxbot.store.records import SharedValue
 from wxbot.testing.multipart import file_in
 from wxbot.wechat.api import media_calls
 from wxbot.wechat.api.address import ApiAddress
@@ -74,7 +74,7 @@ def errcode(code: int, errmsg: str = "no rid: 1") -> dict[str, Any]:
 
 @asynccontextmanager
 async def client(base: str, tokens: FixedTokens | None = None, **options: Any) -> AsyncIterator[WeChatClient]:
-    options = {"store": TokenAndMediaStore(), "clock": HandClock(), "address": ApiAddress(base), **options}
+    options = {"store": Values(), "clock": HandClock(), "address": ApiAddress(base), **options}
     made = WeChatClient(appid="wx1", transport=Transport(), tokens=tokens or FixedTokens(), **options)
     await made.open()
     try:
@@ -459,7 +459,7 @@ def test_every_file_of_a_reply_is_replaced_with_a_media_id(reply: Reply, uploade
 
 def test_the_same_file_is_uploaded_once_by_all_processes() -> None:
     async def scene() -> None:
-        store, clock = TokenAndMediaStore(), HandClock()
+        store, clock = Values(), HandClock()
         async with api(upload_answer("M1"), OK, OK, upload_answer("M2"), upload_answer("M3")) as wechat:
             async with client(wechat.base, store=store, clock=clock) as bot:
                 await bot.send("oALICE", CAT)
@@ -470,7 +470,7 @@ def test_the_same_file_is_uploaded_once_by_all_processes() -> None:
                 assert await bot.uploaded(VideoReply("V", PNG)) == VideoReply("V", "M2"), "a thumb is another thing"
                 assert await bot.uploaded(ImageReply(JPEG)) == ImageReply("M3")
         digest = hashlib.sha256(b"image\0" + PNG.content).hexdigest()
-        assert store.media["wx1", digest] == StoredMedia("M1", clock.now() + 3 * DAY - 3600)
+        assert store.values["wx1", f"media:{digest}"] == SharedValue("M1", clock.now() + 3 * DAY - 3600)
 
     run(scene())
 
@@ -544,7 +544,7 @@ def test_close_cancels_an_upload() -> None:
 
 def test_a_store_outage_only_causes_more_uploads(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
-        store = TokenAndMediaStore(broken=True)
+        store = Values(broken=True)
         async with (
             api(upload_answer("M1"), OK, upload_answer("M2"), OK) as wechat,
             client(wechat.base, store=store) as bot,
@@ -560,7 +560,7 @@ def test_a_store_outage_only_causes_more_uploads(caplog: pytest.LogCaptureFixtur
 
 def test_a_file_that_wechat_lost_is_uploaded_again_and_sent_once_more() -> None:
     async def scene() -> None:
-        store = TokenAndMediaStore()
+        store = Values()
         script = [upload_answer("M1"), errcode(40007), upload_answer("M2"), OK, OK]
         async with api(*script) as wechat, client(wechat.base, store=store) as bot:
             await bot.send("oUSER", CAT)
@@ -605,14 +605,14 @@ def test_other_errors_are_raised_without_a_retry() -> None:
 
 def test_a_new_media_id_of_another_process_is_used() -> None:
     async def scene() -> None:
-        store = TokenAndMediaStore()
+        store = Values()
         async with api(upload_answer("M1"), errcode(40007), OK) as wechat, client(wechat.base, store=store) as bot:
             await bot.uploaded(CAT)
-            [key] = store.media
+            [key] = store.values
             refuse = wechat.script[1]
 
             async def lose(request: web.Request) -> web.StreamResponse:
-                store.media[key] = StoredMedia("THEIRS", HandClock().now() + DAY)
+                store.values[key] = SharedValue("THEIRS", HandClock().now() + DAY)
                 return web.json_response(refuse)
 
             wechat.script[1] = lose

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.wechat.support import HandClock, TokenAndMediaStore, error_of
+from tests.wechat.support import HandClock, Values, error_of
 from wxbot.errors import AccountNotAllowed, MediaNotFound, RequestNotSent
-from wxbot.model.accounts import AccountKind, reply_kinds
+from wxbot.model.accounts import ACCOUNTS
 from wxbot.model.media import Media, read_media
 from wxbot.model.replies import (
     ArticleReply,
@@ -63,7 +63,7 @@ REPLIES: list[Reply] = [
 async def client(wechat: FakeWeChat, cloud: FakeCloud | None = None, **more: Any) -> AsyncIterator[WeChatClient]:
     settings = wechat.settings() if cloud is None else cloud.settings(wechat)
     overrides = {**{name.removeprefix("WXBOT_").lower(): value for name, value in settings.items()}, **more}
-    made = make_client(load_settings(env_file=None, **overrides), TokenAndMediaStore(), HandClock())
+    made = make_client(load_settings(env_file=None, **overrides), Values(), HandClock())
     await made.open()
     try:
         yield made
@@ -72,10 +72,10 @@ async def client(wechat: FakeWeChat, cloud: FakeCloud | None = None, **more: Any
 
 
 @pytest.mark.parametrize("account", ["miniprogram", "official"])
-def test_wechat_accepts_every_reply_type_of_the_account(account: AccountKind) -> None:
+def test_wechat_accepts_every_reply_type_of_the_account(account: Any) -> None:
     async def scene(wechat: FakeWeChat) -> None:
         async with client(wechat) as bot:
-            for number, reply in enumerate(each for each in REPLIES if each.msg_type in reply_kinds(account)):
+            for number, reply in enumerate(each for each in REPLIES if each.msg_type in ACCOUNTS[account].sends):
                 user = wechat.user(f"user-{number}")
                 wechat.act(user, "text", {"Content": "hi"})
                 await bot.send(user.openid, reply, permit=lambda: True)
@@ -125,7 +125,7 @@ def test_wechat_accepts_every_passive_reply_type(form: Format) -> None:
 
     async def scene(wechat: FakeWeChat) -> None:
         async with client(wechat) as bot:
-            for reply in (each for each in REPLIES if each.msg_type in reply_kinds("unverified")):
+            for reply in (each for each in REPLIES if each.msg_type in ACCOUNTS["unverified"].sends):
                 fields = passive_fields(push, await bot.uploaded(reply), 1_700_000_000.5)
                 read = from_text(to_text(fields, form).encode(), form)
                 check_answer(read, push, "unverified", wechat.platform.media)

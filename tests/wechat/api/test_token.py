@@ -13,7 +13,7 @@ from tests.wechat.support import (
     SECRET,
     TOKEN,
     HandClock,
-    TokenAndMediaStore,
+    Values,
     api,
     assert_silent,
     error_of,
@@ -22,7 +22,7 @@ from tests.wechat.support import (
     settle,
 )
 from wxbot.errors import RequestNotSent, TokenUnavailable, WeChatError
-from wxbot.store.records import StoredToken
+from wxbot.store.records import SharedValue
 from wxbot.wechat.api.token import FetchedToken, TokenProvider
 from wxbot.wechat.api.token_call import TokenCall
 from wxbot.wechat.http.transport import Transport
@@ -52,7 +52,7 @@ class Processes:
     """The store, clock and WeChat that several processes of one bot share."""
 
     clock: HandClock = field(default_factory=HandClock)
-    store: TokenAndMediaStore = field(default_factory=TokenAndMediaStore)
+    store: Values = field(default_factory=Values)
     wechat: WeChat = field(default_factory=WeChat)
 
     def process(self) -> TokenProvider:
@@ -119,7 +119,7 @@ def test_a_token_replaced_by_another_process_is_used_without_a_fetch() -> None:
 
 def test_a_refused_token_is_replaced_while_other_callers_get_it() -> None:
     async def scene() -> None:
-        bot = Processes(store=TokenAndMediaStore(StoredToken("revoked", 2_000_000)))
+        bot = Processes(store=Values({("wx1", "token"): SharedValue("revoked", 2_000_000)}))
         tokens = bot.process()
         got, replaced = await asyncio.gather(tokens.get(), tokens.replace("revoked"))
         assert (got, replaced) == ("revoked", "token-1")
@@ -212,7 +212,8 @@ def test_the_wait_for_a_fetch_of_a_dead_process_is_limited() -> None:
             await bot.clock.advance(0.2)
         assert await waiting == "token-1"
 
-        bot.store.stored, bot.store.claimed_until = None, bot.clock.now() + 1000
+        bot.store.values.clear()
+        bot.store.claimed_until = bot.clock.now() + 1000
         waiting = asyncio.create_task(bot.process().get())
         for _ in range(60):
             await settle()

@@ -170,15 +170,15 @@ def test_the_export_passes_formatter_linter_and_type_checker(tmp_path: Path) -> 
     for number, transcript in enumerate([MINI_PROGRAM, OFFICIAL, of(*TWO_USERS), of(), TALK]):
         source = as_pytest(transcript, "a,b", "", 'a "name"\\ of\n它')
         (tmp_path / f"test_{number}.py").write_text(source, encoding="utf-8")
-    for columns in ("88", "120"):
-        formatted = run(tmp_path, "ruff", "format", "--isolated", "--diff", "--line-length", columns, ".")
-        assert formatted.returncode == 0, formatted.stdout + formatted.stderr
+    formatted = run(tmp_path, "ruff", "format", "--isolated", "--diff", ".")
+    assert formatted.returncode == 0, formatted.stdout + formatted.stderr
     linted = run(tmp_path, "ruff", "check", "--isolated", ".")
     assert linted.returncode == 0, linted.stdout
     typed = run(ROOT, "mypy", str(tmp_path))  # as strict as here; its cache is that of `make check`
     assert typed.returncode == 0, typed.stdout
 
 
+@settings(max_examples=15)  # each starts the formatter
 @given(st.lists(st.text(max_size=60), max_size=4), st.text(min_size=1, max_size=40), st.text(max_size=40))
 def test_any_text_can_be_exported(said: list[str], user: str, name: str) -> None:
     steps = [step for text in said for step in (Says(user, text), Sees(user, (text,)))]
@@ -189,13 +189,13 @@ def test_any_text_can_be_exported(said: list[str], user: str, name: str) -> None
     assert {*said, user} <= constants
 
 
-@settings(max_examples=12)  # each starts a process
-@given(st.lists(st.one_of(st.text(max_size=40), st.text("'\"\\字 x", max_size=60)), min_size=1, max_size=20))
-def test_any_text_is_formatted_as_by_ruff(said: list[str]) -> None:
-    source = as_pytest(of(*(Says("amy", text) for text in said), Sees("amy", tuple(said))), "plugins")
-    command = ["ruff", "format", "--isolated", "--diff", "--stdin-filename", "test_it.py", "-"]
-    done = subprocess.run([sys.executable, "-m", *command], input=source.encode(), capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout.decode()
+def test_without_a_formatter_the_export_is_the_same_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    formatted = [as_pytest(each, "plugins") for each in (TALK, of(*TWO_USERS))]
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plain = [as_pytest(each, "plugins") for each in (TALK, of(*TWO_USERS))]
+    assert plain != formatted
+    assert [ast.dump(ast.parse(each)) for each in plain] == [ast.dump(ast.parse(each)) for each in formatted]
 
 
 def test_the_export_passes_and_fails_if_a_reply_changes(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Export a transcript as a pytest file, which tests the plugins that were played with.
 
-The source is formatted as ``ruff format`` does it, for any line length. A line over 88 columns is split: each part gets
-a line of its own, with a comma after the last one.
+The source is formatted with ruff if it is installed; without it the file is the same code, with longer lines.
 """
 
 from __future__ import annotations
@@ -9,15 +8,18 @@ from __future__ import annotations
 import base64
 import keyword
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wxbot.errors import WxbotError
 from wxbot.playground import transcript as t
 from wxbot.playground.replay.visible import TYPING
 
-_COLUMNS = 88
+FORMAT_SECONDS = 10
 _TAKEN = {"base64", "clock", "dict", "list", "re", "replies", "str", "test", "time", "wechat", "wechat_for"}
 _INLINE_BYTES = 48
 
@@ -32,87 +34,45 @@ def as_pytest(transcript: t.Transcript, plugin_folders: str, plugins: str = "", 
     ``plugin_folders`` and ``plugins`` are the settings of these names, separated by commas. Empty ``plugins`` means
     all. ``name``: the name of the test. Raises NotExportable.
     """
-    return _Source(transcript, plugin_folders, plugins, name).text()
+    return _formatted(_Source(transcript, plugin_folders, plugins, name).text())
 
 
-# -- Python expressions, formatted
+# -- Python expressions
 
 
-@dataclass(frozen=True)
-class _Code:
-    """Source text that is not split."""
+class _Code(str):
+    """Source text, which is not quoted."""
 
-    text: str
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A bracketed expression: a call, a list or a dictionary. ``parts``: prefixes (such as ``times=``) and values."""
-
-    opening: str
-    parts: Sequence[tuple[str, _Expression]]
-    closing: str
-
-    def flat(self) -> str:
-        inner = ", ".join(prefix + _flat(value) for prefix, value in self.parts)
-        return f"{self.opening}{inner}{self.closing}"
+    __slots__ = ()
 
 
-_Expression = _Code | _Group
+def _call(function: str, *arguments: object, **named: object) -> _Code:
+    parts = [*map(_literal, arguments), *(f"{name}={_literal(value)}" for name, value in named.items())]
+    return _Code(f"{function}({', '.join(parts)})")
 
 
-def _flat(value: _Expression) -> str:
-    return value.text if isinstance(value, _Code) else value.flat()
-
-
-def _width(text: str) -> int:
-    """Return the number of columns. Every non-ASCII character counts as two."""
-    return sum(1 if character.isascii() else 2 for character in text)
-
-
-def _formatted(indent: str, before: str, value: _Expression, after: str = "") -> list[str]:
-    """Return the lines of ``value`` with text before and after it."""
-    flat = f"{indent}{before}{_flat(value)}{after}"
-    if isinstance(value, _Code) or not value.parts or _width(flat) <= _COLUMNS:
-        return [flat]
-    lines = [f"{indent}{before}{value.opening}"]
-    for prefix, part in value.parts:
-        lines += _formatted(indent + "    ", prefix, part, ",")
-    return [*lines, f"{indent}{value.closing}{after}"]
-
-
-def _call(function: str, *arguments: object, **named: object) -> _Group:
-    parts = [("", _literal(argument)) for argument in arguments]
-    parts += [(f"{name}=", _literal(value)) for name, value in named.items()]
-    return _Group(f"{function}(", parts, ")")
-
-
-def _literal(value: object) -> _Expression:
-    if isinstance(value, (_Code, _Group)):
+def _literal(value: object) -> str:
+    if isinstance(value, _Code):
         return value
     if isinstance(value, t.Matches):
         return _call("Like", value.pattern)
     if isinstance(value, Mapping):
-        return _Group("{", [(f"{_quoted(str(key))}: ", _literal(inner)) for key, inner in value.items()], "}")
+        return "{" + ", ".join(f"{str(key)!r}: {_literal(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return _Group("[", [("", _literal(inner)) for inner in value], "]")
-    return _Code(_quoted(value) if isinstance(value, (str, bytes)) else _number(value))
-
-
-def _number(value: object) -> str:
+        return f"[{', '.join(map(_literal, value))}]"
     is_whole = isinstance(value, float) and value == int(value) and abs(value) < 10**15
-    return str(int(value)) if isinstance(value, float) and is_whole else repr(value)
+    return repr(int(value)) if isinstance(value, float) and is_whole else repr(value)
 
 
-def _quoted(value: str | bytes) -> str:
-    """Return ``repr`` with double quotes, unless single quotes save escapes."""
-    text = repr(value)
-    prefix, quote = ("b", text[1]) if isinstance(value, bytes) else ("", text[0])
-    inner = text[len(prefix) + 1 : -1]
-    single, double = ("'", '"') if isinstance(value, str) else (b"'", b'"')
-    if quote == '"' or value.count(double) > value.count(single):  # type: ignore[arg-type]
-        return text
-    return prefix + '"' + inner.replace("\\'", "'").replace('"', '\\"') + '"'
+def _formatted(source: str) -> str:
+    """Return ``source`` as ``ruff format`` formats it, or unchanged if ruff is not installed."""
+    beside_python = Path(sys.executable).with_name("ruff")
+    ruff = str(beside_python) if beside_python.exists() else shutil.which("ruff")
+    if ruff is None:
+        return source
+    command = [ruff, "format", "--isolated", "--stdin-filename", "test_conversation.py", "-"]
+    done = subprocess.run(command, input=source.encode(), capture_output=True, check=False, timeout=FORMAT_SECONDS)  # noqa: S603
+    return done.stdout.decode() if done.returncode == 0 else source
 
 
 # -- the file
@@ -159,9 +119,9 @@ class _Source:
     def _helpers(self) -> list[str]:
         lines: list[str] = []
         if self._has_patterns:
-            lines += _LIKE
+            lines.append(_LIKE)
         if not self._transcript.typing:
-            lines += _REPLIES
+            lines.append(_REPLIES)
         return lines
 
     def _body(self) -> list[str]:
@@ -173,9 +133,8 @@ class _Source:
         indent = "    "
         if self._needs_clock:
             lines.append(f"{indent}clock = LeapingClock()")
-        lines += _formatted(indent, "with ", self._wechat(), " as wechat:")
-        for name, variable in self._users.items():
-            lines += _formatted(indent * 2, f"{variable} = ", _call("wechat.user", name))
+        lines.append(f"{indent}with {self._wechat()} as wechat:")
+        lines += [f"{indent * 2}{variable} = {_call('wechat.user', name)}" for name, variable in self._users.items()]
         return lines + self._lines
 
     @property
@@ -190,7 +149,7 @@ class _Source:
     def _waits(self) -> bool:
         return any(isinstance(step, t.Waits) for step in self._transcript.steps)
 
-    def _wechat(self) -> _Group:
+    def _wechat(self) -> _Code:
         transcript = self._transcript
         choices: dict[str, object] = {}
         if self._needs_clock:
@@ -216,28 +175,27 @@ class _Source:
             number = step.push or self._pushes.get(step.user, 0)
             self._add(_call(f"{self._push(step.user, number)}.redeliver"))
         else:
-            before, value = _CONTROLS[type(step)](step)
-            self._add(value, before)
+            self._add(_CONTROLS[type(step)](step))
 
-    def _add(self, value: _Expression, before: str = "", after: str = "") -> None:
-        self._lines += _formatted("        ", before, value, after)
+    def _add(self, line: str) -> None:
+        self._lines.append(f"        {line}")
 
-    def _write_push(self, index: int, user: str, call: _Group) -> None:
+    def _write_push(self, index: int, user: str, call: _Code) -> None:
         number = self._pushes[user] = self._pushes.get(user, 0) + 1
         is_awaited = index in self._awaited
         if (user, number) in self._redelivered:
             variable = self._push(user, number)
-            self._add(call, f"{variable} = ")
+            self._add(f"{variable} = {call}")
             if is_awaited:
                 self._add(_call(f"{variable}.wait"))
         else:
-            self._add(call, after=".wait()" if is_awaited else "")
+            self._add(f"{call}.wait()" if is_awaited else call)
 
     def _push(self, user: str, number: int) -> str:
         return f"{self._users[user]}_push_{number}"
 
     def _write_agent(self, index: int, step: t.AgentStep) -> None:
-        agent = _call("wechat.agent", step.agent).flat()
+        agent = _call("wechat.agent", step.agent)
         if isinstance(step, t.Writes):
             self._add(_call(f"{agent}.says", self._user(step.user), step.text))
         elif isinstance(step, t.Takes):
@@ -274,7 +232,7 @@ class _Source:
         limit = {} if step.within is None else {"timeout": step.within}
         self._write_wait(step.user, seen, limit)
         if index not in self._final_checks:
-            self._add(_literal(things), f"assert {self._saw(step.user)}[{before or ''}:{len(seen)}] == ")
+            self._add(f"assert {self._saw(step.user)}[{before or ''}:{len(seen)}] == {_literal(things)}")
 
     def _saw(self, user: str) -> str:
         variable = self._users[user]
@@ -292,12 +250,12 @@ class _Source:
 
     def _write_end(self) -> None:
         """Write the end: no user sees more, and the last items of each user are compared, which includes late ones."""
-        self._lines.append("        wechat.waits_until_quiet()  # a reply too many would come now")
+        self._add("wechat.waits_until_quiet()  # a reply too many would come now")
         lengths = {user: len(self._seen.get(user, [])) for user in self._users}
         for user in self._users:
             last = self._last_expected(user)
             start = lengths[user] - len(last)
-            self._add(_literal(last), f"assert {self._saw(user)}{f'[{start}:]' if start else ''} == ")
+            self._add(f"assert {self._saw(user)}{f'[{start}:]' if start else ''} == {_literal(last)}")
 
     def _last_expected(self, user: str) -> list[t.Thing]:
         for index in self._final_checks:
@@ -308,31 +266,27 @@ class _Source:
 
 
 _TYPING = '("Typing", "CancelTyping")'
-_LIKE = [
-    "",
-    "class Like:",
-    '    """A value that equals every text in which the pattern is found."""',
-    "",
-    "    def __init__(self, pattern: str) -> None:",
-    "        self.pattern = pattern",
-    "",
-    "    def __eq__(self, other: object) -> bool:",
-    "        return isinstance(other, str) and bool(re.search(self.pattern, other))",
-    "",
-    "    def __hash__(self) -> int:",
-    "        return hash(self.pattern)",
-    "",
-    "    def __repr__(self) -> str:",
-    '        return f"Like({self.pattern!r})"',
-    "",
-]
-_REPLIES = [
-    "",
-    "def replies(user: User) -> list[str]:",
-    '    """Return the messages that the user received."""',
-    f"    return [saw for saw in user.saw if saw not in {_TYPING}]",
-    "",
-]
+_LIKE = '''
+class Like:
+    """A value that equals every text in which the pattern is found."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and bool(re.search(self.pattern, other))
+
+    def __hash__(self) -> int:
+        return hash(self.pattern)
+
+    def __repr__(self) -> str:
+        return f"Like({self.pattern!r})"
+'''
+_REPLIES = f'''
+def replies(user: User) -> list[str]:
+    """Return the messages that the user received."""
+    return [saw for saw in user.saw if saw not in {_TYPING}]
+'''
 
 
 # -- analysis before writing
@@ -461,12 +415,12 @@ def _base64_lines(content: bytes) -> list[str]:
 # -- steps as calls
 
 
-def _with_ticket(function: str, scene: str, ticket: str) -> _Group:
+def _with_ticket(function: str, scene: str, ticket: str) -> _Code:
     arguments = [scene] if scene or ticket else []
     return _call(function, *arguments, **({"ticket": ticket} if ticket else {}))
 
 
-def _event(user: str, step: t.Does) -> _Group:
+def _event(user: str, step: t.Does) -> _Code:
     if all(name.isidentifier() and not keyword.iskeyword(name) and name not in _OWN for name in step.fields):
         return _call(f"{user}.does", step.event, **step.fields)
     return _call("wechat.act", _Code(user), "event", {"Event": step.event, **step.fields})
@@ -475,23 +429,23 @@ def _event(user: str, step: t.Does) -> _Group:
 _OWN = {"self", "event", "msg_type", "Event"}
 
 
-def _voice(source: _Source, step: t.SendsVoice, user: str) -> _Group:
+def _voice(source: _Source, step: t.SendsVoice, user: str) -> _Code:
     more = {} if step.format == "amr" else {"format": step.format}
     return _call(f"{user}.sends_voice", *source.file(step.content), **more)
 
 
-def _location(step: t.SendsLocation, user: str) -> _Group:
+def _location(step: t.SendsLocation, user: str) -> _Code:
     more: dict[str, object] = {} if step.scale == 16 else {"scale": step.scale}
     more |= {"label": step.label} if step.label else {}
     return _call(f"{user}.sends_location", step.latitude, step.longitude, **more)
 
 
-def _card(step: t.SendsCard, user: str) -> _Group:
+def _card(step: t.SendsCard, user: str) -> _Code:
     more = {"appid": step.appid} if step.appid else {}
     return _call(f"{user}.sends_mini_program_page", step.title, **more, page_path=step.page_path)
 
 
-_USER_ACTIONS: dict[type[t.Step], Callable[[_Source, Any, str], _Group]] = {
+_USER_ACTIONS: dict[type[t.Step], Callable[[_Source, Any, str], _Code]] = {
     t.Says: lambda source, step, user: _call(f"{user}.says", step.text),
     t.SendsPicture: lambda source, step, user: _call(f"{user}.sends_image", *source.file(step.content)),
     t.SendsVoice: _voice,
@@ -516,7 +470,7 @@ _USER_ACTIONS: dict[type[t.Step], Callable[[_Source, Any, str], _Group]] = {
 }
 
 
-def _fault(step: t.Fault) -> _Group:
+def _fault(step: t.Fault) -> _Code:
     method = {"http": "http_error"}.get(step.kind, step.kind)
     details: dict[t.FaultKind, dict[str, object]] = {
         "fail": {"errcode": step.errcode},
@@ -527,16 +481,16 @@ def _fault(step: t.Fault) -> _Group:
     return _call(f"wechat.faults.{method}", step.endpoint, **details.get(step.kind, {}), times=step.times, **acted)
 
 
-_CONTROLS: dict[type[t.Step], Callable[[Any], tuple[str, _Expression]]] = {
-    t.Waits: lambda step: ("", _call("time.sleep", step.seconds)),
-    t.Forward: lambda step: ("", _call("clock.advance", step.seconds)),
-    t.Fault: lambda step: ("", _fault(step)),
-    t.ClearFaults: lambda step: ("", _call("wechat.faults.clear")),
-    t.RevokeToken: lambda step: ("", _call("wechat.faults.revoke_token")),
-    t.SetMode: lambda step: ("wechat.mode = ", _literal(step.mode)),
-    t.SetFormat: lambda step: ("wechat.format = ", _literal(step.format)),
-    t.DeliverTwiceAtOnce: lambda step: ("wechat.deliver_twice_at_once = ", _Code(repr(step.on))),
-    t.InOrder: lambda step: ("wechat.in_order = ", _Code(repr(step.on))),
-    t.Hold: lambda step: ("", _call("wechat.hold")),
-    t.Release: lambda step: ("", _call("wechat.release", *(["reversed"] if step.order == "reversed" else []))),
+_CONTROLS: dict[type[t.Step], Callable[[Any], str]] = {
+    t.Waits: lambda step: _call("time.sleep", step.seconds),
+    t.Forward: lambda step: _call("clock.advance", step.seconds),
+    t.Fault: _fault,
+    t.ClearFaults: lambda step: "wechat.faults.clear()",
+    t.RevokeToken: lambda step: "wechat.faults.revoke_token()",
+    t.SetMode: lambda step: f"wechat.mode = {step.mode!r}",
+    t.SetFormat: lambda step: f"wechat.format = {step.format!r}",
+    t.DeliverTwiceAtOnce: lambda step: f"wechat.deliver_twice_at_once = {step.on}",
+    t.InOrder: lambda step: f"wechat.in_order = {step.on}",
+    t.Hold: lambda step: "wechat.hold()",
+    t.Release: lambda step: _call("wechat.release", *(["reversed"] if step.order == "reversed" else [])),
 }

@@ -1,4 +1,4 @@
-"""Test which apt sources ``make servers`` uses, and what it prints if a program is missing."""
+"""Test what ``make servers`` prints if a program is missing, and which programs it uses."""
 
 from __future__ import annotations
 
@@ -6,81 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import debian, driver, install, programs
+from tests.servers import driver, install, programs
 from tests.servers.fonts import FONTS
-
-DISTRIBUTION = """\
-# Debian
-Types: deb deb-src
-URIs: http://mirror.example/debian
-Suites: bookworm bookworm-updates
-Components: main contrib
-Signed-By: /usr/share/keyrings/archive.gpg
-
-Types: deb
-Enabled: no
-URIs: http://off.example/debian
-Suites: bookworm
-Components: main
-"""
-THIRD_PARTY = """\
-Types: deb
-URIs: http://else.example/deb
-Suites: bookworm
-Components: main
-Signed-By:
- -----BEGIN PGP PUBLIC KEY BLOCK-----
- .
- mQINBF
- -----END PGP PUBLIC KEY BLOCK-----
-"""
-ONE_LINE = """\
-# deb http://off.example/debian bookworm main
-deb [arch=amd64,arm64 signed-by=/usr/share/keyrings/archive.gpg] http://mirror.example/debian bookworm main contrib # x
-deb-src http://mirror.example/debian bookworm main
-deb http://mirror.example/debian bookworm-backports main
-deb http://else.example/deb stable main
-deb http://flat.example/deb ./
-"""
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Path:
-    (tmp_path / "sources.list.d").mkdir()
-    return tmp_path
-
-
-def test_backports_come_from_the_mirror_of_the_distribution(machine: Path) -> None:
-    (machine / "sources.list.d" / "another.sources").write_text(THIRD_PARTY)
-    (machine / "sources.list.d" / "debian.sources").write_text(DISTRIBUTION)
-    others, own, backports = debian.sources("bookworm", machine)
-    assert others["Signed-By"].splitlines()[0] == "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-    assert own["Suites"] == "bookworm bookworm-updates"
-    assert backports == {**own, "Suites": "bookworm-backports"}
-    assert (own["Uris"], own["Types"]) == ("http://mirror.example/debian", "deb")
-    assert own["Signed-By"] == "/usr/share/keyrings/archive.gpg"
-
-
-def test_one_line_sources_are_read(machine: Path) -> None:
-    (machine / "sources.list").write_text(ONE_LINE)
-    own, backports = debian.sources("bookworm", machine)
-    assert own == {
-        "Types": "deb",
-        "Uris": "http://mirror.example/debian",
-        "Suites": "bookworm",
-        "Components": "main contrib",
-        "Architectures": "amd64 arm64",
-        "Signed-By": "/usr/share/keyrings/archive.gpg",
-        "Targets": "Packages",
-    }
-    assert backports["Suites"] == "bookworm-backports"
-
-
-def test_missing_sources_of_the_release_raise_an_error(machine: Path) -> None:
-    (machine / "sources.list").write_text(ONE_LINE)
-    with pytest.raises(debian.CannotUnpackError, match="apt has no sources of trixie"):
-        debian.sources("trixie", machine)
-
 
 WHY = "apt-get and dpkg-deb not found, which unpack Debian packages"
 

@@ -14,7 +14,7 @@ import click
 
 from wxbot.cli.check import check as check_everything
 from wxbot.cli.operate import deadletters, handovers, store_group
-from wxbot.errors import ConfigError, PluginError, WxbotError
+from wxbot.errors import ConfigError, IncompleteCopy, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
 from wxbot.server.assembly import check_broker, make_deployment, make_plugins, make_store
@@ -26,6 +26,8 @@ from wxbot.version import __version__
 
 USER_ERROR = 2
 """The exit code for an error that the user can fix; click uses the same one."""
+TRY_AGAIN = os.EX_TEMPFAIL
+"""The exit code of ``run`` and ``worker`` if the store or the broker is unavailable: systemd starts them again."""
 
 
 class _Commands(click.Group):
@@ -83,15 +85,26 @@ def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_o
 def _serve(settings: Settings, gunicorn_options: Sequence[str]) -> None:
     """Check everything that can be checked, and replace this process by gunicorn."""
     make_deployment(settings)  # reports all problems once, instead of once from each worker
+    try:
+        _connect(settings)
+    except IncompleteCopy:
+        raise
+    except StoreUnavailable as error:
+        click.echo(f"wxbot: {error}", err=True)
+        sys.exit(TRY_AGAIN)
+    if not Path("wsgi.py").is_file():
+        raise click.UsageError("there is no wsgi.py here: run this in the folder of your bot (see docs/deployment.md)")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *gunicorn_options])  # noqa: S606
+
+
+def _connect(settings: Settings) -> None:
+    """Connect once to the store and to the broker, if there is one. Raises ConfigError, StoreUnavailable."""
     first = next(iter(settings.accounts.values()))  # all accounts share the store and the broker
     store = make_store(settings.process, first.retention)
     store.open()
     store.close()
     check_broker(settings.process.broker.url, first.credentials.appid)
-    if not Path("wsgi.py").is_file():
-        raise click.UsageError("there is no wsgi.py here: run this in the folder of your bot (see docs/deployment.md)")
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *gunicorn_options])  # noqa: S606
 
 
 @main.command("playground")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import re
 from pathlib import Path
@@ -48,14 +50,24 @@ def shown_value(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def docstrings() -> list[str]:
+    """Return the docstrings below the fields in the order of the source, each as one line without the full stop."""
+    classes = [
+        each for each in ast.parse(read(ROOT / "wxbot/settings/schema.py")).body if isinstance(each, ast.ClassDef)
+    ]
+    pairs = [pair for each in classes for pair in itertools.pairwise(each.body)]
+    found = [
+        str(ast.literal_eval(below.value))
+        for field, below in pairs
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+    ]
+    return [" ".join(text.removesuffix(".").split()) for text in found]
+
+
 def test_the_tables_agree_with_the_classes() -> None:
     assert settings_rows(ENGLISH) == [
-        [
-            f"`{setting.variable}`",
-            default_of(setting, "required", "empty"),
-            " ".join(str(setting.field.description).removesuffix(".").split()),
-        ]
-        for setting in SETTINGS
+        [f"`{setting.variable}`", default_of(setting, "required", "empty"), text]
+        for setting, text in zip(SETTINGS, docstrings(), strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ import click
 
 from wxbot.cli.check import check as check_everything
 from wxbot.cli.operate import deadletters, handovers, store_group
-from wxbot.errors import ConfigError, IncompleteCopy, PluginError, StoreUnavailable, WxbotError
+from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
 from wxbot.server.assembly import check_broker, make_deployment, make_plugins, make_store
@@ -87,8 +87,6 @@ def _serve(settings: Settings, gunicorn_options: Sequence[str]) -> None:
     make_deployment(settings)  # reports all problems once, instead of once from each worker
     try:
         _connect(settings)
-    except IncompleteCopy:
-        raise
     except StoreUnavailable as error:
         click.echo(f"wxbot: {error}", err=True)
         sys.exit(TRY_AGAIN)

@@ -1,7 +1,8 @@
 """The settings in small frozen groups: those of one account in ``AccountSettings``, the others in ``ProcessSettings``.
 
 Every setting has one flat name, which is WXBOT_NAME in the environment and a key in lower case in the accounts file.
-docs/configuration.md lists all settings, and a test compares its tables with these classes. Secrets print as ``***``.
+docs/configuration.md lists all settings with the docstrings of the fields, and a test compares them. Secrets print as
+``***``.
 """
 
 from __future__ import annotations
@@ -87,13 +88,7 @@ _Words = Annotated[frozenset[str], BeforeValidator(_split_commas), AfterValidato
 class _Group(BaseModel):
     """Settings that belong together. A program makes a group with the names of its fields."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-        populate_by_name=True,
-        use_attribute_docstrings=True,  # docs/configuration.md has the same texts
-    )
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False, populate_by_name=True)
 
 
 def _quota_from(written: str) -> Allowances:

@@ -326,51 +326,48 @@ def make_clock(process: ProcessSettings) -> Clock:
 def make_store(process: ProcessSettings, retention: RetentionSettings, clock: Clock | None = None) -> Store:
     """Make the store, not opened yet. A ``SharedClock`` follows the time of its server.
 
-    Raises ConfigError if the address cannot be read.
+    Raises ConfigError if the address cannot be read or a package is missing.
     """
-    if process.store.url.startswith(SQLITE):
-        return _on_sqlite(SqliteStore, process, retention)
-    try:
+
+    def on_redis() -> type[Store]:
         from wxbot.store.redis.store import RedisStore
-    except ImportError:
-        raise _missing_redis() from None
-    return _on_redis(RedisStore, process, retention, clock)
+
+        return RedisStore
+
+    return _make_store(SqliteStore, on_redis, process, retention, clock)
 
 
 def make_bulk_store(process: ProcessSettings, retention: RetentionSettings, clock: Clock | None = None) -> BulkStore:
     """Make the same store as ``make_store`` with the methods for copying a whole store. Raises ConfigError."""
-    if process.store.url.startswith(SQLITE):
-        return _on_sqlite(SqliteBulkStore, process, retention)
-    try:
+
+    def on_redis() -> type[BulkStore]:
         from wxbot.store.redis.copying import RedisBulkStore
-    except ImportError:
-        raise _missing_redis() from None
-    return _on_redis(RedisBulkStore, process, retention, clock)
+
+        return RedisBulkStore
+
+    return _make_store(SqliteBulkStore, on_redis, process, retention, clock)
 
 
-def _on_sqlite(make: Callable[..., Made], process: ProcessSettings, retention: RetentionSettings) -> Made:
-    path, full_sync = Path(process.store.url.removeprefix(SQLITE)), process.store.sqlite_synchronous == "full"
-    return make(path, full_sync=full_sync, retention=_retention(retention))
-
-
-def _on_redis(
-    make: Callable[..., Made], process: ProcessSettings, retention: RetentionSettings, clock: Clock | None
+def _make_store(
+    on_sqlite: Callable[..., Made],
+    on_redis: Callable[[], Callable[..., Made]],
+    process: ProcessSettings,
+    retention: RetentionSettings,
+    clock: Clock | None,
 ) -> Made:
-    on_time = clock.follow if isinstance(clock, SharedClock) else None
     store = process.store
+    kept = Retention(retention.dedup_seconds, retention.dead_letter_seconds, retention.state_seconds)
+    if store.url.startswith(SQLITE):
+        path, full_sync = Path(store.url.removeprefix(SQLITE)), store.sqlite_synchronous == "full"
+        return on_sqlite(path, full_sync=full_sync, retention=kept)
+    on_time = clock.follow if isinstance(clock, SharedClock) else None
     try:
-        return make(store.url, retention=_retention(retention), on_time=on_time, replicas=store.redis_replicas)
+        return on_redis()(store.url, retention=kept, on_time=on_time, replicas=store.redis_replicas)
+    except ImportError:
+        how = 'pip install "wxbot-kefu[redis]", or in a checkout of wxbot: pip install redis hiredis'
+        raise ConfigError([f"WXBOT_STORE_URL: the packages redis and hiredis are missing: {how}"]) from None
     except ValueError as error:
         raise ConfigError([f"WXBOT_STORE_URL: {error}"]) from None
-
-
-def _retention(settings: RetentionSettings) -> Retention:
-    return Retention(settings.dedup_seconds, settings.dead_letter_seconds, settings.state_seconds)
-
-
-def _missing_redis() -> ConfigError:
-    how = 'pip install "wxbot-kefu[redis]", or in a checkout of wxbot: pip install redis hiredis'
-    return ConfigError([f"WXBOT_STORE_URL: the packages redis and hiredis are missing: {how}"])
 
 
 # The broker

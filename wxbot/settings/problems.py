@@ -7,9 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from wxbot.settings.schema import ACCOUNT_SETTINGS, MISSING
 
-_SECRETS = frozenset(name for name, setting in ACCOUNT_SETTINGS.items() if setting.is_secret) | frozenset(
-    setting.variable for setting in ACCOUNT_SETTINGS.values() if setting.is_secret
-)
+_SECRETS = {name for each in ACCOUNT_SETTINGS.values() if each.is_secret for name in (each.name, each.variable)}
 
 
 def unknown_names(names: Iterable[str], known: Sequence[str], problem: str) -> list[str]:

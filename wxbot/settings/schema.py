@@ -134,12 +134,6 @@ class Credentials(_Group):
         """Return True if the account can only reply to pushes."""
         return self.kind == "unverified"
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return every secret value, for the redaction of log lines. Never print them."""
-        values = (self.secret, self.token, self.aes_key, self.previous_aes_key, self.send_key)
-        return tuple(value.get_secret_value() for value in values if value is not None)
-
     @field_validator("appid")
     @classmethod
     def _looks_like_an_appid(cls, value: str) -> str:
@@ -473,8 +467,9 @@ class Settings:
         """Return every secret value of the process and of all accounts, for the redaction of log lines."""
         passwords = [password_in(url) for url in (self.process.store.url, self.process.broker.url)]
         passwords += [unquote(password) for password in passwords]
-        of_accounts = [secret for account in self.accounts.values() for secret in account.credentials.secrets]
-        return tuple(filter(None, [*of_accounts, *passwords]))
+        values = [value for account in self.accounts.values() for _, value in account.credentials]
+        secrets = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        return tuple(filter(None, [*secrets, *passwords]))
 
 
 # The flat names

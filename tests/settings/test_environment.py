@@ -141,6 +141,10 @@ def test_settings_are_frozen_and_belong_to_the_process_or_to_an_account(environm
         settings.accounts[""].credentials.appid = "wx2"
     assert not ACCOUNT_SETTINGS.keys() & PROCESS_SETTINGS.keys()
     assert values(settings).keys() == ALL.keys()
+    groups = [type(group) for whole in (settings.process, settings.accounts[""]) for _, group in whole]
+    fields = [each for group in groups if issubclass(group, pydantic.BaseModel) for each in group.model_fields.items()]
+    renamed = {name for name, field in fields if field.validation_alias}
+    assert not renamed & ALL.keys(), "a group would take the value of another one"
 
 
 # Secrets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
@@ -21,11 +21,10 @@ from wxbot.settings.schema import (
     PROCESS_SETTINGS,
     AccountSettings,
     ProcessSettings,
-    Setting,
     Settings,
-    Whole,
-    fill,
 )
+
+Whole = TypeVar("Whole", AccountSettings, ProcessSettings)
 
 READ_ELSEWHERE = frozenset({"WXBOT_BIND", ACCOUNTS_VARIABLE})
 """Variables that gunicorn.conf.py and ``load_settings`` read."""
@@ -51,12 +50,12 @@ def load_settings(*, env_file: str | None = ".env", **overrides: Any) -> Setting
     file = AccountsFile(path, environ) if path else None
     problems = _misspelt(variables, file.referenced if file else ())
     problems += file.problems_with(given) if file else []
-    process = _filled(ProcessSettings, PROCESS_SETTINGS, given, Section("", problems=problems))
+    process = _filled(ProcessSettings, given, Section("", problems=problems))
     accounts = {}
     for section in file.sections if file else [Section("", given=given)]:
         facts = {"name": section.name, "keys": section.keys, "plugin_settings": section.plugin_settings}
         values = {**_defaults(given), **section.given}
-        accounts[section.name] = _filled(AccountSettings, ACCOUNT_SETTINGS, values, section, **facts)
+        accounts[section.name] = _filled(AccountSettings, values, section, **facts)
         problems += section.problems
     if process is None or problems:
         raise ConfigError(list(dict.fromkeys(problems)))  # each account repeats the problems of the defaults
@@ -76,12 +75,14 @@ def read_environment(env_file: str | None = ".env") -> dict[str, str]:
     return given | {name.upper(): value for name, value in os.environ.items()}
 
 
-def _filled(
-    model: type[Whole], settings: Mapping[str, Setting], given: Mapping[str, Any], section: Section, **facts: Any
-) -> Whole | None:
-    """Return ``model`` filled from ``given``; None if a value is invalid, which is then a problem of ``section``."""
+def _filled(model: type[Whole], given: Mapping[str, Any], section: Section, **facts: Any) -> Whole | None:
+    """Return ``model`` with its groups filled from ``given``; None if a value is a problem, which ``section`` gets.
+
+    Each group takes the values of its own settings. ``facts``: the fields of ``model`` that are no groups.
+    """
+    groups = dict.fromkeys(model.model_fields.keys() - facts.keys(), given)
     try:
-        return fill(model, settings, given, **facts)
+        return model.model_validate({**facts, **groups}, context=given)
     except ValidationError as error:
         for details in error.errors():
             name = str(details["loc"][1]) if details["loc"] else ""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import unquote
 
 from pydantic import (
@@ -474,15 +474,12 @@ class Settings:
 
 # The flat names
 
-Whole = TypeVar("Whole", AccountSettings, ProcessSettings)
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting by its flat name. ``group``: the name of the group that contains it."""
+    """A setting by its flat name."""
 
     name: str
-    group: str
     field: FieldInfo
 
     @property
@@ -503,33 +500,17 @@ class Setting:
 
 def _settings_in(model: type[BaseModel]) -> dict[str, Setting]:
     """Return the settings in the groups of ``model`` by their flat names."""
-    groups = {
-        group: field.annotation.model_fields
-        for group, field in model.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Group)
+    fields = {
+        str(field.validation_alias or name): field
+        for each in model.model_fields.values()
+        if isinstance(each.annotation, type) and issubclass(each.annotation, _Group)
+        for name, field in each.annotation.model_fields.items()
     }
-    found = [
-        Setting(str(field.validation_alias or name), group, field)
-        for group, fields in groups.items()
-        for name, field in fields.items()
-    ]
-    return {setting.name: setting for setting in found}
+    return {name: Setting(name, field) for name, field in fields.items()}
 
 
 ACCOUNT_SETTINGS: Mapping[str, Setting] = _settings_in(AccountSettings)
 PROCESS_SETTINGS: Mapping[str, Setting] = _settings_in(ProcessSettings)
-
-
-def fill(model: type[Whole], settings: Mapping[str, Setting], given: Mapping[str, Any], **facts: Any) -> Whole:
-    """Return ``model`` with its groups filled from ``given``, which has values by flat name.
-
-    ``settings``: the settings of ``model``. ``facts``: its other fields. Raises ValidationError, in which a location
-    consists of the group's name, the flat name, and the position in the value.
-    """
-    groups: dict[str, dict[str, Any]] = {setting.group: {} for setting in settings.values()}
-    for name in settings.keys() & given.keys():
-        groups[settings[name].group][name] = given[name]
-    return model.model_validate({**facts, **groups}, context=given)
 
 
 # Values

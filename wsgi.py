@@ -3,9 +3,9 @@
 from wxbot.logs import configure_logging
 from wxbot.server.assembly import make_deployment
 from wxbot.server.web import create_app
-from wxbot.settings.accounts_file import all_secrets, load_accounts
+from wxbot.settings.environment import load_settings
 
-accounts = load_accounts()
-configure_logging(next(iter(accounts.values())).log_level, all_secrets(accounts))
-deployment = make_deployment(accounts)
+settings = load_settings()
+configure_logging(settings.process.server.log_level, settings.secrets())
+deployment = make_deployment(settings)
 app = create_app(deployment)

@@ -177,5 +177,5 @@ def test_an_overdue_timer_runs_at_once(file: Path, stopped_time: None) -> None:
 
 def test_a_bot_has_an_offset_clock_only_with_a_clock_file(file: Path) -> None:
     given = {"appid": "wx0", "secret": "-", "token": "-", "store_url": "sqlite:///wxbot.db"}
-    assert isinstance(make_clock(load_settings(env_file=None, **given, clock_file=str(file))), OffsetClock)
-    assert type(make_clock(load_settings(env_file=None, **given))) is SystemClock
+    assert isinstance(make_clock(load_settings(env_file=None, **given, clock_file=str(file)).process), OffsetClock)
+    assert type(make_clock(load_settings(env_file=None, **given).process)) is SystemClock

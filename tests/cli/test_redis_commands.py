@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def test_check_without_permission_to_read_the_settings_of_redis(shell: Shell, tm
 def test_an_unreachable_store_is_reported_without_its_password(shell: Shell, command: str) -> None:
     unreachable = "redis://:s3cret-word@127.0.0.1:9/0"
     result = shell.wxbot(command, WXBOT_STORE_URL=unreachable, WXBOT_BROKER_URL=unreachable)
-    assert result.returncode == (1 if command == "check" else 2)
+    assert result.returncode == (1 if command == "check" else os.EX_TEMPFAIL)
     assert "Redis cannot be reached" in result.stdout + result.stderr
     assert "s3cret-word" not in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
@@ -114,7 +115,7 @@ def test_an_unreachable_broker_is_reported_without_its_password(
 ) -> None:
     unreachable = "redis://:s3cret-word@127.0.0.1:9/0"
     result = shell.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=unreachable)
-    assert result.returncode == (1 if command == "check" else 2)
+    assert result.returncode == (1 if command == "check" else os.EX_TEMPFAIL)
     assert "broker" in (result.stdout + result.stderr).lower()
     assert "s3cret-word" not in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
@@ -152,6 +153,6 @@ def test_several_accounts_with_an_unreachable_broker(
 ) -> None:
     unreachable = "redis://:s3cret-word@127.0.0.1:9/0"
     result = two_accounts.wxbot(command, WXBOT_STORE_URL=empty_redis.url, WXBOT_BROKER_URL=unreachable)
-    assert result.returncode == 2
+    assert result.returncode == os.EX_TEMPFAIL
     assert "WXBOT_BROKER_URL" in result.stderr
     assert "s3cret-word" not in result.stderr

@@ -9,6 +9,7 @@ from wxbot.errors import InvalidReply
 from wxbot.model.accounts import ACCOUNTS, AccountKind
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, LinkReply, MiniProgramPageReply, NewsReply, Reply, TextReply, VideoReply
+from wxbot.settings.schema import ReplySettings
 
 GIF = b"GIF89a" + bytes(10)
 MP4 = b"\x00\x00\x00\x18ftypmp42"
@@ -16,7 +17,8 @@ JPEG = b"\xff\xd8\xff" + bytes(10)
 
 
 def composer_for(kind: AccountKind, **more: object) -> Composer:
-    return Composer(ACCOUNTS[kind], frozenset(ACCOUNTS[kind].sends), **more)  # type: ignore[arg-type]
+    given = {"reply_types": frozenset(ACCOUNTS[kind].sends), **more}
+    return Composer(ACCOUNTS[kind], ReplySettings(**given))  # type: ignore[arg-type]
 
 
 def test_long_text_is_split_and_blank_text_is_dropped() -> None:
@@ -54,7 +56,8 @@ def test_a_reply_that_cannot_be_sent_raises_an_error(kind: AccountKind, reply: R
 
 
 def test_the_reply_types_can_be_configured() -> None:
-    assert Composer(ACCOUNTS["miniprogram"], frozenset({"text", "news"})).messages(NewsReply("t", "http://x.test"))
+    composer = composer_for("miniprogram", reply_types={"text", "news"})
+    assert composer.messages(NewsReply("t", "http://x.test"))
 
 
 def test_every_account_can_send_text() -> None:

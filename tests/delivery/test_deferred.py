@@ -21,6 +21,7 @@ from wxbot.delivery.deferred import (
 from wxbot.model.accounts import ACCOUNTS
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MenuReply, Reply, TextReply
+from wxbot.settings.schema import ReplySettings
 
 NOTICE = "(go on)"
 LIMIT = 100
@@ -97,7 +98,7 @@ def test_parts_of_one_text_are_joined_as_they_were() -> None:
     """Add no line break, however often the text is cut."""
     text = "一二三四五六七八九十，" * 60
     answer: list[Reply] = list(
-        Composer(ACCOUNTS["miniprogram"], frozenset({"text"}), text_bytes=LIMIT).messages(TextReply(text))
+        Composer(ACCOUNTS["miniprogram"], ReplySettings(text_bytes=LIMIT)).messages(TextReply(text))
     )
     read = ""
     while answer:

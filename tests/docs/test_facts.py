@@ -15,7 +15,7 @@ from wxbot.model.quota import Allowance, parse_allowances
 from wxbot.model.replies import KINDS
 from wxbot.playground.demo import SCENARIOS
 from wxbot.server.web import SEND_PATH
-from wxbot.settings.schema import Settings
+from wxbot.settings.schema import PushSettings, ServerSettings
 from wxbot.wechat.api.token_call import EXPLANATIONS
 
 WECHAT = ROOT / "docs" / "wechat.md"
@@ -110,7 +110,7 @@ def test_the_systemd_unit_waits_longer_than_gunicorn() -> None:
     (unit,) = blocks(DEPLOYMENT, "ini")
     stop = re.search(r"TimeoutStopSec=(\d+)", unit.code)
     assert stop is not None
-    assert int(stop[1]) > Settings.model_fields["drain_seconds"].default + 5 + 5
+    assert int(stop[1]) > ServerSettings().drain_seconds + 5 + 5
     assert "+ 5" in read(ROOT / "gunicorn.conf.py"), "gunicorn's own five seconds"
 
 
@@ -122,8 +122,8 @@ def test_the_nginx_configuration_fits_the_settings() -> None:
     assert SEND_PATH not in server.code, "/send must not be reachable from the internet"
     assert f"location {SEND_PATH} {{" in inside.code
     assert "deny all;" in inside.code
-    assert Settings.model_fields["max_body_bytes"].default == 1024 * 1024
-    assert f"location = {Settings.model_fields['callback_path'].default} {{" in server.code
+    assert ServerSettings().max_body_bytes == 1024 * 1024
+    assert f"location = {PushSettings().path} {{" in server.code
 
 
 def test_the_readme_shows_the_demo_of_the_code() -> None:

@@ -1,10 +1,11 @@
-"""docs/configuration.md describes the class Settings in two languages, and .env.example is a working start."""
+"""docs/configuration.md describes all settings in two languages, and .env.example is a working start."""
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +15,72 @@ from tests.docs.documents import DOCUMENTS, ROOT, blocks, name_of, read, read_cu
 from wxbot.errors import ConfigError
 from wxbot.model.replies import TextReply
 from wxbot.server.send_body_reader import reply_from_body
-from wxbot.settings.accounts_file import load_accounts
-from wxbot.settings.environment import READ_ELSEWHERE, load_settings
-from wxbot.settings.schema import NOT_GIVEN, Settings
+from wxbot.settings.environment import READ_ELSEWHERE, VARIABLES, load_settings
+from wxbot.settings.schema import ACCOUNT_SETTINGS, NOT_GIVEN, PROCESS_SETTINGS, Setting
 
 ENGLISH = ROOT / "docs" / "configuration.md"
 CHINESE = ROOT / "docs" / "zh-CN" / "configuration.md"
 EXAMPLE = ROOT / ".env.example"
-REQUIRED = [name for name, field in Settings.model_fields.items() if field.is_required() or field.default is NOT_GIVEN]
-"""The settings that most accounts need; with cloud call the secrets are not needed."""
+SETTINGS = (*ACCOUNT_SETTINGS.values(), *PROCESS_SETTINGS.values())
+REQUIRED = [each.variable for each in SETTINGS if each.field.is_required() or each.field.default is NOT_GIVEN]
+"""The variables that most accounts need; with cloud call the secrets are not needed."""
 MISSPELT_ON_PURPOSE = {"WXBOT_HANDLER_TIMOUT"}
 
 
 def settings_rows(document: Path) -> list[list[str]]:
-    """Return the rows of the first table, which ends where gunicorn's table begins."""
+    """Return the rows of the two tables of settings, which end where gunicorn's table begins."""
     table = rows(document)
     ends = [row[0] for row in table].index("`WXBOT_BIND`")
     return table[:ends]
 
 
-def default_of(name: str, words: tuple[str, str]) -> str:
-    """Return the default as the table shows it. ``words`` are the words for a required and for an empty setting."""
-    field = Settings.model_fields[name]
-    if name in REQUIRED:
-        return words[0]
-    shown = shown_value(field.default)
-    return f"`{shown}`" if shown else words[1]
+def default_of(setting: Setting, required: str, empty: str) -> str:
+    """Return the default as the table shows it. ``required`` and ``empty`` are the words of the document."""
+    if setting.variable in REQUIRED:
+        return required
+    shown = shown_value(setting.field.default)
+    return f"`{shown}`" if shown else empty
 
 
 def shown_value(value: Any) -> str:
-    if value is None:
-        return ""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, Mapping):
-        value = tuple(f"{name}={each}" for name, each in value.items())
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, (tuple, frozenset, dict)):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
 
 
-def test_the_table_agrees_with_the_class() -> None:
+def docstrings() -> list[str]:
+    """Return the docstrings below the fields in the order of the source, each as one line without the full stop."""
+    classes = [
+        each for each in ast.parse(read(ROOT / "wxbot/settings/schema.py")).body if isinstance(each, ast.ClassDef)
+    ]
+    pairs = [pair for each in classes for pair in itertools.pairwise(each.body)]
+    found = [
+        str(ast.literal_eval(below.value))
+        for field, below in pairs
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr)
+    ]
+    return [" ".join(text.removesuffix(".").split()) for text in found]
+
+
+def test_the_tables_agree_with_the_classes() -> None:
     assert settings_rows(ENGLISH) == [
-        [f"`WXBOT_{name.upper()}`", default_of(name, ("required", "empty")), field.description]
-        for name, field in Settings.model_fields.items()
+        [f"`{setting.variable}`", default_of(setting, "required", "empty"), text]
+        for setting, text in zip(SETTINGS, docstrings(), strict=True)
     ]
 
 
-def test_the_chinese_table_has_the_same_names_and_defaults() -> None:
+def test_the_chinese_tables_have_the_same_names_and_defaults() -> None:
     table = settings_rows(CHINESE)
-    assert [row[:2] for row in table] == [
-        [f"`WXBOT_{name.upper()}`", default_of(name, ("必填", "空"))] for name in Settings.model_fields
-    ]
+    assert [row[:2] for row in table] == [[f"`{each.variable}`", default_of(each, "必填", "空")] for each in SETTINGS]
     assert all(re.search("[\u4e00-\u9fff]", row[2]) for row in table)
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, EXAMPLE], ids=name_of)
 def test_every_documented_setting_exists(document: Path) -> None:
     named = set(re.findall(r"WXBOT_[A-Z_]*[A-Z]", read_current(document)))
-    known = {f"WXBOT_{name.upper()}" for name in Settings.model_fields} | READ_ELSEWHERE | MISSPELT_ON_PURPOSE
+    known = {*VARIABLES, *READ_ELSEWHERE, *MISSPELT_ON_PURPOSE}
     assert {name for name in named - known if not name.startswith("WXBOT_PLUGIN_")} - {"WXBOT_PLUGIN"} == set()
 
 
@@ -90,8 +100,7 @@ def test_the_example_lacks_only_the_required_settings(bot_folder: Path) -> None:
     """The only problem of the unchanged file is that the required settings are empty."""
     with pytest.raises(ConfigError) as refused:
         load_settings(env_file=str(EXAMPLE))
-    required = [f"WXBOT_{name.upper()}" for name in REQUIRED]
-    assert [problem.partition(":")[0] for problem in refused.value.problems] == required
+    assert [problem.partition(":")[0] for problem in refused.value.problems] == REQUIRED
 
 
 def test_the_example_works_when_it_is_filled_in(bot_folder: Path) -> None:
@@ -102,10 +111,10 @@ def test_the_example_works_when_it_is_filled_in(bot_folder: Path) -> None:
         text = text.replace(f"\n{name}=\n", f"\n{name}={value}\n")
     filled = bot_folder / ".env"
     filled.write_text(re.sub(r"(?m)^# (WXBOT_)", r"\1", text), encoding="utf-8")  # the commented-out lines work too
-    settings = load_settings(env_file=str(filled))
-    assert settings.appid == "wx0"
-    assert settings.aes_key is not None
-    assert settings.plugins == ("faq", "echo")
+    account = load_settings(env_file=str(filled)).accounts[""]
+    assert account.credentials.appid == "wx0"
+    assert account.credentials.aes_key is not None
+    assert account.plugins.names == ("faq", "echo")
 
 
 def test_the_file_with_several_accounts_works(bot_folder: Path) -> None:
@@ -113,15 +122,15 @@ def test_the_file_with_several_accounts_works(bot_folder: Path) -> None:
     (bot_folder / "accounts.toml").write_text(accounts.code, encoding="utf-8")
     environment, *_ = [block for block in blocks(ENGLISH, "shell") if "WXBOT_ACCOUNTS" in block.code]
     (bot_folder / ".env").write_text(environment.code.replace("…", "a" * 43), encoding="utf-8")
-    made = load_accounts()
-    assert {name: each.account_kind for name, each in made.items()} == {
+    made = load_settings().accounts
+    assert {name: each.credentials.kind for name, each in made.items()} == {
         "orders": "miniprogram",
         "club": "official",
         "news": "unverified",
     }
-    assert made["orders"].callback_path == "/wechat/orders"
+    assert made["orders"].push.path == "/wechat/orders"
     assert made["club"].plugin_settings == {"faq": {"file": "plugins/faq-club.yaml"}}
-    assert made["club"].allowances["message"] == (20, 48 * 3600)
+    assert made["club"].replies.quota["message"] == (20, 48 * 3600)
 
 
 @pytest.mark.parametrize("document", [ENGLISH, CHINESE], ids=name_of)
@@ -130,7 +139,7 @@ def test_the_settings_of_each_kind_of_account_work(document: Path, bot_folder: P
     assert len(environments) >= 3
     for block in environments:
         (bot_folder / ".env").write_text(block.code.replace("…", "a" * 43), encoding="utf-8")
-        assert load_settings().appid
+        assert load_settings().accounts[""].credentials.appid
 
 
 def test_the_example_body_of_send_is_accepted() -> None:

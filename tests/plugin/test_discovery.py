@@ -40,7 +40,9 @@ def names(*folders: Path) -> list[str]:
 
 def load(*folders: Path, **choices: Any) -> PluginSet:
     """Load the plugins as the bot does."""
-    return make_plugins(load_settings(appid="wx1", secret="s", token="t", plugin_folders=folders, **choices))
+    return make_plugins(
+        load_settings(appid="wx1", secret="s", token="t", plugin_folders=folders, **choices).accounts[""]
+    )
 
 
 def plugin_modules() -> set[str]:
@@ -381,7 +383,7 @@ def test_settings_of_an_unselected_plugin_are_ignored(
 
 def test_settings_of_other_plugins_are_ignored_if_a_program_gives_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WXBOT_PLUGIN_A_DOOR", "back")
-    loaded = make_plugins(load_settings(appid="wx1", secret="s", token="t"), plugins("b"))
+    loaded = make_plugins(load_settings(appid="wx1", secret="s", token="t").accounts[""], plugins("b"))
     assert set(loaded.resources) == {"b"}
 
 

@@ -417,6 +417,6 @@ def test_a_program_may_give_plugins_and_gets_their_settings_and_resources() -> N
     shop = Plugin("shop", settings=ShopSettings)
     shop.setup(lambda settings: f"the {settings.door} door")
     bare = Plugin("bare")
-    chosen = make_plugins(load_settings(appid="wx1", secret="s", token="t"), [shop, bare])
+    chosen = make_plugins(load_settings(appid="wx1", secret="s", token="t").accounts[""], [shop, bare])
     assert dict(chosen.settings) == {"shop": ShopSettings()}
     assert dict(chosen.resources) == {"shop": "the front door", "bare": None}

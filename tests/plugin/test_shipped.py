@@ -124,7 +124,7 @@ FaqFile = Callable[[str], Path]
 def answers() -> dict[str, str]:
     """Return the answers that the setup of faq read."""
     settings = load_settings(appid="wx1", secret="s", token="t", plugin_folders=(SHIPPED,), plugins="faq")
-    answers: dict[str, str] = make_plugins(settings).resources["faq"]
+    answers: dict[str, str] = make_plugins(settings.accounts[""]).resources["faq"]
     return answers
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import redis
 
 from wxbot.model.quota import Quota
+from wxbot.settings.schema import RetentionSettings
 from wxbot.store.port import Store
 from wxbot.store.records import (
     AcceptResult,
@@ -24,7 +25,6 @@ from wxbot.store.records import (
     Outcome,
     PendingMessage,
     Progress,
-    Retention,
 )
 from wxbot.store.redis.store import RedisStore
 from wxbot.store.sqlite.store import SqliteStore
@@ -37,7 +37,7 @@ BOB = ConversationKey(APPID, "bob")
 
 Result = TypeVar("Result")
 Status = Literal["done", "dead", "retry", "released"]
-RETENTION = Retention(dedup_seconds=100.0, dead_letter_seconds=1000.0, state_seconds=10_000.0)
+RETENTION = RetentionSettings(dedup_seconds=100.0, dead_letter_seconds=1000.0, state_seconds=10_000.0)
 
 
 class Backend(Protocol):

@@ -25,7 +25,7 @@ from wxbot.server.assembly import make_deployment, make_store
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
 from wxbot.server.web import create_app
-from wxbot.settings.accounts_file import load_accounts
+from wxbot.settings.environment import load_settings
 from wxbot.settings.schema import Settings
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, User, settings_for
@@ -63,18 +63,18 @@ class TwoAccounts:
         """Return the user with the same openid at both platforms, which never happens at the real WeChat."""
         return self.orders.user(name, OPENID), self.club.user(name, OPENID)
 
-    def settings(self, *, orders: str = "", club: str = "", **environment: str) -> dict[str, Settings]:
+    def settings(self, *, orders: str = "", club: str = "", **environment: str) -> Settings:
         """Return the settings from an accounts file. ``orders`` and ``club``: more lines of the sections."""
         self._has(accounts=str(self.folder / "accounts.toml"), **environment)
         lines = {"orders": orders, "club": club}
         text = "\n".join(self._section(name, lines[name]) for name in lines)
         (self.folder / "accounts.toml").write_text(text, encoding="utf-8")
-        return load_accounts(env_file=None)
+        return load_settings(env_file=None)
 
-    def opens(self, accounts: Mapping[str, Settings], **plugins: Plugin) -> Deployment:
+    def opens(self, settings: Settings, **plugins: Plugin) -> Deployment:
         """Serve the deployment, and let both platforms push to it."""
         given = {name: [plugin] for name, plugin in plugins.items()}
-        deployment = make_deployment(accounts, plugins=given)
+        deployment = make_deployment(settings, plugins=given)
         addresses = self._stack.enter_context(serve_accounts(deployment))
         for name, platform in self.platforms.items():
             platform.callback_url = addresses[name]
@@ -135,8 +135,8 @@ def test_each_account_answers_with_its_own_plugins(two_accounts: TwoAccounts) ->
 
 
 def test_the_same_openid_in_two_accounts_is_two_users(two_accounts: TwoAccounts) -> None:
-    accounts = two_accounts.settings(club='quota = { message = "1/48h" }')
-    two_accounts.opens(accounts, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    settings = two_accounts.settings(club='quota = { message = "1/48h" }')
+    two_accounts.opens(settings, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
     at_orders, at_club = two_accounts.user("alice")
     at_orders.says("one")
     at_orders.waits_for("order one 1")
@@ -146,16 +146,17 @@ def test_the_same_openid_in_two_accounts_is_two_users(two_accounts: TwoAccounts)
     at_club.waits_for("hurrah one 1")
     assert at_orders.saw == ["order one 1", "order two 2"]
     assert at_club.saw == ["hurrah one 1"]
-    left = {name: quota_of(settings) for name, settings in accounts.items()}
+    left = {name: quota_of(settings, name) for name in settings.accounts}
     assert left == {"orders": 4, "club": 0}
 
 
-def quota_of(settings: Settings) -> int:
+def quota_of(settings: Settings, name: str) -> int:
     """Return the remaining quota of the user with OPENID."""
-    store = make_store(settings)
+    account = settings.accounts[name]
+    store = make_store(settings.process, account.retention)
     store.open()
     try:
-        user = asyncio.run(store.find(ConversationKey(settings.appid, OPENID))).conversation
+        user = asyncio.run(store.find(ConversationKey(account.credentials.appid, OPENID))).conversation
     finally:
         store.close()
     assert user is not None
@@ -198,8 +199,8 @@ def test_a_lost_token_does_not_affect_the_other_account(two_accounts: TwoAccount
 
 def test_send_requires_the_key_of_the_account(two_accounts: TwoAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERS_SEND_KEY", "key-of-orders-0123456789")
-    accounts = two_accounts.settings(orders='send_key = "${ORDERS_SEND_KEY}"')
-    deployment = two_accounts.opens(accounts, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    settings = two_accounts.settings(orders='send_key = "${ORDERS_SEND_KEY}"')
+    deployment = two_accounts.opens(settings, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
     at_orders, at_club = two_accounts.user("alice")
     for user, heard in ((at_orders, "order hi 1"), (at_club, "hurrah hi 1")):
         user.says("hi")
@@ -274,12 +275,12 @@ def greeter(two_accounts: TwoAccounts) -> Path:
 
 
 def test_an_account_overrides_plugin_settings(two_accounts: TwoAccounts, greeter: Path) -> None:
-    accounts = two_accounts.settings(
+    settings = two_accounts.settings(
         orders='[orders.plugin_settings.greeter]\ngreeting = "good day"',
         plugin_greeter_times="2",
         plugin_greeter_greeting="hi",
     )
-    two_accounts.opens(accounts)
+    two_accounts.opens(settings)
     at_orders, at_club = two_accounts.user("alice")
     at_orders.says("x")
     at_club.says("x")
@@ -290,12 +291,12 @@ def test_an_account_overrides_plugin_settings(two_accounts: TwoAccounts, greeter
 def test_plugin_problems_of_all_accounts_are_reported_together(two_accounts: TwoAccounts, greeter: Path) -> None:
     (two_accounts.folder / "others").mkdir()
     (two_accounts.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
-    accounts = two_accounts.settings(
+    settings = two_accounts.settings(
         orders='[orders.plugin_settings.greter]\ngreeting = "x"\n[orders.plugin_settings.greeter]\ntimes = "often"',
         club='plugin_folders = ["others"]\nplugins = ["greeter"]',
     )
     with pytest.raises(ConfigError) as refused:
-        make_deployment(accounts)
+        make_deployment(settings)
     assert refused.value.problems == (
         "[orders] plugin_settings.greter.greeting is a setting of no plugin that was found; "
         "did you mean plugin_settings.greeter.greeting?",
@@ -308,11 +309,11 @@ def test_a_plugin_setting_that_one_account_reads_is_accepted(two_accounts: TwoAc
     (two_accounts.folder / "others").mkdir()
     (two_accounts.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
     others = 'plugin_folders = ["others"]'
-    accounts = two_accounts.settings(club=others, plugin_greeter_times="2", plugin_echo_times="3")
-    assert list(make_deployment(accounts).bots) == ["orders", "club"]
-    accounts = two_accounts.settings(club=others, plugin_greeter_tims="2")
+    settings = two_accounts.settings(club=others, plugin_greeter_times="2", plugin_echo_times="3")
+    assert list(make_deployment(settings).bots) == ["orders", "club"]
+    settings = two_accounts.settings(club=others, plugin_greeter_tims="2")
     with pytest.raises(ConfigError) as refused:
-        make_deployment(accounts)
+        make_deployment(settings)
     assert refused.value.problems == (
         "WXBOT_PLUGIN_GREETER_TIMS is a setting of no plugin that was found; did you mean WXBOT_PLUGIN_GREETER_TIMES?",
     )
@@ -486,11 +487,6 @@ def test_readiness_names_the_account_that_has_a_problem(two_accounts: TwoAccount
     assert (answer.status_code, answer.text) == (503, "club: the message store is unavailable")
 
 
-def test_a_deployment_without_accounts_is_refused() -> None:
-    with pytest.raises(ConfigError):
-        make_deployment({})
-
-
 # Log lines
 
 
@@ -563,7 +559,7 @@ def test_every_log_line_names_its_account(
 def test_log_lines_of_a_single_account_name_no_account(lines: Lines, tmp_path: Path) -> None:
     with FakeWeChat() as wechat:
         deployment = make_deployment(
-            {"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [logging_plugin(in_the_loop)]}
+            settings_for(wechat, tmp_path / "one.db"), plugins={"": [logging_plugin(in_the_loop)]}
         )
         with serve_accounts(deployment) as addresses:
             wechat.callback_url = addresses[""]
@@ -591,8 +587,8 @@ def test_workers_process_messages_of_all_accounts(
 ) -> None:
     addresses = {"store_url": empty_redis.url, "broker_url": empty_redis.url, "lease_seconds": "2"}
     # Polling is too slow to find a message in time, so each answered message had a wake-up.
-    accounts = two_accounts.settings(**addresses, poll_seconds="600")
-    two_accounts.opens(accounts, orders=logging_plugin(in_the_loop), club=logging_plugin(in_the_loop))
+    settings = two_accounts.settings(**addresses, poll_seconds="600")
+    two_accounts.opens(settings, orders=logging_plugin(in_the_loop), club=logging_plugin(in_the_loop))
     workers = two_accounts.settings(**addresses, poll_seconds="600", role="worker")
     worker = make_deployment(
         workers, plugins={"orders": [logging_plugin(in_the_loop)], "club": [logging_plugin(in_the_loop)]}

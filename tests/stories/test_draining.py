@@ -84,11 +84,12 @@ def test_an_unconfirmed_reply_is_stored_when_the_bot_stops_during_the_handler(tm
 def dead_letters(settings: Settings) -> list[tuple[str, list[dict[str, str]]]]:
     from wxbot.server.assembly import make_store
 
-    store = make_store(settings)
+    account = settings.accounts[""]
+    store = make_store(settings.process, account.retention)
     store.open()
 
     async def read() -> list[tuple[str, list[dict[str, str]]]]:
-        found = await store.dead_letters(settings.appid, 10)
+        found = await store.dead_letters(account.credentials.appid, 10)
         return [(letter.reason, [dict(reply) for reply in letter.unsent]) for letter in found]
 
     try:

@@ -91,7 +91,7 @@ def test_an_old_worker_leaves_an_unreadable_reply_to_a_new_one(
     with unreadable_reply(tmp_path) as s:
         s.alice.says("next").wait()
         s.minutes_pass_until(lambda limit: log.waits_for(UNREADABLE, times=looks, timeout=limit))
-        monkeypatch.setattr("wxbot.delivery.progress.reply_from_json", read_by_a_newer_version)
+        monkeypatch.setattr("wxbot.delivery.remaining_work.reply_from_json", read_by_a_newer_version)
         s.minutes_pass_until(lambda limit: s.alice.waits_for("next!", timeout=limit))
     assert s.alice.saw == [NEW_KIND["text"], "next!"]
     assert log.count(UNREADABLE) == looks

@@ -13,7 +13,7 @@ from yarl import URL
 from tests.typing_indicator.stage import Calls, Stage, no_thread_left, served
 from wxbot.plugin.plugin import Plugin
 from wxbot.server.assembly import make_bot
-from wxbot.settings.schema import Settings
+from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.typing_indicator.port import Permit
 from wxbot.wechat.http.transport import Limits, Transport
@@ -64,7 +64,7 @@ def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[
             found = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
             store = f"sqlite:///{tmp_path / 'wxbot.db'}"
             # A manual clock advances faster than the store, so a short lease would expire before it is renewed.
-            chosen = Settings.model_validate({**found, "store_url": store, "lease_seconds": 3600, **settings})
+            chosen = load_settings(env_file=None, **{**found, "store_url": store, "lease_seconds": 3600, **settings})
             bot = make_bot(chosen, plugins=[plugin], clock=clock)
             bot.start()
             stack.callback(bot.stop, 0)

@@ -21,9 +21,8 @@ from wxbot.errors import (
     WeChatError,
     WxbotError,
 )
-from wxbot.model.accounts import ACCOUNTS
 from wxbot.server.assembly import check_broker, make_client, make_clock, make_plugins, make_store
-from wxbot.settings.schema import Settings, without_password
+from wxbot.settings.schema import AccountSettings, Credentials, ProcessSettings, without_password
 from wxbot.store.port import Store
 from wxbot.store.redis.server_facts import HasServerFacts, RedisFacts
 from wxbot.store.sqlite.store import SqliteStore
@@ -48,59 +47,60 @@ class Finding:
     sentence: str
 
 
-def check(settings: Settings) -> Iterator[Finding]:
+def check(process: ProcessSettings, account: AccountSettings) -> Iterator[Finding]:
     """Check configuration, plugins, store, broker, clock, access token and typing call, and yield each finding."""
-    yield Finding(True, f"The configuration of account {settings.appid} is complete.")
-    yield from _check_account(settings)
-    yield _check_mode(settings)
-    yield _check_plugins(settings)
-    clock = make_clock(settings)
-    store = make_store(settings, clock)
+    yield Finding(True, f"The configuration of account {account.credentials.appid} is complete.")
+    yield from _check_account(account)
+    yield _check_mode(account.credentials)
+    yield _check_plugins(account)
+    clock = make_clock(process)
+    store = make_store(process, account.retention, clock)
     try:
         store.open()
     except WxbotError as error:
         yield Finding(False, f"The store does not work: {error}.")
         return
     try:
-        yield from asyncio.run(_check_running_parts(settings, store, clock))
+        yield from asyncio.run(_check_running_parts(process, account, store, clock))
     finally:
         store.close()
 
 
-def _check_account(settings: Settings) -> Iterator[Finding]:
+def _check_account(account: AccountSettings) -> Iterator[Finding]:
     """Yield the kind of the account and the way of cloud calls if they are not the usual ones."""
-    if settings.account_kind != "miniprogram":
-        yield Finding(True, f"Kind of account: {ACCOUNTS[settings.account_kind].title}.")
-    if settings.cloud_call == "open":
-        yield Finding(True, f"API calls go to {settings.api_base} without a token: WeChat Cloud Hosting adds it.")
-    if settings.cloud_call == "token":
-        yield _check_token_file(settings)
+    credentials, api = account.credentials, account.api
+    if credentials.kind != "miniprogram":
+        yield Finding(True, f"Kind of account: {credentials.account.title}.")
+    if credentials.cloud_call == "open":
+        yield Finding(True, f"API calls go to {api.base} without a token: WeChat Cloud Hosting adds it.")
+    if credentials.cloud_call == "token":
+        yield _check_token_file(api.cloud_token_file)
 
 
-def _check_token_file(settings: Settings) -> Finding:
+def _check_token_file(file: Path) -> Finding:
     try:
-        asyncio.run(CloudFileTokens(settings.cloud_token_file).get())
+        asyncio.run(CloudFileTokens(file).get())
     except WeChatError as error:
         return Finding(False, f"Cloud call does not work: {error}.")
-    return Finding(True, f"API calls use the token of WeChat Cloud Hosting from {settings.cloud_token_file}.")
+    return Finding(True, f"API calls use the token of WeChat Cloud Hosting from {file}.")
 
 
-def _check_mode(settings: Settings) -> Finding:
-    if settings.cloud_call != "off" and not settings.token.get_secret_value().strip():
+def _check_mode(credentials: Credentials) -> Finding:
+    if credentials.cloud_call != "off" and not credentials.token.get_secret_value().strip():
         return Finding(
             True,
             "Pushes with an X-WX-SOURCE header are accepted without a signature, because WXBOT_TOKEN is not set: turn "
             "off public access to the container.",
         )
-    if settings.aes_key is None:
+    if credentials.aes_key is None:
         return Finding(True, "Pushes are accepted in plaintext mode. WeChat recommends safe mode: set WXBOT_AES_KEY.")
-    previous = "" if settings.previous_aes_key is None else " The previous AES key is accepted too."
+    previous = "" if credentials.previous_aes_key is None else " The previous AES key is accepted too."
     return Finding(True, f"Only encrypted pushes with a valid msg_signature are accepted.{previous}")
 
 
-def _check_plugins(settings: Settings) -> Finding:
+def _check_plugins(account: AccountSettings) -> Finding:
     try:
-        plugins = make_plugins(settings).router.plugins
+        plugins = make_plugins(account).router.plugins
     except ConfigError as error:
         return Finding(False, f"The plugins do not work: {'; '.join(error.problems)}.")
     except PluginError as error:
@@ -110,19 +110,21 @@ def _check_plugins(settings: Settings) -> Finding:
     return Finding(True, f"Plugins, in order: {', '.join(plugin.name for plugin in plugins)}.")
 
 
-async def _check_running_parts(settings: Settings, store: Store, clock: Clock) -> list[Finding]:
+async def _check_running_parts(
+    process: ProcessSettings, account: AccountSettings, store: Store, clock: Clock
+) -> list[Finding]:
     await store.ping()
-    letters = len(await store.dead_letters(settings.appid, 1000))
-    findings = [Finding(True, f"The store {without_password(settings.store_url)} is writable.")]
+    letters = len(await store.dead_letters(account.credentials.appid, 1000))
+    findings = [Finding(True, f"The store {without_password(process.store.url)} is writable.")]
     findings += await _check_persistence(store)
-    findings += await asyncio.to_thread(_check_broker, settings)
+    findings += await asyncio.to_thread(_check_broker, process.broker.url, account.credentials.appid)
     if letters:
         findings.append(Finding(True, f"Dead letters: {letters}; list them with python -m wxbot deadletters list."))
-    findings.append(await _check_clock(settings, clock))
-    if settings.account_kind == "unverified":
+    findings.append(await _check_clock(account.api.base, clock, process.server.api_timeout))
+    if account.credentials.account.is_passive:
         return [*findings, Finding(True, "No API call was tested, because this account only sends passive replies.")]
     with tempfile.TemporaryDirectory(prefix="wxbot-check-") as folder:
-        findings += await _check_api(settings, store, SqliteStore(Path(folder) / "token.db"))
+        findings += await _check_api(process, account, store, SqliteStore(Path(folder) / "token.db"))
     return findings
 
 
@@ -178,26 +180,26 @@ def _check_appendonly(server: RedisFacts) -> Finding:
     return Finding(True, f"AOF persistence of {server.name} is on (appendonly yes), but appendfsync cannot be read.")
 
 
-def _check_broker(settings: Settings) -> list[Finding]:
-    if not settings.broker_url:
+def _check_broker(url: str, appid: str) -> list[Finding]:
+    if not url:
         return []
     try:
-        check_broker(settings)
+        check_broker(url, appid)
     except WxbotError as error:
         return [Finding(False, f"The broker does not work: {error}.")]
-    return [Finding(True, f"The broker {without_password(settings.broker_url)} accepts wake-ups.")]
+    return [Finding(True, f"The broker {without_password(url)} accepts wake-ups.")]
 
 
-async def _check_clock(settings: Settings, clock: Clock) -> Finding:
+async def _check_clock(address: str, clock: Clock, timeout: float) -> Finding:
     try:
-        limit = aiohttp.ClientTimeout(settings.api_timeout)
-        async with aiohttp.ClientSession(timeout=limit) as session, session.get(settings.api_base) as response:
+        limit = aiohttp.ClientTimeout(timeout)
+        async with aiohttp.ClientSession(timeout=limit) as session, session.get(address) as response:
             date = response.headers.get("Date")
     except (aiohttp.ClientError, TimeoutError) as error:
-        return Finding(False, f"{settings.api_base} cannot be reached: {type(error).__name__}.")
+        return Finding(False, f"{address} cannot be reached: {type(error).__name__}.")
     name = "The clock of the store's server" if isinstance(clock, SharedClock) else "The clock of this machine"
     if date is None:
-        return Finding(True, f"The clock was not checked, because the response of {settings.api_base} has no Date.")
+        return Finding(True, f"The clock was not checked, because the response of {address} has no Date.")
     skew = clock.now() - parsedate_to_datetime(date).timestamp()
     if abs(skew) > MAX_SKEW:
         return Finding(
@@ -207,26 +209,26 @@ async def _check_clock(settings: Settings, clock: Clock) -> Finding:
     return Finding(True, f"{name} agrees with WeChat's clock.")
 
 
-async def _check_api(settings: Settings, store: Store, scratch: Store) -> list[Finding]:
+async def _check_api(process: ProcessSettings, account: AccountSettings, store: Store, scratch: Store) -> list[Finding]:
     # A stored token would hide a wrong AppSecret, so the client fetches another token into an empty store.
     # The classic call is an exception, because there a new token makes the token of a running bot invalid.
     scratch.open()
-    token_store = scratch if settings.token_call == "stable" else store  # noqa: S105
-    client = make_client(settings, token_store, SystemClock())
+    token_store = scratch if account.api.token_call == "stable" else store  # noqa: S105
+    client = make_client(process, account, token_store, SystemClock())
     await client.open()
     try:
-        return await _try_typing(client, settings)
+        return await _try_typing(client, account.credentials)
     finally:
         await client.close()
         scratch.close()
 
 
-async def _try_typing(client: WeChatClient, settings: Settings) -> list[Finding]:
+async def _try_typing(client: WeChatClient, credentials: Credentials) -> list[Finding]:
     """Check the access token and the path of the typing call with one call that no user can see."""
     token_works = Finding(
         True,
         "WeChat issued an access token and accepts it."
-        if settings.cloud_call == "off"
+        if credentials.cloud_call == "off"
         else "WeChat accepts API calls.",
     )
     try:

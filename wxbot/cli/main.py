@@ -14,17 +14,20 @@ import click
 
 from wxbot.cli.check import check as check_everything
 from wxbot.cli.operate import deadletters, handovers, store_group
-from wxbot.errors import ConfigError, PluginError, WxbotError
+from wxbot.errors import ConfigError, PluginError, StoreUnavailable, WxbotError
 from wxbot.logs import configure_logging
 from wxbot.model import accounts as known_capabilities
 from wxbot.server.assembly import check_broker, make_deployment, make_plugins, make_store
 from wxbot.server.plugin_setup import PluginSet, misspelt_everywhere
-from wxbot.settings.accounts_file import all_secrets, load_accounts, problems_of
-from wxbot.settings.schema import Settings
+from wxbot.settings.accounts_file import problems_of
+from wxbot.settings.environment import load_settings
+from wxbot.settings.schema import AccountSettings, Settings
 from wxbot.version import __version__
 
 USER_ERROR = 2
 """The exit code for an error that the user can fix; click uses the same one."""
+TRY_AGAIN = os.EX_TEMPFAIL
+"""The exit code of ``run`` and ``worker`` if the store or the broker is unavailable: systemd starts them again."""
 
 
 class _Commands(click.Group):
@@ -48,7 +51,7 @@ def main() -> None:
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
 def run(gunicorn_options: tuple[str, ...]) -> None:
     """Run the bot with gunicorn. Options after -- go to gunicorn, for example -- --workers 4."""
-    _serve(load_accounts(), gunicorn_options)
+    _serve(load_settings(), gunicorn_options)
 
 
 @main.command()
@@ -76,21 +79,30 @@ def worker(processes: int | None, concurrency: int | None, bind: str, gunicorn_o
     # A folder of their own for these processes, because all programs of the machine share Dramatiq's default folder.
     os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="wxbot-metrics-"))
     workers = [] if processes is None else ["--workers", str(processes)]
-    _serve(load_accounts(), ("--bind", bind, *workers, *gunicorn_options))
+    _serve(load_settings(), ("--bind", bind, *workers, *gunicorn_options))
 
 
-def _serve(accounts: Mapping[str, Settings], gunicorn_options: Sequence[str]) -> None:
+def _serve(settings: Settings, gunicorn_options: Sequence[str]) -> None:
     """Check everything that can be checked, and replace this process by gunicorn."""
-    make_deployment(accounts)  # reports all problems once, instead of once from each worker
-    first = next(iter(accounts.values()))  # all accounts share the store and the broker
-    store = make_store(first)
-    store.open()
-    store.close()
-    check_broker(first)
+    make_deployment(settings)  # reports all problems once, instead of once from each worker
+    try:
+        _connect(settings)
+    except StoreUnavailable as error:
+        click.echo(f"wxbot: {error}", err=True)
+        sys.exit(TRY_AGAIN)
     if not Path("wsgi.py").is_file():
         raise click.UsageError("there is no wsgi.py here: run this in the folder of your bot (see docs/deployment.md)")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "wsgi:app", *gunicorn_options])  # noqa: S606
+
+
+def _connect(settings: Settings) -> None:
+    """Connect once to the store and to the broker, if there is one. Raises ConfigError, StoreUnavailable."""
+    first = next(iter(settings.accounts.values()))  # all accounts share the store and the broker
+    store = make_store(settings.process, first.retention)
+    store.open()
+    store.close()
+    check_broker(settings.process.broker.url, first.credentials.appid)
 
 
 @main.command("playground")
@@ -184,25 +196,25 @@ def playground(**options: Any) -> None:
 @main.command()
 def check() -> None:
     """Check settings, plugins, store and API. Print one sentence for each check."""
-    accounts = load_accounts()
-    configure_logging("ERROR", all_secrets(accounts))
+    settings = load_settings()
+    configure_logging("ERROR", settings.secrets())
     works = True
-    for settings in _each_with_heading(accounts):
-        for finding in check_everything(settings):
+    for account in _each_with_heading(settings.accounts):
+        for finding in check_everything(settings.process, account):
             works = works and finding.good
             _print(f"{'ok ' if finding.good else 'NO '} {finding.sentence}")
-    for problem in _unread_plugin_settings(accounts):
+    for problem in _unread_plugin_settings(settings.accounts):
         works = False
         _print(f"NO  {problem}" + ("" if problem.endswith("?") else "."))
     sys.exit(0 if works else 1)
 
 
-def _unread_plugin_settings(accounts: Mapping[str, Settings]) -> list[str]:
+def _unread_plugin_settings(accounts: Mapping[str, AccountSettings]) -> list[str]:
     """Return the problems of plugin settings that no account's plugin reads. Other problems were printed before."""
     if "" in accounts:
         return []
     try:
-        return misspelt_everywhere([make_plugins(settings) for settings in accounts.values()])
+        return misspelt_everywhere([make_plugins(account) for account in accounts.values()])
     except (ConfigError, PluginError):
         return []
 
@@ -210,26 +222,26 @@ def _unread_plugin_settings(accounts: Mapping[str, Settings]) -> list[str]:
 @main.command()
 def plugins() -> None:
     """List the plugins and their handlers. The order is that in which the bot tries them."""
-    accounts = load_accounts()
+    accounts = load_settings().accounts
     found = _plugins_of(accounts)
-    for settings in _each_with_heading(accounts):
-        for plugin in found[settings.account].router.plugins:
+    for account in _each_with_heading(accounts):
+        for plugin in found[account.name].router.plugins:
             click.echo(f"{plugin.name}  {plugin.description}".rstrip())
             for handler in (*plugin.handlers, *filter(None, [plugin.fallback_handler])):
                 click.echo(f"    {handler.purpose}  ▶  {handler.name}")
 
 
-def _plugins_of(accounts: Mapping[str, Settings]) -> dict[str, PluginSet]:
+def _plugins_of(accounts: Mapping[str, AccountSettings]) -> dict[str, PluginSet]:
     """Return the plugins of each account by its name. Raises ConfigError with all problems, PluginError."""
     found: dict[str, PluginSet] = {}
     problems: list[str] = []
-    for name, settings in accounts.items():
+    for name, account in accounts.items():
         try:
-            found[name] = make_plugins(settings)
+            found[name] = make_plugins(account)
         except (ConfigError, PluginError) as error:
             if not name:
                 raise
-            problems += problems_of(settings, error)
+            problems += problems_of(account, error)
     if problems:
         raise ConfigError(problems)
     return found
@@ -241,12 +253,12 @@ def capabilities() -> None:
     click.echo(known_capabilities.table(), nl=False)
 
 
-def _each_with_heading(accounts: Mapping[str, Settings]) -> Iterator[Settings]:
+def _each_with_heading(accounts: Mapping[str, AccountSettings]) -> Iterator[AccountSettings]:
     """Yield each account's settings, after printing its name as a heading if there are several accounts."""
-    for number, (name, settings) in enumerate(accounts.items()):
+    for number, (name, account) in enumerate(accounts.items()):
         if name:
             _print(f"{os.linesep if number else ''}[{name}]")
-        yield settings
+        yield account
 
 
 def _print(text: str) -> None:

@@ -17,8 +17,8 @@ import click
 from wxbot.delivery.remaining_work import RUN_AGAIN
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.server.assembly import make_bulk_store, make_clock, make_store
-from wxbot.settings.accounts_file import load_accounts
-from wxbot.settings.schema import Settings, without_password
+from wxbot.settings.environment import load_settings
+from wxbot.settings.schema import AccountSettings, ProcessSettings, without_password
 from wxbot.store.copying import End, copy, summary
 from wxbot.store.port import Store
 from wxbot.store.records import ConversationKey, DeadLetter, Handover
@@ -42,7 +42,7 @@ def deadletters() -> None:
 @_ACCOUNT
 def list_dead_letters(account: str | None) -> None:
     """List all dead letters. The list has the reasons, but not the users' texts."""
-    letters = _letters_of(_chosen(account))
+    letters = _letters_of(account)
     for letter in letters:
         click.echo(_one_line(letter))
     click.echo(f"{len(letters)} dead letter(s)." if letters else "There are no dead letters.")
@@ -53,7 +53,7 @@ def list_dead_letters(account: str | None) -> None:
 @_ACCOUNT
 def show_dead_letter(number: int, account: str | None) -> None:
     """Show one dead letter. The output has the user's text and the replies that were not sent."""
-    letter = next((each for each in _letters_of(_chosen(account)) if each.seq == number), None)
+    letter = next((each for each in _letters_of(account) if each.seq == number), None)
     if letter is None:
         raise click.UsageError(f"there is no dead letter {number}")
     click.echo(_one_line(letter))
@@ -99,25 +99,27 @@ def _for_each(
     """Call ``act`` with each dead letter, and print the result. ``done`` is the text for a success."""
     if not numbers and not everything:
         raise click.UsageError("give the numbers that `deadletters list` shows, or --all")
-    settings = _chosen(account)
-    appid = settings.appid
+    process, chosen = _chosen(account)
+    appid = chosen.credentials.appid
 
     async def act_on_all(store: Store) -> list[tuple[int, bool]]:
         existing = [letter.seq for letter in await store.dead_letters(appid, LIST_LIMIT)]
         wanted = existing if everything else numbers
         return [(number, number in existing and await act(store, appid, number)) for number in wanted]
 
-    results = _with_store(settings, act_on_all)
+    results = _with_store(process, chosen, act_on_all)
     for number, succeeded in results:
         click.echo(f"{number} {done}" if succeeded else f"{number} is not a dead letter")
     if not all(succeeded for _, succeeded in results):
         sys.exit(1)
 
 
-def _with_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) -> Result:
+def _with_store(
+    process: ProcessSettings, account: AccountSettings, work: Callable[[Store], Awaitable[Result]]
+) -> Result:
     """Open the store, and return the result of ``work``. Raises StoreUnavailable."""
-    _check_that_store_exists(settings)
-    store = make_store(settings)
+    _check_that_store_exists(process.store.url)
+    store = make_store(process, account.retention)
     store.open()
 
     async def awaited() -> Result:
@@ -129,15 +131,16 @@ def _with_store(settings: Settings, work: Callable[[Store], Awaitable[Result]]) 
         store.close()
 
 
-def _check_that_store_exists(settings: Settings) -> None:
+def _check_that_store_exists(url: str) -> None:
     """Raise StoreUnavailable instead of creating an empty SQLite file, in which the command would find nothing."""
-    path = Path(settings.store_url.removeprefix("sqlite:///"))
-    if settings.store_url.startswith("sqlite:///") and not path.exists():
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not path.exists():
         raise StoreUnavailable(f"there is no store {path.resolve()}: check WXBOT_STORE_URL (a bot creates it at start)")
 
 
-def _letters_of(settings: Settings) -> Sequence[DeadLetter]:
-    return _with_store(settings, lambda store: store.dead_letters(settings.appid, LIST_LIMIT))
+def _letters_of(account: str | None) -> Sequence[DeadLetter]:
+    process, chosen = _chosen(account)
+    return _with_store(process, chosen, lambda store: store.dead_letters(chosen.credentials.appid, LIST_LIMIT))
 
 
 def _without_content(entry: Mapping[str, Any]) -> str | dict[str, Any]:
@@ -168,15 +171,15 @@ def handovers() -> None:
 @_ACCOUNT
 def list_handovers(account: str | None) -> None:
     """List all handovers: openid, agent and end."""
-    settings = _chosen(account)
-    found = _with_store(settings, lambda store: _handovers(store, settings))
+    process, chosen = _chosen(account)
+    found = _with_store(process, chosen, lambda store: _handovers(store, chosen.credentials.appid))
     for key, handover in found:
         click.echo(f"{key.openid}  {handover.agent or 'any agent'}  until {_local_time(handover.until)}")
     click.echo(f"{len(found)} handover(s)." if found else "There are no handovers.")
 
 
-async def _handovers(store: Store, settings: Settings) -> Sequence[tuple[ConversationKey, Handover]]:
-    return await store.handovers(settings.appid, time.time(), LIST_LIMIT)
+async def _handovers(store: Store, appid: str) -> Sequence[tuple[ConversationKey, Handover]]:
+    return await store.handovers(appid, time.time(), LIST_LIMIT)
 
 
 @handovers.command("end")
@@ -184,8 +187,9 @@ async def _handovers(store: Store, settings: Settings) -> Sequence[tuple[Convers
 @_ACCOUNT
 def end_handover_command(openid: str, account: str | None) -> None:
     """End a handover. The bot handles this user again from the next message on."""
-    key = ConversationKey((settings := _chosen(account)).appid, openid)
-    if not _with_store(settings, lambda store: store.end_handover(key)):
+    process, chosen = _chosen(account)
+    key = ConversationKey(chosen.credentials.appid, openid)
+    if not _with_store(process, chosen, lambda store: store.end_handover(key)):
         click.echo(f"{openid} has no handover")
         sys.exit(1)
     click.echo(f"the handover of {openid} has ended")
@@ -224,11 +228,11 @@ def copy_store(addresses: tuple[str, ...], all_accounts: bool, account: str | No
 def _what_to_copy(all_accounts: bool, account: str | None) -> tuple[str | None, str]:
     """Return the AppID to copy, None for all accounts, and the address of the configured store."""
     if not all_accounts:
-        settings = _chosen(account)
-        return settings.appid, settings.store_url
+        process, chosen = _chosen(account)
+        return chosen.credentials.appid, process.store.url
     if account is not None:
         raise click.UsageError("--all-accounts and --account exclude each other")
-    return None, next(iter(load_accounts().values())).store_url
+    return None, load_settings().process.store.url
 
 
 @contextmanager
@@ -236,9 +240,9 @@ def _opened(address: str, *, create: bool) -> Iterator[End]:
     """Open the store at ``address``. Raises UsageError if it is not an address, StoreUnavailable."""
     name = without_password(address)
     try:
-        settings = next(iter(load_accounts(store_url=address, broker_url="", role="webhook").values()))
-        clock = make_clock(settings)
-        bulk = make_bulk_store(settings, clock)
+        settings = load_settings(store_url=address, broker_url="", role="webhook")
+        clock = make_clock(settings.process)
+        bulk = make_bulk_store(settings.process, next(iter(settings.accounts.values())).retention, clock)
     except ConfigError as error:  # a problem of ``address``, because the other settings were read before
         raise click.UsageError("; ".join(each.replace("WXBOT_STORE_URL", name, 1) for each in error.problems)) from None
     try:
@@ -251,15 +255,16 @@ def _opened(address: str, *, create: bool) -> Iterator[End]:
         bulk.close()
 
 
-def _chosen(name: str | None) -> Settings:
-    """Return the settings of the account ``name``; None is the only account. Raises UsageError, ConfigError."""
-    accounts = load_accounts()
+def _chosen(name: str | None) -> tuple[ProcessSettings, AccountSettings]:
+    """Return the settings for the account ``name``; None is the only account. Raises UsageError, ConfigError."""
+    settings = load_settings()
+    accounts = settings.accounts
     if name in accounts and name:
-        return accounts[name]
+        return settings.process, accounts[name]
     if "" in accounts and name is not None:
         raise click.UsageError("there is only one account (WXBOT_ACCOUNTS is not set): leave --account out")
     if name is None and len(accounts) == 1:
-        return next(iter(accounts.values()))
+        return settings.process, next(iter(accounts.values()))
     names = ", ".join(accounts)
     if name is None:
         raise click.UsageError(f"there are several accounts, choose one with --account: {names}")

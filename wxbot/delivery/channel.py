@@ -21,6 +21,14 @@ class Channel(TypingCalls, Protocol):
     between. If it returns False, nothing is written, and the call raises RequestNotSent.
     """
 
+    async def open(self) -> None:
+        """Prepare for calls on the running event loop. Raises nothing, because it opens no connection."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
     async def send(self, openid: str, reply: Reply, *, send_id: str, permit: Permit) -> None:
         """Send ``reply``, and first upload its media if WeChat does not have them.
 

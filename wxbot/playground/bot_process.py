@@ -17,11 +17,10 @@ from typing import IO, Self
 
 from wxbot.errors import WxbotError
 from wxbot.server.assembly import make_bot
-from wxbot.settings.accounts_file import OWN
 from wxbot.settings.environment import load_settings
-from wxbot.settings.schema import ACCOUNTS_VARIABLE, PREFIX
+from wxbot.settings.schema import ACCOUNT_SETTINGS, ACCOUNTS_VARIABLE, PREFIX
 
-_OWN = frozenset(PREFIX + name.upper() for name in OWN)
+_OWN = frozenset(setting.variable for setting in ACCOUNT_SETTINGS.values() if setting.is_own)
 READY_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
@@ -126,7 +125,8 @@ def check_bot(settings: Mapping[str, str]) -> None:
         raise BotDidNotStart(
             "no wsgi.py in the current folder: run this command in the folder of a bot (docs/deployment.md)"
         )
-    make_bot(load_settings(**{name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}))
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in settings.items()}
+    make_bot(load_settings(accounts="", **given))
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""The assembly: only this module makes parts from the settings. Each part gets single values, never the settings."""
+"""The assembly: only this module makes parts from the settings. A part gets its own values, never all settings."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from wxbot.clock import Clock, OffsetClock, SharedClock, SystemClock
 from wxbot.conversation.dispatcher import Dispatcher
 from wxbot.conversation.intake import Intake
 from wxbot.conversation.pipeline import Pipeline, PluginParts
+from wxbot.delivery.channel import Channel
 from wxbot.delivery.composer import Composer
 from wxbot.delivery.outbox import OutboxParts
 from wxbot.errors import ConfigError, PluginError
-from wxbot.model.accounts import ACCOUNTS
-from wxbot.model.media import MAX_BYTES
+from wxbot.model.accounts import AccountKind
 from wxbot.plugin.plugin import Plugin
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
@@ -30,17 +30,10 @@ from wxbot.server.plugin_setup import PluginSet, load_plugins, misspelt_everywhe
 from wxbot.server.runtime import ProcessingParts, Runtime
 from wxbot.server.send_api import SendApi
 from wxbot.settings.accounts_file import problems_of
-from wxbot.settings.schema import (
-    DispatcherSettings,
-    HandlerSettings,
-    HandoverSettings,
-    ReplySettings,
-    Settings,
-    TypingSettings,
-)
+from wxbot.settings.schema import AccountSettings, ProcessSettings, RetentionSettings, Settings
 from wxbot.store.copying_port import BulkStore
 from wxbot.store.port import SharedValues, Store
-from wxbot.store.records import ConversationKey, Retention
+from wxbot.store.records import ConversationKey
 from wxbot.store.sqlite.copying import SqliteBulkStore
 from wxbot.store.sqlite.store import SqliteStore
 from wxbot.typing_indicator.indicator import TypingParts
@@ -69,307 +62,278 @@ WAKEUP_SECONDS = 2.0
 
 
 def make_deployment(
-    accounts: Mapping[str, Settings],
-    *,
-    plugins: Mapping[str, Sequence[Plugin]] | None = None,
-    clock: Clock | None = None,
+    settings: Settings, *, plugins: Mapping[str, Sequence[Plugin]] | None = None, clock: Clock | None = None
 ) -> Deployment:
-    """Make the bots of ``accounts`` (``wxbot.settings.accounts_file.load_accounts``), by account name.
+    """Make the bots of all accounts (``wxbot.settings.environment.load_settings``).
 
-    ``plugins`` replaces the plugins in the plugin folders, by account. Everything is checked; nothing is opened,
+    ``plugins`` replaces the plugins in the plugin folders, by account name. Everything is checked; nothing is opened,
     connected or started. Raises ConfigError with the problems of all accounts, PluginError.
     """
-    return Deployment(_bots(accounts, plugins or {}, clock))
-
-
-def _bots(
-    accounts: Mapping[str, Settings], plugins: Mapping[str, Sequence[Plugin]], clock: Clock | None
-) -> dict[str, Bot]:
-    """Make the bots, by account name. Raises ConfigError, PluginError."""
-    if not accounts:
-        raise ConfigError(["there is no account"])
     bots: dict[str, Bot] = {}
     problems: list[str] = []
-    for name, settings in accounts.items():
-        own = settings.of_account(name) if name else settings
+    for name, account in settings.accounts.items():
         try:
-            bots[name] = make_bot(own, plugins=plugins.get(name), clock=clock)
+            bots[name] = make_bot(settings, name, plugins=(plugins or {}).get(name), clock=clock)
         except (ConfigError, PluginError) as error:
             if not name:
                 raise
-            problems += problems_of(own, error)
-    if len(bots) == len(accounts) and "" not in accounts:
+            problems += problems_of(account, error)
+    if len(bots) == len(settings.accounts) and "" not in bots:
         problems += misspelt_everywhere(bot.plugins for bot in bots.values())
     if problems:
         raise ConfigError(problems)
-    return bots
+    return Deployment(bots)
 
 
-def make_bot(settings: Settings, *, plugins: Sequence[Plugin] | None = None, clock: Clock | None = None) -> Bot:
-    """Make the bot of one account. Everything is checked; nothing is opened, connected or started.
+def make_bot(
+    settings: Settings, name: str = "", *, plugins: Sequence[Plugin] | None = None, clock: Clock | None = None
+) -> Bot:
+    """Make the bot of the account ``name``. Everything is checked; nothing is opened, connected or started.
 
     ``plugins`` replaces the plugins in the plugin folders. Raises ConfigError, PluginError.
     """
-    clock = clock or make_clock(settings)
-    plugin_set = make_plugins(settings, plugins)
-    composer = make_composer(settings)
-    send_key = settings.send_key.get_secret_value() if settings.send_key else None
+    process, account = settings.process, settings.accounts[name]
+    credentials, kind = account.credentials, account.credentials.account
+    is_passive = kind.is_passive
+    clock = clock or make_clock(process)
+    plugin_set = make_plugins(account, plugins)
+    composer = make_composer(account)
+    send_key = credentials.send_key.get_secret_value() if credentials.send_key else None
     return Bot(
-        appid=settings.appid,
+        appid=credentials.appid,
         clock=clock,
         plugins=plugin_set,
-        callback=make_callback(settings),
-        intake=_intake(settings, plugin_set),
-        send_api=SendApi(settings.appid, composer, clock, key=send_key, is_passive=_is_passive(settings)),
-        make_runtime=lambda is_busy: _runtime(settings, clock, plugin_set, composer, is_busy),
-        callback_path=None if settings.role == "worker" else settings.callback_path,
-        pending_text=settings.pending_text if _is_passive(settings) else None,
-        names_agent=ACCOUNTS[settings.account_kind].names_agents,
-        drain_seconds=settings.drain_seconds,
-        max_body_bytes=settings.max_body_bytes,
+        callback=make_callback(account),
+        intake=Intake(
+            credentials.appid, plugin_set.router, account.replies.quota, account.handover, is_passive=is_passive
+        ),
+        send_api=SendApi(credentials.appid, composer, clock, key=send_key, is_passive=is_passive),
+        make_runtime=lambda is_busy: _runtime(process, account, clock, plugin_set, composer, is_busy),
+        callback_path=None if process.broker.role == "worker" else account.push.path,
+        pending_text=account.replies.pending_text if is_passive else None,
+        names_agent=kind.names_agents,
+        drain_seconds=process.server.drain_seconds,
+        max_body_bytes=process.server.max_body_bytes,
     )
 
 
-def make_plugins(settings: Settings, plugins: Sequence[Plugin] | None = None) -> PluginSet:
+def make_plugins(account: AccountSettings, plugins: Sequence[Plugin] | None = None) -> PluginSet:
     """Load the plugins that the settings name, or set up ``plugins``. Raises ConfigError, PluginError."""
     return load_plugins(
         plugins,
-        folders=settings.plugin_folders,
-        names=settings.plugins,
-        account=settings.account,
-        values=settings.plugin_settings,
+        folders=account.plugins.folders,
+        names=account.plugins.names,
+        account=account.name,
+        values=account.plugin_settings,
     )
 
 
-def make_callback(settings: Settings) -> Callback | CloudCallback:
+def make_callback(account: AccountSettings) -> Callback | CloudCallback:
     """Make the part that verifies and decrypts pushes and writes the responses.
 
     WeChat Cloud Hosting sends unsigned pushes. With a token, only signed pushes are accepted there too.
     """
-    if settings.cloud_call != "off" and not settings.token.get_secret_value().strip():
-        return CloudCallback(settings.appid)
+    given = account.credentials
+    if given.cloud_call != "off" and not given.token.get_secret_value().strip():
+        return CloudCallback(given.appid)
     return Callback(
-        appid=settings.appid,
-        token=settings.token.get_secret_value(),
-        aes_key=settings.aes_key.get_secret_value() if settings.aes_key else None,
-        previous_aes_key=settings.previous_aes_key.get_secret_value() if settings.previous_aes_key else None,
-        max_skew_seconds=settings.max_skew_seconds,
+        appid=given.appid,
+        token=given.token.get_secret_value(),
+        aes_key=given.aes_key.get_secret_value() if given.aes_key else None,
+        previous_aes_key=given.previous_aes_key.get_secret_value() if given.previous_aes_key else None,
+        max_skew_seconds=account.push.max_skew_seconds,
     )
 
 
-def make_composer(settings: Settings) -> Composer:
+def make_composer(account: AccountSettings) -> Composer:
     """Make the part that turns a handler's reply into messages for this account."""
-    return Composer(
-        account=ACCOUNTS[settings.account_kind],
-        reply_types=settings.reply_kinds,
-        text_bytes=settings.text_bytes,
-        media_bytes={**MAX_BYTES, "image": settings.image_bytes},
-        ai_mark=settings.ai_mark,
-    )
-
-
-def _intake(settings: Settings, plugins: PluginSet) -> Intake:
-    return Intake(
-        settings.appid,
-        plugins.router,
-        settings.allowances,
-        _handover(settings),
-        is_passive=_is_passive(settings),
-    )
-
-
-def _handover(settings: Settings) -> HandoverSettings:
-    words = frozenset(word.casefold() for word in settings.resume_words)
-    return HandoverSettings(seconds=settings.handover_seconds, resume_words=words)
-
-
-def _is_passive(settings: Settings) -> bool:
-    return ACCOUNTS[settings.account_kind].is_passive
+    return Composer(account.credentials.account, account.replies)
 
 
 # The runtime
 
 
 def _runtime(
-    settings: Settings, clock: Clock, plugins: PluginSet, composer: Composer, is_busy: Callable[[], bool]
+    process: ProcessSettings,
+    account: AccountSettings,
+    clock: Clock,
+    plugins: PluginSet,
+    composer: Composer,
+    is_busy: Callable[[], bool],
 ) -> Runtime:
-    store = make_store(settings, clock)
+    store = make_store(process, account.retention, clock)
+    appid, broker = account.credentials.appid, process.broker
     passive_replies = PassiveReplyWaiter(store, clock)
-    processes_messages = not settings.broker_url or settings.role == "worker"
-    reads_wakeups = settings.broker_url and processes_messages
+    processes_messages = not broker.url or broker.role == "worker"
+    reads_wakeups = broker.url and processes_messages
     return Runtime(
         store,
         passive_replies,
         is_busy=is_busy,
-        make_parts=partial(_processing_parts, settings, clock, plugins, composer, store, passive_replies)
+        make_parts=partial(_processing_parts, process, account, clock, plugins, composer, store, passive_replies)
         if processes_messages
         else None,
-        broker_waker=None if processes_messages else make_waker(settings),
-        make_reader=partial(make_wakeup_reader, settings) if reads_wakeups else None,
-        read_metrics=partial(read_metrics, settings),
+        broker_waker=None if processes_messages else make_waker(broker.url, appid),
+        make_reader=partial(make_wakeup_reader, broker.url, appid) if reads_wakeups else None,
+        read_metrics=_dramatiq_metrics if broker.role == "worker" else lambda: None,
     )
 
 
 def _processing_parts(
-    settings: Settings,
+    process: ProcessSettings,
+    account: AccountSettings,
     clock: Clock,
     plugins: PluginSet,
     composer: Composer,
     store: Store,
     passive_replies: PassiveReplyWaiter,
 ) -> ProcessingParts:
-    client = make_client(settings, store, clock)
-    account = ACCOUNTS[settings.account_kind]
-    threads = ThreadPoolExecutor(settings.handler_threads, thread_name_prefix="wxbot-handler")
-    typing_settings = TypingSettings(delay=settings.typing_delay, margin=settings.typing_margin)
+    kind = account.credentials.account
+    channel = CHANNELS.get(account.credentials.kind, make_client)(process, account, store, clock)
+    threads = ThreadPoolExecutor(account.handlers.threads, thread_name_prefix="wxbot-handler")
+    may_type = account.typing.enabled and kind.has_typing
     dispatcher = Dispatcher(
-        settings.appid,
+        account.credentials.appid,
         f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         store,
         clock,
-        DispatcherSettings(
-            lease_seconds=settings.lease_seconds,
-            poll_seconds=settings.poll_seconds,
-            max_conversations=settings.max_conversations,
-        ),
-        TypingParts(client, store, clock, typing_settings, enabled=settings.typing and account.has_typing),
-        WAKEUP_SECONDS if settings.broker_url else 0.0,
+        process.dispatcher,
+        TypingParts(channel, store, clock, account.typing, may_type),
+        wakeup_seconds=WAKEUP_SECONDS if process.broker.url else 0.0,
     )
     outbox_parts = OutboxParts(
-        account,
-        client,
-        store,
-        clock,
-        ReplySettings(
-            text_bytes=settings.text_bytes,
-            continue_words=frozenset(word.casefold() for word in settings.continue_words),
-            continue_text=settings.continue_text,
-        ),
-        settings.error_text,
-        dispatcher.check_lease,
-        passive_replies.on_reply,
+        account=kind,
+        channel=channel,
+        store=store,
+        clock=clock,
+        settings=account.replies,
+        error_text=account.handlers.error_text,
+        check_lease=dispatcher.check_lease,
+        on_reply=passive_replies.on_reply,
     )
     pipeline = Pipeline(
         PluginParts(plugins.router, plugins.settings, plugins.resources),
         outbox_parts,
         composer,
         threads,
-        HandlerSettings(
-            timeout=settings.handler_timeout,
-            threads=settings.handler_threads,
-            max_attempts=settings.max_attempts,
-            retry_seconds=settings.retry_seconds,
-            error_text=settings.error_text,
-            timeout_text=settings.timeout_text,
-        ),
-        _handover(settings),
+        account.handlers,
+        account.handover,
     )
-    return ProcessingParts(client, threads, dispatcher, pipeline)
+    return ProcessingParts(channel, threads, dispatcher, pipeline)
+
+
+MakeChannel = Callable[[ProcessSettings, AccountSettings, Store, Clock], Channel]
+
+CHANNELS: dict[AccountKind, MakeChannel] = {}
+"""What makes the channel of a kind of account that is not sent to through WeChat's customer-service API."""
 
 
 # WeChat's API
 
 
-def make_client(settings: Settings, store: SharedValues, clock: Clock) -> WeChatClient:
+def make_client(process: ProcessSettings, account: AccountSettings, store: SharedValues, clock: Clock) -> WeChatClient:
     """Make a client of WeChat's API with its own transport and token provider. Nothing is opened yet.
 
     With cloud call the client has no AppSecret and fetches no token (wxbot/wechat/api/cloud.py).
     """
+    credentials, api, timeout = account.credentials, account.api, process.server.api_timeout
     transport = Transport()
-    mode = settings.cloud_call
+    mode = credentials.cloud_call
     return WeChatClient(
-        appid=settings.appid,
+        appid=credentials.appid,
         transport=transport,
-        tokens=_tokens(settings, transport, store, clock),
+        tokens=_tokens(account, transport, store, clock, timeout),
         store=store,
         clock=clock,
-        address=_address(settings),
+        address=_address(account),
         read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),
-        timeout=settings.api_timeout,
-        typing_path=settings.typing_path,
-        business_id=settings.business_id,
+        timeout=timeout,
+        typing_path=api.typing_path,
+        business_id=api.business_id,
     )
 
 
-def _tokens(settings: Settings, transport: Transport, store: SharedValues, clock: Clock) -> Tokens:
-    if settings.cloud_call == "open":
+def _tokens(
+    account: AccountSettings, transport: Transport, store: SharedValues, clock: Clock, timeout: float
+) -> Tokens:
+    credentials, api = account.credentials, account.api
+    if credentials.cloud_call == "open":
         return NoTokens()
-    if settings.cloud_call == "token":
-        return CloudFileTokens(settings.cloud_token_file)
+    if credentials.cloud_call == "token":
+        return CloudFileTokens(api.cloud_token_file)
     fetch = TokenCall(
         transport,
-        appid=settings.appid,
-        secret=settings.secret.get_secret_value(),
-        api_base=settings.api_base,
-        kind=settings.token_call,
-        seconds=settings.api_timeout,
+        appid=credentials.appid,
+        secret=credentials.secret.get_secret_value(),
+        api_base=api.base,
+        kind=api.token_call,
+        seconds=timeout,
     )
-    return TokenProvider(settings.appid, fetch, store, clock, settings.api_timeout)
+    return TokenProvider(credentials.appid, fetch, store, clock, timeout)
 
 
-def _address(settings: Settings) -> ApiAddress:
-    if settings.cloud_call == "off":
-        return ApiAddress(settings.api_base)
-    parameter = CLOUD_TOKEN_PARAMETER if settings.cloud_call == "token" else ""
-    return ApiAddress(settings.api_base, parameter, settings.appid if settings.cloud_from_appid else "")
+def _address(account: AccountSettings) -> ApiAddress:
+    credentials, api = account.credentials, account.api
+    if credentials.cloud_call == "off":
+        return ApiAddress(api.base)
+    parameter = CLOUD_TOKEN_PARAMETER if credentials.cloud_call == "token" else ""
+    return ApiAddress(api.base, parameter, credentials.appid if api.cloud_from_appid else "")
 
 
 # The clock and the store
 
 
-def make_clock(settings: Settings) -> Clock:
+def make_clock(process: ProcessSettings) -> Clock:
     """Make the clock: for the playground an offset clock, for a shared store its server's, else the machine's."""
-    if settings.clock_file is not None:
-        return OffsetClock(settings.clock_file)
-    return SystemClock() if settings.store_url.startswith(SQLITE) else SharedClock()
+    if process.server.clock_file is not None:
+        return OffsetClock(process.server.clock_file)
+    return SystemClock() if process.store.url.startswith(SQLITE) else SharedClock()
 
 
-def make_store(settings: Settings, clock: Clock | None = None) -> Store:
-    """Make the store at ``settings.store_url``, not opened yet. A ``SharedClock`` follows the time of its server.
+def make_store(process: ProcessSettings, retention: RetentionSettings, clock: Clock | None = None) -> Store:
+    """Make the store, not opened yet. A ``SharedClock`` follows the time of its server.
 
-    Raises ConfigError if the address cannot be read.
+    Raises ConfigError if the address cannot be read or a package is missing.
     """
-    if settings.store_url.startswith(SQLITE):
-        return _on_sqlite(SqliteStore, settings)
-    try:
+
+    def on_redis() -> type[Store]:
         from wxbot.store.redis.store import RedisStore
-    except ImportError:
-        raise _missing_redis() from None
-    return _on_redis(RedisStore, settings, clock)
+
+        return RedisStore
+
+    return _make_store(SqliteStore, on_redis, process, retention, clock)
 
 
-def make_bulk_store(settings: Settings, clock: Clock | None = None) -> BulkStore:
+def make_bulk_store(process: ProcessSettings, retention: RetentionSettings, clock: Clock | None = None) -> BulkStore:
     """Make the same store as ``make_store`` with the methods for copying a whole store. Raises ConfigError."""
-    if settings.store_url.startswith(SQLITE):
-        return _on_sqlite(SqliteBulkStore, settings)
-    try:
+
+    def on_redis() -> type[BulkStore]:
         from wxbot.store.redis.copying import RedisBulkStore
-    except ImportError:
-        raise _missing_redis() from None
-    return _on_redis(RedisBulkStore, settings, clock)
+
+        return RedisBulkStore
+
+    return _make_store(SqliteBulkStore, on_redis, process, retention, clock)
 
 
-def _on_sqlite(make: Callable[..., Made], settings: Settings) -> Made:
-    path = Path(settings.store_url.removeprefix(SQLITE))
-    return make(path, full_sync=settings.sqlite_synchronous == "full", retention=_retention(settings))
-
-
-def _on_redis(make: Callable[..., Made], settings: Settings, clock: Clock | None) -> Made:
+def _make_store(
+    on_sqlite: Callable[..., Made],
+    on_redis: Callable[[], Callable[..., Made]],
+    process: ProcessSettings,
+    retention: RetentionSettings,
+    clock: Clock | None,
+) -> Made:
+    store = process.store
+    if store.url.startswith(SQLITE):
+        path, full_sync = Path(store.url.removeprefix(SQLITE)), store.sqlite_synchronous == "full"
+        return on_sqlite(path, full_sync=full_sync, retention=retention)
     on_time = clock.follow if isinstance(clock, SharedClock) else None
-    retention, replicas = _retention(settings), settings.redis_replicas
     try:
-        return make(settings.store_url, retention=retention, on_time=on_time, replicas=replicas)
+        return on_redis()(store.url, retention=retention, on_time=on_time, replicas=store.redis_replicas)
+    except ImportError:
+        how = 'pip install "wxbot-kefu[redis]", or in a checkout of wxbot: pip install redis hiredis'
+        raise ConfigError([f"WXBOT_STORE_URL: the packages redis and hiredis are missing: {how}"]) from None
     except ValueError as error:
         raise ConfigError([f"WXBOT_STORE_URL: {error}"]) from None
-
-
-def _retention(settings: Settings) -> Retention:
-    return Retention(settings.dedup_seconds, settings.dead_letter_seconds, settings.state_seconds)
-
-
-def _missing_redis() -> ConfigError:
-    how = 'pip install "wxbot-kefu[redis]", or in a checkout of wxbot: pip install redis hiredis'
-    return ConfigError([f"WXBOT_STORE_URL: the packages redis and hiredis are missing: {how}"])
 
 
 # The broker
@@ -393,26 +357,26 @@ def make_broker(url: str) -> WakeupBroker:
     return RedisWakeupBroker(url, middleware())
 
 
-def make_waker(settings: Settings) -> DramatiqWaker:
-    """Make the sender of wake-ups to the broker at ``settings.broker_url``. Raises ConfigError."""
-    broker = _broker(settings)
+def make_waker(url: str, appid: str) -> DramatiqWaker:
+    """Make the sender of wake-ups to the broker at ``url``. Raises ConfigError."""
+    broker = _broker(url)
     from wxbot.wakeups.dramatiq.waker import DramatiqWaker
 
-    return DramatiqWaker(broker, settings.appid)
+    return DramatiqWaker(broker, appid)
 
 
-def make_wakeup_reader(settings: Settings, adopt: Callable[[ConversationKey, float], None]) -> WakeupReader:
+def make_wakeup_reader(url: str, appid: str, adopt: Callable[[ConversationKey, float], None]) -> WakeupReader:
     """Make the receiver of wake-ups, which calls ``adopt`` for each. Raises ConfigError."""
-    broker = _broker(settings)
+    broker = _broker(url)
     from wxbot.wakeups.dramatiq.waker import WakeupReader
 
-    return WakeupReader(broker, settings.appid, adopt)
+    return WakeupReader(broker, appid, adopt)
 
 
-def check_broker(settings: Settings) -> None:
-    """Connect to the broker, if there is one. Raises ConfigError, StoreUnavailable."""
-    if settings.broker_url:
-        waker = make_waker(settings)
+def check_broker(url: str, appid: str) -> None:
+    """Connect to the broker at ``url``; empty means none. Raises ConfigError, StoreUnavailable."""
+    if url:
+        waker = make_waker(url, appid)
         lines = logging.getLogger("wxbot.wakeups")
         lines.disabled = True  # the error contains the same text
         try:
@@ -422,18 +386,15 @@ def check_broker(settings: Settings) -> None:
             lines.disabled = False
 
 
-def read_metrics(settings: Settings) -> bytes | None:
-    """Return Dramatiq's counts for Prometheus; None unless this is a worker with ``prometheus_client``."""
-    if settings.role != "worker":
-        return None
+def _dramatiq_metrics() -> bytes | None:
     from wxbot.wakeups.dramatiq.broker import metrics
 
     return metrics()
 
 
-def _broker(settings: Settings) -> WakeupBroker:
+def _broker(url: str) -> WakeupBroker:
     try:
-        return make_broker(settings.broker_url)
+        return make_broker(url)
     except ImportError as error:
         how = (
             'pip install "wxbot-kefu[workers]" (for amqp:// "wxbot-kefu[rabbitmq]"), or in a checkout of wxbot: '

@@ -12,7 +12,7 @@ from wxbot.errors import ConfigError, PluginError
 from wxbot.plugin.discovery import find_plugins, select_plugins
 from wxbot.plugin.plugin import Plugin
 from wxbot.plugin.router import Router
-from wxbot.settings.environment import load_plugin_settings, misspelt_plugin_settings, unknown_plugin_settings
+from wxbot.settings.plugin_settings import load_plugin_settings, misspelt_plugin_settings, unknown_plugin_settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from typing import Any, Protocol
 
 from wxbot.conversation.dispatcher import Dispatcher
 from wxbot.conversation.pipeline import Pipeline
+from wxbot.delivery.channel import Channel
 from wxbot.server.loop_thread import LoopThread, wait_until_stopped
 from wxbot.server.passive_replies import PassiveReplyWaiter
 from wxbot.store.port import Store
 from wxbot.store.records import AcceptResult, ConversationKey, Found, IncomingMessage
 from wxbot.wakeups.inprocess import InProcessWaker
 from wxbot.wakeups.port import Waker
-from wxbot.wechat.api.client import WeChatClient
 
 STORE_SECONDS = 2.0
 """Time limit of one call of the store, in seconds."""
@@ -56,7 +56,7 @@ class WakeupReader(Protocol):
 class ProcessingParts:
     """The parts that process messages on one event loop. Each event loop gets new parts."""
 
-    client: WeChatClient
+    channel: Channel
     threads: ThreadPoolExecutor
     """The threads of plain ``def`` handlers."""
     dispatcher: Dispatcher
@@ -165,7 +165,7 @@ class Runtime:
         self, make_parts: Callable[[], ProcessingParts], stopping: asyncio.Event, started: Callable[[], None]
     ) -> None:
         parts = make_parts()  # new parts for each loop, because a call that ran on an ended loop never completes
-        await parts.client.open()
+        await parts.channel.open()
         try:
             parts.dispatcher.start(parts.pipeline)
             loop = asyncio.get_running_loop()
@@ -175,5 +175,5 @@ class Runtime:
             await stopping.wait()
             await parts.dispatcher.drain(self._drain_seconds)
         finally:
-            await parts.client.close()
+            await parts.channel.close()
             parts.threads.shutdown(wait=False, cancel_futures=True)

@@ -231,12 +231,3 @@ class SharedValue:
 
     value: str = field(repr=False)
     expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """The retention of records after processing, in seconds (``wxbot.settings.schema`` describes each)."""
-
-    dedup_seconds: float = 86_400.0
-    dead_letter_seconds: float = 2_592_000.0
-    state_seconds: float = 31_536_000.0

@@ -81,10 +81,10 @@ def _serving(deployment: Deployment) -> Iterator[str]:
 def settings_for(wechat: FakeWeChat | FakeCloud, store: Path, **choices: Any) -> Settings:
     """Return the settings of a bot that calls ``wechat`` and has its store in the file ``store``.
 
-    ``choices`` are fields of Settings. The settings for a ``FakeCloud`` are those of the account that owns it.
+    ``choices`` are settings by name. The settings for a ``FakeCloud`` are those of the account that owns it.
     """
     given = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
-    given |= {"store_url": f"sqlite:///{store}", "lease_seconds": LEASE_SECONDS}
+    given |= {"store_url": f"sqlite:///{store}", "lease_seconds": LEASE_SECONDS, "accounts": ""}
     return load_settings(env_file=None, **{**given, **choices})
 
 
@@ -99,7 +99,7 @@ def wechat_for(
     """Run a bot with ``plugins`` behind a FakeWeChat, and yield the FakeWeChat. Webhook, store and HTTP are real.
 
     Without ``plugins`` the bot loads them from its folders: ``chat(plugin_folders="plugins", plugins="echo,faq")``.
-    ``clock`` may be a ManualClock. ``mode`` and ``format`` are those of the pushes. ``choices`` are fields of Settings,
+    ``clock`` may be a ManualClock. ``mode`` and ``format`` are those of the pushes. ``choices`` are settings,
     such as ``handler_timeout=5``. ``account_kind`` also sets the kind of the simulated account.
     """
     kind = choices.get("account_kind", "miniprogram")
@@ -140,8 +140,8 @@ def context(message: str | Message, *, plugin: Plugin | None = None, state: dict
     made = Context(message=message, plugin=plugin.name if plugin else "test", state=state or {})
     if plugin is None:
         return made
-    settings = load_settings(env_file=None, appid="wx0", secret="-", token="-")  # noqa: S106 - never sent
-    chosen = make_plugins(settings, [plugin])
+    settings = load_settings(env_file=None, accounts="", appid="wx0", secret="-", token="-")  # noqa: S106 - never sent
+    chosen = make_plugins(settings.accounts[""], [plugin])
     made.settings, made.resource = chosen.settings.get(plugin.name), chosen.resources[plugin.name]
     choice = chosen.router.choose(lambda _: made)
     return made if choice is None else choice.context

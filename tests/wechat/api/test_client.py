@@ -373,7 +373,7 @@ def test_a_client_made_from_settings_fetches_its_token() -> None:
     async def scene() -> None:
         async with api({"access_token": TOKEN, "expires_in": 7200}, OK, OK) as wechat:
             settings = load_settings(appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
-            bot = make_client(settings, Values(), HandClock())
+            bot = make_client(settings.process, settings.accounts[""], Values(), HandClock())
             channel: Channel = bot
             await bot.open()
             await channel.send("oUSER", HELLO, send_id="1", permit=lambda: True)

@@ -53,7 +53,7 @@ async def client(mode: str, base: str, **changed: Any) -> AsyncIterator[WeChatCl
     settings = load_settings(
         env_file=None, **{"appid": "wx1", "cloud_call": mode, "api_base": base, "api_timeout": 2, **changed}
     )
-    made = make_client(settings, Values(broken=True), HandClock())
+    made = make_client(settings.process, settings.accounts[""], Values(broken=True), HandClock())
     await made.open()
     try:
         yield made
@@ -103,7 +103,10 @@ def test_in_token_mode_calls_carry_the_token_of_the_file(
 @pytest.mark.parametrize("mode", ["open", "token"])
 def test_the_default_address_has_no_tls(mode: str) -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call=mode)
-    assert make_client(settings, Values(), HandClock())._address.base == "http://api.weixin.qq.com"
+    assert (
+        make_client(settings.process, settings.accounts[""], Values(), HandClock())._address.base
+        == "http://api.weixin.qq.com"
+    )
 
 
 def token_file(folder: Path, content: str = TOKEN + "\n") -> Path:
@@ -267,7 +270,7 @@ def test_outside_cloud_hosting_errors_have_no_explanation() -> None:
         token = {"access_token": TOKEN, "expires_in": 7200}
         async with api(token, errcode(85107), page(502)) as wechat:
             settings = load_settings(env_file=None, appid="wx1", secret=SECRET, token="tok", api_base=wechat.base)
-            bot = make_client(settings, Values(), HandClock())
+            bot = make_client(settings.process, settings.accounts[""], Values(), HandClock())
             await bot.open()
             refused, lost = await error_of(bot.send("oUSER", HELLO)), await error_of(bot.send("oUSER", HELLO))
             await bot.close()

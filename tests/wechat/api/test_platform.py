@@ -61,9 +61,10 @@ REPLIES: list[Reply] = [
 
 @asynccontextmanager
 async def client(wechat: FakeWeChat, cloud: FakeCloud | None = None, **more: Any) -> AsyncIterator[WeChatClient]:
-    settings = wechat.settings() if cloud is None else cloud.settings(wechat)
-    overrides = {**{name.removeprefix("WXBOT_").lower(): value for name, value in settings.items()}, **more}
-    made = make_client(load_settings(env_file=None, **overrides), Values(), HandClock())
+    given = wechat.settings() if cloud is None else cloud.settings(wechat)
+    overrides = {**{name.removeprefix("WXBOT_").lower(): value for name, value in given.items()}, **more}
+    settings = load_settings(env_file=None, **overrides)
+    made = make_client(settings.process, settings.accounts[""], Values(), HandClock())
     await made.open()
     try:
         yield made

@@ -219,12 +219,12 @@ def test_cloud_hosting_rejects_a_url_verification() -> None:
     ],
 )
 def test_the_settings_choose_the_callback(settings: dict[str, Any], kind: type[object]) -> None:
-    assert type(make_callback(load_settings(env_file=None, appid="wx1", **settings))) is kind
+    assert type(make_callback(load_settings(env_file=None, appid="wx1", **settings).accounts[""])) is kind
 
 
 def test_with_a_token_headers_are_not_used() -> None:
     settings = load_settings(env_file=None, appid="wx1", cloud_call="open", token="tok", aes_key=KEYS.aes_key)
     with pytest.raises(InvalidPush):
-        make_callback(settings).open({}, clear("json"), NOW, NOW, SOURCE)
+        make_callback(settings.accounts[""]).open({}, clear("json"), NOW, NOW, SOURCE)
     query, body = envelope.push(TEXT, KEYS, "safe", "json", str(NOW), "n1")
-    assert make_callback(settings).open(query, body, NOW, NOW, {}) is not None
+    assert make_callback(settings.accounts[""]).open(query, body, NOW, NOW, {}) is not None

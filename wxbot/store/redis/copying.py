@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from wxbot.errors import CopyFailed
+from wxbot.settings.schema import RetentionSettings
 from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredConversation, StoredMessage, StoredRecord
-from wxbot.store.records import Retention
 from wxbot.store.redis.link import Command, OnTime, RedisLink
 from wxbot.store.redis.store import (
     LOST,
@@ -56,10 +56,10 @@ class RedisBulkStore:
     """A ``wxbot.store.copying_port.BulkStore`` on one Redis. The arguments are those of ``RedisStore``."""
 
     def __init__(
-        self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0
+        self, url: str, *, retention: RetentionSettings | None = None, on_time: OnTime | None = None, replicas: int = 0
     ) -> None:
         self._link = RedisLink(url, [source(name) for name in _SCRIPTS], on_time, replicas)
-        self._retention = retention or Retention()
+        self._retention = retention or RetentionSettings()
 
     def open(self, *, create: bool) -> None:
         open_link(self._link)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from wxbot.errors import IncompleteCopy, LeaseLost, StoreUnavailable
 from wxbot.model.quota import Quota
+from wxbot.settings.schema import RetentionSettings
 from wxbot.store.port import TOKEN
 from wxbot.store.records import (
     WITH_BOT,
@@ -34,7 +35,6 @@ from wxbot.store.records import (
     Outcome,
     PendingMessage,
     Progress,
-    Retention,
     SharedValue,
 )
 from wxbot.store.redis.link import Command, OnTime, RedisLink
@@ -75,10 +75,10 @@ class RedisStore:
     """
 
     def __init__(
-        self, url: str, *, retention: Retention | None = None, on_time: OnTime | None = None, replicas: int = 0
+        self, url: str, *, retention: RetentionSettings | None = None, on_time: OnTime | None = None, replicas: int = 0
     ) -> None:
         self._link = RedisLink(url, [source(name) for name in _SCRIPTS], on_time, replicas)
-        retention = retention or Retention()
+        retention = retention or RetentionSettings()
         self._dead_seconds = retention.dead_letter_seconds
         self._times = {
             "seen_ms": round(retention.dedup_seconds * 1000),

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from wxbot.errors import CopyFailed, StoreUnavailable
+from wxbot.settings.schema import RetentionSettings
 from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredConversation, StoredMessage, StoredRecord
-from wxbot.store.records import Retention
 from wxbot.store.sqlite.conversations import COLUMNS, NO_STATE, ConversationRow
 from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, prepare, to_json
 from wxbot.store.sqlite.writer import SqliteWriter, method
@@ -118,10 +118,10 @@ def _end(db: sqlite3.Connection, appid: str, copy: str) -> None:
 class SqliteBulkStore:
     """A ``wxbot.store.copying_port.BulkStore`` on one SQLite file. The arguments are those of ``SqliteStore``."""
 
-    def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
+    def __init__(self, path: Path, *, full_sync: bool = True, retention: RetentionSettings | None = None) -> None:
         self._path = path
         self.writer = SqliteWriter(path, full_sync=full_sync)
-        self._retention = retention or Retention()
+        self._retention = retention or RetentionSettings()
 
     def open(self, *, create: bool) -> None:
         if not create and not self._path.exists():

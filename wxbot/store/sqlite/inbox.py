@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
+from wxbot.settings.schema import RetentionSettings
 from wxbot.store.records import (
     WITH_BOT,
     AcceptResult,
@@ -24,7 +25,6 @@ from wxbot.store.records import (
     Outcome,
     PendingMessage,
     Progress,
-    Retention,
 )
 from wxbot.store.sqlite.conversations import COLUMNS, ConversationRow, load, load_held, save
 from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, refuse_incomplete_copy, to_json
@@ -215,7 +215,7 @@ def find(db: sqlite3.Connection, key: ConversationKey, dedup_key: str = "") -> F
     return Found(row and row.record(with_state=True), message is not None, reply)
 
 
-def purge(db: sqlite3.Connection, appid: str, now: float, retention: Retention) -> int:
+def purge(db: sqlite3.Connection, appid: str, now: float, retention: RetentionSettings) -> int:
     # Search by seq, the oldest first, so that accepting a message updates no index. The first row that has not expired
     # ends the search.
     expired_before = now - retention.dedup_seconds

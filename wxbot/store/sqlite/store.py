@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wxbot.settings.schema import RetentionSettings
 from wxbot.store.records import (
     AcceptResult,
     ClaimRequest,
@@ -15,7 +16,6 @@ from wxbot.store.records import (
     IncomingMessage,
     Lease,
     Progress,
-    Retention,
 )
 from wxbot.store.sqlite import inbox, operations
 from wxbot.store.sqlite.schema import prepare, probe_write, to_json
@@ -25,9 +25,9 @@ from wxbot.store.sqlite.writer import SqliteWriter, method
 class SqliteStore:
     """A ``wxbot.store.port.Store`` on one SQLite file. Open it after gunicorn has forked, never before."""
 
-    def __init__(self, path: Path, *, full_sync: bool = True, retention: Retention | None = None) -> None:
+    def __init__(self, path: Path, *, full_sync: bool = True, retention: RetentionSettings | None = None) -> None:
         self.writer = SqliteWriter(path, full_sync=full_sync)
-        self._retention = retention or Retention()
+        self._retention = retention or RetentionSettings()
 
     def open(self) -> None:
         self.writer.open(prepare)

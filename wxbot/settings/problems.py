@@ -1,0 +1,33 @@
+"""Texts of problems with settings. They never contain a value, because it may be a misplaced secret."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from wxbot.settings.schema import ACCOUNT_SETTINGS, MISSING
+
+_SECRETS = {name for each in ACCOUNT_SETTINGS.values() if each.is_secret for name in (each.name, each.variable)}
+
+
+def unknown_names(names: Iterable[str], known: Sequence[str], problem: str) -> list[str]:
+    """Return ``problem`` for each of ``names`` that is not ``known``, with the most similar known name, if any."""
+    return [f"{name} {problem}{did_you_mean(name, known)}" for name in sorted(set(names).difference(known))]
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return the end of a problem's text that proposes the most similar of ``known``; "" if it is a secret setting."""
+    similar = difflib.get_close_matches(name, known, 1, cutoff=0.8)
+    return "".join(f"; did you mean {other}?" for other in similar if other not in _SECRETS)
+
+
+def invalid_value(name: str, position: Iterable[int | str], message: str) -> str:
+    """Return the text of a problem that pydantic found in the setting ``name``, at ``position`` in its value.
+
+    An empty ``name`` is a problem of several settings together, which the message names itself.
+    """
+    message = message.removeprefix("Value error, ")
+    if message == MISSING:
+        return f"{name} is missing"
+    where = name + "".join(f"[{part}]" for part in position)
+    return f"{where}: {message}" if where else message

@@ -14,11 +14,10 @@ from wxbot.delivery.deferred import (
     STATE_KEY,
     DeferredReplies,
     deferred_in,
-    fit,
     with_deferred,
-    without_notice,
 )
 from wxbot.model.accounts import ACCOUNTS
+from wxbot.model.fitting import fit, without_notice
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MenuReply, Reply, TextReply
 from wxbot.settings.schema import ReplySettings

@@ -17,14 +17,7 @@ from wxbot.delivery.passive_outbox import PassiveOutbox
 from wxbot.delivery.remaining_work import RemainingWork
 from wxbot.delivery.turn import Turn
 from wxbot.errors import LeaseLost, PluginError, StoreUnavailable
-from wxbot.model.messages import (
-    AgentSessionEvent,
-    AgentSwitchEvent,
-    EventMessage,
-    Message,
-    TextMessage,
-    message_from,
-)
+from wxbot.model.messages import AgentSessionEvent, AgentSwitchEvent, EventMessage, Message, TextMessage, message_from
 from wxbot.model.replies import Reply, TextReply
 from wxbot.plugin.context import Context
 from wxbot.plugin.handler_run import HandlerRun
@@ -193,7 +186,7 @@ class Pipeline:
 
     async def _follow(self, outbox: Outbox, run: HandlerRun, context: Context) -> None:
         """Send the handler's replies one by one, each as soon as the handler returns or yields it."""
-        state_before = _state_json(context)
+        state_before = context.state_json()
         if outbox.quota.remaining > 0:  # WeChat's conditions for Typing are those for sending
             outbox.indicator.start()
         while True:
@@ -202,7 +195,7 @@ class Pipeline:
                 break
             outbox.add(await self._messages(step.reply, run.ai))
             await outbox.send_ready()
-        _save_state(outbox.turn, context, state_before)
+        outbox.turn.save_state(context.plugin, state_before, context.state_json())
         outbox.turn.requested_handover = self._handover_requested_by(context) or outbox.turn.requested_handover
         outbox.add(await self._messages(step.reply, run.ai))
         await outbox.finish()
@@ -258,23 +251,6 @@ class Pipeline:
         wait = self._settings.retry_seconds * 2 ** (attempt - 1)
         log.warning("sending failed, retrying: seconds=%g error=%s", wait, failure)
         return outbox.outcome("retry", str(failure), retry_at=self._clock.now() + wait)
-
-
-def _state_json(context: Context) -> str:
-    return json.dumps(context.state, ensure_ascii=False) if context.state else "{}"
-
-
-def _save_state(turn: Turn, context: Context, before: str) -> None:
-    """Copy the state that the handler changed into the turn. Raises PluginError if it is not JSON."""
-    try:
-        after = _state_json(context)
-        after.encode()  # a lone surrogate (half an emoji) is valid JSON but cannot be stored
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"plugin {context.plugin!r} put a value into ctx.state that is not JSON: {error}") from None
-    if after != before:
-        turn.new_state = {**turn.state, context.plugin: json.loads(after)}
-        if after == "{}":
-            del turn.new_state[context.plugin]
 
 
 def _is_one_of(message: Message, words: frozenset[str]) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from wxbot.delivery.deferred import DeferredReplies, fit, without_notice
+from wxbot.delivery.deferred import DeferredReplies
 from wxbot.delivery.outbox import Outbox, SendFailed
 from wxbot.errors import DeliveryUnknown, ReplyQuotaExceeded, ReplyWindowClosed, SendNotAllowed, WeChatError
+from wxbot.model.fitting import fit, without_notice
 from wxbot.model.messages import EventMessage
 from wxbot.model.quota import Quota
 from wxbot.model.replies import Reply
@@ -168,7 +169,7 @@ class ApiOutbox(Outbox):
 
     async def _record(self) -> None:
         """Record the progress, and the remaining work if the handler is done, so that it need not run again."""
-        unsent = self._remaining_work() if self.is_closed or self._unconfirmed else None
+        unsent = self._work().entries() if self.is_closed or self._unconfirmed else None
         progress = Progress(self.turn.inbox_message.seq, self._sent, unsent)
         change = ConversationRecord(self._sent_at or 0.0, 0.0, self._counted_quota, state=self._changed_state)
         await retry_until_stored(

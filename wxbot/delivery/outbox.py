@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -159,7 +159,7 @@ class Outbox(ABC):
             state={} if is_over and isinstance(turn.message, UnsubscribeEvent) else self._changed_state,
         )
         sent = self._sent_before_failure if is_over and self._failure else self._sent
-        unsent = self._dead_letter_entries() if is_over else self._remaining_work()
+        unsent = self._work().dead_letter_entries() if is_over else self._work().entries()
         return Outcome(turn.inbox_message.seq, status, change, sent, unsent, reason, retry_at)
 
     # For the conversation
@@ -217,22 +217,18 @@ class Outbox(ABC):
         if replies:
             self._deferred = self._current_deferred.plus(replies, announced=announced)
 
-    def _remaining_work(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the entries from which the next owner continues."""
+    def _work(self) -> RemainingWork:
+        """Return what is unfinished. Until the outbox is closed, only unconfirmed replies: the handler runs again."""
         if not self.is_closed:
-            return RemainingWork(self._unconfirmed).entries()
-        handover = self.turn.requested_handover
-        return RemainingWork(
-            self._unconfirmed, self._pending, handover, self._failure, self._sent_before_failure
-        ).entries()
-
-    def _dead_letter_entries(self) -> tuple[Mapping[str, Any], ...]:
-        must_run = not self.is_closed or bool(self._failure)
+            return RemainingWork(self._unconfirmed, run_handler=bool(self._unconfirmed))
         return RemainingWork(
             self._unconfirmed,
-            self._pending if self.is_closed else [],
-            run_handler=bool(self._unconfirmed) and must_run,
-        ).dead_letter_entries()
+            self._pending,
+            self.turn.requested_handover,
+            self._failure,
+            self._sent_before_failure,
+            run_handler=bool(self._unconfirmed and self._failure),
+        )
 
     @property
     def _changed_state(self) -> dict[str, Any] | None:

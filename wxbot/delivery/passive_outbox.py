@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 
-from wxbot.delivery.deferred import DeferredReplies, fit
+from wxbot.delivery.deferred import DeferredReplies
 from wxbot.delivery.outbox import Outbox, SendFailed
+from wxbot.model.fitting import fit
 from wxbot.model.messages import EventMessage
 from wxbot.model.replies import Reply, TextReply, reply_to_json
 from wxbot.store.retry import retry_until_stored

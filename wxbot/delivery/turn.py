@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,13 @@ class Turn:
     def is_proactive(self) -> bool:
         """Return True if this is a proactive message (``bot.send``), not a message from the user."""
         return self.inbox_message.fields.get("MsgType") == SENT_BY_BOT
+
+    def save_state(self, plugin: str, before: str, after: str) -> None:
+        """Note the state of a plugin as JSON, if the handler changed it."""
+        if after != before:
+            changed = {plugin: json.loads(after)} if after != "{}" else {}
+            others = {name: value for name, value in self.state.items() if name != plugin}
+            self.new_state = {**others, **changed}
 
     def is_for_agents(self, now: float) -> bool:
         """Return True if a human agent handles this user. Agent-session events are still processed by the bot.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -52,6 +53,15 @@ class Context:
         if seconds is not None and not seconds > 0:
             raise PluginError(f"plugin {self.plugin!r}: ctx.hand_over: seconds must be above 0, not {seconds!r}")
         self._requested_handover = RequestedHandover(agent, seconds)
+
+    def state_json(self) -> str:
+        """Return ``state`` as JSON. Raises PluginError if it contains a value that is not JSON."""
+        try:
+            text = json.dumps(self.state or {}, ensure_ascii=False)
+            text.encode()  # a lone surrogate (half an emoji) is valid JSON but cannot be stored
+        except (TypeError, ValueError) as error:
+            raise PluginError(f"plugin {self.plugin!r} put a value into ctx.state that is not JSON: {error}") from None
+        return text
 
     @property
     def quota(self) -> Quota:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from wxbot.model.quota import Quota
+
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Returns a value as compact JSON, the form in which all stores keep it."""
 
 
 class ConversationKey(NamedTuple):

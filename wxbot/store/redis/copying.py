@@ -20,6 +20,7 @@ from typing import Any
 from wxbot.errors import CopyFailed
 from wxbot.settings.schema import RetentionSettings
 from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredConversation, StoredMessage, StoredRecord
+from wxbot.store.records import to_json
 from wxbot.store.redis.link import Command, OnTime, RedisLink
 from wxbot.store.redis.store import (
     LOST,
@@ -30,7 +31,6 @@ from wxbot.store.redis.store import (
     script,
     source,
     texts,
-    to_json,
 )
 
 SLICE = 500

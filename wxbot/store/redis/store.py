@@ -36,6 +36,7 @@ from wxbot.store.records import (
     PendingMessage,
     Progress,
     SharedValue,
+    to_json,
 )
 from wxbot.store.redis.link import Command, OnTime, RedisLink
 from wxbot.store.redis.server_facts import RedisFacts, facts_from
@@ -358,10 +359,6 @@ def record_arguments(record: ConversationRecord) -> dict[str, Any]:
 
 
 # Responses
-
-
-def to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _accept_result(answer: Sequence[Any], message: IncomingMessage, request: ClaimRequest | None) -> AcceptResult:

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from wxbot.errors import LeaseLost
 from wxbot.model.quota import Quota
-from wxbot.store.records import WITH_BOT, ConversationKey, ConversationRecord, Handover, Lease
-from wxbot.store.sqlite.schema import to_json
+from wxbot.store.records import WITH_BOT, ConversationKey, ConversationRecord, Handover, Lease, to_json
 
 NO_STATE = "{}"
 

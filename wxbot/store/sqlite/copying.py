@@ -17,8 +17,9 @@ from typing import Any
 from wxbot.errors import CopyFailed, StoreUnavailable
 from wxbot.settings.schema import RetentionSettings
 from wxbot.store.copying_port import AccountStatus, DedupRecord, Kind, StoredConversation, StoredMessage, StoredRecord
+from wxbot.store.records import to_json
 from wxbot.store.sqlite.conversations import COLUMNS, NO_STATE, ConversationRow
-from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, prepare, to_json
+from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, prepare
 from wxbot.store.sqlite.writer import SqliteWriter, method
 
 SLICE = 500

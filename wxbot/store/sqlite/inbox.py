@@ -25,9 +25,10 @@ from wxbot.store.records import (
     Outcome,
     PendingMessage,
     Progress,
+    to_json,
 )
 from wxbot.store.sqlite.conversations import COLUMNS, ConversationRow, load, load_held, save
-from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, refuse_incomplete_copy, to_json
+from wxbot.store.sqlite.schema import DEAD, DONE, WAITING, refuse_incomplete_copy
 
 PURGE_LIMIT = 2000
 LAST_SEQ = 2**63 - 1

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from wxbot.store.port import TOKEN
-from wxbot.store.records import ConversationKey, DeadLetter, Handover, Lease, SharedValue
+from wxbot.store.records import ConversationKey, DeadLetter, Handover, Lease, SharedValue, to_json
 from wxbot.store.sqlite.conversations import load_held
-from wxbot.store.sqlite.schema import refuse_incomplete_copy, to_json
+from wxbot.store.sqlite.schema import refuse_incomplete_copy
 
 EXPIRED_LIMIT = 100
 

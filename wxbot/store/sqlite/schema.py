@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from typing import Any
 
 from wxbot.errors import IncompleteCopy, StoreUnavailable
 
@@ -128,8 +126,3 @@ def refuse_incomplete_copy(db: sqlite3.Connection, appid: str) -> None:
     """Raise IncompleteCopy if a copy of the account into this file has not finished."""
     if db.execute("SELECT 1 FROM copies WHERE appid = ?", (appid,)).fetchone():
         raise IncompleteCopy(appid)
-
-
-def to_json(value: Any) -> str:
-    """Return ``value`` as compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

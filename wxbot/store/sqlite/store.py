@@ -16,9 +16,10 @@ from wxbot.store.records import (
     IncomingMessage,
     Lease,
     Progress,
+    to_json,
 )
 from wxbot.store.sqlite import inbox, operations
-from wxbot.store.sqlite.schema import prepare, probe_write, to_json
+from wxbot.store.sqlite.schema import prepare, probe_write
 from wxbot.store.sqlite.writer import SqliteWriter, method
 
 

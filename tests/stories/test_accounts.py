@@ -18,6 +18,7 @@ from tests.plugin.conftest import no_module_is_left
 from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
+from tests.stories.support import Log, asks
 from wxbot import Context, Plugin
 from wxbot.errors import ConfigError, StoreUnavailable
 from wxbot.logs import RedactingFormatter
@@ -80,6 +81,14 @@ class TwoAccounts:
             platform.callback_url = addresses[name]
         return deployment
 
+    def opens_with_counting_plugins(self, accounts: Mapping[str, Settings] | None = None) -> Deployment:
+        plugins = {"orders": counting_plugin("order"), "club": counting_plugin("hurrah")}
+        return self.opens(self.settings() if accounts is None else accounts, **plugins)
+
+    def not_started(self) -> Deployment:
+        plugin = counting_plugin("order")
+        return make_deployment(self.settings(), plugins={"orders": [plugin], "club": [plugin]})
+
     def _section(self, name: str, lines: str) -> str:
         given = self.platforms[name].settings()
         for key in ("SECRET", "TOKEN", "AES_KEY"):
@@ -121,7 +130,7 @@ def counting_plugin(sound: str) -> Plugin:
 
 
 def test_each_account_answers_with_its_own_plugins(two_accounts: TwoAccounts) -> None:
-    two_accounts.opens(two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    two_accounts.opens_with_counting_plugins()
     alice, bob = two_accounts.orders.user("alice"), two_accounts.club.user("bob")
     alice.says("42")
     bob.says("hi")
@@ -136,14 +145,11 @@ def test_each_account_answers_with_its_own_plugins(two_accounts: TwoAccounts) ->
 
 def test_the_same_openid_in_two_accounts_is_two_users(two_accounts: TwoAccounts) -> None:
     accounts = two_accounts.settings(club='quota = { message = "1/48h" }')
-    two_accounts.opens(accounts, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    two_accounts.opens_with_counting_plugins(accounts)
     at_orders, at_club = two_accounts.user("alice")
-    at_orders.says("one")
-    at_orders.waits_for("order one 1")
-    at_orders.says("two")
-    at_orders.waits_for("order two 2")
-    at_club.says("one")
-    at_club.waits_for("hurrah one 1")
+    asks(at_orders, "one", "order one 1")
+    asks(at_orders, "two", "order two 2")
+    asks(at_club, "one", "hurrah one 1")
     assert at_orders.saw == ["order one 1", "order two 2"]
     assert at_club.saw == ["hurrah one 1"]
     left = {name: quota_of(settings) for name, settings in accounts.items()}
@@ -163,9 +169,7 @@ def quota_of(settings: Settings) -> int:
 
 
 def test_a_push_to_the_path_of_another_account_is_refused(two_accounts: TwoAccounts) -> None:
-    deployment = two_accounts.opens(
-        two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah")
-    )
+    deployment = two_accounts.opens_with_counting_plugins()
     client = create_app(deployment).test_client()
     alice = two_accounts.orders.user("alice")
     body = {"ToUserName": "gh_0", "FromUserName": alice.openid, "CreateTime": 1, "MsgType": "text", "Content": "hi"}
@@ -179,7 +183,7 @@ def test_a_push_to_the_path_of_another_account_is_refused(two_accounts: TwoAccou
 
 
 def test_a_lost_token_does_not_affect_the_other_account(two_accounts: TwoAccounts) -> None:
-    two_accounts.opens(two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    two_accounts.opens_with_counting_plugins()
     at_orders, at_club = two_accounts.user("alice")
     at_orders.says("one")
     at_club.says("one")
@@ -188,8 +192,7 @@ def test_a_lost_token_does_not_affect_the_other_account(two_accounts: TwoAccount
     two_accounts.orders.faults.revoke_token()
     two_accounts.orders.faults.hang("token")
     at_orders.says("two")
-    at_club.says("two")
-    at_club.waits_for("hurrah two 2")
+    asks(at_club, "two", "hurrah two 2")
     assert at_orders.saw == ["order one 1"]
     assert two_accounts.club.token_fetches == 1
     two_accounts.orders.close()  # otherwise the deployment would wait for WeChat's response when it stops
@@ -198,7 +201,7 @@ def test_a_lost_token_does_not_affect_the_other_account(two_accounts: TwoAccount
 def test_send_requires_the_key_of_the_account(two_accounts: TwoAccounts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERS_SEND_KEY", "key-of-orders-0123456789")
     accounts = two_accounts.settings(orders='send_key = "${ORDERS_SEND_KEY}"')
-    deployment = two_accounts.opens(accounts, orders=counting_plugin("order"), club=counting_plugin("hurrah"))
+    deployment = two_accounts.opens_with_counting_plugins(accounts)
     at_orders, at_club = two_accounts.user("alice")
     for user, heard in ((at_orders, "order hi 1"), (at_club, "hurrah hi 1")):
         user.says("hi")
@@ -239,12 +242,9 @@ def test_two_accounts_load_the_same_plugin_separately(two_accounts: TwoAccounts)
     (package / "words.py").write_text("texts: list[str] = []\n", encoding="utf-8")
     two_accounts.opens(two_accounts.settings())
     at_orders, at_club = two_accounts.user("alice")
-    at_orders.says("one")
-    at_orders.waits_for("1 1")
-    at_club.says("one")
-    at_club.waits_for("1 1")
-    at_orders.says("two")
-    at_orders.waits_for("2 2")
+    asks(at_orders, "one", "1 1")
+    asks(at_club, "one", "1 1")
+    asks(at_orders, "two", "2 2")
 
 
 GREETER = """
@@ -269,6 +269,9 @@ def greeter(two_accounts: TwoAccounts) -> Path:
     folder = two_accounts.folder / "plugins"
     folder.mkdir()
     (folder / "greeter.py").write_text(GREETER, encoding="utf-8")
+    others = two_accounts.folder / "others"
+    others.mkdir()
+    (others / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
     return folder
 
 
@@ -287,8 +290,6 @@ def test_an_account_overrides_plugin_settings(two_accounts: TwoAccounts, greeter
 
 
 def test_plugin_problems_of_all_accounts_are_reported_together(two_accounts: TwoAccounts, greeter: Path) -> None:
-    (two_accounts.folder / "others").mkdir()
-    (two_accounts.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
     accounts = two_accounts.settings(
         orders='[orders.plugin_settings.greter]\ngreeting = "x"\n[orders.plugin_settings.greeter]\ntimes = "often"',
         club='plugin_folders = ["others"]\nplugins = ["greeter"]',
@@ -304,8 +305,6 @@ def test_plugin_problems_of_all_accounts_are_reported_together(two_accounts: Two
 
 
 def test_a_plugin_setting_that_one_account_reads_is_accepted(two_accounts: TwoAccounts, greeter: Path) -> None:
-    (two_accounts.folder / "others").mkdir()
-    (two_accounts.folder / "others" / "echo.py").write_text(GREETER.replace('"greeter"', '"echo"'), encoding="utf-8")
     others = 'plugin_folders = ["others"]'
     accounts = two_accounts.settings(club=others, plugin_greeter_times="2", plugin_echo_times="3")
     assert list(make_deployment(accounts).bots) == ["orders", "club"]
@@ -320,15 +319,16 @@ def test_a_plugin_setting_that_one_account_reads_is_accepted(two_accounts: TwoAc
 # Start and stop
 
 
-@contextmanager
-def broken(bot: Bot, name: str, error: Exception) -> Iterator[None]:
-    """Let a method of the bot fail."""
+def loops() -> int:
+    """Return the number of bots that run."""
+    return [thread.name for thread in threading.enumerate()].count("wxbot-loop")
 
+
+def raising(error: Exception) -> Callable[..., None]:
     def fail(*_: object) -> None:
         raise error
 
-    with replaced(bot, name, fail):
-        yield
+    return fail
 
 
 @contextmanager
@@ -342,21 +342,19 @@ def replaced(bot: Bot, name: str, by: Callable[..., None]) -> Iterator[None]:
 
 
 def test_after_a_failed_start_no_bot_runs(two_accounts: TwoAccounts) -> None:
-    deployment = make_deployment(
-        two_accounts.settings(), plugins={"orders": [counting_plugin("a")], "club": [counting_plugin("b")]}
-    )
-    with broken(deployment.bots["club"], "start", StoreUnavailable("the disk is full")):
+    deployment = two_accounts.not_started()
+    with replaced(deployment.bots["club"], "start", raising(StoreUnavailable("the disk is full"))):
         with pytest.raises(StoreUnavailable, match=r"^\[club\] the disk is full$"):
             deployment.start()
-        assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+        assert loops() == 0
     for path in ("/wechat/orders", "/wechat/club", "/metrics", "/readyz"):
         create_app(deployment).test_client().get(path)
-        assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+        assert loops() == 0
     for name, platform in two_accounts.platforms.items():  # a push does not start the bot either
         query, body = platform.envelope(A_PUSH)
         pushed = create_app(deployment).test_client().post(f"/wechat/{name}", query_string=query, data=body)
         assert pushed.status_code == 500
-    assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    assert loops() == 0
     assert deployment.start_again()
     try:
         assert deployment.problem() is None
@@ -365,9 +363,7 @@ def test_after_a_failed_start_no_bot_runs(two_accounts: TwoAccounts) -> None:
 
 
 def test_a_stop_during_the_start_ends_the_start(two_accounts: TwoAccounts) -> None:
-    deployment = make_deployment(
-        two_accounts.settings(), plugins={"orders": [counting_plugin("a")], "club": [counting_plugin("b")]}
-    )
+    deployment = two_accounts.not_started()
     entered, go_on, failures = threading.Event(), threading.Event(), []
     start_orders = deployment.bots["orders"].start
 
@@ -393,9 +389,9 @@ def test_a_stop_during_the_start_ends_the_start(two_accounts: TwoAccounts) -> No
         starting.join(20)
         stopping.join(20)
     assert failures == ["[club] the bot was stopped while it started"]
-    assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    assert loops() == 0
     assert not deployment.start_again(), "only start() starts the bots after stop()"
-    assert "wxbot-loop" not in {thread.name for thread in threading.enumerate()}
+    assert loops() == 0
     deployment.start()
     assert deployment.problem() is None
     deployment.stop(0)
@@ -423,14 +419,12 @@ def test_gunicorn_starts_again_until_the_worker_stops(monkeypatch: pytest.Monkey
 def test_a_bot_that_fails_to_stop_does_not_keep_others_running(
     two_accounts: TwoAccounts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deployment = make_deployment(
-        two_accounts.settings(), plugins={"orders": [counting_plugin("a")], "club": [counting_plugin("b")]}
-    )
+    deployment = two_accounts.not_started()
     deployment.start()
-    with broken(deployment.bots["orders"], "stop", RuntimeError("stuck")):
+    with replaced(deployment.bots["orders"], "stop", raising(RuntimeError("stuck"))):
         deployment.stop(0)
     assert "bot of this account failed to stop" in caplog.text
-    assert [thread.name for thread in threading.enumerate()].count("wxbot-loop") == 1
+    assert loops() == 1
     deployment.stop(0)
 
 
@@ -474,9 +468,7 @@ def together(bot: Bot, all_stopping: threading.Barrier, then: threading.Event) -
 
 
 def test_readiness_names_the_account_that_has_a_problem(two_accounts: TwoAccounts) -> None:
-    deployment = two_accounts.opens(
-        two_accounts.settings(), orders=counting_plugin("order"), club=counting_plugin("hurrah")
-    )
+    deployment = two_accounts.opens_with_counting_plugins()
     client = create_app(deployment).test_client()
     assert client.get("/readyz").status_code == 200
     assert client.get("/metrics").status_code == 404
@@ -493,108 +485,80 @@ def test_a_deployment_without_accounts_is_refused() -> None:
 # Log lines
 
 
-class Lines(logging.Handler):
-    """A handler that stores log lines with the name of the account."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setFormatter(RedactingFormatter([]))
-        self.written: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.written.append(self.format(record).partition(" wxbot.")[2])
-
-    def has(self, line: str) -> bool:
-        return line in self.written
-
-
 @pytest.fixture
-def lines() -> Iterator[Lines]:
-    lines, wxbot = Lines(), logging.getLogger("wxbot")
-    level = wxbot.level
-    wxbot.setLevel(logging.INFO)
-    wxbot.addHandler(lines)
-    yield lines
-    wxbot.removeHandler(lines)
-    wxbot.setLevel(level)
+def lines(log: Log) -> Log:
+    """Return the log lines as they are written, with the name of the account."""
+    log.setFormatter(RedactingFormatter([]))
+    log.line_of = lambda record: log.format(record).partition(" wxbot.")[2]
+    return log
 
 
-def logging_plugin(make: Callable[[Plugin], None]) -> Plugin:
+def logging_plugin(where: str = "in the loop") -> Plugin:
     plugin = Plugin("talk")
-    make(plugin)
-    return plugin
 
-
-def in_the_loop(plugin: Plugin) -> None:
-    @plugin.fallback
-    async def answer(ctx: Context) -> str:
-        logging.getLogger("wxbot.test").info("asked for %s", ctx.text)
-        return "well"
-
-
-def in_a_thread(plugin: Plugin) -> None:
-    @plugin.fallback
     def answer(ctx: Context) -> str:
         logging.getLogger("wxbot.test").info("asked for %s", ctx.text)
         return "well"
 
+    async def answer_in_the_loop(ctx: Context) -> str:
+        return answer(ctx)
 
-@pytest.mark.parametrize("where", [in_the_loop, in_a_thread])
+    plugin.fallback(answer_in_the_loop if where == "in the loop" else answer)
+    return plugin
+
+
+@pytest.mark.parametrize("where", ["in the loop", "in a thread"])
 def test_every_log_line_names_its_account(
-    two_accounts: TwoAccounts, lines: Lines, where: Callable[[Plugin], None]
+    two_accounts: TwoAccounts, lines: Log, where: str
 ) -> None:
     deployment = two_accounts.opens(two_accounts.settings(), orders=logging_plugin(where), club=logging_plugin(where))
     at_orders, at_club = two_accounts.user("alice")
-    at_orders.says("tea")
-    at_orders.waits_for("well")
-    at_club.says("coffee")
-    at_club.waits_for("well")
-    assert lines.has("test: [orders] asked for tea")
-    assert lines.has("test: [club] asked for coffee")
+    asks(at_orders, "tea", "well")
+    asks(at_club, "coffee", "well")
+    assert "test: [orders] asked for tea" in lines.lines
+    assert "test: [club] asked for coffee" in lines.lines
     client = create_app(deployment).test_client()
     client.post("/wechat/orders")
-    assert any(line.startswith("web: [orders] request refused") for line in lines.written)
+    assert any(line.startswith("web: [orders] request refused") for line in lines.lines)
     deployment.bots["club"].stop(0)
     client.get("/readyz")
-    assert lines.has("bot: [club] not ready: the bot is not running: it is stopping, or it could not start")
+    assert "bot: [club] not ready: the bot is not running: it is stopping, or it could not start" in lines.lines
 
 
-def test_log_lines_of_a_single_account_name_no_account(lines: Lines, tmp_path: Path) -> None:
+def test_log_lines_of_a_single_account_name_no_account(lines: Log, tmp_path: Path) -> None:
     with FakeWeChat() as wechat:
         deployment = make_deployment(
-            {"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [logging_plugin(in_the_loop)]}
+            {"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [logging_plugin()]}
         )
         with serve_accounts(deployment) as addresses:
             wechat.callback_url = addresses[""]
             assert wechat.callback_url.endswith("/wechat")
             alice = wechat.user("alice")
-            alice.says("tea")
-            alice.waits_for("well")
+            asks(alice, "tea", "well")
             create_app(deployment).test_client().post("/wechat")
-    assert lines.has("test: asked for tea")
-    assert any(line.startswith("web: request refused") for line in lines.written)
+    assert "test: asked for tea" in lines.lines
+    assert any(line.startswith("web: request refused") for line in lines.lines)
 
 
 @pytest.mark.parametrize("kind", ["official", "unverified"])
 def test_chat_accepts_every_account_kind(kind: str) -> None:
     with chat(counting_plugin("order"), account_kind=kind, typing=False) as alice:
-        alice.says("42")
-        alice.waits_for("order 42 1")
+        asks(alice, "42", "order 42 1")
 
 
 # Several machines
 
 
 def test_workers_process_messages_of_all_accounts(
-    two_accounts: TwoAccounts, empty_redis: RedisServer, lines: Lines
+    two_accounts: TwoAccounts, empty_redis: RedisServer, lines: Log
 ) -> None:
     addresses = {"store_url": empty_redis.url, "broker_url": empty_redis.url, "lease_seconds": "2"}
     # Polling is too slow to find a message in time, so each answered message had a wake-up.
     accounts = two_accounts.settings(**addresses, poll_seconds="600")
-    two_accounts.opens(accounts, orders=logging_plugin(in_the_loop), club=logging_plugin(in_the_loop))
+    two_accounts.opens(accounts, orders=logging_plugin(), club=logging_plugin())
     workers = two_accounts.settings(**addresses, poll_seconds="600", role="worker")
     worker = make_deployment(
-        workers, plugins={"orders": [logging_plugin(in_the_loop)], "club": [logging_plugin(in_the_loop)]}
+        workers, plugins={"orders": [logging_plugin()], "club": [logging_plugin()]}
     )
     worker.start()
     try:
@@ -607,5 +571,5 @@ def test_workers_process_messages_of_all_accounts(
         at_club.waits_for("well")
     finally:
         worker.stop(0)
-    assert lines.has("test: [orders] asked for tea")
-    assert lines.has("test: [club] asked for coffee")
+    assert "test: [orders] asked for tea" in lines.lines
+    assert "test: [club] asked for coffee" in lines.lines

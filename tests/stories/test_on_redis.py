@@ -86,8 +86,7 @@ def test_a_handover_is_shared(shared_store: SharedStore) -> None:
         alice.says("hello?").wait()
         agent.takes(alice).wait()
         agent.closes(alice).wait()
-        alice.says("hi").wait()
-        alice.waits_for("answer to hi")
+        asks(alice, "hi", "answer to hi")
     assert agent.saw == [("alice", "wants_agent"), ("alice", "hello?")]
     assert replies(alice) == ["answer to hi"]
 

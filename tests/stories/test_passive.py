@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.support import Log, bot_for, replies
+from tests.stories.support import Log, Start, bot_for, replies
 from wxbot import Context, ImageReply, Plugin
 from wxbot.delivery.passive_outbox import LAST_REPLY_AFTER, PassiveReplyWaiter
+from wxbot.server.bot import Bot
 from wxbot.store.records import ConversationKey
-from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.testing import FakeWeChat, ManualClock, User
 from wxbot.testing.media import SAMPLE_IMAGE
 from wxbot.testing.push import Push
 
@@ -64,11 +65,6 @@ class WaitingPlugin:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def waiting_plugin() -> WaitingPlugin:
     return WaitingPlugin()
 
@@ -78,6 +74,11 @@ def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeW
     with FakeWeChat(clock, account_kind="unverified", mode=request.param) as wechat:
         yield wechat
         assert [record for record in wechat.timeline if record.kind in ("typing", "send")] == []
+
+
+@pytest.fixture
+def bot(start: Start, waiting_plugin: WaitingPlugin) -> Bot:
+    return start(waiting_plugin.plugin)
 
 
 class Deliveries:
@@ -117,145 +118,111 @@ def advance_to_delivery(number: int, deliveries: Deliveries, clock: ManualClock)
     deliveries.wait_for(number)
 
 
-def test_the_response_to_the_push_is_the_reply(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        assert alice.says("hi").wait().outcome == "success"
-        assert alice.follows().wait().outcome == "success"
-        assert alice.saw == ["answer to hi", "welcome"]
+def test_the_response_to_the_push_is_the_reply(alice: User, bot: Bot) -> None:
+    assert alice.says("hi").wait().outcome == "success"
+    assert alice.follows().wait().outcome == "success"
+    assert alice.saw == ["answer to hi", "welcome"]
 
 
-def test_unhandled_events_are_acknowledged(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        assert alice.clicks("menu").wait().outcome == "success"
-        assert alice.saw == []
+def test_unhandled_events_are_acknowledged(alice: User, bot: Bot) -> None:
+    assert alice.clicks("menu").wait().outcome == "success"
+    assert alice.saw == []
 
 
-def test_deferred_replies_come_on_request(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        alice.says("book").wait()
-        assert alice.saw[0].endswith(NOTICE)
-        alice.says("继续").wait()
-        alice.says("继续").wait()
-        assert "".join(alice.saw).replace(NOTICE, "").replace("\n", "") == SENTENCE * 250
+def test_deferred_replies_come_on_request(alice: User, bot: Bot) -> None:
+    alice.says("book").wait()
+    assert alice.saw[0].endswith(NOTICE)
+    alice.says("继续").wait()
+    alice.says("继续").wait()
+    assert "".join(alice.saw).replace(NOTICE, "").replace("\n", "") == SENTENCE * 250
 
 
-def test_an_image_after_a_text_is_deferred(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        alice.says("both").wait()
-        alice.says("继续").wait()
-        assert alice.saw == [f"a picture:\n{NOTICE}", "[image image.jpg]"]
+def test_an_image_after_a_text_is_deferred(alice: User, bot: Bot) -> None:
+    alice.says("both").wait()
+    alice.says("继续").wait()
+    assert alice.saw == [f"a picture:\n{NOTICE}", "[image image.jpg]"]
 
 
-def test_a_failed_handler_sends_the_error_text(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        alice.says("fail").wait()
-        assert alice.saw == ["抱歉，出了点问题，请稍后再试。"]
+def test_a_failed_handler_sends_the_error_text(alice: User, bot: Bot) -> None:
+    alice.says("fail").wait()
+    assert alice.saw == ["抱歉，出了点问题，请稍后再试。"]
 
 
-@pytest.fixture
-def safe(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock, account_kind="unverified") as wechat:
-        yield wechat
-        assert [record for record in wechat.timeline if record.kind in ("typing", "send")] == []
+in_safe_mode = pytest.mark.parametrize("wechat", ["safe"], indirect=True)
 
 
+@in_safe_mode
 def test_a_slow_reply_is_the_response_to_a_redelivery(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
+    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, clock: ManualClock, deliveries: Deliveries
 ) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("think")
-        advance_to_delivery(2, deliveries, clock)
-        waiting_plugin.released.set()
-        assert push.wait().n == 2
-        assert (alice.saw, waiting_plugin.thought) == (["a thought"], 1)
+    push = alice.says("think")
+    advance_to_delivery(2, deliveries, clock)
+    waiting_plugin.released.set()
+    assert push.wait().n == 2
+    assert (alice.saw, waiting_plugin.thought) == (["a thought"], 1)
 
 
+@in_safe_mode
 def test_a_late_reply_comes_with_the_next_message(
-    safe: FakeWeChat,
-    tmp_path: Path,
-    clock: ManualClock,
-    waiting_plugin: WaitingPlugin,
-    log: Log,
-    deliveries: Deliveries,
+    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, clock: ManualClock, log: Log, deliveries: Deliveries
 ) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("think")
-        advance_to_delivery(3, deliveries, clock)
-        clock.advance(LAST_REPLY_AFTER)
-        push.wait()
-        assert alice.saw == [WAIT]
-        waiting_plugin.released.set()
-        log.waits_for("too late, deferred")
-        alice.says("hi").wait()
-        assert alice.saw == [WAIT, "a thought\nanswer to hi"]
-        assert waiting_plugin.thought == 1
+    push = alice.says("think")
+    advance_to_delivery(3, deliveries, clock)
+    clock.advance(LAST_REPLY_AFTER)
+    push.wait()
+    assert alice.saw == [WAIT]
+    waiting_plugin.released.set()
+    log.waits_for("too late, deferred")
+    alice.says("hi").wait()
+    assert alice.saw == [WAIT, "a thought\nanswer to hi"]
+    assert waiting_plugin.thought == 1
 
 
+@in_safe_mode
 def test_the_continue_word_returns_only_the_late_reply(
-    safe: FakeWeChat,
-    tmp_path: Path,
-    clock: ManualClock,
-    waiting_plugin: WaitingPlugin,
-    log: Log,
-    deliveries: Deliveries,
+    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, clock: ManualClock, log: Log, deliveries: Deliveries
 ) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("think")
-        advance_to_delivery(3, deliveries, clock)
-        clock.advance(LAST_REPLY_AFTER)
-        push.wait()
-        waiting_plugin.released.set()
-        log.waits_for("too late, deferred")
-        alice.says("继续").wait()
-        assert alice.saw == [WAIT, "a thought"]
+    push = alice.says("think")
+    advance_to_delivery(3, deliveries, clock)
+    clock.advance(LAST_REPLY_AFTER)
+    push.wait()
+    waiting_plugin.released.set()
+    log.waits_for("too late, deferred")
+    alice.says("继续").wait()
+    assert alice.saw == [WAIT, "a thought"]
 
 
+@in_safe_mode
 def test_a_redelivery_at_another_process_waits_for_the_same_reply(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
+    alice: User,
+    bot: Bot,
+    waiting_plugin: WaitingPlugin,
+    wechat: FakeWeChat,
+    clock: ManualClock,
+    deliveries: Deliveries,
+    tmp_path: Path,
 ) -> None:
-    alice, other = safe.user("alice"), WaitingPlugin()
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        first_door = safe.callback_url
-        push = alice.says("think")
-        deliveries.wait_for(1)
-        with bot_for(safe, tmp_path / "wxbot.db", other.plugin, clock=clock):
-            assert safe.callback_url != first_door
-            clock.advance(5)
-            safe.waits_until(lambda: len(push.attempts) == 1)
-            waiting_plugin.released.set()
-            advance_until_done(push, clock, step=0.25)
-            assert (alice.saw, waiting_plugin.thought, other.thought) == (["a thought"], 1, 0)
+    alice, other = wechat.user("alice"), WaitingPlugin()
+    first_door = wechat.callback_url
+    push = alice.says("think")
+    deliveries.wait_for(1)
+    with bot_for(wechat, tmp_path / "wxbot.db", other.plugin, clock=clock):
+        assert wechat.callback_url != first_door
+        clock.advance(5)
+        wechat.waits_until(lambda: len(push.attempts) == 1)
+        waiting_plugin.released.set()
+        advance_until_done(push, clock, step=0.25)
+        assert (alice.saw, waiting_plugin.thought, other.thought) == (["a thought"], 1, 0)
 
 
-def test_a_redelivery_after_the_reply_gets_the_same_reply(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("hi")
-        push.wait()
-        again = push.redeliver()
-        again.wait()
-        assert again.answer is not None
-        assert again.answer["Content"] == "answer to hi"
+@in_safe_mode
+def test_a_redelivery_after_the_reply_gets_the_same_reply(alice: User, bot: Bot) -> None:
+    push = alice.says("hi")
+    push.wait()
+    again = push.redeliver()
+    again.wait()
+    assert again.answer is not None
+    assert again.answer["Content"] == "answer to hi"
 
 
 def advance_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
@@ -269,19 +236,18 @@ def advance_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> Non
     push.wait()
 
 
+@in_safe_mode
 def test_pushes_of_one_user_are_answered_in_order(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
+    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, wechat: FakeWeChat, deliveries: Deliveries
 ) -> None:
     """The answers go over two connections: which of them WeChat reads first is chance."""
-    safe.in_order = False
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        first = alice.says("think")
-        assert waiting_plugin.began.wait(10)
-        second = alice.says("hi")
-        deliveries.wait_for(2)
-        waiting_plugin.released.set()
-        first.wait()
-        second.wait()
-        assert waiting_plugin.replies == ["a thought", "answer to hi"]
-        assert sorted(replies(alice)) == ["a thought", "answer to hi"]
+    wechat.in_order = False
+    first = alice.says("think")
+    assert waiting_plugin.began.wait(10)
+    second = alice.says("hi")
+    deliveries.wait_for(2)
+    waiting_plugin.released.set()
+    first.wait()
+    second.wait()
+    assert waiting_plugin.replies == ["a thought", "answer to hi"]
+    assert sorted(replies(alice)) == ["a thought", "answer to hi"]

@@ -28,7 +28,7 @@ class Log(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
-        self.line_of = logging.LogRecord.getMessage
+        self.line_of: Callable[[logging.LogRecord], str] = logging.LogRecord.getMessage
         self._changed = threading.Condition()
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -508,9 +508,7 @@ def logging_plugin(where: str = "in the loop") -> Plugin:
 
 
 @pytest.mark.parametrize("where", ["in the loop", "in a thread"])
-def test_every_log_line_names_its_account(
-    two_accounts: TwoAccounts, lines: Log, where: str
-) -> None:
+def test_every_log_line_names_its_account(two_accounts: TwoAccounts, lines: Log, where: str) -> None:
     deployment = two_accounts.opens(two_accounts.settings(), orders=logging_plugin(where), club=logging_plugin(where))
     at_orders, at_club = two_accounts.user("alice")
     asks(at_orders, "tea", "well")
@@ -527,9 +525,7 @@ def test_every_log_line_names_its_account(
 
 def test_log_lines_of_a_single_account_name_no_account(lines: Log, tmp_path: Path) -> None:
     with FakeWeChat() as wechat:
-        deployment = make_deployment(
-            {"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [logging_plugin()]}
-        )
+        deployment = make_deployment({"": settings_for(wechat, tmp_path / "one.db")}, plugins={"": [logging_plugin()]})
         with serve_accounts(deployment) as addresses:
             wechat.callback_url = addresses[""]
             assert wechat.callback_url.endswith("/wechat")
@@ -557,9 +553,7 @@ def test_workers_process_messages_of_all_accounts(
     accounts = two_accounts.settings(**addresses, poll_seconds="600")
     two_accounts.opens(accounts, orders=logging_plugin(), club=logging_plugin())
     workers = two_accounts.settings(**addresses, poll_seconds="600", role="worker")
-    worker = make_deployment(
-        workers, plugins={"orders": [logging_plugin()], "club": [logging_plugin()]}
-    )
+    worker = make_deployment(workers, plugins={"orders": [logging_plugin()], "club": [logging_plugin()]})
     worker.start()
     try:
         wait_until(lambda: worker.problem() is None, "the worker is ready")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers import RedisServer
 from tests.servers.fixtures import redis_server
-from tests.stories.support import bot_for, replies
+from tests.stories.support import asks, bot_for, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
 from wxbot.model.accounts import AccountKind
 from wxbot.server.bot import Bot

@@ -17,18 +17,6 @@ from tests.testing.bot import SILENCE, Caller, Receiver
 from wxbot.testing import FakeWeChat, ManualClock, RealClock, Record
 from wxbot.testing.background import Background
 
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock) as wechat:
-        yield wechat
-
-
 # -- the account and its users
 
 

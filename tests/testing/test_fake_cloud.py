@@ -14,6 +14,8 @@ from tests.testing.bot import DOWNLOAD, UPLOAD, Caller, Receiver
 from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, User, envelope
 from wxbot.testing.media import SAMPLE_IMAGE
 
+ACCOUNT = {"appid": "wxOWNER"}
+
 TYPING = "/cgi-bin/message/custom/typing"
 SEND = "/cgi-bin/message/custom/send"
 
@@ -31,17 +33,6 @@ class Contained(Caller):
     def writes(self, user: User, text: str, **query: str) -> int:
         body = {"touser": user.openid, "msgtype": "text", "text": {"content": text}}
         return int(self.post(SEND, body, **query)["errcode"])
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock, appid="wxOWNER") as wechat:
-        yield wechat
 
 
 @pytest.fixture

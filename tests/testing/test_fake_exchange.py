@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from tests.testing.bot import SILENCE, Caller, Receiver
 from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, ManualClock, Record, User
 from wxbot.testing.exchange import HIDDEN, MAX_STORED_BYTES, Exchange, Redactor
+from wxbot.testing.faults import Faults
+
+ACCOUNT = {"mode": "plain", "format": "json"}
 
 SECRET = "0123456789abcdef0123456789abcdef"
 TOKEN = "a-token-of-ours"
@@ -129,17 +132,6 @@ def test_a_cut_body_contains_no_part_of_a_secret(secret: str) -> None:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock, mode="plain", format="json") as wechat:
-        yield wechat
-
-
-@pytest.fixture
 def alice(wechat: FakeWeChat) -> User:
     alice = wechat.user("alice")
     alice.says("hi").done = True
@@ -244,43 +236,26 @@ def faulty(wechat: FakeWeChat, alice: User, caller: Caller) -> Exchange:
     return exchange
 
 
-def test_the_exchange_of_a_dropped_connection_has_no_answer(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
-    wechat.faults.drop("send")
-    assert faulty(wechat, alice, caller).answer is None
-
-
-def test_the_exchange_of_an_http_error_has_no_answer(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
-    wechat.faults.http_error("send", 502)
-    assert faulty(wechat, alice, caller).answer is None
-
-
-@pytest.mark.parametrize("kind", ["drop", "http"])
-def test_the_exchange_of_a_processed_call_with_a_fault_has_the_lost_answer(
-    wechat: FakeWeChat, alice: User, caller: Caller, kind: str
+@pytest.mark.parametrize(
+    ("inject", "errcode"),
+    [
+        (lambda faults: faults.drop("send"), None),
+        (lambda faults: faults.http_error("send", 502), None),
+        (lambda faults: faults.drop("send", acted=True), 0),
+        (lambda faults: faults.http_error("send", acted=True), 0),
+        (lambda faults: faults.fail("send", 45009), 45009),
+    ],
+    ids=["drop", "http", "drop after processing", "http after processing", "errcode"],
+)
+def test_the_exchange_of_a_fault_has_the_answer_that_wechat_made(
+    wechat: FakeWeChat, alice: User, caller: Caller, inject: Callable[[Faults], None], errcode: int | None
 ) -> None:
-    if kind == "drop":
-        wechat.faults.drop("send", acted=True)
-    else:
-        wechat.faults.http_error("send", acted=True)
+    inject(wechat.faults)
     answer = faulty(wechat, alice, caller).answer
-    assert answer is not None
-    assert json.loads(answer.body)["errcode"] == 0
-
-
-def test_the_exchange_of_an_injected_errcode(wechat: FakeWeChat, alice: User, caller: Caller) -> None:
-    wechat.faults.fail("send", 45009)
-    answer = faulty(wechat, alice, caller).answer
-    assert answer is not None
-    assert json.loads(answer.body)["errcode"] == 45009
+    assert (None if answer is None else json.loads(answer.body)["errcode"]) == errcode
 
 
 # -- pushes
-
-
-@pytest.fixture
-def bot() -> Iterator[Receiver]:
-    with Receiver() as bot:
-        yield bot
 
 
 def push_of(wechat: FakeWeChat, number: int = 0) -> Record:

@@ -6,7 +6,6 @@ import asyncio
 import http.client
 import json
 import urllib.request
-from collections.abc import Iterator
 
 import aiohttp
 import pytest
@@ -16,20 +15,11 @@ from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE, content_type_of
 from wxbot.testing.multipart import file_in
 
+ACCOUNT = {"account_kind": "official"}
+
 PNG = b"\x89PNG\r\n\x1a\n" + b"a picture\r\n--of its own\r\n\r\n"
 GIF = b"GIF89a..."
 DAY = 24 * 3600.0
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock, account_kind="official") as wechat:
-        yield wechat
 
 
 @pytest.fixture

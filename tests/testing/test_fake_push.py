@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,29 +10,9 @@ import pytest
 from tests.testing.bot import SILENCE, SUCCESS, Caller, Received, Receiver
 from wxbot.testing import FakeWeChat, ManualClock, RealClock, User, envelope
 
+ACCOUNT = {"mode": "plain", "format": "json", "pushes": True}
+
 NOTICE = "[该小程序客服暂时无法提供服务，请稍后再试]"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def bot() -> Iterator[Receiver]:
-    with Receiver() as bot:
-        yield bot
-
-
-@pytest.fixture
-def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock, mode="plain", format="json", callback_url=bot.url) as wechat:
-        yield wechat
-
-
-@pytest.fixture
-def alice(wechat: FakeWeChat) -> User:
-    return wechat.user("alice")
 
 
 def fields_of(received: Received) -> dict[str, Any]:
@@ -270,27 +249,19 @@ def test_pushes_do_not_wait_for_each_other_without_in_order(alice: User, bot: Re
     assert alice.says("quick").wait().outcome == "success"
 
 
-def test_held_pushes_are_released_in_a_given_order(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
+@pytest.mark.parametrize(
+    ("order", "arrive"), [([2, 0], "three one two"), ("reversed", "three two one"), (None, "one two three")], ids=repr
+)
+def test_held_pushes_are_released_in_a_given_order(
+    wechat: FakeWeChat, alice: User, bot: Receiver, order: Any, arrive: str
+) -> None:
     wechat.hold()
-    one, two, three = (alice.says(word) for word in ("one", "two", "three"))
+    pushes = [alice.says(word) for word in ("one", "two", "three")]
     assert bot.received == []
-    wechat.release([three, one])
-    two.wait()
-    assert texts_of(bot) == ["three", "one", "two"]
-
-
-def test_held_pushes_are_released_reversed_or_in_order(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
-    wechat.hold()
-    one, two = alice.says("one"), alice.says("two")
-    wechat.release("reversed")
-    one.wait()
-    wechat.hold()
-    three, four = alice.says("three"), alice.says("four")
-    wechat.release()
-    four.wait()
-    assert texts_of(bot) == ["two", "one", "three", "four"]
-    assert two.done
-    assert three.done
+    wechat.release([pushes[n] for n in order] if isinstance(order, list) else order)
+    for push in pushes:
+        push.wait()
+    assert texts_of(bot) == arrive.split()
 
 
 # -- passive replies

@@ -77,7 +77,7 @@ class ShopSettings:
         (lambda shop: [shop.fallback(status), shop.fallback(hours)], "two fallbacks: shop.status and shop.hours"),
         (lambda shop: shop.setup(connect), r"setup shop\.connect must be a plain def"),
         (lambda shop: shop.setup(none), r"setup shop\.none must take exactly one argument, the settings"),
-        (lambda shop: [shop.setup(hours), shop.setup(status)], "'shop' has two setups; the second is shop.status"),
+        (lambda shop: [shop.setup(hours), shop.setup(hours)], "'shop' has two setups; the second is shop.hours"),
         *((lambda shop, p=p: shop.on(p), r"predicate shop\..* is not a function") for p in (None, True, "text")),
         *(
             (lambda shop, w=w: shop.text("hi", w), r"'shop': text\(\) needs str or compiled patterns, not ")

@@ -47,7 +47,7 @@ class Log(logging.Handler):
         assert logged, f"not logged: {words!r}\n" + "\n".join(self.lines)
 
 
-def advance_until(clock: ManualClock, waits: Callable[[float], None], *, step: float = 1.0, steps: int = 25) -> None:
+def advance_until(clock: ManualClock, waits: Callable[[float], object], *, step: float = 1.0, steps: int = 25) -> None:
     """Advance the clock in steps of ``step`` seconds until ``waits``, which gets a time limit, does not fail."""
     for _ in range(steps):
         try:

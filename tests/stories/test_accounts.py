@@ -34,14 +34,7 @@ from wxbot.testing.chat import chat, serve_accounts
 
 __all__ = ["empty_redis", "no_module_is_left", "redis_server"]
 
-A_PUSH = {
-    "ToUserName": "gh_0",
-    "FromUserName": "oALICE",
-    "CreateTime": 1700000000,
-    "MsgType": "text",
-    "Content": "hi",
-    "MsgId": 7,
-}
+A_PUSH = {"ToUserName": "gh_0", "FromUserName": "oALICE", "CreateTime": 1700000000, "MsgType": "text", "MsgId": 7}
 OPENID = "oTHE_SAME_IN_BOTH_0000000000"
 
 
@@ -172,11 +165,9 @@ def test_a_push_to_the_path_of_another_account_is_refused(two_accounts: TwoAccou
     deployment = two_accounts.opens_with_counting_plugins()
     client = create_app(deployment).test_client()
     alice = two_accounts.orders.user("alice")
-    body = {"ToUserName": "gh_0", "FromUserName": alice.openid, "CreateTime": 1, "MsgType": "text", "Content": "hi"}
-    query, sealed = two_accounts.orders.envelope({**body, "MsgId": 1})
-    assert client.post("/wechat/club", query_string=query, data=sealed).status_code == 403
-    assert client.post("/wechat", query_string=query, data=sealed).status_code == 404
-    assert client.post("/wechat/shop", query_string=query, data=sealed).status_code == 404
+    query, sealed = two_accounts.orders.envelope({**A_PUSH, "FromUserName": alice.openid})
+    for path, status in (("/wechat/club", 403), ("/wechat", 404), ("/wechat/shop", 404)):
+        assert client.post(path, query_string=query, data=sealed).status_code == status
     two_accounts.orders.callback_url = two_accounts.club.callback_url
     assert not two_accounts.orders.verify()
     assert alice.saw == []

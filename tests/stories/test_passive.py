@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.support import Log, Start, bot_for, replies
+from tests.stories.support import SORRY, Log, Start, advance_until, bot_for, replies
 from wxbot import Context, ImageReply, Plugin
 from wxbot.delivery.passive_outbox import LAST_REPLY_AFTER, PassiveReplyWaiter
 from wxbot.server.bot import Bot
 from wxbot.store.records import ConversationKey
 from wxbot.testing import FakeWeChat, ManualClock, User
 from wxbot.testing.media import SAMPLE_IMAGE
-from wxbot.testing.push import Push
 
 NOTICE = "（未完，发送“继续”接着看）"
 WAIT = "还在处理中，请稍后发送“继续”查看回复。"
@@ -119,14 +118,9 @@ def advance_to_delivery(number: int, deliveries: Deliveries, clock: ManualClock)
 
 
 def test_the_response_to_the_push_is_the_reply(alice: User, bot: Bot) -> None:
-    assert alice.says("hi").wait().outcome == "success"
-    assert alice.follows().wait().outcome == "success"
-    assert alice.saw == ["answer to hi", "welcome"]
-
-
-def test_unhandled_events_are_acknowledged(alice: User, bot: Bot) -> None:
-    assert alice.clicks("menu").wait().outcome == "success"
-    assert alice.saw == []
+    for push in (alice.says("hi"), alice.follows(), alice.clicks("an event without a handler"), alice.says("fail")):
+        assert push.wait().outcome == "success"
+    assert alice.saw == ["answer to hi", "welcome", SORRY]
 
 
 def test_deferred_replies_come_on_request(alice: User, bot: Bot) -> None:
@@ -141,11 +135,6 @@ def test_an_image_after_a_text_is_deferred(alice: User, bot: Bot) -> None:
     alice.says("both").wait()
     alice.says("继续").wait()
     assert alice.saw == [f"a picture:\n{NOTICE}", "[image image.jpg]"]
-
-
-def test_a_failed_handler_sends_the_error_text(alice: User, bot: Bot) -> None:
-    alice.says("fail").wait()
-    assert alice.saw == ["抱歉，出了点问题，请稍后再试。"]
 
 
 in_safe_mode = pytest.mark.parametrize("wechat", ["safe"], indirect=True)
@@ -163,8 +152,16 @@ def test_a_slow_reply_is_the_response_to_a_redelivery(
 
 
 @in_safe_mode
+@pytest.mark.parametrize(("text", "reply"), [("hi", "a thought\nanswer to hi"), ("继续", "a thought")])
 def test_a_late_reply_comes_with_the_next_message(
-    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, clock: ManualClock, log: Log, deliveries: Deliveries
+    alice: User,
+    bot: Bot,
+    waiting_plugin: WaitingPlugin,
+    clock: ManualClock,
+    log: Log,
+    deliveries: Deliveries,
+    text: str,
+    reply: str,
 ) -> None:
     push = alice.says("think")
     advance_to_delivery(3, deliveries, clock)
@@ -173,23 +170,9 @@ def test_a_late_reply_comes_with_the_next_message(
     assert alice.saw == [WAIT]
     waiting_plugin.released.set()
     log.waits_for("too late, deferred")
-    alice.says("hi").wait()
-    assert alice.saw == [WAIT, "a thought\nanswer to hi"]
+    alice.says(text).wait()
+    assert alice.saw == [WAIT, reply]
     assert waiting_plugin.thought == 1
-
-
-@in_safe_mode
-def test_the_continue_word_returns_only_the_late_reply(
-    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, clock: ManualClock, log: Log, deliveries: Deliveries
-) -> None:
-    push = alice.says("think")
-    advance_to_delivery(3, deliveries, clock)
-    clock.advance(LAST_REPLY_AFTER)
-    push.wait()
-    waiting_plugin.released.set()
-    log.waits_for("too late, deferred")
-    alice.says("继续").wait()
-    assert alice.saw == [WAIT, "a thought"]
 
 
 @in_safe_mode
@@ -202,7 +185,7 @@ def test_a_redelivery_at_another_process_waits_for_the_same_reply(
     deliveries: Deliveries,
     tmp_path: Path,
 ) -> None:
-    alice, other = wechat.user("alice"), WaitingPlugin()
+    other = WaitingPlugin()
     first_door = wechat.callback_url
     push = alice.says("think")
     deliveries.wait_for(1)
@@ -211,7 +194,7 @@ def test_a_redelivery_at_another_process_waits_for_the_same_reply(
         clock.advance(5)
         wechat.waits_until(lambda: len(push.attempts) == 1)
         waiting_plugin.released.set()
-        advance_until_done(push, clock, step=0.25)
+        advance_until(clock, push.wait, step=0.25, steps=40)
         assert (alice.saw, waiting_plugin.thought, other.thought) == (["a thought"], 1, 0)
 
 
@@ -223,17 +206,6 @@ def test_a_redelivery_after_the_reply_gets_the_same_reply(alice: User, bot: Bot)
     again.wait()
     assert again.answer is not None
     assert again.answer["Content"] == "answer to hi"
-
-
-def advance_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
-    for _ in range(40):
-        try:
-            push.wait(0.2)
-        except AssertionError:
-            clock.advance(step)
-        else:
-            return
-    push.wait()
 
 
 @in_safe_mode

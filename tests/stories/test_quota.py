@@ -93,8 +93,10 @@ def test_typing_is_renewed_while_parts_wait_for_the_last_message(alice: User, st
 
 
 def test_a_handler_reads_the_remaining_quota(alice: User, bot: Bot) -> None:
+    alice.enters()
+    alice.waits_for("welcome, 2 left")
     asks(alice, "left?", "4 left")
-    assert replies(alice) == ["5 left", "4 left"]
+    assert replies(alice) == ["welcome, 2 left", "5 left", "4 left"]
 
 
 def test_a_long_text_is_deferred_and_continued_on_request(alice: User, bot: Bot) -> None:
@@ -106,11 +108,9 @@ def test_a_long_text_is_deferred_and_continued_on_request(alice: User, bot: Bot)
     assert all(len(each.encode()) <= 2000 for each in replies(alice))
 
 
-def test_without_deferred_replies_the_continue_word_is_an_ordinary_text(alice: User, bot: Bot) -> None:
-    asks(alice, "继续", "answer to 继续")
-
-
 def test_announced_replies_wait_during_other_messages(alice: User, bot: Bot) -> None:
+    """Check also that the word is an ordinary text when there are no deferred replies."""
+    asks(alice, "继续", "answer to 继续")
     asks(alice, "book", a_notice)
     asks(alice, "hi", "answer to hi")
     asks(alice, " 继续 ", a_sentence, times=9)
@@ -128,11 +128,6 @@ def test_a_failed_handlers_replies_come_before_the_error_text(alice: User, bot: 
     alice.says("fails late")
     alice.waits_for(lambda seen: "抱歉" in seen)
     assert replies(alice)[-1] == "part 5\npart 6\n抱歉，出了点问题，请稍后再试。"
-
-
-def test_entering_allows_two_messages_for_a_minute(alice: User, bot: Bot) -> None:
-    alice.enters()
-    alice.waits_for("welcome, 2 left")
 
 
 def test_a_reply_after_the_minute_is_deferred_to_the_next_message(

@@ -25,7 +25,7 @@ from wxbot import (
     mini_program_link,
 )
 from wxbot.testing import FakeWeChat, ManualClock, User
-from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VOICE
+from wxbot.testing.media import SAMPLE_IMAGE
 
 THREE_DAYS = 3 * 86_400
 
@@ -221,8 +221,3 @@ def test_the_ai_mark_is_set_by_reply_plugin_or_account(
     start(plugin, ai_mark=marks_all)
     asks(alice, "hi", "thought")
     assert [body.get("aimsgcontext") for body in alice.received] == [mark]
-
-
-@official
-def test_an_official_account_sends_voice(stage: Stage) -> None:
-    stage.gets(VoiceReply(SAMPLE_VOICE), "[voice voice.amr]")

@@ -143,15 +143,6 @@ def test_a_passive_reply_uses_no_quota(alice: User, bot: Receiver, wechat: FakeW
     assert [Caller(wechat).sends(alice, str(n)) for n in range(6)] == [0, 0, 0, 0, 0, 45047]
 
 
-def test_an_unverified_account_can_only_reply_passively(bot: Receiver, clock: ManualClock) -> None:
-    with FakeWeChat(clock, mode="plain", account_kind="unverified", callback_url=bot.url) as wechat:
-        bot.answer = answering(text("hello"))
-        alice = wechat.user("alice")
-        alice.says("hi").wait()
-        assert Caller(wechat).sends(alice, "hello") == 48001
-        assert alice.saw == ["hello"]
-
-
 # -- one passive reply for each push
 
 

@@ -238,15 +238,6 @@ def transfer(user: User, **changes: Any) -> dict[str, Any]:
     return {**swapped, "CreateTime": 1_700_000_000, "MsgType": "transfer_customer_service", **changes}
 
 
-def test_a_transfer_to_human_agents_is_a_valid_passive_reply(wechat: FakeWeChat, alice: User, bot: Receiver) -> None:
-    bot.answer = lambda received: (200, json.dumps(transfer(alice)).encode())
-    push = alice.says("a human, please")
-    assert push.wait().outcome == "success"
-    assert push.answer == transfer(alice)
-    assert [record.what for record in alice.timeline if record.kind == "passive"] == ["[transfer_customer_service]"]
-    assert alice.saw == []
-
-
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -368,48 +368,33 @@ async def test_a_sent_part_ends_the_indicator_and_opens_the_window(s: Scene) -> 
     assert s.seen[4:] == ["two", "Typing", "CancelTyping", "three"]
 
 
+@pytest.mark.parametrize("last", ["three", ""])
 @scene()
-async def test_an_end_directly_after_a_part_makes_no_call(s: Scene) -> None:
-    s.indicator.start()
-    await s.advance(2)
-    await s.sends_part("one")
-    await s.answers("")
-    assert s.seen == ["Typing", "one"]
-
-
-@scene()
-async def test_parts_without_a_pause_cause_no_typing_in_between(s: Scene) -> None:
+async def test_parts_without_a_pause_and_an_end_directly_after_a_part_make_no_call(s: Scene, last: str) -> None:
     s.indicator.start()
     await s.sends_part("one")
     await s.sends_part("two")
-    await s.answers("three")
-    assert s.seen == ["Typing", "one", "two", "three"]
+    await s.answers(last)
+    assert s.seen == ["Typing", "one", "two", *filter(None, [last])]
 
 
 # -- the delay
 
 
+@pytest.mark.parametrize("writes", [True, False])
 @scene(delay=2.0)
-async def test_typing_is_called_after_the_delay(s: Scene) -> None:
+async def test_typing_is_called_after_the_delay(s: Scene, writes: bool) -> None:
+    """Check also that a message of the user does not shorten the delay."""
     s.indicator.start()
-    await s.advance(1.99)
+    await s.advance(1)
+    if writes:
+        s.writes()
+    await s.advance(0.99)
     assert s.seen == []
     await s.advance(0.01)
     assert s.at("Typing") == [2]
     await s.until(17)
     assert s.at("Typing") == [2, 17]
-    await s.answers()
-
-
-@scene(delay=2.0)
-async def test_an_interaction_during_the_delay_does_not_shorten_it(s: Scene) -> None:
-    s.indicator.start()
-    await s.advance(1)
-    s.writes()
-    await s.advance(0.5)
-    assert s.seen == []
-    await s.advance(0.5)
-    assert s.at("Typing") == [2]
     await s.answers()
 
 

@@ -55,180 +55,122 @@ def specific_fields(message: Message) -> dict[str, Any]:
     }
 
 
-def event_fields(event: str, key: str = "", **own: Any) -> dict[str, Any]:
-    return {"event": event, "key": key, **own}
+def pushed(msg_type: str, **fields: Any) -> dict[str, Any]:
+    return {"MsgType": msg_type, **fields}
 
 
-EXAMPLES: list[tuple[dict[str, Any], type[Message], dict[str, Any]]] = [
-    ({"MsgType": "text", "Content": " 你好 \n"}, TextMessage, {"text": " 你好 \n", "menu_id": ""}),
+def event(name: str, **fields: Any) -> dict[str, Any]:
+    return {"MsgType": "event", "Event": name, **fields}
+
+
+def has(**attributes: Any) -> dict[str, Any]:
+    return attributes
+
+
+def has_event(event: str, key: str = "", **attributes: Any) -> dict[str, Any]:
+    return {"event": event, "key": key, **attributes}
+
+
+_SCAN = {"ScanType": "qrcode", "ScanResult": "1"}
+_PICTURES = {"Count": "2", "PicList": {"item": [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}]}}
+_PLACE = {"Location_X": "23", "Location_Y": "113.5", "Scale": "15", "Label": "street 1", "Poiname": "shop"}
+_LOCATION = {"Location_X": "23.134521", "Location_Y": "113.358803", "Scale": "20", "Label": "place"}
+_PAGE = {"AppId": "wx9", "PagePath": "pages/a?b=1", "ThumbUrl": "http://thumb", "ThumbMediaId": "M2"}
+_VIDEO = {"MediaId": "M1", "ThumbMediaId": "T1"}
+
+Example = tuple[dict[str, Any], type[Message], dict[str, Any]]
+EXAMPLES: list[Example] = [
+    (pushed("text", Content=" 你好 \n"), TextMessage, has(text=" 你好 \n", menu_id="")),
+    (pushed("text", Content="满意", bizmsgmenuid="101"), TextMessage, has(text="满意", menu_id="101")),
+    (pushed("image", PicUrl="http://p", MediaId="M1"), ImageMessage, has(media_id="M1", pic_url="http://p")),
     (
-        {"MsgType": "text", "Content": "满意", "bizmsgmenuid": "101"},
-        TextMessage,
-        {"text": "满意", "menu_id": "101"},
-    ),
-    (
-        {"MsgType": "image", "PicUrl": "http://pic", "MediaId": "M1"},
-        ImageMessage,
-        {"media_id": "M1", "pic_url": "http://pic"},
-    ),
-    (
-        {"MsgType": "voice", "MediaId": "M1", "Format": "amr", "MediaId16K": "M16"},
+        pushed("voice", MediaId="M1", Format="amr", MediaId16K="M16"),
         VoiceMessage,
-        {"media_id": "M1", "format": "amr", "media_id_16k": "M16", "recognition": ""},
+        has(media_id="M1", format="amr", media_id_16k="M16", recognition=""),
     ),
     (
-        {"MsgType": "voice", "MediaId": "M1", "Format": "speex", "Recognition": "你好"},
+        pushed("voice", MediaId="M1", Format="speex", Recognition="你好"),
         VoiceMessage,
-        {"media_id": "M1", "format": "speex", "media_id_16k": "", "recognition": "你好"},
+        has(media_id="M1", format="speex", media_id_16k="", recognition="你好"),
     ),
+    (pushed("video", **_VIDEO), VideoMessage, has(media_id="M1", thumb_media_id="T1")),
+    (pushed("shortvideo", **_VIDEO), ShortVideoMessage, has(media_id="M1", thumb_media_id="T1")),
     (
-        {"MsgType": "video", "MediaId": "M1", "ThumbMediaId": "T1"},
-        VideoMessage,
-        {"media_id": "M1", "thumb_media_id": "T1"},
-    ),
-    (
-        {"MsgType": "shortvideo", "MediaId": "M1", "ThumbMediaId": "T1"},
-        ShortVideoMessage,
-        {"media_id": "M1", "thumb_media_id": "T1"},
-    ),
-    (
-        {"MsgType": "location", "Location_X": "23.134521", "Location_Y": "113.358803", "Scale": "20", "Label": "place"},
+        pushed("location", **_LOCATION),
         LocationMessage,
-        {"latitude": 23.134521, "longitude": 113.358803, "scale": 20, "label": "place"},
+        has(latitude=23.134521, longitude=113.358803, scale=20, label="place"),
     ),
+    (pushed("link", Title="t", Description="d", Url="u"), LinkMessage, has(title="t", description="d", url="u")),
     (
-        {"MsgType": "link", "Title": "t", "Description": "d", "Url": "http://u"},
-        LinkMessage,
-        {"title": "t", "description": "d", "url": "http://u"},
-    ),
-    (
-        {
-            "MsgType": "miniprogrampage",
-            "Title": "Shop",
-            "AppId": "wx9",
-            "PagePath": "pages/a?b=1",
-            "ThumbUrl": "http://thumb",
-            "ThumbMediaId": "M2",
-        },
+        pushed("miniprogrampage", Title="Shop", **_PAGE),
         MiniProgramPageMessage,
-        {
-            "title": "Shop",
-            "page_appid": "wx9",
-            "page_path": "pages/a?b=1",
-            "thumb_url": "http://thumb",
-            "thumb_media_id": "M2",
-        },
+        has(title="Shop", page_appid="wx9", page_path="pages/a?b=1", thumb_url="http://thumb", thumb_media_id="M2"),
     ),
     (
-        {"MsgType": "event", "Event": "user_enter_tempsession", "SessionFrom": "from-home"},
+        event("user_enter_tempsession", SessionFrom="from-home"),
         EnterSessionEvent,
-        event_fields("user_enter_tempsession", "from-home"),
+        has_event("user_enter_tempsession", "from-home"),
     ),
-    ({"MsgType": "event", "Event": "subscribe"}, SubscribeEvent, event_fields("subscribe", scene="", ticket="")),
+    (event("subscribe"), SubscribeEvent, has_event("subscribe", scene="", ticket="")),
     (
-        {"MsgType": "event", "Event": "subscribe", "EventKey": "qrscene_123123", "Ticket": "T"},
+        event("subscribe", EventKey="qrscene_123123", Ticket="T"),
         SubscribeEvent,
-        event_fields("subscribe", "qrscene_123123", scene="123123", ticket="T"),
+        has_event("subscribe", "qrscene_123123", scene="123123", ticket="T"),
     ),
-    ({"MsgType": "event", "Event": "unsubscribe"}, UnsubscribeEvent, event_fields("unsubscribe")),
+    (event("unsubscribe"), UnsubscribeEvent, has_event("unsubscribe")),
+    (event("SCAN", EventKey="123", Ticket="T"), ScanEvent, has_event("scan", "123", scene="123", ticket="T")),
     (
-        {"MsgType": "event", "Event": "SCAN", "EventKey": "123123", "Ticket": "T"},
-        ScanEvent,
-        event_fields("scan", "123123", scene="123123", ticket="T"),
-    ),
-    (
-        {
-            "MsgType": "event",
-            "Event": "LOCATION",
-            "Latitude": "23.137466",
-            "Longitude": "113.352425",
-            "Precision": "119.385040",
-        },
+        event("LOCATION", Latitude="23.137466", Longitude="113.352425", Precision="119.385040"),
         LocationEvent,
-        event_fields("location", latitude=23.137466, longitude=113.352425, precision=119.38504),
+        has_event("location", latitude=23.137466, longitude=113.352425, precision=119.38504),
     ),
-    ({"MsgType": "event", "Event": "CLICK", "EventKey": "K1"}, MenuClickEvent, event_fields("click", "K1")),
+    (event("CLICK", EventKey="K1"), MenuClickEvent, has_event("click", "K1")),
+    (event("VIEW", EventKey="http://u", MenuId="1"), MenuViewEvent, has_event("view", "http://u", menu_id="1")),
+    (event("VIEW", EventKey="http://u", MenuID=7), MenuViewEvent, has_event("view", "http://u", menu_id="7")),
     (
-        {"MsgType": "event", "Event": "VIEW", "EventKey": "http://u", "MenuId": "1"},
+        event("view_miniprogram", EventKey="pages/a", MenuId="2"),
         MenuViewEvent,
-        event_fields("view", "http://u", menu_id="1"),
-    ),
-    (
-        {"MsgType": "event", "Event": "VIEW", "EventKey": "http://u", "MenuID": 7},
-        MenuViewEvent,
-        event_fields("view", "http://u", menu_id="7"),
-    ),
-    (
-        {"MsgType": "event", "Event": "view_miniprogram", "EventKey": "pages/a", "MenuId": "2"},
-        MenuViewEvent,
-        event_fields("view_miniprogram", "pages/a", menu_id="2"),
+        has_event("view_miniprogram", "pages/a", menu_id="2"),
     ),
     *[
         (
-            {
-                "MsgType": "event",
-                "Event": event,
-                "EventKey": "K",
-                "ScanCodeInfo": {"ScanType": "qrcode", "ScanResult": "1"},
-            },
+            event(name, EventKey="K", ScanCodeInfo=_SCAN),
             MenuScanEvent,
-            event_fields(event, "K", scan_type="qrcode", scan_result="1"),
+            has_event(name, "K", scan_type="qrcode", scan_result="1"),
         )
-        for event in ("scancode_push", "scancode_waitmsg")
+        for name in ("scancode_push", "scancode_waitmsg")
     ],
     *[
         (
-            {
-                "MsgType": "event",
-                "Event": event,
-                "EventKey": "K",
-                "SendPicsInfo": {"Count": "2", "PicList": {"item": [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}]}},
-            },
+            event(name, EventKey="K", SendPicsInfo=_PICTURES),
             MenuPicturesEvent,
-            event_fields(event, "K", count=2, md5_sums=("a", "b")),
+            has_event(name, "K", count=2, md5_sums=("a", "b")),
         )
-        for event in ("pic_sysphoto", "pic_photo_or_album", "pic_weixin")
+        for name in ("pic_sysphoto", "pic_photo_or_album", "pic_weixin")
     ],
     (
-        {
-            "MsgType": "event",
-            "Event": "location_select",
-            "EventKey": "K",
-            "SendLocationInfo": {
-                "Location_X": "23",
-                "Location_Y": "113.5",
-                "Scale": "15",
-                "Label": "street 1",
-                "Poiname": "shop",
-            },
-        },
+        event("location_select", EventKey="K", SendLocationInfo=_PLACE),
         MenuLocationEvent,
-        event_fields(
-            "location_select", "K", latitude=23.0, longitude=113.5, scale=15, label="street 1", poi_name="shop"
-        ),
+        has_event("location_select", "K", latitude=23.0, longitude=113.5, scale=15, label="street 1", poi_name="shop"),
     ),
     (
-        {"MsgType": "event", "Event": "kf_create_session", "KfAccount": "test1@test"},
+        event("kf_create_session", KfAccount="test1@test"),
         AgentSessionEvent,
-        event_fields("kf_create_session", agent="test1@test", close_type=""),
+        has_event("kf_create_session", agent="test1@test", close_type=""),
     ),
     (
-        {"MsgType": "event", "Event": "kf_close_session", "KfAccount": "test1@test", "CloseType": "KF"},
+        event("kf_close_session", KfAccount="test1@test", CloseType="KF"),
         AgentSessionEvent,
-        event_fields("kf_close_session", agent="test1@test", close_type="KF"),
+        has_event("kf_close_session", agent="test1@test", close_type="KF"),
     ),
     (
-        {"MsgType": "event", "Event": "kf_switch_session", "FromKfAccount": "a@t", "ToKfAccount": "b@t"},
+        event("kf_switch_session", FromKfAccount="a@t", ToKfAccount="b@t"),
         AgentSwitchEvent,
-        event_fields("kf_switch_session", from_agent="a@t", to_agent="b@t"),
+        has_event("kf_switch_session", from_agent="a@t", to_agent="b@t"),
     ),
-    (
-        {"MsgType": "event", "Event": "TEMPLATESENDJOBFINISH", "MsgID": "5", "Status": "success"},
-        EventMessage,
-        event_fields("templatesendjobfinish"),
-    ),
-    ({"MsgType": "Hologram", "MediaId": "M3"}, UnknownMessage, {"msg_type": "Hologram"}),
-    ({}, UnknownMessage, {"msg_type": ""}),
+    (event("TEMPLATESENDJOBFINISH", MsgID="5"), EventMessage, has_event("templatesendjobfinish")),
+    (pushed("Hologram", MediaId="M3"), UnknownMessage, has(msg_type="Hologram")),
+    ({}, UnknownMessage, has(msg_type="")),
 ]
 
 
@@ -261,11 +203,6 @@ def test_a_list_of_one_image_or_none_is_parsed(listed: Any, sums: tuple[str, ...
 def test_a_message_below_an_article_has_its_id() -> None:
     message = message_of(MsgType="text", Content="hi", MsgDataId="5", Idx="1")
     assert (message.article_id, message.article_number) == ("5", 1)
-
-
-def test_the_location_event_differs_from_the_location_message() -> None:
-    assert isinstance(message_of(MsgType="location", Location_X="1"), LocationMessage)
-    assert isinstance(message_of(MsgType="event", Event="LOCATION", Latitude="1"), LocationEvent)
 
 
 @pytest.mark.parametrize("spelt", ["TEXT", "Text", "text"])
@@ -304,12 +241,10 @@ def test_json_and_xml_pushes_give_the_same_message() -> None:
     assert from_json.msg_id == "23456789012345678", "all digits are kept"
 
 
-def test_zero_is_not_missing() -> None:
-    assert specific_fields(message_of(MsgType="text", Content=0, bizmsgmenuid=0)) == {"text": "0", "menu_id": "0"}
-
-
-def test_raw_contains_unknown_fields() -> None:
-    assert message_of(MsgType="text", Content="hi", New="field").raw["New"] == "field"
+def test_zero_is_not_missing_and_unknown_fields_stay_in_raw() -> None:
+    message = message_of(MsgType="text", Content=0, bizmsgmenuid=0, New="field")
+    assert specific_fields(message) == {"text": "0", "menu_id": "0"}
+    assert message.raw["New"] == "field"
 
 
 def test_repr_does_not_contain_raw() -> None:
@@ -323,26 +258,22 @@ def test_messages_are_frozen_and_hashable() -> None:
         message.openid = "oBOB"  # type: ignore[misc]
 
 
+async def fetch(media_id: str) -> Media:
+    return Media(media_id.encode(), "image/png", "a.png")
+
+
 @pytest.mark.parametrize("kind", ["image", "voice", "video", "shortvideo"])
 def test_a_file_is_downloaded_by_its_media_id(kind: str) -> None:
-    async def fetch(media_id: str) -> Media:
-        return Media(media_id.encode(), "image/png", "a.png")
-
-    message = message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0, fetch)
+    fields = {**HEAD, "MsgType": kind, "MediaId": "M1"}
+    message = message_from("wx1", fields, 1.0, fetch)
     assert isinstance(message, MediaMessage)
     assert asyncio.run(message.download()).content == b"M1"
-    assert message == message_from("wx1", {**HEAD, "MsgType": kind, "MediaId": "M1"}, 1.0), (
-        "messages are compared by the fields of the push"
-    )
+    assert message == message_from("wx1", fields, 1.0), "messages are compared by the fields of the push"
 
 
 @pytest.mark.parametrize(("clearer", "fetched"), [("M16", b"M16"), ("", b"M1")])
 def test_the_16k_version_of_a_voice_message_is_preferred(clearer: str, fetched: bytes) -> None:
-    async def fetch(media_id: str) -> Media:
-        return Media(media_id.encode(), "audio/amr", "a.amr")
-
-    fields = {**HEAD, "MsgType": "voice", "MediaId": "M1", "MediaId16K": clearer}
-    message = message_from("wx1", fields, 1.0, fetch)
+    message = message_from("wx1", {**HEAD, **pushed("voice", MediaId="M1", MediaId16K=clearer)}, 1.0, fetch)
     assert isinstance(message, VoiceMessage)
     assert asyncio.run(message.download_16k()).content == fetched
 

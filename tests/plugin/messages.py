@@ -36,3 +36,10 @@ def chosen(message: Message, *plugins: Plugin, **context: Any) -> str | None:
     """Return the name of the handler that the router chooses."""
     choice = choose(message, *plugins, **context)
     return None if choice is None else choice.handler.name
+
+
+def context_for(message: Message, *plugins: Plugin) -> Context:
+    """Return the context that the chosen handler gets."""
+    choice = choose(message, *plugins)
+    assert choice is not None
+    return choice.context

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pydantic
 import pytest
 
-from tests.plugin.messages import IMAGE, PAGE, VOICE, choose, chosen, event, text
+from tests.plugin.messages import IMAGE, PAGE, VOICE, choose, chosen, context_for, event, text
 from wxbot import Context, Message, Plugin, PluginError
 from wxbot.plugin.router import Router
 from wxbot.server.assembly import make_plugins
@@ -36,39 +37,72 @@ def hours(ctx: Context) -> str:
     return "9 to 5"
 
 
+def none() -> str:
+    return ""
+
+
+def two(ctx: Context, more: str) -> str:
+    return ""
+
+
+def keyword(ctx: Context, *, more: str) -> str:
+    return ""
+
+
+async def connect(settings: None) -> str:
+    return "connected"
+
+
+class ShopModel(pydantic.BaseModel):
+    door: str = "front"
+
+
+@dataclasses.dataclass
+class ShopSettings:
+    door: str = "front"
+
+
 # -- mistakes
 
 
-def test_text_without_parentheses_raises_an_error(untyped: Any) -> None:
-    with pytest.raises(PluginError, match=r"plugin 'shop': text\(\).*status.*with parentheses"):
-        untyped.text(status)
+@pytest.mark.parametrize(
+    ("mistake", "error"),
+    [
+        (lambda shop: shop.text(status), r"plugin 'shop': text\(\).*status.*with parentheses"),
+        (lambda shop: shop.event(status), r"plugin 'shop': event\(\).*status"),
+        (lambda shop: shop.event(), r"plugin 'shop': event\(\) needs names of events.*not nothing"),
+        (lambda shop: shop.on(status), r"plugin 'shop': the predicate status of on\(\) must be a plain function"),
+        (lambda shop: shop.text("hours")(hours(None)), r"shop\.'9 to 5' is not a function"),  # type: ignore[arg-type]
+        (lambda shop: shop.on(lambda: True), r"predicate shop\.<lambda> must take exactly one argument, the context"),
+        (lambda shop: [shop.fallback(status), shop.fallback(hours)], "two fallbacks: shop.status and shop.hours"),
+        (lambda shop: shop.setup(connect), r"setup shop\.connect must be a plain def"),
+        (lambda shop: shop.setup(none), r"setup shop\.none must take exactly one argument, the settings"),
+        (lambda shop: [shop.setup(hours), shop.setup(hours)], "'shop' has two setups; the second is shop.hours"),
+        *((lambda shop, p=p: shop.on(p), r"predicate shop\..* is not a function") for p in (None, True, "text")),
+        *(
+            (lambda shop, w=w: shop.text("hi", w), r"'shop': text\(\) needs str or compiled patterns, not ")
+            for w in (None, 42, b"bytes", ["a", "list"], re.compile(rb"bytes"))
+        ),
+    ],
+)
+def test_a_mistake_raises_an_error(shop: Plugin, mistake: Callable[[Any], object], error: str) -> None:
+    with pytest.raises(PluginError, match=error):
+        mistake(shop)
 
 
-def test_event_without_parentheses_raises_an_error(untyped: Any) -> None:
-    with pytest.raises(PluginError, match=r"plugin 'shop': event\(\).*status"):
-        untyped.event(status)
-
-
-def test_event_without_names_raises_an_error(shop: Plugin) -> None:
-    with pytest.raises(PluginError, match=r"plugin 'shop': event\(\) needs names of events.*not nothing"):
-        shop.event()
-
-
-def test_on_without_parentheses_raises_an_error(untyped: Any) -> None:
-    with pytest.raises(PluginError, match=r"plugin 'shop': the predicate status of on\(\) must be a plain function"):
-        untyped.on(status)
-
-
-def test_on_without_parentheses_above_a_plain_function_raises_an_error(untyped: Any) -> None:
-    """Raise when the router is made, because the function looks like a predicate without a handler below it."""
-    untyped.on(hours)
-    with pytest.raises(PluginError, match=r"plugin 'shop': the decorator for on hours has no handler below it"):
-        Router([untyped])
-
-
-def test_a_decorator_without_a_handler_raises_an_error(shop: Plugin) -> None:
-    shop.text("hi")
-    with pytest.raises(PluginError, match="plugin 'shop': the decorator for text 'hi' has no handler below it"):
+@pytest.mark.parametrize(
+    ("register", "error"),
+    [
+        (lambda shop: shop.text("hi"), "plugin 'shop': the decorator for text 'hi' has no handler below it"),
+        (lambda shop: shop.on(hours), "plugin 'shop': the decorator for on hours has no handler below it"),
+    ],
+)
+def test_a_decorator_without_a_handler_raises_an_error(
+    shop: Plugin, register: Callable[[Any], object], error: str
+) -> None:
+    """Raise when the router is made. ``@plugin.on`` without parentheses takes the handler for a predicate."""
+    register(shop)
+    with pytest.raises(PluginError, match=error):
         Router([shop])
 
 
@@ -81,51 +115,13 @@ def test_decorators_with_handlers_raise_no_error(shop: Plugin) -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "mini_program_page", "fallback", "setup"])
-def test_needless_parentheses_raise_an_error(untyped: Any, name: str) -> None:
+def test_needless_parentheses_or_arguments_raise_an_error(untyped: Any, name: str) -> None:
     with pytest.raises(PluginError, match=f"plugin 'shop': write @plugin.{name} without parentheses"):
         getattr(untyped, name)()
-
-
-@pytest.mark.parametrize("name", ["image", "mini_program_page", "fallback", "setup"])
-def test_a_needless_argument_raises_an_error(untyped: Any, name: str) -> None:
     with pytest.raises(
-        PluginError, match=r"shop\.'hi' is not a function; does its decorator have parentheses too many\?"
+        PluginError, match=r"shop\.'hi' is not a function; does its decorator have parentheses too many"
     ):
         getattr(untyped, name)("hi")
-
-
-def test_the_result_of_a_handler_in_place_of_the_handler_raises_an_error(untyped: Any) -> None:
-    with pytest.raises(PluginError, match=r"shop\.'9 to 5' is not a function"):
-        untyped.text("hours")(hours(None))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("wanted", [None, 42, b"bytes", ["a", "list"], re.compile(rb"bytes")])
-def test_an_invalid_argument_of_text_raises_an_error(untyped: Any, wanted: Any) -> None:
-    with pytest.raises(PluginError, match=r"plugin 'shop': text\(\) needs str or compiled patterns, not "):
-        untyped.text("hi", wanted)
-
-
-@pytest.mark.parametrize("predicate", [None, True, "text"])
-def test_an_invalid_predicate_raises_an_error(untyped: Any, predicate: Any) -> None:
-    with pytest.raises(PluginError, match=r"predicate shop\..* is not a function"):
-        untyped.on(predicate)
-
-
-def test_a_predicate_without_an_argument_raises_an_error(untyped: Any) -> None:
-    with pytest.raises(PluginError, match=r"predicate shop\.<lambda> must take exactly one argument, the context"):
-        untyped.on(lambda: True)
-
-
-def none() -> str:
-    return ""
-
-
-def two(ctx: Context, more: str) -> str:
-    return ""
-
-
-def keyword(ctx: Context, *, more: str) -> str:
-    return ""
 
 
 @pytest.mark.parametrize("function", [none, two, keyword])
@@ -140,11 +136,8 @@ def test_a_handler_with_other_arguments_raises_an_error(untyped: Any, function: 
     }
     with pytest.raises(PluginError, match=rf"handler shop\.{function.__name__} must take exactly one argument"):
         ways[way](function)
-    assert has_no_handlers(untyped)
-
-
-def has_no_handlers(plugin: Plugin) -> bool:
-    return not plugin.handlers and plugin.fallback_handler is None
+    assert not untyped.handlers
+    assert untyped.fallback_handler is None
 
 
 def test_more_arguments_with_defaults_are_accepted(shop: Plugin) -> None:
@@ -159,23 +152,14 @@ def test_more_arguments_with_defaults_are_accepted(shop: Plugin) -> None:
     assert len(shop.handlers) == 3
 
 
-def test_two_fallbacks_of_one_plugin_raise_an_error(shop: Plugin) -> None:
-    shop.fallback(status)
-    with pytest.raises(PluginError, match=r"plugin 'shop' has two fallbacks: shop\.status and shop\.hours"):
-        shop.fallback(hours)
-
-
-def test_two_fallbacks_of_two_plugins_raise_an_error(shop: Plugin) -> None:
+def test_two_plugins_with_a_fallback_or_the_same_name_raise_an_error(shop: Plugin) -> None:
+    with pytest.raises(PluginError, match="two plugins have the name 'shop'"):
+        Router([shop, Plugin("shop")])
     other = Plugin("other")
     shop.fallback(status)
     other.fallback(hours)
     with pytest.raises(PluginError, match=r"more than one fallback: shop\.status, other\.hours.*WXBOT_PLUGINS"):
         Router([shop, other])
-
-
-def test_two_plugins_with_the_same_name_raise_an_error() -> None:
-    with pytest.raises(PluginError, match="two plugins have the name 'shop'"):
-        Router([Plugin("shop"), Plugin("shop")])
 
 
 @pytest.mark.parametrize("name", ["", "Shop", "my shop", "1shop", "-shop", "shop!", "店", "shop\n", None, 42])
@@ -189,54 +173,19 @@ def test_a_valid_name_is_accepted(name: str) -> None:
     assert Plugin(name).name == name
 
 
-@dataclasses.dataclass
-class ShopSettings:
-    door: str = "front"
-
-
-class ShopModel(pydantic.BaseModel):
-    door: str = "front"
-
-
 @pytest.mark.parametrize("wrong", [ShopSettings(), ShopModel(), dict, str, {"door": str}, "door"])
 def test_settings_without_fields_raise_an_error(wrong: Any) -> None:
     with pytest.raises(PluginError, match="plugin 'shop': settings= must be a pydantic model or dataclass, not "):
         Plugin("shop", settings=wrong)
 
 
-def test_an_async_setup_raises_an_error(shop: Plugin) -> None:
-    async def connect(settings: None) -> str:
-        return "connected"
-
-    with pytest.raises(PluginError, match=r"setup shop\.connect must be a plain def"):
-        shop.setup(connect)
-
-
-def test_a_setup_without_an_argument_raises_an_error(untyped: Any) -> None:
-    with pytest.raises(PluginError, match=r"setup shop\.none must take exactly one argument, the settings"):
-        untyped.setup(none)
-
-
-def test_two_setups_raise_an_error(shop: Plugin) -> None:
-    shop.setup(lambda settings: 1)
-    with pytest.raises(PluginError, match=r"plugin 'shop' has two setups; the second is shop\.second"):
-
-        @shop.setup
-        def second(settings: None) -> int:
-            return 2
-
-
-def test_match_without_a_pattern_raises_an_error(shop: Plugin) -> None:
+def test_match_without_a_pattern_and_wechatpy_without_a_bot_raise_an_error(shop: Plugin) -> None:
     shop.text("hi")(status)
-    choice = choose(text("hi"), shop)
-    assert choice is not None
+    ctx = context_for(text("hi"), shop)
     with pytest.raises(PluginError, match=r"plugin 'shop' reads ctx\.match in a handler that has no compiled pattern"):
-        _ = choice.context.match
-
-
-def test_wechatpy_outside_of_a_bot_raises_an_error() -> None:
+        _ = ctx.match
     with pytest.raises(PluginError, match=r"ctx\.wechatpy needs a running bot"):
-        _ = Context(text("hi"), "shop").wechatpy
+        _ = ctx.wechatpy
 
 
 # -- the results of decorators
@@ -250,10 +199,7 @@ def test_decorators_return_the_function_unchanged(shop: Plugin) -> None:
     assert shop.on(lambda ctx: True)(status) is status
     assert shop.fallback(status) is status
 
-    def connect(settings: None) -> None:
-        """Do nothing."""
-
-    assert shop.setup(connect) is connect
+    assert shop.setup(hours) is hours
 
 
 def test_a_handler_has_a_purpose_and_a_name(shop: Plugin) -> None:
@@ -296,9 +242,8 @@ def test_words_are_case_folded(shop: Plugin) -> None:
 def test_patterns_are_searched_in_the_text(shop: Plugin) -> None:
     shop.text(re.compile(r"order (\d+)"), re.compile(r"(\d+) pieces"))(status)
     for said, number in [("my order 42 please", "42"), ("7 pieces", "7"), ("3 pieces of order 5", "5")]:
-        choice = choose(text(said), shop)
-        assert choice is not None
-        assert choice.context.match[1] == number, "the first pattern that matches, not the first position"
+        ctx = context_for(text(said), shop)
+        assert ctx.match[1] == number, "the first pattern that matches, not the first position"
     assert chosen(text("Order 42"), shop) is None, "a pattern is case-sensitive"
 
 
@@ -309,16 +254,14 @@ def test_patterns_are_searched_in_the_unchanged_text(shop: Plugin) -> None:
 
 def test_an_empty_match_is_a_match(shop: Plugin) -> None:
     shop.text(re.compile("x*"))(status)
-    choice = choose(text("hi"), shop)
-    assert choice is not None
-    assert choice.context.match[0] == ""
+    ctx = context_for(text("hi"), shop)
+    assert ctx.match[0] == ""
 
 
 def test_words_precede_patterns_in_one_registration(shop: Plugin) -> None:
     shop.text(re.compile("h."), "hi")(status)
-    choice = choose(text("hi"), shop)
-    assert choice is not None
-    assert choice.context._match is None
+    ctx = context_for(text("hi"), shop)
+    assert ctx._match is None
 
 
 def test_text_without_words_matches_every_text_and_nothing_else(shop: Plugin) -> None:
@@ -372,9 +315,8 @@ def test_the_match_of_one_plugin_is_not_passed_to_another() -> None:
     one, two = Plugin("one"), Plugin("two")
     one.text(re.compile("(never)"))(status)
     two.text("hi")(hours)
-    choice = choose(text("hi"), one, two)
-    assert choice is not None
-    assert (choice.context.plugin, choice.context._match) == ("two", None)
+    ctx = context_for(text("hi"), one, two)
+    assert (ctx.plugin, ctx._match) == ("two", None)
 
 
 # -- predicates

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stories.support import Log, bot_for, replies
+from tests.stories.support import SORRY, Log, Start, asks, replies
 from wxbot import (
     AgentSessionEvent,
     AgentSwitchEvent,
@@ -49,6 +48,7 @@ from wxbot import (
 from wxbot.model.accounts import ACCOUNTS, AccountKind, capabilities
 from wxbot.model.replies import KINDS
 from wxbot.testing import FakeWeChat, ManualClock, User
+from wxbot.testing.envelope import Format
 from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
 
 FORMATS: Mapping[AccountKind, tuple[str, ...]] = {
@@ -69,98 +69,44 @@ def cells(direction: str) -> list[Any]:
     ]
 
 
-# User actions, and the messages that a handler gets for them
+# User actions, and the messages that a handler gets for them. (tests/model and tests/wechat/push check all fields.)
 
 UserAction = Callable[[User], object]
+_SCAN = {"ScanType": "qrcode", "ScanResult": "42"}
+_PICTURES = {"Count": "2", "PicList": {"item": [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}]}}
+_PLACE = {"Location_X": "23", "Location_Y": "113", "Scale": "15", "Label": "l", "Poiname": "p"}
+
+
+def event(name: str, **fields: Any) -> UserAction:
+    return lambda user: user.does(name, **fields)
+
+
 USER_ACTIONS: Mapping[str, tuple[UserAction, type[Message], Mapping[str, Any]]] = {
     "text": (lambda user: user.says("你好 😀"), TextMessage, {"text": "你好 😀"}),
     "image": (lambda user: user.sends_image(SAMPLE_IMAGE), ImageMessage, {}),
-    "miniprogrampage": (
-        lambda user: user.sends_mini_program_page("A page", page_path="pages/a?x=1"),
-        MiniProgramPageMessage,
-        {"title": "A page", "page_path": "pages/a?x=1"},
-    ),
+    "miniprogrampage": (lambda user: user.sends_mini_program_page("A"), MiniProgramPageMessage, {"title": "A"}),
     "voice": (lambda user: user.sends_voice(SAMPLE_VOICE), VoiceMessage, {"format": "amr"}),
     "video": (lambda user: user.sends_video(SAMPLE_VIDEO), VideoMessage, {}),
     "shortvideo": (lambda user: user.sends_short_video(SAMPLE_VIDEO), ShortVideoMessage, {}),
-    "location": (
-        lambda user: user.sends_location(23.134521, 113.358803, 20, "place"),
-        LocationMessage,
-        {"latitude": 23.134521, "longitude": 113.358803, "scale": 20, "label": "place"},
-    ),
-    "link": (
-        lambda user: user.sends_link("t", "d", "http://x.test/"),
-        LinkMessage,
-        {"title": "t", "description": "d", "url": "http://x.test/"},
-    ),
+    "location": (lambda user: user.sends_location(23.13, 113.35, 20, "l"), LocationMessage, {"latitude": 23.13}),
+    "link": (lambda user: user.sends_link("t", "d", "http://x.test/"), LinkMessage, {"url": "http://x.test/"}),
     "event user_enter_tempsession": (lambda user: user.enters("order"), EnterSessionEvent, {"key": "order"}),
-    "event subscribe": (
-        lambda user: user.follows("123", "T"),
-        SubscribeEvent,
-        {"key": "qrscene_123", "scene": "123", "ticket": "T"},
-    ),
+    "event subscribe": (lambda user: user.follows("123", "T"), SubscribeEvent, {"scene": "123", "ticket": "T"}),
     "event unsubscribe": (lambda user: user.leaves(), UnsubscribeEvent, {}),
     "event SCAN": (lambda user: user.scans("123", "T"), ScanEvent, {"scene": "123", "ticket": "T"}),
-    "event LOCATION": (
-        lambda user: user.does("LOCATION", Latitude="23.137466", Longitude="113.352425", Precision="119.385040"),
-        LocationEvent,
-        {"latitude": 23.137466, "longitude": 113.352425, "precision": 119.38504},
-    ),
+    "event LOCATION": (event("LOCATION", Latitude="23.1", Longitude="113"), LocationEvent, {"latitude": 23.1}),
     "event CLICK": (lambda user: user.clicks("KEY"), MenuClickEvent, {"key": "KEY"}),
-    "event VIEW": (lambda user: user.views("http://x.test/"), MenuViewEvent, {"key": "http://x.test/", "menu_id": "1"}),
-    "event view_miniprogram": (
-        lambda user: user.does("view_miniprogram", EventKey="pages/a", MenuId="2"),
-        MenuViewEvent,
-        {"key": "pages/a", "menu_id": "2"},
-    ),
-    "event scancode_push": (
-        lambda user: user.does("scancode_push", EventKey="k", ScanCodeInfo={"ScanType": "qrcode", "ScanResult": "42"}),
-        MenuScanEvent,
-        {"key": "k", "scan_type": "qrcode", "scan_result": "42"},
-    ),
-    "event scancode_waitmsg": (
-        lambda user: user.does(
-            "scancode_waitmsg", EventKey="k", ScanCodeInfo={"ScanType": "qrcode", "ScanResult": "42"}
-        ),
-        MenuScanEvent,
-        {"scan_result": "42"},
-    ),
-    **{
-        f"event {name}": (
-            lambda user, name=name: user.does(  # type: ignore[misc]
-                name,
-                EventKey="k",
-                SendPicsInfo={"Count": "2", "PicList": {"item": [{"PicMd5Sum": "a"}, {"PicMd5Sum": "b"}]}},
-            ),
-            MenuPicturesEvent,
-            {"count": 2, "md5_sums": ("a", "b")},
-        )
-        for name in ("pic_sysphoto", "pic_photo_or_album", "pic_weixin")
-    },
-    "event location_select": (
-        lambda user: user.does(
-            "location_select",
-            EventKey="k",
-            SendLocationInfo={"Location_X": "23", "Location_Y": "113", "Scale": "15", "Label": "l", "Poiname": "p"},
-        ),
-        MenuLocationEvent,
-        {"latitude": 23.0, "longitude": 113.0, "scale": 15, "label": "l", "poi_name": "p"},
-    ),
-    "event kf_create_session": (
-        lambda user: user.does("kf_create_session", KfAccount="kf1@shop"),
-        AgentSessionEvent,
-        {"agent": "kf1@shop"},
-    ),
-    "event kf_close_session": (
-        lambda user: user.does("kf_close_session", KfAccount="kf1@shop", CloseType="2"),
-        AgentSessionEvent,
-        {"agent": "kf1@shop", "close_type": "2"},
-    ),
-    "event kf_switch_session": (
-        lambda user: user.does("kf_switch_session", FromKfAccount="kf1@shop", ToKfAccount="kf2@shop"),
-        AgentSwitchEvent,
-        {"from_agent": "kf1@shop", "to_agent": "kf2@shop"},
-    ),
+    "event VIEW": (lambda user: user.views("http://x.test/"), MenuViewEvent, {"key": "http://x.test/"}),
+    "event view_miniprogram": (event("view_miniprogram", EventKey="p", MenuId="2"), MenuViewEvent, {"menu_id": "2"}),
+    "event scancode_push": (event("scancode_push", ScanCodeInfo=_SCAN), MenuScanEvent, {"scan_result": "42"}),
+    "event scancode_waitmsg": (event("scancode_waitmsg", ScanCodeInfo=_SCAN), MenuScanEvent, {"scan_result": "42"}),
+    "event pic_sysphoto": (event("pic_sysphoto", SendPicsInfo=_PICTURES), MenuPicturesEvent, {"count": 2}),
+    "event pic_photo_or_album": (event("pic_photo_or_album", SendPicsInfo=_PICTURES), MenuPicturesEvent, {"count": 2}),
+    "event pic_weixin": (event("pic_weixin", SendPicsInfo=_PICTURES), MenuPicturesEvent, {"md5_sums": ("a", "b")}),
+    "event location_select": (event("location_select", SendLocationInfo=_PLACE), MenuLocationEvent, {"label": "l"}),
+    "event kf_create_session": (event("kf_create_session", KfAccount="kf1"), AgentSessionEvent, {"agent": "kf1"}),
+    "event kf_close_session": (event("kf_close_session", CloseType="2"), AgentSessionEvent, {"close_type": "2"}),
+    "event kf_switch_session": (event("kf_switch_session", ToKfAccount="b"), AgentSwitchEvent, {"to_agent": "b"}),
 }
 
 PAGE = {"title": "A page", "page_path": "pages/a?x=1", "thumb": SAMPLE_IMAGE, "appid": "wxffffffffffffffff"}
@@ -202,19 +148,22 @@ class Stage:
 
 
 @pytest.fixture
-def stage(account: AccountKind, form: str, tmp_path: Path) -> Iterator[Stage]:
-    clock = ManualClock()
-    with FakeWeChat(clock, account_kind=account, format=form) as wechat:  # type: ignore[arg-type]
-        stage = Stage(wechat)
-        with bot_for(wechat, tmp_path / "wxbot.db", stage.plugin, clock=clock):
-            yield stage
+def wechat(account: Any, form: Format, clock: ManualClock) -> Iterator[FakeWeChat]:
+    with FakeWeChat(clock, account_kind=account, format=form) as wechat:
+        yield wechat
         assert wechat.violations == []
 
 
+@pytest.fixture
+def stage(start: Start, wechat: FakeWeChat) -> Stage:
+    stage = Stage(wechat)
+    start(stage.plugin)
+    return stage
+
+
 @pytest.mark.parametrize(("kind", "account", "form"), cells("in"))
-def test_each_message_is_received(stage: Stage, kind: str) -> None:
+def test_each_message_is_received(stage: Stage, alice: User, kind: str) -> None:
     action, made, fields = USER_ACTIONS[kind]
-    alice = stage.wechat.user("alice")
     action(alice)
     assert stage.got_one.wait(10), f"no handler got {kind}"
     message = stage.got[0]
@@ -227,8 +176,7 @@ def test_each_message_is_received(stage: Stage, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("out"))
-def test_each_reply_is_sent(stage: Stage, kind: str) -> None:
-    alice = stage.wechat.user("alice")
+def test_each_reply_is_sent(stage: Stage, alice: User, kind: str) -> None:
     stage.answer = REPLIES[kind]
     alice.says("hi").wait()
     stage.wechat.waits_until(lambda: bool(alice.received), why=f"{kind} to arrive")
@@ -236,16 +184,13 @@ def test_each_reply_is_sent(stage: Stage, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("typing"))
-def test_the_typing_indicator_is_shown(stage: Stage, kind: str) -> None:
-    alice = stage.wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("noted")
+def test_the_typing_indicator_is_shown(stage: Stage, alice: User, kind: str) -> None:
+    asks(alice, "hi", "noted")
     assert ", ".join(alice.saw[:2]) == kind
 
 
 @pytest.mark.parametrize(("kind", "account", "form"), cells("passive"))
-def test_each_passive_reply_is_answered_to_the_push(stage: Stage, kind: str) -> None:
-    alice = stage.wechat.user("alice")
+def test_each_passive_reply_is_answered_to_the_push(stage: Stage, alice: User, kind: str) -> None:
     stage.answer = REPLIES.get(kind)
     push = alice.says("people" if kind == "transfer_customer_service" else "hi")
     assert push.wait().outcome == "success"
@@ -264,15 +209,13 @@ NO = [
 
 @pytest.mark.parametrize(("kind", "account", "form"), NO)
 def test_an_unsupported_reply_type_is_refused_before_the_call(
-    stage: Stage, kind: str, account: AccountKind, log: Log
+    stage: Stage, alice: User, kind: str, account: AccountKind, log: Log
 ) -> None:
-    alice = stage.wechat.user("alice")
     stage.answer = REPLIES[kind]
     alice.says("hi").wait()
     log.waits_for("handler failed: handler=stage.note")
     stage.wechat.waits_until(lambda: bool(alice.received), why="an apology")
-    assert replies(alice) == ["抱歉，出了点问题，请稍后再试。"]
+    assert replies(alice) == [SORRY]
     assert stage.wechat.uploads == []
     stage.answer = TextReply("fine again")
-    alice.says("hi").wait()
-    alice.waits_for("fine again")
+    asks(alice, "hi", "fine again")

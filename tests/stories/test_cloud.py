@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.stories.support import Log, advance_until, replies
+from tests.stories.support import Log, advance_until_seen, asks, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
 from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
 from wxbot.settings.environment import load_settings
-from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, serve
+from wxbot.testing import FakeCloud, FakeWeChat, ManualClock, User, serve
 from wxbot.testing.media import SAMPLE_IMAGE
 
 
@@ -39,11 +39,6 @@ def plugin() -> Plugin:
     return plugin
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
 @pytest.fixture(params=["json", "xml"])
 def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeWeChat]:
     with FakeWeChat(clock, mode="cloud", format=request.param) as wechat:
@@ -57,7 +52,7 @@ def cloud(request: pytest.FixtureRequest, wechat: FakeWeChat) -> Iterator[FakeCl
         yield cloud
 
 
-def start(cloud: FakeCloud, wechat: FakeWeChat, store: Path, clock: ManualClock, **choices: Any) -> Bot:
+def bot_of(cloud: FakeCloud, wechat: FakeWeChat, store: Path, clock: ManualClock, **choices: Any) -> Bot:
     given: dict[str, Any] = {
         name.removeprefix("WXBOT_").lower(): value for name, value in cloud.settings(wechat).items()
     }
@@ -67,44 +62,40 @@ def start(cloud: FakeCloud, wechat: FakeWeChat, store: Path, clock: ManualClock,
 
 @pytest.fixture
 def bot(cloud: FakeCloud, wechat: FakeWeChat, tmp_path: Path, clock: ManualClock) -> Iterator[Bot]:
-    bot = start(cloud, wechat, tmp_path / "wxbot.db", clock)
+    bot = bot_of(cloud, wechat, tmp_path / "wxbot.db", clock)
     with serve(bot) as address:
         wechat.callback_url = address
         yield bot
 
 
 def test_a_message_is_answered_with_typing_and_without_any_secret(
-    wechat: FakeWeChat, cloud: FakeCloud, bot: Bot
+    alice: User, wechat: FakeWeChat, cloud: FakeCloud, bot: Bot
 ) -> None:
     assert not {"WXBOT_SECRET", "WXBOT_TOKEN"} & {*cloud.settings(wechat)}
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+    asks(alice, "hi", "answer to hi")
     assert alice.saw == ["Typing", "CancelTyping", "answer to hi"]
     assert wechat.token_fetches == 0
 
 
-def test_images_are_received_and_sent(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
+def test_images_are_received_and_sent(alice: User, bot: Bot) -> None:
     alice.sends_image(SAMPLE_IMAGE).wait()
     alice.waits_for(f"{len(SAMPLE_IMAGE)} bytes")
-    alice.says("picture").wait()
-    alice.waits_for("[image image.jpg]")
+    asks(alice, "picture", "[image image.jpg]")
 
 
 def test_the_consoles_path_check_succeeds(wechat: FakeWeChat, bot: Bot) -> None:
     assert wechat.probe()
 
 
-def test_a_transfer_to_agents_is_answered_in_plaintext(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
+def test_a_transfer_to_agents_is_answered_in_plaintext(alice: User, bot: Bot) -> None:
     push = alice.says("wants_agent")
     assert push.wait().outcome == "success"
     assert alice.is_queued
 
 
-def test_a_request_without_the_documented_header_is_refused(wechat: FakeWeChat, bot: Bot, log: Log) -> None:
-    alice = wechat.user("alice")
+def test_a_request_without_the_documented_header_is_refused(
+    alice: User, wechat: FakeWeChat, log: Log, bot: Bot
+) -> None:
     body = wechat.envelope({"ToUserName": "gh", "FromUserName": alice.openid, "MsgType": "text"}, mode="plain")[1]
     status, _ = wechat.push_raw({}, body)
     assert status == 403
@@ -113,49 +104,41 @@ def test_a_request_without_the_documented_header_is_refused(wechat: FakeWeChat, 
     assert status == 403
 
 
-def test_a_call_that_the_console_does_not_list_is_explained(
-    wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, log: Log
-) -> None:
+def test_a_call_that_the_console_does_not_list_is_explained(alice: User, log: Log, cloud: FakeCloud, bot: Bot) -> None:
     cloud.paths.discard("/cgi-bin/message/custom/typing")
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+    asks(alice, "hi", "answer to hi")
     log.waits_for("85107")
     assert alice.saw == ["answer to hi"]
 
 
 def test_a_call_is_retried_until_the_sidecar_is_ready(
-    wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, clock: ManualClock, log: Log
+    alice: User, clock: ManualClock, log: Log, cloud: FakeCloud, bot: Bot
 ) -> None:
     if cloud.token_mode:
         pytest.skip("the token is in the file")
     cloud.ready = False
-    alice = wechat.user("alice")
     alice.says("hi").wait()
     log.waits_for("send failed, retrying: seconds=0.5")
     cloud.ready = True
-    advance_until(clock, lambda limit: alice.waits_for("answer to hi", limit))
+    advance_until_seen(clock, alice, "answer to hi")
 
 
-def test_either_spelling_of_the_error_is_read(wechat: FakeWeChat, cloud: FakeCloud, bot: Bot, log: Log) -> None:
+def test_either_spelling_of_the_error_is_read(
+    alice: User, wechat: FakeWeChat, log: Log, cloud: FakeCloud, bot: Bot
+) -> None:
     cloud.spelling = "errCode"
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+    asks(alice, "hi", "answer to hi")
     wechat.faults.fail("send", 45047)
     alice.says("again").wait()
     log.waits_for("45047")
 
 
-def test_a_new_token_in_the_file_is_used(wechat: FakeWeChat, cloud: FakeCloud, bot: Bot) -> None:
+def test_a_new_token_in_the_file_is_used(alice: User, cloud: FakeCloud, bot: Bot) -> None:
     if not cloud.token_mode:
         pytest.skip("there is no token")
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+    asks(alice, "hi", "answer to hi")
     cloud.rotate_token(revoke=True)
-    alice.says("again").wait()
-    alice.waits_for("answer to again")
+    asks(alice, "again", "answer to again")
 
 
 def test_two_accounts_share_one_environment(clock: ManualClock, tmp_path: Path) -> None:
@@ -166,15 +149,14 @@ def test_two_accounts_share_one_environment(clock: ManualClock, tmp_path: Path) 
         FakeCloud(owner, guest) as cloud,
     ):
         bots = {
-            wechat: start(cloud, wechat, tmp_path / "wxbot.db", clock, cloud_from_appid=wechat is guest)
+            wechat: bot_of(cloud, wechat, tmp_path / "wxbot.db", clock, cloud_from_appid=wechat is guest)
             for wechat in (owner, guest)
         }
         with serve(bots[owner]) as first, serve(bots[guest]) as second:
             owner.callback_url, guest.callback_url = first, second
             for wechat in (owner, guest):
                 alice = wechat.user("alice")
-                alice.says("hi").wait()
-                alice.waits_for("answer to hi")
+                asks(alice, "hi", "answer to hi")
                 assert replies(alice) == ["answer to hi"]
             guest.callback_url = first
             bob = guest.user("bob")

@@ -13,6 +13,7 @@ import pytest
 from tests.servers.fixtures import empty_redis, redis_server
 from tests.servers.processes import wait_until
 from tests.servers.redis_server import RedisServer
+from tests.stories.support import asks, replies
 from wxbot import Context, Plugin
 from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
@@ -76,8 +77,7 @@ def user(deployment: Deployment) -> User:
 def test_a_webhook_accepts_and_a_worker_answers(deployment: Deployment, user: User) -> None:
     deployment.webhook()
     deployment.worker("worker")
-    user.says("hello")
-    user.waits_for("hello!")
+    asks(user, "hello", "hello!")
     assert user.saw == ["Typing", "CancelTyping", "hello!"]
     assert deployment.answered_by == ["worker"]
     assert [record for record in deployment.wechat.violations if not record.needless] == []
@@ -89,7 +89,7 @@ def test_a_worker_answers_messages_from_before_its_start(deployment: Deployment,
     user.says("two")
     deployment.worker("worker")
     user.waits_for("two!")
-    assert [text for text in user.saw if text not in ("Typing", "CancelTyping")] == ["one!", "two!"]
+    assert replies(user) == ["one!", "two!"]
 
 
 def test_a_webhook_accepts_messages_without_the_broker(deployment: Deployment, user: User) -> None:
@@ -104,8 +104,7 @@ def test_a_webhook_accepts_messages_without_the_broker(deployment: Deployment, u
 def test_a_worker_answers_without_the_broker(deployment: Deployment, user: User) -> None:
     deployment.webhook()
     worker = deployment.worker("worker", broker_url="redis://127.0.0.1:9/0")
-    user.says("hello")
-    user.waits_for("hello!")
+    asks(user, "hello", "hello!")
     assert worker.problem() == "the broker is unavailable; messages are stored and answered a few seconds later"
 
 
@@ -119,7 +118,7 @@ def test_two_workers_answer_many_users(deployment: Deployment) -> None:
             user.says(text)
     for user in users:
         user.waits_for("third!")
-        assert [text for text in user.saw if text not in ("Typing", "CancelTyping")] == ["first!", "second!", "third!"]
+        assert replies(user) == ["first!", "second!", "third!"]
     assert [record for record in deployment.wechat.violations if not record.needless] == []
 
 
@@ -131,8 +130,7 @@ def test_a_full_worker_leaves_messages_to_another_worker(deployment: Deployment)
     first.says("hello")
     hall.waits_until_a_handler_runs()
     deployment.worker("other")
-    second.says("hello")
-    second.waits_for("hello!")
+    asks(second, "hello", "hello!")
     assert deployment.answered_by == ["other"]
     hall.release()
     first.waits_for("done")
@@ -159,14 +157,12 @@ def test_a_worker_accepts_no_pushes(deployment: Deployment) -> None:
 
 def test_messages_are_answered_after_a_store_outage(deployment: Deployment, user: User) -> None:
     webhook, worker = deployment.webhook(), deployment.worker("worker")
-    user.says("before")
-    user.waits_for("before!")
+    asks(user, "before", "before!")
     deployment.redis.kill()
     assert webhook.problem() == worker.problem() == "the message store is unavailable"
     deployment.redis.start()
     wait_until(lambda: (webhook.problem(), worker.problem()) == (None, None), "ready again")
-    user.says("after")
-    user.waits_for("after!")
+    asks(user, "after", "after!")
 
 
 class WaitingPlugin:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers import RedisServer
 from tests.servers.fixtures import redis_server
-from tests.stories.support import bot_for, replies
+from tests.stories.support import asks, bot_for, replies
 from wxbot import Context, ImageReply, Message, Plugin, TextMessage
 from wxbot.server.bot import Bot
 from wxbot.testing import SAMPLE_IMAGE, FakeWeChat, ManualClock
@@ -86,8 +86,7 @@ def test_a_handover_is_shared(shared_store: SharedStore) -> None:
         alice.says("hello?").wait()
         agent.takes(alice).wait()
         agent.closes(alice).wait()
-        alice.says("hi").wait()
-        alice.waits_for("answer to hi")
+        asks(alice, "hi", "answer to hi")
     assert agent.saw == [("alice", "wants_agent"), ("alice", "hello?")]
     assert replies(alice) == ["answer to hi"]
 

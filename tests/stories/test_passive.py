@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.support import Log, bot_for, replies
+from tests.stories.support import SORRY, Log, Start, advance_until, bot_for, replies
 from wxbot import Context, ImageReply, Plugin
+from wxbot.server.bot import Bot
 from wxbot.server.passive_replies import LAST_REPLY_AFTER, PassiveReplyWaiter
 from wxbot.store.records import ConversationKey
-from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.testing import FakeWeChat, ManualClock, User
 from wxbot.testing.media import SAMPLE_IMAGE
-from wxbot.testing.push import Push
 
 NOTICE = "（未完，发送“继续”接着看）"
 WAIT = "还在处理中，请稍后发送“继续”查看回复。"
@@ -64,11 +64,6 @@ class WaitingPlugin:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def waiting_plugin() -> WaitingPlugin:
     return WaitingPlugin()
 
@@ -78,6 +73,11 @@ def wechat(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[FakeW
     with FakeWeChat(clock, account_kind="unverified", mode=request.param) as wechat:
         yield wechat
         assert [record for record in wechat.timeline if record.kind in ("typing", "send")] == []
+
+
+@pytest.fixture
+def bot(start: Start, waiting_plugin: WaitingPlugin) -> Bot:
+    return start(waiting_plugin.plugin)
 
 
 class Deliveries:
@@ -117,171 +117,109 @@ def advance_to_delivery(number: int, deliveries: Deliveries, clock: ManualClock)
     deliveries.wait_for(number)
 
 
-def test_the_response_to_the_push_is_the_reply(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        assert alice.says("hi").wait().outcome == "success"
-        assert alice.follows().wait().outcome == "success"
-        assert alice.saw == ["answer to hi", "welcome"]
+def test_the_response_to_the_push_is_the_reply(alice: User, bot: Bot) -> None:
+    for push in (alice.says("hi"), alice.follows(), alice.clicks("an event without a handler"), alice.says("fail")):
+        assert push.wait().outcome == "success"
+    assert alice.saw == ["answer to hi", "welcome", SORRY]
 
 
-def test_unhandled_events_are_acknowledged(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        assert alice.clicks("menu").wait().outcome == "success"
-        assert alice.saw == []
+def test_deferred_replies_come_on_request(alice: User, bot: Bot) -> None:
+    alice.says("book").wait()
+    assert alice.saw[0].endswith(NOTICE)
+    alice.says("继续").wait()
+    alice.says("继续").wait()
+    assert "".join(alice.saw).replace(NOTICE, "").replace("\n", "") == SENTENCE * 250
 
 
-def test_deferred_replies_come_on_request(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        alice.says("book").wait()
-        assert alice.saw[0].endswith(NOTICE)
-        alice.says("继续").wait()
-        alice.says("继续").wait()
-        assert "".join(alice.saw).replace(NOTICE, "").replace("\n", "") == SENTENCE * 250
+def test_an_image_after_a_text_is_deferred(alice: User, bot: Bot) -> None:
+    alice.says("both").wait()
+    alice.says("继续").wait()
+    assert alice.saw == [f"a picture:\n{NOTICE}", "[image image.jpg]"]
 
 
-def test_an_image_after_a_text_is_deferred(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        alice.says("both").wait()
-        alice.says("继续").wait()
-        assert alice.saw == [f"a picture:\n{NOTICE}", "[image image.jpg]"]
+in_safe_mode = pytest.mark.parametrize("wechat", ["safe"], indirect=True)
 
 
-def test_a_failed_handler_sends_the_error_text(
-    wechat: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = wechat.user("alice")
-    with bot_for(wechat, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        alice.says("fail").wait()
-        assert alice.saw == ["抱歉，出了点问题，请稍后再试。"]
-
-
-@pytest.fixture
-def safe(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock, account_kind="unverified") as wechat:
-        yield wechat
-        assert [record for record in wechat.timeline if record.kind in ("typing", "send")] == []
-
-
+@in_safe_mode
 def test_a_slow_reply_is_the_response_to_a_redelivery(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
+    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, clock: ManualClock, deliveries: Deliveries
 ) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("think")
-        advance_to_delivery(2, deliveries, clock)
-        waiting_plugin.released.set()
-        assert push.wait().n == 2
-        assert (alice.saw, waiting_plugin.thought) == (["a thought"], 1)
+    push = alice.says("think")
+    advance_to_delivery(2, deliveries, clock)
+    waiting_plugin.released.set()
+    assert push.wait().n == 2
+    assert (alice.saw, waiting_plugin.thought) == (["a thought"], 1)
 
 
+@in_safe_mode
+@pytest.mark.parametrize(("text", "reply"), [("hi", "a thought\nanswer to hi"), ("继续", "a thought")])
 def test_a_late_reply_comes_with_the_next_message(
-    safe: FakeWeChat,
-    tmp_path: Path,
-    clock: ManualClock,
+    alice: User,
+    bot: Bot,
     waiting_plugin: WaitingPlugin,
+    clock: ManualClock,
     log: Log,
     deliveries: Deliveries,
+    text: str,
+    reply: str,
 ) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("think")
-        advance_to_delivery(3, deliveries, clock)
-        clock.advance(LAST_REPLY_AFTER)
-        push.wait()
-        assert alice.saw == [WAIT]
-        waiting_plugin.released.set()
-        log.waits_for("too late, deferred")
-        alice.says("hi").wait()
-        assert alice.saw == [WAIT, "a thought\nanswer to hi"]
-        assert waiting_plugin.thought == 1
-
-
-def test_the_continue_word_returns_only_the_late_reply(
-    safe: FakeWeChat,
-    tmp_path: Path,
-    clock: ManualClock,
-    waiting_plugin: WaitingPlugin,
-    log: Log,
-    deliveries: Deliveries,
-) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("think")
-        advance_to_delivery(3, deliveries, clock)
-        clock.advance(LAST_REPLY_AFTER)
-        push.wait()
-        waiting_plugin.released.set()
-        log.waits_for("too late, deferred")
-        alice.says("继续").wait()
-        assert alice.saw == [WAIT, "a thought"]
-
-
-def test_a_redelivery_at_another_process_waits_for_the_same_reply(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
-) -> None:
-    alice, other = safe.user("alice"), WaitingPlugin()
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        first_door = safe.callback_url
-        push = alice.says("think")
-        deliveries.wait_for(1)
-        with bot_for(safe, tmp_path / "wxbot.db", other.plugin, clock=clock):
-            assert safe.callback_url != first_door
-            clock.advance(5)
-            safe.waits_until(lambda: len(push.attempts) == 1)
-            waiting_plugin.released.set()
-            advance_until_done(push, clock, step=0.25)
-            assert (alice.saw, waiting_plugin.thought, other.thought) == (["a thought"], 1, 0)
-
-
-def test_a_redelivery_after_the_reply_gets_the_same_reply(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin
-) -> None:
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        push = alice.says("hi")
-        push.wait()
-        again = push.redeliver()
-        again.wait()
-        assert again.answer is not None
-        assert again.answer["Content"] == "answer to hi"
-
-
-def advance_until_done(push: Push, clock: ManualClock, step: float = 0.5) -> None:
-    for _ in range(40):
-        try:
-            push.wait(0.2)
-        except AssertionError:
-            clock.advance(step)
-        else:
-            return
+    push = alice.says("think")
+    advance_to_delivery(3, deliveries, clock)
+    clock.advance(LAST_REPLY_AFTER)
     push.wait()
+    assert alice.saw == [WAIT]
+    waiting_plugin.released.set()
+    log.waits_for("too late, deferred")
+    alice.says(text).wait()
+    assert alice.saw == [WAIT, reply]
+    assert waiting_plugin.thought == 1
 
 
+@in_safe_mode
+def test_a_redelivery_at_another_process_waits_for_the_same_reply(
+    alice: User,
+    bot: Bot,
+    waiting_plugin: WaitingPlugin,
+    wechat: FakeWeChat,
+    clock: ManualClock,
+    deliveries: Deliveries,
+    tmp_path: Path,
+) -> None:
+    other = WaitingPlugin()
+    first_door = wechat.callback_url
+    push = alice.says("think")
+    deliveries.wait_for(1)
+    with bot_for(wechat, tmp_path / "wxbot.db", other.plugin, clock=clock):
+        assert wechat.callback_url != first_door
+        clock.advance(5)
+        wechat.waits_until(lambda: len(push.attempts) == 1)
+        waiting_plugin.released.set()
+        advance_until(clock, push.wait, step=0.25, steps=40)
+        assert (alice.saw, waiting_plugin.thought, other.thought) == (["a thought"], 1, 0)
+
+
+@in_safe_mode
+def test_a_redelivery_after_the_reply_gets_the_same_reply(alice: User, bot: Bot) -> None:
+    push = alice.says("hi")
+    push.wait()
+    again = push.redeliver()
+    again.wait()
+    assert again.answer is not None
+    assert again.answer["Content"] == "answer to hi"
+
+
+@in_safe_mode
 def test_pushes_of_one_user_are_answered_in_order(
-    safe: FakeWeChat, tmp_path: Path, clock: ManualClock, waiting_plugin: WaitingPlugin, deliveries: Deliveries
+    alice: User, bot: Bot, waiting_plugin: WaitingPlugin, wechat: FakeWeChat, deliveries: Deliveries
 ) -> None:
     """The answers go over two connections: which of them WeChat reads first is chance."""
-    safe.in_order = False
-    alice = safe.user("alice")
-    with bot_for(safe, tmp_path / "wxbot.db", waiting_plugin.plugin, clock=clock):
-        first = alice.says("think")
-        assert waiting_plugin.began.wait(10)
-        second = alice.says("hi")
-        deliveries.wait_for(2)
-        waiting_plugin.released.set()
-        first.wait()
-        second.wait()
-        assert waiting_plugin.replies == ["a thought", "answer to hi"]
-        assert sorted(replies(alice)) == ["a thought", "answer to hi"]
+    wechat.in_order = False
+    first = alice.says("think")
+    assert waiting_plugin.began.wait(10)
+    second = alice.says("hi")
+    deliveries.wait_for(2)
+    waiting_plugin.released.set()
+    first.wait()
+    second.wait()
+    assert waiting_plugin.replies == ["a thought", "answer to hi"]
+    assert sorted(replies(alice)) == ["a thought", "answer to hi"]

@@ -7,17 +7,16 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.stories.support import Log, bot_for, bot_key, replies
+from tests.stories.support import Log, Start, asks, bot_key, replies, waits_in_loop
 from wxbot import Context, ImageReply, InvalidReply, Plugin, SendNotAllowed, VoiceReply
 from wxbot.errors import StoreUnavailable
 from wxbot.server.bot import Bot
-from wxbot.testing import FakeWeChat, ManualClock
+from wxbot.testing import FakeWeChat, ManualClock, User
 from wxbot.testing.media import SAMPLE_IMAGE
 
 KEY = "a-key-that-nobody-guesses"
@@ -42,98 +41,75 @@ def plugin() -> Plugin:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
+def bot(start: Start) -> Bot:
     goes_on.clear()
-    return ManualClock()
+    return start(plugin(), send_key=KEY)
 
 
-@pytest.fixture
-def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock) as wechat:
-        yield wechat
-    assert wechat.violations == []
-
-
-@pytest.fixture
-def bot(wechat: FakeWeChat, clock: ManualClock, tmp_path: Path) -> Iterator[Bot]:
-    with bot_for(wechat, tmp_path / "wxbot.db", plugin(), clock=clock, send_key=KEY) as bot:
-        yield bot
-
-
-def test_a_program_sends_a_message(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+def test_a_program_sends_a_message(alice: User, bot: Bot) -> None:
+    asks(alice, "hi", "answer to hi")
     asyncio.run(bot.send(alice.openid, "your parcel is there"))
     alice.waits_for("your parcel is there")
     asyncio.run(bot.send(alice.openid, ImageReply(SAMPLE_IMAGE)))
     alice.waits_for("[image image.jpg]")
 
 
-def test_a_proactive_message_waits_for_the_running_handler(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
-    alice.says("three").wait()
-    alice.waits_for("one")
+def test_a_proactive_message_waits_for_the_running_handler(alice: User, bot: Bot) -> None:
+    asks(alice, "three", "one")
     asyncio.run(bot.send(alice.openid, "your parcel is there"))
     goes_on.set()
     alice.waits_for("your parcel is there")
     assert replies(alice) == ["one", "two", "three", "your parcel is there"]
 
 
-def test_a_message_to_an_unknown_user_is_refused(wechat: FakeWeChat, bot: Bot) -> None:
+def test_a_message_to_an_unknown_user_or_after_48_hours_is_refused(alice: User, bot: Bot, clock: ManualClock) -> None:
     with pytest.raises(SendNotAllowed, match="must write to the account first"):
-        asyncio.run(bot.send(wechat.user("alice").openid, "hello"))
-
-
-def test_a_message_after_48_hours_is_refused(wechat: FakeWeChat, bot: Bot, clock: ManualClock) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+        asyncio.run(bot.send(alice.openid, "hello"))
+    asks(alice, "hi", "answer to hi")
     clock.advance(48 * 3600)
     with pytest.raises(SendNotAllowed, match="over"):
         asyncio.run(bot.send(alice.openid, "hello"))
     assert replies(alice) == ["answer to hi"]
 
 
-def test_a_proactive_message_counts_in_the_quota(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+def test_a_proactive_message_counts_in_the_quota(alice: User, bot: Bot) -> None:
+    """Check also that a caller that got no response may post a message again with the same key."""
+    asks(alice, "hi", "answer to hi")
     for number in range(4):
-        asyncio.run(bot.send(alice.openid, f"message {number}"))
+        asyncio.run(bot.send(alice.openid, f"message {number}", key=f"k{number}"))
         alice.waits_for(f"message {number}")
         waits_until_settled(bot, alice.openid, 3 - number)
     with pytest.raises(SendNotAllowed, match="used up"):
         asyncio.run(bot.send(alice.openid, "one too many"))
+    assert asyncio.run(bot.send(alice.openid, "message 3", key="k3")) == "k3"
+    assert replies(alice)[-1] == "message 3"
 
 
 def waits_until_settled(bot: Bot, openid: str, left: int) -> None:
     runtime, user = bot._started_runtime(), bot_key(bot, openid)
-    for _ in range(1000):
-        user_record = runtime.find(user).conversation
-        if user_record and user_record.quota and user_record.quota.remaining == left:
-            return
-        runtime._loop.run(asyncio.sleep(0.01), 1)
-    raise AssertionError(f"{runtime.find(user)} is left, not {left} messages")
 
+    def is_left() -> bool:
+        record = runtime.find(user).conversation
+        return record is not None and record.quota is not None and record.quota.remaining == left
 
-def test_an_unsupported_reply_is_refused_at_once(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
-    with pytest.raises(InvalidReply, match=r"Mini Program.* 'voice'"):
-        asyncio.run(bot.send(alice.openid, VoiceReply("MEDIA")))
-    with pytest.raises(InvalidReply, match="empty"):
-        asyncio.run(bot.send(alice.openid, " "))
+    waits_in_loop(bot, is_left, f"not {left}")
 
 
 @pytest.mark.parametrize(
     ("reply", "key", "words"),
-    [(5, "", "int is neither a text nor a reply"), (None, "", "NoneType"), ("hi", 5, "key"), ("hi", "k" * 129, "key")],
+    [
+        (5, "", "int is neither a text nor a reply"),
+        (None, "", "NoneType"),
+        (" ", "", "empty"),
+        (VoiceReply("MEDIA"), "", r"Mini Program.* 'voice'"),
+        ("hi", 5, "key"),
+        ("hi", "k" * 129, "key"),
+    ],
 )
-def test_an_invalid_call_is_refused_at_once(bot: Bot, wechat: FakeWeChat, reply: Any, key: Any, words: str) -> None:
+def test_an_invalid_call_is_refused_at_once(alice: User, bot: Bot, reply: Any, key: Any, words: str) -> None:
+    alice.says("hi").wait()
     with pytest.raises(InvalidReply, match=words):
-        asyncio.run(bot.send(wechat.user("alice").openid, reply, key=key))
+        asyncio.run(bot.send(alice.openid, reply, key=key))
 
 
 def test_an_invalid_reply_is_refused_by_a_stopped_bot_too(bot: Bot, wechat: FakeWeChat) -> None:
@@ -145,23 +121,8 @@ def test_an_invalid_reply_is_refused_by_a_stopped_bot_too(bot: Bot, wechat: Fake
         asyncio.run(bot.send(wechat.user("alice").openid, "hello"))
 
 
-def test_a_repeated_call_succeeds_although_the_quota_is_used_up(wechat: FakeWeChat, bot: Bot) -> None:
-    """Check a caller that got no response and posts the message again with the same key."""
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
-    for number in range(4):
-        asyncio.run(bot.send(alice.openid, f"message {number}", key=f"k{number}"))
-        alice.waits_for(f"message {number}")
-        waits_until_settled(bot, alice.openid, 3 - number)
-    assert asyncio.run(bot.send(alice.openid, "message 3", key="k3")) == "k3"
-    assert replies(alice)[-1] == "message 3"
-
-
-def test_a_second_call_with_the_same_key_sends_nothing(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+def test_a_second_call_with_the_same_key_sends_nothing(alice: User, bot: Bot) -> None:
+    asks(alice, "hi", "answer to hi")
     for _ in range(3):
         asyncio.run(bot.send(alice.openid, "your parcel is there", key="parcel-42"))
     asyncio.run(bot.send(alice.openid, "and gone"))
@@ -169,10 +130,8 @@ def test_a_second_call_with_the_same_key_sends_nothing(wechat: FakeWeChat, bot: 
     assert replies(alice) == ["answer to hi", "your parcel is there", "and gone"]
 
 
-def test_a_proactive_message_is_sent_during_a_handover(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+def test_a_proactive_message_is_sent_during_a_handover(alice: User, wechat: FakeWeChat, bot: Bot) -> None:
+    asks(alice, "hi", "answer to hi")
     wechat.agent("kf1@shop").takes(alice).wait()
     asyncio.run(bot.send(alice.openid, "your parcel is there"))
     alice.waits_for("your parcel is there")
@@ -199,19 +158,15 @@ def text_for(openid: str, text: str) -> dict[str, Any]:
     return {"touser": openid, "msgtype": "text", "text": {"content": text}}
 
 
-def test_send_accepts_the_body_of_wechats_own_call(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+def test_send_accepts_the_body_of_wechats_own_call(alice: User, wechat: FakeWeChat, bot: Bot) -> None:
+    asks(alice, "hi", "answer to hi")
     status, response = post(wechat, text_for(alice.openid, "your parcel is there 📦"), Idempotency_Key="parcel-42")
     assert (status, response) == (202, {"id": "parcel-42"})
     alice.waits_for("your parcel is there 📦")
 
 
-def test_send_without_the_key_is_refused(wechat: FakeWeChat, bot: Bot, log: Log) -> None:
-    alice = wechat.user("alice")
-    alice.says("hi").wait()
-    alice.waits_for("answer to hi")
+def test_send_without_the_key_is_refused(alice: User, wechat: FakeWeChat, bot: Bot, log: Log) -> None:
+    asks(alice, "hi", "answer to hi")
     for key in ("", "wrong", KEY + "x", KEY[:-1]):
         status, response = post(wechat, text_for(alice.openid, "hello"), key=key)
         assert status == 401
@@ -220,8 +175,7 @@ def test_send_without_the_key_is_refused(wechat: FakeWeChat, bot: Bot, log: Log)
     assert not any(KEY in line for line in log.lines)
 
 
-def test_an_invalid_body_gets_an_error_of_one_sentence(wechat: FakeWeChat, bot: Bot) -> None:
-    alice = wechat.user("alice")
+def test_an_invalid_body_gets_an_error_of_one_sentence(alice: User, wechat: FakeWeChat, bot: Bot) -> None:
     alice.says("hi").wait()
     cases: list[tuple[Any, int, str]] = [
         (b"no json", 400, "not JSON"),
@@ -238,7 +192,6 @@ def test_an_invalid_body_gets_an_error_of_one_sentence(wechat: FakeWeChat, bot: 
         assert (answered, words in response["error"]) == (status, True), (body, answered, response)
 
 
-def test_without_a_send_key_the_path_does_not_exist(wechat: FakeWeChat, clock: ManualClock, tmp_path: Path) -> None:
-    with bot_for(wechat, tmp_path / "wxbot.db", plugin(), clock=clock):
-        status, _ = post(wechat, text_for("oX", "hi"))
-        assert status == 404
+def test_without_a_send_key_the_path_does_not_exist(wechat: FakeWeChat, start: Start) -> None:
+    start(plugin())
+    assert post(wechat, text_for("oX", "hi"))[0] == 404

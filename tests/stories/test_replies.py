@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stories.support import Log, advance_until, bot_for, replies
+from tests.stories.support import SORRY, Start, advance_until_seen, asks, replies
 from wxbot import (
     Context,
     ImageMessage,
@@ -25,9 +25,8 @@ from wxbot import (
     mini_program_link,
 )
 from wxbot.testing import FakeWeChat, ManualClock, User
-from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VOICE
+from wxbot.testing.media import SAMPLE_IMAGE
 
-SORRY = "抱歉，出了点问题，请稍后再试。"
 THREE_DAYS = 3 * 86_400
 
 
@@ -73,20 +72,16 @@ class Stage:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def stage(start: Start, wechat: FakeWeChat) -> Stage:
+    stage = Stage(wechat)
+    start(stage.plugin)
+    return stage
 
 
-@pytest.fixture
-def stage(clock: ManualClock, tmp_path: Path) -> Iterator[Stage]:
-    with FakeWeChat(clock, account_kind="official") as wechat:
-        stage = Stage(wechat)
-        with bot_for(wechat, tmp_path / "wxbot.db", stage.plugin, clock=clock):
-            yield stage
-        assert wechat.violations == []
+official = pytest.mark.parametrize("wechat", [{"account_kind": "official"}], indirect=True)
 
 
-def test_a_file_is_given_as_path_bytes_or_media(stage: Stage, tmp_path: Path) -> None:
+def test_a_file_is_given_as_path_bytes_or_media(tmp_path: Path, stage: Stage) -> None:
     path = tmp_path / "cat.jpg"
     path.write_bytes(SAMPLE_IMAGE)
     stage.gets(ImageReply(path), "[image cat.jpg]")
@@ -96,7 +91,7 @@ def test_a_file_is_given_as_path_bytes_or_media(stage: Stage, tmp_path: Path) ->
     stage.gets(ImageReply(stage.wechat.add_media("image", SAMPLE_IMAGE, "bird.jpg")), "[image bird.jpg]")
 
 
-def test_the_same_content_is_uploaded_once_until_its_three_days_end(stage: Stage, clock: ManualClock) -> None:
+def test_the_same_content_is_uploaded_once_until_its_three_days_end(clock: ManualClock, stage: Stage) -> None:
     for _ in range(3):
         stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
     assert len(stage.wechat.uploads) == 1
@@ -105,14 +100,12 @@ def test_the_same_content_is_uploaded_once_until_its_three_days_end(stage: Stage
     assert len(stage.wechat.uploads) == 2
 
 
-def test_all_processes_share_uploaded_files(clock: ManualClock, tmp_path: Path) -> None:
-    with FakeWeChat(clock) as wechat:
-        for number in range(2):
-            stage = Stage(wechat)
-            with bot_for(wechat, tmp_path / "wxbot.db", stage.plugin, clock=clock):
-                stage.asked = number
-                stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
-        assert len(wechat.uploads) == 1
+def test_all_processes_share_uploaded_files(start: Start, wechat: FakeWeChat, stage: Stage) -> None:
+    stage = Stage(wechat)
+    for _ in range(2):
+        start(stage.plugin)
+        stage.gets(ImageReply(SAMPLE_IMAGE), "[image image.jpg]")
+    assert len(wechat.uploads) == 1
 
 
 def test_a_file_that_wechat_has_deleted_is_uploaded_again(stage: Stage) -> None:
@@ -130,13 +123,14 @@ def test_typing_shows_while_a_file_is_uploaded(stage: Stage) -> None:
     assert typing < upload < cancel
 
 
-def test_a_failed_upload_is_tried_again(stage: Stage, clock: ManualClock) -> None:
+def test_a_failed_upload_is_tried_again(clock: ManualClock, stage: Stage) -> None:
     stage.wechat.faults.fail("upload", -1, times=2)
     stage.answer = lambda: ImageReply(SAMPLE_IMAGE)
     stage.asks()
-    advance_until(clock, lambda limit: stage.alice.waits_for("[image image.jpg]", limit))
+    advance_until_seen(clock, stage.alice, "[image image.jpg]")
 
 
+@official
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -151,7 +145,7 @@ def test_a_failed_upload_is_tried_again(stage: Stage, clock: ManualClock) -> Non
     ],
 )
 def test_an_invalid_reply_is_an_error_and_the_conversation_continues(
-    stage: Stage, answer: Reply, words: str, log: Log, caplog: pytest.LogCaptureFixture
+    stage: Stage, answer: Reply, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage.gets(answer, SORRY)
     assert words in caplog.text
@@ -159,6 +153,7 @@ def test_an_invalid_reply_is_an_error_and_the_conversation_continues(
     assert stage.wechat.uploads == []
 
 
+@official
 def test_a_click_on_a_menu_reaches_its_handler(stage: Stage) -> None:
     stage.gets(MenuReply("happy?", [("101", "happy"), ("102", "not so")], "thanks"), "[msgmenu happy?]")
     stage.alice.clicks_menu_item("happy").wait()
@@ -172,7 +167,7 @@ def test_a_users_image_can_be_downloaded_and_sent_back(stage: Stage) -> None:
     stage.alice.waits_for("image/jpeg True")
 
 
-def test_a_plugin_can_catch_the_error_of_a_deleted_file(clock: ManualClock, tmp_path: Path) -> None:
+def test_a_plugin_can_catch_the_error_of_a_deleted_file(alice: User, start: Start, wechat: FakeWeChat) -> None:
     plugin = Plugin("late")
 
     @plugin.image
@@ -184,11 +179,10 @@ def test_a_plugin_can_catch_the_error_of_a_deleted_file(clock: ManualClock, tmp_
             return f"gone: {error.errcode}"
         return "there"
 
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock):
-        alice = wechat.user("alice")
-        wechat.faults.fail("download", 40007)
-        alice.sends_image(SAMPLE_IMAGE).wait()
-        alice.waits_for("gone: 40007")
+    start(plugin)
+    wechat.faults.fail("download", 40007)
+    alice.sends_image(SAMPLE_IMAGE).wait()
+    alice.waits_for("gone: 40007")
 
 
 def test_a_link_is_sent_with_all_fields(stage: Stage) -> None:
@@ -203,12 +197,8 @@ def test_a_link_is_sent_with_all_fields(stage: Stage) -> None:
 # The AI mark
 
 
-def marks(wechat: FakeWeChat, user: User) -> list[Any]:
-    return [body.get("aimsgcontext") for body in user.received]
-
-
 @pytest.mark.parametrize(
-    ("account", "plugin_says", "reply_says", "mark"),
+    ("marks_all", "plugin_says", "reply_says", "mark"),
     [
         (False, None, None, None),
         (True, None, None, {"is_ai_msg": 1}),
@@ -219,12 +209,7 @@ def marks(wechat: FakeWeChat, user: User) -> list[Any]:
     ],
 )
 def test_the_ai_mark_is_set_by_reply_plugin_or_account(
-    clock: ManualClock,
-    tmp_path: Path,
-    account: bool,
-    plugin_says: bool | None,
-    reply_says: bool | None,
-    mark: object,
+    alice: User, start: Start, marks_all: bool, plugin_says: bool | None, reply_says: bool | None, mark: object
 ) -> None:
     """Check the order: the reply decides, else the plugin, else the account."""
     plugin = Plugin("ai", ai=plugin_says)
@@ -233,12 +218,6 @@ def test_the_ai_mark_is_set_by_reply_plugin_or_account(
     async def answer(ctx: Context) -> Reply:
         return TextReply("thought", ai=reply_says)
 
-    with FakeWeChat(clock) as wechat, bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock, ai_mark=account):
-        alice = wechat.user("alice")
-        alice.says("hi").wait()
-        alice.waits_for("thought")
-        assert marks(wechat, alice) == [mark]
-
-
-def test_an_official_account_sends_voice(stage: Stage) -> None:
-    stage.gets(VoiceReply(SAMPLE_VOICE), "[voice voice.amr]")
+    start(plugin, ai_mark=marks_all)
+    asks(alice, "hi", "thought")
+    assert [body.get("aimsgcontext") for body in alice.received] == [mark]

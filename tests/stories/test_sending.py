@@ -2,289 +2,196 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.stories.support import waits_until_idle
+from tests.stories.support import SORRY, Start, advance_until_seen, asks, dead_letters, replies, sends
 from wxbot import Context, Plugin
-from wxbot.server.assembly import make_bot
 from wxbot.server.bot import Bot
 from wxbot.store.records import DeadLetter
-from wxbot.store.sqlite.store import SqliteStore
-from wxbot.testing import FakeWeChat, ManualClock, User, serve, settings_for
-
-Result = TypeVar("Result")
-
-SORRY = "抱歉，出了点问题，请稍后再试。"
+from wxbot.testing import FakeWeChat, ManualClock, User
 
 
-class BotWithStore:
-    """A bot and FakeWeChat with one manual clock. ``asked`` counts how often the handler ran."""
+class Answers:
+    """A plugin that answers every text. ``asked``: the texts that its fallback got."""
 
-    def __init__(self, folder: Path) -> None:
-        self.clock = ManualClock()
-        self.asked = 0
-        self._file = folder / "wxbot.db"
-        self._appid = ""
-        self._bot: Bot | None = None
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.plugin = Plugin("test")
 
-    @contextmanager
-    def open(self, **choices: object) -> Iterator[FakeWeChat]:
-        with FakeWeChat(self.clock) as wechat:
-            self._appid = wechat.appid
-            bot = make_bot(settings_for(wechat, self._file, **choices), plugins=[self._plugin()], clock=self.clock)
-            self._bot = bot
-            with serve(bot) as address:
-                wechat.callback_url = address
-                yield wechat
-
-    def is_done_with(self, user: User) -> None:
-        """Wait until everything about this user is recorded, a moment after they have read the reply."""
-        assert self._bot is not None, "not open"
-        waits_until_idle(self._bot, user)
-
-    def dead_letters(self) -> Sequence[DeadLetter]:
-        return self._store(lambda store: store.dead_letters(self._appid, 100))
-
-    def retry(self, letter: DeadLetter) -> bool:
-        return self._store(lambda store: store.remove_dead_letter(self._appid, letter.seq, self.clock.now()))
-
-    def _store(self, work: Callable[[SqliteStore], Awaitable[Result]]) -> Result:
-        store = SqliteStore(self._file)
-        store.open()
-
-        async def awaited() -> Result:
-            return await work(store)
-
-        try:
-            return asyncio.run(awaited())
-        finally:
-            store.close()
-
-    def _plugin(self) -> Plugin:
-        plugin = Plugin("test")
-
-        @plugin.text("three")
+        @self.plugin.text("three")
         async def three(ctx: Context) -> AsyncIterator[str]:
             for part in ("one", "two", "three"):
                 yield part
 
-        @plugin.text("long")
+        @self.plugin.text("long")
         def long(ctx: Context) -> str:
             return "这是一句话。" * 400
 
-        @plugin.text("remember")
+        @self.plugin.text("remember")
         def remember(ctx: Context) -> str:
             ctx.state["times"] = ctx.state.get("times", 0) + 1
             return f"{ctx.state['times']} times"
 
-        @plugin.text("state that is not JSON")
+        @self.plugin.text("state that is not JSON")
         def unkeepable(ctx: Context) -> str:
             ctx.state["thing"] = object()
             return "never sent"
 
-        @plugin.text("forget")
+        @self.plugin.text("forget")
         def forget(ctx: Context) -> str:
             ctx.state["times"] = 100
             raise RuntimeError("and this change must not stay")
 
-        @plugin.fallback
+        @self.plugin.fallback
         async def answer(ctx: Context) -> str:
-            self.asked += 1
+            self.asked.append(ctx.text)
             return f"answer to {ctx.text}"
-
-        return plugin
 
 
 @pytest.fixture
-def bot(tmp_path: Path) -> BotWithStore:
-    return BotWithStore(tmp_path)
+def answers() -> Answers:
+    return Answers()
 
 
-def replies(user: User) -> list[str]:
-    return [seen for seen in user.saw if seen not in ("Typing", "CancelTyping")]
+@pytest.fixture
+def bot(start: Start, answers: Answers) -> Bot:
+    return start(answers.plugin)
 
 
-def sends(user: User) -> int:
-    return sum(record.kind == "send" for record in user.timeline)
+def retry(bot: Bot, letter: DeadLetter) -> None:
+    """Retry a dead letter, as an operator does."""
+    runtime = bot._started_runtime()
+    assert runtime._loop.run(runtime.store.remove_dead_letter(bot.appid, letter.seq, bot.clock.now()), 10)
 
 
-def test_a_busy_errcode_repeats_the_send_and_not_the_handler(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        wechat.faults.fail("send", -1, times=2)
-        alice.says("hi")
-        advance_until_seen(bot, alice, "answer to hi")
-        assert sends(alice) == 3
-        assert replies(alice) == ["answer to hi"]
-        assert bot.asked == 1
-    assert not bot.dead_letters()
+def test_a_busy_errcode_repeats_the_send_and_not_the_handler(
+    alice: User, bot: Bot, answers: Answers, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    wechat.faults.fail("send", -1, times=2)
+    alice.says("hi")
+    advance_until_seen(clock, alice, "answer to hi")
+    assert sends(alice) == 3
+    assert replies(alice) == ["answer to hi"]
+    assert answers.asked == ["hi"]
+    assert not dead_letters(bot, alice)
 
 
-def test_a_longer_failure_keeps_the_reply_for_a_retry(bot: BotWithStore) -> None:
-    with bot.open(retry_seconds=5, typing=False) as wechat:
-        alice = wechat.user("alice")
-        wechat.faults.fail("send", -1, times=4)
-        alice.says("hi")
-        alice.says("and then")
-        advance_until_seen(bot, alice, "answer to and then")
-        assert sends(alice) == 4 + 2
-        assert replies(alice) == ["answer to hi", "answer to and then"]
-        assert bot.asked == 2
-    assert not bot.dead_letters()
+def test_a_longer_failure_keeps_the_reply_for_a_retry(
+    alice: User, start: Start, answers: Answers, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    bot = start(answers.plugin, retry_seconds=5, typing=False)
+    wechat.faults.fail("send", -1, times=4)
+    alice.says("hi")
+    alice.says("and then")
+    advance_until_seen(clock, alice, "answer to and then")
+    assert sends(alice) == 4 + 2
+    assert replies(alice) == ["answer to hi", "answer to and then"]
+    assert answers.asked == ["hi", "and then"]
+    assert not dead_letters(bot, alice)
 
 
-def test_a_permanent_failure_is_a_dead_letter_that_can_be_retried(bot: BotWithStore) -> None:
-    with bot.open(max_attempts=1, typing=False) as wechat:
-        alice = wechat.user("alice")
-        wechat.faults.fail("send", -1, times=4)
-        alice.says("hi")
-        alice.says("next")
-        advance_until_seen(bot, alice, "answer to next")
-        (letter,) = bot.dead_letters()
-        assert "errcode -1" in letter.reason
-        assert bot.retry(letter)
-        advance_until_seen(bot, alice, "answer to hi")
-        assert replies(alice) == ["answer to next", "answer to hi"]
-        assert bot.asked == 2
-    assert not bot.dead_letters()
+def test_a_permanent_failure_is_a_dead_letter_that_can_be_retried(
+    alice: User, start: Start, answers: Answers, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    bot = start(answers.plugin, max_attempts=1, typing=False)
+    wechat.faults.fail("send", -1, times=4)
+    alice.says("hi")
+    alice.says("next")
+    advance_until_seen(clock, alice, "answer to next")
+    (letter,) = dead_letters(bot, alice)
+    assert "errcode -1" in letter.reason
+    retry(bot, letter)
+    advance_until_seen(clock, alice, "answer to hi")
+    assert replies(alice) == ["answer to next", "answer to hi"]
+    assert answers.asked == ["hi", "next"]
+    assert not dead_letters(bot, alice)
 
 
 @pytest.mark.parametrize("acted", [True, False])
 @pytest.mark.parametrize("fault", ["http_error", "drop"])
-def test_an_unconfirmed_reply_is_not_sent_again(bot: BotWithStore, fault: str, acted: bool) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        getattr(wechat.faults, fault)("send", acted=acted)
-        alice.says("hi")
-        alice.says("next")
-        alice.waits_for("answer to next")
-        assert replies(alice) == (["answer to hi"] if acted else []) + ["answer to next"]
-    (letter,) = bot.dead_letters()
+def test_an_unconfirmed_reply_is_sent_again_only_by_an_operator(
+    alice: User, bot: Bot, answers: Answers, wechat: FakeWeChat, clock: ManualClock, fault: str, acted: bool
+) -> None:
+    getattr(wechat.faults, fault)("send", acted=acted)
+    alice.says("hi")
+    asks(alice, "next", "answer to next")
+    seen = ["answer to hi"] if acted else []
+    assert replies(alice) == [*seen, "answer to next"]
+    (letter,) = dead_letters(bot, alice)
     assert letter.unsent == ({"kind": "text", "text": "answer to hi"},)
+    retry(bot, letter)
+    alice.says("last")
+    advance_until_seen(clock, alice, "answer to last")
+    assert sorted(replies(alice)[-2:]) == ["answer to hi", "answer to last"]
+    assert answers.asked == ["hi", "next", "last"]
 
 
-def test_an_operator_can_send_an_unconfirmed_reply(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        wechat.faults.drop("send")
-        alice.says("hi")
-        alice.says("next")
-        alice.waits_for("answer to next")
-        assert bot.retry(bot.dead_letters()[0])
-        advance_until_seen(bot, alice, "answer to hi")
-        assert bot.asked == 2
+def test_a_revoked_token_is_replaced(alice: User, bot: Bot, wechat: FakeWeChat) -> None:
+    asks(alice, "hi", "answer to hi")
+    wechat.faults.revoke_token()
+    asks(alice, "again", "answer to again")
+    assert replies(alice) == ["answer to hi", "answer to again"]
+    assert wechat.token_fetches == 2
 
 
-def test_a_revoked_token_is_replaced(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        alice.says("hi")
-        alice.waits_for("answer to hi")
-        wechat.faults.revoke_token()
-        alice.says("again")
-        alice.waits_for("answer to again")
-        assert replies(alice) == ["answer to hi", "answer to again"]
-        assert wechat.token_fetches == 2
+def test_a_reply_after_48_hours_is_deferred_to_the_next_message(
+    alice: User, bot: Bot, wechat: FakeWeChat, clock: ManualClock
+) -> None:
+    wechat.faults.fail("send", 45015)
+    alice.says("hi")
+    alice.waits_for_calls(3)
+    clock.advance(1)
+    asks(alice, "next", "answer to next")
+    assert replies(alice) == ["answer to hi", "answer to next"]
+    assert not dead_letters(bot, alice)
 
 
-def test_a_reply_after_48_hours_is_deferred_to_the_next_message(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        wechat.faults.fail("send", 45015)
-        alice.says("hi")
-        alice.waits_for_calls(3)
-        bot.clock.advance(1)
-        alice.says("next")
-        alice.waits_for("answer to next")
-        assert replies(alice) == ["answer to hi", "answer to next"]
-    assert bot.dead_letters() == []
+@pytest.mark.parametrize("failures", [0, 4])
+def test_parts_after_an_unconfirmed_one_are_sent_in_order(
+    alice: User, start: Start, answers: Answers, wechat: FakeWeChat, clock: ManualClock, failures: int
+) -> None:
+    """Check that the unconfirmed part is stored and not sent again, even if the others are retried later."""
+    bot = start(answers.plugin, typing=False)
+    wechat.faults.drop("send", acted=True)
+    wechat.faults.fail("send", -1, times=failures)
+    alice.says("three")
+    advance_until_seen(clock, alice, "three")
+    assert replies(alice) == ["one", "two", "three"]
+    (letter,) = dead_letters(bot, alice)
+    assert [reply["text"] for reply in letter.unsent] == ["one"]
 
 
-def test_parts_after_an_unconfirmed_one_are_sent_in_order(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        wechat.faults.drop("send", acted=True)
-        alice.says("three")
-        alice.waits_for("three")
-        assert replies(alice) == ["one", "two", "three"]
+def test_a_long_text_is_split_at_the_end_of_a_sentence(alice: User, bot: Bot) -> None:
+    asks(alice, "long", lambda seen: seen.startswith("这是"), times=4)
+    pieces = replies(alice)
+    assert "".join(pieces) == "这是一句话。" * 400
+    assert all(piece.endswith("。") and len(piece.encode()) <= 2000 for piece in pieces)
 
 
-def test_a_long_text_is_split_at_the_end_of_a_sentence(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        alice.says("long")
-        alice.waits_for(lambda seen: seen.startswith("这是"), times=4)
-        pieces = replies(alice)
-        assert "".join(pieces) == "这是一句话。" * 400
-        assert all(piece.endswith("。") and len(piece.encode()) <= 2000 for piece in pieces)
-
-
-def test_state_survives_a_restart_and_a_failed_handler(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        alice.says("remember")
-        alice.waits_for("1 times")
-        alice.says("forget")
-        alice.waits_for(SORRY)
-        wechat.user("bob").says("remember")
-        wechat.user("bob").waits_for("1 times")
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        alice.says("remember")
-        alice.waits_for("2 times")
-    (letter,) = bot.dead_letters()
+def test_state_survives_a_restart_and_a_failed_handler(
+    alice: User, start: Start, answers: Answers, wechat: FakeWeChat
+) -> None:
+    bot = start(answers.plugin)
+    asks(alice, "remember", "1 times")
+    asks(alice, "forget", SORRY)
+    asks(wechat.user("bob"), "remember", "1 times")
+    (letter,) = dead_letters(bot, alice)
     assert "RuntimeError" in letter.reason
+    start(answers.plugin)
+    asks(alice, "remember", "2 times")
 
 
-def test_state_that_cannot_be_stored_is_an_error_of_the_plugin(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        alice.says("state that is not JSON")
-        alice.waits_for(SORRY)
-        assert replies(alice) == [SORRY]
-    (letter,) = bot.dead_letters()
+def test_state_that_cannot_be_stored_is_an_error_of_the_plugin(alice: User, bot: Bot) -> None:
+    asks(alice, "state that is not JSON", SORRY)
+    assert replies(alice) == [SORRY]
+    (letter,) = dead_letters(bot, alice)
     assert "ctx.state" in letter.reason
 
 
-def advance_until_seen(bot: BotWithStore, user: User, text: str) -> None:
-    """Advance the clock second by second until ``user`` has seen ``text``, so that polling and retries run."""
-    for _ in range(60):
-        if text in user.saw:
-            return
-        bot.clock.advance(1.0)
-        try:
-            user.waits_for(text, timeout=0.2)
-        except AssertionError:
-            continue
-    user.waits_for(text)
-
-
-def test_state_is_deleted_when_the_user_unsubscribes(bot: BotWithStore) -> None:
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        alice.says("remember")
-        alice.waits_for("1 times")
-        alice.does("unsubscribe").wait()
-        alice.does("subscribe").wait()
-        alice.says("remember")
-        alice.waits_for("1 times", times=2)
-
-
-def test_replies_after_an_unconfirmed_one_are_retried_later(bot: BotWithStore) -> None:
-    """Check that the unconfirmed part is stored when the others are sent, and is not sent again."""
-    with bot.open() as wechat:
-        alice = wechat.user("alice")
-        wechat.faults.drop("send", acted=True)
-        wechat.faults.fail("send", -1, times=4)
-        alice.says("three")
-        advance_until_seen(bot, alice, "three")
-        assert replies(alice) == ["one", "two", "three"]
-        bot.is_done_with(alice)
-    (letter,) = bot.dead_letters()
-    assert [reply["text"] for reply in letter.unsent] == ["one"]
+def test_state_is_deleted_when_the_user_unsubscribes(alice: User, bot: Bot) -> None:
+    asks(alice, "remember", "1 times")
+    alice.does("unsubscribe").wait()
+    alice.does("subscribe").wait()
+    asks(alice, "remember", "1 times", times=2)

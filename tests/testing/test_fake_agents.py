@@ -10,6 +10,8 @@ import pytest
 from tests.testing.bot import SUCCESS, Answer, Caller, Received, Receiver
 from wxbot.testing import FakeWeChat, ManualClock, User, envelope
 
+ACCOUNT = {"mode": "plain", "account_kind": "official", "pushes": True, "retry_pause": 0}
+
 
 def fields_of(received: Received) -> dict[str, Any]:
     return envelope.from_text(received.body, "xml")
@@ -27,25 +29,9 @@ def transfers_messages(received: Received) -> Answer:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def bot() -> Iterator[Receiver]:
     with Receiver(transfers_messages) as bot:
         yield bot
-
-
-@pytest.fixture
-def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock, mode="plain", account_kind="official", callback_url=bot.url, retry_pause=0) as wechat:
-        yield wechat
-
-
-@pytest.fixture
-def alice(wechat: FakeWeChat) -> User:
-    return wechat.user("alice")
 
 
 def events_of(bot: Receiver) -> list[dict[str, Any]]:

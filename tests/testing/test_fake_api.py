@@ -5,26 +5,17 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.testing.bot import Caller
-from wxbot.testing import Allowance, FakeWeChat, ManualClock, User
+from wxbot.testing import Allowance, FakeWeChat, ManualClock, Push, User
+from wxbot.testing.rules import AccountKind
 
 TYPING = "/cgi-bin/message/custom/typing"
 SEND = "/cgi-bin/message/custom/send"
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def wechat(clock: ManualClock) -> Iterator[FakeWeChat]:
-    with FakeWeChat(clock) as wechat:
-        yield wechat
 
 
 @pytest.fixture
@@ -70,13 +61,6 @@ def test_window_indicator_and_quota_expire_by_the_clock(alice: User, bot: Caller
     assert alice.saw == ["Typing", "Typing", "0", "1", "2", "3", "4"]
 
 
-def test_entering_the_session_allows_two_messages_in_a_minute(wechat: FakeWeChat, bot: Caller) -> None:
-    alice = wechat.user("alice")
-    alice.enters("from-order-page")
-    assert bot.typing(alice) == 0
-    assert [bot.sends(alice, str(n)) for n in range(3)] == [0, 0, 45047]
-
-
 def test_events_do_not_open_the_window_if_the_setting_is_off(clock: ManualClock) -> None:
     with FakeWeChat(clock, events_open_window=False) as wechat:
         alice = wechat.user("alice")
@@ -86,20 +70,25 @@ def test_events_do_not_open_the_window_if_the_setting_is_off(clock: ManualClock)
         assert Caller(wechat).typing(alice) == 0
 
 
-@pytest.mark.parametrize("event", ["CLICK", "subscribe", "SCAN"])
-def test_an_event_of_an_official_account_allows_three_messages(event: str) -> None:
-    with FakeWeChat(ManualClock(), account_kind="official") as wechat:
+@pytest.mark.parametrize(
+    ("account_kind", "action", "sends"),
+    [
+        ("miniprogram", lambda user: user.enters("from-order-page"), [0, 0, 45047]),
+        ("official", lambda user: user.does("CLICK", EventKey="k"), [0, 0, 0, 45047]),
+        ("official", lambda user: user.does("subscribe"), [0, 0, 0, 45047]),
+        ("official", lambda user: user.does("SCAN", EventKey="k"), [0, 0, 0, 45047]),
+        ("official", lambda user: user.does("unsubscribe"), [45015]),
+        ("unverified", lambda user: user.says("hi"), [48001]),
+    ],
+)
+def test_each_action_allows_its_number_of_messages(
+    account_kind: AccountKind, action: Callable[[User], Push], sends: list[int]
+) -> None:
+    with FakeWeChat(ManualClock(), account_kind=account_kind) as wechat:
         bot, alice = Caller(wechat), wechat.user("alice")
-        alice.does(event, EventKey="k")
-        assert [bot.sends(alice, str(n)) for n in range(4)] == [0, 0, 0, 45047]
-
-
-def test_calls_after_an_unsubscription_are_rejected() -> None:
-    with FakeWeChat(ManualClock(), account_kind="official") as wechat:
-        bot, alice = Caller(wechat), wechat.user("alice")
-        alice.says("bye")
-        alice.does("unsubscribe")
-        assert (bot.sends(alice, "wait!"), bot.typing(alice)) == (45015, 45015)
+        action(alice)
+        assert bot.typing(alice) == {48001: 40200, 45015: 45015}.get(sends[-1], 0)
+        assert [bot.sends(alice, str(n)) for n in range(len(sends))] == sends
 
 
 def test_another_quota_table_is_used() -> None:
@@ -173,14 +162,6 @@ def test_an_unknown_openid_is_rejected(bot: Caller, body: bytes) -> None:
     assert bot.call(SEND, body) == 40003
 
 
-def test_an_unverified_account_can_neither_type_nor_send() -> None:
-    with FakeWeChat(ManualClock(), account_kind="unverified") as wechat:
-        alice = wechat.user("alice")
-        alice.says("hi")
-        assert Caller(wechat).typing(alice) == 40200
-        assert Caller(wechat).sends(alice, "hello") == 48001
-
-
 def test_the_business_endpoints_need_a_businessid(alice: User, bot: Caller) -> None:
     typing: dict[str, Any] = {"touser": alice.openid, "command": "Typing"}
     message: dict[str, Any] = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}}
@@ -191,17 +172,14 @@ def test_the_business_endpoints_need_a_businessid(alice: User, bot: Caller) -> N
 
 
 def test_wrong_methods_and_unknown_paths_are_rejected(bot: Caller) -> None:
-    assert bot.get(TYPING)["errcode"] == 43002
+    answer = bot.get(TYPING)
+    assert answer["errcode"] == 43002
+    assert "POST method rid: " in answer["errmsg"]
     assert bot.post("/cgi-bin/token", {})["errcode"] == 43001
     assert bot.get("/cgi-bin/nothing")["errcode"] == 40066
     assert bot.get("/cgi-bin/getcallbackip")["errcode"] == 41001
     for path in ("/cgi-bin/getcallbackip", "/cgi-bin/get_api_domain_ip"):
         assert bot.get(path, access_token=bot.fetch())["ip_list"] == ["127.0.0.1"]
-
-
-def test_every_error_has_a_rid(bot: Caller) -> None:
-    answer = bot.get(TYPING)
-    assert "POST method rid: " in answer["errmsg"]
 
 
 # -- access tokens
@@ -223,14 +201,10 @@ def test_a_token_call_with_wrong_credentials_is_rejected(bot: Caller, changes: d
     assert bot.wechat.token_fetches == 0
 
 
-@pytest.mark.parametrize(("token", "errcode"), [("nonsense", 40014), ("12_" + "x" * 120, 40001)])
+@pytest.mark.parametrize(("token", "errcode"), [("nonsense", 40014), ("12_" + "x" * 120, 40001), ("", 41001)])
 def test_an_unknown_token_is_rejected(alice: User, bot: Caller, token: str, errcode: int) -> None:
-    bot.token = token
-    assert bot.typing(alice) == errcode
-
-
-def test_a_call_without_a_token_is_rejected(alice: User, bot: Caller) -> None:
-    assert bot.post(TYPING, {"touser": alice.openid, "command": "Typing"})["errcode"] == 41001
+    body = {"touser": alice.openid, "command": "Typing"}
+    assert bot.post(TYPING, body, access_token=token)["errcode"] == errcode
 
 
 def test_a_token_expires(alice: User, bot: Caller, clock: ManualClock) -> None:
@@ -349,21 +323,19 @@ def test_an_injected_errcode_is_returned_the_given_number_of_times(
 
 
 @pytest.mark.parametrize("acted", [False, True])
-def test_an_http_error_before_or_after_processing(alice: User, bot: Caller, wechat: FakeWeChat, acted: bool) -> None:
-    wechat.faults.http_error("send", 502, acted=acted)
-    assert post_text(bot, alice)[0] == 502
-    assert alice.saw == (["hello"] if acted else [])
-    assert [record.fault[:8] for record in alice.calls] == ["http 502"]
-
-
-@pytest.mark.parametrize("acted", [False, True])
-def test_a_connection_dropped_before_or_after_processing(
-    alice: User, bot: Caller, wechat: FakeWeChat, acted: bool
+@pytest.mark.parametrize("fault", ["http", "drop"])
+def test_a_call_fails_before_or_after_processing(
+    alice: User, bot: Caller, wechat: FakeWeChat, fault: str, acted: bool
 ) -> None:
     bot.fetch()
-    wechat.faults.drop("send", acted=acted)
-    with pytest.raises((http.client.HTTPException, ConnectionError)):
-        post_text(bot, alice)
+    if fault == "http":
+        wechat.faults.http_error("send", 502, acted=acted)
+        assert post_text(bot, alice)[0] == 502
+        assert [record.fault[:8] for record in alice.calls] == ["http 502"]
+    else:
+        wechat.faults.drop("send", acted=acted)
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            post_text(bot, alice)
     assert alice.saw == (["hello"] if acted else [])
 
 
@@ -411,18 +383,14 @@ def test_faults_can_be_cleared_and_need_a_known_endpoint(alice: User, bot: Calle
         wechat.faults.fail("sending")  # type: ignore[arg-type]
 
 
-class in_the_background:  # noqa: N801 (reads as a sentence)
-    """A context manager that runs ``work`` in a thread during the block, and waits for it at the end."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.thread = threading.Thread(target=work)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *problem: object) -> None:
-        self.thread.join(10)
-        assert not self.thread.is_alive()
+@contextmanager
+def in_the_background(work: Callable[[], Any]) -> Iterator[None]:
+    """Run ``work`` in a thread during the block, and wait for it at the end."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def post_text(bot: Caller, user: User) -> tuple[int, bytes]:

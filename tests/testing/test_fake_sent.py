@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,38 +39,27 @@ def without(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 # -- what a user sees of accepted messages
 
+ACCEPTED: list[tuple[AccountKind, str, Any, str]] = [
+    ("miniprogram", "image", {"media_id": "SAMPLE_IMAGE"}, "[image cat.jpg]"),
+    ("miniprogram", "link", LINK, "[link LeaseUpdate]"),
+    ("miniprogram", "miniprogrampage", PAGE, "[miniprogrampage Shop]"),
+    ("official", "voice", {"media_id": "VOICE"}, "[voice purr.amr]"),
+    ("official", "video", {"media_id": "VIDEO", "thumb_media_id": "THUMB", "title": "Cat"}, "[video cat.mp4]"),
+    ("official", "music", MUSIC, "[music Song]"),
+    ("official", "news", {"articles": [{"title": "Cats", "url": "http://x"}]}, "[news Cats]"),
+    ("official", "msgmenu", MENU, "[msgmenu Happy?]"),
+    ("official", "miniprogrampage", {**PAGE, "appid": "wx2"}, "[miniprogrampage Shop]"),
+    ("official", "mpnewsarticle", {"article_id": "A1"}, "[mpnewsarticle A1]"),
+    ("official", "mpnews", {"media_id": "permanent"}, "[mpnews permanent]"),
+    ("official", "wxcard", {"card_id": "C1"}, "[wxcard C1]"),
+]
 
-def test_users_of_a_mini_program_see_each_kind_of_message() -> None:
-    with account("miniprogram") as (bot, alice):
-        assert bot.sends_kind(alice, "image", {"media_id": "SAMPLE_IMAGE"}) == 0
-        assert bot.sends_kind(alice, "link", LINK) == 0
-        assert bot.sends_kind(alice, "miniprogrampage", PAGE) == 0
-        assert alice.saw == ["[image cat.jpg]", "[link LeaseUpdate]", "[miniprogrampage Shop]"]
 
-
-def test_users_of_an_official_account_see_each_kind_of_message() -> None:
-    with account("official") as (bot, alice):
-        assert bot.sends_kind(alice, "voice", {"media_id": "VOICE"}) == 0
-        assert bot.sends_kind(alice, "video", {"media_id": "VIDEO", "thumb_media_id": "THUMB", "title": "Cat"}) == 0
-        assert bot.sends_kind(alice, "music", MUSIC) == 0
-        assert bot.sends_kind(alice, "news", {"articles": [{"title": "Cats", "url": "http://x"}]}) == 0
-        assert bot.sends_kind(alice, "msgmenu", MENU) == 0
-        alice.says("more")
-        assert bot.sends_kind(alice, "miniprogrampage", {**PAGE, "appid": "wx2"}) == 0
-        assert bot.sends_kind(alice, "mpnewsarticle", {"article_id": "A1"}) == 0
-        assert bot.sends_kind(alice, "mpnews", {"media_id": "permanent"}) == 0
-        assert bot.sends_kind(alice, "wxcard", {"card_id": "C1"}) == 0
-        assert alice.saw == [
-            "[voice purr.amr]",
-            "[video cat.mp4]",
-            "[music Song]",
-            "[news Cats]",
-            "[msgmenu Happy?]",
-            "[miniprogrampage Shop]",
-            "[mpnewsarticle A1]",
-            "[mpnews permanent]",
-            "[wxcard C1]",
-        ]
+@pytest.mark.parametrize(("kind", "msgtype", "content", "seen"), ACCEPTED)
+def test_the_user_sees_each_kind_of_message(kind: AccountKind, msgtype: str, content: Any, seen: str) -> None:
+    with account(kind) as (bot, alice):
+        assert bot.sends_kind(alice, msgtype, content) == 0
+        assert alice.saw == [seen]
 
 
 def test_received_has_the_bodies_of_accepted_messages() -> None:
@@ -97,9 +86,8 @@ def test_a_bot_may_send_back_the_image_of_a_user() -> None:
 # -- rejected messages
 
 
-@pytest.mark.parametrize(
-    ("kind", "content", "errcode"),
-    [
+REJECTED: Mapping[AccountKind, list[tuple[str, Any, int]]] = {
+    "miniprogram": [
         ("image", {"media_id": "nothing"}, 40007),
         ("image", {"media_id": "VOICE"}, 40007),
         ("image", {"media_id": ["SAMPLE_IMAGE"]}, 40007),
@@ -118,16 +106,7 @@ def test_a_bot_may_send_back_the_image_of_a_user() -> None:
         ("msgmenu", MENU, 45162),
         ("mpnewsarticle", {"article_id": "A"}, 45162),
     ],
-)
-def test_invalid_messages_of_a_mini_program_are_rejected(kind: str, content: Any, errcode: int) -> None:
-    with account("miniprogram") as (bot, alice):
-        assert bot.sends_kind(alice, kind, content) == errcode
-        assert (alice.saw, alice.received) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("kind", "content", "errcode"),
-    [
+    "official": [
         ("link", LINK, 45162),
         ("voice", {"media_id": "SAMPLE_IMAGE"}, 40007),
         ("voice", {}, 40007),
@@ -156,10 +135,15 @@ def test_invalid_messages_of_a_mini_program_are_rejected(kind: str, content: Any
         ("mpnews", {}, 40007),
         ("wxcard", {}, 47001),
     ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "msgtype", "content", "errcode"), [(kind, *row) for kind, rows in REJECTED.items() for row in rows]
 )
-def test_invalid_messages_of_an_official_account_are_rejected(kind: str, content: Any, errcode: int) -> None:
-    with account("official") as (bot, alice):
-        assert bot.sends_kind(alice, kind, content) == errcode
+def test_an_invalid_message_is_rejected(kind: AccountKind, msgtype: str, content: Any, errcode: int) -> None:
+    with account(kind) as (bot, alice):
+        assert bot.sends_kind(alice, msgtype, content) == errcode
         assert (alice.saw, alice.received) == ([], [])
 
 
@@ -182,36 +166,27 @@ def test_an_expired_file_cannot_be_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("note", "errcode"),
+    ("kind", "option", "value", "errcode"),
     [
-        ({"is_ai_msg": 1}, 0),
-        ({"is_ai_msg": 0}, 0),
-        ({"is_ai_msg": 2}, 47001),
-        ({"is_ai_msg": True}, 47001),
-        ({"is_ai_msg": "1"}, 47001),
-        ({"is_ai_msg": 1, "msgid": "1"}, 47001),
-        ({}, 47001),
-        (1, 47001),
+        ("miniprogram", "aimsgcontext", {"is_ai_msg": 1}, 0),
+        ("miniprogram", "aimsgcontext", {"is_ai_msg": 0}, 0),
+        ("miniprogram", "aimsgcontext", {"is_ai_msg": 2}, 47001),
+        ("miniprogram", "aimsgcontext", {"is_ai_msg": True}, 47001),
+        ("miniprogram", "aimsgcontext", {"is_ai_msg": "1"}, 47001),
+        ("miniprogram", "aimsgcontext", {"is_ai_msg": 1, "msgid": "1"}, 47001),
+        ("miniprogram", "aimsgcontext", {}, 47001),
+        ("miniprogram", "aimsgcontext", 1, 47001),
+        ("miniprogram", "customservice", {"kf_account": "kf1@account"}, 0),
+        ("miniprogram", "customservice", "kf1@account", 0),
+        ("official", "customservice", {"kf_account": "kf1@account"}, 0),
+        ("official", "customservice", {"kf_account": ""}, 47001),
+        ("official", "customservice", "kf1@account", 47001),
     ],
 )
-def test_the_ai_mark_is_checked(note: Any, errcode: int) -> None:
-    with account("miniprogram") as (bot, alice):
-        body = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}, "aimsgcontext": note}
+def test_the_ai_mark_and_the_agent_of_a_message_are_checked(
+    kind: AccountKind, option: str, value: Any, errcode: int
+) -> None:
+    with account(kind) as (bot, alice):
+        body = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}, option: value}
         assert bot.call(SEND, body) == errcode
         assert alice.received == ([body] if errcode == 0 else [])
-
-
-@pytest.mark.parametrize(
-    ("kind", "agent", "errcode"),
-    [
-        ("official", {"kf_account": "kf1@account"}, 0),
-        ("official", {"kf_account": ""}, 47001),
-        ("official", "kf1@account", 47001),
-        ("miniprogram", {"kf_account": "kf1@account"}, 0),
-        ("miniprogram", "kf1@account", 0),
-    ],
-)
-def test_the_agent_of_a_message_is_checked(kind: AccountKind, agent: Any, errcode: int) -> None:
-    with account(kind) as (bot, alice):
-        body = {"touser": alice.openid, "msgtype": "text", "text": {"content": "x"}, "customservice": agent}
-        assert bot.call(SEND, body) == errcode

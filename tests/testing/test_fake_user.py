@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.testing.bot import Caller, Receiver
 from wxbot.testing import FakeWeChat, ManualClock, Push, User, envelope
+from wxbot.testing.rules import AccountKind
+
+ACCOUNT = {"mode": "plain", "account_kind": "official", "pushes": True}
 
 MENU = {"head_content": "Happy?", "list": [{"id": 101, "content": "Yes"}, {"id": "102", "content": "No"}]}
-
-
-@pytest.fixture
-def bot() -> Iterator[Receiver]:
-    with Receiver() as bot:
-        yield bot
-
-
-@pytest.fixture
-def wechat(bot: Receiver) -> Iterator[FakeWeChat]:
-    with FakeWeChat(ManualClock(), mode="plain", account_kind="official", callback_url=bot.url) as wechat:
-        yield wechat
-
-
-@pytest.fixture
-def alice(wechat: FakeWeChat) -> User:
-    return wechat.user("alice")
 
 
 def arrived(push: Push, bot: Receiver) -> dict[str, str]:
@@ -131,45 +117,35 @@ def test_each_event_has_its_fields(
     assert arrived(action(alice), bot) == {"MsgType": "event", **fields}
 
 
-def test_a_follower_can_be_greeted_until_they_unsubscribe(alice: User, wechat: FakeWeChat) -> None:
-    alice.follows()
-    assert Caller(wechat).sends(alice, "Welcome!") == 0
-    alice.leaves()
-    assert Caller(wechat).sends(alice, "Wait!") == 45015
-
-
 # -- user actions of each kind of account
 
 
 @pytest.mark.parametrize(
-    "action",
+    ("account_kind", "action"),
     [
-        lambda user: user.sends_voice(),
-        lambda user: user.sends_video(),
-        lambda user: user.sends_short_video(),
-        lambda user: user.sends_location(1, 2),
-        lambda user: user.sends_link(),
-        lambda user: user.clicks_menu_item("Yes"),
-        lambda user: user.follows(),
-        lambda user: user.leaves(),
-        lambda user: user.scans("7"),
-        lambda user: user.clicks("k"),
-        lambda user: user.views("http://x"),
+        ("official", lambda user: user.enters()),
+        ("official", lambda user: user.sends_mini_program_page()),
+        ("miniprogram", lambda user: user.sends_voice()),
+        ("miniprogram", lambda user: user.sends_video()),
+        ("miniprogram", lambda user: user.sends_short_video()),
+        ("miniprogram", lambda user: user.sends_location(1, 2)),
+        ("miniprogram", lambda user: user.sends_link()),
+        ("miniprogram", lambda user: user.clicks_menu_item("Yes")),
+        ("miniprogram", lambda user: user.follows()),
+        ("miniprogram", lambda user: user.leaves()),
+        ("miniprogram", lambda user: user.scans("7")),
+        ("miniprogram", lambda user: user.clicks("k")),
+        ("miniprogram", lambda user: user.views("http://x")),
     ],
 )
-def test_actions_of_official_accounts_raise_an_error_for_a_mini_program(action: Callable[[User], Push]) -> None:
-    with FakeWeChat(ManualClock()) as wechat:
-        with pytest.raises(ValueError, match="does not exist for a Mini Program"):
+def test_an_action_of_another_kind_of_account_raises_an_error(
+    account_kind: AccountKind, action: Callable[[User], Push]
+) -> None:
+    name = {"miniprogram": "a Mini Program", "official": "an Official Account"}[account_kind]
+    with FakeWeChat(ManualClock(), account_kind=account_kind) as wechat:
+        with pytest.raises(ValueError, match=f"does not exist for {name}"):
             action(wechat.user("alice"))
         assert wechat.timeline == []
-
-
-@pytest.mark.parametrize("action", [lambda user: user.enters(), lambda user: user.sends_mini_program_page()])
-def test_actions_of_mini_programs_raise_an_error_for_an_official_account(
-    alice: User, action: Callable[[User], Push]
-) -> None:
-    with pytest.raises(ValueError, match="does not exist for an Official Account"):
-        action(alice)
 
 
 def test_any_push_can_be_sent_with_sends_and_does(alice: User, bot: Receiver) -> None:

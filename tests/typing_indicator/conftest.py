@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.typing_indicator.stage import Calls, Stage, no_thread_left, served
+from tests.stories.support import bot_for
+from tests.typing_indicator.stage import Calls, Stage
 from wxbot.plugin.plugin import Plugin
-from wxbot.server.assembly import make_bot
-from wxbot.settings.environment import load_settings
 from wxbot.testing import FakeWeChat, ManualClock
 from wxbot.typing_indicator.port import Permit
 from wxbot.wechat.http.transport import Limits, Transport
@@ -56,19 +55,12 @@ def play(clock: ManualClock, calls: Calls, tmp_path: Path) -> Iterator[Callable[
 
     ``account_kind`` is FakeWeChat's; ``taken_for`` is the bot's, if it differs. All others are settings of the bot.
     """
-    with no_thread_left(), ExitStack() as stack:
+    with ExitStack() as stack:
 
         def start(plugin: Plugin, *, account_kind: Any = "miniprogram", taken_for: str = "", **settings: Any) -> Stage:
             wechat = stack.enter_context(FakeWeChat(clock, account_kind=account_kind))
             settings |= {"account_kind": taken_for} if taken_for else {}
-            found = {name.removeprefix("WXBOT_").lower(): value for name, value in wechat.settings().items()}
-            store = f"sqlite:///{tmp_path / 'wxbot.db'}"
-            # A manual clock advances faster than the store, so a short lease would expire before it is renewed.
-            chosen = load_settings(env_file=None, **{**found, "store_url": store, "lease_seconds": 3600, **settings})
-            bot = make_bot(chosen, plugins=[plugin], clock=clock)
-            bot.start()
-            stack.callback(bot.stop, 0)
-            wechat.callback_url = stack.enter_context(served(bot))
+            bot = stack.enter_context(bot_for(wechat, tmp_path / "wxbot.db", plugin, clock=clock, **settings))
             return Stage(wechat, bot, clock, calls)
 
         yield start

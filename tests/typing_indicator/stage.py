@@ -6,16 +6,11 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from wxbot.clock import pause
 from wxbot.plugin.context import Context
 from wxbot.plugin.plugin import Plugin
 from wxbot.server.bot import Bot
-from wxbot.server.deployment import Deployment
-from wxbot.server.web import create_app
 from wxbot.testing import FakeWeChat, ManualClock
 
 TEST_TIMEOUT = 10.0  # real seconds until a test fails
@@ -70,6 +65,19 @@ class Stage:
         self.waits_until_idle()
         self.clock.advance(seconds)
 
+    def alice_writes_and_typing_is_renewed(self) -> None:
+        """Let Alice write, and advance the clock by 15 seconds to the second Typing."""
+        self.alice.says("hi").wait()
+        self.alice.waits_for("Typing")
+        self.advance(15)
+        self.alice.waits_for("Typing", times=2)
+
+    def ends(self, *saw: str) -> None:
+        """Stop the bot, and assert that Alice saw exactly this, and that no call was one that a bot should not make."""
+        self.stop_when_idle()
+        assert self.alice.saw == [*saw]
+        assert self.wechat.violations == []
+
     def stop_when_idle(self) -> None:
         """Stop the bot, and assert that its running handlers finish by themselves."""
         stopping = threading.Thread(target=self.bot.stop)
@@ -81,53 +89,23 @@ class Stage:
             raise AssertionError("the bot did not stop by itself")
 
 
-class SlowHandler:
-    """A plugin whose handler takes ``seconds`` for every message and signals its start."""
+def slow_plugin(
+    clock: ManualClock, seconds: float = 0.0, answer: str | None = "answer", started: threading.Event | None = None
+) -> Plugin:
+    """Return a plugin whose handler sets ``started`` and takes ``seconds`` for every message."""
+    plugin = Plugin("slow")
 
-    def __init__(self, clock: ManualClock, seconds: float = 0.0, answer: str | None = "answer") -> None:
-        self.plugin = Plugin("slow")
-        self._started = threading.Semaphore(0)
+    @plugin.fallback
+    async def think(ctx: Context) -> str | None:
+        if started is not None:
+            started.set()
+        if seconds:
+            await pause(clock, seconds)
+        return answer
 
-        @self.plugin.fallback
-        async def think(ctx: Context) -> str | None:
-            self._started.release()
-            if seconds:
-                await pause(clock, seconds)
-            return answer
-
-    def waits_for_start(self) -> None:
-        """Wait until the handler starts for the next message."""
-        assert self._started.acquire(timeout=TEST_TIMEOUT), "the handler was not called"
+    return plugin
 
 
 async def _some_iterations() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
-
-
-class _Quiet(WSGIRequestHandler):
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
-        """Log nothing."""
-
-
-@contextmanager
-def served(bot: Bot, port: int = 0) -> Iterator[str]:
-    """Serve the bot's webhook on a port, and yield its callback URL."""
-    server = make_server("127.0.0.1", port, create_app(Deployment({"": bot})), threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/wechat"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextmanager
-def no_thread_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(TEST_TIMEOUT)
-        assert not thread.is_alive(), f"{thread} is still running after the test"

@@ -98,8 +98,8 @@ def test_two_users() -> None:
         assert amy.saw[:3] == ["Typing", "CancelTyping", "你好"]
         clock.advance(31)
         wechat.faults.fail("send", errcode=-1, times=1)
-        amy_push_2 = amy.enters("shop")
-        amy_push_2.redeliver()
+        push_2_of_amy = amy.enters("shop")
+        push_2_of_amy.redeliver()
         bob.says("order")
         bob.waits_for(lambda _: True, timeout=90, times=3)
         amy.says("你好")
@@ -189,8 +189,14 @@ def test_any_text_can_be_exported(said: list[str], user: str, name: str) -> None
     assert {*said, user} <= constants
 
 
-def test_without_a_formatter_the_export_is_the_same_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [None, "not a program", "#!/bin/sh\nexit 1\n"])
+def test_without_a_formatter_the_export_is_the_same_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
+) -> None:
     formatted = [as_pytest(each, "plugins") for each in (TALK, of(*TWO_USERS))]
+    if text is not None:  # a formatter that does not work
+        (tmp_path / "ruff").write_text(text)
+        (tmp_path / "ruff").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     plain = [as_pytest(each, "plugins") for each in (TALK, of(*TWO_USERS))]
@@ -240,10 +246,11 @@ def test_a_redelivery_without_a_push_cannot_be_exported() -> None:
 
 
 def test_each_user_has_its_own_variable() -> None:
-    names = ["amy", "Amy", "l", "class", "clock", "小王", "小李", "a b", "a-b"]
+    names = ["amy", "Amy", "l", "class", "clock", "小王", "小李", "a b", "a-b", "push 1 of amy"]
     source = as_pytest(of(*(Says(name, "hi") for name in names)), "plugins")
     variables = [line.split(".says")[0].strip() for line in source.splitlines() if ".says(" in line]
     expected = ["amy", "amy_2", "user_l", "user_class", "user_clock", "user", "user_2", "a_b", "a_b_2"]
+    expected.append("user_push_1_of_amy")
     assert variables == expected
 
 

@@ -6,6 +6,7 @@ The source is formatted with ruff if it is installed; without it the file is the
 from __future__ import annotations
 
 import base64
+import dataclasses
 import keyword
 import re
 import shutil
@@ -20,7 +21,8 @@ from wxbot.playground import transcript as t
 from wxbot.playground.replay.visible import TYPING
 
 FORMAT_SECONDS = 10
-_TAKEN = {"base64", "clock", "dict", "list", "re", "replies", "str", "test", "time", "wechat", "wechat_for"}
+_TAKEN = re.compile(r"base64|clock|dict|list|re|replies|str|test|time|wechat|wechat_for|push_\d+_of_.*")
+"""Names in the file that a user's variable must not have."""
 _INLINE_BYTES = 48
 
 
@@ -71,8 +73,11 @@ def _formatted(source: str) -> str:
     if ruff is None:
         return source
     command = [ruff, "format", "--isolated", "--stdin-filename", "test_conversation.py", "-"]
-    done = subprocess.run(command, input=source.encode(), capture_output=True, check=False, timeout=FORMAT_SECONDS)  # noqa: S603
-    return done.stdout.decode() if done.returncode == 0 else source
+    try:
+        done = subprocess.run(command, input=source.encode(), capture_output=True, check=True, timeout=FORMAT_SECONDS)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return source
+    return done.stdout.decode()
 
 
 # -- the file
@@ -168,7 +173,7 @@ class _Source:
         if isinstance(step, t.Sees):
             self._write_check(index, step)
         elif isinstance(step, t.UserStep):
-            self._write_push(index, step.user, _USER_ACTIONS[type(step)](self, step, self._users[step.user]))
+            self._write_push(index, step.user, _user_call(self, step, self._users[step.user]))
         elif isinstance(step, t.AgentStep):
             self._write_agent(index, step)
         elif isinstance(step, t.Redeliver):
@@ -192,7 +197,7 @@ class _Source:
             self._add(f"{call}.wait()" if is_awaited else call)
 
     def _push(self, user: str, number: int) -> str:
-        return f"{self._users[user]}_push_{number}"
+        return f"push_{number}_of_{self._users[user]}"
 
     def _write_agent(self, index: int, step: t.AgentStep) -> None:
         agent = _call("wechat.agent", step.agent)
@@ -210,15 +215,13 @@ class _Source:
     def _user(self, name: str) -> _Code:
         return _Code(self._users[name])
 
-    def file(self, content: bytes | None) -> list[object]:
-        """Return the arguments for a file: none, its bytes, or the name of a constant."""
-        if content is None:
-            return []
+    def file(self, content: bytes) -> bytes | _Code:
+        """Return the content of a file, or the name of a constant for a large one."""
         if len(content) <= _INLINE_BYTES:
-            return [content]
+            return content
         if content not in self._files:
             self._files.append(content)
-        return [_Code(f"FILE_{self._files.index(content) + 1}")]
+        return _Code(f"FILE_{self._files.index(content) + 1}")
 
     # -- what users saw
 
@@ -385,7 +388,7 @@ def _identifiers(names: Iterator[str]) -> dict[str, str]:
 
 def _variable(name: str) -> str:
     slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    is_good = slug.isidentifier() and len(slug) > 1 and not keyword.iskeyword(slug) and slug not in _TAKEN
+    is_good = slug.isidentifier() and len(slug) > 1 and not keyword.iskeyword(slug) and not _TAKEN.fullmatch(slug)
     return slug if is_good else f"user_{slug}".rstrip("_")
 
 
@@ -415,9 +418,40 @@ def _base64_lines(content: bytes) -> list[str]:
 # -- steps as calls
 
 
-def _with_ticket(function: str, scene: str, ticket: str) -> _Code:
-    arguments = [scene] if scene or ticket else []
-    return _call(function, *arguments, **({"ticket": ticket} if ticket else {}))
+_METHODS: dict[type[t.Step], str] = {
+    t.Says: "says",
+    t.SendsPicture: "sends_image",
+    t.SendsVoice: "sends_voice",
+    t.SendsVideo: "sends_video",
+    t.SendsShortVideo: "sends_short_video",
+    t.SendsLocation: "sends_location",
+    t.SendsLink: "sends_link",
+    t.SendsCard: "sends_mini_program_page",
+    t.ClicksMenuItem: "clicks_menu_item",
+    t.Enters: "enters",
+    t.Follows: "follows",
+    t.Leaves: "leaves",
+    t.Scans: "scans",
+    t.Clicks: "clicks",
+    t.Views: "views",
+}
+"""The method of a user for each step. Its parameters have the names of the step's fields."""
+
+
+def _user_call(source: _Source, step: t.UserStep, user: str) -> _Code:
+    if isinstance(step, t.Does):
+        return _event(user, step)
+    if isinstance(step, t.Sends):
+        return _call("wechat.act", _Code(user), step.msg_type, step.fields)
+    given: dict[str, object] = {}
+    for field in dataclasses.fields(step):
+        value = getattr(step, field.name)
+        is_needed = value != field.default or isinstance(step, t.SendsLink)  # sends_link has other defaults
+        if field.name not in ("user", "line") and is_needed:
+            given[field.name] = source.file(value) if isinstance(value, bytes) else value
+    first = next(iter(given), "")
+    arguments = [given.pop(first)] if first and first == dataclasses.fields(step)[2].name else []
+    return _call(f"{user}.{_METHODS[type(step)]}", *arguments, **given)
 
 
 def _event(user: str, step: t.Does) -> _Code:
@@ -427,47 +461,6 @@ def _event(user: str, step: t.Does) -> _Code:
 
 
 _OWN = {"self", "event", "msg_type", "Event"}
-
-
-def _voice(source: _Source, step: t.SendsVoice, user: str) -> _Code:
-    more = {} if step.format == "amr" else {"format": step.format}
-    return _call(f"{user}.sends_voice", *source.file(step.content), **more)
-
-
-def _location(step: t.SendsLocation, user: str) -> _Code:
-    more: dict[str, object] = {} if step.scale == 16 else {"scale": step.scale}
-    more |= {"label": step.label} if step.label else {}
-    return _call(f"{user}.sends_location", step.latitude, step.longitude, **more)
-
-
-def _card(step: t.SendsCard, user: str) -> _Code:
-    more = {"appid": step.appid} if step.appid else {}
-    return _call(f"{user}.sends_mini_program_page", step.title, **more, page_path=step.page_path)
-
-
-_USER_ACTIONS: dict[type[t.Step], Callable[[_Source, Any, str], _Code]] = {
-    t.Says: lambda source, step, user: _call(f"{user}.says", step.text),
-    t.SendsPicture: lambda source, step, user: _call(f"{user}.sends_image", *source.file(step.content)),
-    t.SendsVoice: _voice,
-    t.SendsVideo: lambda source, step, user: _call(f"{user}.sends_video", *source.file(step.content)),
-    t.SendsShortVideo: lambda source, step, user: _call(f"{user}.sends_short_video", *source.file(step.content)),
-    t.SendsLocation: lambda source, step, user: _location(step, user),
-    t.SendsLink: lambda source, step, user: _call(
-        f"{user}.sends_link", step.title, description=step.description, url=step.url
-    ),
-    t.SendsCard: lambda source, step, user: _card(step, user),
-    t.ClicksMenuItem: lambda source, step, user: _call(f"{user}.clicks_menu_item", step.label),
-    t.Enters: lambda source, step, user: _call(f"{user}.enters", *([step.session_from] if step.session_from else [])),
-    t.Follows: lambda source, step, user: _with_ticket(f"{user}.follows", step.scene, step.ticket),
-    t.Leaves: lambda source, step, user: _call(f"{user}.leaves"),
-    t.Scans: lambda source, step, user: _with_ticket(f"{user}.scans", step.scene, step.ticket),
-    t.Clicks: lambda source, step, user: _call(f"{user}.clicks", step.key),
-    t.Views: lambda source, step, user: _call(
-        f"{user}.views", step.url, **({} if step.menu_id == "1" else {"menu_id": step.menu_id})
-    ),
-    t.Does: lambda source, step, user: _event(user, step),
-    t.Sends: lambda source, step, user: _call("wechat.act", _Code(user), step.msg_type, step.fields),
-}
 
 
 def _fault(step: t.Fault) -> _Code:

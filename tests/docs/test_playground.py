@@ -13,7 +13,8 @@ from tests.docs.documents import ROOT, Block, blocks, code_words, name_of, prose
 from wxbot.cli.main import main
 from wxbot.playground import transcript as t
 from wxbot.playground.replay.export import as_pytest
-from wxbot.playground.transcript.grammar import CONTROLS, TOP, VERBS
+from wxbot.playground.transcript.reading import TOP
+from wxbot.playground.transcript.steps import FORMS, WORDS, has_subject
 from wxbot.testing.faults import Endpoint
 
 ENGLISH = ROOT / "docs" / "playground.md"
@@ -37,20 +38,20 @@ def test_the_options_are_those_of_the_command(document: Path) -> None:
 
 @both
 def test_the_steps_are_those_of_the_grammar(document: Path) -> None:
-    forms = {**{f"NAME {verb}": form for verb, form in VERBS.items()}, **CONTROLS}
+    steps = {f"NAME {words}" if has_subject(step) else words: step for words, step in WORDS.items()}
     listed = {}
     for row in rows(document):
         head = re.match(r"`([A-Za-z ]+):?[^`]*`", row[0])
         if head and len(row) == 3:
             listed[re.sub("^AGENT ", "NAME ", head[1])] = row
-    assert list(listed) == list(forms)
+    assert list(listed) == list(steps)
     for words, row in listed.items():
-        form = forms[words]
+        form = FORMS[steps[words]]
         assert code_words(row[1]) == list(form.details), words
         assert (":" in row[0]) == (form.main is not None), words
         if form.main is not None:
-            assert ("*" in row[0]) == (not form.is_needed(form.main[0])), words
-        assert ("AGENT" in row[0]) == issubclass(form.step, t.AgentStep), words
+            assert ("*" in row[0]) == (not form.main.is_needed), words
+        assert ("AGENT" in row[0]) == issubclass(steps[words], t.AgentStep), words
 
 
 @both

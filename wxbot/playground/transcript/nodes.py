@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import Node, ScalarNode
 
 from wxbot.playground.transcript.problems import BadTranscript, InvalidNode
 from wxbot.playground.transcript.steps import VERSION
-from wxbot.playground.transcript.texts import TAG, tag_of_text
+from wxbot.playground.transcript.texts import TAG
 
 _MAX_NODES = 200_000
 _MAX_DEPTH = 20
@@ -19,8 +19,11 @@ _MAX_DEPTH = 20
 
 def compose(text: str, name: str) -> Node:
     """Return the root node of the file ``name``. Raises BadTranscript, and InvalidNode if the node is known."""
+    # libyaml, because PyYAML needs a second for each MB. It accepts no surrogates, not even as an escape.
+    loader = yaml.CSafeLoader if _is_large(text) else yaml.SafeLoader
     try:
-        node = _Composer(_parser(text)).document()
+        _check(yaml.parse(text, loader))
+        node = yaml.compose(text, loader)
     except yaml.reader.ReaderError as problem:
         raise BadTranscript(name, *_unreadable(text, problem.position)) from None
     except yaml.MarkedYAMLError as problem:
@@ -34,15 +37,34 @@ def compose(text: str, name: str) -> Node:
     return node
 
 
-def _parser(text: str) -> Iterator[yaml.Event]:
-    """Return the YAML events of ``text``. Large texts use libyaml, because PyYAML needs a second for each MB."""
-    if len(text) > _LARGE and yaml.__with_libyaml__ and not _SURROGATE.search(text):
-        return yaml.parse(text, yaml.CSafeLoader)
-    return yaml.parse(text, yaml.SafeLoader)
+def _check(events: Iterator[yaml.Event]) -> None:
+    """Refuse what a transcript does not need, so that a small file cannot expand into a huge one."""
+    depth = documents = 0
+    for count, event in enumerate(events):
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if documents > 1:
+            _refuse(event, "there is a second document: a file contains one transcript")
+        if getattr(event, "anchor", None) is not None:
+            _refuse(
+                event, "anchors and aliases (& and *) are not supported: repeat the value, or put the text in quotes"
+            )
+        if depth > _MAX_DEPTH:
+            _refuse(event, f"there are more than {_MAX_DEPTH} levels")
+        if count > _MAX_NODES:
+            _refuse(event, f"there are more than {_MAX_NODES} values")
+
+
+def _refuse(event: Any, reason: str) -> NoReturn:
+    raise InvalidNode(ScalarNode(TAG + "str", "", event.start_mark, event.end_mark), reason)
+
+
+def _is_large(text: str) -> bool:
+    return len(text) > _LARGE and yaml.__with_libyaml__ and not _SURROGATE.search(text)
 
 
 _LARGE = 1 << 18
-_SURROGATE = re.compile("[\ud800-\udfff]|\\\\u[dD][89a-fA-F]")  # libyaml accepts no surrogates, not even as an escape
+_SURROGATE = re.compile("[\ud800-\udfff]|\\\\u[dD][89a-fA-F]")
 
 
 def _unreadable(text: str, position: int) -> tuple[int, str]:
@@ -66,61 +88,3 @@ def _yaml_words(problem: yaml.MarkedYAMLError) -> str:
     parts = [part for part in (problem.context, problem.problem) if part]
     hint = "; put a text with a colon in quotes" if "mapping values are not allowed" in str(problem.problem) else ""
     return ", ".join(map(str, parts)) + hint
-
-
-class _Composer:
-    """A composer of nodes without anchors and aliases, so that a small file cannot expand into a huge one."""
-
-    def __init__(self, events: Iterator[yaml.Event]) -> None:
-        self._events = events
-        self._count = 0
-
-    def document(self) -> Node | None:
-        """Return the document of the file, or None if the file is empty."""
-        node: Node | None = None
-        for event in self._events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                if node is not None:
-                    _refuse(event, "there is a second document: a file contains one transcript")
-                node = self._node(next(self._events), 0)
-        return node
-
-    def _node(self, event: yaml.Event, depth: int) -> Node:
-        self._check(event, depth)
-        if isinstance(event, yaml.ScalarEvent):
-            return ScalarNode(_tag_of(event), event.value, *_marks(event))
-        if isinstance(event, yaml.SequenceStartEvent):
-            return SequenceNode(TAG + "seq", list(self._inner(depth)), *_marks(event))
-        inner = list(self._inner(depth))
-        pairs = list(zip(inner[::2], inner[1::2], strict=True))
-        return MappingNode(TAG + "map", pairs, *_marks(event))
-
-    def _inner(self, depth: int) -> Iterator[Node]:
-        while not isinstance(event := next(self._events), (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
-            yield self._node(event, depth + 1)
-
-    def _check(self, event: yaml.Event, depth: int) -> None:
-        self._count += 1
-        if getattr(event, "anchor", None) is not None:
-            _refuse(
-                event, "anchors and aliases (& and *) are not supported: repeat the value, or put the text in quotes"
-            )
-        if depth > _MAX_DEPTH:
-            _refuse(event, f"there are more than {_MAX_DEPTH} levels")
-        if self._count > _MAX_NODES:
-            _refuse(event, f"there are more than {_MAX_NODES} values")
-
-
-def _refuse(event: yaml.Event, reason: str) -> NoReturn:
-    raise InvalidNode(ScalarNode(TAG + "str", "", *_marks(event)), reason)
-
-
-def _marks(event: Any) -> tuple[Any, Any]:
-    """Return the start and end of an event. The marks of libyaml have the same attributes as PyYAML's."""
-    return event.start_mark, event.end_mark
-
-
-def _tag_of(event: yaml.ScalarEvent) -> str:
-    if event.tag is not None and event.tag != "!":
-        return str(event.tag)
-    return tag_of_text(event.value, event.implicit)

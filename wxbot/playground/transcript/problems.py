@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from yaml.nodes import Node
 
 from wxbot.errors import WxbotError
-from wxbot.playground.transcript.steps import MAX_NAME
 from wxbot.playground.transcript.texts import escaped
 
 
@@ -33,7 +32,7 @@ class InvalidNode(Exception):
 
 def guess(word: str, known: Iterable[str]) -> str:
     """Return a suggestion from ``known`` for the end of a sentence, or "" if no word is similar."""
-    near = difflib.get_close_matches(word[:MAX_NAME], list(known), 1, 0.6)
+    near = difflib.get_close_matches(word[:200], list(known), 1, 0.6)
     return f" (did you mean `{near[0]}`?)" if near else ""
 
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from wxbot.playground.transcript.grammar import CONTROLS, TOP, VERBS, WORDS, Form, find, fits
 from wxbot.playground.transcript.nodes import compose
 from wxbot.playground.transcript.problems import BadTranscript, InvalidNode, guess, short
-from wxbot.playground.transcript.steps import MAX_NAME, MAX_STEPS, VERSION, AgentStep, SetFormat, Step, Transcript
+from wxbot.playground.transcript.steps import (
+    FORMS,
+    MAX_STEPS,
+    VERSION,
+    WORDS,
+    AgentStep,
+    SetFormat,
+    Step,
+    Transcript,
+    find,
+    fits,
+    has_subject,
+)
 from wxbot.playground.transcript.values import (
-    ACCOUNT,
     FLAG,
     FORMAT,
+    MAX_NAME,
     MODE,
-    TEXT,
     Kind,
     Pairs,
     check_keys,
+    choice,
     is_empty,
     pairs_of,
     read_text,
@@ -29,6 +40,8 @@ from wxbot.testing.rules import AccountKind
 MAX_BYTES = 16 << 20
 """Maximum size of a file in bytes (UTF-8)."""
 
+TOP = ("wxbot-transcript", "account", "mode", "format", "typing", "steps")
+"""The top-level keys of a file."""
 _XML_ONLY = "the format is xml: WeChat pushes JSON to Mini Programs only"
 
 
@@ -48,7 +61,7 @@ def _read_transcript(node: Node) -> Transcript:
     pairs = pairs_of(node)
     check_keys(node, pairs, TOP, "a transcript")
     _check_version(node, pairs)
-    kind: AccountKind = _read_top(pairs, "account", ACCOUNT, "miniprogram")
+    kind: AccountKind = _read_top(pairs, "account", choice(get_args(AccountKind)), "miniprogram")
     mode: Mode = _read_top(pairs, "mode", MODE, "safe")
     form: Format = _read_top(pairs, "format", FORMAT, "json" if kind == "miniprogram" else "xml")
     if form == "json" and kind != "miniprogram":
@@ -85,30 +98,23 @@ def _step_nodes(node: Node, pairs: Pairs) -> list[Node]:
 
 def _read_step(node: Node, account_kind: AccountKind) -> Step:
     head, value, details = _head(node)
-    form, subject = _form_of(head, node)
-    given: dict[str, Any] = dict(subject)
-    if form.main is not None:
-        given |= _read_main(form, head, node, value)
-    elif value is not None and not is_empty(value):
+    step_class, given = _class_of(head, node)
+    form = FORMS[step_class]
+    if form.main is None and value is not None and not is_empty(value):
         raise InvalidNode(value, f"`{short(head)}` takes no value")
+    if form.main is not None and value is not None and not (is_empty(value) and not form.main.is_needed):
+        given[form.main.name] = form.main.kind.read(value)
+    elif form.main is not None and form.main.is_needed:
+        raise InvalidNode(node, f"the value of `{short(head)}` is missing")
     check_keys(node, details, form.details, f"`{short(head)}`")
-    for word, (name, kind) in form.details.items():
-        if word in details:
-            given[name] = kind.read(details[word][1])
-        elif form.is_needed(name):
-            raise InvalidNode(node, f"`{short(head)}` needs the detail `{word}`")
-    step = form.step(**given, line=_line(node))
+    for key, part in form.details.items():
+        if key in details:
+            given[part.name] = part.kind.read(details[key][1])
+        elif part.is_needed:
+            raise InvalidNode(node, f"`{short(head)}` needs the detail `{key}`")
+    step = step_class(**given, line=_line(node))
     _check_account(node, step, account_kind)
     return step
-
-
-def _read_main(form: Form, head: str, node: Node, value: Node | None) -> dict[str, Any]:
-    name, kind = form.main or ("", TEXT)
-    if value is None or (is_empty(value) and not form.is_needed(name)):
-        if form.is_needed(name):
-            raise InvalidNode(node, f"the value of `{short(head)}` is missing")
-        return {}
-    return {name: kind.read(value)}
 
 
 def _head(node: Node) -> tuple[str, Node | None, Pairs]:
@@ -127,24 +133,28 @@ def _head(node: Node) -> tuple[str, Node | None, Pairs]:
     return head, pairs[head][1], {key: pair for key, pair in pairs.items() if key != head}
 
 
-def _form_of(head: str, node: Node) -> tuple[Form, dict[str, str]]:
+def _class_of(head: str, node: Node) -> tuple[type[Step], dict[str, Any]]:
+    """Return the class of the step, and its user or agent by the name of the field."""
     found = find(head)
     if found is None:
         raise InvalidNode(node, _no_such_step(head))
-    form, name = found
-    if head in CONTROLS:
-        return form, {}
+    step, name = found
+    if not has_subject(step):
+        return step, {}
     if not 1 <= len(name) <= MAX_NAME:
         raise InvalidNode(node, f"a name has 1 to {MAX_NAME} characters")
-    return form, {"agent" if issubclass(form.step, AgentStep) else "user": name}
+    return step, {"agent" if issubclass(step, AgentStep) else "user": name}
 
 
 def _no_such_step(head: str) -> str:
-    verbs, controls = ", ".join(VERBS), ", ".join(CONTROLS)
-    words = head.split(" ")
-    name = words[0] if len(words) > 1 else "NAME"
-    hint = guess(head, [*CONTROLS, *(f"{name} {verb}" for verb in VERBS)])
-    return f"unknown step `{short(head)}`{hint}. A step is a name with one of: {verbs}; or one of: {controls}"
+    verbs = [words for words, step in WORDS.items() if has_subject(step)]
+    controls = [words for words, step in WORDS.items() if not has_subject(step)]
+    name = head.split(" ")[0] if " " in head else "NAME"
+    hint = guess(head, [*controls, *(f"{name} {verb}" for verb in verbs)])
+    return (
+        f"unknown step `{short(head)}`{hint}. A step is a name with one of: {', '.join(verbs)}; "
+        f"or one of: {', '.join(controls)}"
+    )
 
 
 def _check_account(node: Node, step: Step, account_kind: AccountKind) -> None:
@@ -152,10 +162,10 @@ def _check_account(node: Node, step: Step, account_kind: AccountKind) -> None:
         return
     if isinstance(step, SetFormat):
         raise InvalidNode(node, _XML_ONLY)
-    is_mini_program = account_kind == "miniprogram"
-    here, there = ("a Mini Program", "official") if is_mini_program else ("an Official Account", "miniprogram")
-    words = WORDS[type(step)][0]
-    raise InvalidNode(node, f"`{words}` is not possible at {here}: set `account: {there}` at the top of the file")
+    here = "a Mini Program" if account_kind == "miniprogram" else "an Official Account"
+    raise InvalidNode(
+        node, f"`{step.words}` is not possible at {here}: set `account: {step.only}` at the top of the file"
+    )
 
 
 def _line(node: Node) -> int:

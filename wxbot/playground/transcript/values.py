@@ -7,15 +7,18 @@ import binascii
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, get_args
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from wxbot.playground.transcript.problems import InvalidNode, guess, short
-from wxbot.playground.transcript.steps import MAX_NAME, MAX_SECONDS, Matches, Thing
 from wxbot.playground.transcript.texts import TAG, literal, quoted, scalar
-from wxbot.testing.rules import AccountKind
+
+MAX_SECONDS = 30 * 24 * 3600.0
+"""Maximum number of seconds that one step advances the clock: 30 days."""
+MAX_NAME = 200
+"""Maximum length of a user's or an agent's name in characters. YAML limits a key to 1024."""
 
 _SCALAR_TAGS = {TAG + tag for tag in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")}
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,29})")
@@ -25,11 +28,33 @@ _FLOW_COLUMNS = 100
 
 
 @dataclass(frozen=True)
+class Matches:
+    """An expected message, given as a regular expression that must be found in it."""
+
+    pattern: str
+
+
+Thing: TypeAlias = str | Matches
+"""One item that a user sees: the text that FakeWeChat reports, or a pattern for it."""
+
+
+@dataclass(frozen=True)
 class Kind:
-    """A kind of value. ``read`` raises InvalidNode; ``write`` returns one line, or the lines of a block."""
+    """A kind of value. ``read`` raises InvalidNode; ``write`` returns one line, or the lines of a block.
+
+    ``key``: the key in YAML, if it is not the name of the field. ``is_main``: the value is in the head of the step.
+    """
 
     read: Callable[[Node], Any]
     write: Callable[[Any], list[str]]
+    key: str = ""
+    is_main: bool = False
+
+    def named(self, key: str) -> Kind:
+        return replace(self, key=key)
+
+    def main(self) -> Kind:
+        return replace(self, is_main=True)
 
 
 Pairs: TypeAlias = Mapping[str, tuple[Node, Node]]
@@ -268,6 +293,5 @@ SEEN = Kind(_read_things, _write_things)
 """The items that a user sees: one, or a list."""
 FIELDS = Kind(_read_fields, _inline(_flow))
 """The fields of a message by name, with values of any type."""
-ACCOUNT = choice(get_args(AccountKind))
 MODE = choice(("plain", "compatible", "safe"))
 FORMAT = choice(("json", "xml"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from wxbot.playground.transcript.grammar import WORDS
-from wxbot.playground.transcript.steps import VERSION, AgentStep, Step, Transcript, UserStep
+from wxbot.playground.transcript.steps import FORMS, VERSION, AgentStep, Part, Step, Transcript, UserStep
 from wxbot.playground.transcript.texts import scalar
-from wxbot.playground.transcript.values import Kind
 
 _INDENT = "    "
 
@@ -32,21 +30,21 @@ def in_one_line(step: Step) -> str:
 
 
 def _write_step(step: Step) -> list[str]:
-    words, form = WORDS[type(step)]
+    form = FORMS[type(step)]
     subject = step.agent if isinstance(step, AgentStep) else step.user if isinstance(step, UserStep) else ""
-    head = "- " + scalar(f"{subject} {words}" if subject else words)
-    main = [head] if form.main is None else _write_value(head, *form.main, step)
+    head = "- " + scalar(f"{subject} {step.words}" if subject else step.words)
+    main = [head] if form.main is None else _write_value(head, form.main, step)
     details: list[str] = []
-    for word, (name, kind) in form.details.items():
-        if getattr(step, name) != form.default_of(name):
-            details += _write_value(f"  {word}", name, kind, step)
+    for key, part in form.details.items():
+        if getattr(step, part.name) != part.default:
+            details += _write_value(f"  {key}", part, step)
     if details and main == [head]:
         main = [head + ":"]
     return main + details
 
 
-def _write_value(head: str, name: str, kind: Kind, step: Step) -> list[str]:
-    first, *rest = kind.write(getattr(step, name))
+def _write_value(head: str, part: Part, step: Step) -> list[str]:
+    first, *rest = part.kind.write(getattr(step, part.name))
     if not first and not rest:
         return [head]
     return [f"{head}: {first}".rstrip(), *(line and _INDENT + line for line in rest)]

@@ -81,12 +81,12 @@ class RedisStore:
         self._link = RedisLink(url, [source(name) for name in _SCRIPTS], on_time, replicas)
         retention = retention or RetentionSettings()
         self._dead_seconds = retention.dead_letter_seconds
-        self._times = {
+        times = {
             "seen_ms": round(retention.dedup_seconds * 1000),
-            "dead_ms": round(retention.dead_letter_seconds * 1000),
-            "idle_ms": round(retention.dedup_seconds * 1000),
             "state_ms": round(max(retention.state_seconds, retention.dedup_seconds) * 1000),
+            "dead_ms": round(retention.dead_letter_seconds * 1000),
         }
+        self._times = texts(times)
         """The times for which records are stored after their processing, in milliseconds."""
 
     def open(self) -> None:
@@ -314,10 +314,13 @@ def script(name: str, appid: str, arguments: Mapping[str, Any], read: Callable[[
 def texts(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``arguments`` without those that are None, and with every number as text, as a script needs them."""
     return {
-        name: str(value) if isinstance(value, int | float) else value
+        name: str(value) if type(value) in _NUMBERS else value  # much faster than isinstance
         for name, value in arguments.items()
         if value is not None
     }
+
+
+_NUMBERS = frozenset({int, float})
 
 
 def _with_lease(

@@ -1,5 +1,5 @@
 -- args: openid, dedup, fields, received_at, unsent (nil for none), change, for_agents ('1' or nil), owner (nil for no
---       claim request), lease_until, noted_until, seen_ms, idle_ms, state_ms
+--       claim request), lease_until, noted_until, seen_ms, state_ms
 -- Returns one of
 --   {'seen', received_at of the first delivery, handed over until, agent}: a redelivery
 --   {'for_agents', handed over until, agent}: human agents answer it

@@ -1,5 +1,5 @@
 -- args: openid, owner, fence, seq, status, now, go_on ('1' or nil), change, sent, unsent, reason, retry_at,
---       seen_ms, dead_ms, idle_ms, state_ms
+--       seen_ms, dead_ms, state_ms
 -- Returns {record and state, the next message} if the owner keeps the lease, else nothing.
 if not is_held() then return LOST end
 local openid, status, now = args.openid, args.status, args.now

@@ -211,14 +211,8 @@ def _processing_parts(
         check_lease=dispatcher.check_lease,
         on_reply=passive_replies.on_reply,
     )
-    pipeline = Pipeline(
-        PluginParts(plugins.router, plugins.settings, plugins.resources),
-        outbox_parts,
-        composer,
-        threads,
-        account.handlers,
-        account.handover,
-    )
+    parts = PluginParts(plugins.router, plugins.settings, plugins.resources)
+    pipeline = Pipeline(parts, outbox_parts, composer, threads, account.handlers, account.handover)
     return ProcessingParts(channel, threads, dispatcher, pipeline)
 
 

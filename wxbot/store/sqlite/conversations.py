@@ -43,20 +43,22 @@ class ConversationRow(NamedTuple):
         """Return the state of the conversation."""
         return json.loads(self.state) if self.state != NO_STATE else {}
 
-    def with_record(self, record: ConversationRecord, **columns: Any) -> ConversationRow:
-        """Return the row with the values of ``record``, where None leaves a value as it is, and other ``columns``."""
+    def with_record(self, record: ConversationRecord, *lease: Any) -> ConversationRow:
+        """Return the row with the values of ``record``; None leaves a value as it is.
+
+        ``lease``: new values of the first four columns; without it they stay as they are.
+        """
         left, until = record.quota or (None, None)
         handover = record.handover if record.handover and record.handover.until > 0 else WITH_BOT
-        values: dict[str, Any] = {
-            "interacted_at": record.interacted_at,
-            "typing_until": self.typing_until if record.typing_until is None else record.typing_until,
-            "state": self.state if record.state is None else to_json(record.state),
-            "budget_left": left,
-            "budget_until": until,
-            "handed_over_until": handover.until,
-            "agent": handover.agent,
-        }
-        return self._replace(**values, **columns)
+        values = (
+            record.interacted_at,
+            self.typing_until if record.typing_until is None else record.typing_until,
+            self.state if record.state is None else to_json(record.state),
+            left,
+            until,
+            *handover,
+        )
+        return ConversationRow._make((*(lease or self[:4]), *values))
 
 
 COLUMNS = ", ".join(ConversationRow._fields)

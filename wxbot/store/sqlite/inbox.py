@@ -58,12 +58,12 @@ def accept(
         return AcceptResult(True, None, message.received_at, current.handover or WITH_BOT)
     next_at = message.received_at if row.next_at is None else row.next_at
     if granted is None:
-        save(db, message.key, row.with_record(current, next_at=next_at))
+        save(db, message.key, row.with_record(current, row.owner, row.fence, row.lease_until, next_at))
         return AcceptResult(True, None, message.received_at)
     claim = _granted(message, added[0], row, current, granted)
     lease, typing_until = claim.lease, max(row.typing_until, claim.noted_until)
-    now_owned = {"owner": lease.owner, "fence": lease.fence, "lease_until": lease.expires_at, "next_at": next_at}
-    save(db, message.key, row.with_record(replace(current, typing_until=typing_until), **now_owned))
+    noted = replace(current, typing_until=typing_until)
+    save(db, message.key, row.with_record(noted, lease.owner, lease.fence, lease.expires_at, next_at))
     return AcceptResult(True, claim, message.received_at)
 
 
@@ -170,7 +170,7 @@ def complete(db: sqlite3.Connection, lease: Lease, outcome: Outcome, now: float,
         save(db, lease.key, row)
         return Claim(lease, message, row.record(with_state=True))
     next_at = None if go_on else _next_at(db, lease.key, outcome, now)
-    save(db, lease.key, row.with_record(record, owner=None, next_at=next_at))
+    save(db, lease.key, row.with_record(record, None, row.fence, row.lease_until, next_at))
     return None
 
 

@@ -91,12 +91,12 @@ def test_a_released_conversation_can_be_claimed_at_once(one: Worker, two: Worker
 
 
 USER_ACTIONS: dict[str, Callable[[Worker, Claim], object]] = {
-    "save_typing": lambda worker, claim: worker.saves_typing(claim, NOW + 99),
-    "record_sent": lambda worker, claim: worker.records_sent(claim, 7, NOW + 99),
-    "settle answered": lambda worker, claim: worker.completes(claim, state={"old": 1}),
-    "settle dead": lambda worker, claim: worker.completes(claim, "dead", reason="old"),
-    "settle later": lambda worker, claim: worker.completes(claim, "retry", retry_at=NOW + 99),
-    "settle back": lambda worker, claim: worker.completes(claim, "released", unsent=({"old": 1},)),
+    "checkpoint before Typing": lambda worker, claim: worker.saves_typing(claim, NOW + 99),
+    "checkpoint after a send": lambda worker, claim: worker.records_sent(claim, 7, NOW + 99),
+    "complete done": lambda worker, claim: worker.completes(claim, state={"old": 1}),
+    "complete dead": lambda worker, claim: worker.completes(claim, "dead", reason="old"),
+    "complete retry": lambda worker, claim: worker.completes(claim, "retry", retry_at=NOW + 99),
+    "complete released": lambda worker, claim: worker.completes(claim, "released", unsent=({"old": 1},)),
 }
 
 

@@ -17,7 +17,7 @@ MESSAGES = 60
 
 
 class Poller:
-    """Owners that claim waiting conversations and settle their messages until all were read."""
+    """Owners that claim waiting conversations and complete their messages until all were read."""
 
     def __init__(self, expected: int) -> None:
         self.read: dict[ConversationKey, list[str]] = defaultdict(list)
@@ -25,7 +25,7 @@ class Poller:
         self.done = asyncio.Event()
 
     async def work(self, store: Store, owner: str) -> None:
-        """Work as a process without wake-ups does: poll, claim, and settle until the lease is released."""
+        """Work as a process without wake-ups does: poll, claim, and complete until the lease is released."""
         while not self.done.is_set():
             for key in await store.waiting(USERS[0].appid, NOW, 10):
                 await self._process(store, owner, key)
@@ -64,7 +64,7 @@ def test_messages_accepted_during_processing_are_read_once_and_in_order(stores: 
 
 
 def test_owners_that_die_at_random_leave_no_message_pending(stores: Stores) -> None:
-    """After an owner dies between reading and settling, the next owner reads the message again and skips none."""
+    """After an owner dies between reading and completing, the next owner reads the message again and skips none."""
     chance = random.Random(20_240_229)
     one, two = stores.worker("one"), stores.worker("two")
     texts = [f"message {n}" for n in range(MESSAGES)]

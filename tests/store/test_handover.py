@@ -16,7 +16,7 @@ ELSEWHERE = ConversationKey("another appid", ALICE.openid)
 
 
 def hand_over(worker: Worker, to: Handover = AGENT, key: ConversationKey = ALICE, now: float = NOW) -> None:
-    """Settle a message with a handover."""
+    """Complete a message with a handover."""
     worker.accept(incoming(f"please, at {now}", key, at=now))
     claim = worker.claims(key, now)
     worker.completes(claim, now=now, handover=to)
@@ -231,10 +231,10 @@ def test_handovers_are_listed_per_account(one: Worker) -> None:
 # Expiry
 
 
-@pytest.mark.parametrize("how", ["settle", "accept"])
+@pytest.mark.parametrize("how", ["complete", "accept"])
 def test_a_conversation_with_a_handover_does_not_expire(one: Worker, backend: Backend, how: str) -> None:
     to = Handover(NOW + 50 * RETENTION.dedup_seconds, "agent")
-    if how == "settle":
+    if how == "complete":
         hand_over(one, to)
     else:
         one.delivers("a human, please", handover=to, for_agents=True)

@@ -218,7 +218,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.work)
     @rule(data=st.data(), sent=few, quota=budgets)
-    def record_sent(self, data: st.DataObject, sent: int, quota: Quota | None) -> None:
+    def checkpoint_after_a_send(self, data: st.DataObject, sent: int, quota: Quota | None) -> None:
         owner, key, work, user = self.some_work(data)
         if not self.is_owned(owner, key, work):
             with pytest.raises(LeaseLost):
@@ -232,7 +232,7 @@ class InboxMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.work)
     @rule(data=st.data(), seconds=few)
-    def save_typing(self, data: st.DataObject, seconds: int) -> None:
+    def checkpoint_before_typing(self, data: st.DataObject, seconds: int) -> None:
         owner, key, work, user = self.some_work(data)
         if not self.is_owned(owner, key, work):
             with pytest.raises(LeaseLost):

@@ -175,7 +175,7 @@ def test_a_conversation_can_be_processed_to_its_end(worker: Worker, key: Convers
     assert worker.tries_to_claim(key, LATER) is None
 
 
-def test_a_lease_is_renewed_and_its_message_settled(worker: Worker) -> None:
+def test_a_lease_is_renewed_and_its_message_completed(worker: Worker) -> None:
     lease = Lease(BOB, "one", 1, NOW + life.LEASE)
     record = ConversationRecord(NOW, NOW + 7, None, WITH_BOT)
     assert worker.wait(worker.store.renew([lease], NOW + 4, life.LEASE)) == {BOB: record}

@@ -300,7 +300,7 @@ def test_a_failing_call_does_not_affect_others(empty_redis: RedisServer, worker_
     worker.wait(worker.store.ping())
 
 
-def test_a_repeated_settle_closes_no_other_message(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
+def test_a_repeated_complete_closes_no_other_message(empty_redis: RedisServer, worker_at: OpenWorker) -> None:
     """The response to the first call was lost."""
     worker = worker_at(empty_redis.url)
     worker.accept(incoming("first"), incoming("second"))

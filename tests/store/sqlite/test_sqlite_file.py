@@ -94,7 +94,7 @@ def test_only_the_owner_can_read_the_file(one: Worker, file: Path) -> None:
 
 
 def test_an_accepted_message_is_synced_to_the_disk(one: Worker, tmp_path: Path) -> None:
-    """Accepting and settling use FULL to survive a power loss. Other operations use NORMAL."""
+    """Accepting and completing use FULL to survive a power loss. Other operations use NORMAL."""
     one.accept(incoming("hi"))
     assert synchronous(one.store) == 2
     claim = one.claims()

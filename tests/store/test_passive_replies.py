@@ -43,7 +43,7 @@ def test_an_empty_passive_reply_is_returned(one: Worker) -> None:
 
 
 @pytest.mark.parametrize("give_up", [False, True])
-def test_the_passive_reply_is_returned_after_the_message_is_settled(one: Worker, give_up: bool) -> None:
+def test_the_passive_reply_is_returned_after_the_message_is_complete(one: Worker, give_up: bool) -> None:
     one.accept(incoming("hi"))
     claim = one.claims()
     answers(one, claim)
@@ -163,7 +163,7 @@ def test_saving_a_passive_reply_and_giving_up_exclude_each_other(one: Worker, tw
 
 
 def test_a_second_passive_reply_does_not_replace_the_first(one: Worker, two: Worker) -> None:
-    """The first owner died before it settled the message, but a delivery may have got its reply already."""
+    """The first owner died before it completed the message, but a delivery may have got its reply already."""
     one.accept(incoming("hi"))
     assert answers(one, one.claims())
     assert answers(two, two.claims(now=NOW + LEASE), {"kind": "text", "text": "another"})

@@ -1,4 +1,4 @@
-"""Contract tests of settling a message: stored data, expiry and the next message."""
+"""Contract tests of completing a message: stored data, expiry and the next message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_messages_of_a_user_come_in_the_order_of_their_arrival(one: Worker) -> N
 
 
 @pytest.mark.parametrize("status", ["done", "dead"])
-def test_settling_with_go_on_returns_the_next_message_under_the_same_lease(
+def test_completing_with_go_on_returns_the_next_message_under_the_same_lease(
     one: Worker, two: Worker, status: Status
 ) -> None:
     one.accept(incoming("first"), incoming("second"))
@@ -32,7 +32,7 @@ def test_settling_with_go_on_returns_the_next_message_under_the_same_lease(
 
 
 @pytest.mark.parametrize("status", ["done", "dead"])
-def test_settling_without_go_on_releases_the_lease(one: Worker, two: Worker, status: Status) -> None:
+def test_completing_without_go_on_releases_the_lease(one: Worker, two: Worker, status: Status) -> None:
     one.accept(incoming("first"), incoming("second"))
     claim = one.claims()
     assert one.completes(claim, status, reason="so", go_on=False) is None
@@ -101,7 +101,7 @@ def test_a_sent_message_is_an_interaction_and_ends_the_indicator(one: Worker) ->
     assert one.saves_typing(claim, NOW + 18).interacted_at == NOW + 2
 
 
-def test_settling_stores_the_interaction_and_the_typing_end(one: Worker) -> None:
+def test_completing_stores_the_interaction_and_the_typing_end(one: Worker) -> None:
     one.accept(incoming("first"), incoming("second"))
     claim = one.claims()
     one.completes(claim, go_on=False, sent=1, sent_at=NOW + 4, typing_until=NOW + 9)
@@ -124,7 +124,7 @@ def test_state_survives_until_it_is_replaced(one: Worker, two: Worker) -> None:
     assert one.claims().conversation.state == {}
 
 
-def test_the_clock_of_the_settling_process_does_not_matter_to_the_next_message(one: Worker, two: Worker) -> None:
+def test_the_clock_of_the_completing_process_does_not_matter_to_the_next_message(one: Worker, two: Worker) -> None:
     one.accept(incoming("first"))
     claim = one.claims()
     two.accept(incoming("second", at=NOW + 1))

@@ -112,7 +112,7 @@ class SharedValues(Protocol):
         ...
 
     async def put(self, appid: str, name: str, value: SharedValue | None, now: float) -> None:
-        """Store ``value``, or delete the stored one if ``value`` has expired, and release the lock.
+        """Store ``value`` and release the lock. A media id that has expired at ``now`` is deleted instead.
 
         None only releases the lock, because no value could be fetched.
         """

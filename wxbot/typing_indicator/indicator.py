@@ -139,6 +139,8 @@ class TypingIndicator:
             call = self._cancelling = _Call(self._clock)
             call.task = asyncio.create_task(self._call_cancel(call))
             await asyncio.sleep(0)  # the call is written now, so WeChat gets it before the reply
+            if not call.written:  # it opens a connection, from which WeChat may read it after the reply
+                await self._wait_for_answer(call)
 
     @property
     def is_cancelling(self) -> bool:

@@ -24,7 +24,7 @@ from wxbot import (
     VoiceReply,
     mini_program_link,
 )
-from wxbot.testing import FakeWeChat, ManualClock, User, wechat_for
+from wxbot.testing import FakeWeChat, ManualClock, User
 from wxbot.testing.media import SAMPLE_IMAGE
 
 THREE_DAYS = 3 * 86_400
@@ -221,21 +221,3 @@ def test_the_ai_mark_is_set_by_reply_plugin_or_account(
     start(plugin, ai_mark=marks_all)
     asks(alice, "hi", "thought")
     assert [body.get("aimsgcontext") for body in alice.received] == [mark]
-
-
-def test_users_who_write_at_the_same_time_see_the_usual_order() -> None:
-    """At first there are no connections, so each call opens one, but the reply waits until CancelTyping is written."""
-    plugin = Plugin("same")
-
-    @plugin.fallback
-    async def same(ctx: Context) -> str:
-        return "same"
-
-    with wechat_for(plugin) as wechat:
-        users = [wechat.user(f"user {number}") for number in range(20)]
-        for user in users:
-            user.says("go")
-        for user in users:
-            user.waits_for("same")
-        wechat.waits_until_quiet()
-        assert [user.saw for user in users] == [["Typing", "CancelTyping", "same"]] * len(users)

@@ -304,6 +304,30 @@ async def test_a_reply_waits_for_a_renewal_in_progress(s: Scene) -> None:
 
 
 @scene()
+async def test_a_reply_waits_for_a_cancel_that_has_to_open_a_connection(s: Scene) -> None:
+    """WeChat may read the new connection after the one of the reply."""
+    s.indicator.start()
+    await s.advance(1)
+    s.calls.queue = 0.125
+    s.calls.answers += [Answer(seconds=0.0625)]
+    ending = await s.answers_while(0.125)
+    assert s.seen == ["Typing", "CancelTyping"]
+    await s.advance(0.0625)
+    await ending
+    assert s.seen == ["Typing", "CancelTyping", "answer"]
+
+
+@scene()
+async def test_a_reply_does_not_wait_long_for_a_cancel(s: Scene) -> None:
+    s.indicator.start()
+    await s.advance(1)
+    s.calls.queue = 5.0
+    ending = await s.answers_while(0.3125)
+    assert s.seen == ["Typing", "answer"]
+    await ending
+
+
+@scene()
 async def test_stopping_twice_cancels_once(s: Scene) -> None:
     s.indicator.start()
     await s.advance(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from wxbot.playground.bot_process import BotProcess, check_bot
 from wxbot.playground.replay.timeline import HEADER, line
+from wxbot.playground.replay.visible import visible
 from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
 
 MAX_WAIT_SECONDS = 75.0
@@ -115,7 +116,8 @@ def play(say: Callable[[str], None]) -> bool:
         for scenario in SCENARIOS:
             problems += _check(scenario, accounts[scenario.account].user(scenario.user), pushes[scenario.user])
     for name, wechat in accounts.items():
-        problems += [f"{name}: call refused or unnecessary: {record}" for record in wechat.violations]
+        # A CancelTyping that WeChat read just after the reply is not needed and does no harm.
+        problems += [f"{name}: call refused: {record}" for record in wechat.violations if not record.needless]
     _print_result(say, problems, clock.now() - began)
     return not problems
 
@@ -160,7 +162,7 @@ def _check(scenario: Scenario, user: User, pushes: Sequence[Push]) -> list[str]:
     except AssertionError as error:
         return [f"{scenario.user} ({scenario.about}): {error}"]
     problems = []
-    if user.saw != list(scenario.sees):
+    if visible(user.saw) != visible(scenario.sees):
         problems.append(f"{scenario.user} ({scenario.about}) saw {user.saw}, expected {list(scenario.sees)}")
     tries = [record for record in user.timeline if record.kind == "push"]
     if len(tries) != scenario.deliveries or any(record.outcome != "success" for record in tries):

@@ -222,7 +222,7 @@ def test_all_problems_of_all_sections_are_in_one_report(environment: Environment
         "accounts.toml [orders] aes_key is a secret and must not be in the file: "
         'write aes_key = "${ORDERS_AES_KEY}" and set ORDERS_AES_KEY in the environment',
         "accounts.toml [orders] store_url is a setting of the whole process: set WXBOT_STORE_URL in the environment",
-        "accounts.toml [orders] appid: String should have at least 1 character",
+        "accounts.toml [orders] appid: must not be empty: copy it from WeChat's console",
         "accounts.toml [orders] token is missing",
         "WXBOT_HANDLER_THREADS: Input should be greater than 0",
         "accounts.toml [club] scret is not a setting of an account",

@@ -22,6 +22,7 @@ from wxbot.errors import (
     WxbotError,
 )
 from wxbot.server.assembly import check_broker, make_client, make_clock, make_plugins, make_store
+from wxbot.settings.accounts_file import problems_of
 from wxbot.settings.schema import AccountSettings, Credentials, ProcessSettings, without_password
 from wxbot.store.port import Store
 from wxbot.store.redis.server_facts import HasServerFacts, RedisFacts
@@ -52,7 +53,7 @@ def check(process: ProcessSettings, account: AccountSettings) -> Iterator[Findin
     yield Finding(True, f"The configuration of account {account.credentials.appid} is complete.")
     yield from _check_account(account)
     yield _check_mode(account.credentials)
-    yield _check_plugins(account)
+    yield from _check_plugins(account)
     clock = make_clock(process)
     store = make_store(process, account.retention, clock)
     try:
@@ -98,16 +99,15 @@ def _check_mode(credentials: Credentials) -> Finding:
     return Finding(True, f"Only encrypted pushes with a valid msg_signature are accepted.{previous}")
 
 
-def _check_plugins(account: AccountSettings) -> Finding:
+def _check_plugins(account: AccountSettings) -> list[Finding]:
     try:
         plugins = make_plugins(account).router.plugins
-    except ConfigError as error:
-        return Finding(False, f"The plugins do not work: {'; '.join(error.problems)}.")
-    except PluginError as error:
-        return Finding(False, f"The plugins do not work: {error}.")
+    except (ConfigError, PluginError) as error:
+        sentences = (f"The plugins do not work: {problem}" for problem in problems_of(account, error))
+        return [Finding(False, each if each.endswith("?") else f"{each}.") for each in sentences]
     if not plugins:
-        return Finding(False, "There are no plugins: without plugins the bot answers no message.")
-    return Finding(True, f"Plugins, in order: {', '.join(plugin.name for plugin in plugins)}.")
+        return [Finding(False, "There are no plugins: without plugins the bot answers no message.")]
+    return [Finding(True, f"Plugins, in order: {', '.join(plugin.name for plugin in plugins)}.")]
 
 
 async def _check_running_parts(

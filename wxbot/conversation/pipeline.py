@@ -244,9 +244,10 @@ class Pipeline:
         )
 
     def _after_failed_send(self, outbox: Outbox, failure: SendFailed) -> Outcome:
-        attempt = outbox.turn.inbox_message.attempts
+        turn = outbox.turn
+        attempt = turn.inbox_message.attempts
         if failure.final or attempt >= self._settings.max_attempts:
-            log.warning("sending failed, storing a dead letter: %s", failure)
+            log.warning("sending failed, storing a dead letter: number=%d error=%s", turn.inbox_message.seq, failure)
             return outbox.outcome("dead", str(failure))
         wait = self._settings.retry_seconds * 2 ** (attempt - 1)
         log.warning("sending failed, retrying: seconds=%g error=%s", wait, failure)

@@ -163,12 +163,12 @@ class AccountsFile:
 
 
 def problems_of(account: AccountSettings, error: ConfigError | PluginError) -> list[str]:
-    """Return the problems of one account of several, with its name first and the keys of its section."""
+    """Return the problems of an account; for one of several, with its name first and the keys of its section."""
     problems = []
     for problem in error.problems if isinstance(error, ConfigError) else [str(error)]:
         for name, key in account.keys.items():
             problem = re.sub(rf"\b{PREFIX}{name.upper()}\b", key, problem)
-        problems.append(f"[{account.name}] {problem}")
+        problems.append(f"[{account.name}] {problem}" if account.name else problem)
     return problems
 
 

@@ -115,7 +115,7 @@ class Credentials(_Group):
     customer-service API, passive replies only)."""
     cloud_call: Literal["off", "open", "token"] = "off"
     """On WeChat Cloud Hosting: `open` (calls without a token) or `token` (with cloudbase_access_token)."""
-    appid: Annotated[str, _OWN] = Field(min_length=1)
+    appid: Annotated[str, _OWN]
     """AppID of the Mini Program or Official Account."""
     secret: SecretStr = Field(default=NOT_GIVEN, validate_default=True)
     """AppSecret of the account; not needed with cloud call."""
@@ -143,6 +143,8 @@ class Credentials(_Group):
     @field_validator("appid")
     @classmethod
     def _looks_like_an_appid(cls, value: str) -> str:
+        if not value:
+            raise ValueError("must not be empty: copy it from WeChat's console")
         if value != value.strip():
             raise ValueError("must not begin or end with blanks")
         if not _APPID.fullmatch(value):

@@ -165,7 +165,7 @@ def _read_thing(node: Node) -> Thing:
     if not isinstance(node, MappingNode):
         return read_text(node)
     pairs = pairs_of(node)
-    check_keys(node, pairs, ["matches"], "what a user sees")
+    check_keys(node, pairs, ["matches"], "what a user sees (put a text with a colon in quotes)")
     if "matches" not in pairs:
         raise InvalidNode(node, "expected a text or {matches: REGULAR EXPRESSION}")
     return _read_pattern(pairs["matches"][1])

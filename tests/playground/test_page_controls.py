@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,6 @@ steps:
 - bob says: hi
 - bob sees: [Typing, CancelTyping, hi]
 """
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[PageClient]:
-    with client_for(tmp_path) as client:
-        yield client
-
-
-@pytest.fixture
-def alice(client: PageClient) -> User:
-    return client.adds("alice")
 
 
 def pushes_of(user: User) -> list[Record]:

@@ -339,6 +339,8 @@ def test_every_action_of_a_user(request: pytest.FixtureRequest, account: str, ac
         client.lets(alice, **action)
         alice.waits_for_pushes(number)
         assert all(record.outcome == "success" for record in client.wechat.timeline if record.kind == "push")
+        if action["action"] in ("voice", "video", "location", "link", "event"):
+            assert alice.pushes[-1].fields["MsgType"] == action["action"]
 
 
 def test_a_user_who_unfollowed_is_no_follower(official: PageClient) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from wxbot.playground.replay.timeline import HEADER, line
+from wxbot.playground.replay.timeline import HEADER, record_printer
 from wxbot.playground.session import AccountChoice, Credentials, LocalBot, session_with
-from wxbot.testing import FakeWeChat, Push, Record, User
+from wxbot.testing import FakeWeChat, Push, User
 from wxbot.testing.envelope import Format, Mode
 
 HELP = """\
@@ -104,14 +104,3 @@ def open_console(
             if not console.run(text):
                 break
         console.finish()
-
-
-def record_printer(say: Callable[[str], None], began: float, account: str) -> Callable[[Record], None]:
-    """Return a function that prints the line of each record. ``began``: the start, in seconds since 1970."""
-
-    def print_record(record: Record) -> None:
-        text = line(record, began, account)
-        if text is not None:
-            say(text)
-
-    return print_record

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from wxbot.playground.console import record_printer
-from wxbot.playground.replay.timeline import HEADER
+from wxbot.playground.replay.timeline import HEADER, record_printer
 from wxbot.playground.session import AccountChoice, Credentials, LocalBot, session_with
 from wxbot.testing import FakeWeChat, Push, RealClock, User
 

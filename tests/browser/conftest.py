@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from tests.browser.asking import Json
 from tests.browser.browsing import Chromium, Pages, chromium_running
-from tests.browser.playground import PLUGINS, Playground
+from tests.browser.playground import Playground
 from tests.browser.ui import PlaygroundUI
 from tests.servers.driver import DRIVER
 from tests.servers.fixtures import skip_or_fail
 from tests.servers.fonts import FONTS, configuration
 from tests.servers.programs import CHROMIUM, found
-
-StartPlayground = Callable[..., Playground]
 
 
 @pytest.fixture(scope="session")
@@ -58,24 +56,6 @@ def pages(browser: Browser, tmp_path: Path) -> Iterator[Pages]:
     finally:
         troubles = pages.close()
     assert not troubles, "\n".join(["the page had errors:", *troubles])
-
-
-@pytest.fixture
-def page(pages: Pages) -> Page:
-    """Open an empty page of desktop size, in English, with the light theme."""
-    return pages.open()
-
-
-@pytest.fixture
-def start_playground(tmp_path: Path) -> Iterator[StartPlayground]:
-    """Start playgrounds that end with the test: ``start_playground(words=["--mode", "safe"])``."""
-    with ExitStack() as running:
-
-        def start(*, plugins: tuple[Path, ...] = (PLUGINS,), words: tuple[str, ...] = ()) -> Playground:
-            folder = tmp_path / f"playground-{len(list(tmp_path.glob('playground-*'))) + 1}"
-            return running.enter_context(Playground(folder, plugins, words))
-
-        yield start
 
 
 class Lender:
@@ -135,11 +115,6 @@ def open_ui(pages: Pages, playground: Playground, **options: Any) -> PlaygroundU
     ui = PlaygroundUI(pages.open(playground.address, **options))
     ui.is_live()
     return ui
-
-
-@pytest.fixture
-def playground(start_playground: StartPlayground) -> Playground:
-    return start_playground()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,6 +27,11 @@ class Phone:
         self.field.press("Enter")
         expect(self.field).to_have_value("")
 
+    def hears_echo(self, text: str) -> None:
+        """Send a message and wait for the bot's reply, which repeats it."""
+        self.says(text)
+        self.sees(f"You said: {text}")
+
     def writes(self, text: str) -> None:
         """Write a message and click Send."""
         self.field.fill(text)

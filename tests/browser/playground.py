@@ -97,13 +97,6 @@ class Playground:
         """Let the handlers continue that wait for this file in the bot's folder."""
         (self._folder / name).touch()
 
-    def pause(self) -> None:
-        """Pause the page's server. It does not notice closed connections meanwhile."""
-        self._process.pause()
-
-    def resume(self) -> None:
-        self._process.resume()
-
     def stop(self) -> None:
         """Stop the process with SIGTERM and check that no process and no file is left. Raises AssertionError."""
         code = self._process.stop()

@@ -16,8 +16,7 @@ def test_the_encryption_mode_can_be_changed(ui: PlaygroundUI) -> None:
     amy = ui.add_user("mode-amy")
     ui.controls.chooses("Encryption mode", "Plaintext")
     ui.is_live()
-    amy.says("in clear")
-    amy.sees("You said: in clear")
+    amy.hears_echo("in clear")
     expect(ui.timeline.shows("push", "in clear", "mode-amy")).to_contain_text("plaintext")
     expect(ui.timeline.row("push", "in clear")).not_to_contain_text("encrypted")
     details = ui.timeline.opens_row("push", "in clear", "mode-amy")
@@ -27,23 +26,20 @@ def test_the_encryption_mode_can_be_changed(ui: PlaygroundUI) -> None:
 
     ui.controls.chooses("Encryption mode", "Compatible")
     ui.is_live()
-    amy.says("in both")
-    amy.sees("You said: in both")
+    amy.hears_echo("in both")
     details = ui.timeline.opens_row("push", "in both", "mode-amy")
     expect(details.part("Request: WeChat to the bot")).to_contain_text("Encrypt")
     details.closes()
 
     ui.controls.chooses("Encryption mode", "Safe")
-    amy.says("in secret")
-    amy.sees("You said: in secret")
+    amy.hears_echo("in secret")
     expect(ui.timeline.shows("push", "in secret", "mode-amy")).to_contain_text("encrypted")
 
 
 def test_the_format_can_be_changed_to_xml(ui: PlaygroundUI) -> None:
     ben = ui.add_user("format-ben")
     ui.controls.chooses("Format", "XML")
-    ben.says("angles")
-    ben.sees("You said: angles")
+    ben.hears_echo("angles")
     expect(ui.timeline.shows("push", "angles", "format-ben")).to_contain_text("XML")
     details = ui.timeline.opens_row("push", "angles", "format-ben")
     expect(details.part("Decrypted push, as written by WeChat")).to_contain_text("<Content>")
@@ -56,8 +52,7 @@ def test_the_format_can_be_changed_to_xml(ui: PlaygroundUI) -> None:
 def test_a_redelivered_push_is_answered_once(ui: PlaygroundUI) -> None:
     """Two pushes lead to one reply."""
     carl = ui.add_user("again-carl")
-    carl.says("only once")
-    carl.sees("You said: only once")
+    carl.hears_echo("only once")
     ui.controls.presses("Redeliver the last push")
     expect(ui.timeline.row("push", "only once", "again-carl")).to_have_count(2)
     details = ui.timeline.opens_row("push", "only once", "again-carl")
@@ -78,8 +73,7 @@ def test_concurrent_duplicates_are_answered_once(ui: PlaygroundUI) -> None:
 def _answered_once(ui: PlaygroundUI, name: str, text: str) -> None:
     """Send another message and wait for its reply: a second reply to ``text`` would arrive before it."""
     phone = ui.phone(name)
-    phone.says("and now")
-    phone.sees("You said: and now")
+    phone.hears_echo("and now")
     phone.sees(f"You said: {text}", times=1)
     expect(ui.timeline.row("reply", f"You said: {text}", name)).to_have_count(1)
 
@@ -105,8 +99,7 @@ def test_a_send_that_fails_once_is_retried(ui: PlaygroundUI) -> None:
     """errcode -1 (busy) means that the message certainly did not arrive, so the bot retries."""
     fay = ui.add_user("fault-fay")
     ui.controls.injects_fault("send", "errcode (-1: system busy)", errcode=-1)
-    fay.says("in spite of it")
-    fay.sees("You said: in spite of it")
+    fay.hears_echo("in spite of it")
     refused = ui.timeline.row("reply", "fault: errcode -1", "fault-fay")
     expect(refused).to_have_count(1)
     expect(refused.get_by_role("gridcell").nth(4)).to_contain_text("-1 ")
@@ -142,11 +135,9 @@ def test_a_slow_typing_call_does_not_delay_the_reply(ui: PlaygroundUI) -> None:
 
 def test_a_revoked_token_is_fetched_again(ui: PlaygroundUI) -> None:
     iris = ui.add_user("token-iris")
-    iris.says("before")
-    iris.sees("You said: before")
+    iris.hears_echo("before")
     ui.controls.presses("Revoke the token")
-    iris.says("after")
-    iris.sees("You said: after")
+    iris.hears_echo("after")
     expect(ui.timeline.rows.filter(has_text="40001").first).to_be_visible()
     expect(ui.timeline.row("token").last).to_contain_text("ok")
     iris.sees("You said: after", times=1)
@@ -154,8 +145,7 @@ def test_a_revoked_token_is_fetched_again(ui: PlaygroundUI) -> None:
 
 def test_the_window_closes_and_the_quota_expires(ui: PlaygroundUI, lent: Playground) -> None:
     jack = ui.add_user("clock-jack")
-    jack.says("tick")
-    jack.sees("You said: tick")
+    jack.hears_echo("tick")
     window = jack.gauge("Window")
     ui.controls.advances_clock("Advance to 29 s")
     expect(window).to_have_attribute("aria-valuetext", re.compile("^(1 seconds|none)$"))
@@ -166,8 +156,7 @@ def test_the_window_closes_and_the_quota_expires(ui: PlaygroundUI, lent: Playgro
     ui.controls.advances_clock("Advance past 48 h")
     expect(jack.gauge("Replies")).to_have_attribute("aria-valuetext", "0 replies left")
     expect(jack.gauge("48 h", "48 小时")).to_have_attribute("aria-valuetext", "none")
-    jack.says("tock")
-    jack.sees("You said: tock")
+    jack.hears_echo("tock")
     expect(jack.gauge("Replies")).to_have_attribute("aria-valuetext", "4 replies left")
     assert 45015 not in {row["errcode"] for row in lent.server.rows("clock-jack")}
 
@@ -183,8 +172,7 @@ def test_the_clock_can_be_advanced_by_any_time(ui: PlaygroundUI, lent: Playgroun
 def test_the_bot_is_silent_while_an_agent_has_the_user(ui: PlaygroundUI) -> None:
     """Messages are not pushed to the bot while an agent handles the user."""
     kate = ui.add_user("agent-kate")
-    kate.says("hello")
-    kate.sees("You said: hello")
+    kate.hears_echo("hello")
     ui.controls.agent("Take session")
     expect(kate.card.get_by_text("with agent kf1")).to_be_visible()
     kate.says("to a person")
@@ -194,8 +182,7 @@ def test_the_bot_is_silent_while_an_agent_has_the_user(ui: PlaygroundUI) -> None
     expect(ui.timeline.row("push", "to a person", "agent-kate")).to_have_count(0)
     ui.controls.agent("Close session")
     expect(kate.card.get_by_text("with agent kf1")).to_be_hidden()
-    kate.says("back to the bot")
-    kate.sees("You said: back to the bot")
+    kate.hears_echo("back to the bot")
     expect(kate.chat).not_to_contain_text("You said: to a person")
 
 
@@ -207,8 +194,7 @@ def test_the_bot_can_be_restarted(ui: PlaygroundUI) -> None:
     ui.controls.restarts_bot()
     ui.is_live()
     liam.sees("That took 1 s.")
-    liam.says("awake?")
-    liam.sees("You said: awake?")
+    liam.hears_echo("awake?")
     liam.sees("That took 1 s.", times=1)
 
 

@@ -93,8 +93,7 @@ def test_the_page_uses_the_language_of_the_browser(pages: Pages, lent: Playgroun
     expect(ui.page.locator("html")).to_have_attribute("lang", "zh-CN")
     expect(ui.page).to_have_title("wxbot · 小程序")
     ming = ui.add_user("小明")
-    ming.says("你好")
-    ming.sees("You said: 你好")
+    ming.hears_echo("你好")
     expect(ui.timeline.shows("push", "你好", "小明")).to_contain_text("加密")
     expect(ming.gauge("Replies", "可回复")).to_have_attribute("aria-valuetext", "还可回复 4 条")
 

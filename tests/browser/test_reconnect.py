@@ -53,8 +53,7 @@ def test_no_row_is_lost_or_duplicated_after_a_reconnection(
     remote_ui: PlaygroundUI, connection: Connection, lent: Playground
 ) -> None:
     amy = remote_ui.add_user("line-amy")
-    amy.says("before")
-    amy.sees("You said: before")
+    amy.hears_echo("before")
 
     connection.cut()
     expect(remote_ui.status(AGAIN)).to_be_visible()
@@ -72,8 +71,7 @@ def test_no_row_is_lost_or_duplicated_after_a_reconnection(
     amy.sees("You said: before", times=1)
     amy.sees("You said: meanwhile", times=1)
     expect(remote_ui.person("line-ben")).to_be_visible()
-    amy.says("after")
-    amy.sees("You said: after")
+    amy.hears_echo("after")
     amy.has_seen("You said: before", "You said: meanwhile", "You said: after")
     check_all_rows(remote_ui, lent, "line-amy")
 
@@ -116,8 +114,7 @@ def test_an_unsent_message_is_reported_and_kept(remote_ui: PlaygroundUI, connect
 def test_a_reload_shows_the_same(ui: PlaygroundUI, lent: Playground) -> None:
     emil = ui.add_user("line-emil")
     for text in ("first", "second"):
-        emil.says(text)
-        emil.sees(f"You said: {text}")
+        emil.hears_echo(text)
     before = ui.timeline.numbers()
     ui.page.reload()
     ui.is_live()
@@ -146,15 +143,13 @@ def test_the_page_follows_a_restarted_playground(pages: Pages, tmp_path: Path) -
         pages.troubles(ui.page).expect(BROKEN)
         ui.is_live()
         gail = ui.add_user("gail")
-        gail.says("of the old session")
-        gail.sees("You said: of the old session")
+        gail.hears_echo("of the old session")
     expect(ui.status(AGAIN)).to_be_visible()
     with Playground(tmp_path / "second", words=("--port", port)) as playground:
         ui.is_live()
         expect(gail.card).to_be_hidden()
         ui.timeline.says(0, 0)
         hugo = ui.add_user("hugo")
-        hugo.says("of the new one")
-        hugo.sees("You said: of the new one")
+        hugo.hears_echo("of the new one")
         check_all_rows(ui, playground, "hugo")
         ui.page.close()

@@ -6,6 +6,7 @@ Otherwise the same is done, and the pictures are looked at and thrown away.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from playwright.sync_api import expect
 
 from tests.browser.asking import Server
 from tests.browser.browsing import PHONE, Pages
-from tests.browser.conftest import StartPlayground, open_ui
-from tests.browser.playground import ROOT
+from tests.browser.conftest import open_ui
+from tests.browser.playground import ROOT, Playground
 from tests.browser.scene.shop import FOUND
 from tests.browser.small import shrunk
 from tests.browser.ui import PlaygroundUI
@@ -36,9 +37,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return IMAGES if is_wanted else tmp_path
 
 
+@pytest.fixture
+def playground(folder: Path, tmp_path: Path) -> Iterator[Playground]:
+    with Playground(tmp_path / "shop", (SHOP,)) as playground:
+        yield playground
+
+
 @pytest.mark.usefixtures("chinese_fonts")
-def test_the_screenshots_are_taken(pages: Pages, start_playground: StartPlayground, folder: Path) -> None:
-    playground = start_playground(plugins=(SHOP,))
+def test_the_screenshots_are_taken(pages: Pages, playground: Playground, folder: Path) -> None:
     light = open_ui(pages, playground)
     _talk(light, playground.server)
     dark = open_ui(pages, playground, colours="dark")

@@ -16,8 +16,7 @@ def test_two_users_chat_side_by_side(ui: PlaygroundUI) -> None:
     amy, ben = ui.add_users("amy", "ben")
     amy.does("Enter session", fields={"session_from": "pages/help"})
     amy.sees("entered the session")
-    amy.says("good morning")
-    amy.sees("You said: good morning")
+    amy.hears_echo("good morning")
     ben.writes("早上好")
     ben.sees("You said: 早上好")
     amy.has_seen("entered the session: pages/help", "good morning", "You said: good morning")
@@ -35,8 +34,7 @@ def test_two_users_chat_side_by_side(ui: PlaygroundUI) -> None:
     amy.card.get_by_role("button", name="Close the phone of amy").click()
     expect(amy.card).to_be_hidden()
     expect(ben.card).to_be_visible()
-    ben.says("still here")
-    ben.sees("You said: still here")
+    ben.hears_echo("still here")
     assert ui.shows("amy").card.is_visible()
 
 
@@ -126,8 +124,7 @@ def test_an_official_account_has_its_own_actions(ui: PlaygroundUI) -> None:
 
 def test_the_details_show_the_raw_messages(ui: PlaygroundUI, lent: Playground) -> None:
     gail = ui.add_user("gail")
-    gail.says("a letter")
-    gail.sees("You said: a letter")
+    gail.hears_echo("a letter")
     secrets = lent.secrets()
     assert len(secrets) == 3
     ui.timeline.by_user.select_option("gail")
@@ -165,10 +162,8 @@ def _has_none(text: str, secrets: set[str]) -> None:
 
 def test_the_timeline_can_be_filtered_and_searched(ui: PlaygroundUI, lent: Playground) -> None:
     hugo = ui.add_user("hugo")
-    hugo.says("first")
-    hugo.sees("You said: first")
-    hugo.says("second")
-    hugo.sees("You said: second")
+    hugo.hears_echo("first")
+    hugo.hears_echo("second")
     timeline = ui.timeline
     everything, own = len(lent.server.rows()), lent.server.rows("hugo")
     timeline.says(everything, everything)

@@ -30,8 +30,7 @@ def text_of(download: Download, folder: Path) -> str:
 def test_a_saved_transcript_can_be_replayed(fresh_ui: PlaygroundUI, tmp_path: Path) -> None:
     ui = fresh_ui
     amy = ui.add_user("played-amy")
-    amy.says("good morning")
-    amy.sees("You said: good morning")
+    amy.hears_echo("good morning")
     amy.says("parts 2")
     amy.sees("Part 2")
     saved = ui.saves("Save transcript", "保存录制文件")
@@ -70,8 +69,7 @@ def test_an_invalid_transcript_is_refused_with_its_line(ui: PlaygroundUI, pages:
 
 def test_a_session_can_be_exported_as_pytest(fresh_ui: PlaygroundUI, tmp_path: Path) -> None:
     ben = fresh_ui.add_user("exported-ben")
-    ben.says("hello")
-    ben.sees("You said: hello")
+    ben.hears_echo("hello")
     saved = fresh_ui.saves("Export as pytest", "导出 pytest")
     assert saved.suggested_filename == "test_conversation.py"
     source = text_of(saved, tmp_path)

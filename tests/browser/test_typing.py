@@ -82,8 +82,7 @@ def test_typing_shows_until_the_reply(ui: PlaygroundUI, lent: Playground) -> Non
         assert abs(period["seconds"] - (bar["to"] - bar["from"])) < LATE
     assert not periods(ben)
 
-    ben.says("hello")
-    ben.sees("You said: hello")
+    ben.hears_echo("hello")
     assert len(periods(amy)) == len(shown)
 
 

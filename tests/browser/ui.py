@@ -66,9 +66,6 @@ class PlaygroundUI:
         expect(tab).to_have_attribute("aria-selected", "true")
         return self.page.get_by_role("tabpanel", name=name)
 
-    def opens_timeline(self) -> Locator:
-        return self.opens_tab("Timeline", "时间线")
-
     def opens_lanes(self) -> Locator:
         return self.opens_tab("Lanes", "泳道")
 

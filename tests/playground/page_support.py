@@ -231,6 +231,21 @@ class PageClient:
         assert answer.json["ok"] is True
         return answer.json
 
+    def refuses(self, path: str, body: object = None, status: int = 422, words: str = "", kind: str = JSON) -> None:
+        """POST a request that must be refused with these words, and must change nothing."""
+        before = self._state()
+        answer = self.post(path, body, kind)
+        assert answer.status == status, (path, body, answer)
+        assert answer.error
+        assert words in answer.error
+        assert self._state() == before
+
+    def _state(self) -> Any:
+        """Return everything that a request may change, except the time."""
+        state = self.playground.state()
+        del state["now"]
+        return state, len(self.wechat.timeline), self.bot.starts
+
     def adds(self, name: str) -> User:
         """A new user."""
         self.done("/users", {"name": name})

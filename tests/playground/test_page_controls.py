@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,6 @@ steps:
 """
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[PageClient]:
-    with client_for(tmp_path) as client:
-        yield client
-
-
-@pytest.fixture
-def alice(client: PageClient) -> User:
-    return client.adds("alice")
-
-
 def pushes_of(user: User) -> list[Record]:
     return [record for record in user.timeline if record.kind == "push"]
 
@@ -56,7 +45,8 @@ def answers(client: PageClient, user: User, text: str) -> Record:
 
 
 def controls(client: PageClient, **changes: object) -> Any:
-    data = client.done("/controls", changes)["controls"]
+    """Change the controls. Return their state."""
+    data = client.done("/controls", changes)["controls"] if changes else client.playground.view.controls()
     assert data == client.playground.view.controls()
     return data
 
@@ -65,18 +55,10 @@ def controls(client: PageClient, **changes: object) -> Any:
 
 
 def test_every_mode_and_format_can_be_chosen(client: PageClient, alice: User) -> None:
-    starts = 1
-    changes = [
-        ("compatible", "json", 1),
-        ("safe", "xml", 0),
-        ("plain", "xml", 1),
-        ("safe", "json", 1),
-        ("plain", "json", 1),
-    ]
-    for mode, form, restarts in changes:
+    changes = [("compatible", "json"), ("safe", "xml"), ("plain", "xml"), ("safe", "json"), ("plain", "json")]
+    for (mode, form), starts in zip(changes, (2, 2, 3, 4, 5), strict=True):
         data = controls(client, mode=mode, format=form)
         assert (data["mode"], data["format"], data["formats"]) == (mode, form, ["json", "xml"])
-        starts += restarts
         assert client.bot.starts == starts
         exchange = answers(client, alice, f"{mode} {form}").exchange
         assert exchange is not None
@@ -85,25 +67,25 @@ def test_every_mode_and_format_can_be_chosen(client: PageClient, alice: User) ->
 
 
 def test_an_empty_change_has_no_effect(client: PageClient) -> None:
-    before = client.playground.view.controls()
-    assert controls(client) == before
+    before = controls(client)
+    assert client.done("/controls", {})["controls"] == before
     assert controls(client, mode="plain", format="json") == before
     assert client.bot.starts == 1
 
 
 def test_a_failed_restart_restores_the_controls(client: PageClient, alice: User) -> None:
-    before = client.playground.view.controls()
+    before = controls(client)
     client.bot.fails = 1
     answer = client.post("/controls", {"mode": "safe", "format": "xml", "in_order": False, "hold": True})
     assert answer.status == 422
     assert answer.error == "the bot ended while it started: it knows •••"
-    assert client.playground.view.controls() == before
+    assert controls(client) == before
     answers(client, alice, "still there")
 
 
 def test_an_official_account_uses_xml(tmp_path: Path) -> None:
     with client_for(tmp_path, choice=AccountChoice("official", "safe", "json")) as client:
-        data = client.playground.view.controls()
+        data = controls(client)
         assert (data["mode"], data["format"], data["formats"]) == ("safe", "xml", ["xml"])
         answers(client, client.adds("alice"), "hi")
 
@@ -116,17 +98,15 @@ def test_every_push_can_be_delivered_twice_at_once(client: PageClient, alice: Us
     assert [push.attempt for push in pushes_of(alice)] == [1, 1]
     assert alice.saw.count("hi") == 1
     assert controls(client, deliver_twice_at_once=False)["deliver_twice_at_once"] is False
-    client.lets(alice, "says", text="once")
-    alice.waits_for("once")
+    answers(client, alice, "once")
     alice.waits_for_pushes(3)
     assert len(pushes_of(alice)) == 3
 
 
 def test_pushes_can_be_delivered_in_order_or_not(client: PageClient) -> None:
-    assert controls(client, in_order=False)["in_order"] is False
-    assert client.wechat.in_order is False
-    assert controls(client, in_order=True)["in_order"] is True
-    assert client.wechat.in_order is True
+    for wanted in (False, True):
+        assert controls(client, in_order=wanted)["in_order"] is wanted
+        assert client.wechat.in_order is wanted
 
 
 @pytest.mark.parametrize("order", ["sent", "reversed"])
@@ -150,7 +130,7 @@ def test_a_redelivery_is_held_too(client: PageClient, alice: User) -> None:
     answers(client, alice, "hi")
     controls(client, hold=True)
     client.done("/redeliver", {"user": "alice"})
-    assert client.playground.view.controls()["held"] == 1
+    assert controls(client)["held"] == 1
     client.done("/release", {})
     alice.waits_for_pushes(2)
     assert alice.saw.count("hi") == 1
@@ -245,13 +225,13 @@ def attempt(call: Callable[[], object]) -> None:
 def test_faults_can_be_limited_unlimited_and_cleared(client: PageClient, alice: User) -> None:
     client.done("/faults", {"endpoint": "typing", "kind": "fail", "times": 2})
     client.done("/faults", {"endpoint": "send", "kind": "fail", "errcode": 45009, "times": None})
-    data = client.playground.view.controls()["faults"]
+    data = controls(client)["faults"]
     assert data == [
         {"endpoint": "typing", "what": "errcode -1", "times": 2},
         {"endpoint": "send", "what": "errcode 45009", "times": None},
     ]
     client.done("/faults/clear")
-    assert client.playground.view.controls()["faults"] == []
+    assert controls(client)["faults"] == []
     answers(client, alice, "hi")
 
 
@@ -283,7 +263,7 @@ def test_the_clock_can_be_advanced(client: PageClient, alice: User) -> None:
         assert event["controls"]["ahead"] == 3600
         assert event["now"] >= before + 3600
     client.done("/clock", {"forward": 0.5})
-    assert client.playground.view.controls()["ahead"] == 3600.5
+    assert controls(client)["ahead"] == 3600.5
 
 
 @pytest.mark.parametrize(("to", "errcode"), [(29, 0), (31, 45080)])
@@ -407,6 +387,18 @@ def test_an_exited_bot_is_down(client: PageClient) -> None:
         page.until("bot", lambda data: data["state"] == "up" and not data["problem"])
 
 
+def assert_busy(client: PageClient) -> None:
+    """Check that nothing is possible that starts a bot or a session."""
+    refused = [
+        *(("/controls", {"mode": "safe"}), ("/controls", {"format": "xml", "in_order": False})),
+        *(("/bot/restart", {}), ("/account", {"kind": "official"}), ("/play", STORY.encode())),
+    ]
+    for path, body in refused:
+        answer = client.post(path, body)
+        assert answer.status == 409, path
+        assert "wait until it is done" in answer.error
+
+
 def test_actions_are_refused_while_the_bot_starts(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, may_go_on = threading.Event(), threading.Event()
 
@@ -420,21 +412,13 @@ def test_actions_are_refused_while_the_bot_starts(client: PageClient, monkeypatc
         first.start()
         assert entered.wait(30)
         page.until("bot", lambda data: data["state"] == "starting")
-        busy = [
-            client.post("/bot/restart"),
-            client.post("/account", {"kind": "official"}),
-            client.post("/controls", {"mode": "safe"}),
-            client.post("/controls", {"format": "xml", "in_order": False}),
-            client.post("/play", STORY.encode(), "application/yaml"),
-        ]
-        assert [answer.status for answer in busy] == [409] * len(busy)
-        assert all("wait until it is done" in answer.error for answer in busy)
+        assert_busy(client)
         controls(client, in_order=False)
         client.adds("alice")
         may_go_on.set()
         page.until("bot", lambda data: data["state"] == "up")
     first.join()
-    assert client.playground.view.controls()["format"] == "json"
+    assert controls(client)["format"] == "json"
 
 
 # -- transcripts
@@ -481,20 +465,14 @@ BAD_TRANSCRIPTS = [
 
 @pytest.mark.parametrize(("content", "line"), BAD_TRANSCRIPTS)
 def test_invalid_transcripts_are_refused(client: PageClient, alice: User, content: bytes, line: int) -> None:
-    answer = client.post("/play?name=bad.yaml", content, "application/yaml")
-    assert answer.status == 422
-    assert answer.error.startswith(f"bad.yaml, line {line}: ")
+    client.refuses("/play?name=bad.yaml", content, 422, f"bad.yaml, line {line}: ", "application/yaml")
     answers(client, alice, "still the same session")
 
 
-def test_an_empty_transcript_is_refused(client: PageClient) -> None:
-    assert client.post("/play", b"", "application/yaml").status == 400
-    assert client.playground.view.session.number == 1
-
-
-def test_a_large_transcript_is_refused(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_and_large_transcripts_are_refused(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.refuses("/play", b"", 400, "empty", "application/yaml")
     monkeypatch.setattr("wxbot.playground.page.server.MAX_TRANSCRIPT", len(STORY.encode()) - 1)
-    assert client.post("/play", STORY.encode(), "application/yaml").status == 413
+    client.refuses("/play", STORY.encode(), 413, "too large", "application/yaml")
 
 
 def test_a_transcript_can_switch_the_mode(client: PageClient) -> None:
@@ -504,7 +482,7 @@ def test_a_transcript_can_switch_the_mode(client: PageClient) -> None:
         "- amy says: two\n- amy sees: [Typing, CancelTyping, two]\n"
     )
     assert data["problems"] == []
-    assert client.playground.view.controls()["mode"] == "plain"
+    assert controls(client)["mode"] == "plain"
 
 
 def test_a_transcript_fails_if_the_bot_does_not_start(client: PageClient) -> None:
@@ -527,9 +505,7 @@ def test_only_one_transcript_is_replayed_at_a_time(tmp_path: Path) -> None:
         story = STORY.replace("Typing, CancelTyping, ", "").replace("format: json", "format: json\ntyping: false")
         assert client.post("/play", story.encode(), "text/plain").status == 202
         progress(page, lambda data: data["done"] == 1)
-        for path, body in (("/account", {"kind": "official"}), ("/bot/restart", {}), ("/controls", {"mode": "safe"})):
-            assert client.post(path, body).status == 409
-        assert client.post("/play", story.encode(), "text/plain").status == 409
+        assert_busy(client)
         may_go_on.set()
         assert next_result(page)["problems"] == []
         assert client.plays(story)["state"] == "passed"
@@ -546,7 +522,7 @@ steps:
 
 
 def test_a_transcript_can_be_stopped(client: PageClient) -> None:
-    assert client.post("/play/stop").status == 422
+    client.refuses("/play/stop", words="no transcript is being replayed")
     with client.opens() as page:
         assert client.post("/play", UNENDING.encode(), "text/plain").status == 202
         progress(page, lambda data: data["done"] == 1)
@@ -554,8 +530,7 @@ def test_a_transcript_can_be_stopped(client: PageClient) -> None:
         data = next_result(page)
     assert (data["state"], data["problems"]) == ("failed", ["stopped at step 2"])
     assert [user.name for user in client.wechat.users] == ["amy"]
-    answer = client.post("/play/stop")
-    assert (answer.status, answer.error) == (422, "no transcript is being replayed")
+    client.refuses("/play/stop", words="no transcript is being replayed")
     assert client.plays(STORY)["state"] == "passed"
 
 
@@ -618,14 +593,8 @@ steps:
 def test_a_replay_can_be_saved_and_replayed(client: PageClient) -> None:
     assert client.plays(EVERYTHING)["problems"] == []
     kept = saved_without_typing(client)
-    for words in (
-        "redeliver: amy",
-        "hold",
-        "release: sent",
-        "revoke token",
-        "deliver twice at once: true",
-        "mode: plain",
-    ):
+    controls_used = ("redeliver: amy", "hold", "release: sent", "revoke token", "deliver twice at once: true")
+    for words in (*controls_used, "mode: plain"):
         assert words in kept
     assert kept.index("hold") < kept.index("amy says: one") < kept.index("release")
     assert client.plays(kept)["problems"] == []
@@ -663,11 +632,9 @@ def test_a_manual_session_can_be_saved_and_replayed(client: PageClient, alice: U
 
 
 def test_a_session_continues_after_a_replay(client: PageClient) -> None:
-    held = STORY + "- hold:\n- amy says: kept back\n"
-    data = client.plays(held)
-    assert data["problems"] == []
+    assert client.plays(STORY + "- hold:\n- amy says: kept back\n")["problems"] == []
     amy = client.wechat.user("amy")
-    assert client.playground.view.controls()["held"] == 1
+    assert controls(client)["held"] == 1
     client.done("/release", {})
     amy.waits_for("kept back")
     answers(client, amy, "on")
@@ -690,13 +657,7 @@ def test_a_menu_item_can_be_clicked(tmp_path: Path) -> None:
         with client.opens() as page:
             client.lets(alice, "says", text="menu")
             row = page.row("[msgmenu Are you happy?]", "send")
-            assert row["bubble"] == {
-                "side": "bot",
-                "kind": "menu",
-                "text": "Are you happy?",
-                "items": [{"id": "101", "label": "Yes"}, {"id": "102", "label": "No"}],
-                "tail": "Thank you",
-            }
+            assert row["bubble"]["items"] == [{"id": "101", "label": "Yes"}, {"id": "102", "label": "No"}]
             client.lets(alice, "clicks_menu_item", label="Yes")
             page.row("Yes", "send")
         assert pushes_of(alice)[-1].body["bizmsgmenuid"] == "101"

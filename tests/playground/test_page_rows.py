@@ -40,11 +40,23 @@ def wechat(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
 
 
 @pytest.fixture
-def official(clock: ManualClock, bot: Receiver) -> Iterator[FakeWeChat]:
-    with FakeWeChat(
-        clock, mode="plain", format="xml", account_kind="official", callback_url=bot.url, tries=1
-    ) as wechat:
-        yield wechat
+def phone(wechat: FakeWeChat) -> Phone:
+    """Return the phone of Alice, who has said hi."""
+    return greeted(wechat)
+
+
+@pytest.fixture
+def follower(clock: ManualClock, bot: Receiver) -> Iterator[Phone]:
+    """Yield the phone of Alice, who has said hi to an Official Account."""
+    own = {"account_kind": "official", "format": "xml"}
+    with FakeWeChat(clock, mode="plain", callback_url=bot.url, tries=1, **own) as wechat:  # type: ignore[arg-type]
+        yield greeted(wechat)
+
+
+def greeted(wechat: FakeWeChat) -> Phone:
+    phone = Phone(wechat)
+    phone.says("hi")
+    return phone
 
 
 class Phone:
@@ -66,12 +78,19 @@ class Phone:
         bubble: dict[str, Any] = self.log.entries[before].row["bubble"]
         return bubble
 
+    def says(self, text: str) -> dict[str, Any]:
+        return self.does(lambda user: user.says(text))
+
     def gets(self, kind: str, content: Any, **options: Any) -> dict[str, Any]:
         """Let the bot send a message. Return its bubble."""
         body = {"touser": self.alice.openid, "msgtype": kind, kind: content, **options}
         assert self.caller.call("/cgi-bin/message/custom/send", body) == 0
         bubble: dict[str, Any] = self.log.entries[-1].row["bubble"]
         return bubble
+
+    def details(self, number: int = -1) -> Any:
+        """Return the details of a row; of the last one by default."""
+        return self.log.details(number % len(self.log.entries))
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -90,20 +109,11 @@ MINI_PROGRAM: list[tuple[UserAction, dict[str, Any]]] = [
     (lambda user: user.says("你好"), {"kind": "text", "text": "你好"}),
     (lambda user: user.sends_image(media_id="a/b"), {"kind": "image", "picture": "/media/a%2Fb"}),
     (
-        lambda user: user.sends_mini_program_page("Shoes", page_path="pages/shoes", thumb_media_id="T1"),
-        {
-            "kind": "page",
-            "title": "Shoes",
-            "path": "pages/shoes",
-            "appid": "wx0123456789abcdef",
-            "picture": "/media/T1",
-        },
+        lambda user: user.sends_mini_program_page("Shoes", "wx1", page_path="pages/shoes", thumb_media_id="T1"),
+        {"kind": "page", "title": "Shoes", "path": "pages/shoes", "appid": "wx1", "picture": "/media/T1"},
     ),
     (lambda user: user.enters(), {"kind": "event", "title": "user_enter_tempsession"}),
-    (
-        lambda user: user.enters("shop"),
-        {"kind": "event", "title": "user_enter_tempsession", "description": "shop"},
-    ),
+    (lambda user: user.enters("shop"), {"kind": "event", "title": "user_enter_tempsession", "description": "shop"}),
     (lambda user: user.does("odd", EventKey=7), {"kind": "event", "title": "odd", "description": "7"}),
     (lambda user: user.sends("odd", Content="x"), {"kind": "other", "title": "odd", "description": "[odd]"}),
 ]
@@ -118,13 +128,10 @@ OFFICIAL: list[tuple[UserAction, dict[str, Any]]] = [
         lambda user: user.sends_location(39.9, 116.4, label="北京"),
         {"kind": "other", "title": "location", "description": "北京 39.9, 116.4"},
     ),
+    (lambda user: user.sends_location(-1.5, 0), {"kind": "other", "title": "location", "description": "-1.5, 0"}),
     (
-        lambda user: user.sends_location(-1.5, 0),
-        {"kind": "other", "title": "location", "description": "-1.5, 0"},
-    ),
-    (
-        lambda user: user.sends_link("LeaseUpdate", "today", "http://127.0.0.1/n"),
-        {"kind": "link", "title": "LeaseUpdate", "description": "today", "url": "http://127.0.0.1/n"},
+        lambda user: user.sends_link("News", "today", "http://127.0.0.1/n"),
+        {"kind": "link", "title": "News", "description": "today", "url": "http://127.0.0.1/n"},
     ),
     (lambda user: user.follows(), {"kind": "event", "title": "subscribe"}),
     (lambda user: user.follows("7"), {"kind": "event", "title": "subscribe", "description": "qrscene_7"}),
@@ -133,112 +140,93 @@ OFFICIAL: list[tuple[UserAction, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("action", "drawn"), MINI_PROGRAM)
-def test_bubbles_of_mini_program_users(wechat: FakeWeChat, action: UserAction, drawn: dict[str, Any]) -> None:
-    assert Phone(wechat).does(action) == {"side": "user", **drawn}
+def test_bubbles_of_mini_program_users(phone: Phone, action: UserAction, drawn: dict[str, Any]) -> None:
+    assert phone.does(action) == {"side": "user", **drawn}
 
 
 @pytest.mark.parametrize(("action", "drawn"), OFFICIAL)
-def test_bubbles_of_official_account_users(official: FakeWeChat, action: UserAction, drawn: dict[str, Any]) -> None:
-    assert Phone(official).does(action) == {"side": "user", **drawn}
+def test_bubbles_of_official_account_users(follower: Phone, action: UserAction, drawn: dict[str, Any]) -> None:
+    assert follower.does(action) == {"side": "user", **drawn}
 
 
 # -- messages of the bot
 
+NOTED = {"title": "T", "description": "D"}
+CHOICES = [{"id": 1, "content": "Yes"}, {"id": "b", "content": "No"}]
+ITEMS = [{"id": "1", "label": "Yes"}, {"id": "b", "label": "No"}]
+FOR_ALL: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("text", {"content": "<a href='x'>你好</a>"}, {"kind": "text", "text": "<a href='x'>你好</a>"}),
+    ("image", {"media_id": "P 1"}, {"kind": "image", "picture": "/media/P%201"}),
+    (
+        "miniprogrampage",
+        {"title": "T", "pagepath": "pages/x", "thumb_media_id": "P 1", "appid": "wx9"},
+        {"kind": "page", "title": "T", "path": "pages/x", "picture": "/media/P%201", "appid": "wx9"},
+    ),
+]
+FOR_MINI_PROGRAMS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    *FOR_ALL,
+    ("link", {**NOTED, "url": "u", "thumb_url": "p"}, {"kind": "link", **NOTED, "url": "u", "picture": "p"}),
+]
+FOR_OFFICIAL_ACCOUNTS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    *FOR_ALL,
+    ("voice", {"media_id": "V1"}, {"kind": "voice", "media": "/media/V1"}),
+    ("video", {"media_id": "C1"}, {"kind": "video", "media": "/media/C1"}),
+    (
+        "video",
+        {"media_id": "C1", "thumb_media_id": "P 1", **NOTED},
+        {"kind": "video", "media": "/media/C1", "picture": "/media/P%201", **NOTED},
+    ),
+    (
+        "music",
+        {"musicurl": "http://x/m", "thumb_media_id": "P 1", "title": "T"},
+        {"kind": "music", "url": "http://x/m", "picture": "/media/P%201", "title": "T"},
+    ),
+    (
+        "news",
+        {"articles": [{**NOTED, "url": "u", "picurl": "p"}]},
+        {"kind": "news", **NOTED, "url": "u", "picture": "p"},
+    ),
+    ("msgmenu", {"head_content": "H", "list": CHOICES}, {"kind": "menu", "text": "H", "items": ITEMS}),
+    ("msgmenu", {"list": CHOICES, "tail_content": "Z"}, {"kind": "menu", "items": ITEMS, "tail": "Z"}),
+    ("mpnewsarticle", {"article_id": "A1"}, {"kind": "other", "title": "mpnewsarticle", "description": "A1"}),
+    ("wxcard", {"card_id": "K1"}, {"kind": "other", "title": "wxcard", "description": "K1"}),
+    ("mpnews", {"media_id": "M1"}, {"kind": "other", "title": "mpnews", "description": "M1"}),
+]
 
-def test_bubbles_of_mini_program_messages(wechat: FakeWeChat) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
-    picture = wechat.add_media("image", SAMPLE_IMAGE, media_id="P 1")
-    assert phone.gets("text", {"content": "<a href='x'>你好</a>"}) == {
-        "side": "bot",
-        "kind": "text",
-        "text": "<a href='x'>你好</a>",
-    }
+
+@pytest.mark.parametrize(
+    ("owner", "kind", "content", "drawn"),
+    [
+        *(("phone", *message) for message in FOR_MINI_PROGRAMS),
+        *(("follower", *message) for message in FOR_OFFICIAL_ACCOUNTS),
+    ],
+)
+def test_bubbles_of_messages(
+    request: pytest.FixtureRequest, owner: str, kind: str, content: dict[str, Any], drawn: dict[str, Any]
+) -> None:
+    phone: Phone = request.getfixturevalue(owner)
+    phone.wechat.add_media("image", SAMPLE_IMAGE, media_id="P 1")
+    phone.wechat.add_media("voice", b"#!AMR\n", media_id="V1")
+    phone.wechat.add_media("video", SAMPLE_VIDEO, media_id="C1")
+    assert phone.gets(kind, content) == {"side": "bot", **drawn}
+
+
+def test_messages_of_an_ai_are_marked(phone: Phone) -> None:
     assert phone.gets("text", {"content": "hi"}, aimsgcontext={"is_ai_msg": 1})["ai"] is True
     assert "ai" not in phone.gets("text", {"content": "hi"}, aimsgcontext={"is_ai_msg": 0})
-    assert phone.gets("image", {"media_id": picture}) == {"side": "bot", "kind": "image", "picture": "/media/P%201"}
-    link = {"title": "T", "description": "D", "url": "http://x/1", "thumb_url": "http://x/2"}
-    assert phone.gets("link", link) == {
-        "side": "bot",
-        "kind": "link",
-        "title": "T",
-        "description": "D",
-        "url": "http://x/1",
-        "picture": "http://x/2",
-    }
-    phone.does(lambda user: user.says("more"))
-    page = {"title": "T", "pagepath": "pages/x", "thumb_media_id": picture}
-    assert phone.gets("miniprogrampage", page) == {
-        "side": "bot",
-        "kind": "page",
-        "title": "T",
-        "path": "pages/x",
-        "picture": "/media/P%201",
-    }
-
-
-def official_messages(wechat: FakeWeChat) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    wechat.add_media("image", SAMPLE_IMAGE, media_id="P1")
-    wechat.add_media("voice", b"#!AMR\n", media_id="V1")
-    wechat.add_media("video", SAMPLE_VIDEO, media_id="C1")
-    menu = {"head_content": "H", "list": [{"id": 1, "content": "Yes"}, {"id": "b", "content": "No"}]}
-    items = [{"id": "1", "label": "Yes"}, {"id": "b", "label": "No"}]
-    return [
-        ("voice", {"media_id": "V1"}, {"kind": "voice", "media": "/media/V1"}),
-        ("video", {"media_id": "C1"}, {"kind": "video", "media": "/media/C1"}),
-        (
-            "video",
-            {"media_id": "C1", "thumb_media_id": "P1", "title": "T", "description": "D"},
-            {"kind": "video", "media": "/media/C1", "picture": "/media/P1", "title": "T", "description": "D"},
-        ),
-        (
-            "music",
-            {"musicurl": "http://x/m", "thumb_media_id": "P1", "title": "T"},
-            {"kind": "music", "url": "http://x/m", "picture": "/media/P1", "title": "T"},
-        ),
-        (
-            "news",
-            {"articles": [{"title": "T", "description": "D", "url": "http://x/1", "picurl": "http://x/2"}]},
-            {"kind": "news", "title": "T", "description": "D", "url": "http://x/1", "picture": "http://x/2"},
-        ),
-        ("msgmenu", menu, {"kind": "menu", "text": "H", "items": items}),
-        (
-            "msgmenu",
-            {"list": menu["list"], "tail_content": "Z"},
-            {"kind": "menu", "items": items, "tail": "Z"},
-        ),
-        (
-            "miniprogrampage",
-            {"title": "T", "pagepath": "pages/x", "thumb_media_id": "P1", "appid": "wx9"},
-            {"kind": "page", "title": "T", "path": "pages/x", "picture": "/media/P1", "appid": "wx9"},
-        ),
-        ("mpnewsarticle", {"article_id": "A1"}, {"kind": "other", "title": "mpnewsarticle", "description": "A1"}),
-        ("wxcard", {"card_id": "K1"}, {"kind": "other", "title": "wxcard", "description": "K1"}),
-        ("mpnews", {"media_id": "M1"}, {"kind": "other", "title": "mpnews", "description": "M1"}),
-    ]
-
-
-@pytest.mark.parametrize("number", range(11))
-def test_bubbles_of_official_account_messages(official: FakeWeChat, number: int) -> None:
-    phone = Phone(official)
-    phone.does(lambda user: user.says("hi"))
-    kind, content, drawn = official_messages(official)[number]
-    assert phone.gets(kind, content) == {"side": "bot", **drawn}
 
 
 def test_a_refused_or_lost_message_has_no_bubble(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     assert phone.caller.sends(phone.alice, "too early") == 45015
     wechat.faults.fail("send", 45009)
-    phone.does(lambda user: user.says("hi"))
+    phone.says("hi")
     assert phone.caller.sends(phone.alice, "failed") == 45009
     assert phone.caller.typing(phone.alice) == 0
     assert [row["kind"] for row in phone.rows if "bubble" in row] == ["user"]
 
 
-def test_malformed_messages_cause_no_error(wechat: FakeWeChat) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+def test_malformed_messages_cause_no_error(phone: Phone) -> None:
     nonsense: list[Any] = [
         {"touser": phone.alice.openid},
         {"touser": phone.alice.openid, "msgtype": 5},
@@ -303,7 +291,7 @@ def test_an_encrypted_passive_reply_has_a_bubble(clock: ManualClock, bot: Receiv
             f"<xml><ToUserName>{phone.alice.openid}</ToUserName><FromUserName>gh_0123456789ab</FromUserName>"
             "<CreateTime>1</CreateTime><MsgType>text</MsgType><Content>&lt;好&gt;</Content></xml>".encode(),
         )
-        phone.does(lambda user: user.says("hi"))
+        phone.says("hi")
         (row,) = [row for row in phone.rows if row["kind"] == "passive"]
         assert row["bubble"] == {"side": "bot", "kind": "text", "text": "<好>"}
         assert phone.lanes()["reply"] == [(0.0, 0.0, "<好>")]
@@ -321,7 +309,7 @@ def test_bubbles_of_agents_and_notices(wechat: FakeWeChat, bot: Receiver) -> Non
     assert phone.rows[-1]["bubble"] == {"side": "agent", "kind": "text", "text": "I am here"}
     phone.does(agent.closes)
     bot.answer = lambda received: (500, b"")
-    phone.does(lambda user: user.says("hi"))
+    phone.says("hi")
     wechat.waits_until(lambda: any(row["kind"] == "notice" for row in phone.rows))
     (notice,) = [row for row in phone.rows if row["kind"] == "notice"]
     assert notice["bubble"] == {"side": "notice", "kind": "text", "text": "该小程序客服暂时无法提供服务，请稍后再试"}
@@ -345,18 +333,16 @@ def test_rows_of_failed_pushes(wechat: FakeWeChat, bot: Receiver) -> None:
     phone = Phone(wechat)
     wechat.tries, wechat.retry_pause = 3, 0.0
     bot.answer = lambda received: (502, b"bad gateway")
-    phone.does(lambda user: user.says("hi"))
+    phone.says("hi")
     wechat.waits_until(lambda: phone.rows[-1]["kind"] == "notice")
     pushes = [row for row in phone.rows if row["kind"] == "push"]
     assert [(row["attempt"], row["outcome"], row["status"]) for row in pushes] == [
         (number, "refused (HTTP 502)", 502) for number in (1, 2, 3)
     ]
-    assert phone.log.details(pushes[0]["n"])["response"]["body"] == "bad gateway"
+    assert phone.details(pushes[0]["n"])["response"]["body"] == "bad gateway"
 
 
-def test_rows_of_rule_violations(wechat: FakeWeChat, clock: ManualClock) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+def test_rows_of_rule_violations(phone: Phone, clock: ManualClock) -> None:
     assert phone.caller.typing(phone.alice, "CancelTyping") == 0
     clock.advance(31)
     assert phone.caller.typing(phone.alice) == 45080
@@ -370,47 +356,39 @@ def test_rows_of_rule_violations(wechat: FakeWeChat, clock: ManualClock) -> None
 def test_details_of_binary_and_long_bodies(wechat: FakeWeChat) -> None:
     phone = Phone(wechat)
     phone.caller.uploads("image", SAMPLE_IMAGE)
-    upload = phone.log.details(len(phone.log.entries) - 1)["request"]
+    upload = phone.details()["request"]
     assert (upload["binary"], upload["cut"]) == (True, True)
     assert bytes.fromhex(upload["body"]).startswith(b"--BOUNDARY")
     phone.caller.post("/cgi-bin/message/custom/send", "好".encode() * MAX_STORED_BYTES, access_token=phone.caller.token)
-    long = phone.log.details(len(phone.log.entries) - 1)["request"]
+    long = phone.details()["request"]
     assert (long["binary"], long["cut"], long["bytes"]) == (False, True, 3 * MAX_STORED_BYTES)
     assert set(long["body"]) == {"好"}
     assert len(long["body"]) == MAX_STORED_BYTES // 3
 
 
-def test_numbers_that_json_cannot_hold_are_texts(wechat: FakeWeChat) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
-    raw = (
-        b'{"touser": "%s", "msgtype": "text", "text": {"content": "x", "a": [NaN, Infinity, -1e999, 9007199254740993]}}'
-    )
-    phone.caller.post(
-        "/cgi-bin/message/custom/send", raw % phone.alice.openid.encode(), access_token=phone.caller.fetch()
-    )
-    details = phone.log.details(phone.rows[-1]["n"])
+def test_numbers_that_json_cannot_hold_are_texts(phone: Phone) -> None:
+    numbers = "[NaN, Infinity, -1e999, 9007199254740993]"
+    body = f'{{"touser": "{phone.alice.openid}", "msgtype": "text", "text": {{"content": "x", "a": {numbers}}}}}'
+    phone.caller.call("/cgi-bin/message/custom/send", body.encode())
+    details = phone.details()
     assert details["fields"]["text"]["a"] == ["nan", "inf", "-inf", "9007199254740993"]
     json.dumps(details, allow_nan=False)
 
 
-def test_the_form_is_that_of_the_content_type(wechat: FakeWeChat) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+def test_the_form_is_that_of_the_content_type(phone: Phone) -> None:
     assert phone.rows[1]["form"] == "JSON"
-    wechat.format = "xml"
-    phone.does(lambda user: user.says("hi"))
+    phone.wechat.format = "xml"
+    phone.says("hi")
     assert phone.rows[3]["form"] == "XML"
-    with closing(http.client.HTTPConnection("127.0.0.1", urlsplit(wechat.api_base).port, timeout=10)) as connection:
+    port = urlsplit(phone.wechat.api_base).port
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
         for body, headers in ((b"{}", {}), (b"", {}), (b"{}", {"content-type": "Application/JSON"})):
             connection.request("POST", "/cgi-bin/message/custom/send", body, headers)
             connection.getresponse().read()
     assert [entry.row["form"] for entry in phone.log.entries[-3:]] == ["JSON", "", "JSON"]
 
 
-def test_row_numbers_out_of_range_are_errors(wechat: FakeWeChat) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+def test_row_numbers_out_of_range_are_errors(phone: Phone) -> None:
     for number in (-1, len(phone.log.entries)):
         with pytest.raises(IndexError):
             phone.log.details(number)
@@ -422,7 +400,7 @@ def test_row_numbers_out_of_range_are_errors(wechat: FakeWeChat) -> None:
 def test_the_state_of_a_user(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     clock.advance(2)
-    phone.does(lambda user: user.says("hi"))
+    phone.says("hi")
     assert phone.caller.typing(phone.alice) == 0
     state = user_state(phone.wechat, phone.alice, phone.began, follows=True)
     assert (state["window_until"], state["typing_until"]) == (32.0, 17.0)
@@ -440,7 +418,7 @@ def test_the_state_of_a_user(wechat: FakeWeChat, clock: ManualClock) -> None:
 def test_lanes_of_a_reply_within_the_window(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
     clock.advance(1)
-    phone.does(lambda user: user.says("hi"))
+    phone.says("hi")
     assert phone.lanes() == {
         "user": [(1.0, 1.0, "hi")],
         "window": [(1.0, None, "hi")],
@@ -465,9 +443,7 @@ def test_lanes_of_a_reply_within_the_window(wechat: FakeWeChat, clock: ManualClo
     assert phone.lanes()["window"][-1] == (3.5, 33.5, "hello")
 
 
-def test_lanes_of_an_indicator_that_expires_and_is_renewed(wechat: FakeWeChat, clock: ManualClock) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+def test_lanes_of_an_indicator_that_expires_and_is_renewed(phone: Phone, clock: ManualClock) -> None:
     phone.caller.typing(phone.alice)
     clock.advance(15)
     assert phone.lanes()["typing"] == [(0.0, 15.0, "Typing")]
@@ -484,28 +460,24 @@ def test_lanes_of_an_indicator_that_expires_and_is_renewed(wechat: FakeWeChat, c
 
 def test_lanes_of_two_messages(wechat: FakeWeChat, clock: ManualClock) -> None:
     phone = Phone(wechat)
-    phone.does(lambda user: user.says("one"))
+    phone.says("one")
     clock.advance(2)
     phone.caller.sends(phone.alice, "1")
     clock.advance(2)
-    phone.does(lambda user: user.says("two"))
+    phone.says("two")
     clock.advance(3)
     phone.caller.sends(phone.alice, "2")
     assert phone.lanes()["work"] == [(0.0, 2.0, "one"), (4.0, 7.0, "two")]
 
 
-def test_work_without_calls_ends_after_the_window(wechat: FakeWeChat, clock: ManualClock) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+def test_work_without_calls_ends_after_the_window(phone: Phone, clock: ManualClock) -> None:
     clock.advance(29)
     assert phone.lanes()["work"] == [(0.0, None, "hi")]
     clock.advance(1)
     assert phone.lanes()["work"] == [(0.0, 0.0, "hi")]
 
 
-def test_lanes_of_refused_calls(wechat: FakeWeChat, clock: ManualClock) -> None:
-    phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+def test_lanes_of_refused_calls(phone: Phone, clock: ManualClock) -> None:
     clock.advance(30)
     assert phone.caller.typing(phone.alice) == 45080
     ((at, to, label),) = phone.lanes()["refused"]
@@ -516,20 +488,18 @@ def test_lanes_of_refused_calls(wechat: FakeWeChat, clock: ManualClock) -> None:
 def test_an_unacknowledged_push_has_no_work(wechat: FakeWeChat, bot: Receiver) -> None:
     bot.answer = lambda received: (500, b"")
     phone = Phone(wechat)
-    phone.does(lambda user: user.says("hi"))
+    phone.says("hi")
     wechat.waits_until(lambda: phone.rows[-1]["kind"] == "notice")
     lanes = phone.lanes()
     assert lanes["work"] == []
     assert lanes["reply"] == [(0.0, 0.0, "[该小程序客服暂时无法提供服务，请稍后再试]")]
 
 
-def test_unfollowing_closes_the_window(official: FakeWeChat, clock: ManualClock) -> None:
-    phone = Phone(official)
-    phone.does(lambda user: user.says("hi"))
+def test_unfollowing_closes_the_window(follower: Phone, clock: ManualClock) -> None:
     clock.advance(4)
-    phone.does(lambda user: user.leaves())
+    follower.does(lambda user: user.leaves())
     clock.advance(50)
-    assert phone.lanes()["window"] == [(0.0, 4.0, "hi")]
+    assert follower.lanes()["window"] == [(0.0, 4.0, "hi")]
 
 
 def test_lanes_contain_only_their_user(wechat: FakeWeChat) -> None:
@@ -543,10 +513,6 @@ def test_the_state_of_a_new_user(clock: ManualClock, kind: AccountKind) -> None:
     with FakeWeChat(clock, account_kind=kind) as wechat:
         phone = Phone(wechat)
         state = user_state(phone.wechat, phone.alice, phone.began, follows=True)
-        assert [state[name] for name in ("window_until", "typing_until", "replies_until", "replies_left")] == [
-            None,
-            None,
-            None,
-            0,
-        ]
+        assert (state["window_until"], state["typing_until"], state["replies_until"]) == (None, None, None)
+        assert state["replies_left"] == 0
         assert all(bars == [] for bars in phone.lanes().values())

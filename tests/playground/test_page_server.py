@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,36 +17,16 @@ from wxbot import Context, Plugin
 from wxbot.playground.page import feed, server
 from wxbot.playground.page.access import HEADERS
 from wxbot.playground.session import AccountChoice
-from wxbot.testing import SAMPLE_IMAGE
+from wxbot.testing import SAMPLE_IMAGE, User
 from wxbot.testing.envelope import Format, Mode
 
 GIF = b"GIF89a" + bytes(10)
 
 
-@pytest.fixture
-def client(tmp_path: Path) -> Iterator[PageClient]:
-    with client_for(tmp_path) as client:
-        yield client
-
-
-@pytest.fixture
-def official(tmp_path: Path) -> Iterator[PageClient]:
-    with client_for(tmp_path, choice=AccountChoice("official", "plain", "xml")) as client:
-        yield client
-
-
-def snapshot(client: PageClient) -> Any:
-    """Return everything that a request may change, except the time."""
-    state = client.playground.state()
-    del state["now"]
-    return state, len(client.wechat.timeline), client.bot.starts
-
-
 # -- events
 
 
-def test_the_first_event_is_the_session(client: PageClient) -> None:
-    client.adds("alice")
+def test_the_first_event_is_the_session(client: PageClient, alice: User) -> None:
     with client.opens() as page:
         first = page.next()
     assert (first.name, first.id) == ("session", "")
@@ -73,10 +52,10 @@ def test_the_first_event_is_the_session(client: PageClient) -> None:
         "faults": [],
         "ahead": 0.0,
     }
-    (alice,) = session["users"]
-    assert alice == {
+    (user,) = session["users"]
+    assert user == {
         "name": "alice",
-        "openid": client.wechat.user("alice").openid,
+        "openid": alice.openid,
         "window_until": None,
         "typing_until": None,
         "replies_left": 0,
@@ -88,8 +67,7 @@ def test_the_first_event_is_the_session(client: PageClient) -> None:
     assert session["play"] is None
 
 
-def test_a_conversation_is_streamed(client: PageClient) -> None:
-    alice = client.adds("alice")
+def test_a_conversation_is_streamed(client: PageClient, alice: User) -> None:
     with client.opens() as page:
         assert page.next().name == "session"
         client.lets(alice, "says", text="你好 😀")
@@ -99,13 +77,8 @@ def test_a_conversation_is_streamed(client: PageClient) -> None:
         assert [row["kind"] for row in own] == ["user", "push", "typing", "typing", "send"]
         action, push, typing, cancel, reply = own
     assert action["bubble"] == {"side": "user", "kind": "text", "text": "你好 😀"}
-    assert (push["attempt"], push["outcome"], push["status"], push["form"], push["encrypted"]) == (
-        1,
-        "success",
-        200,
-        "JSON",
-        False,
-    )
+    assert (push["attempt"], push["outcome"], push["status"]) == (1, "success", 200)
+    assert (push["form"], push["encrypted"]) == ("JSON", False)
     assert [typing["what"], cancel["what"]] == ["Typing", "CancelTyping"]
     assert typing["path"] == "/cgi-bin/message/custom/typing"
     assert reply["bubble"] == {"side": "bot", "kind": "text", "text": "你好 😀"}
@@ -125,8 +98,7 @@ def test_user_changes_are_sent_with_their_rows(client: PageClient) -> None:
         assert user["typing_until"] is None
 
 
-def test_a_reconnecting_page_gets_each_row_once(client: PageClient) -> None:
-    alice = client.adds("alice")
+def test_a_reconnecting_page_gets_each_row_once(client: PageClient, alice: User) -> None:
     with client.opens() as page:
         client.lets(alice, "says", text="one")
         page.row("one", "send")
@@ -142,24 +114,9 @@ def test_a_reconnecting_page_gets_each_row_once(client: PageClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "known",
-    [
-        "1-999999999",
-        "2-0",
-        "0-0",
-        "9-3",
-        "nonsense",
-        "1-",
-        "-1",
-        "1--1",
-        "1-1-1",
-        "１-０",
-        "1-99999999999999999999",
-        " ",
-    ],
+    "known", ["1-999999999", "2-0", "0-0", "9-3", "nonsense", "1-", "-1", "1--1", "1-1-1", "１-０", f"1-{10**20}", " "]
 )
-def test_an_invalid_last_event_id_is_ignored(client: PageClient, known: str) -> None:
-    alice = client.adds("alice")
+def test_an_invalid_last_event_id_is_ignored(client: PageClient, alice: User, known: str) -> None:
     client.lets(alice, "says", text="one")
     alice.waits_for("one")
     connection = EventStream(client.server.port, {"Last-Event-ID": known.encode().decode("latin-1")})
@@ -197,8 +154,7 @@ def test_an_idle_page_gets_keep_alive_events(client: PageClient, monkeypatch: py
     assert 0 <= event.data["now"] <= client.playground.view.session.now
 
 
-def test_every_open_page_gets_the_events(client: PageClient) -> None:
-    alice = client.adds("alice")
+def test_every_open_page_gets_the_events(client: PageClient, alice: User) -> None:
     pages = [client.opens() for _ in range(5)]
     client.lets(alice, "says", text="hi")
     for page in pages:
@@ -271,8 +227,7 @@ def test_details_contain_passive_replies(tmp_path: Path, mode: Mode) -> None:
         assert data["response_plaintext"] is None
 
 
-def test_a_msg_id_keeps_all_its_digits(client: PageClient) -> None:
-    alice = client.adds("alice")
+def test_a_msg_id_keeps_all_its_digits(client: PageClient, alice: User) -> None:
     with client.opens() as page:
         client.lets(alice, "says", text="hi")
         data = client.row(page.row("hi", "push")["n"])
@@ -281,8 +236,8 @@ def test_a_msg_id_keeps_all_its_digits(client: PageClient) -> None:
     assert data["fields"]["MsgId"] == str(pushed["MsgId"])
 
 
-def test_unknown_rows_are_not_found(client: PageClient) -> None:
-    client.lets(client.adds("alice"), "says", text="hi")
+def test_unknown_rows_are_not_found(client: PageClient, alice: User) -> None:
+    client.lets(alice, "says", text="hi")
     assert client.get("/rows/0").status == 200
     assert client.get("/rows/0?session=1").status == 200
     for path in ("/rows/9999", "/rows/0?session=2", "/rows/0?session=", "/rows/999999999999999"):
@@ -374,29 +329,22 @@ OFFICIAL_USER_ACTIONS: list[dict[str, Any]] = [
 ]
 
 
-def pushed(client: PageClient, number: int) -> None:
-    """Wait until this many pushes have been acknowledged."""
-    client.wechat.user("alice").waits_for_pushes(number)
-    pushes = [record for record in client.wechat.timeline if record.kind == "push"]
-    assert all(push.outcome == "success" for push in pushes), pushes
-
-
-def test_every_action_of_a_mini_program_user(client: PageClient) -> None:
-    alice = client.adds("alice")
-    for number, action in enumerate(USER_ACTIONS, 1):
+@pytest.mark.parametrize(
+    ("account", "actions"), [("client", USER_ACTIONS), ("official", OFFICIAL_USER_ACTIONS)], ids=["mini", "official"]
+)
+def test_every_action_of_a_user(request: pytest.FixtureRequest, account: str, actions: list[dict[str, Any]]) -> None:
+    client: PageClient = request.getfixturevalue(account)
+    alice = client.adds("alice") if account == "client" else client.wechat.user("alice")
+    for number, action in enumerate(actions, 1):
         client.lets(alice, **action)
-        pushed(client, number)
-
-
-def test_every_action_of_an_official_account_user(official: PageClient) -> None:
-    alice = official.adds("alice")
-    for number, action in enumerate(OFFICIAL_USER_ACTIONS, 1):
-        official.lets(alice, **action)
-        pushed(official, number)
+        alice.waits_for_pushes(number)
+        assert all(record.outcome == "success" for record in client.wechat.timeline if record.kind == "push")
+        if action["action"] in ("voice", "video", "location", "link", "event"):
+            assert alice.pushes[-1].fields["MsgType"] == action["action"]
 
 
 def test_a_user_who_unfollowed_is_no_follower(official: PageClient) -> None:
-    alice = official.adds("alice")
+    alice = official.wechat.user("alice")
     with official.opens() as page:
         for _ in range(2):
             official.lets(alice, "follows")
@@ -405,26 +353,17 @@ def test_a_user_who_unfollowed_is_no_follower(official: PageClient) -> None:
             page.until("rows", lambda data: any(not user["follows"] for user in data["users"]))
 
 
-@pytest.mark.parametrize(
-    "action", [action for action in OFFICIAL_USER_ACTIONS if action["action"] not in ("says", "event")]
-)
-def test_a_mini_program_refuses_actions_of_official_accounts(client: PageClient, action: dict[str, Any]) -> None:
-    client.adds("alice")
-    before = snapshot(client)
-    answer = client.post("/users/alice/actions", action)
-    assert answer.status == 422
-    assert "Mini Program" in answer.error
-    assert snapshot(client) == before
+def test_a_mini_program_refuses_actions_of_official_accounts(client: PageClient, alice: User) -> None:
+    for action in OFFICIAL_USER_ACTIONS:
+        if action["action"] not in ("says", "event"):
+            client.refuses("/users/alice/actions", action, words="Mini Program")
 
 
-@pytest.mark.parametrize("action", [{"action": "enters"}, {"action": "card"}])
-def test_an_official_account_refuses_actions_of_mini_programs(official: PageClient, action: dict[str, Any]) -> None:
-    official.adds("alice")
-    before = snapshot(official)
-    answer = official.post("/users/alice/actions", action)
-    assert answer.status == 422
-    assert "Official Account" in answer.error
-    assert snapshot(official) == before
+def test_an_official_account_refuses_what_it_does_not_support(official: PageClient) -> None:
+    for action in ({"action": "enters"}, {"action": "card"}):
+        official.refuses("/users/alice/actions", action, words="Official Account")
+    official.refuses("/users/alice/actions", {"action": "clicks_menu_item", "label": "Yes"}, words="Yes")
+    official.refuses("/controls", {"format": "json", "mode": "safe"}, words="XML")
 
 
 NAMES = ["bob", "爱丽丝", "a/b", "a?b=c&d", "50% off", "#1", "a b", "a+b", "..x", "~", "{x}", "a%2Fb", "😀", "'\"<b>"]
@@ -449,25 +388,21 @@ def test_invalid_names_are_refused(client: PageClient, name: str) -> None:
     assert client.wechat.users == []
 
 
-def test_a_name_can_be_used_once(client: PageClient) -> None:
-    client.adds("alice")
-    answer = client.post("/users", {"name": " alice "})
-    assert (answer.status, answer.error) == (422, "the user alice exists already")
-    assert len(client.wechat.users) == 1
+def test_a_name_can_be_used_once(client: PageClient, alice: User) -> None:
+    client.refuses("/users", {"name": " alice "}, words="the user alice exists already")
 
 
 def test_the_number_of_users_is_limited(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wxbot.playground.page.playground.MAX_USERS", 1)
     client.adds("alice")
-    assert client.post("/users", {"name": "bob"}).status == 422
+    client.refuses("/users", {"name": "bob"}, words="maximum is 1")
 
 
 # -- images and media
 
 
 @pytest.mark.parametrize(("content", "kind"), [(SAMPLE_IMAGE, "image/jpeg"), (GIF, "image/gif")])
-def test_an_image_is_sent_and_displayed(client: PageClient, content: bytes, kind: str) -> None:
-    client.adds("alice")
+def test_an_image_is_sent_and_displayed(client: PageClient, alice: User, content: bytes, kind: str) -> None:
     with client.opens() as page:
         client.done("/users/alice/images", content, kind)
         data = page.until("rows", lambda data: any(row["kind"] == "user" for row in data["rows"]))
@@ -479,23 +414,16 @@ def test_an_image_is_sent_and_displayed(client: PageClient, content: bytes, kind
 
 
 @pytest.mark.parametrize("content", [b"<html>", b"%PDF", b"#!AMR\n", b"\x00", b'{"action": "says"}'])
-def test_other_files_are_not_sent_as_images(client: PageClient, content: bytes) -> None:
-    client.adds("alice")
-    answer = client.post("/users/alice/images", content, "image/png")
-    assert answer.status == 400
-    assert "unsupported image format" in answer.error
-    assert client.wechat.timeline == []
+def test_other_files_are_not_sent_as_images(client: PageClient, alice: User, content: bytes) -> None:
+    client.refuses("/users/alice/images", content, 400, "unsupported image format", "image/png")
 
 
-def test_an_empty_image_and_an_unknown_user_are_refused(client: PageClient) -> None:
-    client.adds("alice")
-    answer = client.post("/users/alice/images", b"", "image/png")
-    assert (answer.status, answer.error) == (400, "the body is empty")
-    assert client.post("/users/bob/images", SAMPLE_IMAGE, "image/jpeg").status == 404
+def test_an_empty_image_and_an_unknown_user_are_refused(client: PageClient, alice: User) -> None:
+    client.refuses("/users/alice/images", b"", 400, "the body is empty", "image/png")
+    client.refuses("/users/bob/images", SAMPLE_IMAGE, 404, "bob", "image/jpeg")
 
 
-def test_a_large_image_is_refused(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    client.adds("alice")
+def test_a_large_image_is_refused(client: PageClient, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_IMAGE", len(SAMPLE_IMAGE))
     assert client.post("/users/alice/images", SAMPLE_IMAGE, "image/jpeg").status == 202
     answer = client.post("/users/alice/images", SAMPLE_IMAGE + b"x", "image/jpeg")
@@ -522,65 +450,24 @@ def test_other_media_is_served_as_a_download(client: PageClient) -> None:
 
 # -- bad requests
 
-NO_BODIES = ["/faults/clear", "/token/revoke", "/bot/restart"]
 ENDPOINTS = [
-    "/users",
-    "/users/alice/actions",
-    "/redeliver",
-    "/controls",
-    "/release",
-    "/faults",
-    "/clock",
-    "/account",
-    "/agents",
-    *NO_BODIES,
+    *("/users", "/users/alice/actions", "/redeliver", "/controls", "/release", "/faults", "/clock", "/account"),
+    *("/agents", "/faults/clear", "/token/revoke", "/bot/restart", "/play/stop"),
 ]
+NO_OBJECTS = [
+    *(b"", b"{", b"nonsense", b"[]", b"null", b'"text"', b"1", b"\xff\xfe", b'{"a": "\xff"}', b'{"unknown": 1}'),
+    *(b"[" * 50_000, b'{"a":' * 10_000, b'{"name": "\\ud800"}'),
+]
+OTHER_TYPES = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx", ""]
 
 
 @pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_must_be_objects(client: PageClient, path: str) -> None:
-    client.adds("alice")
-    before = snapshot(client)
-    bodies = [
-        b"",
-        b"{",
-        b"nonsense",
-        b"[]",
-        b"null",
-        b'"text"',
-        b"1",
-        b"\xff\xfe",
-        b'{"a": "\xff"}',
-        b'{"unknown": 1}',
-        b"[" * 50_000,
-        b'{"a":' * 10_000,
-        b'{"name": "\\ud800"}',
-    ]
-    for body in bodies:
-        answer = client.post(path, body)
-        assert answer.status == 400, (body[:20], answer)
-        assert answer.error
-    assert snapshot(client) == before
-
-
-@pytest.mark.parametrize("path", ENDPOINTS)
-def test_bodies_must_be_json(client: PageClient, path: str) -> None:
-    client.adds("alice")
-    before = snapshot(client)
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonx", ""):
-        answer = client.post(path, b"{}", kind)
-        assert answer.status == 400
-        assert "application/json" in answer.error
-    assert snapshot(client) == before
-
-
-@pytest.mark.parametrize("path", ENDPOINTS)
-def test_large_bodies_are_refused(client: PageClient, path: str) -> None:
-    client.adds("alice")
-    before = snapshot(client)
-    answer = client.post(path, b'{"name": "' + b"x" * 70_000 + b'"}')
-    assert (answer.status, answer.error) == (413, "the request body is too large")
-    assert snapshot(client) == before
+def test_bodies_must_be_small_json_objects(client: PageClient, alice: User, path: str) -> None:
+    for body in NO_OBJECTS:
+        client.refuses(path, body, 400)
+    for kind in OTHER_TYPES:
+        client.refuses(path, b"{}", 400, "application/json", kind)
+    client.refuses(path, b'{"name": "' + b"x" * 70_000 + b'"}', 413, "the request body is too large")
 
 
 def test_a_corrupt_body_is_refused(client: PageClient) -> None:
@@ -666,56 +553,22 @@ BAD: list[tuple[str, Any, int, str]] = [
 
 @pytest.mark.parametrize(("path", "body", "status", "word"), BAD)
 def test_invalid_requests_are_refused_with_a_reason(
-    client: PageClient, path: str, body: Any, status: int, word: str
+    client: PageClient, alice: User, path: str, body: Any, status: int, word: str
 ) -> None:
-    client.adds("alice")
-    before = snapshot(client)
-    answer = client.post(path, body)
-    assert answer.status == status, answer
-    assert word in answer.error
-    assert snapshot(client) == before
-
-
-def test_an_unknown_menu_item_cannot_be_clicked(official: PageClient) -> None:
-    official.adds("alice")
-    before = snapshot(official)
-    answer = official.post("/users/alice/actions", {"action": "clicks_menu_item", "label": "Yes"})
-    assert answer.status == 422
-    assert "Yes" in answer.error
-    assert snapshot(official) == before
-
-
-def test_an_official_account_refuses_json(official: PageClient) -> None:
-    before = snapshot(official)
-    answer = official.post("/controls", {"format": "json", "mode": "safe"})
-    assert answer.status == 422
-    assert "XML" in answer.error
-    assert snapshot(official) == before
+    client.refuses(path, body, status, word)
 
 
 # -- paths and headers
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/static/none.js",
-        "/static/../server.py",
-        "/static/%2E%2E%2Fserver.py",
-        "/static/..%2f..%2fserver.py",
-        "/static/%2E%2E/server.py",
-        "/static//etc/passwd",
-        "/static/",
-        "/static",
-        "/static/..",
-        "/static/index.html%00",
-        "/static/.%2Findex.html",
-        "/server.py",
-        "/etc/passwd",
-        "//etc/passwd",
-        "/none",
-    ],
-)
+UNKNOWN = [
+    *("/static/none.js", "/static/../server.py", "/static/%2E%2E%2Fserver.py", "/static/..%2f..%2fserver.py"),
+    *("/static/%2E%2E/server.py", "/static//etc/passwd", "/static/", "/static", "/static/..", "/static/index.html%00"),
+    *("/static/.%2Findex.html", "/server.py", "/etc/passwd", "//etc/passwd", "/none"),
+]
+
+
+@pytest.mark.parametrize("path", UNKNOWN)
 def test_unknown_paths_are_not_found(client: PageClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status == 404
@@ -723,26 +576,22 @@ def test_unknown_paths_are_not_found(client: PageClient, path: str) -> None:
     assert_safe(answer.headers)
 
 
-def test_another_method_is_not_allowed(client: PageClient) -> None:
-    for method, path in (
-        ("GET", "/users"),
-        ("GET", "/play"),
-        ("DELETE", "/users"),
-        ("POST", "/events"),
-        ("PUT", "/log"),
-    ):
-        answer = client.ask(method, path)
-        assert (answer.status, answer.error) == (405, "method not allowed for this path")
-        assert_safe(answer.headers)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/users"), ("GET", "/play"), ("DELETE", "/users"), ("POST", "/events"), ("PUT", "/log")],
+)
+def test_another_method_is_not_allowed(client: PageClient, method: str, path: str) -> None:
+    answer = client.ask(method, path)
+    assert (answer.status, answer.error) == (405, "method not allowed for this path")
+    assert_safe(answer.headers)
 
 
 def assert_safe(headers: Any) -> None:
-    for name, value in HEADERS.items():
-        assert headers[name] == value, name
+    assert headers.items() >= HEADERS.items()
 
 
-def test_every_response_has_the_security_headers(client: PageClient) -> None:
-    client.lets(client.adds("alice"), "says", text="hi")
+def test_every_response_has_the_security_headers(client: PageClient, alice: User) -> None:
+    client.lets(alice, "says", text="hi")
     names = [path.name for path in server.STATIC.iterdir() if path.is_file()]
     assert "index.html" in names
     paths = ["/", *(f"/static/{name}" for name in names)]
@@ -803,8 +652,7 @@ def test_the_log_is_read_incrementally(client: PageClient) -> None:
 # -- saving
 
 
-def test_a_session_can_be_saved(client: PageClient) -> None:
-    alice = client.adds("alice")
+def test_a_session_can_be_saved(client: PageClient, alice: User) -> None:
     client.lets(alice, "says", text="你好")
     alice.waits_for("你好")
     kept = client.get("/transcript.yaml")

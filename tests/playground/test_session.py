@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.playground.page_support import InProcessBot, PageClient, client_for, echoing
+from tests.playground.page_support import PLAIN, InProcessBot, PageClient, client_for, echoing
 from tests.servers.processes import Port
 from tests.testing.bot import Receiver
 from wxbot.cli.main import main
-from wxbot.errors import ConfigError, PluginError
+from wxbot.errors import ConfigError, PluginError, WxbotError
 from wxbot.playground.bot_process import BotDidNotStart
 from wxbot.playground.command import bot_for
 from wxbot.playground.page.playground import Playground
@@ -34,6 +34,7 @@ from wxbot.playground.session import (
     ExternalBot,
     LocalBot,
     Session,
+    session_with,
     switch_mode,
 )
 from wxbot.server.assembly import make_bot
@@ -100,14 +101,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def session_of(bot: BotUnderTest, folder: Path, choice: AccountChoice, given: Credentials) -> Iterator[Session]:
-    folder.mkdir()
-    session = Session(1, choice, given, folder)
-    try:
+def served(bot: BotUnderTest, choice: AccountChoice = PLAIN) -> Iterator[Session]:
+    """Run a session and serve the bot in it. Raises the error of a bot that does not start; it is not up then."""
+    with session_with(bot, choice, Credentials()) as session:
+        try:
+            bot.serve(session.wechat, session.clock, session.folder)
+        except WxbotError:
+            assert not bot.is_up
+            raise
         yield session
-    finally:
-        bot.stop()
-        session.close()
 
 
 def processes_about(folder: Path) -> list[str]:
@@ -126,13 +128,12 @@ def processes_about(folder: Path) -> list[str]:
 
 
 def test_a_local_bot_starts_replies_and_leaves_nothing_behind(
-    project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, plugins: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WEB_CONCURRENCY")  # with as many workers as it has in production
     bot = LocalBot(plugins)
     assert (bot.is_up, bot.log(0)) == (False, ("", 0))
-    with session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session:
-        bot.serve(session.wechat, session.clock, session.folder)
+    with served(bot, AccountChoice()) as session:
         assert bot.is_up
         alice = session.wechat.user("alice")
         alice.says("你好")
@@ -152,13 +153,11 @@ def test_a_local_bot_starts_replies_and_leaves_nothing_behind(
         assert text
         assert bot.log(end) == ("", end)
         assert session.wechat.settings()["WXBOT_SECRET"] not in text
-    assert (bot.is_up, processes_about(tmp_path / "session")) == (False, [])
+    assert (bot.is_up, processes_about(session.folder)) == (False, [])
 
 
-def test_a_clock_advance_reaches_the_bot_process(project: Path, plugins: str, tmp_path: Path) -> None:
-    bot = LocalBot(plugins)
-    with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
-        bot.serve(session.wechat, session.clock, session.folder)
+def test_a_clock_advance_reaches_the_bot_process(project: Path, plugins: str) -> None:
+    with served(LocalBot(plugins)) as session:
         alice = session.wechat.user("alice")
         for _ in range(2):
             alice.says("slow 1.5")
@@ -170,10 +169,9 @@ def test_a_clock_advance_reaches_the_bot_process(project: Path, plugins: str, tm
         assert session.wechat.violations == []
 
 
-def test_an_exited_bot_is_not_up(project: Path, plugins: str, tmp_path: Path) -> None:
+def test_an_exited_bot_is_not_up(project: Path, plugins: str) -> None:
     bot = LocalBot(plugins)
-    with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
-        bot.serve(session.wechat, session.clock, session.folder)
+    with served(bot) as session:
         bot._process._process.terminate()  # type: ignore[union-attr]
         bot._process._process.wait(60)  # type: ignore[union-attr]
         assert not bot.is_up
@@ -181,59 +179,34 @@ def test_an_exited_bot_is_not_up(project: Path, plugins: str, tmp_path: Path) ->
         assert bot.is_up
 
 
-def test_a_key_in_env_conflicts_with_plaintext_mode(project: Path, plugins: str, tmp_path: Path) -> None:
-    (project / ".env").write_text(f"WXBOT_AES_KEY={'k' * 43}\n")
+def test_a_key_in_env_conflicts_with_plaintext_mode(project: Path, plugins: str) -> None:
     bot = LocalBot(plugins)
-    with session_of(bot, tmp_path / "session", AccountChoice(mode="plain"), Credentials()) as session:
-        with pytest.raises(ConflictingKey, match=r"\.env sets WXBOT_AES_KEY"):
-            bot.serve(session.wechat, session.clock, session.folder)
-        assert not bot.is_up
-        session.wechat.mode = "safe"
+    with served(bot, AccountChoice()) as session:
+        (project / ".env").write_text(f"WXBOT_AES_KEY={'k' * 43}\n")
         with pytest.raises(ConflictingKey):
             switch_mode(bot, session.wechat, "plain", "xml")
         assert (session.wechat.mode, session.wechat.format) == ("safe", "json")
+    with pytest.raises(ConflictingKey, match=r"\.env sets WXBOT_AES_KEY"), served(bot):
+        pass
 
 
-@pytest.mark.parametrize(
-    ("source", "error", "words"),
-    [
-        ("plugin = 1 +", PluginError, "broken.py"),
-        ("raise RuntimeError('no')", PluginError, "broken"),
-    ],
-)
-def test_a_broken_plugin_is_reported(
-    project: Path, tmp_path: Path, source: str, error: type[Exception], words: str
-) -> None:
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    (folder / "broken.py").write_text(source)
-    bot = LocalBot(str(folder))
-    with session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session:
-        with pytest.raises(error, match=words):
-            bot.serve(session.wechat, session.clock, session.folder)
-        assert not bot.is_up
+@pytest.mark.parametrize("source", ["plugin = 1 +", "raise RuntimeError('no')"])
+def test_a_broken_plugin_is_reported(project: Path, tmp_path: Path, source: str) -> None:
+    (tmp_path / "broken.py").write_text(source)
+    with pytest.raises(PluginError, match=r"broken\.py"), served(LocalBot(str(tmp_path))):
+        pass
 
 
-def test_an_invalid_setting_is_reported(
-    project: Path, plugins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_setting_is_reported(project: Path, plugins: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WXBOT_HANDLER_TIMEOUT", "soon")
-    bot = LocalBot(plugins)
-    with (
-        session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session,
-        pytest.raises(ConfigError, match="WXBOT_HANDLER_TIMEOUT"),
-    ):
-        bot.serve(session.wechat, session.clock, session.folder)
+    with pytest.raises(ConfigError, match="WXBOT_HANDLER_TIMEOUT"), served(LocalBot(plugins)):
+        pass
 
 
 def test_a_folder_without_wsgi_is_reported(tmp_path: Path, plugins: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    bot = LocalBot(plugins)
-    with (
-        session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session,
-        pytest.raises(BotDidNotStart, match=r"no wsgi\.py"),
-    ):
-        bot.serve(session.wechat, session.clock, session.folder)
+    with pytest.raises(BotDidNotStart, match=r"no wsgi\.py"), served(LocalBot(plugins)):
+        pass
 
 
 # -- an external bot
@@ -245,7 +218,7 @@ GIVEN = Credentials("wx99", "s" * 32, "given-token", "a" * 42 + "A")
 def test_an_external_bot_with_the_same_settings_replies(tmp_path: Path) -> None:
     with ExitStack() as stack:
         bot = ExternalBot("")
-        session = stack.enter_context(session_of(bot, tmp_path / "session", AccountChoice(), GIVEN))
+        session = stack.enter_context(session_with(bot, AccountChoice(), GIVEN))
         assert session.wechat.appid == "wx99"
         settings = session.wechat.settings()
         assert (settings["WXBOT_SECRET"], settings["WXBOT_TOKEN"], settings["WXBOT_AES_KEY"]) == (
@@ -263,23 +236,17 @@ def test_an_external_bot_with_the_same_settings_replies(tmp_path: Path) -> None:
         assert bot.log(0) == ("", 0)
 
 
-def why_not(tmp_path: Path, target: str) -> str:
+def why_not(target: str) -> str:
     """Return the error for a bot that is not verified."""
-    bot = ExternalBot(target)
-    with (
-        session_of(bot, tmp_path / "session", AccountChoice(), Credentials()) as session,
-        pytest.raises(BotDidNotAnswer) as caught,
-    ):
-        bot.serve(session.wechat, session.clock, session.folder)
-    assert not bot.is_up
-    assert session.wechat.callback_url == target
+    with pytest.raises(BotDidNotAnswer) as caught, served(ExternalBot(target)):
+        pass
     return str(caught.value).removeprefix(f"{target} ")
 
 
-def test_an_unreachable_target_is_reported(tmp_path: Path) -> None:
+def test_an_unreachable_target_is_reported() -> None:
     with Receiver() as gone:
         target = gone.url
-    assert why_not(tmp_path, target) == "cannot be reached (ClientConnectorError): is the bot running?"
+    assert why_not(target) == "cannot be reached (ClientConnectorError): is the bot running?"
 
 
 WRONG_ANSWERS = [
@@ -292,9 +259,9 @@ WRONG_ANSWERS = [
 
 
 @pytest.mark.parametrize(("answer", "words"), WRONG_ANSWERS)
-def test_a_failed_verification_is_reported(tmp_path: Path, answer: tuple[int, bytes], words: str) -> None:
+def test_a_failed_verification_is_reported(answer: tuple[int, bytes], words: str) -> None:
     with Receiver(lambda received: answer) as receiver:
-        assert words in why_not(tmp_path, receiver.url)
+        assert words in why_not(receiver.url)
     assert [received.method for received in receiver.received] == ["GET"]
 
 
@@ -346,23 +313,20 @@ def test_an_external_bot_may_start_later(tmp_path: Path) -> None:
         (AccountChoice("official", "plain", "xml"), "xml"),
     ],
 )
-def test_every_account_kind_gets_a_valid_format(tmp_path: Path, choice: AccountChoice, form: str) -> None:
-    made = choice.with_valid_format()
-    session = Session(1, made, Credentials(), tmp_path)
-    assert (session.wechat.format, session.wechat.appid) == (form, APPID)
-    assert session.now >= 0
-    session.close()
+def test_every_account_kind_gets_a_valid_format(choice: AccountChoice, form: str) -> None:
+    with session_with(LocalBot(""), choice, Credentials()) as session:
+        assert (session.wechat.format, session.wechat.appid) == (form, APPID)
+        assert session.now >= 0
 
 
 def test_secrets_are_not_in_the_repr() -> None:
     assert not any(value in repr(GIVEN) for value in (GIVEN.secret, GIVEN.token, GIVEN.aes_key))
 
 
-def test_the_api_listens_on_the_given_port(tmp_path: Path) -> None:
+def test_the_api_listens_on_the_given_port() -> None:
     port = Port()
-    session = Session(1, AccountChoice(), Credentials(api_port=int(port)), tmp_path)
-    assert session.wechat.api_base == f"http://127.0.0.1:{port}"
-    session.close()
+    with session_with(LocalBot(""), AccountChoice(), Credentials(api_port=int(port))) as session:
+        assert session.wechat.api_base == f"http://127.0.0.1:{port}"
 
 
 def test_consecutive_sessions_leave_no_threads(tmp_path: Path) -> None:
@@ -445,16 +409,12 @@ def test_an_unusable_transcript_is_reported(
 @pytest.mark.parametrize(
     "words",
     [
-        ["--play", "x.yaml", "--demo"],
-        ["--console", "--demo"],
-        ["--play", "x.yaml", "--port", "8080"],
-        ["--secret", "x"],
-        ["--target", "nonsense"],
-        ["--target", "http://127.0.0.1:1/wechat", "--plugins", "plugins"],
+        *("--play x.yaml --demo", "--console --demo", "--play x.yaml --port 8080", "--secret x", "--target nonsense"),
+        "--target http://127.0.0.1:1/wechat --plugins plugins",
     ],
 )
-def test_conflicting_options_are_refused(refusal: Callable[..., str], words: list[str]) -> None:
-    assert refusal(*words)
+def test_conflicting_options_are_refused(refusal: Callable[..., str], words: str) -> None:
+    assert refusal(*words.split())
 
 
 def test_a_transcript_can_be_replayed_to_a_target(project: Path, tmp_path: Path) -> None:

@@ -12,8 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
 from wxbot.errors import WxbotError
 from wxbot.server.assembly import make_bot
@@ -30,19 +28,17 @@ class BotDidNotStart(WxbotError):
 
 
 class BotProcess:
-    """A process ``gunicorn wsgi:app`` in the folder ``project`` that logs to ``log_file``.
+    """A process ``gunicorn wsgi:app`` in the current folder that logs to ``log_file``.
 
     It inherits the environment, except the settings of an account: those come from ``settings`` only.
     """
 
-    def __init__(self, settings: Mapping[str, str], log_file: Path, project: Path | None = None) -> None:
+    def __init__(self, settings: Mapping[str, str], log_file: Path) -> None:
         self.port = free_port()
         ours = {name: value for name, value in os.environ.items() if name not in _OWN}
         self._environment = {**ours, **settings, "WXBOT_BIND": f"127.0.0.1:{self.port}", ACCOUNTS_VARIABLE: ""}
         self._environment["PYTHONUNBUFFERED"] = "1"  # print() of a plugin appears in the log immediately
         self._log_file = log_file
-        self._project = project or Path.cwd()
-        self._log: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,26 +51,16 @@ class BotProcess:
         """Return True if the process was started and has not exited."""
         return self._process is not None and self._process.poll() is None
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def start(self) -> None:
         """Start the bot and wait until it is ready. Raises BotDidNotStart."""
-        self._log = self._log_file.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "wsgi:app"],
-            cwd=self._project,
-            env=self._environment,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,  # Ctrl-C must reach only this process, which then stops the bot
-        )
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "wsgi:app"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C must reach only this process, which then stops the bot
+            )
         try:
             self._wait_until_ready(self._process)
         except BotDidNotStart:
@@ -83,17 +69,15 @@ class BotProcess:
 
     def stop(self, patience: float = STOP_SECONDS) -> None:
         """Stop the bot gracefully. Kill it after ``patience`` seconds."""
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(patience)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
-            self._process = None
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = None
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + READY_SECONDS

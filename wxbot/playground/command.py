@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from wxbot.playground.session import (
     ExternalBot,
     LocalBot,
     Session,
+    session_with,
     switch_mode,
 )
 from wxbot.playground.transcript import MAX_BYTES, BadTranscript, Transcript, read
@@ -37,6 +39,9 @@ from wxbot.testing.envelope import Format, Mode
 from wxbot.testing.rules import AccountKind
 
 Say = Callable[[str], None]
+
+DRAIN_SECONDS = 5
+"""Drain time in seconds. Shorter than usual, because the user of the page waits for the restart."""
 
 
 class PlaygroundError(WxbotError):
@@ -137,7 +142,9 @@ def open_playground(asked: PlaygroundOptions, say: Say, lines: Iterable[str]) ->
 def bot_for(target: str, plugin_folders: str) -> BotUnderTest:
     """Return the external bot at the callback URL ``target``, or a local bot if it is empty. Raises PlaygroundError."""
     if not target:
-        return LocalBot(plugin_folders)
+        return LocalBot(
+            plugin_folders, {"WXBOT_DRAIN_SECONDS": os.environ.get("WXBOT_DRAIN_SECONDS", str(DRAIN_SECONDS))}
+        )
     try:
         address = urlsplit(target)
         is_address = (
@@ -220,7 +227,7 @@ def play_transcript(say: Say, bot: BotUnderTest, file: Path, credentials: Creden
     """
     transcript = _read_file(file)
     choice = AccountChoice(transcript.account_kind, transcript.mode, transcript.format)
-    with _session(bot, choice, credentials) as session:
+    with session_with(bot, choice, credentials) as session:
         _print_credentials(say, bot, session, credentials)
         bot.serve(session.wechat, session.clock, session.folder)
         wechat = session.wechat
@@ -242,17 +249,6 @@ def _read_file(file: Path) -> Transcript:
         raise PlaygroundError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise BadTranscript(str(file), 1, "the file is not UTF-8: save it as UTF-8") from None
-
-
-@contextmanager
-def _session(bot: BotUnderTest, choice: AccountChoice, credentials: Credentials) -> Iterator[Session]:
-    with tempfile.TemporaryDirectory(prefix="wxbot-playground-") as folder:
-        session = Session(1, choice.with_valid_format(), credentials, Path(folder))
-        try:
-            yield session
-        finally:
-            bot.stop()
-            session.close()
 
 
 def _print_result(say: Say, file: Path, transcript: Transcript, problems: Iterable[str]) -> bool:

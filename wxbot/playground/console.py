@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from pathlib import Path
 
-from wxbot.playground.bot_process import BotProcess, check_bot
-from wxbot.playground.replay.timeline import HEADER, line
-from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
+from wxbot.playground.replay.timeline import HEADER, record_printer
+from wxbot.playground.session import AccountChoice, Credentials, LocalBot, session_with
+from wxbot.testing import FakeWeChat, Push, User
+from wxbot.testing.envelope import Format, Mode
 
 HELP = """\
 Type a message and press Enter: it is pushed to the bot. Every push and call is printed here.
@@ -90,33 +88,18 @@ class Console:
             self._say("/slow needs a number of seconds, such as /slow 2.")
 
 
-def open_console(say: Callable[[str], None], lines: Iterable[str], plugin_folders: str, mode: str, form: str) -> None:
+def open_console(
+    say: Callable[[str], None], lines: Iterable[str], plugin_folders: str, mode: Mode, form: Format
+) -> None:
     """Start a bot with the plugins in ``plugin_folders`` and a simulated platform, and run each of ``lines``."""
-    clock = RealClock()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-playground-")))
-        wechat = stack.enter_context(FakeWeChat(clock, mode=mode, format=form))  # type: ignore[arg-type]
-        settings = {
-            **wechat.settings(),
-            "WXBOT_STORE_URL": f"sqlite:///{folder / 'wxbot.db'}",
-            "WXBOT_PLUGIN_FOLDERS": plugin_folders,
-            "WXBOT_CALLBACK_PATH": "/wechat",
-        }
-        check_bot(settings)
-        bot = stack.enter_context(BotProcess(settings, folder / "bot.log"))
-        wechat.callback_url = f"{bot.address}/wechat"
-        say(f"Local WeChat simulator (Playground). Callback URL of the bot: {wechat.callback_url}")
-        say(f"Bot log: {folder / 'bot.log'}\n{HELP}\n")
+    bot = LocalBot(plugin_folders)
+    with session_with(bot, AccountChoice(mode=mode, form=form), Credentials()) as session:
+        bot.serve(session.wechat, session.clock, session.folder)
+        say(f"Local WeChat simulator (Playground). Callback URL of the bot: {session.wechat.callback_url}")
+        say(f"Bot log: {session.folder / 'bot.log'}\n{HELP}\n")
         say(HEADER)
-        began = clock.now()
-
-        def print_record(record: Record) -> None:
-            text = line(record, began, mode)
-            if text is not None:
-                say(text)
-
-        wechat.on_record(print_record)
-        console = Console(wechat, say)
+        session.wechat.on_record(record_printer(say, session.clock.now(), mode))
+        console = Console(session.wechat, say)
         for text in lines:
             if not console.run(text):
                 break

@@ -5,16 +5,14 @@ The expected messages of each user are listed here. They are compared with the r
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
-from wxbot.playground.bot_process import BotProcess, check_bot
-from wxbot.playground.replay.timeline import HEADER, line
+from wxbot.playground.replay.timeline import HEADER, record_printer
 from wxbot.playground.replay.visible import visible
-from wxbot.testing import FakeWeChat, Push, RealClock, Record, User
+from wxbot.playground.session import AccountChoice, Credentials, LocalBot, session_with
+from wxbot.testing import FakeWeChat, Push, RealClock, User
 
 MAX_WAIT_SECONDS = 75.0
 """Seconds after which the demo stops waiting for a reply."""
@@ -90,6 +88,12 @@ SCENARIOS = (
 )
 
 
+_ACCOUNTS = (
+    ("mini", "wx00000000000000a1", AccountChoice("miniprogram", "safe", "json")),
+    ("official", "wx00000000000000b2", AccountChoice("official", "safe", "xml")),
+)
+
+
 def _redelivered(push: Push) -> list[Push]:
     push.wait(MAX_WAIT_SECONDS)
     return [push, push.redeliver()]
@@ -98,16 +102,15 @@ def _redelivered(push: Push) -> list[Push]:
 def play(say: Callable[[str], None]) -> bool:
     """Run all scenarios concurrently and print the timeline. Return True if the platform saw the expected events."""
     clock = RealClock()
-    began = clock.now()
     with ExitStack() as stack:
-        accounts = _accounts(stack, clock)
+        accounts = _accounts(stack)
         say("Two bots under gunicorn, each with two workers and SQLite:")
         say(f"  mini      {accounts['mini'].callback_url}  Mini Program, encrypted JSON")
         say(f"  official  {accounts['official'].callback_url}  Official Account, encrypted XML\n")
         began = clock.now()
         say(HEADER)
         for name, wechat in accounts.items():
-            wechat.on_record(_printer(say, began, name))
+            wechat.on_record(record_printer(say, began, name))
         verified = {name: wechat.verify() for name, wechat in accounts.items()}
         pushes = {
             scenario.user: scenario.acts(accounts[scenario.account].user(scenario.user)) for scenario in SCENARIOS
@@ -122,35 +125,14 @@ def play(say: Callable[[str], None]) -> bool:
     return not problems
 
 
-def _accounts(stack: ExitStack, clock: RealClock) -> dict[str, FakeWeChat]:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wxbot-demo-")))
-    accounts = {
-        "mini": stack.enter_context(FakeWeChat(clock, appid="wx00000000000000a1", format="json", mode="safe")),
-        "official": stack.enter_context(
-            FakeWeChat(clock, appid="wx00000000000000b2", format="xml", mode="safe", account_kind="official")
-        ),
-    }
-    for name, wechat in accounts.items():
-        settings = {
-            **wechat.settings(),
-            "WXBOT_STORE_URL": f"sqlite:///{folder / name}.db",
-            "WXBOT_PLUGIN_FOLDERS": "plugins,examples/plugins",
-            "WXBOT_PLUGINS": "demo,faq,slow,echo",
-            "WXBOT_CALLBACK_PATH": "/wechat",
-        }
-        check_bot(settings)
-        bot = stack.enter_context(BotProcess(settings, folder / f"{name}.log"))
-        wechat.callback_url = f"{bot.address}/wechat"
+def _accounts(stack: ExitStack) -> dict[str, FakeWeChat]:
+    accounts = {}
+    for name, appid, choice in _ACCOUNTS:
+        bot = LocalBot("plugins,examples/plugins", {"WXBOT_PLUGINS": "demo,faq,slow,echo"})
+        session = stack.enter_context(session_with(bot, choice, Credentials(appid)))
+        bot.serve(session.wechat, session.clock, session.folder)
+        accounts[name] = session.wechat
     return accounts
-
-
-def _printer(say: Callable[[str], None], began: float, account: str) -> Callable[[Record], None]:
-    def print_record(record: Record) -> None:
-        text = line(record, began, account)
-        if text is not None:
-            say(text)
-
-    return print_record
 
 
 def _check(scenario: Scenario, user: User, pushes: Sequence[Push]) -> list[str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,8 +24,6 @@ APPID = "wx0123456789abcdef"
 CALLBACK_PATH = "/wechat"
 LEASE_SECONDS = 60
 """Lease duration in seconds. Longer than usual, because the user may advance the clock while a process renews."""
-DRAIN_SECONDS = 5
-"""Drain time in seconds. Shorter than usual, because the user of the page waits for the restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +95,14 @@ class BotUnderTest(Protocol):
 class LocalBot:
     """A local bot: ``gunicorn wsgi:app`` in the current folder.
 
-    ``plugins``: the plugin folders, separated by commas.
+    ``plugins``: the plugin folders, separated by commas. ``more``: more settings, by the name of their variable.
     """
 
     target = ""
 
-    def __init__(self, plugins: str) -> None:
+    def __init__(self, plugins: str, more: Mapping[str, str] | None = None) -> None:
         self.plugins = plugins
+        self._more = more or {}
         self._process: BotProcess | None = None
         self._settings: dict[str, str] = {}
         self._log_file = Path(os.devnull)
@@ -120,11 +122,11 @@ class LocalBot:
             "WXBOT_CALLBACK_PATH": CALLBACK_PATH,
             "WXBOT_CLOCK_FILE": str(clock.file),
             "WXBOT_LEASE_SECONDS": str(LEASE_SECONDS),
-            "WXBOT_DRAIN_SECONDS": os.environ.get("WXBOT_DRAIN_SECONDS", str(DRAIN_SECONDS)),
             "WXBOT_ACCOUNT_KIND": wechat.platform.account.kind,
             "WXBOT_CLOUD_CALL": "off",
             "WXBOT_BROKER_URL": "",
             "WXBOT_ROLE": "webhook",
+            **self._more,
         }
         self.restart(wechat)
 
@@ -280,3 +282,15 @@ class Session:
     def close(self) -> None:
         """Stop the platform. A bot may still be running."""
         self.wechat.close()
+
+
+@contextmanager
+def session_with(bot: BotUnderTest, choice: AccountChoice, credentials: Credentials) -> Iterator[Session]:
+    """Run a session in a temporary folder. At its end stop the bot, then the platform. Raises ApiPortUnavailable."""
+    with tempfile.TemporaryDirectory(prefix="wxbot-playground-") as folder:
+        session = Session(1, choice.with_valid_format(), credentials, Path(folder))
+        try:
+            yield session
+        finally:
+            bot.stop()
+            session.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from wxbot.errors import WxbotError
 from wxbot.playground.transcript import Fault
@@ -13,7 +13,7 @@ from wxbot.testing import Push, User
 from wxbot.testing.envelope import Format
 from wxbot.testing.rules import AccountKind
 
-Body = TypeVar("Body")
+Body = TypeVar("Body", bound=BaseModel)
 
 MAX_TEXT = 20_000
 """Maximum number of characters of a text from the page."""
@@ -27,10 +27,10 @@ class BadRequest(WxbotError):
     """The body of a request is invalid. The text names the field and the reason."""
 
 
-def parse(kind: TypeAdapter[Body], body: bytes) -> Body:
+def parse(kind: type[Body], body: bytes) -> Body:
     """Return the parsed body. Raises BadRequest."""
     try:
-        return kind.validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         location = ".".join(str(part) for part in first["loc"])
@@ -49,114 +49,86 @@ class NewUser(_Body):
 
 # -- user actions
 
+_METHODS = {
+    "card": "sends_mini_program_page",
+    "link": "sends_link",
+    "location": "sends_location",
+    "video": "sends_video",
+    "voice": "sends_voice",
+}
+"""The method of User for an action, if its name differs. The other fields of the body are its arguments."""
 
-class Says(_Body):
+
+class _UserAction(_Body):
+    action: str
+
+    def by(self, user: User) -> Push:
+        """Perform the action. Raises ValueError or AssertionError if the user cannot do this."""
+        method = getattr(user, _METHODS.get(self.action, self.action))
+        push: Push = method(**self.model_dump(exclude={"action"}))
+        return push
+
+
+class WithoutFields(_UserAction):
+    action: Literal["leaves", "video", "voice"]
+
+
+class Says(_UserAction):
     action: Literal["says"]
     text: _Written
 
-    def by(self, user: User) -> Push:
-        return user.says(self.text)
 
-
-class Enters(_Body):
+class Enters(_UserAction):
     action: Literal["enters"]
     session_from: _Text = ""
 
-    def by(self, user: User) -> Push:
-        return user.enters(self.session_from)
 
-
-class SendsCard(_Body):
+class SendsCard(_UserAction):
     action: Literal["card"]
     title: _Written = "A page"
     page_path: _Written = "pages/index"
 
-    def by(self, user: User) -> Push:
-        return user.sends_mini_program_page(self.title, page_path=self.page_path)
 
-
-class ClicksMenuItem(_Body):
+class ClicksMenuItem(_UserAction):
     action: Literal["clicks_menu_item"]
     label: _Written
 
-    def by(self, user: User) -> Push:
-        return user.clicks_menu_item(self.label)
 
-
-class Follows(_Body):
+class Follows(_UserAction):
     action: Literal["follows"]
     scene: _Text = ""
 
-    def by(self, user: User) -> Push:
-        return user.follows(self.scene)
 
-
-class Leaves(_Body):
-    action: Literal["leaves"]
-
-    def by(self, user: User) -> Push:
-        return user.leaves()
-
-
-class Scans(_Body):
+class Scans(_UserAction):
     action: Literal["scans"]
     scene: _Written
 
-    def by(self, user: User) -> Push:
-        return user.scans(self.scene)
 
-
-class Clicks(_Body):
+class Clicks(_UserAction):
     action: Literal["clicks"]
     key: _Written
 
-    def by(self, user: User) -> Push:
-        return user.clicks(self.key)
 
-
-class Views(_Body):
+class Views(_UserAction):
     action: Literal["views"]
     url: _Written
 
-    def by(self, user: User) -> Push:
-        return user.views(self.url)
 
-
-class SendsVoice(_Body):
-    action: Literal["voice"]
-
-    def by(self, user: User) -> Push:
-        return user.sends_voice()
-
-
-class SendsVideo(_Body):
-    action: Literal["video"]
-
-    def by(self, user: User) -> Push:
-        return user.sends_video()
-
-
-class SendsLocation(_Body):
+class SendsLocation(_UserAction):
     action: Literal["location"]
     latitude: Annotated[float, Field(ge=-90, le=90)]
     longitude: Annotated[float, Field(ge=-180, le=180)]
     label: _Text = ""
 
-    def by(self, user: User) -> Push:
-        return user.sends_location(self.latitude, self.longitude, label=self.label)
 
-
-class SendsLink(_Body):
+class SendsLink(_UserAction):
     action: Literal["link"]
     title: _Written = "A page"
     description: _Text = ""
     url: _Written = "http://127.0.0.1/page"
 
-    def by(self, user: User) -> Push:
-        return user.sends_link(self.title, self.description, self.url)
 
-
-class DoesEvent(_Body):
+class DoesEvent(_UserAction):
     action: Literal["event"]
     event: _Written
     fields: Annotated[Mapping[Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,63}$")], str | int | float], Field()] = {}
@@ -171,22 +143,27 @@ class DoesEvent(_Body):
 
 _ENVELOPE = {"ToUserName", "FromUserName", "CreateTime", "MsgType", "Event", "Encrypt"}
 
-UserAction = (
-    Says
-    | Enters
-    | SendsCard
-    | ClicksMenuItem
-    | Follows
-    | Leaves
-    | Scans
-    | Clicks
-    | Views
-    | SendsVoice
-    | SendsVideo
-    | SendsLocation
-    | SendsLink
-    | DoesEvent
-)
+
+class UserAction(
+    RootModel[
+        Annotated[
+            WithoutFields
+            | Says
+            | Enters
+            | SendsCard
+            | ClicksMenuItem
+            | Follows
+            | Scans
+            | Clicks
+            | Views
+            | SendsLocation
+            | SendsLink
+            | DoesEvent,
+            Field(discriminator="action"),
+        ]
+    ]
+):
+    """Any of the actions above, which its field ``action`` names."""
 
 
 # -- controls
@@ -252,15 +229,3 @@ class AgentAction(_Body):
 
 class Empty(_Body):
     """An empty body."""
-
-
-NEW_USER: TypeAdapter[NewUser] = TypeAdapter(NewUser)
-USER_ACTION: TypeAdapter[UserAction] = TypeAdapter(Annotated[UserAction, Field(discriminator="action")])
-REDELIVERY: TypeAdapter[Redelivery] = TypeAdapter(Redelivery)
-CONTROLS: TypeAdapter[Controls] = TypeAdapter(Controls)
-RELEASE: TypeAdapter[Release] = TypeAdapter(Release)
-FAULT: TypeAdapter[FaultInjection] = TypeAdapter(FaultInjection)
-CLOCK: TypeAdapter[ClockAdvance] = TypeAdapter(ClockAdvance)
-ACCOUNT: TypeAdapter[AccountChange] = TypeAdapter(AccountChange)
-AGENT_ACTION: TypeAdapter[AgentAction] = TypeAdapter(AgentAction)
-EMPTY: TypeAdapter[Empty] = TypeAdapter(Empty)

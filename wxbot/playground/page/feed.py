@@ -34,6 +34,12 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._is_waking = False
+        self._is_closed = False
+
+    def close(self) -> None:
+        """End the events of all pages."""
+        self._is_closed = True
+        self._wake()
 
     def wake_soon(self) -> None:
         """Report a change. May be called from any thread."""
@@ -51,7 +57,7 @@ class Feed:
         page = _OpenPage(self._playground, last_event_id)
         yield RETRY
         sent_at = self._loop.time()
-        while True:
+        while not self._is_closed:
             changed = self._changed
             for event in page.updates():
                 yield event

@@ -144,6 +144,7 @@ class Playground:
         self._problem = ""
         self._lock = threading.Lock()
         self._stop_playing = threading.Event()
+        self._replay: threading.Thread | None = None
         self.view = self._new_view(choice.with_valid_format())
 
     def _new_view(self, choice: AccountChoice) -> SessionView:
@@ -158,6 +159,8 @@ class Playground:
     def close(self) -> None:
         """Stop the replay, the bot, then the platform."""
         self.end_playing()
+        if self._replay is not None:
+            self._replay.join()
         with self._lock:
             self.bot.stop()
             self.view.close()
@@ -392,22 +395,13 @@ class Playground:
 
     # -- transcripts
 
-    def play(self, transcript: Transcript, name: str) -> Callable[[], Sequence[str]]:
-        """Prepare the replay of ``transcript`` in a new session. Return the function that runs it.
-
-        Raises ActionNotAllowed.
-        """
+    def play(self, transcript: Transcript, name: str) -> None:
+        """Start the replay of ``transcript`` in a new session, in a thread of its own. Raises Busy."""
         if not self._lock.acquire(blocking=False):
             raise Busy
         self._stop_playing.clear()
-
-        def run() -> Sequence[str]:
-            try:
-                return self._play(transcript, name)
-            finally:
-                self._lock.release()
-
-        return run
+        self._replay = threading.Thread(target=self._play, args=(transcript, name), name="wxbot-replay")
+        self._replay.start()
 
     def stop_playing(self) -> None:
         """Stop the replay. Raises ActionNotAllowed if there is none."""
@@ -420,13 +414,23 @@ class Playground:
         self._stop_playing.set()
         self.view.wechat.record_log.wake()
 
-    def _play(self, transcript: Transcript, name: str) -> Sequence[str]:
+    def _play(self, transcript: Transcript, name: str) -> None:
         steps = len(transcript.steps)
         progress = {"name": name, "done": 0, "steps": steps, "problems": []}
         self.playing = {**progress, "state": "playing"}
         try:
+            problems = self._differences(transcript, progress)
+            over = self.view.wechat.platform.redactor.redact
+            result = {"state": "failed" if problems else "passed", "problems": [over(problem) for problem in problems]}
+            self.playing = {**progress, "done": steps, **result}
+            self._notify()
+        finally:
+            self._lock.release()
+
+    def _differences(self, transcript: Transcript, progress: Json) -> Sequence[str]:
+        try:
             self._begin(AccountChoice(transcript.account_kind, transcript.mode, transcript.format))
-            problems: Sequence[str] = play(
+            return play(
                 transcript,
                 self.view.wechat,
                 self.advance_clock,
@@ -435,12 +439,7 @@ class Playground:
                 is_stopped=self._stop_playing.is_set,
             )
         except WxbotError as error:
-            problems = [str(error)]
-        over = self.view.wechat.platform.redactor.redact
-        state = "failed" if problems else "passed"
-        self.playing = {**progress, "state": state, "done": steps, "problems": [over(problem) for problem in problems]}
-        self._notify()
-        return problems
+            return [str(error)]
 
     def _on_step(self, progress: Json, step: Step, done: int) -> None:
         if not isinstance(step, (Forward, SetMode)):  # those are noted already

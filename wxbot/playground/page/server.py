@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from aiohttp import web
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 
 from wxbot.errors import WxbotError
 from wxbot.playground.page import actions
@@ -37,7 +37,8 @@ from wxbot.testing.media import content_type_of
 
 log = logging.getLogger("wxbot.playground")
 
-Body = TypeVar("Body")
+Json = dict[str, Any]
+Body = TypeVar("Body", bound=BaseModel)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STATIC = Path(__file__).parent / "static"
@@ -63,8 +64,6 @@ class PageServer:
         self.port = 0
         self._playground = playground
         self._access = Access(key)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._plays: set[asyncio.Future[Any]] = set()
         self._background = Background("wxbot-playground")
         try:
             self._background.run(self._start(host, port))
@@ -100,37 +99,36 @@ class PageServer:
         self.port = self._runner.addresses[0][1]
 
     async def _stop(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._plays, return_exceptions=True)
+        self._feed.close()
         await self._runner.cleanup()
 
     def _routes(self) -> list[web.RouteDef]:
+        playground = self._playground
         return [
-            web.get("/", self._page),
-            web.get("/static/{name}", self._static),
+            web.get("/", self._file),
+            web.get("/static/{name}", self._file),
             web.get("/events", self._events, allow_head=False),
             web.get("/rows/{number}", self._row),
             web.get("/media/{media_id}", self._media),
             web.get("/lanes/{name:[^/]+}", self._lanes),
             web.get("/log", self._log),
-            web.post("/users", self._add_user),
+            _post("/users", actions.NewUser, self._add_user, 201),
             web.post("/users/{name:[^/]+}/actions", self._user_action),
             web.post("/users/{name:[^/]+}/images", self._image),
-            web.post("/redeliver", self._redeliver),
-            web.post("/controls", self._controls),
-            web.post("/release", self._release),
-            web.post("/faults", self._fault),
-            web.post("/faults/clear", self._clear_faults),
-            web.post("/token/revoke", self._revoke),
-            web.post("/clock", self._clock),
-            web.post("/bot/restart", self._restart),
-            web.post("/account", self._account),
-            web.post("/agents", self._agent),
+            _post("/redeliver", actions.Redelivery, self._redeliver, 202),
+            _post("/controls", actions.Controls, self._controls, blocks=True),
+            _post("/release", actions.Release, lambda asked: playground.apply(Release(asked.order)), 202),
+            _post("/faults", actions.FaultInjection, lambda asked: playground.apply(asked.step()), 202),
+            _post("/faults/clear", actions.Empty, lambda _: playground.apply(ClearFaults())),
+            _post("/token/revoke", actions.Empty, lambda _: playground.apply(RevokeToken())),
+            _post("/clock", actions.ClockAdvance, self._clock),
+            _post("/bot/restart", actions.Empty, lambda _: playground.restart_bot(), blocks=True),
+            _post("/account", actions.AccountChange, self._account, blocks=True),
+            _post("/agents", actions.AgentAction, self._agent, 202),
             web.get("/transcript.yaml", self._transcript),
             web.get("/transcript.py", self._pytest),
             web.post("/play", self._play),
-            web.post("/play/stop", self._stop_playing),
+            _post("/play/stop", actions.Empty, lambda _: playground.stop_playing(), 202),
         ]
 
     # -- access control and errors
@@ -164,30 +162,20 @@ class PageServer:
 
     # -- reading
 
-    async def _page(self, request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(STATIC / "index.html", headers={**HEADERS, "Cache-Control": "no-cache"})
-
-    async def _static(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["name"]
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info.get("name", "index.html")
         if name not in {path.name for path in STATIC.iterdir() if path.is_file()}:
             raise NotFound(f"no such file: {name}")
-        return web.FileResponse(STATIC / name, headers={**HEADERS, "Cache-Control": "no-cache"})
+        return web.FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         headers = {**HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        stream = asyncio.ensure_future(self._stream(response, _last_event_id(request)))
-        self._tasks.add(stream)
-        stream.add_done_callback(self._tasks.discard)
-        with suppress(asyncio.CancelledError):  # the server stops
-            await stream
-        return response
-
-    async def _stream(self, response: web.StreamResponse, last_event_id: str) -> None:
         with suppress(ConnectionError):  # the page was closed
-            async for event in self._feed.events(last_event_id):
+            async for event in self._feed.events(_last_event_id(request)):
                 await response.write(event.encode())
+        return response
 
     async def _row(self, request: web.Request) -> web.StreamResponse:
         view = self._playground.view
@@ -218,15 +206,14 @@ class PageServer:
 
     # -- users
 
-    async def _add_user(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.NEW_USER)
+    def _add_user(self, asked: actions.NewUser) -> Json:
         user = self._playground.add_user(asked.name)
-        return _ok(201, user=self._playground.view.user_state(user))
+        return {"user": self._playground.view.user_state(user)}
 
     async def _user_action(self, request: web.Request) -> web.StreamResponse:
         user = self._playground.user(request.match_info["name"])
-        action = await _body(request, actions.USER_ACTION)
-        self._playground.act(lambda: action.by(user))
+        action = await _body(request, actions.UserAction)
+        self._playground.act(lambda: action.root.by(user))
         return _ok(202)
 
     async def _image(self, request: web.Request) -> web.StreamResponse:
@@ -237,85 +224,52 @@ class PageServer:
         self._playground.act(lambda: user.sends_image(content))
         return _ok(202)
 
-    async def _redeliver(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.REDELIVERY)
+    def _redeliver(self, asked: actions.Redelivery) -> None:
         playground = self._playground
         if asked.row is None:
             playground.redeliver_last(playground.user(asked.user))
         else:
             playground.redeliver_row(asked.row)
-        return _ok(202)
 
     # -- controls
 
-    async def _controls(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.CONTROLS)
+    def _controls(self, asked: actions.Controls) -> Json:
         playground = self._playground
         now = playground.choice()
         choice = AccountChoice(now.kind, asked.mode or now.mode, asked.format or now.form)
         if choice != now:
-            await asyncio.to_thread(playground.change_mode, choice)
+            playground.change_mode(choice)
         if asked.deliver_twice_at_once is not None:
             playground.apply(DeliverTwiceAtOnce(asked.deliver_twice_at_once))
         if asked.in_order is not None:
             playground.apply(InOrder(asked.in_order))
         if asked.hold:
             playground.apply(Hold())
-        return _ok(200, controls=playground.view.controls())
+        return {"controls": playground.view.controls()}
 
-    async def _release(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.RELEASE)
-        self._playground.apply(Release(asked.order))
-        return _ok(202)
-
-    async def _fault(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.FAULT)
-        self._playground.apply(asked.step())
-        return _ok(202)
-
-    async def _clear_faults(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.EMPTY)
-        self._playground.apply(ClearFaults())
-        return _ok(200)
-
-    async def _revoke(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.EMPTY)
-        self._playground.apply(RevokeToken())
-        return _ok(200)
-
-    async def _clock(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.CLOCK)
+    def _clock(self, asked: actions.ClockAdvance) -> Json:
+        playground = self._playground
         if asked.to is not None:
-            seconds = self._playground.seconds_to(self._playground.user(asked.user), asked.to)
+            seconds = playground.seconds_to(playground.user(asked.user), asked.to)
         else:
             seconds = asked.forward or 0.0
-        self._playground.advance_clock(seconds)
-        return _ok(200, now=self._playground.view.session.now)
+        playground.advance_clock(seconds)
+        return {"now": playground.view.session.now}
 
-    async def _restart(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.EMPTY)
-        await asyncio.to_thread(self._playground.restart_bot)
-        return _ok(200)
+    def _account(self, asked: actions.AccountChange) -> None:
+        self._playground.change_account(AccountChoice(asked.kind, self._playground.choice().mode))
 
-    async def _account(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.ACCOUNT)
-        choice = AccountChoice(asked.kind, self._playground.choice().mode)
-        await asyncio.to_thread(self._playground.change_account, choice)
-        return _ok(200)
-
-    async def _agent(self, request: web.Request) -> web.StreamResponse:
-        asked = await _body(request, actions.AGENT_ACTION)
+    def _agent(self, asked: actions.AgentAction) -> None:
         user = self._playground.user(asked.user)
         if asked.action == "says" and not asked.text:
             raise BadRequest("text: must not be empty for the action says")
         agent = self._playground.view.wechat.agent(asked.agent)
-        if asked.action == "takes":
-            self._playground.act(lambda: agent.takes(user))
-        elif asked.action == "closes":
-            self._playground.act(lambda: agent.closes(user))
-        else:
-            self._playground.act(lambda: agent.says(user, asked.text))
-        return _ok(202)
+        does = {
+            "takes": lambda: agent.takes(user),
+            "closes": lambda: agent.closes(user),
+            "says": lambda: agent.says(user, asked.text),
+        }
+        self._playground.act(does[asked.action])
 
     # -- transcripts
 
@@ -337,17 +291,7 @@ class PageServer:
         except UnicodeDecodeError:
             raise BadTranscript(name, 1, "the file is not UTF-8: save it as UTF-8") from None
         transcript = await asyncio.to_thread(read, text, name)
-        play = self._playground.play(transcript, name)
-        playing = asyncio.get_running_loop().run_in_executor(
-            None, play
-        )  # never cancelled, because it must release its lock
-        self._plays.add(playing)
-        playing.add_done_callback(self._plays.discard)
-        return _ok(202)
-
-    async def _stop_playing(self, request: web.Request) -> web.StreamResponse:
-        await _body(request, actions.EMPTY)
-        self._playground.stop_playing()
+        self._playground.play(transcript, name)
         return _ok(202)
 
 
@@ -375,25 +319,32 @@ def _number(text: str) -> int:
 
 async def _content(request: web.Request, limit: int) -> bytes:
     """Return the body. Raises BadRequest if it is empty or broken, HTTPRequestEntityTooLarge."""
-    if (request.content_length or 0) > limit:
-        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
-    content = bytearray()
     try:
-        async for chunk in request.content.iter_chunked(64 * 1024):
-            content += chunk
-            if len(content) > limit:
-                raise web.HTTPRequestEntityTooLarge(limit, len(content))
+        content = await request.clone(client_max_size=limit).read()
     except web.RequestPayloadError:
         raise BadRequest("the body is corrupt or incomplete") from None
     if not content:
         raise BadRequest("the body is empty")
-    return bytes(content)
+    return content
 
 
-async def _body(request: web.Request, kind: TypeAdapter[Body]) -> Body:
+async def _body(request: web.Request, kind: type[Body]) -> Body:
     if request.content_type != "application/json":
         raise BadRequest("the Content-Type must be application/json")
     return parse(kind, await _content(request, MAX_BODY))
+
+
+def _post(
+    path: str, kind: type[Body], change: Callable[[Body], Json | None], status: int = 200, *, blocks: bool = False
+) -> web.RouteDef:
+    """Return the route that calls ``change`` with the body. ``blocks``: it takes seconds, and runs in a thread."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, kind)
+        answer = await asyncio.to_thread(change, asked) if blocks else change(asked)
+        return _ok(status, **(answer or {}))
+
+    return web.post(path, handle)
 
 
 def _ok(status: int, **more: Any) -> web.Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wxbot.testing import Record
 
 HEADER = f"{'time':>8}  {'account':<8} {'user':<8} {'':<2} {'what':<44} {'result':<16} {'took':>8}"
@@ -46,3 +48,14 @@ def _fit(text: str, width: int) -> str:
             return shown + "…" + " " * (width - used - 1)
         shown, used = shown + character, used + wide
     return shown + " " * (width - used)
+
+
+def record_printer(say: Callable[[str], None], began: float, account: str) -> Callable[[Record], None]:
+    """Return a function that prints the line of each record. ``began``: the start, in seconds since 1970."""
+
+    def print_record(record: Record) -> None:
+        text = line(record, began, account)
+        if text is not None:
+            say(text)
+
+    return print_record

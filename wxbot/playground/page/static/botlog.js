@@ -1,7 +1,7 @@
 /** The log of the bot's process. */
 
-import { clearError, showError } from "./alerts.js";
-import { byId, setText } from "./dom.js";
+import { attempt } from "./alerts.js";
+import { byId, isShown, setText } from "./dom.js";
 import { model, on } from "./model.js";
 import { get } from "./requests.js";
 import { everyTick } from "./ticker.js";
@@ -29,7 +29,7 @@ export function startBotLog() {
 }
 
 function onTick() {
-  if (!isShown()) return;
+  if (!isShown("panel-log")) return;
   if (seen !== troubles()) showTroubles();
   if (performance.now() - askedAt > FETCH_INTERVAL) ask();
 }
@@ -38,26 +38,21 @@ const troubles = () => model.bot.troubles ?? 0;
 
 /** Shows the number of new errors on the tab. A restarted log has fewer errors than were seen. */
 function showTroubles() {
-  seen = isShown() ? troubles() : Math.min(seen, troubles());
+  seen = isShown("panel-log") ? troubles() : Math.min(seen, troubles());
   const fresh = troubles() - seen;
   byId("log-troubles").hidden = fresh === 0;
   setText(byId("log-troubles"), String(fresh));
   setText(byId("log-troubles-words"), fresh === 0 ? "" : say(fresh === 1 ? "log.troubles.one" : "log.troubles", { n: fresh }));
 }
 
-const isShown = () => !byId("panel-log").hidden && byId("panel-log").offsetParent !== null;
-
 async function ask() {
   if (isAsking) return;
   isAsking = true;
-  try {
+  await attempt(byId("log-errors"), async () => {
     const asked = after;
     const { text, next } = await get(`/log?after=${asked}`);
     if (after === asked) take(text, next);
-    clearError(byId("log-errors"));
-  } catch (error) {
-    showError(byId("log-errors"), error.message);
-  }
+  });
   askedAt = performance.now();
   isAsking = false;
 }

@@ -72,12 +72,12 @@ const KINDS = {
   text: (bubble, phone) => make("div", { class: "bubble" }, ...textWithLinks(bubble.text ?? "", phone)),
   image: (bubble) => picture(bubble.picture),
   voice: (bubble) => voice(bubble.media),
-  video: (bubble) => video(bubble),
+  video,
   music: (bubble) => card(bubble, "music", "bubble.music"),
   link: (bubble) => card(bubble, "link", "bubble.link"),
-  news: (bubble) => news(bubble),
-  page: (bubble) => miniProgram(bubble),
-  menu: (bubble, phone) => menu(bubble, phone),
+  news,
+  page: miniProgram,
+  menu,
   other: (bubble, _phone, row) => (bubble.title === "location" ? place(bubble) : other(bubble, row)),
 };
 
@@ -161,18 +161,21 @@ function play(button, media) {
   audio.addEventListener("ended", end);
   audio.play().catch(() => {
     end();
-    button.replaceWith(make("div", { class: "bubble missing" }, icon("voice"), make("span", {}, say("bubble.unplayable"), " ", saveLink(media))));
+    button.replaceWith(unplayable("voice", media));
   });
 }
 
-const saveLink = (media) => make("a", { href: media, download: "", text: say("bubble.save") });
+function unplayable(kind, media) {
+  const save = make("a", { href: media, download: "", text: say("bubble.save") });
+  return make("div", { class: "bubble missing" }, icon(kind), make("span", {}, say("bubble.unplayable"), " ", save));
+}
 
 function video(bubble) {
   const button = make("button", { type: "button", class: "film", "aria-label": say("bubble.video.play") }, icon("play"));
   if (!isMedia(bubble.media)) button.disabled = true;
   button.addEventListener("click", () => {
     const film = make("video", { class: "film", src: bubble.media, controls: true, autoplay: true });
-    film.addEventListener("error", () => film.replaceWith(make("div", { class: "bubble missing" }, icon("video"), make("span", {}, say("bubble.unplayable"), " ", saveLink(bubble.media)))));
+    film.addEventListener("error", () => film.replaceWith(unplayable("video", bubble.media)));
     button.replaceWith(film);
   });
   if (!bubble.title && !bubble.description) return button;

@@ -1,9 +1,9 @@
 /** The controls of the platform, each with a line that explains it. */
 
 import { attempt, clearError, confirmed } from "./alerts.js";
-import { byId, labelled, make, setText } from "./dom.js";
+import { byId, labelled, make, sayOn, setText } from "./dom.js";
 import { makeFaults } from "./faults.js";
-import { model, on } from "./model.js";
+import { model, now, on } from "./model.js";
 import { post } from "./requests.js";
 import { onSelection, selection } from "./selection.js";
 import { everyTick } from "./ticker.js";
@@ -24,11 +24,9 @@ export function startControls() {
   for (const topic of ["controls", "bot", "session"]) on(topic, refresh);
   onSelection(refresh);
   onLanguage(refresh);
-  everyTick(() => setText(aheadShown, say("clock.now", { now: clockText(Math.max(0, nowOf()), 0), ahead: clockText(model.controls?.ahead ?? 0, 0) })));
+  everyTick(() => setText(aheadShown, say("clock.now", { now: clockText(Math.max(0, now()), 0), ahead: clockText(model.controls?.ahead ?? 0, 0) })));
   refresh();
 }
-
-const nowOf = () => performance.now() / 1000 + model.offset;
 
 function refresh() {
   shows.forEach((show) => show());
@@ -104,11 +102,12 @@ function delivery() {
   const showRedeliver = () => (redeliver.disabled = !model.pushed.has(selection.selected));
   shows.push(showRedeliver);
   on("rows", showRedeliver);
-  shows.push(() => setText(held, model.controls?.held === null || model.controls?.held === undefined ? "" : say("held", { n: model.controls.held })));
   const hold = button("hold", () => set({ hold: true }));
   const releases = [button("release.sent", () => post("/release", { order: "sent" })), button("release.reversed", () => post("/release", { order: "reversed" }))];
   shows.push(() => {
-    const isHolding = model.controls?.held !== null && model.controls?.held !== undefined;
+    const count = model.controls?.held ?? null;
+    const isHolding = count !== null;
+    setText(held, isHolding ? say("held", { n: count }) : "");
     hold.disabled = isHolding;
     releases.forEach((release) => (release.disabled = !isHolding));
   });
@@ -168,10 +167,7 @@ function bot() {
     list.replaceChildren(...known.filter(([, value]) => value).map(([key, value]) => make("div", {}, make("dt", { text: say(key) }), make("dd", { text: value }))));
   });
   const restart = button("bot.restart", () => post("/bot/restart"), { waiting: true });
-  shows.push(() => {
-    restart.dataset.say = model.bot.target ? "bot.ask" : "bot.restart";
-    setText(restart, say(restart.dataset.say));
-  });
+  shows.push(() => sayOn(restart, model.bot.target ? "bot.ask" : "bot.restart"));
   const place = control("restart", restart);
   shows.push(() => model.bot.state === "starting" && clearError(place));
   return group("bot", list, place);
@@ -196,14 +192,12 @@ function agents() {
 // -- the account
 
 function account() {
-  const choose = async (kind) => {
-    if (kind === model.account.kind) return;
-    if (await confirmed(say("account.confirm"), say("account.confirm.text", { kind: say(`account.${kind}`) }), say("account.begin"))) await post("/account", { kind });
+  const begin = async (kind, warning) => {
+    if (await confirmed(say("account.confirm"), warning, say("account.begin"))) await post("/account", { kind });
   };
-  const begin = async () => {
-    if (await confirmed(say("account.confirm"), say("account.new.text"), say("account.begin"))) await post("/account", { kind: model.account.kind });
-  };
+  const choose = async (kind) => kind !== model.account.kind && begin(kind, say("account.confirm.text", { kind: say(`account.${kind}`) }));
+  const again = () => begin(model.account.kind, say("account.new.text"));
   const facts = make("p", { class: "clock-line" });
   shows.push(() => setText(facts, [model.account.appid, model.account.name].filter(Boolean).join(" · ")));
-  return group("account", control("account", choice("account", KINDS, (kind) => `account.${kind}`, () => model.account.kind, choose), button("account.new", begin, { waiting: true })), facts);
+  return group("account", control("account", choice("account", KINDS, (kind) => `account.${kind}`, () => model.account.kind, choose), button("account.new", again, { waiting: true })), facts);
 }

@@ -23,14 +23,14 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-const TRANSLATED = { say: "say", sayLabel: "sayLabel", sayTitle: "sayTitle", sayPlaceholder: "sayPlaceholder" };
+const TRANSLATED = ["say", "sayLabel", "sayTitle", "sayPlaceholder"];
 
 function set(element, name, value) {
   if (name === "text") element.textContent = value;
   else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
   else if (name === "data") Object.assign(element.dataset, value);
-  else if (name in TRANSLATED) {
-    element.dataset[TRANSLATED[name]] = value;
+  else if (TRANSLATED.includes(name)) {
+    element.dataset[name] = value;
     translateOne(element);
   } else if (value === true) element.setAttribute(name, "");
   else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
@@ -64,6 +64,15 @@ function translateOne(element) {
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+/** Shows the text of a key, which follows a change of the language. */
+export function sayOn(element, key) {
+  element.dataset.say = key;
+  setText(element, say(key));
+}
+
+/** Returns true if an element is on a visible tab. */
+export const isShown = (id) => byId(id).offsetParent !== null;
 
 /** Sets an attribute only if it differs; null removes it. */
 export function setAttribute(element, name, value) {

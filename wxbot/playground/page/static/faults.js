@@ -63,10 +63,8 @@ function buildForm(parts) {
 
 function faultOf(parts) {
   const fault = { endpoint: parts.endpoint.value, kind: parts.kind.value, times: { once: 1, times: Number(parts.count.value), always: null }[parts.times.value] };
-  if (fault.kind === "fail") fault.errcode = Number(parts.errcode.value);
-  if (fault.kind === "http") fault.status = Number(parts.status.value);
-  if (fault.kind === "slow") fault.seconds = Number(parts.seconds.value);
-  if (AFTER_THE_ACTION.includes(fault.kind)) fault.acted = parts.acted.checked;
+  for (const name of ["errcode", "status", "seconds"]) if (!parts[name].disabled) fault[name] = Number(parts[name].value);
+  if (!parts.acted.disabled) fault.acted = parts.acted.checked;
   return fault;
 }
 

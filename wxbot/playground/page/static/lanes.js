@@ -1,13 +1,13 @@
 /** The lanes of one user: window, indicator, processing and messages on one time axis. */
 
+import { attempt } from "./alerts.js";
 import { openDetails } from "./details.js";
-import { byId, draw, make, setText } from "./dom.js";
+import { byId, draw, isShown, make, setText } from "./dom.js";
 import { model, now, on } from "./model.js";
 import { get } from "./requests.js";
 import { onSelection, selection } from "./selection.js";
 import { clockText } from "./times.js";
 import { everyTick } from "./ticker.js";
-import { clearError, showError } from "./alerts.js";
 import { onLanguage, say } from "./words.js";
 
 const ORDER = ["user", "window", "typing", "work", "reply", "refused"];
@@ -50,20 +50,17 @@ export function startLanes() {
     fillTable();
     redraw();
   });
-  everyTick(onTick);
+  everyTick(show);
 }
-
-const isShown = () => !byId("panel-lanes").hidden && byId("panel-lanes").offsetParent !== null;
 
 /** Called when the tab becomes visible. */
 export function showLanes() {
   isStale = true;
-  refresh();
-  redraw();
+  show();
 }
 
-function onTick() {
-  if (!isShown()) return;
+function show() {
+  if (!isShown("panel-lanes")) return;
   refresh();
   redraw();
 }
@@ -72,16 +69,13 @@ async function refresh() {
   const since = performance.now() - fetchedAt;
   const name = selection.selected;
   const isDue = fetchedFor !== name || since > MAX_FETCH_INTERVAL || (isStale && since > MIN_FETCH_INTERVAL);
-  if (!isShown() || !name || isFetching || !isDue) return;
+  if (!isShown("panel-lanes") || !name || isFetching || !isDue) return;
   isFetching = true;
   isStale = false;
-  try {
+  await attempt(byId("lanes-errors"), async () => {
     const answer = await get(`/lanes/${encodeURIComponent(name)}`);
     if (name === selection.selected) take(name, answer);
-    clearError(byId("lanes-errors"));
-  } catch (error) {
-    showError(byId("lanes-errors"), error.message);
-  }
+  });
   fetchedAt = performance.now();
   isFetching = false;
 }
@@ -102,7 +96,7 @@ function redraw() {
   const place = byId("lanes-drawing");
   const width = place.clientWidth;
   setText(byId("lanes-of"), selection.selected ? say("lanes.of", { name: selection.selected }) : say("lanes.nobody"));
-  if (!width || !isShown() || !selection.selected) return;
+  if (!width || !isShown("panel-lanes") || !selection.selected) return;
   const axis = axisFor(width);
   const height = TOP + ORDER.length * LANE + 4;
   targets = [];

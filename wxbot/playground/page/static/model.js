@@ -99,11 +99,11 @@ export function takeTime(data) {
 
 /** @param {User[]} users */
 export function takeUsers(users) {
-  for (const user of users ?? []) {
+  for (const user of users) {
     model.users.set(user.name, user);
     pending.users.add(user.name);
   }
-  if (users?.length) changed("users");
+  if (users.length) changed("users");
 }
 
 /** Stores rows, each once: after a reconnection the server may send some again. @param {Row[]} rows */

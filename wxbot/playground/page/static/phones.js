@@ -16,7 +16,7 @@ export function startPhones() {
   onSelection(arrange);
   on("session", startAnew);
   on("rows", onRows);
-  on("users", (names) => names.forEach((name) => refresh(name)));
+  on("users", (names) => names.forEach((name) => phones.get(name)?.showState()));
   everyTick((at) => phones.forEach((phone) => phone.tick(at)));
   onLanguage(() => phones.forEach((phone) => phone.redraw()));
 }
@@ -53,12 +53,6 @@ function startAnew() {
 function onRows(rows) {
   const changed = new Set(rows.map((row) => row.user));
   phones.forEach((phone, name) => changed.has(name) && phone.addMessages());
-}
-
-function refresh(name) {
-  const phone = phones.get(name);
-  if (!phone) return;
-  phone.showState();
 }
 
 /** Focuses the message field of the selected user. */

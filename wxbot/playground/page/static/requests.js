@@ -23,7 +23,6 @@ export function get(path) {
 /** Fetches an attachment and lets the browser save it. An error response is shown, not saved as the file. */
 export async function save(path, otherwise) {
   const answer = await fetched(path, {});
-  if (!answer.ok) throw new RequestError(await reasonOf(answer));
   const named = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") ?? "");
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await answer.blob());
@@ -34,17 +33,15 @@ export async function save(path, otherwise) {
 }
 
 async function ask(path, options) {
-  const answer = await fetched(path, options);
-  if (!answer.ok) throw new RequestError(await reasonOf(answer));
-  return answer.json();
+  return (await fetched(path, options)).json();
 }
 
 async function fetched(path, options) {
-  try {
-    return await fetch(path, options);
-  } catch {
+  const answer = await fetch(path, options).catch(() => {
     throw new RequestError(say("error.unreachable"));
-  }
+  });
+  if (!answer.ok) throw new RequestError(await reasonOf(answer));
+  return answer;
 }
 
 async function reasonOf(answer) {

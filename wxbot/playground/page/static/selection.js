@@ -66,9 +66,6 @@ export function step(by) {
   show(names[Math.min(names.length - 1, Math.max(0, at + by))]);
 }
 
-/** @returns {import("./model.js").User|undefined} */
-export const selectedUser = () => model.users.get(selection.selected);
-
 function keepExisting() {
   const open = selection.open.filter((name) => model.users.has(name));
   const selected = open.includes(selection.selected) ? selection.selected : (open[0] ?? "");

@@ -1,7 +1,7 @@
 /** The bar at the top: the account, the state of the bot, and the connection to the server. */
 
 import { attempt, clearError } from "./alerts.js";
-import { byId, setText } from "./dom.js";
+import { byId, sayOn, setText } from "./dom.js";
 import { model, on } from "./model.js";
 import { post } from "./requests.js";
 import { everyTick } from "./ticker.js";
@@ -34,7 +34,6 @@ function showDown() {
   byId("bot-down").hidden = !isDown;
   if (!isDown) clearError(byId("bot-down"));
   setText(byId("bot-problem"), isDown ? model.bot.problem || say("bot.down.unknown") : "");
-  byId("bot-restart").dataset.say = model.bot.target ? "bot.ask" : "bot.restart";
-  setText(byId("bot-restart"), say(byId("bot-restart").dataset.say));
+  sayOn(byId("bot-restart"), model.bot.target ? "bot.ask" : "bot.restart");
 }
 

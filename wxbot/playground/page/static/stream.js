@@ -50,22 +50,20 @@ function connect() {
 const HANDLERS = {
   session: onSession,
   time: takeTime,
-  rows: (data) => {
-    takeTime(data);
-    takeUsers(data.users);
-    takeRows(data.rows);
-  },
-  users: (data) => {
-    takeTime(data);
-    takeUsers(data.users);
-  },
-  controls: (data) => {
-    takeTime(data);
-    take("controls", data.controls);
-  },
+  rows: onChange,
+  users: onChange,
+  controls: onChange,
   bot: (data) => take("bot", data),
   play: (data) => take("play", data),
 };
+
+/** Handles an event with a time, and with users, rows or controls. */
+function onChange({ now, users = [], rows = [], controls }) {
+  takeTime({ now });
+  takeUsers(users);
+  if (rows.length) takeRows(rows);
+  if (controls) take("controls", controls);
+}
 
 /**
  * Handles the state of a session. A restarted server counts its sessions from 1 again and may mistake our last row for one

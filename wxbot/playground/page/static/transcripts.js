@@ -53,7 +53,7 @@ function showPlay() {
   progress.value = play.done;
   byId("play-problems").replaceChildren(...(play.problems ?? []).map((text) => make("li", { text })));
   byId("play-problems").hidden = !play.problems?.length;
-  showResult(play);
+  document.body.dataset.play = play.state; // the tab shows the result while another tab is open
 }
 
 function outcomeOf(play) {
@@ -67,9 +67,4 @@ function showStop(isPlaying) {
   const hadFocus = document.activeElement === stop;
   stop.hidden = !isPlaying;
   if (hadFocus && !isPlaying) byId("play-choose").focus();
-}
-
-/** Shows the result on the tab, so that it is visible while another tab is open. */
-function showResult(play) {
-  document.body.dataset.play = play.state;
 }

@@ -28,6 +28,6 @@ def test_an_unreadable_dead_letter_leaves_no_query_open(tmp_path: Path) -> None:
                 asyncio.run(store.dead_letters("wx1", 10))
             other.execute(LETTER, ("3",))  # the open query would still see the file before this write
             asyncio.run(store.ping())
-            assert failed.value
+            assert isinstance(failed.value, json.JSONDecodeError)
     finally:
         store.close()

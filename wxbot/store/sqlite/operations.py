@@ -123,7 +123,7 @@ def dead_letters(db: sqlite3.Connection, appid: str, limit: int) -> list[DeadLet
         "SELECT seq, appid, openid, fields, received_at, died_at, attempts, sent, reason, unsent FROM inbox"
         " WHERE status = 2 AND appid = ? ORDER BY seq LIMIT ?",
         (appid, limit),
-    )
+    ).fetchall()  # a letter that cannot be read must not leave a query open, which would lock out this process
     return [_dead_letter(*row) for row in rows]
 
 

@@ -261,8 +261,8 @@ def test_all_problems_of_all_groups_are_reported_together(empty_environment: Env
         # names
         ({"typng": "false"}, "WXBOT_TYPNG is not a setting; did you mean WXBOT_TYPING?"),
         ({"colour": "blue"}, "WXBOT_COLOUR is not a setting"),
-        ({"secrt": SECRET}, "WXBOT_SECRT is not a setting"),
-        ({"aes_kye": AES_KEY}, "WXBOT_AES_KYE is not a setting"),
+        ({"secrt": SECRET}, "WXBOT_SECRT is not a setting; did you mean WXBOT_SECRET?"),
+        ({"aes_kye": AES_KEY}, "WXBOT_AES_KYE is not a setting; did you mean WXBOT_AES_KEY?"),
         ({"port": "8000"}, "WXBOT_PORT is not a setting"),
         # values that do not fit together
         (

@@ -113,6 +113,12 @@ def dead_letters(bot: Bot, user: User) -> Sequence[DeadLetter]:
     return letters
 
 
+def retry(bot: Bot, letter: DeadLetter) -> None:
+    """Retry a dead letter, as an operator does."""
+    runtime = bot._started_runtime()
+    assert runtime._loop.run(runtime.store.remove_dead_letter(bot.appid, letter.seq, bot.clock.now()), 10)
+
+
 def waits_until_idle(bot: Bot, user: User) -> None:
     """Wait until the bot no longer processes messages of this user."""
     waits_in_loop(bot, lambda: not _is_active(bot, bot_key(bot, user.openid)), f"messages of {user} are processed")

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.stories.support import SORRY, Start, advance_until_seen, asks, dead_letters, replies, sends
+from tests.stories.support import SORRY, Start, advance_until_seen, asks, dead_letters, replies, retry, sends
 from wxbot import Context, Plugin
 from wxbot.server.bot import Bot
-from wxbot.store.records import DeadLetter
 from wxbot.testing import FakeWeChat, ManualClock, User
 
 
@@ -58,12 +57,6 @@ def answers() -> Answers:
 @pytest.fixture
 def bot(start: Start, answers: Answers) -> Bot:
     return start(answers.plugin)
-
-
-def retry(bot: Bot, letter: DeadLetter) -> None:
-    """Retry a dead letter, as an operator does."""
-    runtime = bot._started_runtime()
-    assert runtime._loop.run(runtime.store.remove_dead_letter(bot.appid, letter.seq, bot.clock.now()), 10)
 
 
 def test_a_busy_errcode_repeats_the_send_and_not_the_handler(

@@ -71,7 +71,7 @@ class ApiOutbox(Outbox):
     def _suppress_for_agents(self) -> None:
         if self._pending and self.turn.is_for_agents(self._parts.clock.now()):
             log.info("replies suppressed, the user is with human agents: count=%d", len(self._pending))
-            self._pending = []
+            self._pending, self._resent = [], 0
 
     async def _send_pending(self) -> None:
         while self._pending:
@@ -79,11 +79,15 @@ class ApiOutbox(Outbox):
                 await self._fit_pending()
             if not self._may_send():
                 break
-            await self._send(self._pending[0], str(self._sent), self._mark_sent)
+            number = f"again{self._resent}" if self._resent else str(self._sent)
+            await self._send(self._pending[0], number, self._mark_sent)
 
     def _mark_sent(self) -> None:
-        self._sent += 1
         self._pending.pop(0)
+        if self._resent:
+            self._resent -= 1
+        else:
+            self._sent += 1
 
     # The quota
 
@@ -169,7 +173,8 @@ class ApiOutbox(Outbox):
 
     async def _record(self) -> None:
         """Record the progress, and the remaining work if the handler is done, so that it need not run again."""
-        unsent = self._work().entries() if self.is_closed or self._unconfirmed else None
+        is_stored = self.is_closed or self._unconfirmed or self.turn.inbox_message.unsent
+        unsent = self._work().entries() if is_stored else None
         progress = Progress(self.turn.inbox_message.seq, self._sent, unsent)
         change = ConversationRecord(self._sent_at or 0.0, 0.0, self._counted_quota, state=self._changed_state)
         await retry_until_stored(

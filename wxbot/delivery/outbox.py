@@ -82,6 +82,10 @@ class Outbox(ABC):
         self._stored_quota = quota
         self._quota = quota or _unknown_quota(parts.account, turn)
         self._pending = work.pending
+        self._resent = len(work.pending) if work.run_handler else 0
+        """The number of replies at the start of the pending ones that an operator sends again, before the handler runs.
+
+        They were counted as sent by the earlier attempt, when they were unconfirmed."""
         self._unconfirmed = work.unconfirmed
         self._deferred: DeferredReplies | None = None
         """The new deferred replies; None leaves the stored ones as they are."""
@@ -123,12 +127,13 @@ class Outbox(ABC):
 
     async def finish(self) -> None:
         """Send all replies that fit into the quota, and defer the others, because the handler is done."""
-        self.is_closed = True
+        self.is_closed, self._resent = True, 0
         await self._deliver()
 
     async def fail(self, reason: str, apology: Sequence[Reply]) -> None:
         """Finish after the handler failed: its new state is dropped, and ``apology`` is sent after its replies."""
-        self._failure, self._sent_before_failure = reason, self._sent + len(self._pending)
+        handlers = self._pending[self._resent :]
+        self._failure, self._sent_before_failure = reason, self._sent + len(handlers)
         self.turn.new_state = self.turn.requested_handover = None
         self._pending += apology
         await self.finish()
@@ -218,9 +223,10 @@ class Outbox(ABC):
             self._deferred = self._current_deferred.plus(replies, announced=announced)
 
     def _work(self) -> RemainingWork:
-        """Return what is unfinished. Until the outbox is closed, only unconfirmed replies: the handler runs again."""
+        """Return what is unfinished. Until the outbox is closed, no replies of the handler: it runs again."""
         if not self.is_closed:
-            return RemainingWork(self._unconfirmed, run_handler=bool(self._unconfirmed))
+            resent = self._pending[: self._resent]
+            return RemainingWork(self._unconfirmed, resent, run_handler=bool(self._unconfirmed or resent))
         return RemainingWork(
             self._unconfirmed,
             self._pending,

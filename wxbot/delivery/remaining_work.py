@@ -58,6 +58,8 @@ class RemainingWork:
         stored += [{"kind": _HANDOVER, **self.handover._asdict()}] if self.handover else []
         if self.failure:
             stored.append({"kind": _FAILURE, "reason": self.failure, "said": self.sent_before_failure})
+        elif self.pending and self.run_handler:
+            stored.append({"kind": RUN_AGAIN})
         return tuple(stored)
 
     def dead_letter_entries(self) -> tuple[Mapping[str, Any], ...]:

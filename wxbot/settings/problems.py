@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from wxbot.settings.schema import ACCOUNT_SETTINGS, MISSING
-
-_SECRETS = {name for each in ACCOUNT_SETTINGS.values() if each.is_secret for name in (each.name, each.variable)}
+from wxbot.settings.schema import MISSING
 
 
 def unknown_names(names: Iterable[str], known: Sequence[str], problem: str) -> list[str]:
@@ -16,9 +14,8 @@ def unknown_names(names: Iterable[str], known: Sequence[str], problem: str) -> l
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return the end of a problem's text that proposes the most similar of ``known``; "" if it is a secret setting."""
-    similar = difflib.get_close_matches(name, known, 1, cutoff=0.8)
-    return "".join(f"; did you mean {other}?" for other in similar if other not in _SECRETS)
+    """Return the end of a problem's text that proposes the most similar of ``known``, if any."""
+    return "".join(f"; did you mean {other}?" for other in difflib.get_close_matches(name, known, 1, cutoff=0.8))
 
 
 def invalid_value(name: str, position: Iterable[int | str], message: str) -> str:

@@ -260,7 +260,7 @@ class TypingIndicator:
         return "done"
 
     def _permit(self, call: _Call) -> bool:
-        """Return True and mark ``call`` as written if the lease is active, else another owner may have the indicator."""
+        """Return True and mark ``call`` as written if the lease is active, else another owner may have the user."""
         call.written = self._lease.is_active(self._clock.now())
         return call.written
 

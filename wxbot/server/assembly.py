@@ -40,10 +40,10 @@ from wxbot.typing_indicator.indicator import NOTE_SECONDS, TypingIndicator, Typi
 from wxbot.typing_indicator.rules import TypingState
 from wxbot.wechat.api.address import ApiAddress
 from wxbot.wechat.api.client import TokenAndMediaStore, WeChatClient
-from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
+from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, parse_cloud_response
 from wxbot.wechat.api.token import TokenProvider, Tokens
 from wxbot.wechat.api.token_call import TokenCall
-from wxbot.wechat.http.transport import Transport, answer_of
+from wxbot.wechat.http.transport import Transport, parse_response
 from wxbot.wechat.push.callback import Callback
 from wxbot.wechat.push.cloud_callback import CloudCallback
 
@@ -288,7 +288,7 @@ def make_client(settings: Settings, store: TokenAndMediaStore, clock: Clock) -> 
         store=store,
         clock=clock,
         address=_address(settings),
-        read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),
+        read_answer=parse_response if mode == "off" else partial(parse_cloud_response, mode),
         timeout=settings.api_timeout,
         typing_path=settings.typing_path,
         business_id=settings.business_id,

@@ -39,10 +39,10 @@ from wxbot.store.sqlite.store import SqliteStore
 from wxbot.typing_indicator.indicator import TypingParts
 from wxbot.wechat.api.address import ApiAddress
 from wxbot.wechat.api.client import WeChatClient
-from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, cloud_answer_of
+from wxbot.wechat.api.cloud import CLOUD_TOKEN_PARAMETER, CloudFileTokens, NoTokens, parse_cloud_response
 from wxbot.wechat.api.token import TokenProvider, Tokens
 from wxbot.wechat.api.token_call import TokenCall
-from wxbot.wechat.http.transport import Transport, answer_of
+from wxbot.wechat.http.transport import Transport, parse_response
 from wxbot.wechat.push.callback import Callback
 from wxbot.wechat.push.cloud_callback import CloudCallback
 
@@ -240,7 +240,7 @@ def make_client(process: ProcessSettings, account: AccountSettings, store: Share
         store=store,
         clock=clock,
         address=_address(account),
-        read_answer=answer_of if mode == "off" else partial(cloud_answer_of, mode),
+        read_answer=parse_response if mode == "off" else partial(parse_cloud_response, mode),
         timeout=timeout,
         typing_path=api.typing_path,
         business_id=api.business_id,

@@ -18,9 +18,9 @@ from wxbot.server.plugin_setup import PluginSet
 from wxbot.server.runtime import Runtime
 from wxbot.server.send_api import SendApi
 from wxbot.store.records import Handover, IncomingMessage
-from wxbot.wechat.push.answer import passive_fields, transfer_fields
-from wxbot.wechat.push.callback import Callback, PassiveAnswer, Push, single_values
+from wxbot.wechat.push.callback import Callback, Push, PushResponse, single_values
 from wxbot.wechat.push.cloud_callback import CloudCallback
+from wxbot.wechat.push.response import passive_fields, transfer_fields
 
 log = logging.getLogger("wxbot.bot")
 
@@ -93,7 +93,7 @@ class Bot:
         """Return the echostr of a valid URL verification. Raises InvalidPush."""
         return self._callback.verify(single_values(query))
 
-    def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> PassiveAnswer | None:
+    def receive(self, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes) -> PushResponse | None:
         """Store a push, and return the response body; None means ``success``. ``headers`` have lower-case names.
 
         The message is durable when this returns. Raises InvalidPush, StoreUnavailable, ReplyNotReady.
@@ -118,19 +118,19 @@ class Bot:
             return None
         return self._passive_answer(push, incoming, accepted.first_at, self._pending_text)
 
-    def _transfer(self, push: Push, handover: Handover) -> PassiveAnswer:
+    def _transfer(self, push: Push, handover: Handover) -> PushResponse:
         agent = handover.agent if self._names_agent else ""
-        return self._callback.answer(push, transfer_fields(push.fields, now := self.clock.now(), agent), now)
+        return self._callback.make_response(push, transfer_fields(push.fields, now := self.clock.now(), agent), now)
 
     def _passive_answer(
         self, push: Push, incoming: IncomingMessage, first_at: float, pending_text: str
-    ) -> PassiveAnswer | None:
+    ) -> PushResponse | None:
         stored = self._started_runtime().passive_reply(incoming, first_at)
         if stored == {}:  # the handler has finished without a reply
             return None
         reply = TextReply(pending_text) if stored is None else reply_from_json(stored)
         now = self.clock.now()
-        return self._callback.answer(push, passive_fields(push.fields, reply, now), now)
+        return self._callback.make_response(push, passive_fields(push.fields, reply, now), now)
 
     # Proactive messages
 

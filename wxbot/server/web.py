@@ -15,7 +15,7 @@ from wxbot.errors import InvalidReply, InvalidRequest, ReplyNotReady, SendNotAll
 from wxbot.logs import set_log_account
 from wxbot.server.bot import Bot
 from wxbot.server.deployment import Deployment
-from wxbot.wechat.push.callback import PassiveAnswer
+from wxbot.wechat.push.callback import PushResponse
 
 log = logging.getLogger("wxbot.web")
 
@@ -142,7 +142,7 @@ def _plain(text: str, status: int = 200) -> Response:
     return Response(text, status, {"X-Content-Type-Options": "nosniff"}, content_type="text/plain; charset=utf-8")
 
 
-def _passive_answer(answer: PassiveAnswer) -> Response:
+def _passive_answer(answer: PushResponse) -> Response:
     return Response(answer.body, 200, {"X-Content-Type-Options": "nosniff"}, content_type=answer.content_type)
 
 

@@ -52,9 +52,7 @@ class InProcessWaker:
                 return
         else:
             self._held_since = None
-            self._is_scheduled = (
-                False  # before delivering, so that a wake-up that comes too late schedules another call
-            )
+            self._is_scheduled = False  # set first, so that a wake-up during the delivery schedules another call
         for _ in range(min(len(self._wakeups), SLICE if self._is_scheduled else len(self._wakeups))):
             self._wake(*self._wakeups.popleft())
 

@@ -33,7 +33,7 @@ from wxbot.testing.envelope import Format, from_text
 from wxbot.testing.media import SAMPLE_IMAGE, SAMPLE_VIDEO, SAMPLE_VOICE
 from wxbot.testing.passive import check_answer
 from wxbot.wechat.api.client import WeChatClient
-from wxbot.wechat.push.answer import passive_fields, to_text
+from wxbot.wechat.push.response import passive_fields, to_text
 
 
 def file(content: bytes, kind: Any) -> Media:

@@ -38,7 +38,7 @@ STALE_SECONDS = 5.0
 """A wake-up that could not be sent for this long is dropped, because polling has found its message."""
 PROBE_SECONDS = 2.0
 """Seconds between two probes of the broker."""
-ANSWER_SECONDS = 4.0
+RESPONSE_SECONDS = 4.0
 """A broker that does not respond for this long is unavailable."""
 OPEN_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
@@ -143,7 +143,7 @@ class DramatiqWaker:
 
     def _current_problem(self) -> str | None:
         asked_at = self._asked_at
-        if asked_at is not None and time.monotonic() - asked_at > ANSWER_SECONDS:
+        if asked_at is not None and time.monotonic() - asked_at > RESPONSE_SECONDS:
             return "the broker does not respond"
         return self._outage.problem
 

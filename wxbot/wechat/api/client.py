@@ -26,7 +26,7 @@ from wxbot.wechat.api.media_calls import MediaCalls, ReadAnswer
 from wxbot.wechat.api.send_body import send_body
 from wxbot.wechat.api.token import TokenProvider, Tokens
 from wxbot.wechat.api.wechatpy_bridge import ThreadTokens, wechatpy_client
-from wxbot.wechat.http.transport import Limits, Transport, answer_of, limits
+from wxbot.wechat.http.transport import Limits, Transport, limits, parse_response
 
 SEND_PATH = "/cgi-bin/message/custom/send"
 TYPING_PATH = "/cgi-bin/message/custom/typing"
@@ -46,7 +46,7 @@ class WeChatClient:
 
     ``timeout`` and ``typing_timeout`` limit a whole call, in seconds. A refused token is replaced once per call.
     ``permit`` is explained in ``Channel``; a call without one is always written. ``read_answer`` parses WeChat's
-    responses (``transport.answer_of``). ``store`` and ``clock`` serve the cache of media ids.
+    responses (``transport.parse_response``). ``store`` and ``clock`` serve the cache of media ids.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class WeChatClient:
         store: SharedValues,
         clock: Clock,
         address: ApiAddress = ApiAddress(),  # noqa: B008 - frozen
-        read_answer: ReadAnswer = answer_of,
+        read_answer: ReadAnswer = parse_response,
         timeout: float = 10.0,
         typing_timeout: float = 3.0,
         typing_path: str = "",
@@ -68,7 +68,7 @@ class WeChatClient:
         self._transport = transport
         self._tokens = tokens
         self._address = address
-        self._answer_of = read_answer
+        self._parse_response = read_answer
         self._timeout = timeout
         self._limits = limits(timeout)
         self._typing_limits = limits(typing_timeout)
@@ -176,7 +176,7 @@ class WeChatClient:
 
     async def _post(self, path: str, data: bytes, token: str, timeout: Limits, permit: Permit | None) -> dict[str, Any]:
         status, answer = await self._transport.exchange("POST", self._url(path, token), data, timeout, path, permit)
-        return self._answer_of(path, status, answer, (token,))
+        return self._parse_response(path, status, answer, (token,))
 
     def _url(self, path: str, token: str) -> URL:
         if token != self._urls_token:

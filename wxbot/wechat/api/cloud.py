@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wxbot.errors import ApiError, DeliveryUnknown, RequestNotSent, SystemBusy, TokenRefused, WeChatError
-from wxbot.wechat.http.transport import answer_of
+from wxbot.wechat.http.transport import parse_response
 
 CloudMode = Literal["open", "token"]
 
@@ -108,10 +108,12 @@ class CloudFileTokens:
         )
 
 
-def cloud_answer_of(mode: CloudMode, call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:
-    """Parse a response as ``transport.answer_of`` does. Errors of Cloud Hosting get an explanation of what to do."""
+def parse_cloud_response(
+    mode: CloudMode, call: str, status: int, body: bytes, secrets: Iterable[str]
+) -> dict[str, Any]:
+    """Parse a response as ``transport.parse_response`` does, and explain the errors of Cloud Hosting."""
     try:
-        return answer_of(call, status, body, secrets)
+        return parse_response(call, status, body, secrets)
     except ApiError as error:
         failure = _explained(mode, error)
     except DeliveryUnknown as error:

@@ -26,7 +26,7 @@ from wxbot.model.media import MIB, Media, MediaKind, content_type_of
 from wxbot.version import __version__
 from wxbot.wechat.api.address import ApiAddress
 from wxbot.wechat.api.token import Tokens
-from wxbot.wechat.http.transport import CONNECT_SECONDS, answer_of
+from wxbot.wechat.http.transport import CONNECT_SECONDS, parse_response
 
 UPLOAD_PATH = "/cgi-bin/media/upload"
 DOWNLOAD_PATH = "/cgi-bin/media/get"
@@ -50,7 +50,7 @@ _NO_FILE = re.compile(
 _MIME = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
 ReadAnswer = Callable[[str, int, bytes, Iterable[str]], dict[str, Any]]
-"""``transport.answer_of``, or ``cloud.cloud_answer_of`` with its mode."""
+"""``transport.parse_response``, or ``cloud.parse_cloud_response`` with its mode."""
 
 _T = TypeVar("_T")
 
@@ -63,12 +63,12 @@ class MediaCalls:
     """
 
     def __init__(
-        self, tokens: Tokens, address: ApiAddress, *, seconds: float = 60.0, read_answer: ReadAnswer = answer_of
+        self, tokens: Tokens, address: ApiAddress, *, seconds: float = 60.0, read_answer: ReadAnswer = parse_response
     ) -> None:
         self._tokens = tokens
         self._address = address
         self._timeout = aiohttp.ClientTimeout(total=seconds, connect=min(CONNECT_SECONDS, seconds))
-        self._answer_of = read_answer
+        self._parse_response = read_answer
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -149,7 +149,7 @@ class MediaCalls:
 
     def _answer(self, call: str, status: int, body: bytes, token: str) -> dict[str, Any]:
         try:
-            return self._answer_of(call, status, body, (token,))
+            return self._parse_response(call, status, body, (token,))
         except DeliveryUnknown:
             pass
         raise RequestNotSent(f"{call} failed, a retry is safe: HTTP {status} without a readable answer of WeChat")

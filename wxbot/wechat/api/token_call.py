@@ -16,7 +16,7 @@ from yarl import URL
 
 from wxbot.errors import ApiError, DeliveryUnknown, RequestNotSent, SystemBusy, TokenUnavailable, WeChatError
 from wxbot.wechat.api.token import FetchedToken
-from wxbot.wechat.http.transport import Transport, answer_of, limits
+from wxbot.wechat.http.transport import Transport, limits, parse_response
 
 EXPLANATIONS = {
     40001: "the AppSecret is wrong: set WXBOT_SECRET to the AppSecret in WeChat's console",
@@ -67,7 +67,7 @@ class TokenCall:
     async def __call__(self) -> FetchedToken:
         try:
             status, body = await self._transport.exchange(self._method, self._url, self._body, self._limits, self._call)
-            return _token_in(answer_of(self._call, status, body, (self._secret,)))
+            return _token_in(parse_response(self._call, status, body, (self._secret,)))
         except WeChatError as error:
             failure = _failure(error)
         raise failure

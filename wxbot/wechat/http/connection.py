@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
     def _end(self, *, orderly: bool) -> None:
         """End the call, because no more bytes will arrive. This is the regular end of a response without a length.
 
-        If such a response was cut short, it is no valid JSON, which ``answer_of`` detects.
+        If such a response was cut short, it is no valid JSON, which ``parse_response`` detects.
         """
         self._listener.on_closing(self)
         call = self._call

@@ -177,7 +177,7 @@ def _request(head: bytes, method: str, body: bytes | None) -> bytes:
     return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
-def answer_of(call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:
+def parse_response(call: str, status: int, body: bytes, secrets: Iterable[str]) -> dict[str, Any]:
     """Parse WeChat's response and return it as a dict. Raises WeChatError.
 
     - Status 5xx, or 200 without a JSON object (a proxy's page): DeliveryUnknown, because WeChat may have processed the

@@ -16,9 +16,9 @@ from typing import Any
 
 from wxbot.errors import InvalidPush
 from wxbot.model.user_actions import interaction_time, is_interaction
-from wxbot.wechat.push.answer import to_text
 from wxbot.wechat.push.codec import Format, check_message, fields_of, format_of
 from wxbot.wechat.push.crypto import Envelope, same, signature
+from wxbot.wechat.push.response import to_text
 
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _ECHOSTR = re.compile(r"[A-Za-z0-9+/=_.-]{1,1024}")
@@ -52,7 +52,7 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
-class PassiveAnswer:
+class PushResponse:
     """A response to a push other than ``success``: a passive reply, or the transfer to human agents."""
 
     body: bytes = field(repr=False)
@@ -118,18 +118,18 @@ class Callback:
         encrypted = self._envelope is not None
         return push_of(fields, format_of(body), received_at, encrypted=encrypted, key=key, nonce=nonce)
 
-    def answer(self, push: Push, fields: Mapping[str, Any], now: float) -> PassiveAnswer:
+    def make_response(self, push: Push, fields: Mapping[str, Any], now: float) -> PushResponse:
         """Return ``fields`` as the response to ``push``, in its format, encrypted if the push was encrypted.
 
-        ``fields`` come from ``passive_fields`` or ``transfer_fields`` (``push/answer.py``). ``now``, in seconds since
+        ``fields`` come from ``passive_fields`` or ``transfer_fields`` (``push/response.py``). ``now``, in seconds since
         1970, is the signed timestamp of an encrypted response.
         """
-        answer = plaintext_answer(push, fields)
+        answer = plaintext_response(push, fields)
         if not push.encrypted or self._envelope is None:
             return answer
         encrypt = self._envelope.encrypted_xml if push.format == "xml" else self._envelope.encrypted_json
         encrypted = encrypt(answer.body, int(now), push.nonce, push.key)
-        return PassiveAnswer(_encoded(encrypted), answer.content_type)
+        return PushResponse(_encoded(encrypted), answer.content_type)
 
     def _decrypted(
         self, envelope: Envelope, query: Mapping[str, str], timestamp: str, nonce: str, body: bytes
@@ -187,9 +187,9 @@ def push_of(
     )
 
 
-def plaintext_answer(push: Push, fields: Mapping[str, Any]) -> PassiveAnswer:
+def plaintext_response(push: Push, fields: Mapping[str, Any]) -> PushResponse:
     """Return ``fields`` as an unencrypted response in the format of ``push``."""
-    return PassiveAnswer(_encoded(to_text(fields, push.format)), _CONTENT_TYPES[push.format])
+    return PushResponse(_encoded(to_text(fields, push.format)), _CONTENT_TYPES[push.format])
 
 
 def _encoded(text: str) -> bytes:

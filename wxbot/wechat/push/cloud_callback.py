@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wxbot.errors import InvalidPush
-from wxbot.wechat.push.callback import NO_HEADERS, PassiveAnswer, Push, plaintext_answer, push_of
+from wxbot.wechat.push.callback import NO_HEADERS, Push, PushResponse, plaintext_response, push_of
 from wxbot.wechat.push.codec import fields_of, format_of
 
 SOURCE_HEADER = "x-wx-source"
@@ -62,9 +62,9 @@ class CloudCallback:
             raise InvalidPush("the push is encrypted, so it is not from WeChat Cloud Hosting: set WXBOT_TOKEN", 403)
         return push_of(fields, format_of(body), received_at)
 
-    def answer(self, push: Push, fields: Mapping[str, Any], now: float) -> PassiveAnswer:
+    def make_response(self, push: Push, fields: Mapping[str, Any], now: float) -> PushResponse:
         """Return ``fields`` as the response to ``push``, in its format, unencrypted. ``now`` is not used."""
-        return plaintext_answer(push, fields)
+        return plaintext_response(push, fields)
 
     def _check_headers(self, headers: Mapping[str, str]) -> None:
         if not headers.get(SOURCE_HEADER):

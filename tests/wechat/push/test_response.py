@@ -14,9 +14,9 @@ from wxbot.server.assembly import make_callback
 from wxbot.settings.environment import load_settings
 from wxbot.testing import envelope
 from wxbot.testing.envelope import Format, Keys, Mode
-from wxbot.wechat.push.answer import passive_fields, transfer_fields
-from wxbot.wechat.push.callback import Callback, PassiveAnswer, Push
+from wxbot.wechat.push.callback import Callback, Push, PushResponse
 from wxbot.wechat.push.cloud_callback import CloudCallback
+from wxbot.wechat.push.response import passive_fields, transfer_fields
 
 NOW = 1_700_000_000
 KEYS = Keys("wx1", "tok", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG")
@@ -41,7 +41,7 @@ def pushed(callback: Callback, mode: Mode, form: Format, keys: Keys = KEYS) -> P
     return push
 
 
-def read(answer: PassiveAnswer, mode: Mode, form: Format, keys: Keys = KEYS) -> dict[str, Any] | None:
+def read(answer: PushResponse, mode: Mode, form: Format, keys: Keys = KEYS) -> dict[str, Any] | None:
     assert answer.content_type == CONTENT_TYPES[form]
     return envelope.read_answer(answer.body, keys, mode, form, "n1")
 
@@ -66,7 +66,7 @@ def test_the_answer_has_the_format_and_encryption_of_the_push(mode: Mode, form: 
         passive_fields(push.fields, TextReply("你好 😀 ]]> <xml>&\n"), NOW),
         transfer_fields(push.fields, NOW, "test1@account"),
     ):
-        answer = callback.answer(push, fields, NOW + 3)
+        answer = callback.make_response(push, fields, NOW + 3)
         assert (b"Encrypt" in answer.body) is (mode != "plain")
         assert read(answer, mode, form) == as_read(fields, form)
 
@@ -74,7 +74,7 @@ def test_the_answer_has_the_format_and_encryption_of_the_push(mode: Mode, form: 
 @pytest.mark.parametrize("form", ["xml", "json"])
 def test_the_key_of_the_push_encrypts_the_answer(form: Format) -> None:
     push = pushed(SAFE, "safe", form, OLD_KEYS)
-    answer = SAFE.answer(push, transfer_fields(push.fields, NOW), NOW)
+    answer = SAFE.make_response(push, transfer_fields(push.fields, NOW), NOW)
     assert read(answer, "safe", form, OLD_KEYS)
     with pytest.raises(envelope.Malformed):
         read(answer, "safe", form, KEYS)
@@ -82,13 +82,13 @@ def test_the_key_of_the_push_encrypts_the_answer(form: Format) -> None:
 
 def test_in_plaintext_mode_nothing_is_encrypted() -> None:
     push = pushed(PLAIN, "plain", "json")
-    assert b"Encrypt" not in PLAIN.answer(push, transfer_fields(push.fields, NOW), NOW).body
+    assert b"Encrypt" not in PLAIN.make_response(push, transfer_fields(push.fields, NOW), NOW).body
 
 
 @given(st.text(), st.sampled_from(["xml", "json"]))
 def test_an_answer_may_contain_any_text(text: str, form: Format) -> None:
     push = pushed(SAFE, "safe", form)
-    answered = read(SAFE.answer(push, passive_fields(push.fields, TextReply(text), NOW), NOW), "safe", form)
+    answered = read(SAFE.make_response(push, passive_fields(push.fields, TextReply(text), NOW), NOW), "safe", form)
     assert answered is not None
     if form == "json":
         assert answered["Content"] == text.encode("utf-8", "replace").decode()
@@ -117,7 +117,7 @@ def test_a_push_of_cloud_hosting_is_read_and_answered(form: Format) -> None:
     assert push.fields == as_read(TEXT, form) | {"CreateTime": NOW}
     assert (push.format, push.encrypted, push.interacted_at) == (form, False, NOW + 0.5)
     assert push.dedup_key == f"m:7:{NOW}"
-    answer = CLOUD.answer(push, passive_fields(push.fields, NewsReply("t", "http://u"), NOW), NOW)
+    answer = CLOUD.make_response(push, passive_fields(push.fields, NewsReply("t", "http://u"), NOW), NOW)
     assert answer.content_type == CONTENT_TYPES[form]
     fields = envelope.from_text(answer.body, form)
     assert fields["MsgType"] == "news"

@@ -13,8 +13,8 @@ from tests.wechat.send_bodies import SENT
 from wxbot.errors import InvalidReply
 from wxbot.model.media import Media
 from wxbot.model.replies import ImageReply, MusicReply, NewsReply, Reply, TextReply, VideoReply, VoiceReply
-from wxbot.wechat.push.answer import passive_fields, to_json, to_text, to_xml, transfer_fields
 from wxbot.wechat.push.codec import fields_of
+from wxbot.wechat.push.response import passive_fields, to_json, to_text, to_xml, transfer_fields
 
 PUSH = {"ToUserName": "gh_a", "FromUserName": "oUSER", "CreateTime": 5, "MsgType": "text", "Content": "hi"}
 

@@ -40,7 +40,7 @@ def test_sections_named_in_the_code_exist(source: Path) -> None:
 
 
 def test_the_sections_that_the_code_refers_to() -> None:
-    wanted = ["What each account can do", "Message push", "Passive answers", "Messages and events", "Media", "Typing"]
+    wanted = ["What each account can do", "Message push", "Passive replies", "Messages and events", "Media", "Typing"]
     wanted += ["Sending", "Human agents", "Error codes", "Access tokens", "Cloud calls", "Known traps", "Pages"]
     found = headings(ROOT / "docs" / "wechat.md")
     assert [text for level, text in found if level == 2] == wanted

@@ -324,7 +324,7 @@ OFFICIAL_USER_ACTIONS: list[dict[str, Any]] = [
     {"action": "video"},
     {"action": "location", "latitude": 39.9, "longitude": 116.4, "label": "北京"},
     {"action": "link"},
-    {"action": "link", "title": "LeaseUpdate", "description": "today", "url": "http://127.0.0.1/news"},
+    {"action": "link", "title": "News", "description": "today", "url": "http://127.0.0.1/news"},
     {"action": "event", "event": "MASSSENDJOBFINISH"},
 ]
 

@@ -90,7 +90,7 @@ def test_a_released_conversation_can_be_claimed_at_once(one: Worker, two: Worker
     assert two.works_off() == ["second"]
 
 
-USER_ACTIONS: dict[str, Callable[[Worker, Claim], object]] = {
+OWNER_WRITES: dict[str, Callable[[Worker, Claim], object]] = {
     "checkpoint before Typing": lambda worker, claim: worker.saves_typing(claim, NOW + 99),
     "checkpoint after a send": lambda worker, claim: worker.records_sent(claim, 7, NOW + 99),
     "complete done": lambda worker, claim: worker.completes(claim, state={"old": 1}),
@@ -100,7 +100,7 @@ USER_ACTIONS: dict[str, Callable[[Worker, Claim], object]] = {
 }
 
 
-@pytest.mark.parametrize("action", USER_ACTIONS.values(), ids=USER_ACTIONS.keys())
+@pytest.mark.parametrize("action", OWNER_WRITES.values(), ids=OWNER_WRITES.keys())
 def test_a_replaced_owner_can_change_nothing(
     one: Worker, two: Worker, action: Callable[[Worker, Claim], object]
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_replaced_owner_can_change_nothing(
     )
 
 
-@pytest.mark.parametrize("action", USER_ACTIONS.values(), ids=USER_ACTIONS.keys())
+@pytest.mark.parametrize("action", OWNER_WRITES.values(), ids=OWNER_WRITES.keys())
 def test_an_owner_that_released_the_conversation_can_change_nothing(
     one: Worker, action: Callable[[Worker, Claim], object]
 ) -> None:
@@ -131,7 +131,7 @@ def test_an_owner_that_released_the_conversation_can_change_nothing(
     assert one.works_off() == []
 
 
-@pytest.mark.parametrize("action", USER_ACTIONS.values(), ids=USER_ACTIONS.keys())
+@pytest.mark.parametrize("action", OWNER_WRITES.values(), ids=OWNER_WRITES.keys())
 def test_an_old_lease_is_invalid_for_its_own_owner_too(one: Worker, action: Callable[[Worker, Claim], object]) -> None:
     """A process loses a conversation and claims it again. The fence distinguishes its two leases."""
     one.accept(incoming("hi"))

@@ -15,7 +15,7 @@ from wxbot.testing.rules import AccountKind
 
 SEND = "/cgi-bin/message/custom/send"
 MENU = {"head_content": "Happy?", "list": [{"id": "101", "content": "Yes"}, {"id": "102", "content": "No"}]}
-LINK = {"title": "LeaseUpdate", "description": "", "url": "http://x", "thumb_url": ""}
+LINK = {"title": "News", "description": "", "url": "http://x", "thumb_url": ""}
 PAGE = {"title": "Shop", "pagepath": "pages/a", "thumb_media_id": "SAMPLE_IMAGE"}
 MUSIC = {"title": "Song", "musicurl": "http://x", "hqmusicurl": "http://x", "thumb_media_id": "THUMB"}
 
@@ -41,7 +41,7 @@ def without(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 ACCEPTED: list[tuple[AccountKind, str, Any, str]] = [
     ("miniprogram", "image", {"media_id": "SAMPLE_IMAGE"}, "[image cat.jpg]"),
-    ("miniprogram", "link", LINK, "[link LeaseUpdate]"),
+    ("miniprogram", "link", LINK, "[link News]"),
     ("miniprogram", "miniprogrampage", PAGE, "[miniprogrampage Shop]"),
     ("official", "voice", {"media_id": "VOICE"}, "[voice purr.amr]"),
     ("official", "video", {"media_id": "VIDEO", "thumb_media_id": "THUMB", "title": "Cat"}, "[video cat.mp4]"),

@@ -68,7 +68,7 @@ def check(process: ProcessSettings, account: AccountSettings) -> Iterator[Findin
 
 
 def _check_account(account: AccountSettings) -> Iterator[Finding]:
-    """Yield the kind of the account and the way of cloud calls if they are not the usual ones."""
+    """Yield findings on the kind of account and on cloud calls, if they are not the defaults."""
     credentials, api = account.credentials, account.api
     if credentials.kind != "miniprogram":
         yield Finding(True, f"Kind of account: {credentials.account.title}.")

@@ -27,7 +27,7 @@ from wxbot.version import __version__
 USER_ERROR = 2
 """The exit code for an error that the user can fix; click uses the same one."""
 TRY_AGAIN = os.EX_TEMPFAIL
-"""The exit code of ``run`` and ``worker`` if the store or the broker is unavailable: systemd starts them again."""
+"""The exit code of ``run`` and ``worker`` if the store or the broker is unavailable. systemd then starts them again."""
 
 
 class _Commands(click.Group):

@@ -1,4 +1,4 @@
-"""A conversation: it claims the lease of one user, then processes and settles that user's messages in order."""
+"""A conversation: it claims the lease of one user, then processes and completes that user's messages in order."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Conversation:
         )
 
     def unrecorded(self) -> tuple[Lease, Outcome] | None:
-        """Return the lease, and the outcome of a message or the progress of a turn that is not stored yet."""
+        """Return the lease and the outcome that is not stored yet, of a processed message or an interrupted turn."""
         outcome = self._outcome or (self._outbox and self._outbox.outcome("released"))
         return (self.lease, outcome) if self.lease and outcome else None
 

@@ -42,7 +42,7 @@ class ApiOutbox(Outbox):
             await self._send_deferred(unsent[0], f"d{len(unsent) + len(rest)}", mark_first_sent)
 
     async def _send_deferred(self, message: Reply, number: str, on_sent: Callable[[], None]) -> None:
-        """Send a deferred reply. If WeChat refuses it for good, it is skipped: it would block all later ones."""
+        """Send a deferred reply. If WeChat refuses it for good, skip it, because it would block all later ones."""
         try:
             await self._send(message, number, on_sent)
         except SendFailed as failure:

@@ -1,7 +1,7 @@
 """The port of the channel: the calls through which replies reach a user.
 
-What the calls may be used for is a row of ``wxbot.model.accounts``. Another kind of account is one more row and one
-more implementation of this port.
+A row of ``wxbot.model.accounts`` says what an account may do with the calls. Another kind of account needs another row
+and another implementation of this port.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The outbox of a turn: it owns what is to be sent, what was sent, what is unconfirmed, the quota and deferred replies.
+"""The outbox of a turn: it owns the pending, unconfirmed and deferred replies, and the quota.
 
 The pipeline calls ``add`` and ``finish``. An ``ApiOutbox`` sends through the platform's API, a ``PassiveOutbox`` in the
 response to a push.
@@ -69,7 +69,7 @@ class OutboxParts:
 
 
 class Outbox(ABC):
-    """The replies of one turn. ``work``: what an earlier attempt left. ``quota``: the stored quota; None: unknown."""
+    """The replies of one turn. ``work``: the rest of an earlier attempt. ``quota``: the stored quota; None: unknown."""
 
     def __init__(
         self, parts: OutboxParts, turn: Turn, indicator: TypingIndicator, work: RemainingWork, quota: Quota | None
@@ -83,9 +83,9 @@ class Outbox(ABC):
         self._quota = quota or _unknown_quota(parts.account, turn)
         self._pending = work.pending
         self._resent = len(work.pending) if work.run_handler else 0
-        """The number of replies at the start of the pending ones that an operator sends again, before the handler runs.
+        """The number of pending replies, from the first one, that an operator sends again before the handler runs.
 
-        They were counted as sent by the earlier attempt, when they were unconfirmed."""
+        The earlier attempt counted them as sent when they became unconfirmed."""
         self._unconfirmed = work.unconfirmed
         self._deferred: DeferredReplies | None = None
         """The new deferred replies; None leaves the stored ones as they are."""
@@ -105,7 +105,7 @@ class Outbox(ABC):
     async def begin(self) -> None:
         """Send deferred replies that the user does not know of, if the quota allows it. Runs before the handler.
 
-        Raises SendFailed, as all methods that send.
+        Raises SendFailed, like all methods that send.
         """
 
     def add(self, replies: Sequence[Reply]) -> None:
@@ -223,7 +223,7 @@ class Outbox(ABC):
             self._deferred = self._current_deferred.plus(replies, announced=announced)
 
     def _work(self) -> RemainingWork:
-        """Return what is unfinished. Until the outbox is closed, no replies of the handler: it runs again."""
+        """Return the remaining work. Until the outbox is closed, it has no replies of the handler, which runs again."""
         if not self.is_closed:
             resent = self._pending[: self._resent]
             return RemainingWork(self._unconfirmed, resent, run_handler=bool(self._unconfirmed or resent))
@@ -252,6 +252,6 @@ class Outbox(ABC):
 
 
 def _unknown_quota(account: Account, turn: Turn) -> Quota:
-    """Return the quota of a user without a stored one. An event does not show that the user may be answered."""
+    """Return the quota of a user without a stored one. An event does not show that the bot may reply."""
     is_event = isinstance(turn.message, EventMessage)
     return NOTHING_LEFT if is_event and not account.is_passive else account.unknown_quota

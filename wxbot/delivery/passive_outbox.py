@@ -1,7 +1,7 @@
 """Passive replies, for accounts that may not call the API: one message in the response to each push.
 
 A reply that does not fit or is too late is deferred to the user's next message (docs/wechat.md, section "Passive
-answers").
+replies").
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The turn: one message while it is processed, and what the conversation is during that time."""
+"""The turn: one message while it is processed, with the state and the handover of its conversation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SENT_BY_BOT = "wxbot.send"
 class Turn:
     """One message while it is processed: its lease, the conversation's state and its handover.
 
-    The outbox of the turn owns everything about replies (``wxbot.delivery.outbox``).
+    The replies of the turn are in its outbox (``wxbot.delivery.outbox``).
     """
 
     lease: Lease

@@ -1,7 +1,7 @@
 """The kinds of account, and what each of them can do. Another kind of account is one more row of ``ACCOUNTS``.
 
 The checks of wxbot and the table in docs/wechat.md are made from these rows. Sources: docs/wechat.md, sections
-"Messages and events", "Sending", "Passive answers", "Quota".
+"Messages and events", "Sending", "Passive replies", "Quota".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AccountKind = str
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a kind of account can do.
+    """A kind of account, and what it can do.
 
     ``receives`` and ``sends``: WeChat's MsgType or msgtype, or ``event NAME``. ``allowances``: the quota that each user
     action sets; ``unknown_quota``: the quota of a user who is not known yet.
@@ -42,7 +42,7 @@ class Account:
     names_agents: bool = False
     """A message or a handover can name one agent."""
     has_pages: bool = False
-    """It is a Mini Program, so a card opens its own pages."""
+    """A card can open pages of the account itself, because it is a Mini Program."""
     recognizes_repeats: bool = False
     """A message that is sent again with the same id reaches the user once."""
 
@@ -56,8 +56,8 @@ _ALLOWANCES: Allowances = {
     "subscribe": _ONE_MINUTE,
     "scan": _ONE_MINUTE,
 }
-"""WeChat's tables. It is one table for Mini Programs and Official Accounts, because the message is the only user action
-that both have. So a bot whose account kind is not configured can also reply to new followers."""
+"""WeChat's quota tables. Mini Programs and Official Accounts share one table, because the message is the only user
+action that both have. So a bot whose account kind is not configured can also reply to new followers."""
 
 _AGENT_EVENTS = ("event kf_create_session", "event kf_close_session", "event kf_switch_session")
 _OFFICIAL_RECEIVES = (
@@ -116,7 +116,7 @@ class Capability(NamedTuple):
 
 
 def capabilities() -> list[Capability]:
-    """Return what any kind of account can do, with the kinds of account that can."""
+    """Return all capabilities, each with the kinds of account that have it."""
     found: dict[tuple[Direction, str], list[AccountKind]] = {}
     for name, account in ACCOUNTS.items():
         for each in _capabilities_of(account):

@@ -1,4 +1,4 @@
-"""Fit replies into the number of messages that WeChat still accepts: merge texts, and leave a rest. Pure functions."""
+"""Fit replies into the number of messages that WeChat still accepts: merge texts, defer the rest. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wxbot.model.text_splitting import split_parts
 class Fitted(NamedTuple):
     """The result of ``fit``: messages to send ``now``, and the ``rest``, to be deferred.
 
-    ``announced``: the last message to send now contains the notice.
+    ``announced`` is False if there is a ``rest`` and no message to send now contains the notice.
     """
 
     now: list[Reply]

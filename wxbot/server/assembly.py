@@ -219,7 +219,7 @@ def _processing_parts(
 MakeChannel = Callable[[ProcessSettings, AccountSettings, Store, Clock], Channel]
 
 CHANNELS: dict[AccountKind, MakeChannel] = {}
-"""What makes the channel of a kind of account that is not sent to through WeChat's customer-service API."""
+"""The function that makes the channel, by kind of account. All other kinds use WeChat's customer-service API."""
 
 
 # WeChat's API

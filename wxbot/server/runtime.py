@@ -142,7 +142,7 @@ class Runtime:
         return self._loop.run(waiting, PASSIVE_SECONDS)
 
     def find(self, key: ConversationKey, dedup_key: str = "") -> Found:
-        """Return what is known of a user and of the message with ``dedup_key``. Raises StoreUnavailable."""
+        """Return the stored data of a user, and of the message with ``dedup_key``. Raises StoreUnavailable."""
         return self._loop.run(self.store.find(key, dedup_key), STORE_SECONDS)
 
     def problem(self) -> str | None:

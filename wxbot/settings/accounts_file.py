@@ -36,7 +36,7 @@ _KEYS = [*ACCOUNT_SETTINGS.keys() - {"callback_path"}, *SHORT_NAMES, PLUGIN_SETT
 
 @dataclass(slots=True)
 class Section:
-    """What was read for one account, with its problems.
+    """The values that were read for one account, and their problems.
 
     ``label`` names the file and the section in error texts. ``given`` has values by setting, and ``keys`` the key of
     each setting in the file, which may be a short name. A single account has no label and no keys. Further problems
@@ -57,7 +57,7 @@ class Section:
         self.refused.add(SHORT_NAMES.get(key, key))
 
     def title_of(self, name: str) -> str:
-        """Return how an error text names a setting: by its key in the file, or by its variable."""
+        """Return the name of a setting for an error text: its key in the file, or its variable."""
         if name in self.keys or (self.label and name in ACCOUNT_SETTINGS and ACCOUNT_SETTINGS[name].is_own):
             return f"{self.label} {self.keys.get(name, name)}"
         return name and PREFIX + name.upper()

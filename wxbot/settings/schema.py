@@ -56,7 +56,7 @@ _OTHER_PATHS = re.compile(r"/(healthz|readyz|metrics|send(/.*)?)")
 """Paths that wxbot uses for other purposes (wxbot/server/web.py)."""
 _APPID = re.compile(r"[A-Za-z0-9_-]+")
 _OWN = "never shared between accounts"
-"""The mark of a setting that two accounts never share. All secrets are such settings without a mark."""
+"""The mark of a setting that two accounts never share. Secrets need no mark, because they are never shared."""
 
 
 def _split_commas(value: Any) -> Any:
@@ -85,7 +85,7 @@ _Words = Annotated[frozenset[str], BeforeValidator(_split_commas), AfterValidato
 
 
 class _Group(BaseModel):
-    """Settings that belong together. A program makes a group with the names of its fields."""
+    """Settings that belong together. Python code makes a group with the names of its fields, not with flat names."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, allow_inf_nan=False, populate_by_name=True)
 
@@ -206,7 +206,7 @@ class Credentials(_Group):
 
 
 class PushSettings(_Group):
-    """How WeChat's pushes are received."""
+    """The settings of the message push."""
 
     path: Annotated[str, _OWN] = Field(default=CALLBACK_PATH, validation_alias="callback_path", pattern=r"^/[\w./-]*$")
     """Path of the callback URL."""
@@ -222,7 +222,7 @@ class PushSettings(_Group):
 
 
 class ApiSettings(_Group):
-    """How WeChat's API is called. ``base`` is never empty."""
+    """The settings of the calls of WeChat's API. ``base`` is never empty."""
 
     base: str = Field(default="", validation_alias="api_base", validate_default=True, pattern=r"^(https?://[^/]+)?$")
     """Base URL of WeChat's API; empty means https://api.weixin.qq.com, with cloud call http://."""
@@ -245,7 +245,7 @@ class ApiSettings(_Group):
 
 
 class ReplySettings(_Group):
-    """What the bot may send, and the texts about long and late replies.
+    """The limits of replies, and the texts about long and late replies.
 
     ``quota`` and ``reply_types`` are complete: they contain what the kind of the account adds to the given values.
     """
@@ -294,7 +294,7 @@ class ReplySettings(_Group):
 
 
 class HandlerSettings(_Group):
-    """How handlers run, and what the user reads if one fails."""
+    """The settings of handlers, and the replies to the user if a handler fails."""
 
     timeout: float = Field(default=120, validation_alias="handler_timeout", gt=0)
     """Timeout of a handler, in seconds."""
@@ -311,7 +311,7 @@ class HandlerSettings(_Group):
 
 
 class HandoverSettings(_Group):
-    """Handovers to human agents."""
+    """The settings of handovers to human agents."""
 
     seconds: float = Field(default=1800, validation_alias="handover_seconds", gt=0)
     """Maximum duration of a handover to human agents, in seconds; the bot does not reply during it."""
@@ -320,7 +320,7 @@ class HandoverSettings(_Group):
 
 
 class TypingSettings(_Group):
-    """The typing indicator."""
+    """The settings of the typing indicator."""
 
     enabled: bool = Field(default=True, validation_alias="typing")
     """Show the typing indicator while a handler runs."""
@@ -331,7 +331,7 @@ class TypingSettings(_Group):
 
 
 class RetentionSettings(_Group):
-    """How long the store has records after their processing."""
+    """The times for which the store keeps records after their processing."""
 
     dedup_seconds: float = Field(default=86_400, ge=60)
     """How long dedup keys are stored, in seconds."""
@@ -342,7 +342,7 @@ class RetentionSettings(_Group):
 
 
 class PluginSettings(_Group):
-    """Which plugins are loaded. The settings of the plugins themselves are in ``AccountSettings.plugin_settings``."""
+    """The choice of plugins. The settings of the plugins themselves are in ``AccountSettings.plugin_settings``."""
 
     folders: _Paths = Field(default=(Path("plugins"),), validation_alias="plugin_folders")
     """Plugin folders, separated by commas."""
@@ -354,7 +354,7 @@ class PluginSettings(_Group):
 
 
 class StoreSettings(_Group):
-    """The store, which all accounts share."""
+    """The settings of the store, which all accounts share."""
 
     url: str = Field(default="sqlite:///wxbot.db", validation_alias="store_url", repr=False)
     """Address of the store: `sqlite:///PATH`, or `redis://…` for several machines (docs/scaling.md)."""
@@ -377,7 +377,7 @@ class StoreSettings(_Group):
 
 
 class BrokerSettings(_Group):
-    """The broker between webhook processes and workers."""
+    """The settings of the broker between webhook processes and workers."""
 
     url: str = Field(default="", validation_alias="broker_url", repr=False)
     """Address of the broker for separate workers: `redis://…` or `amqp://…`; empty means no broker."""
@@ -393,7 +393,7 @@ class BrokerSettings(_Group):
 
 
 class DispatcherSettings(_Group):
-    """How this process claims conversations."""
+    """The settings of the dispatcher, which claims conversations."""
 
     max_conversations: PositiveInt = 10_000
     """Maximum number of users that one process handles at the same time."""
@@ -404,7 +404,7 @@ class DispatcherSettings(_Group):
 
 
 class ServerSettings(_Group):
-    """The process itself."""
+    """The settings of the process itself."""
 
     max_body_bytes: PositiveInt = 1024 * 1024
     """Maximum size of a push, in bytes; a larger one gets a 413."""

@@ -43,8 +43,8 @@ class Inbox(Protocol):
     ) -> Sequence[ConversationKey]:
         """Return the account's conversations that have due messages and no active lease, the longest waiting first.
 
-        A conversation that was never claimed since its message was due is returned only after ``grace_seconds``,
-        because a wake-up may still claim it.
+        A conversation without an owner is returned only ``grace_seconds`` after its message became due, because a
+        wake-up may still claim it.
         """
         ...
 
@@ -63,25 +63,26 @@ class Inbox(Protocol):
     ) -> ConversationRecord:
         """Store a ``change`` while a message is processed. Return the conversation, without the state.
 
-        With ``progress``, after a message was sent, the change is durable. Without, before Typing is called, it only
-        has to survive this process. Raises LeaseLost.
+        With ``progress`` (after a message was sent) the change is durable. Without it (before Typing is called) the
+        change only has to survive this process. Raises LeaseLost.
         """
         ...
 
     async def complete(self, lease: Lease, outcome: Outcome, now: float, *, go_on: bool) -> Claim | None:
         """Store the outcome of one message, then return the conversation's next message or release the lease.
 
-        With ``go_on``, return a claim of the next message that is due, with the same ``lease``, and count an attempt
-        for it. Without ``go_on``, or if no message is due, release the lease and return None. Raises LeaseLost.
+        With ``go_on``, after the status ``done`` or ``dead``, return a claim of the next pending message with the same
+        ``lease``, and count an attempt for it. Otherwise, or if no message is pending, release the lease and return
+        None. Raises LeaseLost.
         """
         ...
 
     async def find(self, key: ConversationKey, dedup_key: str = "") -> Found:
-        """Return what is known of a user and of the message with ``dedup_key``."""
+        """Return the stored data of a user, and of the message with ``dedup_key``."""
         ...
 
     async def purge(self, appid: str, now: float) -> int:
-        """Delete some of the records that are older than the store's Retention. Return the number of messages."""
+        """Delete some of the records whose retention time is over. Return the number of messages among them."""
         ...
 
 
@@ -97,7 +98,7 @@ class PassiveReplies(Protocol):
         ...
 
     async def give_up(self, key: ConversationKey, dedup_key: str) -> Mapping[str, Any] | None:
-        """Return the passive reply; a message that has none never gets one. One transaction decides. Durable.
+        """Return the passive reply. If there is none, ``save_reply`` can store none any more. One transaction. Durable.
 
         The reply is stored as long as the message's dedup record.
         """
@@ -131,7 +132,7 @@ TOKEN = "token"  # noqa: S105 - a name
 
 
 class Operators(Protocol):
-    """What an operator sees and decides: the users that human agents handle now, and the dead letters."""
+    """The records that an operator sees and changes: handovers to human agents, and dead letters."""
 
     async def handovers(self, appid: str, now: float, limit: int) -> Sequence[tuple[ConversationKey, Handover]]:
         """Return at most ``limit`` handovers of the account, sorted by their end."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from wxbot.model.quota import Quota
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-"""Returns a value as compact JSON, the form in which all stores keep it."""
+"""Return a value as compact JSON, which is the format in all stores."""
 
 
 class ConversationKey(NamedTuple):
@@ -35,7 +35,7 @@ WITH_BOT = Handover(0.0)
 
 @dataclass(frozen=True, slots=True)
 class ConversationRecord:
-    """What a store knows of one user, and a change of it.
+    """The stored data of one user, or a change of them.
 
     In a change, None leaves the stored value as it is, and ``interacted_at`` is stored only if it is later. Only the
     owner of the conversation changes ``typing_until`` and ``state``. ``renew`` does not read ``state``: it is None.
@@ -52,7 +52,7 @@ class ConversationRecord:
     """The plugins' state and the deferred replies, as JSON values."""
 
     def after_user_action(self, change: ConversationRecord) -> ConversationRecord:
-        """Return the stored record after a user action, which sets the quota anew."""
+        """Return the stored record after a user action, which replaces the quota."""
         return ConversationRecord(
             max(self.interacted_at, change.interacted_at),
             self.typing_until,
@@ -80,7 +80,7 @@ class ConversationRecord:
 class IncomingMessage:
     """A message for ``Inbox.accept``: a verified, decrypted and parsed push, or a proactive message (``bot.send``).
 
-    ``change``: what the user action changes: the last interaction, the quota and the handover.
+    ``change``: the last interaction, the quota and the handover that the user action sets.
     ``for_agents``: the bot does not process this message if a handover is active.
     ``unsent`` are replies to send without running a handler (``bot.send``).
     """
@@ -200,7 +200,7 @@ class Outcome:
 
 
 class Found(NamedTuple):
-    """What a store knows of a user and one message.
+    """The stored data of one user, and of one of their messages.
 
     ``conversation`` is None for an unknown user. ``is_known``: the message was accepted before, and its dedup record is
     still stored. ``reply`` is its passive reply; None if there is none yet.

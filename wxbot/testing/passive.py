@@ -1,4 +1,4 @@
-"""Passive replies: the rules for the answer to a push, by kind of message (docs/wechat.md, "Passive answers")."""
+"""Passive replies: the rules for the answer to a push, by kind of message (docs/wechat.md, "Passive replies")."""
 
 from __future__ import annotations
 

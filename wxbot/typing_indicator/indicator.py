@@ -50,7 +50,7 @@ new message whose handler starts soon, so that its first Typing needs no write o
 
 @dataclass(slots=True)
 class TypingParts:
-    """What the indicators of one account share.
+    """The parts that all indicators of one account share.
 
     ``enabled`` becomes False when WeChat reports that the account has no typing call.
     """
@@ -239,7 +239,11 @@ class TypingIndicator:
         call.set()
 
     async def _request(self, call: _Call, command: TypingCommand) -> Literal["done", "unknown", "failed", "refused"]:
-        """Make a typing call. "failed": for a temporary reason. "refused": until the user acts again, or for good."""
+        """Make a typing call and return its result.
+
+        "unknown": the indicator may be showing. "failed": for a temporary reason. "refused": until the user acts again,
+        or for good.
+        """
         try:
             await self._parts.channel.typing(self._lease.key.openid, command, permit=lambda: self._permit(call))
         except (AlreadyTyping, DeliveryUnknown) as error:
@@ -256,7 +260,7 @@ class TypingIndicator:
         return "done"
 
     def _permit(self, call: _Call) -> bool:
-        """Return True if the lease is active by the clock, because later the indicator may belong to another owner."""
+        """Return True and mark ``call`` as written if the lease is active, else another owner may have the user."""
         call.written = self._lease.is_active(self._clock.now())
         return call.written
 

@@ -46,7 +46,7 @@ WORDS: dict[str, type[Step]] = {}
 class Step:
     """A step. ``line``: its line in the file, counted from 1; 0 if it is not from a file.
 
-    A subclass gives its ``words``, and the kind of account at which it is possible, if it is not possible at all. The
+    A subclass gives its ``words``, and ``only``, the kind of account, if other kinds do not have this step. The
     annotations of its fields say how they are read and written (``wxbot.playground.transcript.values``).
     """
 

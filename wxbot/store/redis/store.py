@@ -82,7 +82,7 @@ class RedisStore:
         retention = retention or RetentionSettings()
         self._dead_seconds = retention.dead_letter_seconds
         times = {
-            "seen_ms": round(retention.dedup_seconds * 1000),
+            "dedup_ms": round(retention.dedup_seconds * 1000),
             "state_ms": round(max(retention.state_seconds, retention.dedup_seconds) * 1000),
             "dead_ms": round(retention.dead_letter_seconds * 1000),
         }
@@ -367,7 +367,7 @@ def record_arguments(record: ConversationRecord) -> dict[str, Any]:
 def _accept_result(answer: Sequence[Any], message: IncomingMessage, request: ClaimRequest | None) -> AcceptResult:
     result, *values = answer
     at = message.received_at
-    if result == b"seen":
+    if result == b"redelivered":
         first_at, *handover = values
         return AcceptResult(False, None, float(first_at), _handover(*handover))
     if result != b"granted" or request is None:

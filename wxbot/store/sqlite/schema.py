@@ -50,7 +50,7 @@ CREATE TABLE tokens (
 # wxbot that uses the same file ignores them and does no harm.
 _ADDED_COLUMNS = {
     "inbox": (
-        "answer TEXT",  # the passive reply (PassiveReplyStore), as JSON; NULL: none yet
+        "answer TEXT",  # the passive reply, as JSON; NULL: none yet
         "given_up INTEGER NOT NULL DEFAULT 0",  # 1: no delivery of the push will get a passive reply any more
     ),
     "conversations": (

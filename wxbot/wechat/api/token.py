@@ -28,7 +28,7 @@ RETRY_SECONDS = 3.0
 """A failed fetch is not tried again for this long, so that a burst of messages causes no burst of token calls."""
 
 RETRY_UNAVAILABLE_SECONDS = 30.0
-"""The same pause after TokenUnavailable, which lasts until the configuration is fixed."""
+"""The same pause after TokenUnavailable, because that error lasts until the configuration is fixed."""
 
 _SAME_AGAIN = (
     "no access token: WeChat refused it and then returned the same one again. If this lasts, get a new token: set "

@@ -1,6 +1,6 @@
 """The response to a push: a passive reply, or the transfer to human agents, as XML or JSON.
 
-This module does no I/O. Sources: docs/wechat.md, section "Passive answers", and
+This module does no I/O. Sources: docs/wechat.md, section "Passive replies", and
 https://developers.weixin.qq.com/doc/subscription/guide/product/message/Passive_user_reply_message.html
 https://developers.weixin.qq.com/miniprogram/dev/wxcloudservice/wxcloudrun/src/development/weixin/callback.md (JSON)
 """

@@ -1,14 +1,14 @@
 -- args: openid, dedup, fields, received_at, unsent (nil for none), change, for_agents ('1' or nil), owner (nil for no
---       claim request), lease_until, noted_until, seen_ms, state_ms
+--       claim request), lease_until, noted_until, dedup_ms, state_ms
 -- Returns one of
---   {'seen', received_at of the first delivery, handed over until, agent}: a redelivery
---   {'for_agents', handed over until, agent}: human agents answer it
+--   {'redelivered', received_at of the first delivery, handed over until, agent}: a redelivery
+--   {'for_agents', handed over until, agent}: human agents reply to it
 --   {'stored'}
 --   {'granted', seq, fence, record and state}: the claim request is granted; the record is without noted_until
 local openid, change, received_at = args.openid, args.change, args.received_at
 local key, conversation_key = message(openid, args.dedup), conversation(openid)
 
--- Returns the handover (until, agent) if human agents answer this message, nil if the bot processes it.
+-- Returns the handover (until, agent) if human agents reply to this message, nil if the bot processes it.
 local function handover_for(until_then, by_agent)
   if args.for_agents and until_then and tonumber(received_at) < tonumber(until_then) then
     return until_then, by_agent or ''
@@ -19,7 +19,7 @@ local kind = redis.call('TYPE', key).ok
 if kind ~= 'none' then
   local first_at = kind == 'hash' and redis.call('HGET', key, 'received_at')  -- a dedup record does not have it
   local until_then, by_agent = handover_for(unpack(redis.call('HMGET', conversation_key, 'handed_over_until', 'agent')))
-  return {'seen', first_at or '0', until_then or '0', by_agent or ''}
+  return {'redelivered', first_at or '0', until_then or '0', by_agent or ''}
 end
 
 local seq = redis.call('INCR', prefix .. 'seq')
@@ -35,7 +35,7 @@ end
 
 local until_then, by_agent = handover_for(record[5], record[6])
 if until_then then
-  redis.call('SET', key, seq, 'PX', args.seen_ms)
+  redis.call('SET', key, seq, 'PX', args.dedup_ms)
   redis.call('HSET', conversation_key, unpack(values))
   if not next_at then expire_later(openid, received_at) end
   return {'for_agents', until_then, by_agent}

@@ -1,4 +1,4 @@
--- args: openid, owner, now, lease_until, seen_ms, state_ms
+-- args: openid, owner, now, lease_until, dedup_ms, state_ms
 -- Returns nothing, or {fence, record and state, the next message}.
 local openid, now = args.openid, args.now
 local key = conversation(openid)

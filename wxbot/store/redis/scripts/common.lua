@@ -109,7 +109,7 @@ end
 -- Lets the conversation expire after a time without messages, but not before its handover and its quota have ended.
 local function expire_later(openid, now)
   local key = conversation(openid)
-  local milliseconds = tonumber(redis.call('HEXISTS', key, 'state') == 1 and args.state_ms or args.seen_ms)
+  local milliseconds = tonumber(redis.call('HEXISTS', key, 'state') == 1 and args.state_ms or args.dedup_ms)
   local ends = redis.call('HMGET', key, 'handed_over_until', 'budget_until')
   for i = 1, 2 do
     if ends[i] then

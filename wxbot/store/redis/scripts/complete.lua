@@ -1,5 +1,5 @@
 -- args: openid, owner, fence, seq, status, now, go_on ('1' or nil), change, sent, unsent, reason, retry_at,
---       seen_ms, dead_ms, state_ms
+--       dedup_ms, dead_ms, state_ms
 -- Returns {record and state, the next message} if the owner keeps the lease, else nothing.
 if not is_held() then return LOST end
 local openid, status, now = args.openid, args.status, args.now
@@ -9,7 +9,7 @@ local function close(dedup)
   if status == 'done' then
     -- A dedup record stays for a while, so that a redelivery is recognized. The user's text is deleted.
     redis.call('ZREM', queue(openid), dedup)
-    redis.call('SET', key, args.seq, 'PX', args.seen_ms)
+    redis.call('SET', key, args.seq, 'PX', args.dedup_ms)
     return
   end
   redis.call('HSET', key, 'sent', args.sent, 'unsent', args.unsent, 'reason', args.reason)

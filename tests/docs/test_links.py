@@ -52,3 +52,17 @@ def test_every_page_that_is_cited_is_listed() -> None:
     cited = set(re.findall(r"\[([a-z]+(?:-[a-z]+)*)\](?!\()", text.partition("## Pages")[0]))
     listed = set(re.findall(r"(?m)^\| \[([a-z-]+)\]", text))
     assert cited == listed
+
+
+def test_files_and_tables_named_in_the_recipes_exist() -> None:
+    """A path may begin below wxbot/playground/, and a table is a name in capital letters."""
+    recipes = read(ROOT / "CONTRIBUTING.md").partition("## Recipes")[2].partition("\n## ")[0]
+    files = {name_of(path): path for path in ROOT.glob("wxbot/**/*.*") if path.suffix in (".py", ".js")}
+    code = "\n".join(read(path) for path in files.values())
+    paths = re.findall(r"`([\w/]+/\w+\.(?:py|js))`", recipes)
+    tables = re.findall(r"`(_?[A-Z]+)`", recipes)
+    assert paths
+    assert tables
+    missing = [name for name in paths if not (ROOT / name).is_file() and f"wxbot/playground/{name}" not in files]
+    missing += [name for name in tables if not re.search(rf"(?m)^(?:const )?{name}\b.* = ", code)]
+    assert not missing, f"CONTRIBUTING.md names what does not exist: {missing}"
